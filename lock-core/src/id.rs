@@ -1,0 +1,105 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// The number of a lock in its store.
+///
+/// A number is worth keeping in a database: it names the same lock in every process that opens the store, for as
+/// long as the store lives. Ids start at 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LockId(u32);
+
+impl LockId {
+    /// The id with this number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number, from 0.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The number as an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl From<u32> for LockId {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+impl From<LockId> for u32 {
+    fn from(id: LockId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for LockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for LockId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// Which allocation of an id a handle belongs to: 0 before the first, and one more with each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// The generation with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The identity of a store: two handles reach the same locks exactly when theirs are equal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(u128);
+
+impl StoreId {
+    /// The store with this 128-bit identity.
+    pub const fn new(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The 128 bits.
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let x = self.0;
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            x >> 96,
+            (x >> 80) & 0xffff,
+            (x >> 64) & 0xffff,
+            (x >> 48) & 0xffff,
+            x & 0xffff_ffff_ffff
+        )
+    }
+}
+
+impl fmt::Debug for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreId({self})")
+    }
+}

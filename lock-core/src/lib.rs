@@ -1,0 +1,59 @@
+//! Numbered locks that Linux processes share: traits, guards, errors, the registry of backends, and the allocation table.
+//!
+//! A [`Store`] hands out numbered locks that several processes share; a [`Lock`] is one of them, and a [`Guard`] is the proof that
+//! the calling thread holds it. Those are what programs use, most of them through the crate `lock-any`, which opens a store by
+//! URL with the backends that its cargo features name.
+//!
+//! A backend is the other side. It implements [`Manager`] and [`RawLock`], which are small and object-safe, has a
+//! `pub const BACKEND:` [`Backend`] that says what it claims ([`Capabilities`]), and registers it with [`register!`]. Time-outs,
+//! guards, recovery and ordering are written here, once, for all backends; so is the [`table`] that finds free ids and remembers
+//! labels and holders, for backends that want it. The crate `lock-conformance` has the tests.
+//!
+//! # What is promised
+//! - Mutual exclusion between all threads of all processes that open a store.
+//! - The death of an owner is success with news ([`Guard::recovered`]): never an error, and never hidden.
+//! - That an owner is unknown never means that it is dead.
+//! - Deadlines are on the monotonic clock and never early.
+#![deny(unsafe_code)]
+
+mod backend;
+mod capabilities;
+mod deadline;
+mod error;
+pub mod fork;
+mod guard;
+mod holder;
+mod id;
+mod label;
+mod lock;
+mod lock_all;
+mod manager;
+mod raw;
+mod registry;
+mod store;
+mod url;
+
+pub use backend::{Backend, OpenFn, OpenMode};
+pub use capabilities::{
+    Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence, Reconcile,
+    Reentry, Sharing, ThreadDeath, Tokens, Waiters,
+};
+pub use deadline::Deadline;
+pub use error::{Error, ErrorKind, Operation, Result};
+pub use guard::Guard;
+pub use holder::{Death, Holder};
+pub use id::{Generation, LockId, StoreId};
+pub use label::Label;
+pub use lock::Lock;
+pub use lock_all::lock_all;
+pub use manager::{Allocation, HeldLock, Manager, Reconciled};
+pub use raw::{Acquired, Proof, RawLock};
+pub use registry::Registry;
+pub use store::Store;
+pub use url::{Options, StoreUrl};
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::registry::Registration;
+    pub use inventory;
+}

@@ -1,0 +1,195 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Where a store is: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
+///
+/// The scheme picks the backend, which gives the place and the options their meaning. `%XX` stands for a byte, so that a
+/// place may have a `?` in it. The text is kept as it was given, for messages.
+///
+/// # Examples
+/// ```
+/// use lock_core::StoreUrl;
+/// let url: StoreUrl = "shm:/run/app/locks?capacity=4096".parse()?;
+/// assert_eq!(url.scheme(), "shm");
+/// assert_eq!(url.place(), "/run/app/locks");
+/// # Ok::<(), lock_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreUrl {
+    text: String,
+    scheme: String,
+    place: String,
+    options: Vec<(String, String)>,
+}
+
+impl StoreUrl {
+    /// The scheme: lower-case letters, digits and hyphens.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// What stands between the scheme and the options.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The URL as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The options, to be taken one by one; see [`Options`].
+    pub fn options(&self) -> Options<'_> {
+        Options { url: self, left: self.options.iter().collect(), known: Vec::new() }
+    }
+
+    /// An error that says what is wrong with this URL.
+    pub fn error(&self, reason: impl Into<String>) -> Error {
+        ErrorKind::BadUrl { url: self.text.clone(), reason: reason.into() }.into()
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = |reason: &str| Error::from(ErrorKind::BadUrl { url: text.to_owned(), reason: reason.to_owned() });
+        let (scheme, rest) =
+            text.split_once(':').ok_or_else(|| bad("it has no scheme; write SCHEME:PLACE, for example shm:name"))?;
+        let is_scheme = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if scheme.is_empty() || !scheme.chars().all(is_scheme) {
+            return Err(bad("a scheme is lower-case letters, digits and hyphens"));
+        }
+        let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+        let mut options = Vec::new();
+        for pair in query.into_iter().flat_map(|query| query.split('&')) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| bad("an option is KEY=VALUE"))?;
+            let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
+            if key.is_empty() {
+                return Err(bad("an option is KEY=VALUE"));
+            }
+            if options.iter().any(|(other, _)| *other == key) {
+                return Err(bad(&format!("the option {key:?} is given twice")));
+            }
+            options.push((key, value));
+        }
+        let place = decode(place).map_err(bad)?;
+        Ok(Self { text: text.to_owned(), scheme: scheme.to_owned(), place, options })
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The options of a [`StoreUrl`]. A backend takes those that it knows, and what is left over is an error.
+#[derive(Debug)]
+pub struct Options<'a> {
+    url: &'a StoreUrl,
+    left: Vec<&'a (String, String)>,
+    known: Vec<&'static str>,
+}
+
+impl Options<'_> {
+    /// Takes the option `key`, if it was given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadUrl`] with what the parser says of the value.
+    pub fn take<T>(&mut self, key: &'static str) -> Result<Option<T>>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.known.push(key);
+        let Some(at) = self.left.iter().position(|(name, _)| name == key) else { return Ok(None) };
+        let (_, value) = self.left.remove(at);
+        value.parse().map(Some).map_err(|e| self.url.error(format!("the option {key}={value}: {e}")))
+    }
+
+    /// Refuses what nobody took.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadUrl`] that names the unknown option and lists the known ones.
+    pub fn finish(self) -> Result<()> {
+        let Some((key, _)) = self.left.first() else { return Ok(()) };
+        let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
+        let reason = format!("{}: has no option {key:?}; it knows: {known}", self.url.scheme());
+        Err(self.url.error(reason))
+    }
+}
+
+fn decode(text: &str) -> Result<String, &'static str> {
+    if text.contains('\0') {
+        return Err("it has a NUL in it");
+    }
+    if !text.contains('%') {
+        return Ok(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|d| char::from(d).to_digit(16));
+        match (digit(), digit()) {
+            (Some(high), Some(low)) if (high, low) != (0, 0) => bytes.push((high * 16 + low) as u8),
+            _ => return Err("a % is followed by two hexadecimal digits, and not by 00"),
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 after its %XX are replaced")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("shm:name", "shm", "name")]
+    #[case("shm:/a/b?capacity=1", "shm", "/a/b")]
+    #[case("posix-sem:x%3Fy", "posix-sem", "x?y")]
+    #[case("file:", "file", "")]
+    fn a_url_is_a_scheme_and_a_place(#[case] text: &str, #[case] scheme: &str, #[case] place: &str) {
+        let url: StoreUrl = text.parse().unwrap();
+        assert_eq!((url.scheme(), url.place(), url.as_str()), (scheme, place, text));
+    }
+
+    #[rstest]
+    #[case("name")]
+    #[case(":name")]
+    #[case("SHM:name")]
+    #[case("shm:x?capacity")]
+    #[case("shm:x?=1")]
+    #[case("shm:x?a=1&a=2")]
+    #[case("shm:x%0")]
+    #[case("shm:x%00")]
+    #[case("shm:x%ff")]
+    #[case("shm:x\0")]
+    #[case("shm:x?")]
+    fn what_is_no_url_is_refused(#[case] text: &str) {
+        let error = text.parse::<StoreUrl>().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::BadUrl { url, .. } if url == text), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_and_the_known_ones_are_listed() {
+        let url: StoreUrl = "shm:x?capacty=4".parse().unwrap();
+        let mut options = url.options();
+        assert_eq!(options.take::<u32>("capacity").unwrap(), None);
+        let error = options.finish().unwrap_err().to_string();
+        assert!(error.contains("capacty") && error.contains("it knows: capacity"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_says_which_option_it_is() {
+        let url: StoreUrl = "shm:x?capacity=many".parse().unwrap();
+        let error = url.options().take::<u32>("capacity").unwrap_err().to_string();
+        assert!(error.contains("capacity=many"), "{error}");
+    }
+}

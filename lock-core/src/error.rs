@@ -130,7 +130,9 @@ pub enum ErrorKind {
         reason: String,
     },
     /// The store was made by another version of the format.
-    #[error("its format is version {found}, this program knows {known}; use the program that made it, or destroy and create it anew")]
+    #[error(
+        "its format is version {found}, this program knows {known}; use the program that made it, or destroy and create it anew"
+    )]
     OtherVersion {
         /// The store's version.
         found: u32,
@@ -274,6 +276,13 @@ impl Error {
     /// Something that a backend cannot do.
     pub fn unsupported(reason: impl Into<String>) -> Self {
         ErrorKind::Unsupported { reason: reason.into() }.into()
+    }
+
+    /// The same error, on this lock, unless it says already which.
+    #[must_use]
+    pub fn on(mut self, id: LockId) -> Self {
+        self.0.id.get_or_insert(id);
+        self
     }
 
     /// The same error, in this operation, on this store and lock. What is set already stays.

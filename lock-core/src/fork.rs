@@ -1,8 +1,28 @@
 //! What a fork changes: a child is another process, and owns nothing of its parent's.
 
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError, Weak};
+
+use crate::sys::{self, Stash};
+use crate::table::Table;
 
 static EPOCH: AtomicU64 = AtomicU64::new(0);
+
+/// One table at a time is opened or given a seat. It comes before `WATCHED`, and both are held during a fork, so that the child finds
+/// everything whole.
+static OPENING: Mutex<()> = Mutex::new(());
+static WATCHED: Mutex<Watched> = Mutex::new(Watched { tables: Vec::new(), descriptors: Vec::new() });
+static HELD: Stash<(MutexGuard<'static, ()>, MutexGuard<'static, Watched>)> = Stash::empty();
+
+/// The tables that this process has open, and the descriptors that are its alone.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) tables: Vec<Weak<Table>>,
+    /// A bit for each.
+    descriptors: Vec<u64>,
+}
 
 /// A number that differs between a process and the child it forked: a backend that remembers something about its process (its
 /// thread id, say) remembers this number with it. One relaxed load.
@@ -14,7 +34,83 @@ pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// Called in the child.
-pub(crate) fn forked() {
+/// For who opens a table or gives it a seat. From the first call on, a fork is noticed.
+pub(crate) fn opening() -> MutexGuard<'static, ()> {
+    watch();
+    OPENING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn watched() -> MutexGuard<'static, Watched> {
+    watch();
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn watch() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| sys::at_fork(prepare, in_parent, in_child).expect("there is memory for three function pointers"));
+}
+
+/// A descriptor that forked children give up.
+///
+/// The kernel keeps a file lock while any process has the open file description. A child that is forked while its parent holds such a
+/// lock has it too, and would hold it beyond the parent's death. A child closes its copies of these before it does anything else; what
+/// is left there of the value knows that it has no descriptor any more.
+#[derive(Debug)]
+pub struct Descriptor {
+    /// In a forked child, a number that means nothing any more, or something else.
+    fd: ManuallyDrop<OwnedFd>,
+    epoch: u64,
+}
+
+impl Descriptor {
+    /// Takes charge of a descriptor.
+    pub fn new(fd: impl Into<OwnedFd>) -> Self {
+        let fd = fd.into();
+        let mut watched = watched();
+        let at = fd.as_raw_fd() as usize;
+        if watched.descriptors.len() <= at / 64 {
+            watched.descriptors.resize(at / 64 + 1, 0);
+        }
+        watched.descriptors[at / 64] |= 1 << (at % 64);
+        Self { fd: ManuallyDrop::new(fd), epoch: epoch() }
+    }
+
+    /// The descriptor; `None` in a child that was forked since.
+    pub fn get(&self) -> Option<BorrowedFd<'_>> {
+        (self.epoch == epoch()).then(|| self.fd.as_fd())
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let mut watched = watched();
+        if self.epoch == epoch() {
+            let at = self.fd.as_raw_fd() as usize;
+            watched.descriptors[at / 64] &= !(1 << (at % 64));
+            let _ = nix::unistd::close(self.fd.as_raw_fd());
+        }
+    }
+}
+
+extern "C" fn prepare() {
+    let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    HELD.put((opening, WATCHED.lock().unwrap_or_else(PoisonError::into_inner)));
+}
+
+extern "C" fn in_parent() {
+    drop(HELD.take());
+}
+
+/// Runs in the forked child before anything else: the only thread there, and where it should not allocate memory.
+extern "C" fn in_child() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
+    let Some((_opening, mut watched)) = HELD.take() else { return };
+    for (at, word) in watched.descriptors.iter_mut().enumerate() {
+        let mut bits = std::mem::take(word);
+        while bits != 0 {
+            let _ = nix::unistd::close((at * 64) as RawFd + bits.trailing_zeros() as RawFd);
+            bits &= bits - 1;
+        }
+    }
+    watched.tables.iter().filter_map(Weak::upgrade).for_each(|table| table.disown());
 }

@@ -31,6 +31,9 @@ mod manager;
 mod raw;
 mod registry;
 mod store;
+mod sys;
+pub mod table;
+pub mod thread;
 mod url;
 
 pub use backend::{Backend, OpenFn, OpenMode};

@@ -1,0 +1,182 @@
+//! The unsafe code of this crate, each piece behind a safe face.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::table::Hot;
+
+/// A part of a file, mapped shared, as words that other processes change at the same time.
+#[derive(Debug)]
+pub(crate) struct Words {
+    map: ManuallyDrop<MmapRaw>,
+    len: usize,
+    leaked: bool,
+}
+
+impl Words {
+    /// Maps `bytes` of the file from `offset`. The file must have that many, or touching them is a SIGBUS: callers look first.
+    pub(crate) fn map(file: &File, offset: u64, bytes: u64) -> io::Result<Self> {
+        let bytes = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let map = MmapOptions::new().offset(offset).len(bytes).map_raw(file)?;
+        assert_eq!(map.as_ptr().align_offset(align_of::<AtomicU64>()), 0, "a mapping at a multiple of a page is aligned");
+        Ok(Self { map: ManuallyDrop::new(map), len: bytes / size_of::<AtomicU64>(), leaked: false })
+    }
+
+    /// Keeps the mapping for ever.
+    pub(crate) fn leak(&mut self) {
+        self.leaked = true;
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        if !self.leaked {
+            // SAFETY: it is dropped once, here, and nobody comes to it afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.map) };
+        }
+    }
+}
+
+impl Deref for Words {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is at least `len` words long, readable and writable, aligned (asserted in `map`), and lives as long as
+        // `self`. All access to it, here and in other processes, is by atomic operations, and every bit pattern is a valid AtomicU64.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
+    }
+}
+
+/// Views the eight words of a lock's line as its fields.
+pub(crate) fn hot(words: &[AtomicU64]) -> &Hot {
+    assert_eq!(size_of_val(words), size_of::<Hot>());
+    // SAFETY: the slice has the size of `Hot` (asserted), at least its alignment (that of u64), and the same lifetime. `Hot` is made
+    // of atomic integers only, for which every bit pattern is valid. Nobody accesses a line as plain words.
+    unsafe { &*words.as_ptr().cast::<Hot>() }
+}
+
+/// A cell that is written once, and that neither a fork nor a kill can leave half way: unlike `OnceLock`, no thread ever waits for
+/// another. Of two racing writers one value is kept and the other dropped.
+#[derive(Debug)]
+pub(crate) struct SetOnce<T> {
+    value: AtomicPtr<T>,
+    owns: PhantomData<T>,
+}
+
+impl<T> SetOnce<T> {
+    pub(crate) const fn new() -> Self {
+        Self { value: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        // SAFETY: the pointer is null or came from `Box::into_raw` in `set`; it is never replaced nor freed before `self` is dropped.
+        unsafe { self.value.load(Ordering::Acquire).as_ref() }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        // SAFETY: as in `get`; nobody else can borrow from `self` now.
+        unsafe { self.value.get_mut().as_mut() }
+    }
+
+    pub(crate) fn set(&self, value: T) -> &T {
+        let new = Box::into_raw(Box::new(value));
+        match self.value.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: as in `get`; it is the pointer that was just stored.
+            Ok(_) => unsafe { &*new },
+            Err(kept) => {
+                // SAFETY: `new` came from `Box::into_raw` above and was not shared.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: as in `get`; a failed exchange from null found a pointer that is not null.
+                unsafe { &*kept }
+            }
+        }
+    }
+}
+
+impl<T> Drop for SetOnce<T> {
+    fn drop(&mut self) {
+        let value = *self.value.get_mut();
+        if !value.is_null() {
+            // SAFETY: it came from `Box::into_raw`, and nobody can borrow from `self` any more.
+            drop(unsafe { Box::from_raw(value) });
+        }
+    }
+}
+
+/// A reference into something shared, together with what keeps it alive.
+#[derive(Debug)]
+pub(crate) struct Pinned<O, T> {
+    owner: Arc<O>,
+    target: NonNull<T>,
+}
+
+impl<O, T> Pinned<O, T> {
+    /// What `project` finds in the owner.
+    pub(crate) fn new<E>(owner: Arc<O>, project: impl for<'a> FnOnce(&'a O) -> Result<&'a T, E>) -> Result<Self, E> {
+        let target = NonNull::from(project(&owner)?);
+        Ok(Self { owner, target })
+    }
+
+    pub(crate) fn keeper(this: &Self) -> &Arc<O> {
+        &this.owner
+    }
+}
+
+impl<O, T> Deref for Pinned<O, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the target was borrowed from `*owner` for a lifetime of the callee's choice, so it is valid for as long as `*owner`
+        // is borrowed. The owner stays where it is, behind the Arc, for as long as `self` holds it, and is never borrowed mutably.
+        unsafe { self.target.as_ref() }
+    }
+}
+
+// SAFETY: a `Pinned` is an `Arc<O>` and a `&T`; it may be sent and shared when those may.
+unsafe impl<O: Send + Sync, T: Sync> Send for Pinned<O, T> {}
+// SAFETY: as above.
+unsafe impl<O: Send + Sync, T: Sync> Sync for Pinned<O, T> {}
+
+/// Has these called around every `fork` of the process, for ever.
+pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: the functions are statics of this program and are never unloaded: a Rust library that registers them is linked in whole.
+    match unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Where a lock's guard stays while nobody's stack can keep it.
+#[derive(Debug)]
+pub(crate) struct Stash<T>(AtomicPtr<T>);
+
+impl<T> Stash<T> {
+    pub(crate) const fn empty() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    pub(crate) fn put(&self, value: T) {
+        let before = self.0.swap(Box::into_raw(Box::new(value)), Ordering::AcqRel);
+        assert!(before.is_null(), "a stash has room for one");
+    }
+
+    pub(crate) fn take(&self) -> Option<T> {
+        let value = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: a pointer that is not null came from `Box::into_raw` in `put`, and the swap made it ours alone.
+        (!value.is_null()).then(|| unsafe { *Box::from_raw(value) })
+    }
+}
+
+// SAFETY: values that cannot be sent are put and taken by one thread: `Stash` is used for a guard around `fork`, whose handlers run in
+// the thread that forks, and, in the child, in that thread's only continuation.
+unsafe impl<T> Sync for Stash<T> {}

@@ -1,0 +1,281 @@
+//! A bitmap that says which ids are allocated, with summaries that make finding a free one cost the same however many there are.
+//!
+//! The lowest level is the truth. In each level above it, a bit says that a word of the level below is full; such a bit is a hint. A
+//! hint that says "full" wrongly can only be left by a process that was killed between two steps, and a full scan repairs it.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+const BITS: usize = u64::BITS as usize;
+const FULL: u64 = u64::MAX;
+
+/// A view of the words of a bitmap: all levels one after the other, the lowest first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bitmap<'a> {
+    words: &'a [AtomicU64],
+    /// How many words the lowest level has in `words`.
+    leaves: usize,
+    /// How many bits of the lowest level count.
+    bits: usize,
+}
+
+impl<'a> Bitmap<'a> {
+    /// `leaves` words at the lowest level, of which `bits` bits count.
+    pub(super) fn new(words: &'a [AtomicU64], leaves: usize, bits: usize) -> Self {
+        debug_assert!(bits <= leaves * BITS);
+        Self { words, leaves, bits }
+    }
+
+    pub(super) fn get(&self, index: usize) -> bool {
+        self.leaves()[index / BITS].load(SeqCst) & bit(index) != 0
+    }
+
+    /// Sets a bit; says whether it was clear before.
+    pub(super) fn set(&self, index: usize) -> bool {
+        let word = &self.leaves()[index / BITS];
+        let before = word.fetch_or(bit(index), SeqCst);
+        if before & bit(index) == 0 && (before | bit(index)) == FULL {
+            self.tell_full(index / BITS);
+        }
+        before & bit(index) == 0
+    }
+
+    /// Clears a bit; says whether it was set before.
+    pub(super) fn clear(&self, index: usize) -> bool {
+        let before = self.leaves()[index / BITS].fetch_and(!bit(index), SeqCst);
+        if before & bit(index) != 0 {
+            self.tell_free(index / BITS);
+        }
+        before & bit(index) != 0
+    }
+
+    /// How many bits are set.
+    pub(super) fn count(&self) -> u64 {
+        self.leaves().iter().map(|word| u64::from(word.load(SeqCst).count_ones())).sum()
+    }
+
+    /// The set bits, in order, as each word of them is at the moment it is come to.
+    pub(super) fn ones(self) -> impl Iterator<Item = usize> + 'a {
+        let leaves: &'a [AtomicU64] = &self.words[..self.leaves];
+        leaves.iter().enumerate().flat_map(|(at, word)| ones(word.load(SeqCst)).map(move |bit| at * BITS + bit))
+    }
+
+    /// A clear bit at or after `from`, the lowest that the hints let it see.
+    pub(super) fn find(&self, from: usize) -> Option<usize> {
+        let (mut level, mut at) = (self.level(0), from);
+        loop {
+            if at >= level.bits {
+                return None;
+            }
+            let below = bit(at) - 1;
+            let word = self.words[level.start + at / BITS].load(SeqCst) | below;
+            if word != FULL {
+                at = at / BITS * BITS + word.trailing_ones() as usize;
+                if at >= level.bits || level.number == 0 {
+                    return (at < level.bits).then_some(at);
+                }
+                level = self.level(level.number - 1);
+                at *= BITS;
+            } else if level.is_top() {
+                at = (at / BITS + 1) * BITS;
+            } else {
+                level = self.level(level.number + 1);
+                at = at / BITS + 1;
+            }
+        }
+    }
+
+    /// A clear bit at or after `from`, whatever the hints say. Puts right the hints that it finds wrong.
+    pub(super) fn scan(&self, from: usize) -> Option<usize> {
+        for at in from / BITS..self.bits.div_ceil(BITS) {
+            let below = if at == from / BITS { bit(from) - 1 } else { 0 };
+            let word = self.leaves()[at].load(SeqCst);
+            if word != FULL {
+                self.tell_free(at);
+            }
+            if word | below != FULL {
+                let index = at * BITS + (word | below).trailing_ones() as usize;
+                return (index < self.bits).then_some(index);
+            }
+        }
+        None
+    }
+
+    /// A word of the lowest level is full: hints upwards, for as long as that fills a word.
+    fn tell_full(&self, mut at: usize) {
+        let mut level = self.level(0);
+        while !level.is_top() {
+            let above = self.level(level.number + 1);
+            let hint = &self.words[above.start + at / BITS];
+            let word = hint.fetch_or(bit(at), SeqCst) | bit(at);
+            // Somebody may have cleared a bit before the hint was there to be taken back; one of the two sees the other.
+            if self.words[level.start + at].load(SeqCst) != FULL {
+                hint.fetch_and(!bit(at), SeqCst);
+                return;
+            }
+            if word != FULL {
+                return;
+            }
+            level = above;
+            at /= BITS;
+        }
+    }
+
+    /// A word of the lowest level is not full: takes back every hint above it.
+    fn tell_free(&self, mut at: usize) {
+        let mut level = self.level(0);
+        while !level.is_top() {
+            level = self.level(level.number + 1);
+            let hint = &self.words[level.start + at / BITS];
+            if hint.load(SeqCst) & bit(at) != 0 {
+                hint.fetch_and(!bit(at), SeqCst);
+            }
+            at /= BITS;
+        }
+    }
+
+    fn leaves(&self) -> &[AtomicU64] {
+        &self.words[..self.leaves]
+    }
+
+    fn level(&self, number: usize) -> Level {
+        let mut level = Level { number: 0, start: 0, words: self.leaves, bits: self.bits };
+        while level.number < number {
+            level = Level {
+                number: level.number + 1,
+                start: level.start + level.words,
+                words: level.words.div_ceil(BITS),
+                bits: level.bits.div_ceil(BITS),
+            };
+        }
+        level
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Level {
+    number: usize,
+    start: usize,
+    words: usize,
+    bits: usize,
+}
+
+impl Level {
+    fn is_top(self) -> bool {
+        self.words == 1
+    }
+}
+
+pub(super) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = (word != 0).then_some(word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(at)
+    })
+}
+
+const fn bit(index: usize) -> u64 {
+    1 << (index % BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::collections::BTreeSet;
+
+    fn words(leaves: usize) -> Vec<AtomicU64> {
+        let (mut level, mut all) = (leaves, leaves);
+        while level > 1 {
+            level = level.div_ceil(BITS);
+            all += level;
+        }
+        (0..all).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    #[rstest]
+    #[case(1, 64)]
+    #[case(1, 5)]
+    #[case(16, 1024)]
+    #[case(16, 1000)]
+    #[case(130, 130 * 64)]
+    #[case(130, 8001)]
+    #[case(4160, 4160 * 64 - 3)]
+    fn every_bit_is_found_once_and_the_lowest_first(#[case] leaves: usize, #[case] bits: usize) {
+        let words = words(leaves);
+        let map = Bitmap::new(&words, leaves, bits);
+        for expected in 0..bits {
+            assert_eq!(map.find(0), Some(expected));
+            assert!(map.set(expected));
+            assert!(!map.set(expected));
+        }
+        assert_eq!((map.find(0), map.scan(0)), (None, None));
+        assert_eq!(map.count(), bits as u64);
+        for index in (0..bits).step_by(97) {
+            assert!(map.clear(index) && !map.clear(index));
+            assert_eq!(map.find(0), Some(index));
+            assert!(map.set(index));
+        }
+    }
+
+    #[test]
+    fn find_and_scan_agree_with_a_set_of_numbers() {
+        let words = words(70);
+        let map = Bitmap::new(&words, 70, 4400);
+        let mut free: BTreeSet<usize> = (0..4400).collect();
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let index = (random >> 33) as usize % 4400;
+            if random >> 63 == 0 || free.len() > 500 {
+                assert_eq!(map.set(index), free.remove(&index));
+            } else {
+                assert_eq!(map.clear(index), free.insert(index));
+            }
+            assert_eq!(map.find(index), free.range(index..).next().copied());
+            assert_eq!(map.scan(index), map.find(index));
+        }
+        assert_eq!(map.count() as usize, 4400 - free.len());
+        assert_eq!(map.ones().count(), 4400 - free.len());
+    }
+
+    #[test]
+    fn a_hint_that_a_killed_process_left_hides_nothing_from_a_scan_and_is_put_right_by_it() {
+        let words = words(128);
+        let map = Bitmap::new(&words, 128, 128 * BITS);
+        (0..128 * BITS).for_each(|index| assert!(map.set(index)));
+        // Killed between clearing the bit and taking back the hint.
+        words[100].fetch_and(!(1 << 7), SeqCst);
+        let lost = 100 * BITS + 7;
+        assert_eq!(map.find(0), None);
+        assert_eq!(map.scan(0), Some(lost));
+        assert_eq!(map.find(0), Some(lost));
+    }
+
+    #[test]
+    fn threads_that_set_and_clear_leave_no_wrong_hint() {
+        let words = words(65);
+        let map = Bitmap::new(&words, 65, 65 * BITS);
+        (0..64 * BITS).for_each(|index| assert!(map.set(index)));
+        for index in 64 * BITS..65 * BITS {
+            map.set(index);
+        }
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let index = (round * 7 + thread) % (65 * BITS);
+                        if map.clear(index) {
+                            assert!(map.set(index));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(map.find(0), None);
+        for index in 0..65 * BITS {
+            assert!(map.clear(index));
+            assert_eq!(map.find(0), Some(index));
+            assert!(map.set(index));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The file of a table: how it comes into being, and what is looked at before it is trusted.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
+use nix::sys::stat::{Mode as Permissions, fchmod};
+use nix::unistd::linkat;
+
+use super::header::{Header, corrupt};
+use super::layout::{BASE_BYTES, Geometry, PAGE};
+use super::{Kind, Mode, TableOptions};
+use crate::{Error, ErrorKind, Result};
+
+/// Opens a file that must be a sound table. Nothing is changed.
+pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> Result<(File, Header)> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut file = match open(path, flags, Permissions::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
+        Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link")),
+        Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "it is a directory".to_owned() }.into()),
+        Err(errno) => return Err(Error::system("open", errno)),
+    };
+    let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
+    if !meta.is_file() {
+        return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
+    }
+    match meta.nlink() {
+        // Destroyed between the two calls.
+        0 => return Err(ErrorKind::Absent.into()),
+        1 => {}
+        links => return Err(not_ours(format!("it has {links} hard links"))),
+    }
+    let allowed = options.mode.unwrap_or(Mode::PRIVATE).0;
+    let us = nix::unistd::geteuid().as_raw();
+    if meta.uid() != us && allowed & 0o022 == 0 {
+        return Err(not_ours(format!("it belongs to user {}, and this is user {us}", meta.uid())));
+    }
+    let more = meta.mode() & 0o022 & !allowed;
+    if more != 0 {
+        let mode = meta.mode() & 0o7777;
+        return Err(not_ours(format!("others may write to it (mode {mode:04o}); chmod it, or say so with mode={mode:04o}")));
+    }
+    let mut page = Vec::with_capacity(PAGE as usize);
+    (&mut file).take(PAGE).read_to_end(&mut page).map_err(|e| Error::system("read", e))?;
+    let header = Header::decode(&page, kind)?;
+    let segments = u64::from_ne_bytes(page[128..136].try_into().expect("eight bytes"));
+    check_length(meta.len(), segments)?;
+    match options.bound {
+        Some(asked) if asked != header.bound => {
+            let (found, asked) = (header.bound.to_string(), asked.to_string());
+            Err(ErrorKind::OtherCapacity { found, asked }.into())
+        }
+        _ => Ok((file, header)),
+    }
+}
+
+/// Whether the file can have the segments that it says it has.
+pub(super) fn check_length(bytes: u64, segments: u64) -> Result<()> {
+    let last = segments.checked_ilog2().unwrap_or(0) as usize;
+    let expected = Geometry::of(last).end();
+    if bytes < expected {
+        return Err(corrupt(format!("it has {bytes} bytes and should have at least {expected}: it is cut off")));
+    }
+    Ok(())
+}
+
+/// Makes a file that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
+pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<File> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let (mut file, temporary) = unnamed(directory, path)?;
+    let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));
+    if let (Err(_), Some(temporary)) = (&made, &temporary) {
+        let _ = std::fs::remove_file(temporary);
+    }
+    made.map(|()| file)
+}
+
+/// A file without a name; where the file system has no such thing, one with a name that nobody guesses.
+fn unnamed(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    match open(directory, flags | OFlag::O_TMPFILE, Permissions::S_IRUSR | Permissions::S_IWUSR) {
+        Ok(fd) => Ok((fd.into(), None)),
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let temporary = directory.join(format!(".{name}.{:032x}", super::random()?));
+            let create = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+            let fd = open(&temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
+            Ok((fd.into(), Some(temporary)))
+        }
+        Err(errno) => Err(in_directory(errno)),
+    }
+}
+
+fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
+    let first = Geometry::of(0);
+    // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
+    file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
+    back(file, 0, PAGE)?;
+    back(file, first.offset, first.bitmap_bytes())?;
+    debug_assert_eq!(first.offset, BASE_BYTES);
+    file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
+    fchmod(file.as_fd(), Permissions::from_bits_truncate(mode.0)).map_err(|e| Error::system("fchmod", e))?;
+    file.sync_all().map_err(|e| Error::system("fsync", e))
+}
+
+/// Gives the file its name, if the name is free.
+fn publish(file: &File, temporary: Option<&Path>, path: &Path) -> Result<()> {
+    let named = match temporary {
+        None => {
+            let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(AT_FDCWD, itself.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+        }
+        Some(temporary) => renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE),
+    };
+    match named {
+        Ok(()) => Ok(()),
+        Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
+        Err(errno) => Err(Error::system("link", errno)),
+    }
+}
+
+/// Backs a range of the file with blocks, and makes the file at least that long. What is there already stays as it is. After it,
+/// touching the range through a mapping cannot be a SIGBUS for want of space.
+pub(super) fn back(file: &File, offset: u64, bytes: u64) -> Result<()> {
+    let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
+        return Err(Error::system("fallocate", Errno::EFBIG));
+    };
+    loop {
+        match fallocate(file, FallocateFlags::empty(), offset, bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno @ (Errno::ENOSPC | Errno::EDQUOT)) => {
+                let limit = "no space is left on the store's file system; free some, or give it more".to_owned();
+                return Err(ErrorKind::Limit { limit, source: errno.into() }.into());
+            }
+            Err(Errno::EOPNOTSUPP) => {
+                return Err(Error::unsupported(
+                    "the file system cannot reserve space (fallocate); use tmpfs, ext4, xfs or btrfs",
+                ));
+            }
+            Err(errno) => return Err(Error::system("fallocate", errno)),
+        }
+    }
+}
+
+/// The same file once more, with an open file description of its own.
+pub(super) fn reopen(file: &File) -> Result<File> {
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match open(itself.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Permissions::empty()) {
+        Ok(fd) => Ok(fd.into()),
+        Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => Err(too_many_files(errno)),
+        Err(errno) => Err(Error::system("open /proc/self/fd", errno)),
+    }
+}
+
+fn too_many_files(errno: Errno) -> Error {
+    let limit = "too many open files; raise RLIMIT_NOFILE (`ulimit -n`) or fs.file-max".to_owned();
+    ErrorKind::Limit { limit, source: io::Error::from(errno) }.into()
+}
+
+fn in_directory(errno: Errno) -> Error {
+    match errno {
+        Errno::EMFILE | Errno::ENFILE => too_many_files(errno),
+        Errno::ENOSPC | Errno::EDQUOT => {
+            let limit = "no space is left for another file in the store's directory".to_owned();
+            ErrorKind::Limit { limit, source: errno.into() }.into()
+        }
+        _ => Error::system("create a file in the store's directory", errno),
+    }
+}
+
+fn not_ours(reason: impl Into<String>) -> Error {
+    ErrorKind::NotOurs { reason: reason.into() }.into()
+}

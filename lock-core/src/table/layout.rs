@@ -1,0 +1,152 @@
+//! Where things are in the file of a table. Everything is in words of eight bytes, native-endian.
+//!
+//! ```text
+//! 0          header, one page
+//! 4096       seats: one entry of 128 bytes for each process
+//! …          segment 0: ids 0..1024
+//! …          segment 1: ids 1024..2048, and each further segment twice as large as the one before
+//! ```
+//! A segment has its bitmaps first, in whole pages, and then its groups. A group is 64 locks: 64 lines of 64 bytes, which are hot, and
+//! then 64 records of 128 bytes, which are not. So what is dense is scanned fast, what is contended shares no cache line, and pages are
+//! paid for by the group.
+
+use crate::LockId;
+
+pub(super) const PAGE: u64 = 4096;
+pub(super) const WORD: usize = 8;
+
+pub(super) const HEADER_WORDS: usize = PAGE as usize / WORD;
+
+/// How many processes can have a store open at a time.
+pub(super) const SEATS: usize = 16_384;
+pub(super) const SEAT_WORDS: usize = 16;
+pub(super) const SEATS_PER_PAGE: usize = HEADER_WORDS / SEAT_WORDS;
+pub(super) const SEATS_OFFSET: u64 = PAGE;
+
+/// Header and seats, which are mapped together.
+pub(super) const BASE_BYTES: u64 = SEATS_OFFSET + (SEATS * SEAT_WORDS * WORD) as u64;
+
+/// Locks in a group, and bits in a word.
+pub(super) const GROUP: usize = 64;
+pub(super) const HOT_WORDS: usize = 8;
+pub(super) const RECORD_WORDS: usize = 16;
+pub(super) const GROUP_WORDS: usize = GROUP * (HOT_WORDS + RECORD_WORDS);
+
+/// Enough for all 2³² ids.
+pub(super) const SEGMENTS: usize = 23;
+const FIRST_SEGMENT_BITS: u32 = 10;
+
+/// The geometry of one segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Geometry {
+    /// The first id.
+    pub(super) first: u64,
+    /// How many ids.
+    pub(super) ids: u64,
+    /// Where in the file.
+    pub(super) offset: u64,
+}
+
+impl Geometry {
+    pub(super) const fn of(segment: usize) -> Self {
+        let (mut at, mut offset) = (0, BASE_BYTES);
+        while at < segment {
+            offset += Self::shape(at, 0).bytes();
+            at += 1;
+        }
+        Self::shape(segment, offset)
+    }
+
+    const fn shape(segment: usize, offset: u64) -> Self {
+        let ids = 1 << (FIRST_SEGMENT_BITS + segment.saturating_sub(1) as u32);
+        Self { first: if segment == 0 { 0 } else { ids }, ids, offset }
+    }
+
+    /// The bits: allocated, summaries of that, and groups that are backed by blocks.
+    pub(super) const fn groups(self) -> usize {
+        self.ids as usize / GROUP
+    }
+
+    /// Words in the bitmap of backed groups.
+    pub(super) const fn backed_words(self) -> usize {
+        self.groups().div_ceil(GROUP)
+    }
+
+    /// Words in all levels of the allocation bitmap.
+    pub(super) const fn bitmap_words(self) -> usize {
+        let (mut level, mut words) = (self.groups(), 0);
+        loop {
+            words += level;
+            if level == 1 {
+                return words;
+            }
+            level = level.div_ceil(GROUP);
+        }
+    }
+
+    /// Bytes before the groups.
+    pub(super) const fn bitmap_bytes(self) -> u64 {
+        (((self.bitmap_words() + self.backed_words()) * WORD) as u64).next_multiple_of(PAGE)
+    }
+
+    /// Bytes in all.
+    pub(super) const fn bytes(self) -> u64 {
+        self.bitmap_bytes() + self.group_bytes() * self.groups() as u64
+    }
+
+    /// Bytes of one group.
+    pub(super) const fn group_bytes(self) -> u64 {
+        (GROUP_WORDS * WORD) as u64
+    }
+
+    /// Where the file ends with this segment.
+    pub(super) const fn end(self) -> u64 {
+        self.offset + self.bytes()
+    }
+}
+
+/// Which segment an id is in, and at which index.
+pub(super) fn locate(id: LockId) -> (usize, usize) {
+    let bits = u32::BITS - (id.get() >> FIRST_SEGMENT_BITS).leading_zeros();
+    let segment = bits as usize;
+    (segment, (u64::from(id.get()) - Geometry::shape(segment, 0).first) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(0, 0, 0)]
+    #[case(1023, 0, 1023)]
+    #[case(1024, 1, 0)]
+    #[case(2047, 1, 1023)]
+    #[case(2048, 2, 0)]
+    #[case(4095, 2, 2047)]
+    #[case(4096, 3, 0)]
+    #[case(u32::MAX, 22, (1 << 31) - 1)]
+    fn an_id_is_in_one_segment(#[case] id: u32, #[case] segment: usize, #[case] index: usize) {
+        assert_eq!(locate(LockId::new(id)), (segment, index));
+    }
+
+    #[test]
+    fn segments_follow_each_other_without_a_gap() {
+        for segment in 1..SEGMENTS {
+            let (before, this) = (Geometry::of(segment - 1), Geometry::of(segment));
+            assert_eq!(before.end(), this.offset);
+            assert_eq!(before.first + before.ids, this.first);
+            assert_eq!(this.offset % PAGE, 0);
+        }
+        assert_eq!(Geometry::of(SEGMENTS - 1).first + Geometry::of(SEGMENTS - 1).ids, 1 << 32);
+    }
+
+    #[test]
+    fn bitmaps_are_a_small_part() {
+        assert_eq!(Geometry::of(0).bitmap_words(), 16 + 1);
+        assert_eq!(Geometry::of(0).bitmap_bytes(), PAGE);
+        let large = Geometry::of(10);
+        assert_eq!(large.bitmap_words(), 8192 + 128 + 2 + 1);
+        assert!(large.bitmap_bytes() * 1000 < large.bytes());
+    }
+}

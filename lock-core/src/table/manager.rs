@@ -1,0 +1,132 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Hot, Owner, Slot, Table};
+use crate::{Allocation, Error, Generation, HeldLock, Label, LockId, Manager, RawLock, Reconciled, Result, StoreId};
+
+/// What a backend adds to a table: locks.
+pub trait TableLocks: Send + Sync + fmt::Debug {
+    /// The lock of this slot.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn lock(&self, slot: Slot) -> Result<Arc<dyn RawLock>>;
+
+    /// Whether a lock is held that has this owner written down, who lives or is dead, as far as its line tells.
+    fn is_held(&self, hot: &Hot, owner: Owner, lives: bool) -> bool {
+        let _ = (hot, owner);
+        lives
+    }
+
+    /// How many wait for a lock that is held, where the backend knows.
+    fn waiters(&self, id: LockId) -> Option<u32> {
+        let _ = id;
+        None
+    }
+
+    /// Takes the lock from its owner, dead or alive.
+    ///
+    /// # Errors
+    /// Refused by backends that recover by themselves.
+    fn break_lock(&self, slot: &Slot) -> Result<()> {
+        let _ = slot;
+        Err(Error::unsupported("it recovers from the death of an owner by itself; there is nothing to break"))
+    }
+
+    /// Facts beyond the table's, for people to read.
+    fn details(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Removes what the locks have outside the table; called before the table is removed.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn destroy(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A [`Manager`] whose ids are in a [`Table`] and whose locks are a backend's.
+#[derive(Debug)]
+pub struct TableManager<L> {
+    table: Arc<Table>,
+    locks: L,
+}
+
+impl<L: TableLocks> TableManager<L> {
+    /// The manager of this table with these locks.
+    pub fn new(table: Arc<Table>, locks: L) -> Self {
+        Self { table, locks }
+    }
+}
+
+impl<L: TableLocks> Manager for TableManager<L> {
+    fn id(&self) -> StoreId {
+        self.table.id()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.table.capacity()
+    }
+
+    fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        self.locks.lock(self.table.slot(id)?)
+    }
+
+    fn allocate(&self, label: &Label) -> Result<LockId> {
+        self.table.allocate(label)
+    }
+
+    fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
+        self.table.allocate_exact(id, label)
+    }
+
+    fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {
+        self.table.free(id, generation)
+    }
+
+    fn free_all(&self) -> Result<u64> {
+        self.table.free_all()
+    }
+
+    fn available(&self) -> Result<Option<u64>> {
+        Ok(self.table.available())
+    }
+
+    fn allocated(&self) -> Result<Vec<Allocation>> {
+        self.table.allocated()
+    }
+
+    fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+        self.table.reconcile(ids)
+    }
+
+    fn held(&self) -> Result<Vec<HeldLock>> {
+        let mut held = Vec::new();
+        self.table.owned(|id, hot, owner| {
+            if self.locks.is_held(hot, owner, !self.table.is_dead(owner)) {
+                let mut lock = HeldLock::new(id, Some(self.table.describe(owner)));
+                lock.waiters = self.locks.waiters(id);
+                held.push(lock);
+            }
+        })?;
+        Ok(held)
+    }
+
+    fn break_lock(&self, id: LockId) -> Result<()> {
+        self.locks.break_lock(&self.table.slot(id)?)
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = self.table.details();
+        details.extend(self.locks.details());
+        details
+    }
+
+    fn destroy(&self) -> Result<()> {
+        self.locks.destroy()?;
+        self.table.destroy()
+    }
+}

@@ -1,0 +1,99 @@
+//! What is known of an allocation: kept beside the bitmap, in words.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, fence};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Owner;
+use crate::{Allocation, Generation, Holder, Label, LockId};
+
+const AT_CLAIM: usize = 0;
+const AT_GENERATION: usize = 1;
+const AT_SINCE: usize = 2;
+const AT_PID: usize = 3;
+const AT_COMMAND: std::ops::Range<usize> = 4..8;
+const AT_LABEL: std::ops::Range<usize> = 8..16;
+
+/// The record of one id. Whoever changes more of it than the claim has the claim.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a>(&'a [AtomicU64]);
+
+impl<'a> Record<'a> {
+    pub(super) fn new(words: &'a [AtomicU64]) -> Self {
+        Self(words)
+    }
+
+    /// Claims the id for a change, against all who would change it too. A claim of a dead process counts for nothing.
+    pub(super) fn claim(self, me: Owner, is_dead: impl Fn(Owner) -> bool) -> bool {
+        me.claim(&self.0[AT_CLAIM], is_dead)
+    }
+
+    pub(super) fn unclaim(self) {
+        self.0[AT_CLAIM].store(0, Release);
+    }
+
+    /// Writes down a new allocation, before it is published.
+    pub(super) fn write(self, label: &Label, command: &str) {
+        // As in a sequence lock, the word is odd while the rest is being written, and a killed writer leaves it odd.
+        let sequence = self.0[AT_GENERATION].load(Relaxed);
+        let writing = (sequence + 1) | 1;
+        self.0[AT_GENERATION].store(writing, Relaxed);
+        fence(Release);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.0[AT_SINCE].store(since, Relaxed);
+        self.0[AT_PID].store(u64::from(std::process::id()), Relaxed);
+        write_text(&self.0[AT_COMMAND], command);
+        write_text(&self.0[AT_LABEL], label.as_str());
+        self.0[AT_GENERATION].store(writing + 1, Release);
+    }
+
+    /// The present allocation, or the one that is being written down.
+    pub(super) fn generation(self) -> Generation {
+        Self::generation_of(self.generation_word())
+    }
+
+    /// The word that says so.
+    pub(super) fn generation_word(self) -> &'a AtomicU64 {
+        &self.0[AT_GENERATION]
+    }
+
+    pub(super) fn generation_of(word: &AtomicU64) -> Generation {
+        Generation::new(word.load(Acquire).div_ceil(2))
+    }
+
+    /// What is written down; `None` when that changed meanwhile.
+    pub(super) fn read(self, id: LockId) -> Option<Allocation> {
+        let sequence = self.0[AT_GENERATION].load(Acquire);
+        if sequence % 2 == 1 {
+            return None;
+        }
+        let mut allocation = Allocation::new(id);
+        allocation.generation = Some(Generation::new(sequence / 2));
+        allocation.label = Label::new(read_text(&self.0[AT_LABEL])).unwrap_or_default();
+        let pid = self.0[AT_PID].load(Relaxed) as u32;
+        allocation.allocator = Some(Holder::of_process(pid).with_command(read_text(&self.0[AT_COMMAND])));
+        allocation.since = Some(self.0[AT_SINCE].load(Relaxed));
+        fence(Acquire);
+        (self.0[AT_GENERATION].load(Relaxed) == sequence).then_some(allocation)
+    }
+}
+
+/// Writes a text, cut to what fits, and zeros behind it.
+pub(super) fn write_text(words: &[AtomicU64], text: &str) {
+    let mut end = text.len().min(words.len() * 8);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut bytes = text[..end].bytes();
+    for word in words {
+        let eight = std::array::from_fn(|_| bytes.next().unwrap_or(0));
+        word.store(u64::from_le_bytes(eight), Relaxed);
+    }
+}
+
+/// Reads what [`write_text`] wrote.
+pub(super) fn read_text(words: &[AtomicU64]) -> String {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}

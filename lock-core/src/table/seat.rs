@@ -1,0 +1,171 @@
+//! Seats: which processes have a store open, and proof of their deaths.
+//!
+//! A process that opens a store takes a seat in it, writes there who it is, for people to read, and holds a lock on the seat's own
+//! byte of the file through a descriptor of its own. The kernel drops that lock when the process exits or executes another program,
+//! whatever happens, and forked children give their copy up. So whether a seat's lock is held answers whether its process lives; pids,
+//! start times and namespaces are not asked, and cannot lie.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::layout::{SEAT_WORDS, SEATS, SEATS_PER_PAGE};
+use super::{Owner, record};
+use crate::{Error, ErrorKind, Holder, Result};
+
+/// Far beyond any byte that is ever mapped.
+const LOCKED_FROM: i64 = 1 << 40;
+/// Seats taken in turn before any beyond them: enough that the dead are remembered for a while, few enough to stay small.
+const USUAL: usize = 1024;
+
+const AT_TURN: usize = 0;
+const AT_PID: usize = 1;
+const AT_START: usize = 2;
+const AT_NAMESPACE: usize = 3;
+const AT_COMMAND: usize = 4;
+
+/// The words of all seats, and the file that their locks are on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seats<'a> {
+    pub(super) words: &'a [AtomicU64],
+    pub(super) backed: &'a [AtomicU64],
+    pub(super) file: &'a File,
+}
+
+impl Seats<'_> {
+    /// Takes a free seat; its lock belongs to `keeper`, an open file description that nothing else uses, nor maps.
+    pub(super) fn take(self, keeper: &File) -> Result<Owner> {
+        let start = std::process::id() as usize;
+        let usual = (0..USUAL).map(|n| (start + n) % USUAL);
+        for seat in usual.chain(USUAL..SEATS) {
+            if !lock_byte(keeper, seat)? {
+                continue;
+            }
+            self.back(seat)?;
+            let words = self.seat(seat);
+            let turn = words[AT_TURN].load(Relaxed) % Owner::TURNS + 1;
+            let turn = if turn == Owner::TURNS { 1 } else { turn };
+            // The turn first: from now on what is said of the earlier one is not believed.
+            words[AT_TURN].store(turn, SeqCst);
+            introduce(words);
+            return Ok(Owner::of_seat(seat, turn));
+        }
+        Err(ErrorKind::TooManyProcesses { limit: SEATS as u32 }.into())
+    }
+
+    /// Whether the process is proved to be dead. What cannot be found out is no proof.
+    pub(super) fn is_dead(self, owner: Owner) -> bool {
+        if owner.is_none() || !self.exists(owner.seat()) {
+            return false;
+        }
+        if self.seat(owner.seat())[AT_TURN].load(SeqCst) != owner.turn() {
+            return true;
+        }
+        let mut query = range(owner.seat());
+        match fcntl(self.file.as_fd(), FcntlArg::F_OFD_GETLK(&mut query)) {
+            Ok(_) => query.l_type == libc::F_UNLCK as libc::c_short,
+            Err(_) => false,
+        }
+    }
+
+    /// What the process said of itself; where its seat was taken by another since, only the thread id is known.
+    pub(super) fn describe(self, owner: Owner) -> Holder {
+        let unknown = Holder::of_process(0).with_thread(owner.tid());
+        if !self.exists(owner.seat()) {
+            return unknown;
+        }
+        let words = self.seat(owner.seat());
+        let same_turn = || words[AT_TURN].load(Acquire) == owner.turn();
+        if !same_turn() {
+            return unknown;
+        }
+        let number = |at: usize| Some(words[at].load(Relaxed)).filter(|number| *number != 0);
+        let mut holder = Holder::of_process(words[AT_PID].load(Relaxed) as u32)
+            .with_thread(owner.tid())
+            .with_command(record::read_text(&words[AT_COMMAND..]));
+        holder.start_time = number(AT_START);
+        holder.pid_namespace = number(AT_NAMESPACE);
+        std::sync::atomic::fence(Acquire);
+        if same_turn() { holder } else { unknown }
+    }
+
+    /// How many processes have the store open.
+    pub(super) fn count(self) -> usize {
+        let seats = (0..SEATS).filter(|seat| self.exists(*seat));
+        seats
+            .filter(|seat| {
+                let turn = self.seat(*seat)[AT_TURN].load(Relaxed);
+                turn != 0 && !self.is_dead(Owner::of_seat(*seat, turn))
+            })
+            .count()
+    }
+
+    fn back(self, seat: usize) -> Result<()> {
+        let page = seat / SEATS_PER_PAGE;
+        if self.exists(seat) {
+            return Ok(());
+        }
+        super::file::back(self.file, super::layout::SEATS_OFFSET + page as u64 * super::layout::PAGE, super::layout::PAGE)?;
+        self.backed[page / 64].fetch_or(1 << (page % 64), Release);
+        Ok(())
+    }
+
+    /// Whether the seat's page is backed by blocks, so that it can be touched.
+    fn exists(self, seat: usize) -> bool {
+        let page = seat / SEATS_PER_PAGE;
+        seat < SEATS && self.backed[page / 64].load(Acquire) & (1 << (page % 64)) != 0
+    }
+
+    fn seat(&self, seat: usize) -> &[AtomicU64] {
+        &self.words[seat * SEAT_WORDS..][..SEAT_WORDS]
+    }
+}
+
+fn introduce(words: &[AtomicU64]) {
+    words[AT_PID].store(u64::from(std::process::id()), Relaxed);
+    words[AT_START].store(start_time().unwrap_or(0), Relaxed);
+    words[AT_NAMESPACE].store(fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino()), Relaxed);
+    record::write_text(&words[AT_COMMAND..], &command());
+}
+
+/// The command line, its parts separated by blanks, and the program without its directory: there is not room for everything.
+pub(super) fn command() -> String {
+    let line = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let line = String::from_utf8_lossy(line.strip_suffix(b"\0").unwrap_or(&line));
+    let (program, arguments) = line.split_at(line.find('\0').unwrap_or(line.len()));
+    let program = program.rsplit('/').next().unwrap_or_default();
+    format!("{program}{arguments}").replace('\0', " ")
+}
+
+fn start_time() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the command in parentheses, with anything in it.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+fn lock_byte(keeper: &File, seat: usize) -> Result<bool> {
+    match fcntl(keeper.as_fd(), FcntlArg::F_OFD_SETLK(&range(seat))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno @ Errno::ENOLCK) => {
+            let limit = "the kernel has no room for another file lock (or the file system has no locks)".to_owned();
+            Err(ErrorKind::Limit { limit, source: errno.into() }.into())
+        }
+        Err(errno) => Err(Error::system("fcntl F_OFD_SETLK", errno)),
+    }
+}
+
+fn range(seat: usize) -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: LOCKED_FROM + seat as i64,
+        l_len: 1,
+        l_pid: 0,
+    }
+}

@@ -1,0 +1,92 @@
+use std::fs::File;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use super::bitmap::{Bitmap, ones};
+use super::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, RECORD_WORDS, WORD};
+use super::record::Record;
+use super::{Hot, file};
+use crate::sys::{self, Words};
+use crate::{Allocation, LockId, Result};
+
+/// A mapped part of a table: a range of ids with all that belongs to them.
+#[derive(Debug)]
+pub(super) struct Segment {
+    geometry: Geometry,
+    words: Words,
+    bits: usize,
+}
+
+impl Segment {
+    /// `bits` of the ids count: the last segment may reach beyond the capacity.
+    pub(super) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
+        Self { geometry, words, bits }
+    }
+
+    /// Keeps it mapped for ever.
+    pub(super) fn leak(&mut self) {
+        self.words.leak();
+    }
+
+    pub(super) fn id(&self, index: usize) -> LockId {
+        LockId::new((self.geometry.first + index as u64) as u32)
+    }
+
+    pub(super) fn allocated(&self) -> Bitmap<'_> {
+        Bitmap::new(&self.words[..self.geometry.bitmap_words()], self.geometry.groups(), self.bits)
+    }
+
+    /// The line of an id, whose group must be backed by blocks.
+    pub(super) fn hot(&self, index: usize) -> &Hot {
+        sys::hot(&self.group(index)[index % GROUP * HOT_WORDS..][..HOT_WORDS])
+    }
+
+    /// The record of an id, whose group must be backed by blocks.
+    pub(super) fn record(&self, index: usize) -> Record<'_> {
+        Record::new(&self.group(index)[GROUP * HOT_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
+    }
+
+    /// The allocation of an id, if it is allocated.
+    pub(super) fn read(&self, index: usize) -> Option<Allocation> {
+        while self.is_backed(index / GROUP) && self.allocated().get(index) {
+            if let Some(allocation) = self.record(index).read(self.id(index)) {
+                return Some(allocation);
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+
+    /// Backs the group of an id with blocks, so that it can be touched.
+    pub(super) fn back_group(&self, file: &File, index: usize) -> Result<()> {
+        let group = index / GROUP;
+        if self.is_backed(group) {
+            return Ok(());
+        }
+        let bytes = self.geometry.group_bytes();
+        file::back(file, self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes, bytes)?;
+        self.backed()[group / GROUP].fetch_or(1 << (group % GROUP), Release);
+        Ok(())
+    }
+
+    /// The ids whose groups are backed by blocks: those that can have been locked.
+    pub(super) fn backed_indexes(&self) -> impl Iterator<Item = usize> {
+        let words = self.backed().iter().enumerate();
+        let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
+        let groups = groups.take_while(|group| *group < self.geometry.groups());
+        groups.flat_map(|group| group * GROUP..(group + 1) * GROUP).take_while(|index| *index < self.bits)
+    }
+
+    fn is_backed(&self, group: usize) -> bool {
+        self.backed()[group / GROUP].load(Acquire) & (1 << (group % GROUP)) != 0
+    }
+
+    fn backed(&self) -> &[AtomicU64] {
+        &self.words[self.geometry.bitmap_words()..][..self.geometry.backed_words()]
+    }
+
+    fn group(&self, index: usize) -> &[AtomicU64] {
+        let first = self.geometry.bitmap_bytes() as usize / WORD;
+        &self.words[first + index / GROUP * GROUP_WORDS..][..GROUP_WORDS]
+    }
+}

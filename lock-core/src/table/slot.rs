@@ -1,0 +1,125 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
+
+use super::record::Record;
+use super::{Owner, Table};
+use crate::sys::Pinned;
+use crate::{Acquired, Death, Generation, Holder, LockId, Result};
+
+/// The line of a lock: what changes with every acquisition, alone in its 64 bytes. All zero is a free lock.
+///
+/// The table keeps `token` and `owner`. The rest belongs to the backend and is laid out for a futex word in the kernel's robust list:
+/// the node's `next` stands 32 bytes behind the word, as in glibc's mutexes, and `prev` before it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Hot {
+    /// The backend's: a futex word.
+    pub word: AtomicU32,
+    /// The backend's: a count of waiters.
+    pub waiters: AtomicU32,
+    token: AtomicU64,
+    owner: AtomicU64,
+    /// The backend's: the link to the previous node.
+    pub prev: AtomicU64,
+    /// The backend's: the link to the next node.
+    pub next: AtomicU64,
+    /// The backend's, for what it needs.
+    pub spare: [AtomicU64; 3],
+}
+
+impl Hot {
+    /// Who is written down as the owner. A dead one's word stays until the next owner comes.
+    #[inline]
+    pub fn owner(&self) -> Owner {
+        Owner::from_word(self.owner.load(Acquire))
+    }
+
+    /// Writes the new owner down; called by it, right after it took the lock. Returns the fencing token, and who was
+    /// written down before: somebody who died in its critical section, or nobody.
+    #[inline]
+    pub fn begin(&self, me: Owner) -> (u64, Owner) {
+        let token = self.token.load(Relaxed) + 1;
+        self.token.store(token, Relaxed);
+        let before = Owner::from_word(self.owner.load(Relaxed));
+        self.owner.store(me.word(), Relaxed);
+        // The critical section comes after that, whatever kills it.
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        (token, before)
+    }
+
+    /// Strikes the owner out; called by it, right before it gives the lock up.
+    #[inline]
+    pub fn end(&self) {
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.owner.store(0, Relaxed);
+    }
+}
+
+/// One lock of a table: its line, its allocation, and the table itself, which it keeps open and mapped.
+pub struct Slot {
+    hot: Pinned<Table, Hot>,
+    generation: Pinned<Table, AtomicU64>,
+    id: LockId,
+}
+
+impl Slot {
+    pub(super) fn new(hot: Pinned<Table, Hot>, generation: Pinned<Table, AtomicU64>, id: LockId) -> Self {
+        Self { hot, generation, id }
+    }
+
+    /// The id.
+    pub fn id(&self) -> LockId {
+        self.id
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Arc<Table> {
+        Pinned::keeper(&self.hot)
+    }
+
+    /// The line.
+    #[inline]
+    pub fn hot(&self) -> &Hot {
+        &self.hot
+    }
+
+    /// The present allocation of the id.
+    pub fn generation(&self) -> Generation {
+        Record::generation_of(&self.generation)
+    }
+
+    /// Who is written down as the owner, where that is somebody who lives.
+    pub fn holder(&self) -> Option<Holder> {
+        let owner = self.hot.owner();
+        (!owner.is_none() && !self.table().is_dead(owner)).then(|| self.table().describe(owner))
+    }
+
+    /// Takes note of an acquisition by the calling thread; to be called right after it. See [`Hot::begin`].
+    #[inline]
+    pub fn acquired(&self, me: Owner) -> Acquired {
+        let (token, before) = self.hot.begin(me);
+        Acquired { token, death: if before.is_none() { None } else { self.death_of(before) } }
+    }
+
+    /// The calling thread's word; see [`Table::me`].
+    ///
+    /// # Errors
+    /// Those of [`Table::me`].
+    #[inline]
+    pub fn me(&self) -> Result<Owner> {
+        self.table().me()
+    }
+
+    #[cold]
+    fn death_of(&self, owner: Owner) -> Option<Box<Death>> {
+        Some(Box::new(Death::of(Some(self.table().describe(owner)))))
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("table", &self.table().path()).field("id", &self.id.get()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! The unsafe code of this crate: the futex calls, and the calling thread's robust list.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, compiler_fence};
+use std::time::Duration;
+
+use lock_core::fork;
+use lock_core::table::Hot;
+
+/// The kernel's `struct robust_list_head`, which libc registered for this thread. Only the thread itself touches it, and the kernel
+/// when the thread is dead.
+#[repr(C)]
+pub(crate) struct Head {
+    /// The first node; the head itself where there is none.
+    pub(crate) first: AtomicUsize,
+    /// From a node to its futex word.
+    pub(crate) offset: AtomicIsize,
+    /// The node that is being linked or unlinked.
+    pub(crate) pending: AtomicUsize,
+}
+
+thread_local! {
+    static HEAD: Cell<(u64, Option<NonNull<Head>>)> = const { Cell::new((u64::MAX, None)) };
+}
+
+/// Gives the calling thread's list head to `then`, which must not keep it: it is not `Send`.
+///
+/// `None` when libc has registered none.
+#[inline]
+pub(crate) fn with_head<R>(then: impl FnOnce(&Head) -> R) -> Option<R> {
+    let (epoch, head) = HEAD.get();
+    let head = if epoch == fork::epoch() { head } else { ask_head() };
+    // SAFETY: libc keeps the head in the thread's own control block, where it stays until the thread has ended, and this reference
+    // ends with `then`. `Head` has the layout of `struct robust_list_head`: two pointers with a long between them, all of which may
+    // have any value. The only other access to it is libc's, in this same thread.
+    head.map(|head| then(unsafe { head.as_ref() }))
+}
+
+#[cold]
+fn ask_head() -> Option<NonNull<Head>> {
+    let mut head: *mut Head = ptr::null_mut();
+    let mut len = 0_usize;
+    // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
+    let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+    let head = NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>());
+    HEAD.set((fork::epoch(), head));
+    head
+}
+
+/// Puts a line's node at the start of the calling thread's list, as libc does with those of its mutexes. The caller owns the lock.
+#[inline]
+pub(crate) fn link(head: &Head, hot: &Hot) {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+    let first = head.first.load(Relaxed);
+    hot.next.store(first as u64, Relaxed);
+    hot.prev.store(start as u64, Relaxed);
+    if untagged(first) != start {
+        // SAFETY: the list is not empty, and its first node is another lock that this thread holds.
+        unsafe { set_prev(first, node) };
+    }
+    // The node is whole before the kernel can come to it.
+    compiler_fence(SeqCst);
+    head.first.store(node, Relaxed);
+}
+
+/// Takes a line's node out of the calling thread's list. The caller owns the lock.
+#[inline]
+pub(crate) fn unlink(head: &Head, hot: &Hot) {
+    let start = ptr::from_ref(head).addr();
+    let (prev, next) = (hot.prev.load(Relaxed) as usize, hot.next.load(Relaxed) as usize);
+    // SAFETY: since the lock is held, its node is in this thread's list, and its neighbours are other locks that this thread holds, or
+    // the head.
+    unsafe {
+        set_next(prev, next);
+        if untagged(next) != start {
+            set_prev(next, prev);
+        }
+    }
+}
+
+/// # Safety
+/// `node` links to a node of the calling thread's robust list other than its head.
+#[inline]
+unsafe fn set_prev(node: usize, prev: usize) {
+    let place = (untagged(node) - size_of::<usize>()) as *const AtomicUsize;
+    // SAFETY: a node is in a mutex of libc's or in a line of ours, which is mapped for as long as it is in the list (a table is not
+    // unmapped while this process holds a lock of it); in both, `prev` is the word before `next`, and is touched by this thread alone.
+    unsafe { (*place).store(prev, Relaxed) };
+}
+
+/// # Safety
+/// `node` links to a node of the calling thread's robust list, or to its head.
+#[inline]
+unsafe fn set_next(node: usize, next: usize) {
+    // SAFETY: as in `set_prev`; a link is the address of the node's `next`, and `first` stands for the head's.
+    unsafe { (*(untagged(node) as *const AtomicUsize)).store(next, Relaxed) };
+}
+
+/// A link without libc's mark, in its lowest bit, of a priority-inheritance mutex.
+#[inline]
+fn untagged(link: usize) -> usize {
+    link & !1
+}
+
+/// The address of a word of a line, as a link.
+#[inline]
+pub(crate) fn address(word: &AtomicU64) -> usize {
+    ptr::from_ref(word).addr()
+}
+
+/// Sleeps while the word has this value, for no longer than `duration`, measured on the monotonic clock. It may wake for no reason.
+pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {
+    let deadline = monotonic().saturating_add(duration);
+    let deadline = libc::timespec {
+        tv_sec: libc::time_t::try_from(deadline.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: deadline.subsec_nanos().into(),
+    };
+    // SAFETY: the word and the time are valid for the time of the call, which writes to neither.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT_BITSET,
+            value,
+            &raw const deadline,
+            ptr::null::<u32>(),
+            libc::FUTEX_BITSET_MATCH_ANY,
+        )
+    };
+    // Whatever it says (woken, EINTR, EAGAIN, ETIMEDOUT), the caller looks at the word and at the clock again.
+}
+
+/// Wakes one sleeper, if there is one.
+pub(crate) fn wake_one(word: &AtomicU32) {
+    // SAFETY: the call only looks up the address of the word, which is valid.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes a time to the place, which is valid for that.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(done, 0, "the monotonic clock is always there: {}", io::Error::last_os_error());
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}

@@ -11,16 +11,20 @@ use crate::{Deadline, Error, ErrorKind, Generation, Guard, Holder, LockId, Manag
 /// processes. Freeing the id does not hurt: the handle goes on excluding all others on that id.
 ///
 /// # Examples
-/// Two threads that do not hold the lock together (with the backend `shm`, through `lock_any`):
-/// ```ignore
-/// let store = lock_any::open_or_create("shm:example")?;
-/// let lock = store.allocate("example")?;
+/// With the backend `shm`:
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let url = format!("shm:{}/store", directory.path().display());
+/// # let registry = lock_core::Registry::default().merge([lock_shm::BACKEND])?;
+/// # let store = lock_core::Store::open(&registry, &url, lock_core::OpenMode::Create)?;
+/// let lock = store.allocate("an example")?;
 /// {
 ///     let guard = lock.lock()?;
 ///     if let Some(death) = guard.recovered() {
 ///         eprintln!("{death}: checking what it left");
 ///     }
 /// } // released
+/// # Ok::<(), lock_core::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Lock {

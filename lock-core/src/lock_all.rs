@@ -10,8 +10,17 @@ use crate::{Deadline, ErrorKind, Guard, Lock, Operation, Result};
 /// [`ErrorKind::AlreadyHeld`] when a lock is given twice; otherwise as [`Lock::lock_by`].
 ///
 /// # Examples
-/// ```ignore
-/// let guards = lock_all([&a, &b], Deadline::after(Duration::from_secs(5)))?;
+/// ```
+/// use std::time::Duration;
+/// use lock_core::{Deadline, lock_all};
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let url = format!("shm:{}/store", directory.path().display());
+/// # let registry = lock_core::Registry::default().merge([lock_shm::BACKEND])?;
+/// # let store = lock_core::Store::open(&registry, &url, lock_core::OpenMode::Create)?;
+/// let (from, to) = (store.allocate("from")?, store.allocate("to")?);
+/// let guards = lock_all([&to, &from], Deadline::after(Duration::from_secs(5)))?;
+/// assert_eq!(guards[0].lock().id(), to.id());
+/// # Ok::<(), lock_core::Error>(())
 /// ```
 pub fn lock_all<'a>(locks: impl IntoIterator<Item = &'a Lock>, deadline: Deadline) -> Result<Vec<Guard<'a>>> {
     let mut locks: Vec<_> = locks.into_iter().enumerate().collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 use lock_core::table::{Owner, Slot};
 use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 
-use crate::robust::{self, WAITERS};
+use crate::robust::{self, DIED, WAITERS};
 use crate::sys;
 
 /// Looks at a lock that is held this many times before it sleeps.
@@ -13,6 +13,9 @@ const SPINS: u32 = 100;
 /// The longest sleep. Whoever sleeps that long looks whether the owner lives; and should a wake-up be lost because both the owner and
 /// the waiter that it woke were killed, others wait no longer than this.
 const SLEEP: Duration = Duration::from_millis(200);
+
+/// The first sleep of who doubts a death; it grows.
+const DOUBT: Duration = Duration::from_micros(200);
 
 /// A lock: a line of the table, whose word is a robust futex.
 #[derive(Debug)]
@@ -33,13 +36,15 @@ impl ShmLock {
 
     #[cold]
     fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Option<Acquired>> {
+        robust::check()?;
         let word = &self.slot.hot().word;
         let mut spins = 0;
+        let mut doubts = 0;
         // Once it has slept it cannot know whether others do, so that it takes the lock with the bit set.
         let mut waiters = 0;
         loop {
             let present = word.load(Relaxed);
-            if robust::owner(present) == 0 {
+            if robust::owner(present) == 0 && (present & DIED == 0 || self.is_dead_indeed()) {
                 if let Some(acquired) = self.take(me, present, (present & WAITERS) | waiters) {
                     return Ok(Some(acquired));
                 }
@@ -67,7 +72,10 @@ impl ShmLock {
             if present != asleep && word.compare_exchange(present, asleep, Relaxed, Relaxed).is_err() {
                 continue;
             }
-            sys::wait(word, asleep, remaining.min(SLEEP));
+            let doubtful = robust::owner(present) == 0;
+            doubts += u32::from(doubtful);
+            let sleep = if doubtful { DOUBT * doubts.pow(2) } else { SLEEP };
+            sys::wait(word, asleep, remaining.min(sleep).min(SLEEP));
             waiters = WAITERS;
             if word.load(Relaxed) == asleep
                 && let Some(acquired) = self.take_over(me, asleep)
@@ -91,8 +99,20 @@ impl ShmLock {
         }
     }
 
-    /// Takes the lock from an owner whose process is proved to be dead, and whom the kernel's list did not serve: it held more
-    /// locks than the kernel walks, or executed another program from a thread.
+    /// Whether the owner died whom the kernel declared dead.
+    ///
+    /// It knows the owner by a thread id in a pid namespace. Somebody who is killed in the middle of an attempt on a lock that is held
+    /// by a thread of the same id in another namespace makes the kernel take that owner for the dead one. Where a store is used
+    /// from several namespaces, there has to be proof; it may come a little later than the kernel's word, since a dying process's
+    /// futexes are looked after before its files are closed.
+    #[cold]
+    fn is_dead_indeed(&self) -> bool {
+        let (table, owner) = (self.slot.table(), self.slot.hot().owner());
+        table.thread_ids_are_unique() || owner.is_none() || table.is_gone(owner)
+    }
+
+    /// Takes the lock from an owner that is proved to be dead, and that the kernel's list did not serve: it held more locks than the
+    /// kernel walks, or executed another program from a thread.
     ///
     /// Who takes over claims the right to it first and looks again: two who see the same dead owner, and one of whom has the
     /// same thread id in another pid namespace, could not tell the dead owner's word from that of the first to take over.
@@ -100,7 +120,7 @@ impl ShmLock {
         let (hot, table) = (self.slot.hot(), self.slot.table());
         let dead = hot.owner();
         let claim = &hot.spare[0];
-        if !table.is_dead(dead) || !table.claim(claim, me) {
+        if dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {
             return None;
         }
         let same = hot.owner() == dead;

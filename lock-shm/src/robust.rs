@@ -1,7 +1,7 @@
 //! The lock word, and its place in the kernel's robust list.
 //!
 //! The word has the kernel's format: the owner's thread id and [`WAITERS`]. In the word of a dead thread that it finds in that thread's
-//! list, the kernel puts `FUTEX_OWNER_DIED` in the place of the thread id, which leaves the lock free. A lock's node in the list is built as libc builds those of its mutexes, whose neighbour it is.
+//! list, the kernel puts [`DIED`] in the place of the thread id, which leaves the lock free. A lock's node in the list is built as libc builds those of its mutexes, whose neighbour it is.
 //!
 //! Around each step that changes both the word and the list, `pending` names the node: whichever instruction the thread is killed
 //! at, the kernel finds the word either in the list or there. (Documentation/locking/robust-futex-ABI.rst.)
@@ -16,6 +16,8 @@ use crate::sys::{self, Head};
 
 /// Somebody sleeps, or may be about to: whoever releases the lock wakes one.
 pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
+/// The kernel found the word of a dead thread.
+pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
 
 /// From the node of a line to its word, as the kernel counts it: that of 64-bit glibc.
@@ -31,6 +33,11 @@ pub(crate) fn abi() -> Result<u64> {
         ))),
         None => Err(Error::unsupported("this C library registers no robust list with the kernel")),
     }
+}
+
+/// Whether the calling thread has a list to put locks in.
+pub(crate) fn check() -> Result<()> {
+    abi().map(|_| ())
 }
 
 /// The thread id in a word; 0 in the word of a lock that is free, or whose owner died.

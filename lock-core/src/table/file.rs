@@ -91,7 +91,7 @@ fn unnamed(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
         Ok(fd) => Ok((fd.into(), None)),
         Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let temporary = directory.join(format!(".{name}.{:032x}", super::random()?));
+            let temporary = directory.join(format!(".{name}.{:032x}", super::opening::random()?));
             let create = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
             let fd = open(&temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
             Ok((fd.into(), Some(temporary)))

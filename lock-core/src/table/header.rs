@@ -28,7 +28,8 @@ const AT_SEGMENTS: usize = 16;
 const AT_STATE: usize = 17;
 const AT_SEATS: usize = 18;
 const SEAT_PAGE_WORDS: usize = (SEATS / SEATS_PER_PAGE).div_ceil(64);
-const USED_WORDS: usize = AT_SEATS + SEAT_PAGE_WORDS;
+const AT_NAMESPACE: usize = AT_SEATS + SEAT_PAGE_WORDS;
+const USED_WORDS: usize = AT_NAMESPACE + 1;
 
 /// What the words say that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,11 +127,21 @@ pub(super) struct State<'a> {
     pub(super) destroyed: &'a AtomicU64,
     /// A bit for each page of seats that is backed by blocks.
     pub(super) seat_pages: &'a [AtomicU64],
+    /// The pid namespace of every process that ever had the store open; [`SEVERAL`] when there were several, 0 before the first.
+    pub(super) namespace: &'a AtomicU64,
 }
+
+/// In the place of a pid namespace: more than one.
+pub(super) const SEVERAL: u64 = u64::MAX;
 
 impl<'a> State<'a> {
     pub(super) fn new(header: &'a [AtomicU64]) -> Self {
-        Self { segments: &header[AT_SEGMENTS], destroyed: &header[AT_STATE], seat_pages: &header[AT_SEATS..USED_WORDS] }
+        Self {
+            segments: &header[AT_SEGMENTS],
+            destroyed: &header[AT_STATE],
+            seat_pages: &header[AT_SEATS..AT_NAMESPACE],
+            namespace: &header[AT_NAMESPACE],
+        }
     }
 }
 

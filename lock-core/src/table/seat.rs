@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::header::SEVERAL;
 use super::layout::{SEAT_WORDS, SEATS, SEATS_PER_PAGE};
 use super::{Owner, record};
 use crate::{Error, ErrorKind, Holder, Result};
@@ -35,6 +36,7 @@ pub(super) struct Seats<'a> {
     pub(super) words: &'a [AtomicU64],
     pub(super) backed: &'a [AtomicU64],
     pub(super) file: &'a File,
+    pub(super) namespace: &'a AtomicU64,
 }
 
 impl Seats<'_> {
@@ -52,10 +54,46 @@ impl Seats<'_> {
             let turn = if turn == Owner::TURNS { 1 } else { turn };
             // The turn first: from now on what is said of the earlier one is not believed.
             words[AT_TURN].store(turn, SeqCst);
-            introduce(words);
+            self.introduce(words);
             return Ok(Owner::of_seat(seat, turn));
         }
         Err(ErrorKind::TooManyProcesses { limit: SEATS as u32 }.into())
+    }
+
+    /// Writes down who sits there, for people to read, and whether all are of one pid namespace.
+    fn introduce(self, words: &[AtomicU64]) {
+        let namespace = pid_namespace().unwrap_or(0);
+        words[AT_PID].store(u64::from(std::process::id()), Relaxed);
+        words[AT_START].store(start_time().unwrap_or(0), Relaxed);
+        words[AT_NAMESPACE].store(namespace, Relaxed);
+        record::write_text(&words[AT_COMMAND..], &command());
+        let all = self.namespace.compare_exchange(0, namespace, SeqCst, SeqCst).unwrap_or_else(|all| all);
+        if all != 0 && all != namespace {
+            self.namespace.store(SEVERAL, SeqCst);
+        }
+    }
+
+    /// Whether thread ids tell threads apart: all processes are of one pid namespace, and that is known.
+    pub(super) fn thread_ids_are_unique(self) -> bool {
+        !matches!(self.namespace.load(SeqCst), 0 | SEVERAL)
+    }
+
+    /// Whether the thread is proved to have ended: its process is dead, or lives in this pid namespace and has no such thread.
+    pub(super) fn is_gone(self, owner: Owner) -> bool {
+        if self.is_dead(owner) {
+            return true;
+        }
+        let process = self.describe(owner);
+        if process.pid == 0 || process.pid_namespace.is_none() || process.pid_namespace != pid_namespace() {
+            return false;
+        }
+        // The process lives, so that its pid is its own; and the files under /proc are those of this namespace if our own pid is.
+        let proc_is_ours =
+            fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == std::process::id().to_string().as_str());
+        let thread = format!("/proc/{}/task/{}", process.pid, process.tid);
+        let missing = fs::metadata(thread).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        // If the process died meanwhile, the missing thread is no news, but then the process is dead.
+        proc_is_ours && missing
     }
 
     /// Whether the process is proved to be dead. What cannot be found out is no proof.
@@ -126,11 +164,8 @@ impl Seats<'_> {
     }
 }
 
-fn introduce(words: &[AtomicU64]) {
-    words[AT_PID].store(u64::from(std::process::id()), Relaxed);
-    words[AT_START].store(start_time().unwrap_or(0), Relaxed);
-    words[AT_NAMESPACE].store(fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino()), Relaxed);
-    record::write_text(&words[AT_COMMAND..], &command());
+fn pid_namespace() -> Option<u64> {
+    fs::metadata("/proc/self/ns/pid").ok().map(|meta| meta.ino())
 }
 
 /// The command line, its parts separated by blanks, and the program without its directory: there is not room for everything.

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::bitmap::{Bitmap, ones};
 use super::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, RECORD_WORDS, WORD};
@@ -15,12 +15,15 @@ pub(super) struct Segment {
     geometry: Geometry,
     words: Words,
     bits: usize,
+    /// A bit for each group that this process has handles in.
+    touched: Vec<AtomicU64>,
 }
 
 impl Segment {
     /// `bits` of the ids count: the last segment may reach beyond the capacity.
     pub(super) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
-        Self { geometry, words, bits }
+        let touched = std::iter::repeat_with(AtomicU64::default).take(geometry.backed_words()).collect();
+        Self { geometry, words, bits, touched }
     }
 
     /// Keeps it mapped for ever.
@@ -39,6 +42,18 @@ impl Segment {
     /// The line of an id, whose group must be backed by blocks.
     pub(super) fn hot(&self, index: usize) -> &Hot {
         sys::hot(&self.group(index)[index % GROUP * HOT_WORDS..][..HOT_WORDS])
+    }
+
+    /// The same, for a handle to keep.
+    pub(super) fn touch(&self, index: usize) -> &Hot {
+        let group = index / GROUP;
+        self.touched[group / GROUP].fetch_or(1 << (group % GROUP), Relaxed);
+        self.hot(index)
+    }
+
+    /// The lines that this process may have a handle on.
+    pub(super) fn touched_lines(&self) -> impl Iterator<Item = &Hot> {
+        self.indexes(&self.touched).map(|index| self.hot(index))
     }
 
     /// The record of an id, whose group must be backed by blocks.
@@ -71,7 +86,12 @@ impl Segment {
 
     /// The ids whose groups are backed by blocks: those that can have been locked.
     pub(super) fn backed_indexes(&self) -> impl Iterator<Item = usize> {
-        let words = self.backed().iter().enumerate();
+        self.indexes(self.backed())
+    }
+
+    /// The ids in the groups whose bits are set.
+    fn indexes<'a>(&'a self, groups: &'a [AtomicU64]) -> impl Iterator<Item = usize> {
+        let words = groups.iter().enumerate();
         let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
         let groups = groups.take_while(|group| *group < self.geometry.groups());
         groups.flat_map(|group| group * GROUP..(group + 1) * GROUP).take_while(|index| *index < self.bits)

@@ -1,0 +1,146 @@
+//! Allocating and freeing.
+
+use std::collections::BTreeSet;
+
+use super::bitmap::Bitmap;
+use super::segment::Segment;
+use super::{Owner, Table, layout};
+use crate::{Allocation, Error, ErrorKind, Generation, Label, LockId, Reconciled, Result};
+
+impl Table {
+    /// Allocates the lowest free id, as far as the hints let it see; when they show none, it looks at every id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exhausted`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`].
+    pub fn allocate(&self, label: &Label) -> Result<LockId> {
+        self.alive()?;
+        let me = self.me()?;
+        for find in [Bitmap::find, Bitmap::scan] {
+            for number in self.segment_numbers() {
+                let segment = self.segment(number)?;
+                let mut from = 0;
+                while let Some(index) = find(&segment.allocated(), from) {
+                    if self.try_allocate(segment, index, me, label)? {
+                        return Ok(segment.id(index));
+                    }
+                    from = index + 1;
+                }
+            }
+        }
+        Err(ErrorKind::Exhausted { capacity: self.header.bound.limit(), allocated: self.count() }.into())
+    }
+
+    /// Allocates this id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::AlreadyAllocated`], also while a living process is about to allocate it.
+    pub fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
+        self.alive()?;
+        let me = self.me()?;
+        let (segment, index) = self.find(id)?;
+        if self.try_allocate(segment, index, me, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
+    }
+
+    /// Claim, write, publish: that order is what makes a kill harmless.
+    fn try_allocate(&self, segment: &Segment, index: usize, me: Owner, label: &Label) -> Result<bool> {
+        segment.back_group(&self.file, index)?;
+        let record = segment.record(index);
+        if !record.claim(me, |other| self.is_dead(other)) {
+            return Ok(false);
+        }
+        let free = !segment.allocated().get(index);
+        if free {
+            record.write(label, &self.command);
+            segment.allocated().set(index);
+        }
+        record.unclaim();
+        Ok(free)
+    }
+
+    /// Frees an id; where a generation is given, only that allocation.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::NotAllocated`]; [`ErrorKind::Stale`]. Then nothing changes.
+    pub fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {
+        self.alive()?;
+        let not_allocated = || Error::from(ErrorKind::NotAllocated);
+        self.check_range(id)?;
+        let (number, index) = layout::locate(id);
+        if !self.has_segment(number) {
+            return Err(not_allocated());
+        }
+        let segment = self.segment(number)?;
+        if !segment.allocated().get(index) {
+            return Err(not_allocated());
+        }
+        if generation.is_some_and(|generation| segment.record(index).generation() != generation) {
+            return Err(ErrorKind::Stale.into());
+        }
+        if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }
+    }
+
+    /// Frees every id; returns how many were allocated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Destroyed`]; what the system says.
+    pub fn free_all(&self) -> Result<u64> {
+        self.alive()?;
+        let mut freed = 0;
+        for segment in self.present() {
+            let allocated = segment?.allocated();
+            freed += allocated.ones().filter(|index| allocated.clear(*index)).count() as u64;
+        }
+        Ok(freed)
+    }
+
+    /// How many ids are free; `None` without a bound.
+    pub fn available(&self) -> Option<u64> {
+        self.capacity().map(|capacity| capacity.saturating_sub(self.count()))
+    }
+
+    /// How many ids are allocated.
+    pub fn count(&self) -> u64 {
+        self.present().filter_map(Result::ok).map(|segment| segment.allocated().count()).sum()
+    }
+
+    /// The allocated ids, in order.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn allocated(&self) -> Result<Vec<Allocation>> {
+        let mut list = Vec::new();
+        for segment in self.present() {
+            let segment = segment?;
+            let (bits, first) = (segment.allocated(), list.len());
+            list.extend(bits.ones().filter_map(|index| segment.read(index)));
+            debug_assert!(list[first..].is_sorted_by_key(|allocation| allocation.id));
+        }
+        Ok(list)
+    }
+
+    /// Makes these ids, and no others, the allocated ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`], and then nothing is changed; [`ErrorKind::Limit`], [`ErrorKind::Destroyed`].
+    pub fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+        self.alive()?;
+        if let Some(last) = ids.last() {
+            self.check_range(*last).map_err(|error| error.on(*last))?;
+        }
+        let mut done = Reconciled::default();
+        for segment in self.present() {
+            let segment = segment?;
+            let bits = segment.allocated();
+            let freed = bits.ones().filter(|index| !ids.contains(&segment.id(*index)) && bits.clear(*index));
+            done.freed.extend(freed.map(|index| segment.id(index)));
+        }
+        for id in ids {
+            match self.allocate_exact(*id, &Label::default()) {
+                Ok(()) => done.claimed.push(*id),
+                Err(error) if matches!(error.kind(), ErrorKind::AlreadyAllocated) => {}
+                Err(error) => return Err(error.on(*id)),
+            }
+        }
+        Ok(done)
+    }
+}

@@ -61,15 +61,19 @@ impl Segment {
         Record::new(&self.group(index)[GROUP * HOT_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
     }
 
-    /// The allocation of an id, if it is allocated.
+    /// The allocation of an id, if it is allocated. What is not found at rest, which takes a damaged table or a writer who is for
+    /// ever interrupted, is not known.
     pub(super) fn read(&self, index: usize) -> Option<Allocation> {
-        while self.is_backed(index / GROUP) && self.allocated().get(index) {
+        for _ in 0..1000 {
+            if !self.is_backed(index / GROUP) || !self.allocated().get(index) {
+                return None;
+            }
             if let Some(allocation) = self.record(index).read(self.id(index)) {
                 return Some(allocation);
             }
             std::thread::yield_now();
         }
-        None
+        Some(Allocation::new(self.id(index)))
     }
 
     /// Backs the group of an id with blocks, so that it can be touched.

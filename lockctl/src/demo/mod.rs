@@ -1,0 +1,97 @@
+//! `demo`: for each backend, several processes count in a plain file under one lock, while holders are killed inside the section.
+//!
+//! The sum in the file has to be right to the last one, whatever was killed where; see [`ledger`](self::ledger) for why that is
+//! known exactly. All files are in a directory that another process, the [`janitor`](self::janitor), removes when the demo ends, in
+//! whichever way.
+
+mod contest;
+mod janitor;
+mod ledger;
+mod worker;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lock_any::{Backend, OwnerDeath, Sharing};
+
+use crate::cli::DemoArgs;
+use crate::exit::{ExitStatus, Failure};
+use crate::output::{self, Rows};
+
+use contest::{Contest, Outcome};
+use janitor::Janitor;
+
+pub(crate) use janitor::janitor;
+pub(crate) use worker::worker;
+
+/// For all backends together; what comes before and after takes less than a second.
+const TIME: Duration = Duration::from_secs(6);
+/// For one backend.
+const TIME_EACH: Duration = Duration::from_millis(2500);
+
+pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    let backends = lock_any::backends()?;
+    let (shared, private): (Vec<_>, Vec<_>) =
+        backends.into_iter().partition(|backend| backend.capabilities().sharing == Sharing::Processes);
+    let mut skipped: Vec<_> =
+        private.iter().map(|backend| (backend.scheme(), "it is not shared between processes".to_owned())).collect();
+    if shared.is_empty() {
+        return Err(Failure::new(ExitStatus::NOT_LINKED, "no backend that processes share is built in"));
+    }
+
+    let mut janitor = Janitor::hire(args)?;
+    let time = TIME_EACH.min(TIME / shared.len() as u32);
+    let bar = ProgressBar::new(time.as_millis() as u64 * shared.len() as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{msg:12} {wide_bar} {percent:>3}%").unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let mut outcomes = Vec::new();
+    for backend in shared {
+        bar.set_message(backend.scheme());
+        match Contest::prepare(&backend, &mut janitor)? {
+            Ok(contest) => outcomes.push((backend, contest.hold(time, &bar)?)),
+            Err(reason) => skipped.push((backend.scheme(), reason)),
+        }
+    }
+    bar.finish_and_clear();
+    janitor.dismiss();
+    report(&outcomes, &skipped)
+}
+
+fn report(outcomes: &[(Backend, Outcome)], skipped: &[(&str, String)]) -> Result<ExitCode, Failure> {
+    let titles = ["BACKEND", "PROCESSES", "SECTIONS", "EXPECTED", "FOUND", "KILLED INSIDE", "RECOVERED", "NS A LOCK", "VERDICT"];
+    let mut rows = Rows::new(&titles).right(&[1, 2, 3, 4, 5, 6, 7]);
+    for (backend, outcome) in outcomes {
+        let recovered = match backend.capabilities().owner_death {
+            OwnerDeath::Reported => outcome.recovered.to_string(),
+            OwnerDeath::Released => "not told".to_owned(),
+            _ => "no kills: stuck".to_owned(),
+        };
+        rows.push([
+            backend.scheme(),
+            &outcome.processes.to_string(),
+            &outcome.sections.to_string(),
+            &outcome.expected.to_string(),
+            &outcome.found.to_string(),
+            &outcome.killed.to_string(),
+            &recovered,
+            &outcome.ns_a_lock.to_string(),
+            if outcome.violations.is_empty() { "ok" } else { "VIOLATED" },
+        ]);
+    }
+    rows.print()?;
+    for (scheme, reason) in skipped {
+        output::print(format!("{scheme}: skipped: {}\n", output::escaped(reason)))?;
+    }
+    let violations: Vec<_> =
+        outcomes.iter().flat_map(|(backend, outcome)| outcome.violations.iter().map(|text| (backend.scheme(), text))).collect();
+    for (scheme, violation) in &violations {
+        output::say(format_args!("{scheme}: {violation}"));
+    }
+    match (outcomes.is_empty(), violations.is_empty()) {
+        (true, _) => Err(Failure::new(ExitStatus::UNAVAILABLE, "no backend could be shown")),
+        (_, true) => Ok(ExitCode::SUCCESS),
+        (_, false) => Ok(ExitStatus::INTERNAL.into()),
+    }
+}

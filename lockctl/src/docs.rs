@@ -1,0 +1,35 @@
+//! `completions` and `man`: made from the command line's own description.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::exit::Failure;
+use crate::output;
+
+pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lockctl", &mut script);
+    Ok(output::print(script)?)
+}
+
+/// One page for everything: the command, then each of its subcommands.
+pub(crate) fn man() -> Result<(), Failure> {
+    let mut page = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set() && subcommand.get_name() != "help")
+    {
+        let name = subcommand.get_name().to_uppercase();
+        page.extend_from_slice(format!(".SH {name}\n").as_bytes());
+        let man = clap_mangen::Man::new(subcommand.clone());
+        let mut section = Vec::new();
+        man.render_synopsis_section(&mut section)?;
+        man.render_description_section(&mut section)?;
+        man.render_options_section(&mut section)?;
+        // The subcommand's sections are parts of one.
+        page.extend_from_slice(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").as_bytes());
+    }
+    Ok(output::print(page)?)
+}

@@ -1,0 +1,149 @@
+//! How the command ends: exit codes, and the one line that says why.
+
+use std::io;
+use std::process::ExitCode;
+
+use lock_any::{Error, ErrorKind};
+use nix::errno::Errno;
+
+use crate::output;
+
+/// An exit code of `lockctl`, from the numbers of sysexits.h. `lockctl --help` prints the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExitStatus(u8);
+
+macro_rules! statuses {
+    ($($name:ident = $code:literal, $about:literal;)+) => {
+        impl ExitStatus {
+            $(
+                #[doc = concat!($about, ".")]
+                pub const $name: Self = Self($code);
+            )+
+        }
+
+        const TABLE: &[(u8, &str)] = &[$(($code, $about),)+];
+    };
+}
+
+statuses! {
+    USAGE = 64, "the command line, the store's URL or a label cannot be understood";
+    NOT_A_STORE = 65, "what is there is not a store, or is corrupt or truncated";
+    ABSENT = 66, "there is no such store";
+    BAD_ID = 67, "the id is out of range, not allocated, or allocated already";
+    UNAVAILABLE = 69, "the command cannot be executed, or the backend cannot do that";
+    INTERNAL = 70, "lockctl is not right, or the demo found a violation";
+    SYSTEM = 71, "the system refused";
+    CANNOT_CREATE = 73, "the store exists already, or there is no space for it";
+    OUTPUT = 74, "the output could not be written";
+    TEMPORARY = 75, "all ids are allocated, or a limit of the system was met: try again later";
+    OTHER_FORMAT = 76, "the store has another version, ABI or capacity";
+    NOT_PERMITTED = 77, "no permission, or the store's owner, mode or links make it unsafe to use";
+    NOT_LINKED = 78, "no backend for the URL's scheme is built in, or two are";
+    CLOSED_PIPE = 141, "who read the output closed it (nothing is printed)";
+}
+
+impl ExitStatus {
+    /// The number.
+    pub const fn code(self) -> u8 {
+        self.0
+    }
+
+    /// What an error of the library exits with; `conflict` when the lock was busy.
+    pub(crate) fn of(error: &Error, conflict: u8) -> Self {
+        match error.kind() {
+            ErrorKind::TimedOut { .. } => Self(conflict),
+            ErrorKind::BadUrl { .. } | ErrorKind::BadLabel { .. } => Self::USAGE,
+            ErrorKind::NotAStore { .. } | ErrorKind::Corrupt { .. } => Self::NOT_A_STORE,
+            ErrorKind::Absent => Self::ABSENT,
+            ErrorKind::OutOfRange { .. } | ErrorKind::NotAllocated | ErrorKind::AlreadyAllocated | ErrorKind::Stale => {
+                Self::BAD_ID
+            }
+            ErrorKind::Unsupported { .. } => Self::UNAVAILABLE,
+            ErrorKind::Exists => Self::CANNOT_CREATE,
+            ErrorKind::Exhausted { .. } | ErrorKind::TooManyProcesses { .. } | ErrorKind::Destroyed => Self::TEMPORARY,
+            ErrorKind::OtherVersion { .. } | ErrorKind::OtherAbi { .. } | ErrorKind::OtherCapacity { .. } => Self::OTHER_FORMAT,
+            ErrorKind::NotOurs { .. } => Self::NOT_PERMITTED,
+            ErrorKind::UnknownScheme { .. } | ErrorKind::DuplicateScheme { .. } => Self::NOT_LINKED,
+            ErrorKind::Limit { source, .. } => match Self::of_errno(source) {
+                Self::SYSTEM => Self::TEMPORARY,
+                other => other,
+            },
+            ErrorKind::System { source, .. } => Self::of_errno(source),
+            _ => Self::INTERNAL,
+        }
+    }
+
+    fn of_errno(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Self::NOT_PERMITTED,
+            Some(Errno::ENOSPC | Errno::EDQUOT | Errno::ENOENT | Errno::ENOTDIR | Errno::EFBIG) => Self::CANNOT_CREATE,
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM) => Self::TEMPORARY,
+            _ => Self::SYSTEM,
+        }
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        status.0.into()
+    }
+}
+
+/// The exit codes, as the help prints them.
+pub(crate) fn table() -> String {
+    let mut text =
+        "Exit codes:\n    0  done; from run: the exit code of the command (128 + N when signal N killed it)\n".to_owned();
+    text += "    1  run: the lock is busy or the time is up (another code with -E)\n";
+    for (code, about) in TABLE {
+        text += &format!("  {code:>3}  {about}\n");
+    }
+    text
+}
+
+/// Why the command fails, and what it exits with.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: ExitStatus,
+    message: Option<String>,
+}
+
+impl Failure {
+    /// A failure with something to say.
+    pub(crate) fn new(status: ExitStatus, message: impl Into<String>) -> Self {
+        Self { status, message: Some(message.into()) }
+    }
+
+    /// An error of the library, where a busy lock exits with `conflict`.
+    pub(crate) fn with_conflict(error: &Error, conflict: u8) -> Self {
+        Self::new(ExitStatus::of(error, conflict), error.to_string())
+    }
+
+    /// The same failure, put otherwise.
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        self.message = Some(message);
+        self
+    }
+
+    /// Says it, in one line on stderr.
+    pub(crate) fn report(&self) {
+        if let Some(message) = &self.message {
+            output::say(message);
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::with_conflict(&error, 1)
+    }
+}
+
+/// A failure to write the output.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self { status: ExitStatus::CLOSED_PIPE, message: None },
+            _ => Self::new(ExitStatus::OUTPUT, format!("the output could not be written: {error}")),
+        }
+    }
+}

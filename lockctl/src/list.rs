@@ -1,0 +1,143 @@
+//! `list`: which locks are allocated, and who holds them. It never takes, delays or changes a lock.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use lock_any::{Error, ErrorKind, HeldLock, Holders, Numbering, Store};
+use serde::Serialize;
+
+use crate::cli::{ListArgs, Place};
+use crate::exit::Failure;
+use crate::facts::{Entry, Owner};
+use crate::output::{self, Rows};
+
+#[derive(Serialize)]
+struct Listing {
+    store: String,
+    locks: Vec<Entry>,
+}
+
+pub(crate) fn list(place: &Place, args: &ListArgs) -> Result<(), Failure> {
+    let store = place.open()?;
+    let locks = match (store.capabilities().numbering, args.held) {
+        (Numbering::Single, held_only) => single(&store, held_only)?,
+        (_, true) => held_only(&store)?,
+        (_, false) => everything(&store)?,
+    };
+    if args.format.json {
+        return Ok(output::print_json(&Listing { store: store.url().to_owned(), locks })?);
+    }
+    let mut rows = Rows::new(&["ID", "LABEL", "ALLOCATED", "PID", "TID", "COMMAND", "WAITERS"]).right(&[0, 3, 4, 6]);
+    for lock in locks {
+        rows.push(cells(&lock));
+    }
+    Ok(rows.print()?)
+}
+
+/// What is allocated or held; where the backend does not know what is held, what is allocated.
+fn everything(store: &Store) -> Result<Vec<Entry>, Error> {
+    let mut entries: BTreeMap<_, _> = allocated(store)?;
+    let held = match store.held() {
+        Ok(held) => held,
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => return Ok(entries.into_values().collect()),
+        Err(error) => return Err(error),
+    };
+    entries.values_mut().for_each(|entry| entry.held = Some(false));
+    add_held(&mut entries, held);
+    Ok(entries.into_values().collect())
+}
+
+fn held_only(store: &Store) -> Result<Vec<Entry>, Error> {
+    let held = store.held()?;
+    let mut entries = allocated(store)?;
+    add_held(&mut entries, held);
+    Ok(entries.into_values().filter(|entry| entry.held == Some(true)).collect())
+}
+
+/// The only lock of a store without numbers.
+fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
+    let lock = store.single()?;
+    let mut entry = Entry::new(None);
+    if store.capabilities().holders == Holders::Named {
+        entry.holder = lock.holder()?.map(Owner::from);
+        entry.held = Some(entry.holder.is_some());
+        entry.waiters = lock.waiters();
+    } else if held_only {
+        return Err(Error::unsupported("it does not know who holds its lock"));
+    }
+    Ok(if held_only && entry.held == Some(false) { Vec::new() } else { vec![entry] })
+}
+
+fn allocated(store: &Store) -> Result<BTreeMap<u32, Entry>, Error> {
+    let entry = |allocation: lock_any::Allocation| {
+        let id = allocation.id.get();
+        (id, Entry::new(Some(id)).allocated(allocation))
+    };
+    Ok(store.allocated()?.into_iter().map(entry).collect())
+}
+
+fn add_held(entries: &mut BTreeMap<u32, Entry>, held: Vec<HeldLock>) {
+    for lock in held {
+        let id = lock.id.get();
+        let entry = entries.remove(&id).unwrap_or_else(|| Entry::new(Some(id)));
+        entries.insert(id, entry.held(lock));
+    }
+}
+
+fn cells(lock: &Entry) -> [String; 7] {
+    let holder = lock.holder.as_ref();
+    let of_holder = |get: fn(&Owner) -> String| holder.map(get).unwrap_or_default();
+    let command = match (holder, lock.held) {
+        (Some(holder), _) => holder.command().to_owned(),
+        (None, Some(true)) => "(held, by whom is not known)".to_owned(),
+        (None, Some(false)) => String::new(),
+        (None, None) => "?".to_owned(),
+    };
+    [
+        lock.id.map(|id| id.to_string()).unwrap_or_default(),
+        lock.label.clone(),
+        if lock.id.is_none() {
+            String::new()
+        } else if lock.allocated {
+            lock.since.map_or_else(|| "yes".to_owned(), ago)
+        } else {
+            "no".to_owned()
+        },
+        of_holder(Owner::pid),
+        of_holder(Owner::tid),
+        command,
+        lock.waiters.map(|count| count.to_string()).unwrap_or_default(),
+    ]
+}
+
+/// How long ago that was, in its two greatest units.
+fn ago(since: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    format!("{} ago", span(now.saturating_sub(since)))
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(0, "0s")]
+    #[case(59, "59s")]
+    #[case(60, "1m00s")]
+    #[case(3_599, "59m59s")]
+    #[case(3_600, "1h00m")]
+    #[case(90_000, "1d01h")]
+    fn a_span_is_told_in_its_two_greatest_units(#[case] seconds: u64, #[case] text: &str) {
+        assert_eq!(span(seconds), text);
+    }
+}

@@ -1,0 +1,37 @@
+//! The command that runs under the lock.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, ExitStatus};
+
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use crate::exit::{self, Failure};
+use crate::sys;
+
+use super::signals::Signals;
+
+/// Runs the command to its end. Called from the main thread, to whose life the command's is bound.
+pub(super) fn run(command: &[OsString], signals: &Signals) -> Result<ExitStatus, Failure> {
+    let mut process = Command::new(&command[0]);
+    process.args(&command[1..]);
+    sys::bind_to_this_thread(&mut process, signals.outside());
+    let unavailable = |error: io::Error| {
+        let message = format!("{} cannot be executed: {error}", command[0].to_string_lossy());
+        Failure::new(exit::ExitStatus::UNAVAILABLE, message)
+    };
+    let mut child = signals.forward_to(|| process.spawn()).map_err(unavailable)?;
+    let pid = Pid::from_raw(child.id() as i32);
+    // It stays a zombie until nobody forwards signals to its pid any more.
+    while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(nix::errno::Errno::EINTR) {}
+    signals.forward_no_more();
+    child.wait().map_err(|error| Failure::new(exit::ExitStatus::SYSTEM, format!("wait for the command: {error}")))
+}
+
+/// The command's own code, or 128 and the signal that killed it.
+pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}

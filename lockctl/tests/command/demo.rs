@@ -1,0 +1,61 @@
+//! `demo`, and that it leaves nothing behind, however it ends.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rstest::rstest;
+
+use crate::scratch::{Said, Scratch, lockctl, said};
+
+fn demo(scratch: &Scratch) -> Command {
+    lockctl(&["demo", "--scratch", scratch.path().to_str().unwrap()])
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().next().is_none()
+}
+
+#[test]
+fn the_demo_finds_what_it_expects_although_owners_are_killed() {
+    let scratch = Scratch::new();
+    let Said { code, out, err } = said(&mut demo(&scratch));
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let row = out.lines().find(|line| line.split_whitespace().next() == Some("shm")).unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    let number = |at: usize| cells[at].parse::<u64>().unwrap();
+    let (expected, found, killed, recovered) = (number(3), number(4), number(5), number(6));
+    assert!(expected > 0 && expected == found, "{out}");
+    assert!(killed > 0 && killed == recovered, "{out}");
+    assert!(is_empty(scratch.path()));
+}
+
+#[rstest]
+#[case(Signal::SIGKILL)]
+#[case(Signal::SIGTERM)]
+fn a_demo_that_is_killed_leaves_nothing(#[case] signal: Signal) {
+    let scratch = Scratch::new();
+    let mut child = demo(&scratch).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    await_count(&mut child, scratch.path());
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+    // Its processes have this pipe from it: it ends when the last of them has.
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(is_empty(scratch.path()), "{err}");
+}
+
+/// Waits until the workers of the demo have counted something.
+fn await_count(child: &mut Child, scratch: &Path) {
+    loop {
+        assert!(child.try_wait().unwrap().is_none(), "the demo has ended");
+        let dirs = fs::read_dir(scratch).unwrap().flatten().map(|entry| entry.path().join("shm/counter"));
+        if dirs.filter_map(|file| fs::read(file).ok()).any(|count| count.iter().any(|byte| *byte != 0)) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,12 @@
+//! The built command, from outside: each test has a store of its own.
+#![cfg(feature = "shm")]
+
+mod bad_input;
+mod demo;
+mod listing;
+mod manage;
+mod pipes;
+mod run;
+mod scratch;
+mod signals;
+mod terminal;

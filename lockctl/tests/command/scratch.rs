@@ -1,0 +1,159 @@
+//! A store of one's own, and the command on it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A place for a store; it goes away with everything in it.
+pub(crate) struct Scratch(TempDir);
+
+/// What a command that has ended had to say.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("lockctl-test-");
+        Self(builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).expect("a scratch directory"))
+    }
+
+    /// With a store in it.
+    pub(crate) fn with_store() -> Self {
+        let scratch = Self::new();
+        scratch.ok(&["create"]);
+        scratch
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The file that the store is.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.path().join("locks")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("shm:{}", self.file().display())
+    }
+
+    /// The command on this store.
+    pub(crate) fn lockctl(&self, args: &[&str]) -> Command {
+        let mut command = lockctl(args);
+        command.env("LOCKCTL_STORE", self.url());
+        command
+    }
+
+    pub(crate) fn say(&self, args: &[&str]) -> Said {
+        said(&mut self.lockctl(args))
+    }
+
+    /// Runs what must succeed silently on stderr; what it prints.
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let said = self.say(args);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{args:?} {said:?}");
+        said.out
+    }
+
+    /// Runs what must fail with this code and one line on stderr; the line.
+    pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
+        let said = self.say(args);
+        assert_eq!((said.code, said.err.lines().count()), (Some(code), 1), "{args:?} {said:?}");
+        assert!(said.err.starts_with("lockctl: "), "{said:?}");
+        said.err
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(args)).expect("JSON")
+    }
+
+    /// The listing's entry of a lock.
+    pub(crate) fn entry(&self, id: u32) -> Option<Value> {
+        let listing = self.json(&["list", "--json"]);
+        listing["locks"].as_array().expect("locks").iter().find(|lock| lock["id"] == id).cloned()
+    }
+
+    /// A command that holds the lock until it is let go.
+    pub(crate) fn hold(&self, id: &str) -> Held {
+        Held::start(self.lockctl(&["run", id, "--", "sh", "-c", "echo $$; read line"]))
+    }
+}
+
+/// The command without a store.
+pub(crate) fn lockctl(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockctl"));
+    command.args(args).env_remove("LOCKCTL_STORE").stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn said(command: &mut Command) -> Said {
+    Said::from(command.output().expect("lockctl runs"))
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// Waits until the main thread of the process sleeps on a futex, as it does when it waits for a lock.
+pub(crate) fn await_wait(process: &mut Child) {
+    let waits = |call: String| call.split(' ').next() == Some(&nix::libc::SYS_futex.to_string());
+    while !std::fs::read_to_string(format!("/proc/{}/syscall", process.id())).is_ok_and(waits) {
+        assert!(process.try_wait().expect("a child").is_none(), "it has ended");
+        std::thread::yield_now();
+    }
+}
+
+/// A running `lockctl run` whose command has said its pid.
+pub(crate) struct Held {
+    pub(crate) process: Child,
+    pub(crate) command: i32,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Held {
+    /// Starts it; the command writes its pid as its first line.
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("lockctl runs");
+        let mut stdout = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let command = line.trim().parse().expect("the pid of the command");
+        Self { stdin: process.stdin.take(), process, command, stdout }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.id() as i32
+    }
+
+    /// Lets the command read a line, and end.
+    pub(crate) fn let_go(mut self) -> Said {
+        writeln!(self.stdin.as_mut().expect("a pipe")).expect("the command reads");
+        self.end()
+    }
+
+    /// Waits until all that have its stderr are gone. The command gets no end of its input before.
+    pub(crate) fn end(self) -> Said {
+        let output = self.process.wait_with_output().expect("it ends");
+        Said::from(output)
+    }
+
+    /// The next line that the command writes; empty when everybody who could write has ended.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a line");
+        line
+    }
+}

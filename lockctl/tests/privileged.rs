@@ -1,0 +1,69 @@
+//! What takes a mount or another user's file to try: listed as ignored, with the reason, where that cannot be had.
+
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::unistd::Uid;
+use tempfile::TempDir;
+
+const LOCKCTL: &str = env!("CARGO_BIN_EXE_lockctl");
+
+fn main() -> ExitCode {
+    let mount = (!can_mount()).then_some("lacks mounts of its own");
+    let root = (!Uid::effective().is_root()).then_some("lacks root");
+    let trial = |name: &str, lacks: Option<&str>, run: fn() -> Result<(), Failed>| {
+        Trial::test(name, run).with_kind(lacks.unwrap_or_default()).with_ignored_flag(lacks.is_some())
+    };
+    let trials = vec![
+        trial("a_full_file_system_is_an_error_and_leaves_nothing", mount, a_full_file_system),
+        trial("a_read_only_file_system_is_an_error", mount, a_read_only_file_system),
+        trial("the_store_of_another_user_is_refused", root, the_store_of_another_user),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A shell with a mount namespace of its own; `$0` is lockctl, and `$1` a scratch directory.
+fn in_mount_namespace(script: &str, scratch: &TempDir) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-ec", script, LOCKCTL]).arg(scratch.path());
+    command.env_remove("LOCKCTL_STORE");
+    command
+}
+
+fn can_mount() -> bool {
+    let Ok(scratch) = tempfile::tempdir() else { return false };
+    let mut mount = in_mount_namespace("mount -t tmpfs none $1", &scratch);
+    mount.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn a_full_file_system() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let script = "mount -t tmpfs -o size=64k none $1; head -c 65536 /dev/zero >$1/full
+        code=0; $0 --store shm:$1/locks create || code=$?; ls $1; exit $code";
+    refused(&in_mount_namespace(script, &scratch).output()?, 73, "full\n")
+}
+
+fn a_read_only_file_system() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let script = "mount -t tmpfs -o ro none $1; $0 --store shm:$1/locks create";
+    refused(&in_mount_namespace(script, &scratch).output()?, 77, "")
+}
+
+fn the_store_of_another_user() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let url = format!("shm:{}/locks", scratch.path().display());
+    let lockctl = |args: &[&str]| Command::new(LOCKCTL).args(["--store", &url]).args(args).output();
+    assert!(lockctl(&["create"])?.status.success());
+    std::os::unix::fs::chown(scratch.path().join("locks"), Some(12_345), Some(12_345))?;
+    refused(&lockctl(&["list"])?, 77, "")?;
+    refused(&lockctl(&["run", "3", "--", "true"])?, 77, "")
+}
+
+/// Whether it exited with that code, said one line on stderr and this on stdout.
+fn refused(output: &Output, code: i32, out: &str) -> Result<(), Failed> {
+    let (said, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(code) && said == out && err.lines().count() == 1 && err.starts_with("lockctl: ") {
+        return Ok(());
+    }
+    Err(format!("{}, wanted code {code} and {out:?}: {said:?} {err:?}", output.status).into())
+}

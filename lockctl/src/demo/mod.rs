@@ -1,7 +1,7 @@
 //! `demo`: for each backend, several processes count in a plain file under one lock, while holders are killed inside the section.
 //!
-//! The sum in the file has to be right to the last one, whatever was killed where; see [`ledger`](self::ledger) for why that is
-//! known exactly. All files are in a directory that another process, the [`janitor`](self::janitor), removes when the demo ends, in
+//! The sum in the file has to be right to the last one, whatever was killed where; see [`ledger`](mod@ledger) for why that is
+//! known exactly. All files are in a directory that another process, the [`janitor`](mod@janitor), removes when the demo ends, in
 //! whichever way.
 
 mod contest;

@@ -1,0 +1,44 @@
+//! `ci`: everything that a change has to pass.
+
+use std::time::Instant;
+
+use crate::Result;
+use crate::metadata::Metadata;
+use crate::shell::{self, cargo};
+use crate::{matrix, outside, test};
+
+pub(crate) fn run(tested: bool) -> Result<()> {
+    step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
+    step("lints", || shell::run(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])))?;
+    if !tested {
+        step("tests", || test::run(None))?;
+    }
+    step("documentation", || {
+        let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+        shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+    })?;
+    step("matrix", || matrix::run(true))?;
+    step("features, each alone", features)?;
+    step("a backend outside of the workspace", outside::run)
+}
+
+/// lock-any and lockctl with no feature, and with each alone.
+fn features() -> Result<()> {
+    let mut features = Metadata::load()?.features("lock-any")?;
+    features.insert(0, String::new());
+    for feature in &features {
+        let only = ["--no-default-features", "--features", feature];
+        let lint = ["clippy", "--all-targets", "--package", "lock-any", "--package", "lockctl"];
+        shell::run(&mut cargo(lint.into_iter().chain(only).chain(["--", "--deny", "warnings"])))?;
+        shell::run(&mut cargo(["test", "--package", "lock-any"].into_iter().chain(only)))?;
+    }
+    Ok(())
+}
+
+fn step(name: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    eprintln!("== {name}");
+    check()?;
+    eprintln!("== {name}: passed in {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! What a developer of this repository runs, as `cargo xtask COMMAND`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod matrix;
+mod metadata;
+mod new_backend;
+mod outside;
+mod shell;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "What a developer of this repository runs")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the tests: all of them, or the suite of one backend
+    Test {
+        /// The backend crate, with or without "lock-" in front
+        #[arg(long)]
+        backend: Option<String>,
+    },
+    /// Run everything that a change has to pass
+    Ci {
+        /// `cargo test --workspace` has just been run: leave it away
+        #[arg(long)]
+        tested: bool,
+    },
+    /// Write the table of capabilities into README.md
+    Matrix {
+        /// Only say whether it is up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Write a complete backend crate, to start from
+    NewBackend {
+        /// The crate's name, for example my-backend
+        name: String,
+        /// Where to put it [default: beside this repository]
+        #[arg(long)]
+        path: Option<PathBuf>,
+    },
+    /// Build and test a backend crate outside of the workspace
+    Outside,
+    /// Compare lock and unlock with other locks, in one run
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Test { backend } => test::run(backend.as_deref()),
+        Command::Ci { tested } => ci::run(tested),
+        Command::Matrix { check } => matrix::run(check),
+        Command::NewBackend { name, path } => new_backend::run(&name, path),
+        Command::Outside => outside::run(),
+        Command::Bench => bench::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

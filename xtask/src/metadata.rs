@@ -1,0 +1,45 @@
+//! What cargo knows about the workspace.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::shell::{cargo, read};
+
+/// The output of `cargo metadata`.
+pub(crate) struct Metadata(Value);
+
+impl Metadata {
+    /// Asks cargo.
+    pub(crate) fn load() -> Result<Self> {
+        Ok(Self(serde_json::from_str(&read(&mut cargo(["metadata", "--format-version=1"]))?)?))
+    }
+
+    /// Where cargo puts what it builds.
+    pub(crate) fn target(&self) -> Result<PathBuf> {
+        Ok(self.0["target_directory"].as_str().ok_or("no target directory")?.into())
+    }
+
+    /// The features of a package, without `default`.
+    pub(crate) fn features(&self, package: &str) -> Result<Vec<String>> {
+        let features = self.package(package)?["features"].as_object().ok_or("no features")?;
+        Ok(features.keys().filter(|name| *name != "default").cloned().collect())
+    }
+
+    /// The version of a package.
+    pub(crate) fn version(&self, package: &str) -> Result<&str> {
+        Ok(self.package(package)?["version"].as_str().ok_or("no version")?)
+    }
+
+    /// Whether the package has a test target of that name.
+    pub(crate) fn has_test(&self, package: &str, test: &str) -> Result<bool> {
+        let targets = self.package(package)?["targets"].as_array().ok_or("no targets")?;
+        Ok(targets.iter().any(|target| target["name"] == test && target["kind"][0] == "test"))
+    }
+
+    fn package(&self, name: &str) -> Result<&Value> {
+        let packages = self.0["packages"].as_array().ok_or("no packages")?;
+        Ok(packages.iter().find(|package| package["name"] == name).ok_or_else(|| format!("there is no package {name}"))?)
+    }
+}

@@ -43,7 +43,7 @@ pub(crate) struct Place {
 
 impl Lock {
     /// A lock that belongs to no store, as LXC's private lock; `name` stands for it in messages, and `identity` orders it in
-    /// [`lock_all`](crate::lock_all). For backends.
+    /// [`lock_all`](crate::lock_all()). For backends.
     pub fn standalone(raw: Arc<dyn RawLock>, name: impl Into<String>, identity: StoreId) -> Self {
         let place = Place { id: identity, url: name.into(), manager: None };
         Self::new(raw, Arc::new(place), None)
@@ -168,7 +168,7 @@ impl Lock {
         &*self.raw
     }
 
-    /// The order in which [`lock_all`](crate::lock_all) takes locks.
+    /// The order in which [`lock_all`](crate::lock_all()) takes locks.
     pub(crate) fn order(&self) -> (StoreId, Option<LockId>) {
         (self.place.id, self.id)
     }

@@ -25,7 +25,7 @@ const PROCESSES: u64 = 4;
 /// How long the first worker lives before it is killed; the others a little longer each.
 const LIFE: Duration = Duration::from_millis(40);
 /// How long after the end a worker that has not ended is taken for hung.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(10);
 /// For how long the lock is timed, alone.
 const TIMING: Duration = Duration::from_millis(100);
 

@@ -66,7 +66,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
     let claims = store.capabilities();
     let until = Duration::from_nanos(args.until);
     let deadline = match claims.deadlines {
-        Deadlines::Monotonic => Deadline::after((until + Duration::from_secs(1)).saturating_sub(now())),
+        Deadlines::Monotonic => Deadline::after((until + Duration::from_secs(8)).saturating_sub(now())),
         _ => Deadline::Never,
     };
     let born = Instant::now();

@@ -1,0 +1,112 @@
+//! A stranger's build of the command: this binary has backends of its own, and is `lockctl` when it is told so. Some of the backends lie,
+//! and the demo has to notice.
+
+mod backends;
+
+use std::process::{Command, ExitCode, Output};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tempfile::TempDir;
+
+/// Set for a process that is to be the command.
+const BE_LOCKCTL: &str = "LOCKCTL_TEST_BE_LOCKCTL";
+
+fn main() -> ExitCode {
+    if std::env::var_os(BE_LOCKCTL).is_some() {
+        return lockctl::main();
+    }
+    let trials = vec![
+        Trial::test("a_store_with_one_lock_takes_no_id", a_store_with_one_lock_takes_no_id),
+        Trial::test("a_store_with_one_lock_is_listed_without_a_number", a_store_with_one_lock_is_listed),
+        Trial::test("a_lock_can_be_broken_where_the_backend_says_so", a_lock_can_be_broken),
+        Trial::test("what_the_backend_cannot_do_exits_69", what_the_backend_cannot_do),
+        Trial::test("the_demo_shows_every_backend_and_finds_the_liars", the_demo_finds_the_liars),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn lockctl(args: &[&str]) -> Result<Output, Failed> {
+    let command = std::env::current_exe()?;
+    Ok(Command::new(command).env(BE_LOCKCTL, "").env_remove("LOCKCTL_STORE").args(args).output()?)
+}
+
+/// Runs what must exit with that code; what it writes to stdout and to stderr.
+fn expect(code: i32, args: &[&str]) -> Result<(String, String), Failed> {
+    let output = lockctl(args)?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    if output.status.code() != Some(code) {
+        return Err(format!("{args:?}: {}, wanted {code}: {out:?} {err:?}", output.status).into());
+    }
+    Ok((out, err))
+}
+
+fn url(scheme: &str, scratch: &TempDir) -> String {
+    format!("{scheme}:{}/store", scratch.path().display())
+}
+
+fn a_store_with_one_lock_takes_no_id() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let url = url("single", &scratch);
+    let command = std::env::current_exe()?;
+    let inner = [command.to_str().ok_or("UTF-8")?, "run", "-n", "-s", &url, "--", "echo", "inside"];
+    assert_eq!(expect(0, &["run", "-s", &url, "--", "echo", "inside"])?.0, "inside\n");
+    let (out, err) = expect(1, &[&["run", "-s", &url, "--"], &inner[..]].concat())?;
+    assert_eq!(out, "");
+    assert!(err.contains("the lock is busy; who holds it is not known"), "{err}");
+    let (_, err) = expect(64, &["run", "-s", &url, "3", "--", "true"])?;
+    assert!(err.contains("no number"), "{err}");
+    expect(64, &["run", "-s", &url, "--new", "--", "true"])?;
+    Ok(())
+}
+
+fn a_store_with_one_lock_is_listed() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let url = url("single", &scratch);
+    expect(0, &["create", "-s", &url])?;
+    let listing: serde_json::Value = serde_json::from_str(&expect(0, &["list", "-s", &url, "--json"])?.0)?;
+    assert_eq!(listing["locks"].as_array().map(Vec::len), Some(1));
+    assert!(listing["locks"][0]["id"].is_null() && listing["locks"][0]["held"].is_null(), "{listing}");
+    expect(69, &["list", "-s", &url, "--held"])?;
+    Ok(())
+}
+
+fn a_lock_can_be_broken() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let url = url("stuck", &scratch);
+    expect(0, &["create", "-s", &url])?;
+    expect(0, &["break", "-s", &url, "0", "--yes"])?;
+    Ok(())
+}
+
+fn what_the_backend_cannot_do() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let url = url("stuck", &scratch);
+    expect(0, &["create", "-s", &url])?;
+    for args in [&["run", "-w", "1", "0", "--", "true"][..], &["reconcile", "1"], &["list", "--held"]] {
+        let (_, err) = expect(69, &[&["-s", &url], args].concat())?;
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+    Ok(())
+}
+
+fn the_demo_finds_the_liars() -> Result<(), Failed> {
+    let scratch = tempfile::tempdir()?;
+    let (out, err) = expect(70, &["demo", "--scratch", scratch.path().to_str().ok_or("UTF-8")?])?;
+    let verdict = |scheme: &str| {
+        let row = out.lines().find(|line| line.split_whitespace().next() == Some(scheme));
+        row.and_then(|row| row.split_whitespace().last()).unwrap_or_default()
+    };
+    for honest in ["single", "stuck"] {
+        assert_eq!(verdict(honest), "ok", "{honest}: {out}{err}");
+    }
+    for liar in ["excludes-nobody", "forgets-deaths"] {
+        assert_eq!(verdict(liar), "VIOLATED", "{liar}: {out}{err}");
+        assert!(err.lines().any(|line| line.starts_with(&format!("lockctl: {liar}: "))), "{liar}: {err}");
+    }
+    assert!(err.contains("forgets-deaths: an owner died, and the next one was not told"), "{err}");
+    assert!(out.contains("in-threads: skipped: it is not shared between processes"), "{out}");
+    assert!(out.contains("no-paths: skipped: "), "{out}");
+    assert_eq!(std::fs::read_dir(scratch.path())?.count(), 0, "something is left");
+    Ok(())
+}

@@ -3,7 +3,7 @@
 //! Its `main` is a function of this library, because a backend is only there in programs that link it. A command that knows a
 //! backend of your own is a crate with two lines:
 //!
-//! ```ignore
+//! ```text
 //! use my_backend as _;
 //! fn main() -> std::process::ExitCode { lockctl::main() }
 //! ```

@@ -2,7 +2,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::MutexGuard;
 
-use crate::raw::{Acquired, Proof};
+use crate::raw::Proof;
 use crate::{Death, ErrorKind, Lock, Operation, Result, fork};
 
 /// A held lock; dropping it releases the lock.
@@ -15,27 +15,32 @@ pub struct Guard<'a> {
     lock: LockRef<'a>,
     token: u64,
     death: Option<Box<Death>>,
+    /// The process that it belongs to; [`RELEASED`] when there is nothing left to release.
     epoch: u64,
-    released: bool,
     // `!Send`, and still `Sync`, without unsafe code.
     _thread: PhantomData<MutexGuard<'a, ()>>,
 }
 
 enum LockRef<'a> {
     Borrowed(&'a Lock),
-    Owned(Lock),
+    Owned(Box<Lock>),
 }
 
+const RELEASED: u64 = u64::MAX;
+
 impl<'a> Guard<'a> {
-    pub(crate) fn borrowed(lock: &'a Lock, acquired: Acquired) -> Self {
-        Self::new(LockRef::Borrowed(lock), acquired)
+    #[inline]
+    pub(crate) fn borrowed(lock: &'a Lock, token: u64, death: Option<Box<Death>>) -> Self {
+        Self::new(LockRef::Borrowed(lock), token, death)
     }
 
-    fn new(lock: LockRef<'a>, acquired: Acquired) -> Self {
-        Self { lock, token: acquired.token, death: acquired.death, epoch: fork::epoch(), released: false, _thread: PhantomData }
+    #[inline]
+    fn new(lock: LockRef<'a>, token: u64, death: Option<Box<Death>>) -> Self {
+        Self { lock, token, death, epoch: fork::epoch(), _thread: PhantomData }
     }
 
     /// The lock that is held.
+    #[inline]
     pub fn lock(&self) -> &Lock {
         match &self.lock {
             LockRef::Borrowed(lock) => lock,
@@ -62,32 +67,36 @@ impl<'a> Guard<'a> {
         self.release().map_err(|error| self.lock().in_context(error, Operation::Unlock))
     }
 
+    #[inline]
     fn release(&mut self) -> Result<()> {
-        self.released = true;
-        if self.epoch != fork::epoch() {
+        if std::mem::replace(&mut self.epoch, RELEASED) != fork::epoch() {
             return Err(ErrorKind::NotHeld.into());
         }
         self.lock().raw().release(Proof::new())
     }
+
+    #[cold]
+    fn not_released(&self, error: crate::Error) {
+        if !matches!(error.kind(), ErrorKind::NotHeld) {
+            let error = self.lock().in_context(error, Operation::Unlock);
+            tracing::error!(%error, "a lock could not be released");
+        }
+    }
 }
 
 impl Guard<'static> {
-    pub(crate) fn owned(lock: Lock, acquired: Acquired) -> Self {
-        Self::new(LockRef::Owned(lock), acquired)
+    pub(crate) fn owned(lock: Lock, token: u64, death: Option<Box<Death>>) -> Self {
+        Self::new(LockRef::Owned(Box::new(lock)), token, death)
     }
 }
 
 impl Drop for Guard<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if self.released {
-            return;
-        }
-        match self.release() {
-            Err(error) if !matches!(error.kind(), ErrorKind::NotHeld) => {
-                let error = self.lock().in_context(error, Operation::Unlock);
-                tracing::error!(%error, "a lock could not be released");
-            }
-            _ => {}
+        if self.epoch != RELEASED
+            && let Err(error) = self.release()
+        {
+            self.not_released(error);
         }
     }
 }

@@ -50,7 +50,7 @@ pub use label::Label;
 pub use lock::Lock;
 pub use lock_all::lock_all;
 pub use manager::{Allocation, HeldLock, Manager, Reconciled};
-pub use raw::{Acquired, Proof, RawLock};
+pub use raw::{Acquired, Proof, RawLock, Recovery};
 pub use registry::Registry;
 pub use store::Store;
 pub use url::{Options, StoreUrl};

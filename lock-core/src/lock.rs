@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::raw::Acquired;
-use crate::{Deadline, Error, ErrorKind, Generation, Guard, Holder, LockId, Manager, Operation, RawLock, Result, StoreId};
+use crate::raw::{Acquired, Recovery};
+use crate::{Deadline, Death, Error, ErrorKind, Generation, Guard, Holder, LockId, Manager, Operation, RawLock, Result, StoreId};
 
 /// A lock, as users hold it: a handle that any number of threads can share and that keeps its store open.
 ///
@@ -63,19 +63,18 @@ impl Lock {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyHeld`] when this thread holds it, where the backend can tell; what the system says.
+    #[inline]
     pub fn lock(&self) -> Result<Guard<'_>> {
-        match self.acquire(Deadline::Never)? {
-            Some(acquired) => Ok(Guard::borrowed(self, acquired)),
-            None => Err(self.timed_out()),
-        }
+        self.lock_by(Deadline::Never)
     }
 
     /// Acquires the lock if it is free; `None` when it is busy.
     ///
     /// # Errors
     /// As [`Lock::lock`].
+    #[inline]
     pub fn try_lock(&self) -> Result<Option<Guard<'_>>> {
-        Ok(self.acquire(Deadline::Now)?.map(|acquired| Guard::borrowed(self, acquired)))
+        self.acquire(Deadline::Now, |token, death| Guard::borrowed(self, token, death))
     }
 
     /// Acquires the lock if that succeeds within the duration, measured on the monotonic clock. It never gives up early.
@@ -98,11 +97,10 @@ impl Lock {
     ///
     /// # Errors
     /// As [`Lock::try_lock_for`]; with [`Deadline::Now`], a lock that is busy is one that timed out.
+    #[inline]
     pub fn lock_by(&self, deadline: Deadline) -> Result<Guard<'_>> {
-        match self.acquire(deadline)? {
-            Some(acquired) => Ok(Guard::borrowed(self, acquired)),
-            None => Err(self.timed_out()),
-        }
+        let guard = self.acquire(deadline, |token, death| Guard::borrowed(self, token, death))?;
+        guard.ok_or_else(|| self.timed_out())
     }
 
     /// As [`Lock::lock`], with a guard that keeps a handle of its own.
@@ -118,7 +116,7 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock`].
     pub fn try_lock_owned(&self) -> Result<Option<Guard<'static>>> {
-        Ok(self.acquire(Deadline::Now)?.map(|acquired| Guard::owned(self.clone(), acquired)))
+        self.acquire(Deadline::Now, |token, death| Guard::owned(self.clone(), token, death))
     }
 
     /// As [`Lock::lock_by`], with a guard that keeps a handle of its own.
@@ -126,10 +124,8 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock_by`].
     pub fn lock_owned_by(&self, deadline: Deadline) -> Result<Guard<'static>> {
-        match self.acquire(deadline)? {
-            Some(acquired) => Ok(Guard::owned(self.clone(), acquired)),
-            None => Err(self.timed_out()),
-        }
+        let guard = self.acquire(deadline, |token, death| Guard::owned(self.clone(), token, death))?;
+        guard.ok_or_else(|| self.timed_out())
     }
 
     /// Who holds the lock at this moment, where the backend knows; it takes, delays and changes nothing.
@@ -164,6 +160,7 @@ impl Lock {
         free().map_err(|error| self.in_context(error, Operation::Free))
     }
 
+    #[inline]
     pub(crate) fn raw(&self) -> &dyn RawLock {
         &*self.raw
     }
@@ -178,23 +175,29 @@ impl Lock {
     }
 
     #[inline]
-    fn acquire(&self, deadline: Deadline) -> Result<Option<Acquired>> {
+    fn acquire<G>(&self, deadline: Deadline, guard: impl FnOnce(u64, Option<Box<Death>>) -> G) -> Result<Option<G>> {
         match self.raw.acquire(deadline) {
-            Ok(Some(acquired)) if acquired.death.is_none() => Ok(Some(acquired)),
-            other => self.acquired_with_news(other),
+            Ok(Acquired::Held { token }) => Ok(Some(guard(token, None))),
+            Ok(Acquired::TimedOut) => Ok(None),
+            Ok(Acquired::Recovered(recovery)) => {
+                let (token, death) = self.recovered(*recovery);
+                Ok(Some(guard(token, Some(death))))
+            }
+            Err(error) => Err(self.not_acquired(error)),
         }
     }
 
     #[cold]
-    fn acquired_with_news(&self, result: Result<Option<Acquired>>) -> Result<Option<Acquired>> {
-        match &result {
-            Ok(Some(Acquired { death: Some(death), .. })) => {
-                tracing::warn!(lock = ?self, %death, "recovered a lock from a dead owner");
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(lock = ?self, %error, "a lock could not be acquired"),
-        }
-        result.map_err(|error| self.in_context(error, Operation::Lock))
+    fn recovered(&self, Recovery { token, death }: Recovery) -> (u64, Box<Death>) {
+        tracing::warn!(lock = ?self, %death, "recovered a lock from a dead owner");
+        (token, Box::new(death))
+    }
+
+    #[cold]
+    fn not_acquired(&self, error: Error) -> Error {
+        let error = self.in_context(error, Operation::Lock);
+        tracing::debug!(lock = ?self, %error, "a lock could not be acquired");
+        error
     }
 
     #[cold]

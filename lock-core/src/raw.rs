@@ -5,15 +5,15 @@ use crate::{Deadline, Death, Generation, Holder, Result};
 /// The plug-in side of a lock: acquire by a deadline, release, describe. Users hold a [`Lock`](crate::Lock).
 ///
 /// # Contract
-/// At most one thread, of all processes, is between an `acquire` that returned `Some` and the `release` that follows it.
+/// At most one thread, of all processes, is between an `acquire` that gave it the lock and the `release` that follows it.
 /// Both are called by the same thread, in the same process: the user side makes sure of that.
 pub trait RawLock: Send + Sync + fmt::Debug {
-    /// Takes the lock; `None` when the deadline passed first (with [`Deadline::Now`]: when it is busy). EINTR never shows.
+    /// Takes the lock, if that succeeds by the deadline. EINTR never shows.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when the calling thread holds the lock; what the system says.
     /// After an error the lock is not held.
-    fn acquire(&self, deadline: Deadline) -> Result<Option<Acquired>>;
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
 
     /// Gives the lock up.
     ///
@@ -40,13 +40,28 @@ pub trait RawLock: Send + Sync + fmt::Debug {
     }
 }
 
-/// The result of a successful [`RawLock::acquire`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Acquired {
-    /// A number greater than that of every earlier acquisition of this lock; 0 where the backend has none.
+/// What came of a [`RawLock::acquire`]. Two words, so that it is returned in registers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Acquired {
+    /// The lock is the caller's. The token is a number greater than that of every earlier acquisition of this lock; 0 where the backend
+    /// has none.
+    Held {
+        /// The fencing token.
+        token: u64,
+    },
+    /// The lock is the caller's, and the previous owner died holding it.
+    Recovered(Box<Recovery>),
+    /// The deadline passed first; with [`Deadline::Now`], the lock is busy.
+    TimedOut,
+}
+
+/// The acquisition of a lock whose previous owner died holding it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovery {
+    /// The fencing token, as in [`Acquired::Held`].
     pub token: u64,
-    /// Set when the previous owner died holding the lock.
-    pub death: Option<Box<Death>>,
+    /// The news.
+    pub death: Death,
 }
 
 /// Proof that the caller of [`RawLock::release`] is a guard: only this crate can make one.

@@ -35,7 +35,7 @@ impl ShmLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Option<Acquired>> {
+    fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
         robust::check()?;
         let word = &self.slot.hot().word;
         let mut spins = 0;
@@ -46,7 +46,7 @@ impl ShmLock {
             let present = word.load(Relaxed);
             if robust::owner(present) == 0 && (present & DIED == 0 || self.is_dead_indeed()) {
                 if let Some(acquired) = self.take(me, present, (present & WAITERS) | waiters) {
-                    return Ok(Some(acquired));
+                    return Ok(acquired);
                 }
                 continue;
             }
@@ -54,7 +54,7 @@ impl ShmLock {
                 return Err(ErrorKind::AlreadyHeld.into());
             }
             if deadline == Deadline::Now {
-                return Ok(None);
+                return Ok(Acquired::TimedOut);
             }
             if spins < SPINS && present & WAITERS == 0 {
                 spins += 1;
@@ -66,7 +66,7 @@ impl ShmLock {
                 if waiters != 0 {
                     self.pass_on();
                 }
-                return Ok(None);
+                return Ok(Acquired::TimedOut);
             }
             let asleep = present | WAITERS;
             if present != asleep && word.compare_exchange(present, asleep, Relaxed, Relaxed).is_err() {
@@ -80,7 +80,7 @@ impl ShmLock {
             if word.load(Relaxed) == asleep
                 && let Some(acquired) = self.take_over(me, asleep)
             {
-                return Ok(Some(acquired));
+                return Ok(acquired);
             }
         }
     }
@@ -132,10 +132,10 @@ impl ShmLock {
 
 impl RawLock for ShmLock {
     #[inline]
-    fn acquire(&self, deadline: Deadline) -> Result<Option<Acquired>> {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let me = self.slot.me()?;
         match self.take(me, 0, 0) {
-            Some(acquired) => Ok(Some(acquired)),
+            Some(acquired) => Ok(acquired),
             None => self.acquire_slowly(me, deadline),
         }
     }

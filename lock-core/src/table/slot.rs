@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
 use super::record::Record;
 use super::{Owner, Table};
 use crate::sys::Pinned;
-use crate::{Acquired, Death, Generation, Holder, LockId, Result};
+use crate::{Acquired, Death, Generation, Holder, LockId, Recovery, Result};
 
 /// The line of a lock: what changes with every acquisition, alone in its 64 bytes. All zero is a free lock.
 ///
@@ -100,7 +100,7 @@ impl Slot {
     #[inline]
     pub fn acquired(&self, me: Owner) -> Acquired {
         let (token, before) = self.hot.begin(me);
-        Acquired { token, death: if before.is_none() { None } else { self.death_of(before) } }
+        if before.is_none() { Acquired::Held { token } } else { self.recovered(token, before) }
     }
 
     /// The calling thread's word; see [`Table::me`].
@@ -113,8 +113,9 @@ impl Slot {
     }
 
     #[cold]
-    fn death_of(&self, owner: Owner) -> Option<Box<Death>> {
-        Some(Box::new(Death::of(Some(self.table().describe(owner)))))
+    fn recovered(&self, token: u64, dead: Owner) -> Acquired {
+        let death = Death::of(Some(self.table().describe(dead)));
+        Acquired::Recovered(Box::new(Recovery { token, death }))
     }
 }
 

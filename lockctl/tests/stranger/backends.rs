@@ -109,7 +109,7 @@ struct FileLock {
 }
 
 impl RawLock for FileLock {
-    fn acquire(&self, deadline: Deadline) -> Result<Option<Acquired>> {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let how = match deadline {
             Deadline::Now => FlockArg::LockExclusiveNonblock,
             Deadline::Never => FlockArg::LockExclusive,
@@ -118,12 +118,12 @@ impl RawLock for FileLock {
         if self.excludes {
             let file = File::open(&self.path).map_err(|error| Error::system("open", error))?;
             let lock = match Flock::lock(file, how) {
-                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(Acquired::TimedOut),
                 lock => lock.map_err(|(_, error)| Error::system("flock", error))?,
             };
             *self.held.lock().unwrap() = Some(lock);
         }
-        Ok(Some(Acquired::default()))
+        Ok(Acquired::Held { token: 0 })
     }
 
     fn release(&self, _proof: Proof) -> Result<()> {

@@ -2,10 +2,10 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use lock_core::table::{Owner, Slot};
-use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 
 use crate::robust::{self, DIED, WAITERS};
-use crate::sys;
+use crate::sys::{self, Head, ThisThread};
 
 /// Looks at a lock that is held this many times before it sleeps.
 const SPINS: u32 = 100;
@@ -28,15 +28,8 @@ impl ShmLock {
         Self { slot }
     }
 
-    /// Tries to put our thread id in the place of `old`.
-    #[inline]
-    fn take(&self, me: Owner, old: u32, waiters: u32) -> Option<Acquired> {
-        robust::take(self.slot.hot(), old, me.tid() | waiters, || self.slot.acquired(me))
-    }
-
     #[cold]
-    fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
-        robust::check()?;
+    fn acquire_slowly(&self, me: Owner, head: &Head, deadline: Deadline) -> Result<Acquired> {
         let word = &self.slot.hot().word;
         let mut spins = 0;
         let mut doubts = 0;
@@ -45,10 +38,10 @@ impl ShmLock {
         loop {
             let present = word.load(Relaxed);
             if robust::owner(present) == 0 && (present & DIED == 0 || self.is_dead_indeed()) {
-                if let Some(acquired) = self.take(me, present, (present & WAITERS) | waiters) {
-                    return Ok(acquired);
+                match robust::take(head, self.slot.hot(), me, present, (present & WAITERS) | waiters) {
+                    Some((token, before)) => return Ok(self.slot.acquired(token, before)),
+                    None => continue,
                 }
-                continue;
             }
             if robust::owner(present) == me.tid() && self.slot.hot().owner() == me {
                 return Err(ErrorKind::AlreadyHeld.into());
@@ -78,9 +71,9 @@ impl ShmLock {
             sys::wait(word, asleep, remaining.min(sleep).min(SLEEP));
             waiters = WAITERS;
             if word.load(Relaxed) == asleep
-                && let Some(acquired) = self.take_over(me, asleep)
+                && let Some((token, before)) = self.take_over(me, head, asleep)
             {
-                return Ok(acquired);
+                return Ok(self.slot.acquired(token, before));
             }
         }
     }
@@ -116,7 +109,7 @@ impl ShmLock {
     ///
     /// Who takes over claims the right to it first and looks again: two who see the same dead owner, and one of whom has the
     /// same thread id in another pid namespace, could not tell the dead owner's word from that of the first to take over.
-    fn take_over(&self, me: Owner, present: u32) -> Option<Acquired> {
+    fn take_over(&self, me: Owner, head: &Head, present: u32) -> Option<(u64, Owner)> {
         let (hot, table) = (self.slot.hot(), self.slot.table());
         let dead = hot.owner();
         let claim = &hot.spare[0];
@@ -124,28 +117,30 @@ impl ShmLock {
             return None;
         }
         let same = hot.owner() == dead;
-        let acquired = if same { self.take(me, present, WAITERS) } else { None };
+        let taken = if same { robust::take(head, hot, me, present, WAITERS) } else { None };
         claim.store(0, Release);
-        acquired
+        taken
     }
 }
 
 impl RawLock for ShmLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.slot.me()?;
-        match self.take(me, 0, 0) {
-            Some(acquired) => Ok(acquired),
-            None => self.acquire_slowly(me, deadline),
+        let Some(thread) = ThisThread::get() else { return no_list() };
+        let me = self.slot.me(thread.id)?;
+        match robust::take(thread.head(), self.slot.hot(), me, 0, 0) {
+            Some((token, before)) => Ok(self.slot.acquired(token, before)),
+            None => self.acquire_slowly(me, thread.head(), deadline),
         }
     }
 
     #[inline]
     fn release(&self, _: Proof) -> Result<()> {
-        if self.slot.hot().owner() != self.slot.me()? {
+        let Some(thread) = ThisThread::get() else { return no_list() };
+        if self.slot.hot().owner() != self.slot.me(thread.id)? {
             return Err(ErrorKind::NotHeld.into());
         }
-        robust::give(self.slot.hot());
+        robust::give(thread.head(), self.slot.hot());
         Ok(())
     }
 
@@ -157,4 +152,9 @@ impl RawLock for ShmLock {
     fn generation(&self) -> Option<Generation> {
         Some(self.slot.generation())
     }
+}
+
+#[cold]
+fn no_list<T>() -> Result<T> {
+    Err(Error::unsupported("the C library registered no robust list for this thread"))
 }

@@ -9,10 +9,10 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::compiler_fence;
 
-use lock_core::table::Hot;
+use lock_core::table::{Hot, Owner};
 use lock_core::{Error, Result};
 
-use crate::sys::{self, Head};
+use crate::sys::{self, Head, ThisThread};
 
 /// Somebody sleeps, or may be about to: whoever releases the lock wakes one.
 pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
@@ -25,7 +25,7 @@ const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offse
 
 /// What two programs must have in common to share a store.
 pub(crate) fn abi() -> Result<u64> {
-    let offset = sys::with_head(|head| head.offset.load(Relaxed));
+    let offset = ThisThread::get().map(|thread| thread.head().offset.load(Relaxed));
     match offset {
         Some(OFFSET) if cfg!(target_pointer_width = "64") => Ok((u64::from(usize::BITS) << 32) | OFFSET.unsigned_abs() as u64),
         Some(offset) => Err(Error::unsupported(format!(
@@ -33,11 +33,6 @@ pub(crate) fn abi() -> Result<u64> {
         ))),
         None => Err(Error::unsupported("this C library registers no robust list with the kernel")),
     }
-}
-
-/// Whether the calling thread has a list to put locks in.
-pub(crate) fn check() -> Result<()> {
-    abi().map(|_| ())
 }
 
 /// The thread id in a word; 0 in the word of a lock that is free, or whose owner died.
@@ -49,36 +44,30 @@ pub(crate) fn is_held(hot: &Hot) -> bool {
     owner(hot.word.load(Relaxed)) != 0
 }
 
-/// Puts `new` in the place of `old`, and the lock in the calling thread's list; then calls `taken`, still under the protection of
-/// `pending`. `None` when the word was not `old`.
+/// Puts the thread's id, and `waiters`, in the place of `old`, puts the lock in the thread's list, and writes the owner down. Returns the
+/// token and who was written down before; `None` when the word was not `old`.
 #[inline]
-pub(crate) fn take<R>(hot: &Hot, old: u32, new: u32, taken: impl FnOnce() -> R) -> Option<R> {
-    let node = sys::address(&hot.next);
-    sys::with_head(|head| {
-        begin(head, node);
-        let result = hot.word.compare_exchange(old, new, Acquire, Relaxed).ok().map(|_| {
-            sys::link(head, hot);
-            taken()
-        });
-        end(head);
-        result
-    })?
+pub(crate) fn take(head: &Head, hot: &Hot, me: Owner, old: u32, waiters: u32) -> Option<(u64, Owner)> {
+    begin(head, sys::address(&hot.next));
+    let taken = hot.word.compare_exchange(old, me.tid() | waiters, Acquire, Relaxed).is_ok().then(|| {
+        sys::link(head, hot);
+        hot.begin(me)
+    });
+    end(head);
+    taken
 }
 
 /// Takes the lock out of the list, strikes its owner out, makes it free, and wakes a waiter if there is one.
 #[inline]
-pub(crate) fn give(hot: &Hot) {
-    let node = sys::address(&hot.next);
-    sys::with_head(|head| {
-        begin(head, node);
-        sys::unlink(head, hot);
-        hot.end();
-        // If it is killed between the two, the kernel wakes one for it: `pending` is set and the word says nobody.
-        if hot.word.swap(0, Release) & WAITERS != 0 {
-            sys::wake_one(&hot.word);
-        }
-        end(head);
-    });
+pub(crate) fn give(head: &Head, hot: &Hot) {
+    begin(head, sys::address(&hot.next));
+    sys::unlink(head, hot);
+    hot.end();
+    // If it is killed between the two, the kernel wakes one for it: `pending` is set and the word says nobody.
+    if hot.word.swap(0, Release) & WAITERS != 0 {
+        sys::wake_one(&hot.word);
+    }
+    end(head);
 }
 
 #[inline]

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, compiler_fence};
 use std::time::Duration;
 
-use lock_core::fork;
 use lock_core::table::Hot;
+use lock_core::{fork, thread};
 
 /// The kernel's `struct robust_list_head`, which libc registered for this thread. Only the thread itself touches it, and the kernel
 /// when the thread is dead.
@@ -23,32 +23,49 @@ pub(crate) struct Head {
     pub(crate) pending: AtomicUsize,
 }
 
+// One cell for each, because a value of several words, copied as a whole, is slow to read right after it was written.
 thread_local! {
-    static HEAD: Cell<(u64, Option<NonNull<Head>>)> = const { Cell::new((u64::MAX, None)) };
+    static EPOCH: Cell<u64> = const { Cell::new(u64::MAX) };
+    static HEAD: Cell<Option<NonNull<Head>>> = const { Cell::new(None) };
+    static ID: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Gives the calling thread's list head to `then`, which must not keep it: it is not `Send`.
-///
-/// `None` when libc has registered none.
-#[inline]
-pub(crate) fn with_head<R>(then: impl FnOnce(&Head) -> R) -> Option<R> {
-    let (epoch, head) = HEAD.get();
-    let head = if epoch == fork::epoch() { head } else { ask_head() };
-    // SAFETY: libc keeps the head in the thread's own control block, where it stays until the thread has ended, and this reference
-    // ends with `then`. `Head` has the layout of `struct robust_list_head`: two pointers with a long between them, all of which may
-    // have any value. The only other access to it is libc's, in this same thread.
-    head.map(|head| then(unsafe { head.as_ref() }))
+/// The calling thread, as the kernel knows it. Not `Send`.
+pub(crate) struct ThisThread {
+    /// Its id.
+    pub(crate) id: u32,
+    head: NonNull<Head>,
 }
 
-#[cold]
-fn ask_head() -> Option<NonNull<Head>> {
-    let mut head: *mut Head = ptr::null_mut();
-    let mut len = 0_usize;
-    // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
-    let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-    let head = NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>());
-    HEAD.set((fork::epoch(), head));
-    head
+impl ThisThread {
+    /// `None` when libc has registered no list for it.
+    #[inline]
+    pub(crate) fn get() -> Option<Self> {
+        if EPOCH.get() != fork::epoch() {
+            Self::ask();
+        }
+        HEAD.get().map(|head| Self { id: ID.get(), head })
+    }
+
+    #[cold]
+    fn ask() {
+        let mut head: *mut Head = ptr::null_mut();
+        let mut len = 0_usize;
+        // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
+        let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+        HEAD.set(NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>()));
+        ID.set(thread::id());
+        EPOCH.set(fork::epoch());
+    }
+
+    /// Its list.
+    #[inline]
+    pub(crate) fn head(&self) -> &Head {
+        // SAFETY: libc keeps the head in the thread's own control block, where it stays until the thread has ended, which `self`, not
+        // being `Send`, does not outlive. `Head` has the layout of `struct robust_list_head`: two pointers with a long between them, all
+        // of which may have any value. The only other access to it is libc's, in this same thread.
+        unsafe { self.head.as_ref() }
+    }
 }
 
 /// Puts a line's node at the start of the calling thread's list, as libc does with those of its mutexes. The caller owns the lock.

@@ -122,11 +122,17 @@ impl Table {
     /// In a forked child, which has to take a seat of its own: [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`].
     #[inline]
     pub fn me(&self) -> Result<Owner> {
+        self.owner_word(thread::id())
+    }
+
+    /// The same for a thread of this process that knows its id.
+    #[inline]
+    pub(crate) fn owner_word(&self, tid: u32) -> Result<Owner> {
         let seat = match self.seat.load(Relaxed) {
             0 => self.reseat()?,
             seat => seat,
         };
-        Ok(Owner::from_word(seat).with_thread(thread::id()))
+        Ok(Owner::from_word(seat).with_thread(tid))
     }
 
     /// Whether the owner's process is proved to be dead. What cannot be found out is no proof.

@@ -96,20 +96,19 @@ impl Slot {
         (!owner.is_none() && !self.table().is_dead(owner)).then(|| self.table().describe(owner))
     }
 
-    /// Takes note of an acquisition by the calling thread; to be called right after it. See [`Hot::begin`].
-    #[inline]
-    pub fn acquired(&self, me: Owner) -> Acquired {
-        let (token, before) = self.hot.begin(me);
-        if before.is_none() { Acquired::Held { token } } else { self.recovered(token, before) }
-    }
-
-    /// The calling thread's word; see [`Table::me`].
+    /// The word of a thread of this process, which says what its id is; see [`Table::me`].
     ///
     /// # Errors
     /// Those of [`Table::me`].
     #[inline]
-    pub fn me(&self) -> Result<Owner> {
-        self.table().me()
+    pub fn me(&self, tid: u32) -> Result<Owner> {
+        self.table().owner_word(tid)
+    }
+
+    /// What to return from an acquisition, given what [`Hot::begin`] said right after it.
+    #[inline]
+    pub fn acquired(&self, token: u64, before: Owner) -> Acquired {
+        if before.is_none() { Acquired::Held { token } } else { self.recovered(token, before) }
     }
 
     #[cold]

@@ -1,1 +1,86 @@
-//! To come.
+//! The tests that a backend of [`lock_core`] has to pass, for backends of this project and for anybody's.
+//!
+//! A crate with a backend has one more file, `tests/conformance.rs`, and the lines `[[test]]`, `name = "conformance"` and
+//! `harness = false` in its `Cargo.toml`:
+//! ```no_run
+//! # mod my_backend {
+//! #     use lock_core::{Backend, Error};
+//! #     pub const BACKEND: Backend = Backend::new("mine", "mine", "", |_, _| Err(Error::unsupported("an example")));
+//! # }
+//! lock_conformance::main! { my_backend::BACKEND => |scratch| format!("mine:{}/store", scratch.display()) }
+//! ```
+//! The closure says by which URL to create a store in an empty directory. `cargo test` and nextest then show cases such as
+//! `mine::owner_death::kill_9_frees_the_lock`. Which there are follows from [`lock_core::Capabilities`]: a claim has cases that
+//! prove it, and without the claim they are listed as ignored, with the reason; a claim that is absent has a case that proves
+//! the refusal.
+//!
+//! # How it works
+//! Nothing but peers touches a lock. A *peer* is the test binary run again; its threads do what the case tells them over a
+//! socket, so that a case reads like a protocol (`a` locks 3, `b` finds it busy, `a` is killed, `b` gets it and is told). A case that hangs
+//! fails by its watchdog, with the transcript of what was said; peers end with the suite, and stores with their case.
+//!
+//! # Settings
+//! - `LOCK_CONFORMANCE_SCALE=10` runs the long cases ten times as long.
+//! - `LOCK_CONFORMANCE_WATCHDOG=300` lets a case take so many seconds.
+
+mod arena;
+mod case;
+mod cases;
+mod fixture;
+mod link;
+mod need;
+mod peer;
+mod process;
+mod protocol;
+mod run;
+mod scratch;
+mod suite;
+mod sys;
+mod transcript;
+
+pub use case::Failure;
+pub use libtest_mimic::Trial;
+pub use run::{main, peer_if_asked, run_case, run_trials, trials};
+pub use suite::Suite;
+
+/// The `main` of a test binary (with `harness = false`) that runs the suite.
+///
+/// One or more, separated by commas: either `BACKEND => |scratch| URL`, as for [`Suite::new`], or a [`Suite`].
+///
+/// # Examples
+/// ```no_run
+/// # mod my_backend {
+/// #     use lock_core::{Backend, Capabilities, Error, Lock};
+/// #     pub const FAST: Backend = Backend::new("fast", "mine", "", |_, _| Err(Error::unsupported("an example")));
+/// #     pub const SAFE: Backend = Backend::new("safe", "mine", "", |_, _| Err(Error::unsupported("an example")));
+/// #     pub const CLAIMS: Capabilities = Capabilities::least();
+/// #     pub fn anonymous() -> Lock { unimplemented!() }
+/// # }
+/// use lock_conformance::Suite;
+///
+/// lock_conformance::main! {
+///     my_backend::FAST => |scratch| format!("fast:{}/store", scratch.display()),
+///     Suite::new(my_backend::SAFE, |scratch| format!("safe:{}/store", scratch.display()))
+///         .files(|scratch, _url| vec![scratch.join("store")]),
+///     Suite::of_lock("anonymous", my_backend::CLAIMS, my_backend::anonymous),
+/// }
+/// ```
+#[macro_export]
+macro_rules! main {
+    ($($what:expr $(=> $url:expr)?),+ $(,)?) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::main([$($crate::__suite!($what $(=> $url)?)),+])
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __suite {
+    ($backend:expr => $url:expr) => {
+        $crate::Suite::new($backend, $url)
+    };
+    ($suite:expr) => {
+        $suite
+    };
+}

@@ -1,0 +1,209 @@
+//! The words that a case and its peers share: what locks protect, and what went wrong.
+//!
+//! A critical section adds one to a plain number, in steps that a kill may come between: it writes down what it is going to do,
+//! does it, and crosses it out. The next owner finishes what a dead one began, so that the sum is exact at the end, and an owner
+//! that was not alone shows up as a sum that is not.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::sys;
+
+/// How many processes or threads can take part.
+pub(crate) const SLOTS: usize = 24;
+/// How many pids fit into the list of the killed.
+pub(crate) const KILLED: usize = 1024;
+
+const GO: usize = 0;
+const STOP: usize = 1;
+const KILLS: usize = 2;
+const FIRST_KILLED: usize = 8;
+const FIRST_LOCK: usize = FIRST_KILLED + KILLED;
+const LOCK_WORDS: usize = 48;
+
+/// What went wrong inside critical sections, by kind.
+pub(crate) const WRONGS: [(Wrong, &str); 6] = [
+    (Wrong::TwoInside, "found somebody else in its critical section"),
+    (Wrong::Untold, "was not told that the owner before it had died"),
+    (Wrong::Misnamed, "was told of the death of another process than the one that died"),
+    (Wrong::Invented, "was told of a death that had not been"),
+    (Wrong::Token, "got a token that is not greater than the one before"),
+    (Wrong::Failed, "got an error"),
+];
+
+/// A violation that a peer noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wrong {
+    TwoInside,
+    Untold,
+    Misnamed,
+    Invented,
+    Token,
+    Failed,
+}
+
+/// The shared words.
+#[derive(Clone, Copy)]
+pub(crate) struct Arena {
+    words: &'static [AtomicU64],
+}
+
+/// The words that one lock protects.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    words: &'static [AtomicU64],
+}
+
+impl Arena {
+    /// Makes the file for this many locks.
+    pub(crate) fn create(path: &Path, locks: usize) -> io::Result<Self> {
+        let words = FIRST_LOCK + locks * LOCK_WORDS;
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
+        file.set_len((words * size_of::<u64>()) as u64)?;
+        Ok(Self { words: sys::map_words(&file, words)? })
+    }
+
+    /// Opens one that is there.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let words = file.metadata()?.len() as usize / size_of::<u64>();
+        Ok(Self { words: sys::map_words(&file, words)? })
+    }
+
+    pub(crate) fn place(self, lock: usize) -> Place {
+        let first = FIRST_LOCK + lock * LOCK_WORDS;
+        Place { words: &self.words[first..first + LOCK_WORDS] }
+    }
+
+    /// For how many locks it is.
+    pub(crate) fn places(self) -> usize {
+        (self.words.len() - FIRST_LOCK) / LOCK_WORDS
+    }
+
+    /// Lets everybody begin.
+    pub(crate) fn go(self) {
+        self.words[GO].store(1, Release);
+    }
+
+    /// Waits for [`Arena::go`].
+    pub(crate) fn wait_for_go(self) {
+        while self.words[GO].load(Acquire) == 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Tells everybody to finish.
+    pub(crate) fn stop(self) {
+        self.words[STOP].store(1, Release);
+    }
+
+    pub(crate) fn is_stopped(self) -> bool {
+        self.words[STOP].load(Acquire) != 0
+    }
+
+    /// Notes that this process is about to be killed; false when the list is full.
+    pub(crate) fn note_kill(self, pid: u32) -> bool {
+        let kills = self.words[KILLS].load(Relaxed) as usize;
+        if kills == KILLED {
+            return false;
+        }
+        self.words[FIRST_KILLED + kills].store(u64::from(pid), Relaxed);
+        self.words[KILLS].store(kills as u64 + 1, Release);
+        true
+    }
+
+    pub(crate) fn kills(self) -> u64 {
+        self.words[KILLS].load(Acquire)
+    }
+
+    pub(crate) fn was_killed(self, pid: u64) -> bool {
+        let kills = self.kills() as usize;
+        self.words[FIRST_KILLED..FIRST_KILLED + kills].iter().any(|killed| killed.load(Relaxed) == pid)
+    }
+}
+
+const VALUE: usize = 0;
+const INSIDE: usize = 1;
+const DEATHS: usize = 2;
+const TOKEN: usize = 3;
+const INTENT_SLOT: usize = 4;
+const INTENT_VALUE: usize = 5;
+const INTENT_DONE: usize = 6;
+const FIRST_WRONG: usize = 8;
+const FIRST_DONE: usize = 20;
+
+impl Place {
+    /// The pid of who is inside; 0 for nobody.
+    pub(crate) fn inside(self) -> u64 {
+        self.words[INSIDE].load(Acquire)
+    }
+
+    pub(crate) fn enter(self, pid: u32) {
+        self.words[INSIDE].store(u64::from(pid), Release);
+    }
+
+    pub(crate) fn leave(self) {
+        self.words[INSIDE].store(0, Release);
+    }
+
+    /// The number that is added to.
+    pub(crate) fn value(self) -> u64 {
+        self.words[VALUE].load(Acquire)
+    }
+
+    /// The sections that were done, counted by who did them.
+    pub(crate) fn done(self) -> u64 {
+        self.words[FIRST_DONE..FIRST_DONE + SLOTS].iter().map(|done| done.load(Acquire)).sum()
+    }
+
+    /// How often an owner found that the one before it had died inside.
+    pub(crate) fn deaths(self) -> u64 {
+        self.words[DEATHS].load(Acquire)
+    }
+
+    pub(crate) fn note_death(self) {
+        self.words[DEATHS].store(self.deaths() + 1, Release);
+    }
+
+    pub(crate) fn note(self, wrong: Wrong) {
+        self.words[FIRST_WRONG + wrong as usize].fetch_add(1, Release);
+    }
+
+    pub(crate) fn noted(self, wrong: Wrong) -> u64 {
+        self.words[FIRST_WRONG + wrong as usize].load(Acquire)
+    }
+
+    /// The last token, replaced by this one.
+    pub(crate) fn exchange_token(self, token: u64) -> u64 {
+        let last = self.words[TOKEN].load(Acquire);
+        self.words[TOKEN].store(token, Release);
+        last
+    }
+
+    /// Adds one, with `meanwhile` between the reading and the writing.
+    pub(crate) fn add_one(self, slot: usize, meanwhile: impl FnOnce()) {
+        let value = self.words[VALUE].load(Acquire);
+        let done = self.words[FIRST_DONE + slot].load(Acquire);
+        self.words[INTENT_VALUE].store(value + 1, Release);
+        self.words[INTENT_DONE].store(done + 1, Release);
+        self.words[INTENT_SLOT].store(slot as u64 + 1, Release);
+        meanwhile();
+        self.words[VALUE].store(value + 1, Release);
+        self.words[FIRST_DONE + slot].store(done + 1, Release);
+        self.words[INTENT_SLOT].store(0, Release);
+    }
+
+    /// Finishes what a dead owner began.
+    pub(crate) fn repair(self) {
+        let slot = self.words[INTENT_SLOT].load(Acquire) as usize;
+        if slot == 0 {
+            return;
+        }
+        self.words[VALUE].store(self.words[INTENT_VALUE].load(Acquire), Release);
+        self.words[FIRST_DONE + slot - 1].store(self.words[INTENT_DONE].load(Acquire), Release);
+        self.words[INTENT_SLOT].store(0, Release);
+    }
+}

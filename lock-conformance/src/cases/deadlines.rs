@@ -1,0 +1,161 @@
+//! Waiting for so long and no longer.
+
+use std::time::Duration;
+
+use super::{Who, cases, cases_for_all};
+use crate::fixture::Fixture;
+use crate::process::{LockRef, Thread, grant};
+use crate::protocol::Refusal;
+
+/// Long enough to be waited for, short enough for many cases.
+const SHORT: Duration = Duration::from_millis(40);
+/// Longer than any case takes.
+const LONG: Duration = Duration::from_secs(3600);
+
+cases_for_all! { "deadlines";
+    a_busy_lock_times_out_and_not_early [DEADLINES];
+    a_deadline_that_has_passed_is_one_attempt [DEADLINES];
+    a_lock_that_is_released_in_time_is_granted [DEADLINES];
+    a_duration_beyond_all_clocks_is_no_deadline [DEADLINES];
+    who_gives_up_leaves_no_trace [DEADLINES];
+}
+
+cases! { "deadlines";
+    a_time_out_names_the_holder [DEADLINES HOLDERS];
+    no_time_out_is_early_in_a_storm_of_signals [DEADLINES];
+    a_storm_of_signals_does_not_end_a_wait [];
+    a_lock_is_granted_in_a_storm_of_signals [DEADLINES];
+    a_wait_with_a_deadline_is_refused [] unless DEADLINES;
+}
+
+/// Waits so long for a busy lock, and asserts that it took no less.
+fn times_out(thread: &Thread, verb: &str, lock: LockRef, duration: Duration) -> Refusal {
+    let refusal = thread.refused("TimedOut", verb, &[&lock.to_string(), &duration.as_nanos().to_string()]);
+    let took = Duration::from_nanos(refusal.fields.get("took"));
+    assert!(took >= duration, "{verb} gave up too early: after {took:?} instead of {duration:?}");
+    refusal
+}
+
+fn a_busy_lock_times_out_and_not_early(fixture: &Fixture, who: Who) {
+    let (a, b, lock) = who.two(fixture);
+    a.lock(lock);
+    for duration in [Duration::from_nanos(1), Duration::from_millis(1), SHORT] {
+        times_out(&b, "lock_for", lock, duration);
+        times_out(&b, "lock_until", lock, duration);
+    }
+    a.unlock(lock);
+    b.lock_for(lock, SHORT).expect("a free lock is granted whatever the deadline");
+}
+
+fn a_deadline_that_has_passed_is_one_attempt(fixture: &Fixture, who: Who) {
+    let (a, b, lock) = who.two(fixture);
+    let name = lock.to_string();
+    a.lock(lock);
+    b.refused("TimedOut", "lock_for", &[&name, "0"]);
+    b.refused("TimedOut", "lock_until", &[&name, "0"]);
+    b.refused("TimedOut", "lock_until_past", &[&name, "1000000"]);
+    a.unlock(lock);
+    for (verb, nanoseconds) in [("lock_for", "0"), ("lock_until", "0"), ("lock_until_past", "1000000")] {
+        b.must(verb, &[&name, nanoseconds]);
+        a.finds_busy(lock, "a deadline that had passed was granted the free lock");
+        b.unlock(lock);
+    }
+}
+
+fn a_lock_that_is_released_in_time_is_granted(fixture: &Fixture, who: Who) {
+    let (a, b, lock) = who.two(fixture);
+    for verb in ["lock_for", "lock_until"] {
+        a.lock(lock);
+        let waiter = b.start(verb, &[&lock.to_string(), &LONG.as_nanos().to_string()]);
+        waiter.waits("somebody else holds the lock, and the deadline is far off");
+        a.unlock(lock);
+        waiter.granted();
+        a.finds_busy(lock, "the waiter has it");
+        b.unlock(lock);
+    }
+}
+
+fn a_duration_beyond_all_clocks_is_no_deadline(fixture: &Fixture, who: Who) {
+    let (a, b, lock) = who.two(fixture);
+    a.lock(lock);
+    let (ten_thousand_years, most) = (10_000_u64 * 365 * 86_400 * 1_000_000, u64::MAX.to_string());
+    for duration in ["max", &most, &ten_thousand_years.to_string()] {
+        let waiter = b.start("lock_for", &[&lock.to_string(), duration]);
+        waiter.waits("somebody else holds the lock, and the deadline is in another age");
+        a.unlock(lock);
+        waiter.granted();
+        b.unlock(lock);
+        a.lock(lock);
+    }
+}
+
+fn who_gives_up_leaves_no_trace(fixture: &Fixture, who: Who) {
+    let threads = who.come(fixture, 3);
+    let (a, b, c) = (&threads[0], &threads[1], &threads[2]);
+    let lock = fixture.a_lock(a);
+    for _ in 0..3 {
+        a.lock(lock);
+        let patient = c.start_lock(lock);
+        patient.waits("somebody else holds the lock");
+        times_out(b, "lock_for", lock, SHORT);
+        patient.waits("somebody else holds the lock, and another waiter gave up");
+        a.unlock(lock);
+        patient.granted();
+        b.finds_busy(lock, "the patient waiter has it");
+        c.unlock(lock);
+        b.finds_free(lock, "everybody let go");
+    }
+}
+
+fn a_time_out_names_the_holder(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.lock(lock);
+    let refusal = times_out(&b, "lock_for", lock, SHORT);
+    let named: Option<u32> = refusal.fields.find("pid");
+    assert_eq!(named, Some(a.pid()), "the time-out does not name the holder: {}", refusal.text);
+    assert!(refusal.text.contains(&a.pid().to_string()), "the message does not say the pid: {}", refusal.text);
+    if let Some(tid) = refusal.fields.find::<u32>("tid").filter(|tid| *tid != 0) {
+        assert_eq!(tid, a.tid(), "the time-out names another thread of the holder");
+    }
+}
+
+fn no_time_out_is_early_in_a_storm_of_signals(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.lock(lock);
+    a.must("storm", &[&b.tid().to_string()]);
+    for _ in 0..3 {
+        times_out(&b, "lock_for", lock, 3 * SHORT);
+    }
+}
+
+fn a_storm_of_signals_does_not_end_a_wait(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.must("storm", &[&b.tid().to_string()]);
+    for _ in 0..3 {
+        a.lock(lock);
+        let waiter = b.start_lock(lock);
+        waiter.waits("somebody else holds the lock, and signals are nobody's business");
+        a.unlock(lock);
+        waiter.granted();
+        b.unlock(lock);
+    }
+}
+
+fn a_lock_is_granted_in_a_storm_of_signals(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.must("storm", &[&b.tid().to_string()]);
+    a.lock(lock);
+    let waiter = b.start("lock_for", &[&lock.to_string(), &LONG.as_nanos().to_string()]);
+    waiter.waits("somebody else holds the lock");
+    a.unlock(lock);
+    assert!(grant(&waiter.done()).is_some(), "a wait in a storm of signals found the lock busy");
+}
+
+fn a_wait_with_a_deadline_is_refused(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.lock(lock);
+    b.refused("Unsupported", "lock_for", &[&lock.to_string(), &SHORT.as_nanos().to_string()]);
+    b.finds_busy(lock, "an attempt is no wait, and is not refused");
+    a.unlock(lock);
+    b.finds_free(lock, "it was released");
+}

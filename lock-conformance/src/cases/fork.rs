@@ -1,0 +1,157 @@
+//! A process that forks while it holds a lock: the child owns nothing of its parent's.
+
+use super::{Who, cases};
+use crate::fixture::Fixture;
+use crate::need;
+
+cases! { "fork";
+    a_child_owns_nothing [PROCESSES];
+    dropping_an_inherited_guard_does_nothing [PROCESSES];
+    the_exit_of_a_child_releases_nothing [PROCESSES];
+    a_child_can_lock_by_itself [PROCESSES];
+    a_child_waits_for_its_parent [PROCESSES];
+    the_lock_of_a_dead_parent_is_free_although_its_child_lives [PROCESSES RELEASED];
+    the_lock_of_a_dead_parent_is_free_to_its_child [PROCESSES RELEASED];
+    the_lock_of_a_dead_child_is_free_and_its_death_is_told [PROCESSES RELEASED];
+    a_child_of_a_child_owns_nothing [PROCESSES RELEASED];
+    a_child_of_another_thread_owns_nothing [PROCESSES RELEASED];
+    a_child_allocates_for_itself [PROCESSES NUMBERED];
+}
+
+fn a_child_owns_nothing(fixture: &Fixture) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    let child = fixture.fork(&parent);
+    child.refused("NotHeld", "unlock", &[&lock.to_string()]);
+    other.finds_busy(lock, "only a child of its owner tried to release it");
+    child.finds_busy(lock, "its parent holds it");
+    parent.unlock(lock);
+    other.finds_free(lock, "its owner released it");
+}
+
+fn dropping_an_inherited_guard_does_nothing(fixture: &Fixture) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    let child = fixture.fork(&parent);
+    child.must("release", &[&lock.to_string()]);
+    other.finds_busy(lock, "only a child of its owner dropped its copy of the guard");
+    parent.unlock(lock);
+    other.finds_free(lock, "its owner released it");
+}
+
+fn the_exit_of_a_child_releases_nothing(fixture: &Fixture) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    for fate in ["exit", "abort"] {
+        let child = fixture.fork(&parent);
+        let _never = child.start(fate, &[]);
+        fixture.reap(&child.process);
+        other.finds_busy(lock, "only a child of its owner ended");
+    }
+    parent.unlock(lock);
+    assert!(other.finds_free(lock, "its owner released it").death.is_none(), "who died owned nothing, and a death was told");
+}
+
+fn a_child_can_lock_by_itself(fixture: &Fixture) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    let child = fixture.fork(&parent);
+    parent.unlock(lock);
+    child.must("release", &[&lock.to_string()]);
+    child.lock(lock);
+    parent.finds_busy(lock, "the child holds it");
+    other.finds_busy(lock, "the child holds it");
+    child.unlock(lock);
+    parent.lock(lock);
+    child.finds_busy(lock, "the parent holds it again");
+}
+
+fn a_child_waits_for_its_parent(fixture: &Fixture) {
+    let parent = fixture.peer();
+    let lock = fixture.a_lock(&parent);
+    parent.lock(lock);
+    let child = fixture.fork(&parent);
+    child.must("release", &[&lock.to_string()]);
+    let waiter = child.start_lock(lock);
+    waiter.waits("the parent holds the lock");
+    parent.unlock(lock);
+    assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
+    parent.finds_busy(lock, "the child holds it");
+}
+
+fn the_lock_of_a_dead_parent_is_free_although_its_child_lives(fixture: &Fixture) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    let child = fixture.fork(&parent);
+    fixture.kill(&parent.process);
+    let grant = other.lock(lock);
+    if need::REPORTED.is_met(&fixture.suite) {
+        assert_eq!(grant.death.map(|death| death.pid), Some(parent.pid()), "the death of the parent was not told");
+    }
+    child.finds_busy(lock, "somebody has it after its parent's death");
+    child.must("release", &[&lock.to_string()]);
+    child.finds_busy(lock, "the guard of its dead parent is nothing");
+}
+
+fn the_lock_of_a_dead_parent_is_free_to_its_child(fixture: &Fixture) {
+    let parent = fixture.peer();
+    let lock = fixture.a_lock(&parent);
+    parent.lock(lock);
+    let child = fixture.fork(&parent);
+    child.must("release", &[&lock.to_string()]);
+    fixture.kill(&parent.process);
+    let grant = child.lock(lock);
+    if need::REPORTED.is_met(&fixture.suite) {
+        assert_eq!(grant.death.map(|death| death.pid), Some(parent.pid()), "the death of the parent was not told");
+    }
+    fixture.peer().finds_busy(lock, "the child has it");
+}
+
+fn the_lock_of_a_dead_child_is_free_and_its_death_is_told(fixture: &Fixture) {
+    let parent = fixture.peer();
+    let lock = fixture.a_lock(&parent);
+    let child = fixture.fork(&parent);
+    child.lock(lock);
+    parent.finds_busy(lock, "the child holds it");
+    fixture.kill(&child.process);
+    let grant = parent.lock(lock);
+    if need::REPORTED.is_met(&fixture.suite) {
+        assert_eq!(grant.death.map(|death| death.pid), Some(child.pid()), "the death of the child was not told");
+    }
+}
+
+fn a_child_of_a_child_owns_nothing(fixture: &Fixture) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    let child = fixture.fork(&parent);
+    let grandchild = fixture.fork(&child);
+    grandchild.refused("NotHeld", "unlock", &[&lock.to_string()]);
+    other.finds_busy(lock, "only a child of a child of its owner tried to release it");
+    fixture.kill(&child.process);
+    other.finds_busy(lock, "only a child of its owner died");
+    fixture.kill(&parent.process);
+    other.lock(lock);
+    other.unlock(lock);
+    grandchild.lock(lock);
+    other.finds_busy(lock, "the grandchild holds it for itself");
+}
+
+fn a_child_of_another_thread_owns_nothing(fixture: &Fixture) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    let child = fixture.fork(&parent.process.thread("t1"));
+    child.finds_busy(lock, "a thread of its parent holds it");
+    fixture.kill(&parent.process);
+    other.lock(lock);
+    child.finds_busy(lock, "somebody has it after its parent's death");
+}
+
+fn a_child_allocates_for_itself(fixture: &Fixture) {
+    let parent = fixture.peer();
+    let first = parent.allocate("");
+    let child = fixture.fork(&parent);
+    let (of_child, of_parent) = (child.allocate(""), parent.allocate(""));
+    assert!(first != of_child && of_child != of_parent, "parent and child got one id");
+    fixture.kill(&child.process);
+    assert!(parent.allocated().contains(&of_child), "an id was lost with the process that allocated it");
+}

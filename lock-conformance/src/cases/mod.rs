@@ -1,0 +1,189 @@
+//! The cases, a file for each group.
+
+mod allocation;
+mod breaking;
+mod damage;
+mod deadlines;
+mod exclusion;
+mod fork;
+mod freeing;
+mod labels;
+mod listing;
+mod namespaces;
+mod opening;
+mod owner_death;
+mod reconciling;
+mod reentry;
+mod storm;
+mod tokens;
+
+use std::path::Path;
+
+use crate::arena::{Arena, Place, WRONGS, Wrong};
+use crate::case::Case;
+use crate::fixture::Fixture;
+use crate::need;
+use crate::process::{LockRef, Pending, Thread};
+
+/// All of them, for any suite.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        opening::CASES,
+        exclusion::BETWEEN,
+        deadlines::BETWEEN,
+        deadlines::CASES,
+        reentry::CASES,
+        owner_death::CASES,
+        fork::CASES,
+        namespaces::CASES,
+        allocation::CASES,
+        freeing::CASES,
+        labels::CASES,
+        listing::CASES,
+        tokens::BETWEEN,
+        tokens::CASES,
+        reconciling::CASES,
+        breaking::CASES,
+        storm::CASES,
+        damage::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The table of a group: each case with what it needs, and the claims that make it pointless.
+macro_rules! cases {
+    ($group:literal; $($name:ident [$($need:ident)*] $(unless $unless:ident)?;)+) => {
+        pub(super) const CASES: &[$crate::case::Case] = &[$($crate::case::Case {
+            name: concat!($group, "::", stringify!($name)),
+            needs: &[$($crate::need::$need),*],
+            unless: &[$($crate::need::$unless)?],
+            run: $name,
+        }),+];
+    };
+}
+
+/// The table of a group whose cases are run between threads that share a handle, between handles of one process, and between
+/// processes.
+macro_rules! cases_for_all {
+    ($group:literal; $($name:ident [$($need:ident)*];)+) => {
+        pub(super) const BETWEEN: &[$crate::case::Case] = &[$(
+            $crate::cases::cases_for_all!(@ $group, "threads", Threads, $name []  [$($need)*]),
+            $crate::cases::cases_for_all!(@ $group, "handles", Handles, $name [STORE] [$($need)*]),
+            $crate::cases::cases_for_all!(@ $group, "processes", Processes, $name [PROCESSES] [$($need)*]),
+        )+];
+    };
+    (@ $group:literal, $who:literal, $Who:ident, $name:ident [$($first:ident)*] [$($need:ident)*]) => {
+        $crate::case::Case {
+            name: concat!($group, "::", $who, "::", stringify!($name)),
+            needs: &[$($crate::need::$first,)* $($crate::need::$need),*],
+            unless: &[],
+            run: |fixture| $name(fixture, $crate::cases::Who::$Who),
+        }
+    };
+}
+
+use {cases, cases_for_all};
+
+/// Who contends for a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Who {
+    /// Threads of one process with one handle.
+    Threads,
+    /// Threads of one process, each with a store and handles of its own.
+    Handles,
+    /// Processes.
+    Processes,
+}
+
+impl Who {
+    /// So many of them, with the case's store open.
+    fn come(self, fixture: &Fixture, count: usize) -> Vec<Thread> {
+        let first = fixture.peer();
+        (0..count)
+            .map(|n| match self {
+                Self::Processes if n == 0 => first.clone(),
+                Self::Processes => fixture.peer(),
+                Self::Threads => first.process.thread(&format!("t{n}")),
+                Self::Handles => {
+                    let thread = first.process.thread(&format!("t{n}"));
+                    thread.must("open_own", &["open", &fixture.url()]);
+                    thread
+                }
+            })
+            .collect()
+    }
+
+    /// Two of them and a lock.
+    fn two(self, fixture: &Fixture) -> (Thread, Thread, LockRef) {
+        let mut both = self.come(fixture, 2).into_iter();
+        let (Some(a), Some(b)) = (both.next(), both.next()) else { unreachable!("two came") };
+        let lock = fixture.a_lock(&a);
+        (a, b, lock)
+    }
+}
+
+/// The case's URL with this capacity, where that can be chosen.
+fn with_capacity(fixture: &Fixture, capacity: &str) -> String {
+    let url = fixture.url();
+    if need::CHOSEN.is_met(&fixture.suite) { with_option(&url, &format!("capacity={capacity}")) } else { url }
+}
+
+/// The URL with one more option.
+fn with_option(url: &str, option: &str) -> String {
+    format!("{url}{}{option}", if url.contains('?') { '&' } else { '?' })
+}
+
+/// Starts critical sections in each thread, and lets them begin at once.
+fn start_sections(threads: &[Thread], arena: (&Path, Arena), rounds: u32, pace: u32, locks: &[LockRef]) -> Vec<Pending> {
+    let pending: Vec<_> =
+        threads.iter().enumerate().map(|(slot, thread)| start_sections_of(thread, slot, arena.0, rounds, pace, locks)).collect();
+    for pending in &pending {
+        pending.begun();
+    }
+    arena.1.go();
+    pending
+}
+
+fn start_sections_of(thread: &Thread, slot: usize, arena: &Path, rounds: u32, pace: u32, locks: &[LockRef]) -> Pending {
+    let locks: Vec<_> = locks.iter().map(ToString::to_string).collect();
+    let (slot, rounds, pace) = (slot.to_string(), rounds.to_string(), pace.to_string());
+    let arena = arena.to_str().expect("the scratch path is text");
+    let arguments: Vec<_> = [arena, &slot, &rounds, &pace].into_iter().chain(locks.iter().map(String::as_str)).collect();
+    thread.start("sections", &arguments)
+}
+
+/// Asserts that nothing went wrong in the sections of this lock.
+fn nothing_went_wrong_in(place: Place) {
+    for (wrong, words) in WRONGS {
+        let times = place.noted(wrong);
+        assert_eq!(times, 0, "{times} times an owner {words}");
+    }
+    let (value, done) = (place.value(), place.done());
+    assert_eq!(value, done, "the sum is {value} after {done} critical sections: they overlapped");
+}
+
+/// Lets them allocate and free as fast as they can, and sees to it that no id is with two at a time.
+fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Arena {
+    // Ids may be anywhere below the capacity; where there is no bound, low ones are expected.
+    let (path, arena) = fixture.arena(threads[0].available().map_or(4096, |free| free.min(1 << 16)) as usize);
+    let path = path.to_str().expect("the scratch path is text");
+    let racing: Vec<_> = threads.iter().map(|thread| thread.start("churn", &[path, &rounds.to_string()])).collect();
+    for racer in &racing {
+        racer.begun();
+    }
+    arena.go();
+    for racer in racing {
+        racer.done();
+    }
+    arena
+}
+
+/// Asserts that no id was with two at a time, and that all were given back.
+fn nothing_was_shared_in(arena: Arena, left: Vec<u32>) {
+    for id in 0..arena.places() {
+        let shared = arena.place(id).noted(Wrong::TwoInside);
+        assert_eq!(shared, 0, "the id {id} was with two at a time, {shared} times");
+    }
+    assert_eq!(left, [], "everybody freed what it had allocated, and something is left");
+}

@@ -1,0 +1,284 @@
+//! Opening, creating and destroying stores.
+
+use std::fs;
+
+use super::{cases, with_option};
+use crate::fixture::{Fixture, scale};
+use crate::need;
+use crate::process::{LockRef, Pending};
+use crate::protocol::Refusal;
+
+cases! { "opening";
+    an_absent_store_is_refused_and_not_made [STORE];
+    creating_what_exists_is_refused_and_changes_nothing [STORE PROCESSES];
+    opening_or_creating_opens_what_exists [STORE PROCESSES];
+    two_stores_are_two [STORE];
+    of_racing_creators_one_wins [STORE PROCESSES];
+    all_racing_initialisers_get_one_store [STORE PROCESSES];
+    a_racing_opener_sees_a_whole_store_or_none [STORE PROCESSES];
+    killed_creators_leave_no_half_built_store [STORE PROCESSES];
+    a_store_outlives_the_processes_that_use_it [STORE PROCESSES LASTING];
+    the_capacity_is_the_one_that_was_chosen [CHOSEN];
+    another_capacity_is_refused_with_both_numbers [CHOSEN];
+    a_capacity_that_is_none_is_refused [CHOSEN];
+    a_choice_of_capacity_is_refused [STORE] unless CHOSEN;
+    an_unknown_option_is_refused_by_name [STORE];
+    who_may_not_open_a_store_is_refused [STORE PROCESSES ROOT];
+    a_full_file_system_is_an_error_and_nothing_worse [STORE MOUNTS];
+    a_destroyed_store_is_absent [STORE PROCESSES];
+    a_destroyed_store_leaves_nothing_behind [STORE];
+    handles_on_a_destroyed_store_go_on_excluding_each_other [STORE PROCESSES];
+}
+
+fn an_absent_store_is_refused_and_not_made(fixture: &Fixture) {
+    let (a, url) = (fixture.blank_peer(), fixture.url());
+    a.refused("Absent", "open", &["open", &url]);
+    a.refused("Absent", "open", &["open", &url]);
+    a.must("open", &["create", &url]);
+    a.must("open", &["open", &url]);
+}
+
+fn creating_what_exists_is_refused_and_changes_nothing(fixture: &Fixture) {
+    let (a, b, url) = (fixture.blank_peer(), fixture.blank_peer(), fixture.url());
+    let id: String = a.must("open", &["create", &url]).get("id");
+    let lock = fixture.a_lock(&a);
+    a.lock(lock);
+    a.process.thread("t1").refused("Exists", "probe", &["create", &url]);
+    b.refused("Exists", "open", &["create", &url]);
+    let seen: String = b.must("open", &["open", &url]).get("id");
+    assert_eq!(seen, id, "a refused creation replaced the store");
+    b.finds_busy(lock, "a refused creation changes nothing");
+}
+
+fn opening_or_creating_opens_what_exists(fixture: &Fixture) {
+    let (a, b, url) = (fixture.blank_peer(), fixture.blank_peer(), fixture.url());
+    let id: String = a.must("open", &["open_or_create", &url]).get("id");
+    let lock = fixture.a_lock(&a);
+    a.lock(lock);
+    for mode in ["open_or_create", "open"] {
+        let seen: String = b.must("open", &[mode, &url]).get("id");
+        assert_eq!(seen, id, "{mode} gave another store than the one that exists");
+        b.finds_busy(lock, "it is the same store, and the lock is held");
+    }
+}
+
+fn two_stores_are_two(fixture: &Fixture) {
+    let (a, b) = (fixture.blank_peer(), fixture.blank_peer());
+    let first: String = a.must("open", &["create", &fixture.fresh_url()]).get("id");
+    let second: String = b.must("open", &["create", &fixture.fresh_url()]).get("id");
+    assert_ne!(first, second, "two stores have one identity");
+    let lock = fixture.a_lock(&a);
+    let other = fixture.a_lock(&b);
+    a.lock(lock);
+    b.finds_free(other, "only a lock of another store is held");
+}
+
+/// Lets four blank peers open one URL at once, each in one of the modes.
+fn race(fixture: &Fixture, modes: [&str; 4]) -> Vec<Result<String, String>> {
+    let url = fixture.fresh_url();
+    let (path, arena) = fixture.arena(1);
+    let path = path.to_str().expect("the scratch path is text");
+    let racing: Vec<_> = modes.iter().map(|mode| fixture.blank_peer().start("race_to_open", &[path, mode, &url])).collect();
+    for racer in &racing {
+        racer.begun();
+    }
+    arena.go();
+    let outcomes = racing.into_iter().map(Pending::outcome);
+    outcomes.map(|outcome| outcome.map(|fields| fields.get("id")).map_err(|refusal| refusal.kind)).collect()
+}
+
+fn of_racing_creators_one_wins(fixture: &Fixture) {
+    for _ in 0..6 * scale() {
+        let outcomes = race(fixture, ["create"; 4]);
+        let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(winners, 1, "{winners} of four who created one store believe they did: {outcomes:?}");
+        let losers = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        losers.for_each(|kind| assert_eq!(kind, "Exists", "a loser was told something else"));
+    }
+}
+
+fn all_racing_initialisers_get_one_store(fixture: &Fixture) {
+    for _ in 0..6 * scale() {
+        let outcomes = race(fixture, ["open_or_create"; 4]);
+        let first = outcomes[0].as_ref().unwrap_or_else(|kind| panic!("an initialiser was refused: {kind}"));
+        let all_same = outcomes.iter().all(|outcome| outcome.as_ref() == Ok(first));
+        assert!(all_same, "initialisers got different stores: {outcomes:?}");
+    }
+}
+
+fn a_racing_opener_sees_a_whole_store_or_none(fixture: &Fixture) {
+    for _ in 0..6 * scale() {
+        let outcomes = race(fixture, ["open", "create", "open", "open_or_create"]);
+        let stores: Vec<_> = outcomes.iter().flatten().collect();
+        assert!(stores.windows(2).all(|pair| pair[0] == pair[1]), "racers got different stores: {outcomes:?}");
+        for opener in [&outcomes[0], &outcomes[2]] {
+            let seen = opener.as_ref().map_or_else(String::as_str, |_| "Absent");
+            assert_eq!(seen, "Absent", "a store that was being made is neither absent nor whole");
+        }
+    }
+}
+
+fn killed_creators_leave_no_half_built_store(fixture: &Fixture) {
+    let mut wait: u32 = 54321;
+    for _ in 0..12 * scale() {
+        let url = fixture.fresh_url();
+        let (path, arena) = fixture.arena(1);
+        let victim = fixture.blank_peer();
+        let making = victim.start("race_to_open", &[path.to_str().expect("the scratch path is text"), "create", &url]);
+        making.begun();
+        arena.go();
+        // Some moment, another one each time; nothing depends on which.
+        wait = wait.wrapping_mul(1_103_515_245).wrapping_add(12345);
+        (0..wait >> 18).for_each(|_| std::hint::spin_loop());
+        fixture.kill(&victim.process);
+        let next = fixture.blank_peer();
+        next.must("open", &["open_or_create", &url]);
+        let lock = fixture.a_lock(&next);
+        next.finds_free(lock, "the store is new");
+    }
+}
+
+fn a_store_outlives_the_processes_that_use_it(fixture: &Fixture) {
+    let (a, url) = (fixture.blank_peer(), fixture.url());
+    let id: String = a.must("open", &["create", &url]).get("id");
+    fixture.kill(&a.process);
+    let seen: String = fixture.blank_peer().must("open", &["open", &url]).get("id");
+    assert_eq!(seen, id, "the store went with the process that made it");
+}
+
+fn the_capacity_is_the_one_that_was_chosen(fixture: &Fixture) {
+    for capacity in [1, 7, 33, 5000] {
+        let url = with_option(&fixture.fresh_url(), &format!("capacity={capacity}"));
+        let (a, b) = (fixture.blank_peer(), fixture.blank_peer());
+        let made: u64 = a.must("open", &["create", &url]).get("capacity");
+        let seen: u64 = b.must("open", &["open", &url]).get("capacity");
+        assert_eq!((made, seen), (capacity, capacity), "the capacity is not the one that was chosen");
+        if need::NUMBERED.is_met(&fixture.suite) {
+            assert_eq!(b.available(), Some(capacity), "a new store has not as many free ids as it has locks");
+        }
+    }
+}
+
+fn another_capacity_is_refused_with_both_numbers(fixture: &Fixture) {
+    let url = fixture.url();
+    let (a, b) = (fixture.blank_peer(), fixture.blank_peer());
+    let id: String = a.must("open", &["create", &with_option(&url, "capacity=96")]).get("id");
+    for mode in ["open", "open_or_create"] {
+        let refusal = b.refused("OtherCapacity", "open", &[mode, &with_option(&url, "capacity=160")]);
+        let said: (String, String) = (refusal.fields.get("found"), refusal.fields.get("asked"));
+        assert!(said.0.contains("96") && said.1.contains("160"), "both numbers are not said: {}", refusal.text);
+    }
+    for same in [url.clone(), with_option(&url, "capacity=96")] {
+        let seen: String = b.must("open", &["open", &same]).get("id");
+        assert_eq!(seen, id, "without a capacity or with its own, another store was opened");
+    }
+}
+
+fn a_capacity_that_is_none_is_refused(fixture: &Fixture) {
+    let (a, url) = (fixture.blank_peer(), fixture.url());
+    for value in ["0", "many", "-1", ""] {
+        let refusal = a.refused("BadUrl", "open", &["open_or_create", &with_option(&url, &format!("capacity={value}"))]);
+        assert!(refusal.text.contains("capacity"), "it is not said which option is wrong: {}", refusal.text);
+    }
+    a.refused("Absent", "open", &["open", &url]);
+}
+
+fn a_choice_of_capacity_is_refused(fixture: &Fixture) {
+    let (a, url) = (fixture.blank_peer(), fixture.url());
+    a.refused("BadUrl", "open", &["open_or_create", &with_option(&url, "capacity=64")]);
+}
+
+fn an_unknown_option_is_refused_by_name(fixture: &Fixture) {
+    let (a, url) = (fixture.blank_peer(), fixture.url());
+    for mode in ["create", "open_or_create", "open"] {
+        let refusal = a.refused("BadUrl", "open", &[mode, &with_option(&url, "capacty=64")]);
+        assert!(refusal.text.contains("capacty"), "the unknown option is not named: {}", refusal.text);
+    }
+    a.refused("Absent", "open", &["open", &url]);
+}
+
+fn who_may_not_open_a_store_is_refused(fixture: &Fixture) {
+    let (owner, nobody, url) = (fixture.peer(), fixture.blank_peer(), fixture.url());
+    let lock = fixture.a_lock(&owner);
+    owner.lock(lock);
+    nobody.must("become_nobody", &[]);
+    for mode in ["open", "open_or_create", "create"] {
+        let refusal = nobody.ask("open", &[mode, &url]).expect_err("a store was opened by somebody who may not");
+        let kinds = ["System", "NotOurs", "Exists"];
+        assert!(kinds.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+    }
+    fixture.peer().finds_busy(lock, "somebody tried to open the store who may not");
+}
+
+/// A page that was promised and is not there is a SIGBUS, of which a peer would die.
+fn a_full_file_system_is_an_error_and_nothing_worse(fixture: &Fixture) {
+    for pages in [1, 2, 3, 4, 6, 8, 12, 16, 32, 64] {
+        let (dir, url) = fixture.fresh_place();
+        let a = fixture.blank_peer();
+        a.must("mount_small", &[dir.to_str().expect("the scratch path is text"), &(pages * 4096).to_string()]);
+        if let Err(refusal) = a.ask("open", &["create", &url]) {
+            assert!(is_about_room(&refusal), "{pages} pages are too few, and that is not what the error says: {refusal}");
+            // Where the creator found room for the store, and none for itself, the next one is told the same.
+            let after = a.ask("open", &["open", &url]).expect_err("a store was refused, and opens");
+            assert!(after.kind == "Absent" || is_about_room(&after), "a store was refused, and left half built: {after}");
+            continue;
+        }
+        if !need::NUMBERED.is_met(&fixture.suite) {
+            a.finds_free(LockRef::Single, "the store is new");
+            continue;
+        }
+        for _ in 0..200 {
+            let outcome = a.ask("allocate", &[""]).and_then(|fields| {
+                let id: u32 = fields.get("id");
+                a.ask("try_lock", &[&id.to_string()])
+            });
+            if let Err(refusal) = outcome {
+                let is_typed = is_about_room(&refusal) || refusal.kind == "Exhausted";
+                assert!(is_typed, "{pages} pages are too few, and that is not what the error says: {refusal}");
+                break;
+            }
+        }
+        a.must("allocated", &[]);
+    }
+}
+
+fn is_about_room(refusal: &Refusal) -> bool {
+    matches!(refusal.kind.as_str(), "System" | "Limit")
+}
+
+fn a_destroyed_store_is_absent(fixture: &Fixture) {
+    let (a, b, url) = (fixture.blank_peer(), fixture.blank_peer(), fixture.url());
+    let first: String = a.must("open", &["create", &url]).get("id");
+    b.must("open", &["open", &url]);
+    b.must("destroy", &[]);
+    let c = fixture.blank_peer();
+    c.refused("Absent", "open", &["open", &url]);
+    let second: String = c.must("open", &["create", &url]).get("id");
+    assert_ne!(first, second, "a store has the identity of one that was destroyed");
+}
+
+fn a_destroyed_store_leaves_nothing_behind(fixture: &Fixture) {
+    let (dir, url) = fixture.fresh_place();
+    let (a, b) = (fixture.peer_with(&url), fixture.peer_with(&url));
+    let lock = fixture.a_lock(&a);
+    a.finds_free(lock, "nobody holds it");
+    b.must("destroy", &[]);
+    fixture.kill(&a.process);
+    fixture.kill(&b.process);
+    let left: Vec<_> = fs::read_dir(&dir).expect("the directory").flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "a destroyed store left {left:?} in its directory");
+}
+
+fn handles_on_a_destroyed_store_go_on_excluding_each_other(fixture: &Fixture) {
+    let (a, b) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&a);
+    if let LockRef::Number(id) = lock {
+        b.must("retrieve", &[&id.to_string()]);
+    }
+    b.finds_free(lock, "nobody holds it");
+    a.lock(lock);
+    a.must("destroy", &[]);
+    b.finds_busy(lock, "the store was destroyed, and its handles are whole");
+    a.unlock(lock);
+    b.finds_free(lock, "it was released");
+}

@@ -1,0 +1,295 @@
+//! A lock whose owner dies, in whatever way.
+
+use nix::sys::signal::Signal;
+
+use super::{cases, with_capacity};
+use crate::fixture::Fixture;
+use crate::need;
+use crate::process::{Grant, LockRef, Thread};
+
+cases! { "owner_death";
+    kill_9_frees_the_lock [PROCESSES RELEASED];
+    exit_frees_the_lock [PROCESSES RELEASED];
+    abort_frees_the_lock [PROCESSES RELEASED];
+    exec_by_the_main_thread_frees_the_lock [PROCESSES RELEASED];
+    exec_by_another_thread_frees_the_lock [PROCESSES RELEASED];
+    exec_frees_the_locks_of_all_threads [PROCESSES RELEASED];
+    death_frees_all_locks_of_the_owner [PROCESSES RELEASED NUMBERED];
+    death_frees_more_locks_than_the_kernel_walks [PROCESSES RELEASED NUMBERED CHOSEN];
+    a_waiter_gets_the_lock_of_the_dead [PROCESSES RELEASED];
+    a_death_is_told_once_only [PROCESSES REPORTED];
+    a_clean_release_tells_nothing [PROCESSES];
+    the_death_of_who_holds_nothing_tells_nothing [PROCESSES];
+    the_death_of_a_waiter_disturbs_nobody [PROCESSES];
+    a_woken_waiter_that_is_killed_passes_the_lock_on [PROCESSES RELEASED];
+    a_stopped_waiter_that_is_killed_passes_the_lock_on [PROCESSES RELEASED];
+    a_chain_of_deaths_is_told_link_by_link [PROCESSES RELEASED];
+    a_stopped_holder_keeps_the_lock [PROCESSES];
+    a_thread_that_ends_frees_its_lock [THREAD_DEATH];
+    a_waiter_gets_the_lock_of_a_thread_that_ended [THREAD_DEATH];
+    a_thread_that_ends_keeps_its_lock_while_its_process_lives [] unless THREAD_DEATH;
+    an_old_death_is_not_told_of_other_locks [PROCESSES RELEASED NUMBERED];
+    a_stuck_lock_stays_locked_after_a_death [PROCESSES] unless RELEASED;
+}
+
+/// A process that holds the lock, and one that watches.
+fn owner_and_other(fixture: &Fixture) -> (Thread, Thread, LockRef) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&other);
+    owner.lock(lock);
+    other.finds_busy(lock, "its owner lives");
+    (owner, other, lock)
+}
+
+/// Asserts that the lock of the dead process is free, and that the death is told where that is claimed.
+fn free_after_death(fixture: &Fixture, other: &Thread, lock: LockRef, dead: u32) {
+    let grant = other.lock(lock);
+    tells_of(fixture, &grant, dead);
+    other.unlock(lock);
+}
+
+/// Asserts that the guard names the dead process, where that is claimed.
+fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
+    if !need::REPORTED.is_met(&fixture.suite) {
+        return;
+    }
+    let told =
+        grant.death.as_ref().unwrap_or_else(|| panic!("process {dead} died holding the lock, and the next owner was not told"));
+    assert_eq!(told.pid, dead, "process {dead} died, and the death of another one was told");
+}
+
+fn kill_9_frees_the_lock(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    fixture.kill(&owner.process);
+    free_after_death(fixture, &other, lock, owner.pid());
+}
+
+fn exit_frees_the_lock(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let _never = owner.start("exit", &[]);
+    fixture.reap(&owner.process);
+    free_after_death(fixture, &other, lock, owner.pid());
+}
+
+fn abort_frees_the_lock(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let _never = owner.start("abort", &[]);
+    fixture.reap(&owner.process);
+    free_after_death(fixture, &other, lock, owner.pid());
+}
+
+fn exec_by_the_main_thread_frees_the_lock(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let after = fixture.exec(&owner);
+    assert_eq!(after.pid(), owner.pid(), "exec keeps the process");
+    free_after_death(fixture, &other, lock, owner.pid());
+    after.must("ping", &[]);
+}
+
+fn exec_by_another_thread_frees_the_lock(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let thread = owner.process.thread("t1");
+    let lock = fixture.a_lock(&other);
+    thread.lock(lock);
+    fixture.exec(&thread);
+    free_after_death(fixture, &other, lock, owner.pid());
+}
+
+fn exec_frees_the_locks_of_all_threads(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let (holder, caller) = (owner.process.thread("t1"), owner.process.thread("t2"));
+    let lock = fixture.a_lock(&other);
+    holder.lock(lock);
+    fixture.exec(&caller);
+    free_after_death(fixture, &other, lock, owner.pid());
+}
+
+fn death_frees_all_locks_of_the_owner(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let locks: Vec<_> = (0..8).map(|_| LockRef::Number(other.allocate(""))).collect();
+    for (n, lock) in locks.iter().enumerate() {
+        owner.process.thread(&format!("t{}", n % 3)).lock(*lock);
+    }
+    fixture.kill(&owner.process);
+    locks.iter().for_each(|lock| free_after_death(fixture, &other, *lock, owner.pid()));
+}
+
+/// The kernel walks 2,048 robust locks of a dying thread. Who cannot have so many at a time says so, and is held to those that it has.
+fn death_frees_more_locks_than_the_kernel_walks(fixture: &Fixture) {
+    let url = with_capacity(fixture, "2600");
+    let (owner, other) = (fixture.peer_with(&url), fixture.peer_with(&url));
+    let held: u32 = owner.must("lock_range", &["2500"]).get("held");
+    assert!(held > 0, "not even one lock could be taken");
+    fixture.kill(&owner.process);
+    for id in [0, 1, held / 2, held - 1].into_iter().filter(|id| *id < held) {
+        free_after_death(fixture, &other, LockRef::Number(id), owner.pid());
+    }
+}
+
+fn a_waiter_gets_the_lock_of_the_dead(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let waiter = other.start_lock(lock);
+    waiter.waits("the owner lives");
+    fixture.kill(&owner.process);
+    tells_of(fixture, &waiter.granted(), owner.pid());
+}
+
+fn a_death_is_told_once_only(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    fixture.kill(&owner.process);
+    free_after_death(fixture, &other, lock, owner.pid());
+    let again = other.finds_free(lock, "it was released");
+    assert!(again.death.is_none(), "the death was told to its second owner, too");
+    let third = fixture.peer().finds_free(lock, "it was released");
+    assert!(third.death.is_none(), "the death was told again in another process");
+}
+
+fn a_clean_release_tells_nothing(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    owner.unlock(lock);
+    fixture.kill(&owner.process);
+    let grant = other.finds_free(lock, "it was released before its owner died");
+    assert!(grant.death.is_none(), "the lock was released, and a death was told");
+}
+
+fn the_death_of_who_holds_nothing_tells_nothing(fixture: &Fixture) {
+    let (bystander, other) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&other);
+    other.lock(lock);
+    bystander.finds_busy(lock, "somebody else holds it");
+    fixture.kill(&bystander.process);
+    other.unlock(lock);
+    assert!(fixture.peer().finds_free(lock, "it was released").death.is_none(), "who died held nothing, and a death was told");
+}
+
+fn the_death_of_a_waiter_disturbs_nobody(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let victim = fixture.peer();
+    let first = victim.start_lock(lock);
+    first.waits("the owner lives");
+    let second = other.start_lock(lock);
+    second.waits("the owner lives");
+    fixture.kill(&victim.process);
+    second.waits("the owner lives, and only another waiter died");
+    owner.unlock(lock);
+    let grant = second.granted();
+    assert!(grant.death.is_none(), "only a waiter died, and a death was told");
+    other.unlock(lock);
+    owner.finds_free(lock, "it was released");
+}
+
+/// The waiter is killed while it is being woken: before, while, or after it takes the lock.
+fn a_woken_waiter_that_is_killed_passes_the_lock_on(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&owner);
+    for _ in 0..10 * crate::fixture::scale() {
+        let victim = fixture.peer();
+        owner.lock(lock);
+        let first = victim.start_lock(lock);
+        first.waits("the owner lives");
+        let second = other.start_lock(lock);
+        second.waits("the owner lives");
+        let released = owner.start("unlock", &[&lock.to_string()]);
+        fixture.kill(&victim.process);
+        released.done();
+        let grant = second.granted();
+        if let Some(death) = &grant.death {
+            assert_eq!(death.pid, victim.pid(), "a death was told of a process that lives");
+        }
+        other.unlock(lock);
+    }
+}
+
+/// A waiter that is stopped when it is woken cannot pass anything on; the kernel or the other waiters have to.
+fn a_stopped_waiter_that_is_killed_passes_the_lock_on(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let victim = fixture.peer();
+    let first = victim.start_lock(lock);
+    first.waits("the owner lives");
+    let second = other.start_lock(lock);
+    second.waits("the owner lives");
+    victim.process.stop();
+    owner.unlock(lock);
+    fixture.kill(&victim.process);
+    second.granted();
+}
+
+fn a_chain_of_deaths_is_told_link_by_link(fixture: &Fixture) {
+    let last = fixture.peer();
+    let lock = fixture.a_lock(&last);
+    let mut dead = None;
+    for _ in 0..4 {
+        let owner = fixture.peer();
+        let grant = owner.lock(lock);
+        match dead {
+            Some(dead) => tells_of(fixture, &grant, dead),
+            None => assert!(grant.death.is_none(), "nobody died yet, and a death was told"),
+        }
+        fixture.kill(&owner.process);
+        dead = Some(owner.pid());
+    }
+    free_after_death(fixture, &last, lock, dead.expect("four died"));
+    assert!(last.finds_free(lock, "it was released").death.is_none(), "a death was told again");
+}
+
+fn a_stopped_holder_keeps_the_lock(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    owner.process.stop();
+    other.finds_busy(lock, "its owner is stopped, and not dead");
+    let waiter = other.start_lock(lock);
+    waiter.waits("the owner is stopped, and not dead");
+    owner.process.signal(Signal::SIGCONT);
+    owner.unlock(lock);
+    assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
+}
+
+fn a_thread_that_ends_frees_its_lock(fixture: &Fixture) {
+    let process = fixture.peer();
+    let lock = fixture.a_lock(&process);
+    let thread = process.process.thread("t1");
+    thread.lock(lock);
+    let tid = thread.must("end", &[]).get("tid");
+    process.process.wait_for_end_of(tid);
+    let grant = process.lock(lock);
+    let told = grant.death.unwrap_or_else(|| panic!("thread {tid} ended holding the lock, and the next owner was not told"));
+    assert_eq!((told.pid, told.tid), (process.pid(), tid), "thread {tid} ended, and another one was named");
+    process.unlock(lock);
+}
+
+fn a_waiter_gets_the_lock_of_a_thread_that_ended(fixture: &Fixture) {
+    let process = fixture.peer();
+    let lock = fixture.a_lock(&process);
+    let thread = process.process.thread("t1");
+    thread.lock(lock);
+    let waiter = process.start_lock(lock);
+    waiter.waits("the owner lives");
+    let tid = thread.must("end", &[]).get("tid");
+    let told = waiter.granted().death.map(|death| (death.pid, death.tid));
+    assert_eq!(told, Some((process.pid(), tid)), "the end of the thread that held the lock was not told, or another one's was");
+}
+
+fn a_thread_that_ends_keeps_its_lock_while_its_process_lives(fixture: &Fixture) {
+    let process = fixture.peer();
+    let lock = fixture.a_lock(&process);
+    let thread = process.process.thread("t1");
+    thread.lock(lock);
+    let tid = thread.must("end", &[]).get("tid");
+    process.process.wait_for_end_of(tid);
+    process.finds_busy(lock, "the thread that held it ended, which is claimed to change nothing");
+}
+
+fn an_old_death_is_not_told_of_other_locks(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let second = LockRef::Number(other.allocate(""));
+    owner.lock(second);
+    owner.unlock(second);
+    fixture.kill(&owner.process);
+    assert!(other.finds_free(second, "it was released").death.is_none(), "the owner of another lock died, and it was told here");
+    free_after_death(fixture, &other, lock, owner.pid());
+}
+
+fn a_stuck_lock_stays_locked_after_a_death(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    fixture.kill(&owner.process);
+    other.finds_busy(lock, "its owner died, which is claimed to leave it locked");
+}

@@ -1,0 +1,60 @@
+//! Putting the set of allocated ids right in one call, as after a restart.
+
+use super::{cases, with_capacity};
+use crate::fixture::Fixture;
+use crate::process::LockRef;
+
+cases! { "reconciling";
+    exactly_the_given_ids_are_allocated [RECONCILE PROCESSES];
+    nothing_given_frees_everything [RECONCILE];
+    an_id_out_of_range_changes_nothing [RECONCILE CHOSEN];
+    a_held_lock_stays_held [RECONCILE PROCESSES];
+    reconciling_is_refused_and_changes_nothing [NUMBERED] unless RECONCILE;
+}
+
+fn exactly_the_given_ids_are_allocated(fixture: &Fixture) {
+    let (a, b) = (fixture.peer(), fixture.peer());
+    for id in ["1", "2", "6"] {
+        a.must("take", &[id, ""]);
+    }
+    let done = b.must("reconcile", &["2", "3", "9"]);
+    assert_eq!(done.numbers("claimed"), [3, 9], "it claimed other ids than it says it should have");
+    assert_eq!(done.numbers("freed"), [1, 6], "it freed other ids than it should have");
+    assert_eq!(a.allocated(), [2, 3, 9], "other ids than the given ones are allocated");
+    let again = a.must("reconcile", &["2", "3", "9"]);
+    assert_eq!((again.numbers("claimed"), again.numbers("freed")), (vec![], vec![]), "a second time it changed something");
+    a.refused("AlreadyAllocated", "take", &["9", ""]);
+    b.must("take", &["1", ""]);
+}
+
+fn nothing_given_frees_everything(fixture: &Fixture) {
+    let a = fixture.peer();
+    let ids = [a.allocate(""), a.allocate("")];
+    let done = a.must("reconcile", &[]);
+    assert_eq!(done.numbers("freed"), ids, "it freed other ids than were allocated");
+    assert_eq!(a.allocated(), [], "something is left");
+}
+
+fn an_id_out_of_range_changes_nothing(fixture: &Fixture) {
+    let a = fixture.peer_with(&with_capacity(fixture, "32"));
+    a.must("take", &["5", ""]);
+    a.refused("OutOfRange", "reconcile", &["1", "2", "32"]);
+    assert_eq!(a.allocated(), [5], "a refusal changed what is allocated");
+}
+
+fn a_held_lock_stays_held(fixture: &Fixture) {
+    let (a, b) = (fixture.peer(), fixture.peer());
+    let lock = LockRef::Number(a.allocate(""));
+    a.lock(lock);
+    b.must("reconcile", &["20"]);
+    b.finds_busy(lock, "its id was freed, and its owner still holds it");
+    a.unlock(lock);
+    b.finds_free(lock, "it was released");
+}
+
+fn reconciling_is_refused_and_changes_nothing(fixture: &Fixture) {
+    let a = fixture.peer();
+    let id = a.allocate("");
+    a.refused("Unsupported", "reconcile", &["3"]);
+    assert_eq!(a.allocated(), [id], "a refusal changed what is allocated");
+}

@@ -1,0 +1,69 @@
+//! A thread that locks what it holds already.
+
+use super::{Who, cases};
+use crate::fixture::Fixture;
+use crate::need;
+
+cases! { "reentry";
+    locking_twice_is_refused_and_changes_nothing [REENTRY];
+    locking_twice_by_another_handle_is_refused [REENTRY STORE];
+    another_thread_waits_and_is_not_refused [REENTRY];
+    a_lock_can_be_taken_again_after_its_release [REENTRY];
+    who_recovered_a_lock_holds_it [REENTRY PROCESSES RELEASED];
+}
+
+fn locking_twice_is_refused_and_changes_nothing(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    let name = lock.to_string();
+    a.lock(lock);
+    a.refused("AlreadyHeld", "lock", &[&name]);
+    a.refused("AlreadyHeld", "try_lock", &[&name]);
+    a.refused("AlreadyHeld", "lock_owned", &[&name]);
+    if need::DEADLINES.is_met(&fixture.suite) {
+        a.refused("AlreadyHeld", "lock_for", &[&name, "1000000"]);
+    }
+    b.finds_busy(lock, "its holder only asked for it again");
+    a.unlock(lock);
+    b.finds_free(lock, "it was released once, and had been granted once");
+}
+
+fn locking_twice_by_another_handle_is_refused(fixture: &Fixture) {
+    let a = fixture.peer();
+    let lock = fixture.a_lock(&a);
+    a.lock(lock);
+    a.must("open_own", &["open", &fixture.url()]);
+    a.refused("AlreadyHeld", "lock", &[&lock.to_string()]);
+    a.refused("AlreadyHeld", "try_lock", &[&lock.to_string()]);
+    a.unlock(lock);
+    a.finds_free(lock, "it was released");
+}
+
+fn another_thread_waits_and_is_not_refused(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.lock(lock);
+    b.finds_busy(lock, "another thread holds it");
+    let waiter = b.start_lock(lock);
+    waiter.waits("another thread holds the lock");
+    a.unlock(lock);
+    waiter.granted();
+}
+
+fn a_lock_can_be_taken_again_after_its_release(fixture: &Fixture) {
+    let a = fixture.peer();
+    let lock = fixture.a_lock(&a);
+    for _ in 0..3 {
+        a.lock(lock);
+        a.refused("AlreadyHeld", "lock", &[&lock.to_string()]);
+        a.unlock(lock);
+    }
+}
+
+fn who_recovered_a_lock_holds_it(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&other);
+    owner.lock(lock);
+    fixture.kill(&owner.process);
+    other.lock(lock);
+    other.refused("AlreadyHeld", "lock", &[&lock.to_string()]);
+    fixture.peer().finds_busy(lock, "the one who recovered it holds it");
+}

@@ -1,0 +1,109 @@
+//! Many processes, many locks, and kills that are aimed at owners.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::{cases, nothing_went_wrong_in, start_sections_of};
+use crate::arena::{Arena, KILLED};
+use crate::fixture::{Fixture, scale};
+use crate::need;
+use crate::process::{LockRef, Pending, Thread};
+
+cases! { "storm";
+    owners_are_killed_and_no_section_is_lost [PROCESSES RELEASED];
+    anybody_is_killed_at_any_moment_and_no_section_is_lost [PROCESSES RELEASED];
+}
+
+const PROCESSES: usize = 4;
+const LOCKS: usize = 2;
+
+struct Storm<'a> {
+    fixture: &'a Fixture,
+    path: PathBuf,
+    arena: Arena,
+    locks: Vec<LockRef>,
+    workers: Vec<(Thread, Pending)>,
+}
+
+impl<'a> Storm<'a> {
+    fn new(fixture: &'a Fixture) -> Self {
+        let first = fixture.peer();
+        let numbered = need::NUMBERED.is_met(&fixture.suite);
+        let locks: Vec<_> = (0..if numbered { LOCKS } else { 1 }).map(|_| fixture.a_lock(&first)).collect();
+        let (path, arena) = fixture.arena(locks.len());
+        arena.go();
+        let mut storm = Self { fixture, path, arena, locks, workers: Vec::new() };
+        storm.workers = (0..PROCESSES).map(|slot| storm.worker(slot)).collect();
+        storm
+    }
+
+    fn worker(&self, slot: usize) -> (Thread, Pending) {
+        let thread = self.fixture.peer();
+        let pending = start_sections_of(&thread, slot, &self.path, 0, 3000, &self.locks);
+        pending.begun();
+        (thread, pending)
+    }
+
+    /// Kills the worker and puts another one in its place.
+    fn kill(&mut self, slot: usize) {
+        let victim = &self.workers[slot].0;
+        assert!(self.arena.note_kill(victim.pid()), "the list of the killed is full");
+        self.fixture.kill(&victim.process);
+        self.workers[slot] = self.worker(slot);
+    }
+
+    /// The worker that is in a critical section at this moment.
+    fn owner(&self) -> Option<usize> {
+        (0..self.locks.len()).find_map(|lock| {
+            let inside = self.arena.place(lock).inside();
+            self.workers.iter().position(|(thread, _)| u64::from(thread.pid()) == inside)
+        })
+    }
+
+    fn deaths(&self) -> u64 {
+        (0..self.locks.len()).map(|lock| self.arena.place(lock).deaths()).sum()
+    }
+
+    /// Ends the storm, and asserts that everything is as it should be.
+    fn settle(self) {
+        self.arena.stop();
+        for (_, pending) in self.workers {
+            pending.done();
+        }
+        // Who was killed last left its lock to the next one, who is here.
+        let last = self.fixture.peer();
+        for (number, lock) in self.locks.iter().enumerate() {
+            let grant = last.lock(*lock);
+            let place = self.arena.place(number);
+            if place.inside() != 0 && need::REPORTED.is_met(&self.fixture.suite) {
+                assert!(grant.death.is_some(), "the last death was not told");
+            }
+            place.repair();
+            last.unlock(*lock);
+            nothing_went_wrong_in(place);
+            assert!(place.done() > 0, "no critical section was done on lock {lock}");
+        }
+    }
+}
+
+fn owners_are_killed_and_no_section_is_lost(fixture: &Fixture) {
+    let mut storm = Storm::new(fixture);
+    let wanted = u64::from(25 * scale());
+    while storm.deaths() < wanted && storm.arena.kills() < KILLED as u64 {
+        assert!(Instant::now() < fixture.deadline, "watchdog: the storm does not end");
+        match storm.owner() {
+            Some(slot) => storm.kill(slot),
+            None => std::hint::spin_loop(),
+        }
+    }
+    assert!(storm.deaths() > 0, "{} kills never hit an owner", storm.arena.kills());
+    storm.settle();
+}
+
+fn anybody_is_killed_at_any_moment_and_no_section_is_lost(fixture: &Fixture) {
+    let mut storm = Storm::new(fixture);
+    for kill in 0..(20 * scale() as usize).min(KILLED) {
+        storm.kill(kill % PROCESSES);
+    }
+    storm.settle();
+}

@@ -1,0 +1,74 @@
+//! Fencing tokens: each acquisition has a greater number than all before it.
+
+use super::{Who, cases, cases_for_all};
+use crate::fixture::Fixture;
+use crate::process::LockRef;
+
+cases_for_all! { "tokens";
+    a_token_is_greater_than_all_before_it [TOKENS];
+}
+
+cases! { "tokens";
+    a_token_grows_across_deaths [TOKENS PROCESSES RELEASED];
+    a_token_grows_across_allocations [TOKENS NUMBERED PROCESSES];
+    a_failed_attempt_does_not_set_it_back [TOKENS];
+    a_token_is_0 [] unless TOKENS;
+}
+
+fn a_token_is_greater_than_all_before_it(fixture: &Fixture, who: Who) {
+    let (a, b, lock) = who.two(fixture);
+    let mut last = 0;
+    for thread in [&a, &a, &b, &a, &b, &b, &a] {
+        let token = thread.lock(lock).token;
+        assert!(token > last, "the token {token} came after {last}");
+        last = token;
+        thread.unlock(lock);
+    }
+}
+
+fn a_token_grows_across_deaths(fixture: &Fixture) {
+    let last = fixture.peer();
+    let lock = fixture.a_lock(&last);
+    let mut before = 0;
+    for _ in 0..4 {
+        let owner = fixture.peer();
+        let token = owner.lock(lock).token;
+        assert!(token > before, "after a death the token {token} came after {before}");
+        before = token;
+        fixture.kill(&owner.process);
+    }
+    let token = last.lock(lock).token;
+    assert!(token > before, "after a death the token {token} came after {before}");
+}
+
+fn a_token_grows_across_allocations(fixture: &Fixture) {
+    let (a, b) = (fixture.peer(), fixture.peer());
+    let id = a.allocate("");
+    let mut before = 0;
+    for thread in [&a, &b, &a] {
+        let token = thread.finds_free(LockRef::Number(id), "nobody locks it").token;
+        assert!(token > before, "after the id was handed to somebody else, the token {token} came after {before}");
+        before = token;
+        thread.free(id);
+        thread.must("take", &[&id.to_string(), ""]);
+    }
+}
+
+fn a_failed_attempt_does_not_set_it_back(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    let before = a.lock(lock).token;
+    for _ in 0..10 {
+        b.finds_busy(lock, "somebody else holds it");
+    }
+    a.unlock(lock);
+    let token = b.lock(lock).token;
+    assert!(token > before, "after failed attempts the token {token} came after {before}");
+}
+
+fn a_token_is_0(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    for thread in [&a, &b] {
+        let token = thread.finds_free(lock, "nobody locks it").token;
+        assert_eq!(token, 0, "there is a token where none is claimed");
+    }
+}

@@ -1,0 +1,264 @@
+use std::cell::{Cell, RefCell};
+use std::env;
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::Suite;
+use crate::arena::Arena;
+use crate::link::Listener;
+use crate::need;
+use crate::peer::{MAIN, PEER_COMMAND, VARIABLE};
+use crate::process::{LockRef, Process, Thread};
+use crate::protocol::join;
+use crate::scratch::Scratch;
+use crate::suite::Subject;
+use crate::transcript::Transcript;
+
+/// What a case runs in: a directory, stores that are destroyed and peers that are killed at its end, whatever happens.
+pub(crate) struct Fixture {
+    pub(crate) suite: Arc<Suite>,
+    pub(crate) deadline: Instant,
+    transcript: Arc<Transcript>,
+    listener: Listener,
+    scratch: Scratch,
+    /// The peers that this case has started.
+    children: RefCell<Vec<Child>>,
+    /// Forked children of peers; ours to reap when their parents are gone.
+    forked: RefCell<Vec<Pid>>,
+    urls: RefCell<Vec<String>>,
+    count: Cell<u32>,
+}
+
+impl Fixture {
+    pub(crate) fn new(suite: &Arc<Suite>, transcript: Arc<Transcript>) -> Self {
+        Self {
+            suite: Arc::clone(suite),
+            deadline: Instant::now() + watchdog(suite),
+            transcript,
+            listener: Listener::new().expect("a socket for the peers"),
+            scratch: Scratch::new().expect("a scratch directory"),
+            children: RefCell::default(),
+            forked: RefCell::default(),
+            urls: RefCell::default(),
+            count: Cell::new(0),
+        }
+    }
+
+    /// The case's own directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The URL of the case's store.
+    pub(crate) fn url(&self) -> String {
+        let known = self.urls.borrow().first().cloned();
+        known.unwrap_or_else(|| self.fresh_url())
+    }
+
+    /// The URL of a store that does not exist yet.
+    pub(crate) fn fresh_url(&self) -> String {
+        self.fresh_place().1
+    }
+
+    /// The directory and the URL of a store that does not exist yet.
+    pub(crate) fn fresh_place(&self) -> (PathBuf, String) {
+        let dir = self.dir().join(format!("s{}", self.number()));
+        fs::create_dir(&dir).expect("a directory for a store");
+        let Subject::Store { url, .. } = &self.suite.subject else { return (dir, "-".to_owned()) };
+        let url = url(&dir);
+        self.urls.borrow_mut().push(url.clone());
+        (dir, url)
+    }
+
+    /// A new process with the case's store open.
+    pub(crate) fn peer(&self) -> Thread {
+        self.peer_with(&self.url())
+    }
+
+    /// A new process with this store open, created where it is absent.
+    pub(crate) fn peer_with(&self, url: &str) -> Thread {
+        let main = self.blank_peer();
+        if self.suite.backend().is_some() {
+            main.must("open", &["open_or_create", url]);
+        }
+        main
+    }
+
+    /// A new process without a store.
+    pub(crate) fn blank_peer(&self) -> Thread {
+        let name = format!("p{}", self.number());
+        self.spawn(&name).thread(MAIN)
+    }
+
+    fn spawn(&self, name: &str) -> Process {
+        self.start(name).expect("the test binary runs again");
+        self.welcome(name)
+    }
+
+    fn start(&self, name: &str) -> io::Result<()> {
+        let words = join([self.listener.name(), self.suite.name(), name]);
+        let messages = File::create(self.dir().join(format!("stderr-{name}")))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(PEER_COMMAND).args([self.suite.name(), name]);
+        command.env(VARIABLE, words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(messages);
+        self.children.borrow_mut().push(command.spawn()?);
+        Ok(())
+    }
+
+    /// Waits for the hello of this peer, which was started, forked or executed.
+    pub(crate) fn welcome(&self, name: &str) -> Process {
+        let link = self.listener.accept(self.deadline, &self.transcript).expect("a peer's hello");
+        let link = link.unwrap_or_else(|| panic!("watchdog: the peer {name} does not come up"));
+        assert_eq!(link.name, name, "another peer than expected came up");
+        Process::new(Rc::new(link), self.deadline)
+    }
+
+    /// A child that this thread forks, with the thread as its main thread.
+    pub(crate) fn fork(&self, parent: &Thread) -> Thread {
+        let name = format!("p{}", self.number());
+        self.fork_as("fork", parent, &name)
+    }
+
+    /// The child is known before it can go wrong, so that it is ended whatever becomes of it.
+    fn fork_as(&self, verb: &str, parent: &Thread, name: &str) -> Thread {
+        let pid: i32 = parent.must(verb, &[name]).get("pid");
+        self.forked.borrow_mut().push(Pid::from_raw(pid));
+        self.welcome(name).thread(MAIN)
+    }
+
+    /// A process with the pid 1 in a pid namespace of its own, with the case's store open.
+    pub(crate) fn peer_apart(&self) -> Thread {
+        let name = format!("p{}", self.number());
+        let outside = self.blank_peer();
+        let inside = self.fork_as("fork_apart", &outside, &name);
+        inside.must("open", &["open_or_create", &self.url()]);
+        inside
+    }
+
+    /// What this thread's process becomes when the thread calls `exec`.
+    pub(crate) fn exec(&self, thread: &Thread) -> Thread {
+        let name = format!("p{}", self.number());
+        let _never = thread.start("exec", &[&name]);
+        self.welcome(&name).thread(MAIN)
+    }
+
+    /// Kills the process and waits until it is gone, so that the kernel has cleaned up after it.
+    pub(crate) fn kill(&self, process: &Process) {
+        process.signal(Signal::SIGKILL);
+        self.reap(process);
+    }
+
+    /// Waits until the process, which ends by itself, is gone.
+    pub(crate) fn reap(&self, process: &Process) {
+        process.wait_closed();
+        let mut children = self.children.borrow_mut();
+        match children.iter().position(|child| child.id() == process.pid()) {
+            Some(at) => drop(children.swap_remove(at).wait().expect("a child is there to be waited for")),
+            // It may be a zombie until its parent is gone, too, and owns nothing as such.
+            None => self.wait_until("the process is gone", || process.is_dead()),
+        }
+    }
+
+    /// A lock to test with: allocated where locks have numbers.
+    pub(crate) fn a_lock(&self, thread: &Thread) -> LockRef {
+        if need::NUMBERED.is_met(&self.suite) { LockRef::Number(thread.allocate("")) } else { LockRef::Single }
+    }
+
+    /// The words that peers share, for so many locks.
+    pub(crate) fn arena(&self, locks: usize) -> (PathBuf, Arena) {
+        let path = self.dir().join(format!("arena-{}", self.number()));
+        let arena = Arena::create(&path, locks).expect("words to share");
+        (path, arena)
+    }
+
+    /// Looks again and again until it is so; the watchdog ends it.
+    pub(crate) fn wait_until(&self, what: impl Display, mut is_so: impl FnMut() -> bool) {
+        while !is_so() {
+            assert!(Instant::now() < self.deadline, "watchdog: it never came that {what}");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// What peers wrote to their standard error, for the transcript.
+    pub(crate) fn note_messages(&self) {
+        let mut files: Vec<_> = fs::read_dir(self.dir()).into_iter().flatten().flatten().collect();
+        files.sort_by_key(fs::DirEntry::file_name);
+        for file in files {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let Some(peer) = name.strip_prefix("stderr-") else { continue };
+            for line in fs::read_to_string(file.path()).unwrap_or_default().lines() {
+                self.transcript.note(&format!("{peer} stderr"), line);
+            }
+        }
+    }
+
+    fn number(&self) -> u32 {
+        self.count.replace(self.count.get() + 1)
+    }
+
+    /// Ends what this case has started. A forked child is ours to reap as soon as its parent is gone.
+    fn end_peers(&self) {
+        let (mut children, forked) = (self.children.take(), self.forked.take());
+        for pid in &forked {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        for child in &mut children {
+            let _ = child.kill();
+        }
+        for mut child in children {
+            let _ = child.wait();
+        }
+        for pid in forked {
+            let _ = waitpid(pid, None);
+        }
+    }
+
+    /// Destroys the stores in a peer of their own, since a backend under test may do anything.
+    fn destroy_stores(&self) {
+        let urls = self.urls.take();
+        if urls.is_empty() {
+            return;
+        }
+        if self.start(&format!("p{}", self.number())).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let Ok(Some(link)) = self.listener.accept(deadline, &self.transcript) else { return };
+        for url in &urls {
+            // A store that the case has destroyed or damaged cannot be opened, and goes with the directory.
+            let opened = link.send(MAIN, &["open", "open", url]);
+            let destroyed = link.send(MAIN, &["destroy"]);
+            let _ = (link.answer(opened, deadline), link.answer(destroyed, deadline));
+        }
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.end_peers();
+        self.destroy_stores();
+        self.end_peers();
+    }
+}
+
+/// How long a case may take before it is taken for one that hangs.
+fn watchdog(suite: &Suite) -> Duration {
+    let told = env::var("LOCK_CONFORMANCE_WATCHDOG").ok().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    told.or(suite.watchdog).unwrap_or(Duration::from_secs(60) * scale())
+}
+
+/// How many times longer than usual the long cases run (`LOCK_CONFORMANCE_SCALE`, 1 unless told).
+pub(crate) fn scale() -> u32 {
+    env::var("LOCK_CONFORMANCE_SCALE").ok().and_then(|scale| scale.parse().ok()).map_or(1, |scale: u32| scale.max(1))
+}

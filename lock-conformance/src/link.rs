@@ -1,0 +1,189 @@
+//! The suite's end of the sockets to its peers.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::protocol::{Answer, join, split};
+use crate::sys;
+use crate::transcript::Transcript;
+
+/// Where the peers of a case say hello.
+pub(crate) struct Listener {
+    socket: UnixListener,
+    name: String,
+}
+
+impl Listener {
+    pub(crate) fn new() -> io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        // An abstract name leaves nothing behind.
+        let name = format!("lock-conformance-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let socket = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, name })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The next peer that says hello; `None` when none did by the deadline.
+    pub(crate) fn accept(&self, deadline: Instant, transcript: &Arc<Transcript>) -> io::Result<Option<Link>> {
+        loop {
+            match self.socket.accept() {
+                Ok((stream, _)) => return Link::new(stream, transcript).map(Some),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// A connection to a peer.
+pub(crate) struct Link {
+    pub(crate) name: String,
+    /// Its pid here.
+    pub(crate) pid: u32,
+    /// Its pid in its own pid namespace.
+    pub(crate) own_pid: u32,
+    stream: UnixStream,
+    inbox: Arc<Inbox>,
+    next_tag: AtomicU64,
+    transcript: Arc<Transcript>,
+}
+
+/// Answers that came, and whether more can come.
+#[derive(Default)]
+struct Inbox {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    begun: HashMap<u64, u32>,
+    answers: HashMap<u64, Answer>,
+    closed: bool,
+}
+
+/// What came of waiting for something.
+pub(crate) enum Arrival<T> {
+    /// It is there.
+    Here(T),
+    /// The peer is gone, so that it will not come.
+    Gone,
+    /// It is not there yet.
+    Late,
+}
+
+impl Link {
+    fn new(stream: UnixStream, transcript: &Arc<Transcript>) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        // Whoever connects says hello at once.
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut hello = String::new();
+        reader.read_line(&mut hello)?;
+        let words = split(&hello);
+        let [_, name, pid] = words.as_slice() else {
+            return Err(io::Error::other(format!("a peer said {hello:?} instead of hello")));
+        };
+        let (pid, own_pid) = (sys::pid_of_other_end(&stream)?, pid.parse().map_err(io::Error::other)?);
+        stream.set_read_timeout(None)?;
+        transcript.note(&format!("{name} >"), &hello);
+        let inbox = Arc::<Inbox>::default();
+        let (to, who, log) = (Arc::clone(&inbox), format!("{name} >"), Arc::clone(transcript));
+        thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                log.note(&who, &line);
+                to.receive(&line);
+            }
+            log.note(&who, "(gone)");
+            to.close();
+        });
+        let (name, transcript) = (name.clone(), Arc::clone(transcript));
+        Ok(Self { name, pid, own_pid, stream, inbox, next_tag: AtomicU64::new(1), transcript })
+    }
+
+    /// Sends a command; the tag is for its answers. A peer that is gone shows when they are waited for.
+    pub(crate) fn send(&self, thread: &str, words: &[&str]) -> u64 {
+        let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
+        let tag_text = tag.to_string();
+        let line = join([tag_text.as_str(), thread].into_iter().chain(words.iter().copied()));
+        self.transcript.note(&format!("{} <", self.name), &line);
+        let _ = (&self.stream).write_all(format!("{line}\n").as_bytes());
+        tag
+    }
+
+    /// The thread that began with the command.
+    pub(crate) fn begun(&self, tag: u64, deadline: Instant) -> Arrival<u32> {
+        self.inbox.wait(deadline, |state| state.begun.get(&tag).copied())
+    }
+
+    /// The answer to the command, once.
+    pub(crate) fn answer(&self, tag: u64, deadline: Instant) -> Arrival<Answer> {
+        self.inbox.wait(deadline, |state| state.answers.remove(&tag))
+    }
+
+    /// Whether the answer is there.
+    pub(crate) fn has_answered(&self, tag: u64) -> bool {
+        self.inbox.state.lock().unwrap_or_else(PoisonError::into_inner).answers.contains_key(&tag)
+    }
+
+    /// Waits for the peer's end of the socket to close.
+    pub(crate) fn closed(&self, deadline: Instant) -> bool {
+        matches!(self.inbox.wait(deadline, |_| None::<()>), Arrival::Gone)
+    }
+}
+
+impl Inbox {
+    fn receive(&self, line: &str) {
+        let Some((tag, answer)) = Answer::read(line) else { return };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Answer::Begun(tid) => drop(state.begun.insert(tag, tid)),
+            answer => drop(state.answers.insert(tag, answer)),
+        }
+        self.changed.notify_all();
+    }
+
+    fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_all();
+    }
+
+    fn wait<T>(&self, deadline: Instant, mut look: impl FnMut(&mut State) -> Option<T>) -> Arrival<T> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = look(&mut state) {
+                return Arrival::Here(found);
+            }
+            if state.closed {
+                return Arrival::Gone;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Arrival::Late;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

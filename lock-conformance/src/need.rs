@@ -1,0 +1,94 @@
+//! What a case needs of the backend or of the machine, each with the words for its absence.
+
+use std::sync::OnceLock;
+
+use lock_core::{
+    Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence, Reconcile,
+    Reentry, Sharing, ThreadDeath, Tokens, Waiters,
+};
+
+use nix::sched::CloneFlags;
+
+use crate::Suite;
+use crate::sys;
+
+/// Something that a case needs, decided before anything runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Need {
+    met: fn(&Suite) -> bool,
+    /// What a listing says where it is not met.
+    pub(crate) otherwise: &'static str,
+}
+
+impl Need {
+    pub(crate) fn is_met(&self, suite: &Suite) -> bool {
+        (self.met)(suite)
+    }
+}
+
+macro_rules! claims {
+    ($($name:ident: $field:ident >= $claim:path, $otherwise:literal;)+) => {
+        $(pub(crate) const $name: Need = Need { met: |suite| suite.capabilities().$field >= $claim, otherwise: $otherwise };)+
+    };
+}
+
+claims! {
+    NUMBERED: numbering >= Numbering::Numbered, "lacks numbers";
+    PROCESSES: sharing >= Sharing::Processes, "lacks sharing between processes";
+    RELEASED: owner_death >= OwnerDeath::Released, "lacks release by death";
+    REPORTED: owner_death >= OwnerDeath::Reported, "lacks reports of death";
+    THREAD_DEATH: thread_death >= ThreadDeath::Reported, "lacks release by the death of a thread";
+    DEADLINES: deadlines >= Deadlines::Monotonic, "lacks deadlines";
+    REENTRY: reentry >= Reentry::Refused, "lacks detection of reentry";
+    HOLDERS: holders >= Holders::Named, "lacks holders";
+    WAITERS: waiters >= Waiters::Counted, "lacks counts of waiters";
+    LABELS: labels >= Labels::Kept, "lacks labels";
+    GENERATIONS: generations >= Generations::Counted, "lacks generations";
+    TOKENS: tokens >= Tokens::Fencing, "lacks tokens";
+    RECONCILE: reconcile >= Reconcile::Supported, "lacks reconcile";
+    CHOSEN: capacity >= Capacity::Chosen, "lacks a choice of capacity";
+    LASTING: persistence >= Persistence::Boot, "lacks persistence";
+    BREAKING: breaking >= Breaking::Explicit, "lacks break";
+}
+
+/// Subjects that are opened by URL.
+pub(crate) const STORE: Need = Need { met: |suite| suite.backend().is_some(), otherwise: "lacks a store" };
+
+/// Files that the suite was told of, to damage.
+pub(crate) const FILES: Need = Need { met: |suite| suite.files.is_some(), otherwise: "lacks files that the suite knows" };
+
+/// A caller who may give files away.
+pub(crate) const ROOT: Need = Need { met: |_| nix::unistd::geteuid().is_root(), otherwise: "needs root" };
+
+/// A caller who may make pid namespaces, found out by making one in a child.
+pub(crate) const PID_NAMESPACES: Need = Need {
+    met: |_| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWPID))
+    },
+    otherwise: "needs pid namespaces",
+};
+
+/// A caller who may mount file systems where nobody else sees them.
+pub(crate) const MOUNTS: Need = Need {
+    met: |_| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWNS))
+    },
+    otherwise: "needs mount namespaces",
+};
+
+/// Whether a backend's claims agree with each other; what does not, in words.
+pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {
+    let single = claims.numbering == Numbering::Single;
+    if single && claims.labels == Labels::Kept {
+        return Some("it has nothing to allocate, and claims labels");
+    }
+    if single && claims.reconcile == Reconcile::Supported {
+        return Some("it has nothing to allocate, and claims to reconcile");
+    }
+    if claims.breaking == Breaking::Explicit && claims.owner_death != OwnerDeath::Stuck {
+        return Some("it recovers by itself, and claims to break");
+    }
+    None
+}

@@ -1,0 +1,118 @@
+//! A thread of a peer acquires and releases.
+
+use std::time::{Duration, Instant};
+
+use lock_core::{Deadline, ErrorKind, Guard, Lock, LockId, Result, lock_all};
+
+use super::worker::Worker;
+use crate::protocol::{Fields, list};
+
+impl Worker {
+    pub(super) fn acquire_or_release(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+        Some(match (verb, arguments) {
+            ("lock", [lock]) => self.acquire(lock, |worker| worker.handle(lock)?.lock().map(Some)),
+            ("try_lock", [lock]) => self.acquire(lock, |worker| worker.handle(lock)?.try_lock()),
+            ("lock_for", [lock, span]) => {
+                self.acquire(lock, |worker| worker.handle(lock)?.try_lock_for(duration(span)).map(Some))
+            }
+            ("lock_until", [lock, span]) => {
+                self.acquire(lock, |worker| worker.handle(lock)?.try_lock_until(Instant::now() + duration(span)).map(Some))
+            }
+            ("lock_until_past", [lock, span]) => self.acquire(lock, |worker| {
+                let past = Instant::now().checked_sub(duration(span)).expect("the machine runs longer than that");
+                worker.handle(lock)?.try_lock_until(past).map(Some)
+            }),
+            // The handle is gone before the guard is: the guard keeps one of its own.
+            ("lock_owned", [lock]) => self.acquire(lock, |worker| {
+                let handle = worker.handle(lock)?.clone();
+                handle.lock_owned().map(Some)
+            }),
+            ("try_lock_owned", [lock]) => self.acquire(lock, |worker| {
+                let handle = worker.handle(lock)?.clone();
+                handle.try_lock_owned()
+            }),
+            ("lock_all", locks) => self.acquire_all(locks, Deadline::Never),
+            ("try_lock_all", locks) => self.acquire_all(locks, Deadline::Now),
+            ("lock_range", [count]) => self.lock_range(count.parse().expect("a count")),
+            ("unlock", [lock]) => self.guard(lock).unlock().map(|()| Fields::new()),
+            ("release", [lock]) => {
+                drop(self.guard(lock));
+                Ok(Fields::new())
+            }
+            ("holder", [lock]) => self.holder(lock),
+            ("waiters", [lock]) => self.handle(lock).map(|lock| match lock.waiters() {
+                Some(waiters) => Fields::new().with("waiters", waiters),
+                None => Fields::new(),
+            }),
+            ("stale", [lock]) => self.handle(lock).map(|lock| Fields::new().with("stale", lock.is_stale())),
+            _ => return None,
+        })
+    }
+
+    fn acquire(&mut self, lock: &str, take: impl FnOnce(&Self) -> Result<Option<Guard<'static>>>) -> Result<Fields> {
+        self.begin();
+        let began = Instant::now();
+        let taken = take(self);
+        let took = began.elapsed().as_nanos();
+        // A time-out is an error that has to say how long it took, too: see `Worker::run`.
+        self.took = Some(took);
+        let Some(guard) = taken? else { return Ok(Fields::new().with("busy", "").with("took", took)) };
+        let fields = news(&guard).with("took", took);
+        self.guards.insert(lock.to_owned(), guard);
+        Ok(fields)
+    }
+
+    fn acquire_all(&mut self, locks: &[&str], deadline: Deadline) -> Result<Fields> {
+        self.begin();
+        let handles = locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?;
+        let guards = lock_all(handles, deadline)?;
+        let order = list(guards.iter().filter_map(|guard| guard.lock().id()).map(LockId::get));
+        for (lock, guard) in locks.iter().zip(guards) {
+            self.guards.insert((*lock).to_owned(), guard);
+        }
+        Ok(Fields::new().with("ids", order))
+    }
+
+    /// Locks 0 to `count`, or as many of them as the system has room for.
+    fn lock_range(&mut self, count: u32) -> Result<Fields> {
+        for id in 0..count {
+            let name = id.to_string();
+            match self.handle(&name).and_then(Lock::lock) {
+                Ok(guard) => drop(self.guards.insert(name, guard)),
+                Err(error) if matches!(error.kind(), ErrorKind::Limit { .. }) => return Ok(Fields::new().with("held", id)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Fields::new().with("held", count))
+    }
+
+    fn guard(&mut self, lock: &str) -> Guard<'static> {
+        self.guards.remove(lock).unwrap_or_else(|| panic!("the thread {} has no guard of {lock}", self.name))
+    }
+
+    fn holder(&self, lock: &str) -> Result<Fields> {
+        Ok(match self.handle(lock)?.holder()? {
+            Some(holder) => Fields::new().with("pid", holder.pid).with("tid", holder.tid).with("command", &holder.command),
+            None => Fields::new(),
+        })
+    }
+}
+
+/// What a guard says of its acquisition.
+pub(super) fn news(guard: &Guard<'_>) -> Fields {
+    let fields = Fields::new().with("token", guard.token());
+    match guard.recovered() {
+        None => fields,
+        Some(death) => match &death.holder {
+            None => fields.with("death", "unknown"),
+            Some(holder) => fields.with("death", holder).with("dead_pid", holder.pid).with("dead_tid", holder.tid),
+        },
+    }
+}
+
+fn duration(text: &str) -> Duration {
+    if text == "max" {
+        return Duration::MAX;
+    }
+    Duration::from_nanos(text.parse().unwrap_or_else(|_| panic!("{text:?} is no number of nanoseconds")))
+}

@@ -1,0 +1,57 @@
+//! A thread of a peer allocates and frees.
+
+use lock_core::{Error, Lock, LockId, Reconciled, Result};
+
+use super::worker::{Worker, id_of};
+use crate::protocol::{Fields, list};
+
+impl Worker {
+    pub(super) fn allocate_or_free(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+        Some(match (verb, arguments) {
+            ("allocate", [label]) => self.store().allocate(*label).map(|lock| {
+                let id = lock.id().expect("an allocated lock has a number");
+                self.keep(&id.to_string(), lock);
+                Fields::new().with("id", id)
+            }),
+            ("allocate_many", [count]) => Ok(self.allocate_many(count.parse().expect("a count"))),
+            ("take", [id, label]) => self.store().allocate_and_retrieve(id_of(id), *label).map(|lock| {
+                self.keep(id, lock);
+                Fields::new()
+            }),
+            ("retrieve", [id]) => self.store().retrieve(id_of(id)).map(|lock| {
+                self.keep(id, lock);
+                Fields::new()
+            }),
+            ("free", [id]) => self.store().free(id_of(id)).map(|()| Fields::new()),
+            ("free_handle", [id]) => self.handle(id).and_then(Lock::free).map(|()| Fields::new()),
+            ("free_all", []) => self.store().free_all().map(|freed| Fields::new().with("freed", freed)),
+            ("reconcile", ids) => self.store().reconcile(ids.iter().map(|id| id_of(id))).map(|done| changes(&done)),
+            _ => return None,
+        })
+    }
+
+    /// Allocates up to so many; says which it got, and why it got no more.
+    fn allocate_many(&self, count: usize) -> Fields {
+        let store = self.store();
+        let mut ids = Vec::new();
+        let refusal: Option<Error> = loop {
+            if ids.len() == count {
+                break None;
+            }
+            match store.allocate("") {
+                Ok(lock) => ids.extend(lock.id().map(LockId::get)),
+                Err(error) => break Some(error),
+            }
+        };
+        let fields = Fields::new().with("ids", list(ids));
+        match refusal {
+            None => fields,
+            Some(error) => fields.with("refusal", error),
+        }
+    }
+}
+
+fn changes(done: &Reconciled) -> Fields {
+    let numbers = |ids: &[LockId]| list(ids.iter().map(|id| id.get()));
+    Fields::new().with("claimed", numbers(&done.claimed)).with("freed", numbers(&done.freed))
+}

@@ -1,0 +1,160 @@
+//! What a thread of a peer does many times over.
+
+use std::hint::spin_loop;
+use std::path::Path;
+use std::thread;
+
+use lock_core::{Guard, Labels, Lock, OwnerDeath, Result, Tokens};
+
+use super::worker::Worker;
+use crate::arena::{Arena, Place, Wrong};
+use crate::protocol::Fields;
+
+impl Worker {
+    pub(super) fn go_round(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+        Some(match (verb, arguments) {
+            ("sections", [arena, slot, rounds, pace, locks @ ..]) => {
+                self.sections(shared(arena), number(slot), number(rounds), number(pace), locks)
+            }
+            ("churn", [arena, rounds]) => self.churn(shared(arena), number(rounds)),
+            ("race_for", [arena, id]) => {
+                let (arena, id) = (shared(arena), super::worker::id_of(id));
+                self.begin();
+                arena.wait_for_go();
+                self.store().allocate_and_retrieve(id, "").map(|_| Fields::new())
+            }
+            ("race_to_open", [arena, mode, url]) => {
+                let arena = shared(arena);
+                self.begin();
+                arena.wait_for_go();
+                return self.open_or_list("open", &[mode, url]);
+            }
+            ("look", [arena, rounds]) => self.look(shared(arena), number(rounds)),
+            ("try_until_told", [arena, lock]) => self.try_again_and_again(shared(arena), lock),
+            _ => return None,
+        })
+    }
+
+    /// `rounds` critical sections (0: until it is told to stop), on the locks in turn; see [`Place::add_one`].
+    fn sections(&self, arena: Arena, slot: usize, rounds: usize, pace: usize, locks: &[&str]) -> Result<Fields> {
+        let handles = locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?;
+        self.begin();
+        arena.wait_for_go();
+        let mut round = 0;
+        while (rounds == 0 || round < rounds) && !arena.is_stopped() {
+            let turn = (round + slot) % handles.len();
+            self.section(arena, arena.place(turn), handles[turn], slot, round, pace)?;
+            round += 1;
+        }
+        Ok(Fields::new().with("rounds", round))
+    }
+
+    fn section(&self, arena: Arena, place: Place, lock: &Lock, slot: usize, round: usize, pace: usize) -> Result<()> {
+        let guard = lock.lock().inspect_err(|_| place.note(Wrong::Failed))?;
+        let before = place.inside();
+        place.enter(std::process::id());
+        self.check_entry(arena, place, &guard, before);
+        place.add_one(slot, || {
+            (0..pace).for_each(|_| spin_loop());
+            // Now and then somebody else is let run, so that one who does not wait comes in.
+            if round.is_multiple_of(8) {
+                thread::yield_now();
+            }
+        });
+        place.leave();
+        guard.unlock().inspect_err(|_| place.note(Wrong::Failed))
+    }
+
+    /// Compares what the guard says with the mark that an owner before has left.
+    fn check_entry(&self, arena: Arena, place: Place, guard: &Guard<'_>, before: u64) {
+        let claims = self.peer.suite.capabilities();
+        if before != 0 && !arena.was_killed(before) {
+            place.note(Wrong::TwoInside);
+        }
+        match guard.recovered() {
+            None if before != 0 && claims.owner_death == OwnerDeath::Reported => place.note(Wrong::Untold),
+            None => {}
+            Some(death) => match &death.holder {
+                // The mark may be that of an earlier death, when its next owner was killed before it could leave its own.
+                Some(holder) if u64::from(holder.pid) == before || arena.was_killed(holder.pid.into()) => {}
+                Some(_) if before != 0 => place.note(Wrong::Misnamed),
+                Some(_) => place.note(Wrong::Invented),
+                None if arena.kills() == 0 => place.note(Wrong::Invented),
+                _ => {}
+            },
+        }
+        if before != 0 {
+            place.note_death();
+            place.repair();
+        }
+        if claims.tokens == Tokens::Fencing && place.exchange_token(guard.token()) >= guard.token() {
+            place.note(Wrong::Token);
+        }
+    }
+
+    /// Allocates and frees; an id that two have at a time is a violation, seen in the words of that id.
+    fn churn(&self, arena: Arena, rounds: usize) -> Result<Fields> {
+        let store = self.store();
+        let label = if self.peer.suite.capabilities().labels == Labels::Kept { "churn" } else { "" };
+        self.begin();
+        arena.wait_for_go();
+        let mut round = 0;
+        while (rounds == 0 || round < rounds) && !arena.is_stopped() {
+            let lock = store.allocate(label)?;
+            let place = arena.place(lock.id().expect("an allocated lock has a number").index());
+            // An id whose owner was killed stays allocated, so that nobody is here but the one who has it now.
+            if place.inside() != 0 {
+                place.note(Wrong::TwoInside);
+            }
+            place.enter(std::process::id());
+            if round.is_multiple_of(8) {
+                thread::yield_now();
+            }
+            if place.inside() != u64::from(std::process::id()) {
+                place.note(Wrong::TwoInside);
+            }
+            place.leave();
+            lock.free()?;
+            round += 1;
+        }
+        Ok(Fields::new().with("rounds", round))
+    }
+
+    /// Lists held locks `rounds` times, and says then that it is enough; with 0, until somebody else says so.
+    fn look(&self, arena: Arena, rounds: usize) -> Result<Fields> {
+        let store = self.store();
+        self.begin();
+        arena.wait_for_go();
+        let mut looks = 0;
+        while if rounds == 0 { looks == 0 || !arena.is_stopped() } else { looks < rounds } {
+            store.held()?;
+            looks += 1;
+        }
+        arena.stop();
+        Ok(Fields::new().with("looks", looks))
+    }
+
+    /// Tries a lock that nobody else locks; says how often it was busy.
+    fn try_again_and_again(&self, arena: Arena, lock: &str) -> Result<Fields> {
+        let lock = self.handle(lock)?;
+        self.begin();
+        arena.wait_for_go();
+        let (mut tries, mut busy) = (0, 0);
+        while !arena.is_stopped() {
+            tries += 1;
+            match lock.try_lock()? {
+                Some(guard) => guard.unlock()?,
+                None => busy += 1,
+            }
+        }
+        Ok(Fields::new().with("tries", tries).with("busy_times", busy))
+    }
+}
+
+fn shared(path: &str) -> Arena {
+    Arena::open(Path::new(path)).expect("the words that are shared are there")
+}
+
+fn number(text: &str) -> usize {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
+}

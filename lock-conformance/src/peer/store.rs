@@ -1,0 +1,92 @@
+//! A thread of a peer opens stores and looks into them.
+
+use std::cell::RefCell;
+
+use lock_core::{Holder, OpenMode, Result, Store};
+
+use super::Inheritance;
+use super::worker::{Worker, id_of};
+use crate::protocol::{Fields, list};
+
+impl Worker {
+    pub(super) fn open_or_list(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+        Some(match (verb, arguments) {
+            ("open", [mode, url]) => self.open(mode, url).map(|store| {
+                self.own = None;
+                let fields = facts(&store);
+                self.with_owned(|owned| *owned = Inheritance { store: Some(store), ..Inheritance::default() });
+                fields
+            }),
+            ("open_own", [mode, url]) => self.open(mode, url).map(|store| {
+                let fields = facts(&store);
+                self.own = Some(RefCell::new(Inheritance { store: Some(store), ..Inheritance::default() }));
+                fields
+            }),
+            // Opens and closes, as for a store that is looked at and not used.
+            ("probe", [mode, url]) => self.open(mode, url).map(|store| facts(&store)),
+            ("available", []) => self.store().available().map(|available| match available {
+                Some(available) => Fields::new().with("available", available),
+                None => Fields::new(),
+            }),
+            ("allocated", []) => self.allocated(),
+            ("held", []) => self.held(),
+            ("break", [id]) => self.store().break_lock(id_of(id)).map(|()| Fields::new()),
+            ("destroy", []) => self.store().destroy().map(|()| Fields::new()),
+            ("single", []) => self.store().single().map(|_| Fields::new()),
+            _ => return None,
+        })
+    }
+
+    fn open(&self, mode: &str, url: &str) -> Result<Store> {
+        let mode = match mode {
+            "open" => OpenMode::Open,
+            "create" => OpenMode::Create,
+            "open_or_create" => OpenMode::OpenOrCreate,
+            other => panic!("there is no mode {other:?}"),
+        };
+        let backend = self.peer.suite.backend().expect("the suite is for stores");
+        Store::with_backend(backend, &url.parse()?, mode)
+    }
+
+    fn allocated(&self) -> Result<Fields> {
+        let allocations = self.store().allocated()?;
+        let mut fields = Fields::new().with("ids", list(allocations.iter().map(|allocation| allocation.id.get())));
+        for allocation in &allocations {
+            let id = allocation.id;
+            fields = fields.with(format!("label.{id}"), &allocation.label);
+            if let Some(generation) = allocation.generation {
+                fields = fields.with(format!("generation.{id}"), generation.get());
+            }
+            fields = with_holder(fields, id.get(), allocation.allocator.as_ref());
+        }
+        Ok(fields)
+    }
+
+    fn held(&self) -> Result<Fields> {
+        let held = self.store().held()?;
+        let mut fields = Fields::new().with("ids", list(held.iter().map(|held| held.id.get())));
+        for held in &held {
+            fields = with_holder(fields, held.id.get(), held.holder.as_ref());
+            if let Some(waiters) = held.waiters {
+                fields = fields.with(format!("waiters.{}", held.id), waiters);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn facts(store: &Store) -> Fields {
+    let fields = Fields::new().with("id", store.id());
+    match store.capacity() {
+        Some(capacity) => fields.with("capacity", capacity),
+        None => fields,
+    }
+}
+
+fn with_holder(fields: Fields, id: u32, holder: Option<&Holder>) -> Fields {
+    let Some(holder) = holder else { return fields };
+    fields
+        .with(format!("pid.{id}"), holder.pid)
+        .with(format!("tid.{id}"), holder.tid)
+        .with(format!("command.{id}"), &holder.command)
+}

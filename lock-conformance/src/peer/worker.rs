@@ -1,0 +1,129 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, PoisonError};
+
+use lock_core::{Error, ErrorKind, Guard, Lock, LockId, Result, Store};
+use nix::unistd::gettid;
+
+use super::{Command, Inheritance, Peer};
+use crate::case::text_of;
+use crate::protocol::{Answer, Fields, Refusal};
+use crate::suite::Subject;
+
+/// A thread of a peer, and what it holds.
+pub(super) struct Worker {
+    pub(super) peer: Arc<Peer>,
+    pub(super) name: String,
+    pub(super) guards: HashMap<String, Guard<'static>>,
+    /// A store and handles of the thread's own, where it was told to have them.
+    pub(super) own: Option<RefCell<Inheritance>>,
+    /// The command that is being done.
+    pub(super) tag: u64,
+    /// How long the present acquisition took, in nanoseconds.
+    pub(super) took: Option<u128>,
+    /// Where commands come from since a fork.
+    pub(super) reborn: Option<Receiver<Command>>,
+}
+
+/// What becomes of a thread after a command.
+pub(super) type Next = ControlFlow<(), Result<Fields>>;
+
+impl Worker {
+    pub(super) fn new(peer: Arc<Peer>, name: &str) -> Self {
+        Self { peer, name: name.to_owned(), guards: HashMap::new(), own: None, tag: 0, took: None, reborn: None }
+    }
+
+    /// Does what it is told until it is told to end.
+    pub(super) fn run(mut self, mut commands: Receiver<Command>) {
+        while let Ok(command) = commands.recv() {
+            self.tag = command.tag;
+            self.took = None;
+            let arguments: Vec<_> = command.arguments.iter().map(String::as_str).collect();
+            let answer = match catch_unwind(AssertUnwindSafe(|| self.perform(&command.verb, &arguments))) {
+                Ok(Next::Continue(Ok(fields))) => Answer::Done(fields),
+                Ok(Next::Continue(Err(error))) => Answer::Refused(describe(&error, self.took)),
+                Ok(Next::Break(())) => return,
+                Err(panic) => Answer::Panicked(text_of(&*panic).to_owned()),
+            };
+            self.peer.answer(self.tag, &answer);
+            if let Some(other) = self.reborn.take() {
+                commands = other;
+            }
+        }
+    }
+
+    fn perform(&mut self, verb: &str, arguments: &[&str]) -> Next {
+        if let Some(next) = self.meet_its_fate(verb, arguments) {
+            return next;
+        }
+        let done = self
+            .acquire_or_release(verb, arguments)
+            .or_else(|| self.allocate_or_free(verb, arguments))
+            .or_else(|| self.open_or_list(verb, arguments))
+            .or_else(|| self.go_round(verb, arguments));
+        Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
+    }
+
+    /// Tells the suite that what may block begins.
+    pub(super) fn begin(&self) {
+        self.peer.answer(self.tag, &Answer::Begun(gettid().as_raw().unsigned_abs()));
+    }
+
+    pub(super) fn store(&self) -> Store {
+        self.with_owned(|owned| owned.store.clone()).expect("the peer has opened a store")
+    }
+
+    /// The handle for `lock`: a number, or `-` for the lock without one.
+    pub(super) fn handle(&self, lock: &str) -> Result<&'static Lock> {
+        if let Some(handle) = self.with_owned(|owned| owned.handles.get(lock).copied()) {
+            return Ok(handle);
+        }
+        let made: Lock = match &self.peer.suite.subject {
+            Subject::Lock(make) => make(),
+            Subject::Store { .. } if lock == "-" => self.store().single()?,
+            Subject::Store { .. } => self.store().retrieve(id_of(lock))?,
+        };
+        // Another thread may have made one meanwhile; a lock that belongs to no store must not be there twice.
+        Ok(self.with_owned(|owned| *owned.handles.entry(lock.to_owned()).or_insert_with(|| Box::leak(Box::new(made)))))
+    }
+
+    pub(super) fn keep(&self, name: &str, lock: Lock) {
+        self.with_owned(|owned| owned.handles.insert(name.to_owned(), Box::leak(Box::new(lock))));
+    }
+
+    pub(super) fn with_owned<T>(&self, work: impl FnOnce(&mut Inheritance) -> T) -> T {
+        match &self.own {
+            Some(own) => work(&mut own.borrow_mut()),
+            None => work(&mut self.peer.owned.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+pub(super) fn id_of(text: &str) -> LockId {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no lock id"))
+}
+
+/// An error of the library, for the way to the suite.
+fn describe(error: &Error, took: Option<u128>) -> Refusal {
+    let kind = format!("{:?}", error.kind());
+    let kind = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+    let mut fields = took.map_or_else(Fields::new, |took| Fields::new().with("took", took));
+    match error.kind() {
+        ErrorKind::TimedOut { holder: Some(holder) } => {
+            fields = fields.with("pid", holder.pid).with("tid", holder.tid).with("command", &holder.command);
+        }
+        ErrorKind::Exhausted { capacity, allocated } => {
+            fields = fields.with("capacity", capacity).with("allocated", allocated);
+        }
+        ErrorKind::OutOfRange { capacity } => fields = fields.with("capacity", capacity),
+        ErrorKind::OtherCapacity { found, asked } => fields = fields.with("found", found).with("asked", asked),
+        _ => {}
+    }
+    if let Some(id) = error.id() {
+        fields = fields.with("id", id);
+    }
+    Refusal { kind, text: error.to_string(), fields }
+}

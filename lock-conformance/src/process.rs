@@ -1,0 +1,291 @@
+//! Peers as cases see them.
+
+use std::fmt;
+use std::fs;
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::link::{Arrival, Link};
+use crate::protocol::{Answer, Fields, Refusal};
+
+/// A peer process.
+#[derive(Clone)]
+pub(crate) struct Process {
+    link: Rc<Link>,
+    deadline: Instant,
+}
+
+/// A thread of a peer, known by its name; it begins with its first command.
+#[derive(Clone)]
+pub(crate) struct Thread {
+    pub(crate) process: Process,
+    name: String,
+}
+
+/// A command that is on its way.
+pub(crate) struct Pending {
+    thread: Thread,
+    tag: u64,
+    what: String,
+}
+
+/// A lock, as commands name it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum LockRef {
+    Number(u32),
+    Single,
+}
+
+/// A lock that was acquired.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) token: u64,
+    pub(crate) death: Option<Dead>,
+}
+
+/// Who died holding the lock; 0 where it is not known.
+#[derive(Clone, Debug)]
+pub(crate) struct Dead {
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+}
+
+impl Process {
+    pub(crate) fn new(link: Rc<Link>, deadline: Instant) -> Self {
+        Self { link, deadline }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.link.pid
+    }
+
+    /// The pid in its own pid namespace, which is what it knows of itself.
+    pub(crate) fn own_pid(&self) -> u32 {
+        self.link.own_pid
+    }
+
+    pub(crate) fn thread(&self, name: &str) -> Thread {
+        Thread { process: self.clone(), name: name.to_owned() }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("a peer is there to be signalled");
+    }
+
+    /// Stops it, and waits until all its threads have stopped.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        while self.state_of(self.pid()) != Some('T') {
+            assert!(Instant::now() < self.deadline, "watchdog: {} does not stop", self.link.name);
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until the peer says nothing more.
+    pub(crate) fn wait_closed(&self) {
+        assert!(self.link.closed(self.deadline), "watchdog: {} does not end", self.link.name);
+    }
+
+    /// Whether it is gone, or a zombie all of whose threads are.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.state_of(self.pid()), None | Some('Z' | 'X'))
+    }
+
+    /// The state letter of one of its threads; `None` when there is no such thread.
+    fn state_of(&self, tid: u32) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid())).ok()?;
+        // The name in parentheses may have anything in it.
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    /// Waits until the thread has ended.
+    pub(crate) fn wait_for_end_of(&self, tid: u32) {
+        while !matches!(self.state_of(tid), None | Some('Z' | 'X')) {
+            assert!(Instant::now() < self.deadline, "watchdog: thread {tid} of {} does not end", self.link.name);
+            thread::sleep(POLL);
+        }
+    }
+}
+
+/// How often `/proc` is looked at.
+const POLL: Duration = Duration::from_micros(200);
+
+impl Thread {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The thread's id.
+    pub(crate) fn tid(&self) -> u32 {
+        self.must("ping", &[]).get("tid")
+    }
+
+    /// Sends a command and does not wait for it.
+    pub(crate) fn start(&self, verb: &str, arguments: &[&str]) -> Pending {
+        let words: Vec<_> = [verb].into_iter().chain(arguments.iter().copied()).collect();
+        let tag = self.process.link.send(&self.name, &words);
+        Pending { thread: self.clone(), tag, what: words.join(" ") }
+    }
+
+    /// Sends a command and waits for what comes of it.
+    pub(crate) fn ask(&self, verb: &str, arguments: &[&str]) -> Result<Fields, Refusal> {
+        self.start(verb, arguments).outcome()
+    }
+
+    /// Sends a command that has to succeed.
+    pub(crate) fn must(&self, verb: &str, arguments: &[&str]) -> Fields {
+        self.start(verb, arguments).done()
+    }
+
+    /// Sends a command that has to be refused, with an error of this kind.
+    pub(crate) fn refused(&self, kind: &str, verb: &str, arguments: &[&str]) -> Refusal {
+        let what = format!("{self} {verb} {}", arguments.join(" "));
+        match self.ask(verb, arguments) {
+            Ok(fields) => panic!("{what} was not refused, but answered {fields:?}; it should have been {kind}"),
+            Err(refusal) => {
+                assert_eq!(refusal.kind, kind, "{what} was refused in another way: {refusal}");
+                refusal
+            }
+        }
+    }
+
+    pub(crate) fn lock(&self, lock: LockRef) -> Grant {
+        grant(&self.must("lock", &[&lock.to_string()])).expect("lock() never finds a lock busy")
+    }
+
+    pub(crate) fn try_lock(&self, lock: LockRef) -> Option<Grant> {
+        grant(&self.must("try_lock", &[&lock.to_string()]))
+    }
+
+    pub(crate) fn start_lock(&self, lock: LockRef) -> Pending {
+        self.start("lock", &[&lock.to_string()])
+    }
+
+    pub(crate) fn lock_for(&self, lock: LockRef, duration: Duration) -> Result<Grant, Refusal> {
+        let fields = self.ask("lock_for", &[&lock.to_string(), &duration.as_nanos().to_string()])?;
+        Ok(grant(&fields).expect("a time-out is an error"))
+    }
+
+    /// Asserts that somebody holds the lock.
+    pub(crate) fn finds_busy(&self, lock: LockRef, why: &str) {
+        let granted = self.try_lock(lock);
+        assert!(granted.is_none(), "{self} got the lock {lock}, although {why}");
+    }
+
+    /// Asserts that nobody holds the lock, and leaves it free; says what the guard said.
+    pub(crate) fn finds_free(&self, lock: LockRef, why: &str) -> Grant {
+        let granted = self.try_lock(lock);
+        let grant = granted.unwrap_or_else(|| panic!("{self} found the lock {lock} busy, although {why}"));
+        self.unlock(lock);
+        grant
+    }
+
+    pub(crate) fn unlock(&self, lock: LockRef) {
+        self.must("unlock", &[&lock.to_string()]);
+    }
+
+    pub(crate) fn allocate(&self, label: &str) -> u32 {
+        self.must("allocate", &[label]).get("id")
+    }
+
+    pub(crate) fn free(&self, id: u32) {
+        self.must("free", &[&id.to_string()]);
+    }
+
+    /// The allocated ids.
+    pub(crate) fn allocated(&self) -> Vec<u32> {
+        self.must("allocated", &[]).numbers("ids")
+    }
+
+    /// The number of free ids; `None` where there is no bound.
+    pub(crate) fn available(&self) -> Option<u64> {
+        self.must("available", &[]).find("available")
+    }
+}
+
+impl fmt::Display for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.process.link.name, self.name)
+    }
+}
+
+impl Pending {
+    /// What comes of the command.
+    pub(crate) fn outcome(self) -> Result<Fields, Refusal> {
+        let (thread, what) = (&self.thread, &self.what);
+        match thread.process.link.answer(self.tag, thread.process.deadline) {
+            Arrival::Here(Answer::Done(fields)) => Ok(fields),
+            Arrival::Here(Answer::Refused(refusal)) => Err(refusal),
+            Arrival::Here(Answer::Panicked(text)) => panic!("{thread} panicked in {what:?}: {text}"),
+            Arrival::Here(Answer::Begun(_)) => unreachable!("the inbox keeps these apart"),
+            Arrival::Gone => panic!("{thread} died in {what:?}"),
+            Arrival::Late => panic!("watchdog: {thread} hangs in {what:?}"),
+        }
+    }
+
+    /// What comes of a command that has to succeed.
+    pub(crate) fn done(self) -> Fields {
+        let (thread, what) = (self.thread.clone(), self.what.clone());
+        self.outcome().unwrap_or_else(|refusal| panic!("{thread} was refused {what:?}: {refusal}"))
+    }
+
+    /// The grant that a command has to end in.
+    pub(crate) fn granted(self) -> Grant {
+        let what = format!("{} {}", self.thread, self.what);
+        grant(&self.done()).unwrap_or_else(|| panic!("{what} found the lock busy"))
+    }
+
+    /// Whether the answer is there.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.thread.process.link.has_answered(self.tag)
+    }
+
+    /// Waits until the command's thread has begun; its id.
+    pub(crate) fn begun(&self) -> u32 {
+        match self.thread.process.link.begun(self.tag, self.thread.process.deadline) {
+            Arrival::Here(tid) => tid,
+            Arrival::Gone => panic!("{} died before it began {:?}", self.thread, self.what),
+            Arrival::Late => panic!("watchdog: {} does not begin {:?}", self.thread, self.what),
+        }
+    }
+
+    /// Waits until the thread sleeps in the command, and asserts that it does not come back from it.
+    ///
+    /// A thread that is looked at several times in a row and sleeps each time is taken for one that waits; so is one that has been busy for
+    /// long, since a lock may wait by spinning. Where that is wrong the case is weaker, and not red.
+    pub(crate) fn waits(&self, why: &str) {
+        let tid = self.begun();
+        let (mut asleep, busy) = (0, Instant::now());
+        while asleep < 4 && busy.elapsed() < Duration::from_millis(250) {
+            assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);
+            let state = self.thread.process.state_of(tid);
+            asleep = if matches!(state, Some('S' | 'D')) { asleep + 1 } else { 0 };
+            thread::sleep(POLL);
+        }
+        assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);
+    }
+}
+
+impl fmt::Display for LockRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => write!(f, "{id}"),
+            Self::Single => f.write_str("-"),
+        }
+    }
+}
+
+/// What a peer said of an acquisition; `None` when the lock was busy.
+pub(crate) fn grant(fields: &Fields) -> Option<Grant> {
+    if fields.has("busy") {
+        return None;
+    }
+    let death = fields
+        .has("death")
+        .then(|| Dead { pid: fields.find("dead_pid").unwrap_or_default(), tid: fields.find("dead_tid").unwrap_or_default() });
+    Some(Grant { token: fields.get("token"), death })
+}

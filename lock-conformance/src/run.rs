@@ -1,0 +1,140 @@
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use nix::sys::prctl;
+
+use crate::case::{Case, Failure};
+use crate::{Suite, cases, need, peer};
+
+/// The `main` of a conformance test: becomes a peer when it was started as one; otherwise runs the cases of all suites as
+/// `cargo test` and nextest expect it of a test binary.
+///
+/// It fails when there is nothing to run.
+pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
+    let suites: Vec<_> = suites.into_iter().map(Arc::new).collect();
+    peer_if_asked(&suites);
+    if let Some(objection) = objection(&suites) {
+        eprintln!("lock-conformance: {objection}");
+        return ExitCode::FAILURE;
+    }
+    run_trials(suites.iter().flat_map(trials).collect())
+}
+
+/// Becomes a peer if this process was started as one, and does not return then. For test binaries that have a `main` of their own:
+/// it comes first, with all suites that they run.
+pub fn peer_if_asked(suites: &[Arc<Suite>]) {
+    peer::run_if_asked(suites);
+    // A forked child of a peer that died is ours to end. Where the kernel refuses, such a child ends itself.
+    let _ = prctl::set_child_subreaper(true);
+}
+
+/// The cases of a suite, skipped ones with the reason as their kind.
+///
+/// The binary that runs them calls [`peer_if_asked`] first.
+pub fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    let trial = |case: &'static Case| {
+        let (suite, name) = (Arc::clone(suite), format!("{}::{}", suite.name(), case.name));
+        match case.skipped_for(&suite) {
+            Some(reason) => {
+                let refuse = move || Err(format!("it cannot be run here: {reason}").into());
+                Trial::test(name, refuse).with_kind(reason).with_ignored_flag(true)
+            }
+            None => Trial::test(name, move || Ok(case.run(&suite)?)),
+        }
+    };
+    cases::all().filter(|case| case.is_for(suite)).map(trial).collect()
+}
+
+/// Runs trials with the arguments of the command line.
+pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
+    if trials.iter().all(Trial::has_ignored_flag) {
+        eprintln!("lock-conformance: there is no case to run, which proves nothing");
+        return ExitCode::FAILURE;
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Runs one case, by the name of its group and promise, such as `exclusion::processes::a_held_lock_is_busy`.
+///
+/// # Errors
+/// The case fails, is skipped for this suite, or does not exist.
+pub fn run_case(suite: &Arc<Suite>, name: &str) -> Result<(), Failure> {
+    let case = cases::all()
+        .find(|case| case.name == name && case.is_for(suite))
+        .ok_or_else(|| Failure::new(format!("there is no case {name:?} for {}", suite.name())))?;
+    match case.skipped_for(suite) {
+        Some(reason) => Err(Failure::new(format!("{name} is skipped for {}: {reason}", suite.name()))),
+        None => case.run(suite),
+    }
+}
+
+/// What is wrong with the suites themselves.
+fn objection(suites: &[Arc<Suite>]) -> Option<String> {
+    if suites.is_empty() {
+        return Some("no backend was given".to_owned());
+    }
+    let names: Vec<_> = suites.iter().map(|suite| suite.name()).collect();
+    if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
+        return Some(format!("two suites are called {twice}; give one another name with Suite::named"));
+    }
+    let contradiction = |suite: &Arc<Suite>| Some(format!("{}: {}", suite.name(), need::contradiction(&suite.capabilities())?));
+    suites.iter().find_map(contradiction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::{Backend, Breaking, Capabilities, Error};
+
+    const BACKEND: Backend = Backend::new("test", "lock-conformance", "", |_, _| Err(Error::unsupported("a test")));
+
+    fn suite(backend: Backend) -> Arc<Suite> {
+        Arc::new(Suite::new(backend, |_| "test:".to_owned()))
+    }
+
+    #[test]
+    fn nothing_to_run_is_a_failure() {
+        let failure = format!("{:?}", ExitCode::FAILURE);
+        assert_eq!(format!("{:?}", run_trials(vec![])), failure);
+        let skipped = Trial::test("skipped", || Ok(())).with_ignored_flag(true);
+        assert_eq!(format!("{:?}", run_trials(vec![skipped])), failure);
+    }
+
+    #[test]
+    fn suites_of_one_name_and_claims_that_contradict_each_other_are_refused() {
+        assert!(objection(&[]).is_some());
+        assert!(objection(&[suite(BACKEND)]).is_none());
+        assert!(objection(&[suite(BACKEND), suite(BACKEND)]).is_some_and(|text| text.contains("test")));
+        let claims = Capabilities::least().owner_death(lock_core::OwnerDeath::Reported).breaking(Breaking::Explicit);
+        assert!(objection(&[suite(BACKEND.with(claims))]).is_some_and(|text| text.contains("break")));
+    }
+
+    #[test]
+    fn an_absent_claim_is_listed_with_its_reason_and_its_refusal_is_proved() {
+        let trials = trials(&suite(BACKEND));
+        let find = |name: &str| trials.iter().find(|trial| trial.name() == format!("test::{name}"));
+        let absent = find("tokens::threads::a_token_is_greater_than_all_before_it").expect("it is listed");
+        assert_eq!((absent.has_ignored_flag(), absent.kind()), (true, "lacks tokens"));
+        let refusal = find("breaking::breaking_is_refused_and_changes_nothing").expect("it is listed");
+        assert!(!refusal.has_ignored_flag());
+        assert!(find("freeing::a_handle_is_never_called_stale").is_some_and(|trial| !trial.has_ignored_flag()));
+    }
+
+    #[test]
+    fn names_of_cases_are_unique() {
+        let mut names: Vec<_> = cases::all().map(|case| case.name).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn a_case_that_is_not_there_is_not_passed() {
+        let unknown = run_case(&suite(BACKEND), "exclusion::nothing").unwrap_err();
+        assert!(unknown.message().contains("there is no case"));
+        let skipped = run_case(&suite(BACKEND), "tokens::a_token_grows_across_deaths").unwrap_err();
+        assert!(skipped.message().contains("is skipped"));
+    }
+}

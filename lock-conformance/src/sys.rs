@@ -1,0 +1,111 @@
+//! All of the crate's unsafe code, each piece behind a safe function.
+
+use std::ffi::{CStr, CString, c_int};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::ptr;
+use std::sync::atomic::AtomicU64;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+
+/// A forked process: `None` in the child, the child's pid in the parent.
+///
+/// The child goes on with this thread only. What other threads were in the middle of stays as it was, so the caller holds
+/// what the child needs; libc takes care of its own locks.
+pub(crate) fn fork() -> nix::Result<Option<Pid>> {
+    // SAFETY: the caller holds the locks that the child goes on to use, and backends take care of theirs; glibc and musl both make the
+    // allocator usable in the child of a threaded process.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => Ok(None),
+        ForkResult::Parent { child } => Ok(Some(child)),
+    }
+}
+
+/// Whether this process may make such namespaces, found out by making them in a child that does nothing else.
+pub(crate) fn can_unshare(namespaces: CloneFlags) -> bool {
+    // SAFETY: the child makes two system calls and allocates nothing.
+    match unsafe { nix::unistd::fork() } {
+        Ok(ForkResult::Child) => exit_now(i32::from(unshare(namespaces).is_err())),
+        Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
+        Err(_) => false,
+    }
+}
+
+/// Mounts an empty file system of so many bytes over the directory, for this thread alone.
+pub(crate) fn mount_tmpfs_apart(directory: &CStr, bytes: usize) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let mount = |kind: &CStr, target: &CStr, flags: libc::c_ulong, options: &CStr| {
+        // SAFETY: all are strings that end, and live until the call is over.
+        match unsafe { libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE, c"")?;
+    let options = CString::new(format!("size={bytes}")).expect("it has no NUL in it");
+    mount(c"tmpfs", directory, 0, &options)
+}
+
+/// Makes `fd` refer to `/dev/null`, so that what it referred to is given up and the number is not used for anything else.
+pub(crate) fn give_up(fd: RawFd) -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    // SAFETY: both numbers are open descriptors of this process; whoever owns `fd` goes on owning an open descriptor.
+    match unsafe { libc::dup3(null.as_raw_fd(), fd, libc::O_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The file's first `words` words, shared with every process that maps it, for as long as this process lives.
+pub(crate) fn map_words(file: &File, words: usize) -> io::Result<&'static [AtomicU64]> {
+    let bytes = words * size_of::<AtomicU64>();
+    if file.metadata()?.len() < bytes as u64 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than what is to be mapped"));
+    }
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+    // SAFETY: a new mapping at an address that the kernel picks replaces nothing.
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, file.as_raw_fd(), 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is page-aligned, as long as the slice, backed by a file that is long enough and that nobody shortens, and
+    // is never unmapped; atomics may be changed by others at any time.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), words) })
+}
+
+/// Lets `signal` interrupt system calls (no `SA_RESTART`) and do nothing else.
+pub(crate) fn interrupt_on(signal: Signal) -> nix::Result<()> {
+    extern "C" fn nothing(_: c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, which is safe in a signal handler.
+    unsafe { sigaction(signal, &action) }.map(drop)
+}
+
+/// Sends `signal` to one thread of this process; false when there is no such thread any more.
+pub(crate) fn signal_thread(tid: Pid, signal: Signal) -> bool {
+    // SAFETY: tgkill takes three numbers and no memory.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.as_raw(), signal as c_int) == 0 }
+}
+
+/// The process at the other end of a socket, by the pid that it has here.
+pub(crate) fn pid_of_other_end(socket: &UnixStream) -> io::Result<u32> {
+    let mut facts = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes no more than `length` bytes, which are all there, and any bytes are a valid `ucred`.
+    let got = unsafe {
+        let out = ptr::from_mut(&mut facts).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, out, &raw mut length)
+    };
+    if got == 0 { Ok(facts.pid.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Ends the process at once, without any clean-up in user space.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit returns to nobody.
+    unsafe { libc::_exit(code) }
+}

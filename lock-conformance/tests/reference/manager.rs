@@ -1,0 +1,279 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lock_core::{
+    Allocation, Error, ErrorKind, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode, RawLock, Reconciled, Result,
+    StoreId, StoreUrl,
+};
+use nix::libc;
+
+use super::lock::{FileLock, command_of};
+
+const MAGIC: &str = "reference-lock-store";
+const VERSION: u32 = 1;
+const DEFAULT: Bound = Bound(Some(128));
+
+/// How many locks there can be: a number, or `unbounded`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Bound(Option<u64>);
+
+impl FromStr for Bound {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("unbounded", _) => Ok(Self(None)),
+            (_, Ok(0)) => Err("a store has at least one lock"),
+            (_, Ok(number)) => Ok(Self(Some(number))),
+            _ => Err("neither a number nor unbounded"),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str("unbounded"),
+        }
+    }
+}
+
+/// A store that is a directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    id: u128,
+    bound: Bound,
+}
+
+/// Opens a store.
+pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    let mut options = url.options();
+    let asked = options.take::<Bound>("capacity")?;
+    options.finish()?;
+    let path = Path::new(url.place());
+    if mode != OpenMode::Open {
+        let made = Directory::create(path, asked.unwrap_or(DEFAULT))?;
+        if !made && mode == OpenMode::Create {
+            return Err(ErrorKind::Exists.into());
+        }
+    }
+    let store = Directory::read(path)?;
+    match asked {
+        Some(asked) if asked != store.bound => {
+            Err(ErrorKind::OtherCapacity { found: store.bound.to_string(), asked: asked.to_string() }.into())
+        }
+        _ => Ok(Arc::new(store)),
+    }
+}
+
+impl Directory {
+    /// Makes the directory elsewhere and moves it into place: the first one wins, and nobody sees half of it.
+    fn create(path: &Path, bound: Bound) -> Result<bool> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        if fs::symlink_metadata(path).is_ok() {
+            return Ok(false);
+        }
+        let made = path.with_file_name(format!("new-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let fill = || -> io::Result<bool> {
+            fs::create_dir_all(made.join("ids"))?;
+            fs::create_dir(made.join("locks"))?;
+            let mut id = [0; 16];
+            File::open("/dev/urandom")?.read_exact(&mut id)?;
+            let header = format!("{MAGIC} {VERSION} {bound} {}\n", u128::from_le_bytes(id));
+            File::options().write(true).create_new(true).mode(0o600).open(made.join("header"))?.write_all(header.as_bytes())?;
+            match fs::rename(&made, path) {
+                Ok(()) => Ok(true),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        let done = fill();
+        if !matches!(done, Ok(true)) {
+            let _ = fs::remove_dir_all(&made);
+        }
+        done.map_err(|error| Error::system("create the directory", error))
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let header = path.join("header");
+        let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(&header);
+        let mut file = opened.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT) => ErrorKind::Absent.into(),
+            Some(libc::ELOOP) => not_ours("its header is a symbolic link"),
+            _ => Error::system("open the header", error),
+        })?;
+        let facts = file.metadata().map_err(|error| Error::system("fstat", error))?;
+        if facts.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(not_ours("its header belongs to somebody else"));
+        }
+        if facts.mode() & 0o022 != 0 {
+            return Err(not_ours("others may write its header"));
+        }
+        if facts.nlink() != 1 {
+            return Err(not_ours("its header has another name, too"));
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(|error| Error::system("read the header", error))?;
+        let (bound, id) = parse(&text)?;
+        let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
+        Ok(Self { path, id, bound })
+    }
+
+    fn check(&self, id: LockId) -> Result<()> {
+        match self.bound.0 {
+            Some(capacity) if u64::from(id.get()) >= capacity => Err(ErrorKind::OutOfRange { capacity }.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn id_file(&self, id: LockId) -> PathBuf {
+        self.path.join("ids").join(id.to_string())
+    }
+
+    /// Writes the label elsewhere and links it into place: false when the id is taken.
+    fn claim(&self, id: LockId, label: &Label) -> Result<bool> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let written = self.path.join(format!("claim-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&written, format!("{} {label}", process::id())).map_err(|error| Error::system("write", error))?;
+        let linked = fs::hard_link(&written, self.id_file(id));
+        let _ = fs::remove_file(&written);
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::system("link", error)),
+        }
+    }
+
+    /// The numbers that have a file in the directory.
+    fn numbers_in(&self, directory: &str) -> Result<BTreeSet<LockId>> {
+        let entries = fs::read_dir(self.path.join(directory)).map_err(|error| Error::system("opendir", error))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+}
+
+impl Manager for Directory {
+    fn id(&self) -> StoreId {
+        StoreId::new(self.id)
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.bound.0
+    }
+
+    fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        self.check(id)?;
+        let lock = FileLock::of(&self.path.join("locks").join(id.to_string()), self.id)?;
+        Ok(lock)
+    }
+
+    fn allocate(&self, label: &Label) -> Result<LockId> {
+        let taken = self.numbers_in("ids")?;
+        for id in (0..self.bound.0.map_or(u32::MAX, |capacity| capacity as u32)).map(LockId::new) {
+            if !taken.contains(&id) && self.claim(id, label)? {
+                return Ok(id);
+            }
+        }
+        let (capacity, allocated) = (self.bound.0.unwrap_or(u32::MAX.into()), taken.len() as u64);
+        Err(ErrorKind::Exhausted { capacity, allocated }.into())
+    }
+
+    fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
+        self.check(id)?;
+        if self.claim(id, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
+    }
+
+    fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
+        self.check(id)?;
+        fs::remove_file(self.id_file(id)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotAllocated.into(),
+            _ => Error::system("unlink", error),
+        })
+    }
+
+    fn free_all(&self) -> Result<u64> {
+        let freed = self.numbers_in("ids")?.into_iter().filter(|id| fs::remove_file(self.id_file(*id)).is_ok()).count();
+        Ok(freed as u64)
+    }
+
+    fn available(&self) -> Result<Option<u64>> {
+        let allocated = self.numbers_in("ids")?.len() as u64;
+        Ok(self.bound.0.map(|capacity| capacity - allocated))
+    }
+
+    fn allocated(&self) -> Result<Vec<Allocation>> {
+        let mut allocations = Vec::new();
+        for id in self.numbers_in("ids")? {
+            let Ok(text) = fs::read_to_string(self.id_file(id)) else { continue };
+            let mut allocation = Allocation::new(id);
+            if let Some((pid, label)) = text.split_once(' ') {
+                allocation.label = Label::new(label)?;
+                allocation.allocator = pid.parse().ok().map(|pid| Holder::of_process(pid).with_command(command_of(pid)));
+            }
+            allocations.push(allocation);
+        }
+        Ok(allocations)
+    }
+
+    fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+        ids.iter().try_for_each(|id| self.check(*id))?;
+        let mut done = Reconciled::default();
+        let taken = self.numbers_in("ids")?;
+        for id in taken.difference(ids) {
+            self.free(*id, None)?;
+            done.freed.push(*id);
+        }
+        for id in ids.difference(&taken) {
+            self.claim(*id, &Label::default())?;
+            done.claimed.push(*id);
+        }
+        Ok(done)
+    }
+
+    fn held(&self) -> Result<Vec<HeldLock>> {
+        let mut held = Vec::new();
+        for id in self.numbers_in("locks")? {
+            if let Some(holder) = self.lock(id)?.holder()? {
+                held.push(HeldLock::new(id, Some(holder)));
+            }
+        }
+        Ok(held)
+    }
+
+    fn destroy(&self) -> Result<()> {
+        fs::remove_dir_all(&self.path).map_err(|error| Error::system("remove the directory", error))
+    }
+}
+
+fn parse(text: &[u8]) -> Result<(Bound, u128)> {
+    let not_a_store = |reason: &str| Error::from(ErrorKind::NotAStore { reason: reason.to_owned() });
+    let text = str::from_utf8(text).map_err(|_| not_a_store("its header is no text"))?;
+    let Some(line) = text.strip_suffix('\n') else { return Err(not_a_store("its header is cut off")) };
+    let [magic, version, capacity, id] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return Err(not_a_store("its header has not four words"));
+    };
+    if magic != MAGIC {
+        return Err(not_a_store("its header has another first word"));
+    }
+    let found = version.parse().map_err(|_| not_a_store("its version is no number"))?;
+    if found != VERSION {
+        return Err(ErrorKind::OtherVersion { found, known: VERSION }.into());
+    }
+    let corrupt = |what: &str| Error::from(ErrorKind::Corrupt { reason: what.to_owned() });
+    let bound = capacity.parse().map_err(corrupt)?;
+    let id = id.parse().map_err(|_| corrupt("its identity is no number"))?;
+    Ok((bound, id))
+}
+
+fn not_ours(reason: &str) -> Error {
+    ErrorKind::NotOurs { reason: reason.to_owned() }.into()
+}

@@ -1,0 +1,45 @@
+//! An honest and simple backend: a directory of small files, with the system's record locks on them.
+//!
+//! It is what the suite is tested with: it passes, and the rogues are made from it. Beside it are three that claim other things:
+//! [`modest`], [`single`] and [`private`].
+//!
+//! `reference:/dir?capacity=N` has `header`,
+//! `ids/N` for each allocated id, with the label in it, and `locks/N`, with the last token and the holder in it.
+
+mod lock;
+mod manager;
+pub(crate) mod modest;
+pub(crate) mod private;
+pub(crate) mod single;
+
+use lock_core::{Backend, Capabilities, Capacity, Deadlines, Holders, Labels, OwnerDeath, Reconcile, Reentry, Tokens};
+
+use lock_conformance::Suite;
+
+pub(crate) use manager::open;
+
+/// What it claims.
+pub(crate) const CLAIMS: Capabilities = Capabilities::least()
+    .owner_death(OwnerDeath::Reported)
+    .deadlines(Deadlines::Monotonic)
+    .reentry(Reentry::Refused)
+    .holders(Holders::Named)
+    .labels(Labels::Kept)
+    .tokens(Tokens::Fencing)
+    .reconcile(Reconcile::Supported)
+    .capacity(Capacity::Chosen);
+
+/// The honest one.
+pub(crate) const BACKEND: Backend =
+    Backend::new("reference", "lock-conformance", "record locks on small files", open).with(CLAIMS);
+
+/// All that is honest, each with its suite.
+pub(crate) fn suites() -> [Suite; 4] {
+    [
+        Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))
+            .files(|scratch, _url| vec![scratch.join("store/header")]),
+        Suite::new(modest::BACKEND, |scratch| format!("modest:{}/store", scratch.display())),
+        Suite::new(single::BACKEND, |scratch| format!("single:{}/store", scratch.display())),
+        Suite::of_lock("private", private::CLAIMS, private::lock),
+    ]
+}

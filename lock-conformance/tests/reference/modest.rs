@@ -1,0 +1,137 @@
+//! An honest backend that claims as little as one can, and refuses the rest: a lock is a file that only one can create, and that
+//! stays when its owner dies.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{
+    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, ErrorKind, Generation, Label, LockId, Manager,
+    OpenMode, Proof, RawLock, Result, StoreId, StoreUrl,
+};
+
+/// The backend.
+pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "files that only one can create", open)
+    .with(Capabilities::least().breaking(Breaking::Explicit));
+
+fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    url.options().finish()?;
+    let plain: StoreUrl = format!("reference:{}", url.place()).parse()?;
+    Ok(Arc::new(Modest { ids: super::open(&plain, mode)?, path: url.place().into() }))
+}
+
+#[derive(Debug)]
+struct Modest {
+    ids: Arc<dyn Manager>,
+    path: PathBuf,
+}
+
+fn without_label(label: &Label) -> Result<&Label> {
+    if label.is_empty() { Ok(label) } else { Err(Error::unsupported("it keeps no labels")) }
+}
+
+impl Manager for Modest {
+    fn id(&self) -> StoreId {
+        self.ids.id()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.ids.capacity()
+    }
+
+    fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        self.ids.lock(id)?;
+        // Beside the store, so that handles go on when it is destroyed.
+        Ok(Arc::new(Exclusive { file: file_of(&self.path, self.ids.id(), id), owner: AtomicU32::new(0) }))
+    }
+
+    fn allocate(&self, label: &Label) -> Result<LockId> {
+        self.ids.allocate(without_label(label)?)
+    }
+
+    fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
+        self.ids.allocate_exact(id, without_label(label)?)
+    }
+
+    fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {
+        self.ids.free(id, generation)
+    }
+
+    fn free_all(&self) -> Result<u64> {
+        self.ids.free_all()
+    }
+
+    fn available(&self) -> Result<Option<u64>> {
+        self.ids.available()
+    }
+
+    fn allocated(&self) -> Result<Vec<Allocation>> {
+        Ok(self.ids.allocated()?.into_iter().map(|allocation| Allocation::new(allocation.id)).collect())
+    }
+
+    fn break_lock(&self, id: LockId) -> Result<()> {
+        self.ids.lock(id)?;
+        remove(&file_of(&self.path, self.ids.id(), id)).map(drop)
+    }
+
+    fn destroy(&self) -> Result<()> {
+        self.ids.destroy()
+    }
+}
+
+fn file_of(path: &Path, store: StoreId, id: LockId) -> PathBuf {
+    path.with_file_name(format!("lock-{store}-{id}"))
+}
+
+fn remove(file: &Path) -> Result<bool> {
+    match fs::remove_file(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::system("unlink", error)),
+    }
+}
+
+#[derive(Debug)]
+struct Exclusive {
+    file: PathBuf,
+    /// The process that holds it by this handle.
+    owner: AtomicU32,
+}
+
+impl RawLock for Exclusive {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        loop {
+            match File::create_new(&self.file) {
+                Ok(mut file) => {
+                    // Who it is, so that an owner can tell that its lock was broken and taken by another one.
+                    file.write_all(process::id().to_string().as_bytes()).map_err(|error| Error::system("write", error))?;
+                    self.owner.store(process::id(), Ordering::Relaxed);
+                    return Ok(Acquired::Held { token: 0 });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::system("open", error)),
+            }
+            match deadline {
+                Deadline::Now => return Ok(Acquired::TimedOut),
+                Deadline::At(_) => return Err(Error::unsupported("it knows no deadlines")),
+                Deadline::Never => thread::sleep(Duration::from_micros(300)),
+            }
+        }
+    }
+
+    fn release(&self, _: Proof) -> Result<()> {
+        if self.owner.load(Ordering::Relaxed) != process::id() {
+            return Err(ErrorKind::NotHeld.into());
+        }
+        self.owner.store(0, Ordering::Relaxed);
+        if fs::read_to_string(&self.file).is_ok_and(|owner| owner != process::id().to_string()) {
+            return Err(ErrorKind::NotHeld.into());
+        }
+        if remove(&self.file)? { Ok(()) } else { Err(ErrorKind::NotHeld.into()) }
+    }
+}

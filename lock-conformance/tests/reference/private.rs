@@ -1,0 +1,58 @@
+//! An honest lock that belongs to no store: the threads of one process share it.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use lock_core::{Acquired, Capabilities, Deadline, Deadlines, ErrorKind, Lock, Proof, RawLock, Result, StoreId, Waiters};
+
+/// What it claims.
+pub(crate) const CLAIMS: Capabilities = Capabilities::least().deadlines(Deadlines::Monotonic).waiters(Waiters::Counted);
+
+/// A new one.
+pub(crate) fn lock() -> Lock {
+    Lock::standalone(Arc::new(Private::default()), "private", StoreId::new(1))
+}
+
+#[derive(Debug, Default)]
+struct Private {
+    state: Mutex<State>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: bool,
+    waiters: u32,
+}
+
+impl RawLock for Private {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiters += 1;
+        while state.held && !deadline.has_passed() {
+            state = match deadline.remaining() {
+                Some(left) => self.released.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.released.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        state.waiters -= 1;
+        if state.held {
+            return Ok(Acquired::TimedOut);
+        }
+        state.held = true;
+        Ok(Acquired::Held { token: 0 })
+    }
+
+    fn release(&self, _: Proof) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.held {
+            return Err(ErrorKind::NotHeld.into());
+        }
+        state.held = false;
+        self.released.notify_one();
+        Ok(())
+    }
+
+    fn waiters(&self) -> Option<u32> {
+        Some(self.state.lock().unwrap_or_else(PoisonError::into_inner).waiters)
+    }
+}

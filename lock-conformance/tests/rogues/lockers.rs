@@ -1,0 +1,366 @@
+//! Rogues that take and release locks wrongly.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{
+    Acquired, Deadline, Death, Error, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Recovery, Result, StoreUrl,
+};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use super::Sinner;
+use super::sin::{Sin, sinner};
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<GrantsAlways>(),
+        sinner::<ExcludesThreadsOnly>(),
+        sinner::<NeverReleases>(),
+        sinner::<GivesUpEarly>(),
+        sinner::<WaitsForEver>(),
+        sinner::<ForgetsDeaths>(),
+        sinner::<InventsDeaths>(),
+        sinner::<BlamesSomebodyElse>(),
+        sinner::<TokensGoBack>(),
+        sinner::<GrantsTwiceToOne>(),
+        sinner::<SharesWithChildren>(),
+        sinner::<BelievesInPids>(),
+        sinner::<TakesOthersForItself>(),
+    ]
+}
+
+/// What an honest lock granted, with another token and other news.
+fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>) -> (u64, Option<Death>)) -> Acquired {
+    let (token, death) = match acquired {
+        Acquired::TimedOut => return acquired,
+        Acquired::Held { token } => alter(token, None),
+        Acquired::Recovered(recovery) => alter(recovery.token, Some(recovery.death)),
+    };
+    match death {
+        None => Acquired::Held { token },
+        Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
+    }
+}
+
+/// A lock that excludes nobody.
+#[derive(Debug)]
+struct GrantsAlways;
+
+impl Sin for GrantsAlways {
+    const NAME: &'static str = "grants-always";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("exclusion::threads::a_held_lock_is_busy", "although somebody else holds it"),
+        ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
+        ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "although somebody else holds the lock"),
+        ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
+    ];
+
+    fn acquire(honest: &dyn RawLock, _: Deadline) -> Result<Acquired> {
+        static TOKEN: AtomicU64 = AtomicU64::new(0);
+        match honest.acquire(Deadline::Now)? {
+            Acquired::TimedOut => Ok(Acquired::Held { token: TOKEN.fetch_add(1, Ordering::Relaxed) + 1 }),
+            acquired => Ok(acquired),
+        }
+    }
+
+    fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
+        match honest.release(proof) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotHeld) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// A lock that each process has for itself.
+#[derive(Debug)]
+struct ExcludesThreadsOnly;
+
+impl Sin for ExcludesThreadsOnly {
+    const NAME: &'static str = "excludes-threads-only";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
+        ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
+        ("fork::a_child_waits_for_its_parent", "although the parent holds the lock"),
+    ];
+
+    fn lock(_: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        type Locks = BTreeMap<(String, LockId), Arc<OfProcess>>;
+        static LOCKS: Mutex<Locks> = Mutex::new(BTreeMap::new());
+        let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock: &Arc<OfProcess> = locks.entry((url.as_str().to_owned(), id)).or_default();
+        Ok(Arc::clone(lock) as Arc<dyn RawLock>)
+    }
+}
+
+#[derive(Debug, Default)]
+struct OfProcess {
+    /// The owner's process, so that a forked child finds it free.
+    owner: AtomicU32,
+    token: AtomicU64,
+}
+
+impl RawLock for OfProcess {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let me = std::process::id();
+        loop {
+            let owner = self.owner.load(Ordering::Acquire);
+            if owner != me && self.owner.compare_exchange(owner, me, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Ok(Acquired::Held { token: self.token.fetch_add(1, Ordering::Relaxed) + 1 });
+            }
+            if deadline.has_passed() {
+                return Ok(Acquired::TimedOut);
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn release(&self, _: Proof) -> Result<()> {
+        let me = std::process::id();
+        match self.owner.compare_exchange(me, 0, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ErrorKind::NotHeld.into()),
+        }
+    }
+}
+
+/// Keeps a lock that it was told to release.
+#[derive(Debug)]
+struct NeverReleases;
+
+impl Sin for NeverReleases {
+    const NAME: &'static str = "never-releases";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("exclusion::processes::a_dropped_guard_releases", "although its guard was dropped"),
+        ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "watchdog"),
+    ];
+
+    fn release(_: &dyn RawLock, _: Proof) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Gives up before the deadline.
+#[derive(Debug)]
+struct GivesUpEarly;
+
+impl Sin for GivesUpEarly {
+    const NAME: &'static str = "gives-up-early";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("deadlines::threads::a_busy_lock_times_out_and_not_early", "gave up too early"),
+        ("deadlines::no_time_out_is_early_in_a_storm_of_signals", "gave up too early"),
+    ];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        match deadline.remaining() {
+            Some(left) if !left.is_zero() => honest.acquire(Deadline::after(left * 9 / 10)),
+            _ => honest.acquire(deadline),
+        }
+    }
+}
+
+/// Claims deadlines, and knows none.
+#[derive(Debug)]
+struct WaitsForEver;
+
+impl Sin for WaitsForEver {
+    const NAME: &'static str = "waits-for-ever";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("deadlines::processes::a_busy_lock_times_out_and_not_early", "watchdog")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        honest.acquire(if deadline == Deadline::Now { deadline } else { Deadline::Never })
+    }
+}
+
+/// Claims to report deaths, and keeps them to itself.
+#[derive(Debug)]
+struct ForgetsDeaths;
+
+impl Sin for ForgetsDeaths {
+    const NAME: &'static str = "forgets-deaths";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("owner_death::kill_9_frees_the_lock", "and the next owner was not told"),
+        ("owner_death::exec_by_another_thread_frees_the_lock", "and the next owner was not told"),
+        ("storm::owners_are_killed_and_no_section_is_lost", "was not told that the owner before it had died"),
+    ];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        Ok(altered(honest.acquire(deadline)?, |token, _| (token, None)))
+    }
+}
+
+/// Tells of deaths that have not been.
+#[derive(Debug)]
+struct InventsDeaths;
+
+impl Sin for InventsDeaths {
+    const NAME: &'static str = "invents-deaths";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("owner_death::a_clean_release_tells_nothing", "the lock was released, and a death was told"),
+        ("owner_death::a_death_is_told_once_only", "the death was told to its second owner, too"),
+        ("exclusion::threads::critical_sections_do_not_overlap", "was told of a death that had not been"),
+    ];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        Ok(altered(honest.acquire(deadline)?, |token, death| (token, death.or(Some(Death::of(None))))))
+    }
+}
+
+/// Names another process than the one that died.
+#[derive(Debug)]
+struct BlamesSomebodyElse;
+
+impl Sin for BlamesSomebodyElse {
+    const NAME: &'static str = "blames-somebody-else";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("owner_death::kill_9_frees_the_lock", "the death of another one was told"),
+        ("storm::owners_are_killed_and_no_section_is_lost", "another process than the one that died"),
+    ];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let blame = |_| Death::of(Some(Holder::of_process(1)));
+        Ok(altered(honest.acquire(deadline)?, |token, death| (token, death.map(blame))))
+    }
+}
+
+/// Counts its tokens down.
+#[derive(Debug)]
+struct TokensGoBack;
+
+impl Sin for TokensGoBack {
+    const NAME: &'static str = "tokens-go-back";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("tokens::processes::a_token_is_greater_than_all_before_it", "came after"),
+        ("tokens::a_token_grows_across_deaths", "came after"),
+        ("exclusion::threads::critical_sections_do_not_overlap", "got a token that is not greater"),
+    ];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        Ok(altered(honest.acquire(deadline)?, |token, death| (u64::MAX - token, death)))
+    }
+}
+
+/// Claims to refuse reentry, and grants it.
+#[derive(Debug)]
+struct GrantsTwiceToOne;
+
+impl Sin for GrantsTwiceToOne {
+    const NAME: &'static str = "grants-twice-to-one";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("reentry::locking_twice_is_refused_and_changes_nothing", "it should have been AlreadyHeld")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        match honest.acquire(deadline) {
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyHeld) => Ok(Acquired::Held { token: u64::MAX }),
+            other => other,
+        }
+    }
+}
+
+/// Locks an open file, which a forked child has open, too: as open-file-description locks do for who does not think of forks.
+#[derive(Debug)]
+struct SharesWithChildren;
+
+impl Sin for SharesWithChildren {
+    const NAME: &'static str = "shares-with-children";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("fork::a_child_owns_nothing", "it should have been NotHeld"),
+        ("fork::dropping_an_inherited_guard_does_nothing", "although only a child of its owner dropped its copy"),
+        ("fork::the_lock_of_a_dead_parent_is_free_although_its_child_lives", "watchdog"),
+    ];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let path = format!("{}/locks/{id}", url.place());
+        honest.lock(id)?;
+        let file = File::options().read(true).write(true).open(path).map_err(|error| Error::system("open", error))?;
+        Ok(Arc::new(OpenFile { file, held: AtomicBool::new(false) }))
+    }
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    held: AtomicBool,
+}
+
+impl OpenFile {
+    fn set(&self, kind: i32) -> Result<()> {
+        let whole = libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+        fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole)).map(drop).map_err(|errno| Error::system("fcntl", errno))
+    }
+}
+
+impl RawLock for OpenFile {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        loop {
+            if !self.held.load(Ordering::Acquire) && self.set(libc::F_WRLCK).is_ok() {
+                self.held.store(true, Ordering::Release);
+                return Ok(Acquired::Held { token: 0 });
+            }
+            if deadline.has_passed() {
+                return Ok(Acquired::TimedOut);
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn release(&self, _: Proof) -> Result<()> {
+        self.held.store(false, Ordering::Release);
+        self.set(libc::F_UNLCK)
+    }
+}
+
+/// Takes a lock from an owner whose pid is nobody's here.
+#[derive(Debug)]
+struct BelievesInPids;
+
+impl Sin for BelievesInPids {
+    const NAME: &'static str = "believes-in-pids";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
+        "namespaces::an_owner_whose_pid_is_nobody_here_is_not_dead",
+        "got the lock 0 of an owner that lives in another pid namespace",
+    )];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        loop {
+            let acquired = honest.acquire(Deadline::Now)?;
+            if acquired != Acquired::TimedOut {
+                return Ok(acquired);
+            }
+            let holder = honest.holder()?.map(|holder| Pid::from_raw(holder.pid.cast_signed()));
+            if holder.is_some_and(|pid| kill(pid, None) == Err(Errno::ESRCH)) {
+                return Ok(Acquired::Held { token: u64::MAX });
+            }
+            if deadline.has_passed() {
+                return Ok(Acquired::TimedOut);
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+}
+
+/// Takes an owner of its own pid for itself, which it is not in another pid namespace.
+#[derive(Debug)]
+struct TakesOthersForItself;
+
+impl Sin for TakesOthersForItself {
+    const NAME: &'static str = "takes-others-for-itself";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("namespaces::two_with_one_pid_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        match honest.holder()? {
+            Some(holder) if holder.pid == std::process::id() => Err(ErrorKind::AlreadyHeld.into()),
+            _ => honest.acquire(deadline),
+        }
+    }
+}

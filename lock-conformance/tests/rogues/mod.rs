@@ -1,0 +1,21 @@
+//! The rogues: each a [`Sin`] on top of the honest backend.
+
+mod allocators;
+mod liars;
+mod lockers;
+mod openers;
+mod sin;
+
+use lock_core::Backend;
+
+/// A rogue, and the cases that have to catch it, with words that the failure has to have in it.
+#[derive(Clone)]
+pub(crate) struct Sinner {
+    pub(crate) backend: Backend,
+    pub(crate) caught_by: &'static [(&'static str, &'static str)],
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Sinner> {
+    [lockers::all(), allocators::all(), openers::all(), liars::all()].concat()
+}

@@ -1,0 +1,89 @@
+//! Rogues that open and make stores wrongly.
+
+use std::fs;
+use std::sync::Arc;
+
+use lock_core::{ErrorKind, Manager, OpenMode, Result, StoreUrl};
+
+use super::Sinner;
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![sinner::<BothCreate>(), sinner::<ReplacesWhatExists>(), sinner::<BelievesAnything>(), sinner::<MakesWhatIsAbsent>()]
+}
+
+/// Of two who look at the same time, both find nothing, and both create.
+#[derive(Debug)]
+struct BothCreate;
+
+impl Sin for BothCreate {
+    const NAME: &'static str = "both-create";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("opening::of_racing_creators_one_wins", "who created one store believe they did"),
+        ("opening::all_racing_initialisers_get_one_store", "initialisers got different stores"),
+    ];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        if mode == OpenMode::Open {
+            return reference::open(url, mode);
+        }
+        let own: StoreUrl = format!("{}-{}", url.as_str(), std::process::id()).parse()?;
+        reference::open(&own, mode)
+    }
+}
+
+/// Creates over what exists.
+#[derive(Debug)]
+struct ReplacesWhatExists;
+
+impl Sin for ReplacesWhatExists {
+    const NAME: &'static str = "replaces-what-exists";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("opening::creating_what_exists_is_refused_and_changes_nothing", "it should have been Exists")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        if mode == OpenMode::Create {
+            let _ = fs::remove_dir_all(url.place());
+        }
+        reference::open(url, mode)
+    }
+}
+
+/// Makes a new store of whatever it does not understand.
+#[derive(Debug)]
+struct BelievesAnything;
+
+impl Sin for BelievesAnything {
+    const NAME: &'static str = "believes-anything";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("damage::another_beginning_is_refused", "took a store for good although its first bytes are others"),
+        ("damage::every_truncation_is_refused", "took a store for good although it was cut"),
+        ("damage::a_hard_link_is_refused", "took a store for good although it has another name"),
+        ("damage::a_file_that_others_may_write_is_refused", "took a store for good although its mode is"),
+    ];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        match reference::open(url, mode) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotAStore { .. } | ErrorKind::NotOurs { .. }) => {
+                let _ = fs::remove_dir_all(url.place());
+                reference::open(url, OpenMode::OpenOrCreate)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Makes a store where it was told to open one.
+#[derive(Debug)]
+struct MakesWhatIsAbsent;
+
+impl Sin for MakesWhatIsAbsent {
+    const NAME: &'static str = "makes-what-is-absent";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("opening::an_absent_store_is_refused_and_not_made", "it should have been Absent")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        reference::open(url, if mode == OpenMode::Open { OpenMode::OpenOrCreate } else { mode })
+    }
+}

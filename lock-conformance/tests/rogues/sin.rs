@@ -1,0 +1,152 @@
+//! What rogues have in common: honesty wherever a sin does not say otherwise.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use lock_core::{
+    Acquired, Allocation, Backend, Capabilities, Deadline, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode, Proof,
+    RawLock, Reconciled, Result, StoreId, StoreUrl,
+};
+
+use super::Sinner;
+use crate::reference;
+
+/// The difference between a rogue and the honest backend.
+pub(crate) trait Sin: Debug + Send + Sync + 'static {
+    const NAME: &'static str;
+    const CAUGHT_BY: &'static [(&'static str, &'static str)];
+    const CLAIMS: Capabilities = reference::CLAIMS;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        reference::open(url, mode)
+    }
+
+    fn lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        honest.lock(id)
+    }
+
+    fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
+        honest.allocate(label)
+    }
+
+    fn allocate_exact(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
+        honest.allocate_exact(id, label)
+    }
+
+    fn free(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<()> {
+        honest.free(id, None)
+    }
+
+    fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+        honest.reconcile(ids)
+    }
+
+    fn held(honest: &dyn Manager, _url: &StoreUrl) -> Result<Vec<HeldLock>> {
+        honest.held()
+    }
+
+    fn break_lock(honest: &dyn Manager, id: LockId) -> Result<()> {
+        honest.break_lock(id)
+    }
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        honest.acquire(deadline)
+    }
+
+    fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
+        honest.release(proof)
+    }
+}
+
+/// The backend that commits this sin.
+pub(super) fn sinner<S: Sin>() -> Sinner {
+    let backend = Backend::new(S::NAME, "lock-conformance", "wrong on purpose", open::<S>).with(S::CLAIMS);
+    Sinner { backend, caught_by: S::CAUGHT_BY }
+}
+
+fn open<S: Sin>(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    Ok(Arc::new(Rogue::<S> { honest: S::open(url, mode)?, url: url.clone(), sin: PhantomData }))
+}
+
+#[derive(Debug)]
+struct Rogue<S> {
+    honest: Arc<dyn Manager>,
+    url: StoreUrl,
+    sin: PhantomData<S>,
+}
+
+#[derive(Debug)]
+struct RogueLock<S> {
+    honest: Arc<dyn RawLock>,
+    sin: PhantomData<S>,
+}
+
+impl<S: Sin> Manager for Rogue<S> {
+    fn id(&self) -> StoreId {
+        self.honest.id()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.honest.capacity()
+    }
+
+    fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(RogueLock::<S> { honest: S::lock(&*self.honest, &self.url, id)?, sin: PhantomData }))
+    }
+
+    fn allocate(&self, label: &Label) -> Result<LockId> {
+        S::allocate(&*self.honest, label)
+    }
+
+    fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
+        S::allocate_exact(&*self.honest, id, label)
+    }
+
+    fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
+        S::free(&*self.honest, &self.url, id)
+    }
+
+    fn free_all(&self) -> Result<u64> {
+        self.honest.free_all()
+    }
+
+    fn available(&self) -> Result<Option<u64>> {
+        self.honest.available()
+    }
+
+    fn allocated(&self) -> Result<Vec<Allocation>> {
+        self.honest.allocated()
+    }
+
+    fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+        S::reconcile(&*self.honest, ids)
+    }
+
+    fn held(&self) -> Result<Vec<HeldLock>> {
+        S::held(&*self.honest, &self.url)
+    }
+
+    fn break_lock(&self, id: LockId) -> Result<()> {
+        S::break_lock(&*self.honest, id)
+    }
+
+    fn destroy(&self) -> Result<()> {
+        self.honest.destroy()
+    }
+}
+
+impl<S: Sin> RawLock for RogueLock<S> {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        S::acquire(&*self.honest, deadline)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        S::release(&*self.honest, proof)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}

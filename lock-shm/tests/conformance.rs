@@ -1,0 +1,8 @@
+//! The suite that every backend passes.
+
+use lock_conformance::Suite;
+
+lock_conformance::main! {
+    Suite::new(lock_shm::BACKEND, |scratch| format!("shm:{}/store", scratch.display()))
+        .files(|scratch, _url| vec![scratch.join("store")]),
+}

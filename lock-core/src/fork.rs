@@ -27,14 +27,14 @@ pub(crate) struct Watched {
 /// A number that differs between a process and the child it forked: a backend that remembers something about its process (its
 /// thread id, say) remembers this number with it. One relaxed load.
 ///
-/// It changes when the first store has been opened and the fork goes through libc's `fork`; a raw `clone` system call without
-/// `CLONE_VM` is not seen.
+/// Forks are seen from the moment that the process has a [`Store`](crate::Store) or a [`Lock`](crate::Lock), and when they go through
+/// libc's `fork`: a raw `clone` system call without `CLONE_VM` is not seen.
 #[inline]
 pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// For who opens a table or gives it a seat. From the first call on, a fork is noticed.
+/// For who opens a table or gives it a seat.
 pub(crate) fn opening() -> MutexGuard<'static, ()> {
     watch();
     OPENING.lock().unwrap_or_else(PoisonError::into_inner)
@@ -45,7 +45,8 @@ pub(crate) fn watched() -> MutexGuard<'static, Watched> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn watch() {
+/// From the first call on, a fork is noticed.
+pub(crate) fn watch() {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| sys::at_fork(prepare, in_parent, in_child).expect("there is memory for three function pointers"));
 }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::raw::{Acquired, Recovery};
-use crate::{Deadline, Death, Error, ErrorKind, Generation, Guard, Holder, LockId, Manager, Operation, RawLock, Result, StoreId};
+use crate::{
+    Deadline, Death, Error, ErrorKind, Generation, Guard, Holder, LockId, Manager, Operation, RawLock, Result, StoreId, fork,
+};
 
 /// A lock, as users hold it: a handle that any number of threads can share and that keeps its store open.
 ///
@@ -45,6 +47,7 @@ impl Lock {
     /// A lock that belongs to no store, as LXC's private lock; `name` stands for it in messages, and `identity` orders it in
     /// [`lock_all`](crate::lock_all()). For backends.
     pub fn standalone(raw: Arc<dyn RawLock>, name: impl Into<String>, identity: StoreId) -> Self {
+        fork::watch();
         let place = Place { id: identity, url: name.into(), manager: None };
         Self::new(raw, Arc::new(place), None)
     }

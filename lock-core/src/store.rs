@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::lock::Place;
 use crate::{
     Allocation, Backend, Capabilities, Error, HeldLock, Label, Lock, LockId, Manager, OpenMode, Operation, Reconciled, Registry,
-    Result, StoreId, StoreUrl,
+    Result, StoreId, StoreUrl, fork,
 };
 
 /// An open store of locks, as users hold it. Clones are handles on the same one.
@@ -39,6 +39,7 @@ impl Store {
             OpenMode::Create => Operation::Create,
             OpenMode::OpenOrCreate => Operation::OpenOrCreate,
         };
+        fork::watch();
         let manager = backend.open(url, mode).map_err(|error| error.in_context(operation, url.as_str(), None))?;
         let place = Place { id: manager.id(), url: url.as_str().to_owned(), manager: Some(Arc::clone(&manager)) };
         Ok(Self { manager, place: Arc::new(place), capabilities: backend.capabilities() })

@@ -13,7 +13,7 @@ use nix::unistd::linkat;
 
 use super::header::{Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
-use super::{Kind, Mode, TableOptions};
+use super::{Kind, Mode, TableOptions, seat};
 use crate::{Error, ErrorKind, Result};
 
 /// Opens a file that must be a sound table. Nothing is changed.
@@ -105,6 +105,8 @@ fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
     // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
     file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
     back(file, 0, PAGE)?;
+    // The creator is going to sit down: a store that it could not is not to be seen.
+    back(file, seat::first_choice_offset(), PAGE)?;
     back(file, first.offset, first.bitmap_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;

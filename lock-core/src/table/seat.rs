@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::header::SEVERAL;
-use super::layout::{SEAT_WORDS, SEATS, SEATS_PER_PAGE};
+use super::layout::{PAGE, SEAT_WORDS, SEATS, SEATS_OFFSET, SEATS_PER_PAGE};
 use super::{Owner, record};
 use crate::{Error, ErrorKind, Holder, Result};
 
@@ -42,8 +42,7 @@ pub(super) struct Seats<'a> {
 impl Seats<'_> {
     /// Takes a free seat; its lock belongs to `keeper`, an open file description that nothing else uses, nor maps.
     pub(super) fn take(self, keeper: &File) -> Result<Owner> {
-        let start = std::process::id() as usize;
-        let usual = (0..USUAL).map(|n| (start + n) % USUAL);
+        let usual = (0..USUAL).map(|n| (first_choice() + n) % USUAL);
         for seat in usual.chain(USUAL..SEATS) {
             if !lock_byte(keeper, seat)? {
                 continue;
@@ -148,7 +147,7 @@ impl Seats<'_> {
         if self.exists(seat) {
             return Ok(());
         }
-        super::file::back(self.file, super::layout::SEATS_OFFSET + page as u64 * super::layout::PAGE, super::layout::PAGE)?;
+        super::file::back(self.file, SEATS_OFFSET + page as u64 * PAGE, PAGE)?;
         self.backed[page / 64].fetch_or(1 << (page % 64), Release);
         Ok(())
     }
@@ -162,6 +161,16 @@ impl Seats<'_> {
     fn seat(&self, seat: usize) -> &[AtomicU64] {
         &self.words[seat * SEAT_WORDS..][..SEAT_WORDS]
     }
+}
+
+/// The seat that this process takes if it is free.
+fn first_choice() -> usize {
+    std::process::id() as usize % USUAL
+}
+
+/// The page of the file that it is in.
+pub(super) fn first_choice_offset() -> u64 {
+    SEATS_OFFSET + (first_choice() / SEATS_PER_PAGE) as u64 * PAGE
 }
 
 fn pid_namespace() -> Option<u64> {

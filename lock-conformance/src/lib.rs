@@ -35,6 +35,7 @@ mod protocol;
 mod run;
 mod scratch;
 mod suite;
+pub mod sweep;
 mod sys;
 mod transcript;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{matrix, outside, test};
+use crate::{matrix, outside, sweep, test};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -13,6 +13,7 @@ pub(crate) fn run(tested: bool) -> Result<()> {
     if !tested {
         step("tests", || test::run(None))?;
     }
+    step("a short sweep", sweep::run_in_ci)?;
     step("documentation", || {
         let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))

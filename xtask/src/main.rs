@@ -8,6 +8,7 @@ mod metadata;
 mod new_backend;
 mod outside;
 mod shell;
+mod sweep;
 mod test;
 
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Build and test a backend crate outside of the workspace
     Outside,
+    /// Kill a process at every instruction and every system call of every operation, and look what is lost
+    Sweep(sweep::Args),
     /// Compare lock and unlock with other locks, in one run
     Bench,
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Matrix { check } => matrix::run(check),
         Command::NewBackend { name, path } => new_backend::run(&name, path),
         Command::Outside => outside::run(),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Bench => bench::run(),
     };
     match done {

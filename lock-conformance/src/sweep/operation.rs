@@ -1,0 +1,196 @@
+//! The operations that are swept: what has to be there, what the victim does, and what has to hold when it is dead.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use lock_core::{Capabilities, Deadlines, Guard, LockId, OpenMode, OwnerDeath, Reconcile, Result};
+
+use nix::sys::wait::waitpid;
+
+use super::scene::{Check, LOCK, Mark, Scene};
+use crate::sys;
+
+const LABEL: &str = "swept";
+
+/// One of them.
+pub(super) struct Operation {
+    pub(super) name: &'static str,
+    pub(super) applies: fn(&Capabilities) -> bool,
+    pub(super) prepare: fn(&mut Scene) -> Result<()>,
+    pub(super) act: fn(&Scene),
+    /// With the victim's pid.
+    pub(super) check: fn(&mut Scene, u32) -> Check,
+}
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        name: "lock and unlock",
+        applies: recovers,
+        prepare: Scene::with_store,
+        act: |scene| visit(scene, scene.lock().lock()),
+        check: |scene, victim| scene.check_lock(victim, None),
+    },
+    Operation {
+        name: "try_lock and unlock",
+        applies: recovers,
+        prepare: Scene::with_store,
+        act: |scene| {
+            if let Some(guard) = scene.lock().try_lock().transpose() {
+                visit(scene, guard);
+            }
+        },
+        check: |scene, victim| scene.check_lock(victim, None),
+    },
+    Operation {
+        name: "try_lock_for and unlock",
+        applies: |claims| recovers(claims) && claims.deadlines == Deadlines::Monotonic,
+        prepare: Scene::with_store,
+        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
+        check: |scene, victim| scene.check_lock(victim, None),
+    },
+    Operation {
+        name: "recover a lock",
+        applies: recovers,
+        prepare: |scene| {
+            scene.with_store()?;
+            let dead = die_inside(scene);
+            scene.note().store(dead.into(), SeqCst);
+            Ok(())
+        },
+        act: |scene| visit(scene, scene.lock().lock()),
+        check: |scene, victim| scene.check_lock(victim, Some(scene.note().load(SeqCst) as u32)),
+    },
+    Operation {
+        name: "allocate",
+        applies: |_| true,
+        prepare: Scene::with_store,
+        act: |scene| drop(scene.store().allocate(label(scene))),
+        check: |scene, _| scene.check_ids(&[0], &[LABEL]),
+    },
+    Operation {
+        name: "allocate by id",
+        applies: |_| true,
+        prepare: Scene::with_store,
+        act: |scene| drop(scene.store().allocate_and_retrieve(66, label(scene))),
+        check: |scene, _| scene.check_ids(&[66], &[LABEL]),
+    },
+    Operation {
+        name: "free",
+        applies: |_| true,
+        prepare: |scene| {
+            scene.with_store()?;
+            scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
+        },
+        act: |scene| drop(scene.store().free(LOCK)),
+        check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
+    },
+    Operation {
+        name: "free all",
+        applies: |_| true,
+        prepare: |scene| {
+            scene.with_store()?;
+            (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
+        },
+        act: |scene| drop(scene.store().free_all()),
+        check: |scene, _| scene.check_ids(&[0, 1, 2], &[LABEL]),
+    },
+    Operation {
+        name: "reconcile",
+        applies: |claims| claims.reconcile == Reconcile::Supported,
+        prepare: |scene| {
+            scene.with_store()?;
+            (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
+        },
+        act: |scene| drop(scene.store().reconcile([1, 3, 65].map(LockId::new))),
+        check: |scene, _| scene.check_ids(&[0, 1, 2, 3, 65], &[LABEL, ""]),
+    },
+    Operation {
+        name: "open and close",
+        applies: |_| true,
+        prepare: |scene| {
+            scene.with_store()?;
+            scene.forget();
+            Ok(())
+        },
+        act: |scene| drop(scene.open(OpenMode::Open)),
+        check: |scene, victim| {
+            scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
+            if recovers(&scene.capabilities()) {
+                scene.check_lock(victim, None)?;
+            }
+            scene.check_ids(&[], &[])
+        },
+    },
+    Operation {
+        name: "create",
+        applies: |_| true,
+        prepare: Scene::without_store,
+        act: |scene| drop(scene.open(OpenMode::Create)),
+        check: check_creation,
+    },
+    Operation {
+        name: "first use of a lock",
+        applies: recovers,
+        prepare: |scene| {
+            scene.without_store()?;
+            scene.with_store()
+        },
+        act: |scene| visit(scene, scene.lock().lock()),
+        check: |scene, victim| scene.check_lock(victim, None).and_then(|()| scene.check_ids(&[], &[])),
+    },
+    Operation {
+        name: "destroy",
+        applies: |_| true,
+        prepare: Scene::with_store,
+        act: |scene| drop(scene.store().destroy()),
+        check: |scene, victim| {
+            // Whoever comes next opens what is left of it, or makes another, and can destroy that.
+            scene.forget();
+            check_creation(scene, victim)
+        },
+    },
+];
+
+/// Whether a lock is free again after its owner's death.
+fn recovers(claims: &Capabilities) -> bool {
+    claims.owner_death != OwnerDeath::Stuck
+}
+
+fn label(scene: &Scene) -> &'static str {
+    if scene.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
+}
+
+/// A critical section, with marks that say how far it came.
+pub(super) fn visit(scene: &Scene, guard: Result<Guard<'_>>) {
+    let Ok(guard) = guard else { return };
+    scene.mark(Mark::Inside);
+    scene.mark(Mark::Leaving);
+    if guard.unlock().is_ok() {
+        scene.mark(Mark::Done);
+    }
+}
+
+/// Has a process die that holds the lock; returns its pid.
+fn die_inside(scene: &Scene) -> u32 {
+    match sys::fork().expect("a process can be forked") {
+        Some(child) => {
+            waitpid(child, None).expect("it is a child of this process");
+            child.as_raw().unsigned_abs()
+        }
+        None => {
+            std::mem::forget(scene.lock().lock_owned());
+            sys::exit_now(0);
+        }
+    }
+}
+
+fn check_creation(scene: &mut Scene, victim: u32) -> Check {
+    scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
+    scene.mark(Mark::Start);
+    if recovers(&scene.capabilities()) {
+        scene.check_lock(victim, None)?;
+    }
+    scene.check_ids(&[], &[])?;
+    scene.without_store().map_err(|e| format!("the store cannot be destroyed: {e}"))?;
+    scene.check_nothing_is_left()
+}

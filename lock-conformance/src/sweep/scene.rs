@@ -1,0 +1,209 @@
+//! What an operation that is swept works on.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use lock_core::{Backend, Capabilities, ErrorKind, Lock, LockId, OpenMode, OwnerDeath, Result, Store};
+
+use crate::sys;
+
+/// The lock that is swept, and one for getting ready with, far from it.
+pub(super) const LOCK: u32 = 5;
+const OTHER: u32 = 69;
+/// Locks of the store: a little more than fit into one word of a bitmap.
+pub(super) const CAPACITY: u64 = 70;
+
+/// How far the victim had come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u64)]
+pub(super) enum Mark {
+    Start,
+    /// The lock had been acquired.
+    Inside,
+    /// It was going to be released.
+    Leaving,
+    /// It had been released; or whatever it was had been done.
+    Done,
+}
+
+/// The outcome of a check: what is wrong, in words.
+pub(super) type Check = Result<(), String>;
+
+/// A store, and words that the victim and the others share.
+pub(super) struct Scene {
+    pub(super) backend: Backend,
+    url: String,
+    directory: PathBuf,
+    words: &'static [AtomicU64],
+    store: Option<Store>,
+}
+
+impl Scene {
+    pub(super) fn new(backend: &Backend, url: &dyn Fn(&Path) -> String, directory: &Path) -> std::io::Result<Self> {
+        let shared = directory.join("words");
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(&shared)?;
+        file.set_len(4096)?;
+        let words = sys::map_words(&file, 8)?;
+        std::fs::remove_file(shared)?;
+        let directory = directory.join("store");
+        std::fs::create_dir(&directory)?;
+        let mut url = url(&directory);
+        if backend.capabilities().capacity == lock_core::Capacity::Chosen {
+            url.push_str(if url.contains('?') { "&" } else { "?" });
+            url.push_str(&format!("capacity={CAPACITY}"));
+        }
+        Ok(Self { backend: *backend, url, directory, words, store: None })
+    }
+
+    /// Makes or opens the store, and makes it as if it were new.
+    pub(super) fn with_store(&mut self) -> Result<()> {
+        let store = self.open(OpenMode::OpenOrCreate)?;
+        store.free_all()?;
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// Sees to it that there is no store.
+    pub(super) fn without_store(&mut self) -> Result<()> {
+        match self.store.take().map_or_else(|| self.open(OpenMode::Open), Ok) {
+            Ok(store) => store.destroy(),
+            Err(error) if matches!(error.kind(), ErrorKind::Absent) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// After a loss: what was lost is not to spoil what comes.
+    pub(super) fn renew(&mut self) {
+        let _ = self.without_store();
+    }
+
+    /// Lets go of the store.
+    pub(super) fn forget(&mut self) {
+        self.store = None;
+    }
+
+    pub(super) fn open(&self, mode: OpenMode) -> Result<Store> {
+        Store::with_backend(&self.backend, &self.url.parse()?, mode)
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.store.as_ref().expect("the operation has one")
+    }
+
+    pub(super) fn lock(&self) -> Lock {
+        self.store().retrieve(LOCK).expect("the id is in range")
+    }
+
+    /// What a forked process does before it begins: it is another process to the store.
+    pub(super) fn settle(&self) {
+        if let Some(store) = &self.store {
+            drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        self.words.iter().for_each(|word| word.store(0, SeqCst));
+    }
+
+    pub(super) fn mark(&self, mark: Mark) {
+        self.words[0].store(mark as u64, SeqCst);
+    }
+
+    pub(super) fn marked(&self, mark: Mark) -> bool {
+        self.words[0].load(SeqCst) == mark as u64
+    }
+
+    /// A word for what a third process has to say: see the operations.
+    pub(super) fn note(&self) -> &AtomicU64 {
+        &self.words[1]
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.backend.capabilities()
+    }
+
+    /// Whether the next owner has to be told of a death.
+    pub(super) fn reports(&self) -> bool {
+        self.capabilities().owner_death == OwnerDeath::Reported
+    }
+
+    /// The lock can be taken; who does is told of the victim's death if and only if that had it, and of nothing the second time.
+    pub(super) fn check_lock(&self, victim: u32, earlier: Option<u32>) -> Check {
+        let lock = self.lock();
+        let told = {
+            let guard = lock.try_lock_for(Duration::from_secs(1)).map_err(|e| format!("the lock is lost: {e}"))?;
+            guard.recovered().map(|death| death.holder.as_ref().map_or(0, |holder| holder.pid))
+        };
+        if let Some(death) = lock.lock().map_err(|e| e.to_string())?.recovered() {
+            return Err(format!("a death is told twice: {death}"));
+        }
+        if !self.reports() {
+            return Ok(());
+        }
+        match told {
+            None if self.marked(Mark::Inside) => Err(format!("{victim} died inside, and the next owner was not told")),
+            None if self.marked(Mark::Start) && earlier.is_some() => {
+                Err("the death of the earlier owner was not told".to_owned())
+            }
+            Some(pid) if self.marked(Mark::Done) => Err(format!("the next owner was told that {pid} died, which had left")),
+            Some(pid) if pid != victim && Some(pid) != earlier => {
+                Err(format!("the next owner was told that {pid} died; it was {victim}"))
+            }
+            Some(pid) if self.marked(Mark::Inside) && pid != victim => {
+                Err(format!("told of {pid}, who had died before {victim}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is allocated is among these and has one of these labels, and every other id can be allocated.
+    pub(super) fn check_ids(&self, may_be: &[u32], labels: &[&str]) -> Check {
+        let text = |e: lock_core::Error| e.to_string();
+        let allocated = self.store().allocated().map_err(text)?;
+        for one in &allocated {
+            if !may_be.contains(&one.id.get()) {
+                return Err(format!("the id {} is allocated, and only {may_be:?} may be", one.id));
+            }
+            if self.capabilities().labels == lock_core::Labels::Kept && !labels.contains(&one.label.as_str()) {
+                return Err(format!("the id {} has the label {:?}", one.id, one.label.as_str()));
+            }
+        }
+        let mut ids: BTreeSet<_> = allocated.iter().map(|one| one.id).collect();
+        loop {
+            match self.store().allocate("") {
+                Ok(lock) if ids.insert(lock.id().expect("it is numbered")) => {}
+                Ok(lock) => return Err(format!("the id {:?} was handed out twice", lock.id())),
+                Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => break,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let capacity = self.store().capacity().unwrap_or(CAPACITY);
+        if (ids.len() as u64) < capacity {
+            let lost: Vec<_> = (0..capacity as u32).map(LockId::new).filter(|id| !ids.contains(id)).collect();
+            return Err(format!("ids are lost: {lost:?}"));
+        }
+        self.store().free_all().map_err(text)?;
+        match self.store().available().map_err(text)? {
+            Some(free) if free != capacity => Err(format!("of {capacity} ids, all of them free, {free} are counted")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The directory has nothing in it: to be called when there is no store.
+    pub(super) fn check_nothing_is_left(&self) -> Check {
+        let left: Vec<_> = std::fs::read_dir(&self.directory)
+            .map_err(|e| e.to_string())?
+            .map(|entry| entry.map_or_else(|e| e.to_string(), |entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("files are left: {left:?}")) }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.without_store();
+    }
+}

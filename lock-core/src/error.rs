@@ -273,6 +273,20 @@ impl Error {
         ErrorKind::System { call, source: source.into() }.into()
     }
 
+    /// A failed system call; where a limit was met, [`ErrorKind::Limit`] says which and how to raise it.
+    pub fn refused(call: &'static str, source: impl Into<io::Error>) -> Self {
+        let source = source.into();
+        let limit = match source.raw_os_error() {
+            Some(libc::EMFILE) => "too many open files in this process; raise RLIMIT_NOFILE (`ulimit -n`)",
+            Some(libc::ENFILE) => "too many open files in the system; raise fs.file-max",
+            Some(libc::ENOSPC) => "no space is left on the store's file system; free some, or give it more",
+            Some(libc::EDQUOT) => "the quota on the store's file system is used up; free some, or have it raised",
+            Some(libc::ENOLCK) => "the kernel has no room for another file lock (or the file system has no locks)",
+            _ => return Self::system(call, source),
+        };
+        ErrorKind::Limit { limit: limit.to_owned(), source }.into()
+    }
+
     /// Something that a backend cannot do.
     pub fn unsupported(reason: impl Into<String>) -> Self {
         ErrorKind::Unsupported { reason: reason.into() }.into()

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError, Weak};
 
-use crate::sys::{self, Stash};
+use crate::Result;
+use crate::sys::{self, SetOnce, Stash};
 use crate::table::Table;
 
 static EPOCH: AtomicU64 = AtomicU64::new(0);
@@ -93,6 +94,85 @@ impl Drop for Descriptor {
     }
 }
 
+/// A value that each process makes for itself, when it first needs it: a forked child does not see its parent's.
+///
+/// No thread ever waits for another in it, so that a fork cannot find it half made: of two threads that make a value at the same
+/// time, one's is kept and the other's dropped. So what a fork may leave locked for ever, as a `Mutex`, is safe inside.
+#[derive(Debug)]
+pub struct PerProcess<T> {
+    first: SetOnce<Own<T>>,
+}
+
+/// The value of one process, and that of the child which it was forked into.
+#[derive(Debug)]
+struct Own<T> {
+    value: T,
+    epoch: u64,
+    next: SetOnce<Self>,
+}
+
+impl<T> PerProcess<T> {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self { first: SetOnce::new() }
+    }
+
+    /// This process's value, if it has made one.
+    #[inline]
+    pub fn get(&self) -> Option<&T> {
+        let epoch = epoch();
+        let mut own = self.first.get()?;
+        while own.epoch != epoch {
+            own = own.next.get()?;
+        }
+        Some(&own.value)
+    }
+
+    /// This process's value, if it has made one.
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        let epoch = epoch();
+        let mut own = self.first.get_mut()?;
+        while own.epoch != epoch {
+            own = own.next.get_mut()?;
+        }
+        Some(&mut own.value)
+    }
+}
+
+impl<T: Send> PerProcess<T> {
+    /// This process's value, made now if it has none.
+    ///
+    /// # Errors
+    /// That of `make`; then there is none still.
+    #[inline]
+    pub fn get_or_try_init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+        match self.get() {
+            Some(value) => Ok(value),
+            None => self.init(make),
+        }
+    }
+
+    #[cold]
+    fn init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+        watch();
+        let (value, epoch) = (make()?, epoch());
+        let mut cell = &self.first;
+        while let Some(own) = cell.get() {
+            if own.epoch == epoch {
+                return Ok(&own.value);
+            }
+            cell = &own.next;
+        }
+        Ok(&cell.set(Own { value, epoch, next: SetOnce::new() }).value)
+    }
+}
+
+impl<T> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 extern "C" fn prepare() {
     let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     HELD.put((opening, WATCHED.lock().unwrap_or_else(PoisonError::into_inner)));
@@ -114,4 +194,38 @@ extern "C" fn in_child() {
         }
     }
     watched.tables.iter().filter_map(Weak::upgrade).for_each(|table| table.disown());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn racing_threads_end_up_with_one_value() {
+        for _ in 0..200 {
+            let value = PerProcess::new();
+            let seen: Vec<_> = thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|n| {
+                        scope.spawn({
+                            let value = &value;
+                            move || *value.get_or_try_init(|| Ok(n)).unwrap()
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(seen.iter().all(|n| Some(n) == value.get()), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_attempt_leaves_nothing() {
+        let value = PerProcess::<u32>::new();
+        value.get_or_try_init(|| Err(crate::ErrorKind::Absent.into())).unwrap_err();
+        assert_eq!(value.get(), None);
+        assert_eq!(value.get_or_try_init(|| Ok(7)).unwrap(), &7);
+    }
 }

@@ -1,7 +1,7 @@
 //! The file of a table: how it comes into being, and what is looked at before it is trusted.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
         Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
         Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link")),
         Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "it is a directory".to_owned() }.into()),
-        Err(errno) => return Err(Error::system("open", errno)),
+        Err(errno) => return Err(Error::refused("open", errno)),
     };
     let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
     if !meta.is_file() {
@@ -140,16 +140,12 @@ pub(super) fn back(file: &File, offset: u64, bytes: u64) -> Result<()> {
         match fallocate(file, FallocateFlags::empty(), offset, bytes) {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
-            Err(errno @ (Errno::ENOSPC | Errno::EDQUOT)) => {
-                let limit = "no space is left on the store's file system; free some, or give it more".to_owned();
-                return Err(ErrorKind::Limit { limit, source: errno.into() }.into());
-            }
             Err(Errno::EOPNOTSUPP) => {
                 return Err(Error::unsupported(
                     "the file system cannot reserve space (fallocate); use tmpfs, ext4, xfs or btrfs",
                 ));
             }
-            Err(errno) => return Err(Error::system("fallocate", errno)),
+            Err(errno) => return Err(Error::refused("fallocate", errno)),
         }
     }
 }
@@ -159,25 +155,12 @@ pub(super) fn reopen(file: &File) -> Result<File> {
     let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
     match open(itself.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Permissions::empty()) {
         Ok(fd) => Ok(fd.into()),
-        Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => Err(too_many_files(errno)),
-        Err(errno) => Err(Error::system("open /proc/self/fd", errno)),
+        Err(errno) => Err(Error::refused("open /proc/self/fd", errno)),
     }
-}
-
-fn too_many_files(errno: Errno) -> Error {
-    let limit = "too many open files; raise RLIMIT_NOFILE (`ulimit -n`) or fs.file-max".to_owned();
-    ErrorKind::Limit { limit, source: io::Error::from(errno) }.into()
 }
 
 fn in_directory(errno: Errno) -> Error {
-    match errno {
-        Errno::EMFILE | Errno::ENFILE => too_many_files(errno),
-        Errno::ENOSPC | Errno::EDQUOT => {
-            let limit = "no space is left for another file in the store's directory".to_owned();
-            ErrorKind::Limit { limit, source: errno.into() }.into()
-        }
-        _ => Error::system("create a file in the store's directory", errno),
-    }
+    Error::refused("create a file in the store's directory", errno)
 }
 
 fn not_ours(reason: impl Into<String>) -> Error {

@@ -46,6 +46,14 @@ pub trait TableLocks: Send + Sync + fmt::Debug {
     fn destroy(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Removes what may only go when the store is gone: called after the table was removed, and nobody can open it any more.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn destroyed(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A [`Manager`] whose ids are in a [`Table`] and whose locks are a backend's.
@@ -127,6 +135,7 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn destroy(&self) -> Result<()> {
         self.locks.destroy()?;
-        self.table.destroy()
+        self.table.destroy()?;
+        self.locks.destroyed()
     }
 }

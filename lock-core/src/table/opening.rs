@@ -68,6 +68,11 @@ impl Table {
         Ok(table)
     }
 
+    /// Whether the store was destroyed.
+    pub fn is_destroyed(&self) -> bool {
+        self.alive().is_err()
+    }
+
     /// Removes the file, if it is still this table's.
     ///
     /// # Errors

@@ -53,6 +53,11 @@ pub struct Mode(pub(super) u32);
 impl Mode {
     /// For the owner alone: 0600.
     pub const PRIVATE: Self = Self(0o600);
+
+    /// The bits.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
 }
 
 impl FromStr for Mode {

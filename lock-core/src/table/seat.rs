@@ -196,11 +196,7 @@ fn lock_byte(keeper: &File, seat: usize) -> Result<bool> {
     match fcntl(keeper.as_fd(), FcntlArg::F_OFD_SETLK(&range(seat))) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(errno @ Errno::ENOLCK) => {
-            let limit = "the kernel has no room for another file lock (or the file system has no locks)".to_owned();
-            Err(ErrorKind::Limit { limit, source: errno.into() }.into())
-        }
-        Err(errno) => Err(Error::system("fcntl F_OFD_SETLK", errno)),
+        Err(errno) => Err(Error::refused("fcntl F_OFD_SETLK", errno)),
     }
 }
 

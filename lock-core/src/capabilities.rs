@@ -117,6 +117,13 @@ claims! {
         /// By an explicit call, which is dangerous while the owner lives.
         Explicit = "explicit",
     }
+    /// Whether a store can be removed.
+    Removal {
+        /// Refused: others than this project's programs may be using it, and would no longer exclude each other.
+        Refused = "refused",
+        /// Removed, with its locks.
+        Supported = "yes",
+    }
     /// How long a store lasts.
     Persistence {
         /// No longer than the process.
@@ -187,6 +194,8 @@ capabilities! {
     capacity: Capacity = Fixed, "capacity";
     /// Breaking locks.
     breaking: Breaking = Refused, "break";
+    /// Removing the store.
+    removal: Removal = Refused, "destroy";
     /// How long it lasts.
     persistence: Persistence = Boot, "lasts";
 }

@@ -39,7 +39,7 @@ mod url;
 pub use backend::{Backend, OpenFn, OpenMode};
 pub use capabilities::{
     Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence, Reconcile,
-    Reentry, Sharing, ThreadDeath, Tokens, Waiters,
+    Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
 };
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind, Operation, Result};

@@ -102,7 +102,9 @@ pub trait Manager: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// What the system says.
-    fn destroy(&self) -> Result<()>;
+    fn destroy(&self) -> Result<()> {
+        Err(Error::unsupported("others may be using its locks, which would no longer exclude each other"))
+    }
 }
 
 /// An allocated id.

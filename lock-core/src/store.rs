@@ -183,7 +183,8 @@ impl Store {
     /// another store.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends that share their locks with programs which would not
+    /// notice; what the system says.
     pub fn destroy(&self) -> Result<()> {
         self.done(Operation::Destroy, None, self.manager.destroy())
     }

@@ -28,7 +28,7 @@ mod sys;
 
 use lock_core::{
     Backend, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, OwnerDeath, Persistence, Reconcile, Reentry,
-    ThreadDeath, Tokens,
+    Removal, ThreadDeath, Tokens,
 };
 
 /// The backend `shm`.
@@ -50,6 +50,7 @@ pub const BACKEND: Backend = Backend::new(
         .tokens(Tokens::Fencing)
         .reconcile(Reconcile::Supported)
         .capacity(Capacity::Chosen)
+        .removal(Removal::Supported)
         .persistence(Persistence::Boot),
 );
 

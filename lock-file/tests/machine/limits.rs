@@ -1,0 +1,84 @@
+//! Limits of the system.
+
+use std::fs::File;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{ErrorKind, Lock};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::room::store_in;
+
+pub(crate) const MANY: u64 = 10_000;
+
+pub(crate) fn ten_thousand_locks_are_held_at_once() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let store = store_in(scratch.path());
+    let locks: Vec<_> = (0..MANY).map(|_| store.allocate("").unwrap()).collect();
+    let one_more = store.allocate("one more").unwrap();
+    let guards: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap()).collect();
+    assert_eq!(store.held().unwrap().len() as u64, MANY);
+    one_more.lock().unwrap().unlock().unwrap();
+    for lock in locks.iter().step_by(997) {
+        // Another thread: this one holds it, and would be refused for that.
+        let busy = thread::scope(|scope| scope.spawn(|| lock.try_lock().unwrap().is_none()).join().unwrap());
+        assert!(busy, "{lock:?} is held, and was granted");
+    }
+    drop(guards);
+    assert!(store.held().unwrap().is_empty());
+    assert!(locks.iter().all(|lock| lock.try_lock().unwrap().is_some()));
+}
+
+pub(crate) fn a_limit_on_open_files_is_an_error() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = store_in(scratch.path());
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 40, hard).unwrap();
+    let locks: Vec<_> = (0..100).map(|_| store.allocate("").unwrap()).collect();
+    let mut guards = Vec::new();
+    let (refused, error) = loop {
+        let lock = &locks[guards.len()];
+        match lock.lock() {
+            Ok(guard) => guards.push(guard),
+            Err(error) => break (lock, error),
+        }
+    };
+    let ErrorKind::Limit { limit, .. } = error.kind() else { panic!("{error}") };
+    assert!(limit.contains("RLIMIT_NOFILE"), "{error}");
+    assert!(guards.len() > 20, "only {} locks fit into 40 files", guards.len());
+    assert_eq!(store.held().unwrap().len(), guards.len(), "the refused lock is held");
+    assert!(matches!(refused.try_lock().unwrap_err().kind(), ErrorKind::Limit { .. }));
+    assert!(matches!(refused.try_lock_for(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::Limit { .. }));
+    // What has its file open already goes on working.
+    guards.pop().unwrap().unlock().unwrap();
+    locks[guards.len()].lock().unwrap().unlock().unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    refused.lock().unwrap().unlock().unwrap();
+}
+
+/// Nobody can be called, and nobody can listen: the releaser and the waiter have no descriptor left.
+pub(crate) fn without_inotify_a_waiter_looks_by_the_clock() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = store_in(scratch.path());
+    let lock = store.allocate("").unwrap();
+    let other: Lock = store.retrieve(lock.id().unwrap()).unwrap();
+    other.lock().unwrap().unlock().unwrap();
+    let guard = lock.lock().unwrap();
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+    let _all_there_are: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    thread::scope(|scope| {
+        let (ready, is_ready) = channel();
+        let waiter = scope.spawn(move || {
+            other.try_lock_for(Duration::from_millis(30)).expect_err("it is held");
+            ready.send(()).unwrap();
+            other.try_lock_for(Duration::from_secs(60)).unwrap().unlock().unwrap();
+        });
+        is_ready.recv().unwrap();
+        guard.unlock().unwrap();
+        waiter.join().unwrap();
+    });
+}

@@ -1,0 +1,130 @@
+//! LXC's own tools, on the same lock. Run as root, whose run directory is `/run`: each scenario mounts one of its own there.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lock_core::{ErrorKind, Lock};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::room::mount_privately;
+
+const FAR: Duration = Duration::from_secs(60);
+
+/// A container that LXC's tools know, and its lock.
+struct Container {
+    scratch: tempfile::TempDir,
+    lock: Lock,
+}
+
+impl Container {
+    fn create() -> Self {
+        mount_privately(Path::new("/run"), "size=1m");
+        let scratch = tempfile::tempdir().unwrap();
+        let container = Self { lock: lock_file::lxc(scratch.path(), "foo").unwrap(), scratch };
+        let status = container.tool("lxc-create").args(["-t", "none"]).status().unwrap();
+        assert!(status.success(), "lxc-create: {status}");
+        assert!(container.lock_file().exists(), "LXC's lock is not where we look for it");
+        container
+    }
+
+    fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command.arg("-P").arg(self.scratch.path()).args(["-n", "foo"]).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        Path::new("/run/lxc/lock").join(self.scratch.path().strip_prefix("/").unwrap()).join(".foo")
+    }
+
+    /// A tool that has the lock, and keeps it: it reads the container's configuration, which is a pipe.
+    fn tool_that_holds(&self) -> (Child, File) {
+        let config = self.scratch.path().join("foo/config");
+        fs::remove_file(&config).unwrap();
+        mkfifo(&config, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let tool = self.tool("lxc-info").stderr(Stdio::null()).spawn().unwrap();
+        // Returns when the tool has opened the other end.
+        let pipe = File::options().write(true).open(&config).unwrap();
+        fs::remove_file(&config).unwrap();
+        fs::write(&config, "").unwrap();
+        (tool, pipe)
+    }
+
+    /// Waits until somebody is blocked on the lock's file.
+    fn until_blocked(&self) {
+        let inode = format!(":{} ", fs::metadata(self.lock_file()).unwrap().ino());
+        until("a tool waits for the lock", || {
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            locks.lines().any(|line| line.contains("->") && line.contains(&inode))
+        });
+    }
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < FAR, "it never came that {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) fn tools_wait_for_our_lock() {
+    let container = Container::create();
+    for tool in ["lxc-info", "lxc-destroy"] {
+        let guard = container.lock.lock().unwrap();
+        let mut child = container.tool(tool).stderr(Stdio::piped()).spawn().unwrap();
+        container.until_blocked();
+        assert!(child.try_wait().unwrap().is_none(), "{tool} went on although the lock is held");
+        guard.unlock().unwrap();
+        let status = child.wait().unwrap();
+        let mut message = String::new();
+        child.stderr.unwrap().read_to_string(&mut message).unwrap();
+        assert!(status.success(), "{tool}: {status}: {message}");
+    }
+    assert!(!container.scratch.path().join("foo").exists(), "lxc-destroy got the lock, and destroyed nothing");
+}
+
+pub(crate) fn our_lock_waits_for_tools() {
+    let container = Container::create();
+    let (mut tool, mut pipe) = container.tool_that_holds();
+    let lock = &container.lock;
+    assert!(lock.try_lock().unwrap().is_none(), "a tool holds the lock, and we got it");
+    let start = Instant::now();
+    let error = lock.try_lock_for(Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::TimedOut { .. }), "{error}");
+    assert!(start.elapsed() >= Duration::from_millis(50), "the deadline was early");
+    thread::scope(|scope| {
+        let (begun, has_begun) = channel();
+        let waiters = [
+            scope.spawn(|| lock.lock().map(drop)),
+            scope.spawn(move || {
+                begun.send(()).unwrap();
+                lock.try_lock_for(FAR).map(drop)
+            }),
+        ];
+        has_begun.recv().unwrap();
+        container.until_blocked();
+        pipe.write_all(b"lxc.uts.name = foo\n").unwrap();
+        drop(pipe);
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap().unwrap());
+    });
+    tool.wait().unwrap();
+}
+
+pub(crate) fn the_lock_of_a_killed_tool_is_free() {
+    let container = Container::create();
+    let (mut tool, _pipe) = container.tool_that_holds();
+    assert!(container.lock.try_lock().unwrap().is_none(), "a tool holds the lock, and we got it");
+    tool.kill().unwrap();
+    let guard = container.lock.try_lock_for(FAR).unwrap();
+    assert!(guard.recovered().is_none(), "nobody tells of deaths, and one was told");
+    guard.unlock().unwrap();
+    tool.wait().unwrap();
+}

@@ -1,0 +1,72 @@
+//! Descriptors, forks and guards that nobody drops.
+
+use std::fs;
+use std::path::PathBuf;
+
+use lock_core::{ErrorKind, Lock};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+
+use super::room::store_in;
+
+/// The lock files that this process has open.
+fn open_lock_files() -> Vec<PathBuf> {
+    let files = fs::read_dir("/proc/self/fd").unwrap();
+    let targets = files.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    targets.filter(|target| target.components().any(|part| part.as_os_str() == "locks")).collect()
+}
+
+/// Runs this in a forked child, and asserts that it went well.
+fn in_child(what: impl FnOnce() -> bool) {
+    // SAFETY: this process has one thread, so that nothing is left half done in the child.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => std::process::exit(i32::from(!what())),
+        ForkResult::Parent { child } => assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0)),
+    }
+}
+
+fn a_lock() -> (tempfile::TempDir, Lock) {
+    let scratch = tempfile::tempdir().unwrap();
+    let lock = store_in(scratch.path()).allocate("").unwrap();
+    (scratch, lock)
+}
+
+pub(crate) fn a_forked_child_gives_its_copies_up() {
+    let (_scratch, lock) = a_lock();
+    let guard = lock.lock().unwrap();
+    assert_eq!(open_lock_files().len(), 1);
+    in_child(|| open_lock_files().is_empty());
+    guard.unlock().unwrap();
+    in_child(|| open_lock_files().is_empty());
+}
+
+pub(crate) fn a_child_opens_its_own() {
+    let (_scratch, lock) = a_lock();
+    let guard = lock.lock().unwrap();
+    in_child(|| lock.try_lock().unwrap().is_none() && open_lock_files().len() == 1);
+    guard.unlock().unwrap();
+    in_child(|| lock.try_lock().unwrap().is_some());
+    // A child that died holding it is told of, by a handle that the parent opened before.
+    in_child(|| {
+        std::mem::forget(lock.lock().unwrap());
+        true
+    });
+    assert!(lock.try_lock().unwrap().unwrap().recovered().is_some());
+}
+
+pub(crate) fn a_leaked_guard_keeps_the_lock() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = store_in(scratch.path());
+    let lock = store.allocate("").unwrap();
+    let id = lock.id().unwrap();
+    std::mem::forget(lock.lock().unwrap());
+    drop(lock);
+    let again = store.retrieve(id).unwrap();
+    assert!(matches!(again.try_lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
+    drop((again, store));
+    let store = store_in(scratch.path());
+    let again = store.retrieve(id).unwrap();
+    assert!(again.try_lock().unwrap().is_none(), "the lock went with its handle");
+    assert_eq!(again.holder().unwrap().unwrap().pid, std::process::id());
+    in_child(|| again.try_lock().unwrap().is_none());
+}

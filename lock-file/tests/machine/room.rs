@@ -1,0 +1,79 @@
+//! File systems without room, mounted where nobody else sees them.
+
+use std::fs;
+use std::path::Path;
+
+use lock_core::{ErrorKind, OpenMode, Result, Store};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
+
+pub(crate) fn store_in(scratch: &Path) -> Store {
+    open(scratch, OpenMode::OpenOrCreate).unwrap()
+}
+
+fn open(scratch: &Path, mode: OpenMode) -> Result<Store> {
+    let url = format!("file:{}", scratch.join("store").display());
+    Store::with_backend(&lock_file::BACKEND, &url.parse()?, mode)
+}
+
+/// Mounts an empty file system there, for this process and its children only.
+pub(crate) fn mount_privately(at: &Path, options: &str) {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
+}
+
+/// A directory with a file system of its own, which goes with it.
+struct Room(TempDir);
+
+impl Room {
+    fn new(options: &str) -> Self {
+        let room = Self(tempfile::tempdir().unwrap());
+        mount_privately(room.0.path(), options);
+        room
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // What a mount is on cannot be removed.
+        umount2(self.path(), MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+pub(crate) fn no_inode_left_is_an_error_and_other_locks_work() {
+    let scratch = Room::new("nr_inodes=40");
+    let store = store_in(scratch.path());
+    let works = store.allocate("").unwrap();
+    works.lock().unwrap().unlock().unwrap();
+    let lock = store.allocate("").unwrap();
+    let mut count = 0;
+    while fs::write(scratch.path().join(count.to_string()), "").is_ok() {
+        count += 1;
+    }
+    let error = lock.lock().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Limit { limit, .. } if limit.contains("space")), "{error}");
+    assert!(store.held().unwrap().is_empty(), "the lock was refused, and is held");
+    works.lock().unwrap().unlock().unwrap();
+    for number in 0..count {
+        fs::remove_file(scratch.path().join(number.to_string())).unwrap();
+    }
+    lock.lock().unwrap().unlock().unwrap();
+}
+
+pub(crate) fn a_read_only_file_system_is_an_error() {
+    let scratch = Room::new("size=16m");
+    drop(store_in(scratch.path()));
+    mount(None::<&str>, scratch.path(), None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>).unwrap();
+    for mode in [OpenMode::Open, OpenMode::OpenOrCreate] {
+        let error = open(scratch.path(), mode).unwrap_err();
+        assert!(error.to_string().contains("Read-only file system"), "{error}");
+    }
+    let error = open(&scratch.path().join("absent"), OpenMode::Create).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::System { .. }), "{error}");
+}

@@ -1,0 +1,170 @@
+//! What is special about a store that is a directory.
+
+use std::fs::{self, File, Permissions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use lock_core::{ErrorKind, LockId, OpenMode, Result, Store};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use rstest::{fixture, rstest};
+use tempfile::TempDir;
+
+fn open(directory: &Path, mode: OpenMode, options: &str) -> Result<Store> {
+    let url = format!("file:{}{options}", directory.display());
+    Store::with_backend(&lock_file::BACKEND, &url.parse()?, mode)
+}
+
+fn create(directory: &Path) -> Store {
+    open(directory, OpenMode::Create, "").unwrap()
+}
+
+fn lock_file(store: &Store, id: u32) -> PathBuf {
+    let details = store.details();
+    let (_, locks) = details.iter().find(|(title, _)| *title == "lock files").unwrap();
+    Path::new(locks).join(format!("{:02x}/{id}", id % 256))
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+/// Locks the file as a foreign program does; false when it is busy.
+fn lock_by_hand(file: &File) -> bool {
+    let range = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)).is_ok()
+}
+
+#[fixture]
+fn scratch() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[rstest]
+fn a_store_is_private_unless_its_mode_says_otherwise(scratch: TempDir) {
+    let directory = scratch.path().join("store");
+    for (options, of_directory, of_file) in [("", 0o700, 0o600), ("?mode=0660", 0o770, 0o660), ("?mode=0644", 0o755, 0o644)] {
+        let store = open(&directory, OpenMode::Create, options).unwrap();
+        store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
+        let file = lock_file(&store, 300);
+        assert_eq!((mode_of(&directory), mode_of(&directory.join("table")), mode_of(&file)), (of_directory, of_file, of_file));
+        assert!(file.ancestors().skip(1).take(3).all(|made| mode_of(made) == of_directory), "{}", file.display());
+        store.destroy().unwrap();
+    }
+}
+
+#[rstest]
+fn an_absent_directory_is_an_absent_store(scratch: TempDir) {
+    let directory = scratch.path().join("store");
+    assert!(matches!(open(&directory, OpenMode::Open, "").unwrap_err().kind(), ErrorKind::Absent));
+    assert!(!directory.exists());
+    fs::create_dir(&directory).unwrap();
+    assert!(matches!(open(&directory, OpenMode::Open, "").unwrap_err().kind(), ErrorKind::Absent));
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[rstest]
+fn a_store_that_could_not_be_made_leaves_no_directory(scratch: TempDir) {
+    let directory = scratch.path().join("store");
+    open(&directory, OpenMode::Create, "?capacity=0").unwrap_err();
+    assert!(!directory.exists());
+}
+
+#[rstest]
+fn a_directory_that_is_a_link_is_refused(scratch: TempDir) {
+    let (real, link) = (scratch.path().join("real"), scratch.path().join("link"));
+    create(&real);
+    symlink(&real, &link).unwrap();
+    assert!(matches!(open(&link, OpenMode::Open, "").unwrap_err().kind(), ErrorKind::NotOurs { .. }));
+}
+
+#[rstest]
+fn a_file_in_place_of_the_directory_is_refused(scratch: TempDir) {
+    let file = scratch.path().join("file");
+    fs::write(&file, "kept").unwrap();
+    for mode in [OpenMode::Open, OpenMode::Create, OpenMode::OpenOrCreate] {
+        assert!(matches!(open(&file, mode, "").unwrap_err().kind(), ErrorKind::NotAStore { .. }));
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[rstest]
+fn a_directory_that_others_may_write_to_is_refused(scratch: TempDir) {
+    let directory = scratch.path().join("store");
+    create(&directory);
+    fs::set_permissions(&directory, Permissions::from_mode(0o770)).unwrap();
+    let error = open(&directory, OpenMode::Open, "").unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotOurs { reason } if reason.contains("0770")), "{error}");
+    open(&directory, OpenMode::Open, "?mode=0660").unwrap();
+}
+
+#[rstest]
+#[case(|file: &Path| symlink("/dev/null", file).unwrap())]
+#[case(|file: &Path| fs::hard_link(file.ancestors().nth(4).unwrap().join("table"), file).unwrap())]
+#[case(|file: &Path| fs::create_dir(file).unwrap())]
+#[case(|file: &Path| nix::unistd::mkfifo(file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap())]
+#[case(|file: &Path| {
+    fs::write(file, "").unwrap();
+    fs::set_permissions(file, Permissions::from_mode(0o666)).unwrap();
+})]
+fn a_planted_lock_file_is_refused(scratch: TempDir, #[case] plant: fn(&Path)) {
+    let store = create(&scratch.path().join("store"));
+    let file = lock_file(&store, 7);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    plant(&file);
+    let lock = store.retrieve(7).unwrap();
+    lock.try_lock().unwrap_err();
+    assert!(store.held().unwrap().is_empty(), "it was refused, and is held");
+}
+
+#[rstest]
+fn a_foreign_program_shares_the_lock(scratch: TempDir) {
+    let store = create(&scratch.path().join("store"));
+    let lock = store.retrieve(0).unwrap();
+    lock.lock().unwrap().unlock().unwrap();
+    let foreign = File::options().read(true).write(true).open(lock_file(&store, 0)).unwrap();
+    let guard = lock.lock().unwrap();
+    assert!(!lock_by_hand(&foreign), "a handle holds the lock");
+    guard.unlock().unwrap();
+    assert!(lock_by_hand(&foreign));
+    assert!(lock.try_lock().unwrap().is_none(), "a foreign program holds the lock");
+    drop(foreign);
+    assert!(lock.try_lock().unwrap().is_some());
+}
+
+#[rstest]
+fn after_the_end_of_a_store_old_handles_exclude_each_other_and_nobody_new(scratch: TempDir) {
+    let directory = scratch.path().join("store");
+    let store = create(&directory);
+    let (used, other, unused) = (store.retrieve(1).unwrap(), store.retrieve(1).unwrap(), store.retrieve(2).unwrap());
+    other.lock().unwrap().unlock().unwrap();
+    let guard = used.lock().unwrap();
+    store.destroy().unwrap();
+    assert!(!directory.exists(), "a destroyed store left something");
+    // In its place, and not to be confused with it.
+    let new = create(&directory);
+    new.retrieve(1).unwrap().lock().unwrap().unlock().unwrap();
+    new.retrieve(2).unwrap().lock().unwrap().unlock().unwrap();
+    assert!(matches!(other.try_lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
+    assert!(matches!(unused.try_lock().unwrap_err().kind(), ErrorKind::Destroyed));
+    guard.unlock().unwrap();
+    other.lock().unwrap().unlock().unwrap();
+}
+
+#[rstest]
+fn a_store_in_a_directory_with_other_things_leaves_them(scratch: TempDir) {
+    fs::write(scratch.path().join("notes"), "kept").unwrap();
+    let store = create(scratch.path());
+    store.allocate("").unwrap().lock().unwrap().unlock().unwrap();
+    store.destroy().unwrap();
+    let left: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["notes"]);
+}
+
+#[rstest]
+fn details_say_which_file_system_it_is(scratch: TempDir) {
+    let store = create(&scratch.path().join("store"));
+    assert!(store.details().iter().any(|(title, value)| *title == "file system" && !value.is_empty()));
+    assert!(store.retrieve(LockId::new(5)).is_ok());
+}

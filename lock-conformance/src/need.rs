@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use lock_core::{
     Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence, Reconcile,
-    Reentry, Sharing, ThreadDeath, Tokens, Waiters,
+    Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -49,6 +49,7 @@ claims! {
     CHOSEN: capacity >= Capacity::Chosen, "lacks a choice of capacity";
     LASTING: persistence >= Persistence::Boot, "lacks persistence";
     BREAKING: breaking >= Breaking::Explicit, "lacks break";
+    REMOVAL: removal >= Removal::Supported, "lacks destroy";
 }
 
 /// Subjects that are opened by URL.

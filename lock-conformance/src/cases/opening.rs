@@ -25,9 +25,10 @@ cases! { "opening";
     an_unknown_option_is_refused_by_name [STORE];
     who_may_not_open_a_store_is_refused [STORE PROCESSES ROOT];
     a_full_file_system_is_an_error_and_nothing_worse [STORE MOUNTS];
-    a_destroyed_store_is_absent [STORE PROCESSES];
-    a_destroyed_store_leaves_nothing_behind [STORE];
-    handles_on_a_destroyed_store_go_on_excluding_each_other [STORE PROCESSES];
+    a_destroyed_store_is_absent [STORE PROCESSES REMOVAL];
+    a_destroyed_store_leaves_nothing_behind [STORE REMOVAL];
+    handles_on_a_destroyed_store_go_on_excluding_each_other [STORE PROCESSES REMOVAL];
+    destroying_is_refused_and_changes_nothing [STORE PROCESSES] unless REMOVAL;
 }
 
 fn an_absent_store_is_refused_and_not_made(fixture: &Fixture) {
@@ -266,6 +267,18 @@ fn a_destroyed_store_leaves_nothing_behind(fixture: &Fixture) {
     fixture.kill(&b.process);
     let left: Vec<_> = fs::read_dir(&dir).expect("the directory").flatten().map(|entry| entry.file_name()).collect();
     assert!(left.is_empty(), "a destroyed store left {left:?} in its directory");
+}
+
+fn destroying_is_refused_and_changes_nothing(fixture: &Fixture) {
+    let (a, b) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&a);
+    a.lock(lock);
+    b.refused("Unsupported", "destroy", &[]);
+    let c = fixture.blank_peer();
+    c.must("open", &["open", &fixture.url()]);
+    c.finds_busy(lock, "only somebody tried to destroy the store");
+    a.unlock(lock);
+    c.finds_free(lock, "it was released");
 }
 
 fn handles_on_a_destroyed_store_go_on_excluding_each_other(fixture: &Fixture) {

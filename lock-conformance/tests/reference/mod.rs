@@ -12,7 +12,7 @@ pub(crate) mod modest;
 pub(crate) mod private;
 pub(crate) mod single;
 
-use lock_core::{Backend, Capabilities, Capacity, Deadlines, Holders, Labels, OwnerDeath, Reconcile, Reentry, Tokens};
+use lock_core::{Backend, Capabilities, Capacity, Deadlines, Holders, Labels, OwnerDeath, Reconcile, Reentry, Removal, Tokens};
 
 use lock_conformance::Suite;
 
@@ -27,7 +27,8 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::least()
     .labels(Labels::Kept)
     .tokens(Tokens::Fencing)
     .reconcile(Reconcile::Supported)
-    .capacity(Capacity::Chosen);
+    .capacity(Capacity::Chosen)
+    .removal(Removal::Supported);
 
 /// The honest one.
 pub(crate) const BACKEND: Backend =

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use lock_core::{
     Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, ErrorKind, Generation, Label, LockId, Manager,
-    OpenMode, Proof, RawLock, Result, StoreId, StoreUrl,
+    OpenMode, Proof, RawLock, Removal, Result, StoreId, StoreUrl,
 };
 
 /// The backend.
 pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "files that only one can create", open)
-    .with(Capabilities::least().breaking(Breaking::Explicit));
+    .with(Capabilities::least().breaking(Breaking::Explicit).removal(Removal::Supported));
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;

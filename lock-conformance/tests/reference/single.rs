@@ -1,9 +1,9 @@
-//! An honest backend whose stores have one lock, without a number: a file with a record lock on it.
+//! An honest backend whose stores have one lock, without a number: a file with a record lock on it, which nobody removes.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use lock_core::{
@@ -41,12 +41,11 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     // An inode number may come again; the time of birth does not.
     let born = facts.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |at| at.as_nanos());
     let id = u128::from(facts.ino()) << 80 | born & ((1 << 80) - 1);
-    Ok(Arc::new(Single { path: path.to_owned(), id, lock: FileLock::of(path, id)? }))
+    Ok(Arc::new(Single { id, lock: FileLock::of(path, id)? }))
 }
 
 #[derive(Debug)]
 struct Single {
-    path: PathBuf,
     id: u128,
     lock: Arc<FileLock>,
 }
@@ -94,10 +93,6 @@ impl Manager for Single {
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
         no_numbers()
-    }
-
-    fn destroy(&self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(|error| Error::system("unlink", error))
     }
 }
 

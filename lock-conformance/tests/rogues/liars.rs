@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lock_core::{
     Capabilities, Deadline, Generations, HeldLock, Holder, Holders, Label, Labels, LockId, Manager, OpenMode, OwnerDeath,
-    Reconcile, Reconciled, Result, Store, StoreUrl, ThreadDeath, Waiters, lock_all,
+    Reconcile, Reconciled, Removal, Result, Store, StoreUrl, ThreadDeath, Waiters, lock_all,
 };
 
 use super::Sinner;
@@ -18,6 +18,7 @@ pub(super) fn all() -> Vec<Sinner> {
         sinner::<DropsLabels>(),
         sinner::<TakesLabelsItDisclaims>(),
         sinner::<ReconcilesWhatItDisclaims>(),
+        sinner::<DestroysWhatItDisclaims>(),
         sinner::<ListsWhatItDisclaims>(),
         sinner::<BreaksInSilence>(),
         sinner::<LocksWhileItLooks>(),
@@ -52,6 +53,17 @@ impl Sin for TakesLabelsItDisclaims {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("labels::a_label_is_refused_and_allocates_nothing", "it should have been Unsupported")];
     const CLAIMS: Capabilities = reference::CLAIMS.labels(Labels::Unsupported);
+}
+
+/// Says that its stores cannot be removed, and removes them all the same.
+#[derive(Debug)]
+struct DestroysWhatItDisclaims;
+
+impl Sin for DestroysWhatItDisclaims {
+    const NAME: &'static str = "destroys-what-it-disclaims";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("opening::destroying_is_refused_and_changes_nothing", "it should have been Unsupported")];
+    const CLAIMS: Capabilities = reference::CLAIMS.removal(Removal::Refused);
 }
 
 /// Disclaims reconciling, and does it all the same.

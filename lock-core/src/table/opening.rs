@@ -68,9 +68,13 @@ impl Table {
         Ok(table)
     }
 
-    /// Whether the store was destroyed.
+    /// Whether the store was destroyed, also by somebody who was killed in the middle of that: its file has lost its name.
     pub fn is_destroyed(&self) -> bool {
-        self.alive().is_err()
+        self.alive().is_err() || !self.has_its_name()
+    }
+
+    fn has_its_name(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode)
     }
 
     /// Removes the file, if it is still this table's.
@@ -79,9 +83,8 @@ impl Table {
     /// [`ErrorKind::Destroyed`] when it is not; what the system says.
     pub fn destroy(&self) -> Result<()> {
         self.alive()?;
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(meta) if (meta.dev(), meta.ino()) == self.inode => {}
-            _ => return Err(ErrorKind::Destroyed.into()),
+        if !self.has_its_name() {
+            return Err(ErrorKind::Destroyed.into());
         }
         // The name first: a store that is marked and keeps its name could be neither opened nor created.
         std::fs::remove_file(&self.path).map_err(|e| Error::system("unlink", e))?;

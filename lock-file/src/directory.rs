@@ -74,9 +74,9 @@ impl Directory {
             }
             let errno = match self.open_or_create(&file) {
                 Ok(fd) => {
-                    // Files are removed after the store is marked as destroyed. Unmarked, this file is the one that all others have.
+                    // Files are removed after the table has lost its name. If it has it now, this file is the one that all others have.
                     if table.is_destroyed() {
-                        let _ = self.remove(table.id());
+                        let _ = self.remove();
                         return Err(ErrorKind::Destroyed.into());
                     }
                     self.check_file(&fd)?;
@@ -105,20 +105,19 @@ impl Directory {
         }
     }
 
-    /// Removes the lock files of a store that is no more, and the directory if nothing else is in it.
-    pub(crate) fn remove(&self, store: StoreId) -> Result<()> {
-        let mut retries = 0;
-        loop {
-            match fs::remove_dir_all(self.locks(store)) {
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && retries < RETRIES => retries += 1,
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::system("remove the lock files", error));
-                }
-                _ => break,
-            }
+    /// Removes the lock files of stores that are no more, and the directory if nothing else is in it.
+    ///
+    /// Whoever opens a lock file sees afterwards whether its table has its name still. So when there is no table, nobody will take a
+    /// lock by the name of a file that is here by now, but by the files of a store that is yet to come.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let locks = self.path.join("locks");
+        let here = fs::read_dir(&locks).into_iter().flatten().flatten();
+        let stores: Vec<_> = here.filter(|entry| is_store_id(&entry.file_name().to_string_lossy())).collect();
+        if fs::symlink_metadata(self.table()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            stores.iter().try_for_each(|store| remove_all(&store.path()))?;
         }
         // They stay where another store is being made in the same place.
-        let _ = fs::remove_dir(self.path.join("locks"));
+        let _ = fs::remove_dir(locks);
         let _ = fs::remove_dir(&self.path);
         Ok(())
     }
@@ -205,6 +204,23 @@ impl Directory {
     }
 }
 
+/// Whether it looks as a [`StoreId`] prints: what else is there is not ours.
+fn is_store_id(name: &str) -> bool {
+    name.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+/// Removes a directory to which somebody who does not know yet may be adding.
+fn remove_all(path: &Path) -> Result<()> {
+    let mut retries = 0;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && retries < RETRIES => retries += 1,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::system("remove the lock files", error)),
+            _ => return Ok(()),
+        }
+    }
+}
+
 fn not_ours(reason: impl Into<String>) -> Error {
     ErrorKind::NotOurs { reason: reason.into() }.into()
 }
@@ -242,6 +258,15 @@ mod tests {
         #[case] expected: &str,
     ) {
         assert_eq!(place(&url.parse().unwrap(), is_root, runtime.map(PathBuf::from)).unwrap(), Path::new(expected));
+    }
+
+    #[rstest]
+    #[case(&StoreId::new(0).to_string(), true)]
+    #[case(&StoreId::new(u128::MAX).to_string(), true)]
+    #[case("notes", false)]
+    #[case("00000000-0000-0000-0000-00000000000x", false)]
+    fn a_store_id_is_told_from_what_others_keep(#[case] name: &str, #[case] is: bool) {
+        assert_eq!(is_store_id(name), is);
     }
 
     #[rstest]

@@ -23,7 +23,7 @@
 //! # Where it ends
 //! - The table is a shared mapping, which machines do not share: a directory on a network file system (NFS, SMB, Ceph, AFS) is refused.
 //! - A lock that a foreign program holds has no holder that could be named.
-//! - A `destroy` that is killed half way may leave lock files that nobody uses any more, in a directory named after the store.
+//! - A `destroy` that is killed half way may leave lock files, which the `destroy` of the next store in that directory removes.
 //! - After a store was destroyed, handles that have been locked before go on excluding each other; others are refused.
 //!
 //! ```

@@ -57,6 +57,6 @@ impl TableLocks for Locks {
     }
 
     fn destroyed(&self) -> Result<()> {
-        self.directory.remove(self.store)
+        self.directory.remove()
     }
 }

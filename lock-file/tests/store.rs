@@ -160,6 +160,10 @@ fn a_store_in_a_directory_with_other_things_leaves_them(scratch: TempDir) {
     store.destroy().unwrap();
     let left: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["notes"]);
+    fs::create_dir(scratch.path().join("locks")).unwrap();
+    fs::write(scratch.path().join("locks/notes"), "kept").unwrap();
+    create(scratch.path()).destroy().unwrap();
+    assert!(scratch.path().join("locks/notes").exists());
 }
 
 #[rstest]

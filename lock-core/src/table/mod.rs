@@ -103,17 +103,29 @@ impl Table {
     /// # Errors
     /// What the system says.
     pub fn owned(&self, mut each: impl FnMut(LockId, &Hot, Owner)) -> Result<()> {
+        self.lines(|id, hot| {
+            let owner = hot.owner();
+            if !owner.is_none() {
+                each(id, hot, owner);
+            }
+        })
+    }
+
+    /// All lines that anybody can have touched, in order: those that are backed by blocks. For what a backend keeps in them.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn lines(&self, mut each: impl FnMut(LockId, &Hot)) -> Result<()> {
         for segment in self.present() {
             let segment = segment?;
-            for index in segment.backed_indexes() {
-                let hot = segment.hot(index);
-                let owner = hot.owner();
-                if !owner.is_none() {
-                    each(segment.id(index), hot, owner);
-                }
-            }
+            segment.backed_indexes().for_each(|index| each(segment.id(index), segment.hot(index)));
         }
         Ok(())
+    }
+
+    /// How many processes have the store open, this one included.
+    pub fn processes(&self) -> usize {
+        self.seats().count()
     }
 
     /// The calling thread's word in this store.
@@ -173,7 +185,7 @@ impl Table {
             ("format", format!("version {}, {}", header::VERSION, self.header.kind)),
             ("created", format!("{} seconds after the epoch, in {boot}", self.header.created)),
             ("bytes used", used.to_string()),
-            ("processes", self.seats().count().to_string()),
+            ("processes", self.processes().to_string()),
         ]
     }
 

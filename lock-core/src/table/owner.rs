@@ -43,6 +43,12 @@ impl Owner {
         self.0 == 0
     }
 
+    /// The word of its process, without a thread: its lowest 22 bits are 0, and free for a backend that keeps it in a word of its own.
+    /// [`Table::is_dead`](super::Table::is_dead) and [`Table::describe`](super::Table::describe) take it, too.
+    pub const fn process(self) -> Self {
+        Self(self.0 >> TID_BITS << TID_BITS)
+    }
+
     /// Claims a word for this thread: from nobody, or from somebody who is dead. Whoever has it stores 0 to give it back.
     pub(super) fn claim(self, word: &AtomicU64, is_dead: impl Fn(Self) -> bool) -> bool {
         let present = word.load(Acquire);
@@ -85,6 +91,7 @@ mod tests {
             assert_eq!((owner.seat(), owner.turn(), owner.tid()), (seat, turn, tid));
             assert!(!owner.is_none());
             assert_eq!(Owner::from_word(owner.word()), owner);
+            assert_eq!(owner.process(), Owner::of_seat(seat, turn));
         }
     }
 }

@@ -1,0 +1,124 @@
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use lock_core::fork::PerProcess;
+use lock_core::{
+    Acquired, Capabilities, Deadline, Deadlines, Error, ErrorKind, Holder, Holders, Lock, Numbering, Persistence, Proof, RawLock,
+    Reentry, Result, Sharing, StoreId, Tokens, thread,
+};
+
+use crate::sys::Semaphore;
+
+/// What [`anonymous`] claims.
+pub const ANONYMOUS: Capabilities = Capabilities::least()
+    .numbering(Numbering::Single)
+    .sharing(Sharing::Threads)
+    .deadlines(Deadlines::Monotonic)
+    .reentry(Reentry::Refused)
+    .holders(Holders::Named)
+    .tokens(Tokens::Fencing)
+    .persistence(Persistence::Process);
+
+/// LXC's private lock: a new lock between the threads of this process, which belongs to no store.
+///
+/// It is what `lxc_newlock(NULL, NULL)` makes, an unnamed semaphore with the value 1 (`src/lxc/lxclock.h` of LXC), with what that one
+/// lacks: deadlines are on the monotonic clock, a thread that locks it twice is refused, and it is released by its guard and nothing else,
+/// so that nobody can release it twice and let two in.
+///
+/// A forked child has a lock of its own: free, whoever held the parent's at the fork. Guards that it inherited do nothing there.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// let lock = lock_sem::anonymous();
+/// let guard = lock.lock()?;
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| assert!(lock.try_lock_for(Duration::from_millis(1)).is_err()));
+/// });
+/// guard.unlock()?;
+/// assert!(lock.try_lock()?.is_some());
+/// # Ok::<(), lock_core::Error>(())
+/// ```
+///
+/// # Panics
+/// When there is no memory to have forks noticed.
+pub fn anonymous() -> Lock {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let lock = Anonymous { own: PerProcess::new() };
+    // From now on forks are noticed.
+    lock.own.get_or_try_init(|| Ok(Private::new())).expect("nothing in it can fail");
+    let number = MADE.fetch_add(1, Relaxed);
+    Lock::standalone(Arc::new(lock), format!("anonymous lock {number}"), StoreId::new(ANONYMOUS_STORES | u128::from(number)))
+}
+
+/// Their identities order them in [`lock_core::lock_all`]; no store has such a one but by a chance of 1 to 2⁶⁴.
+const ANONYMOUS_STORES: u128 = 0x616e_6f6e_796d_6f75 << 64;
+
+#[derive(Debug)]
+struct Anonymous {
+    own: PerProcess<Private>,
+}
+
+/// The lock in one process.
+#[derive(Debug)]
+struct Private {
+    semaphore: Box<Semaphore>,
+    /// The thread that holds it, or 0.
+    owner: AtomicU32,
+    token: AtomicU64,
+}
+
+impl Private {
+    fn new() -> Self {
+        Self { semaphore: Semaphore::private(1), owner: AtomicU32::new(0), token: AtomicU64::new(0) }
+    }
+
+    fn take(&self, deadline: Deadline) -> Result<bool> {
+        if self.semaphore.try_take().map_err(|e| Error::system("sem_trywait", e))? {
+            return Ok(true);
+        }
+        loop {
+            let remaining = deadline.remaining();
+            if remaining.is_some_and(|remaining| remaining.is_zero()) {
+                return Ok(false);
+            }
+            if self.semaphore.take_within(remaining).map_err(|e| Error::system("sem_clockwait", e))? {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl RawLock for Anonymous {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let own = self.own.get_or_try_init(|| Ok(Private::new()))?;
+        let me = thread::id();
+        if own.owner.load(Relaxed) == me {
+            return Err(ErrorKind::AlreadyHeld.into());
+        }
+        if !own.take(deadline)? {
+            return Ok(Acquired::TimedOut);
+        }
+        own.owner.store(me, Relaxed);
+        Ok(Acquired::Held { token: own.token.fetch_add(1, Relaxed) + 1 })
+    }
+
+    fn release(&self, _: Proof) -> Result<()> {
+        match self.own.get() {
+            Some(own) if own.owner.load(Relaxed) == thread::id() => {
+                own.owner.store(0, Relaxed);
+                own.semaphore.give().map_err(|e| Error::system("sem_post", e))
+            }
+            _ => Err(ErrorKind::NotHeld.into()),
+        }
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        let owner = self.own.get().map_or(0, |own| own.owner.load(Relaxed));
+        let command = || fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().to_owned();
+        Ok((owner != 0).then(|| Holder::of_process(std::process::id()).with_thread(owner).with_command(command())))
+    }
+}

@@ -1,0 +1,146 @@
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::thread;
+use std::time::Duration;
+
+use lock_core::table::{Hot, Owner, Slot};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result, thread as this_thread};
+use nix::errno::Errno;
+
+use crate::sys::Semaphore;
+
+/// The longest sleep. A unit of the semaphore can be lost with a process that is killed between two steps; who slept that long
+/// looks whether the lock is free.
+const SLEEP: Duration = Duration::from_millis(200);
+
+/// Looks at a semaphore that is being made this many times before it sleeps.
+const YIELDS: u32 = 50;
+
+/// A lock: a tenant, in a word of the line, and a `sem_t` to wait for it.
+///
+/// # The protocol
+/// The tenant is the truth: a lock is taken by exchanging nobody for oneself, and given up or broken by exchanging that one for
+/// nobody. So it can be given up once only, and of two who break it one succeeds. A unit of the semaphore is no right to the lock, but a
+/// hint that it is worth trying: whoever gives the lock up posts one; whoever has got one and finds a tenant forgets it, since that
+/// tenant will post another.
+///
+/// The first tenant makes the semaphore. Zeros are a free lock without one.
+#[derive(Debug)]
+pub(crate) struct PosixLock {
+    slot: Slot,
+}
+
+impl PosixLock {
+    pub(crate) fn new(slot: Slot) -> Self {
+        Self { slot }
+    }
+
+    /// Becomes the tenant, if there is none.
+    #[inline]
+    fn take(&self, me: Owner) -> Option<Acquired> {
+        let hot = self.slot.hot();
+        tenant_of(hot).compare_exchange(0, me.word(), AcqRel, Relaxed).ok()?;
+        Semaphore::make_of(hot);
+        let (token, before) = hot.begin(me);
+        // Who is written down and lives is somebody whom the lock was taken from.
+        let died_or_nobody = before.is_none() || self.slot.table().is_dead(before);
+        Some(if died_or_nobody { self.slot.acquired(token, before) } else { Acquired::Held { token } })
+    }
+
+    #[cold]
+    fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
+        let hot = self.slot.hot();
+        let mut yields = 0;
+        loop {
+            if tenant_of(hot).load(Relaxed) == 0
+                && let Some(acquired) = self.take(me)
+            {
+                return Ok(acquired);
+            }
+            let remaining = deadline.remaining().unwrap_or(SLEEP);
+            if remaining.is_zero() {
+                return Ok(Acquired::TimedOut);
+            }
+            let sleep = remaining.min(SLEEP);
+            match Semaphore::of(hot) {
+                Some(semaphore) => {
+                    semaphore.take_within(Some(sleep)).map_err(|e| refused("sem_clockwait", e))?;
+                }
+                None if yields < YIELDS => {
+                    yields += 1;
+                    thread::yield_now();
+                }
+                None => thread::sleep(sleep),
+            }
+        }
+    }
+}
+
+/// Who has the lock, dead or alive; nobody when it is free.
+pub(crate) fn tenant(hot: &Hot) -> Owner {
+    Owner::from_word(tenant_of(hot).load(Acquire))
+}
+
+fn tenant_of(hot: &Hot) -> &AtomicU64 {
+    &hot.prev
+}
+
+/// Takes the lock from its tenant, and says whether that was still the one.
+pub(crate) fn evict(hot: &Hot, tenant: Owner) -> Result<bool> {
+    if tenant_of(hot).compare_exchange(tenant.word(), 0, Release, Relaxed).is_err() {
+        return Ok(false);
+    }
+    if let Some(semaphore) = Semaphore::of(hot) {
+        semaphore.give().map_err(|e| refused("sem_post", e))?;
+    }
+    Ok(true)
+}
+
+/// The errnos that are left: EINVAL, and EOVERFLOW of `sem_post`.
+#[cold]
+fn refused(call: &'static str, errno: Errno) -> Error {
+    match errno {
+        Errno::EINVAL | Errno::EOVERFLOW => {
+            let reason = format!("{call} finds no semaphore in the lock's line ({errno})");
+            ErrorKind::Corrupt { reason }.into()
+        }
+        _ => Error::system(call, errno),
+    }
+}
+
+impl RawLock for PosixLock {
+    #[inline]
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let me = self.slot.me(this_thread::id())?;
+        let hot = self.slot.hot();
+        if tenant(hot) == me {
+            return Err(ErrorKind::AlreadyHeld.into());
+        }
+        if let Some(semaphore) = Semaphore::of(hot)
+            && semaphore.try_take().map_err(|e| refused("sem_trywait", e))?
+            && let Some(acquired) = self.take(me)
+        {
+            return Ok(acquired);
+        }
+        self.acquire_slowly(me, deadline)
+    }
+
+    #[inline]
+    fn release(&self, _: Proof) -> Result<()> {
+        let (hot, me) = (self.slot.hot(), self.slot.me(this_thread::id())?);
+        if tenant(hot) != me {
+            return Err(ErrorKind::NotHeld.into());
+        }
+        hot.end();
+        if evict(hot, me)? { Ok(()) } else { Err(ErrorKind::NotHeld.into()) }
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        let tenant = tenant(self.slot.hot());
+        Ok((!tenant.is_none()).then(|| self.slot.table().describe(tenant)))
+    }
+
+    fn generation(&self) -> Option<Generation> {
+        Some(self.slot.generation())
+    }
+}

@@ -1,0 +1,38 @@
+use std::sync::Arc;
+
+use lock_core::table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
+use lock_core::{ErrorKind, Manager, OpenMode, RawLock, Result, StoreUrl};
+
+use super::lock::{PosixLock, evict, tenant};
+use crate::{place, sys};
+
+const KIND: Kind = Kind::new("psem", sys::ABI);
+
+pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    let mut options = url.options();
+    let table_options = TableOptions::take(&mut options)?;
+    options.finish()?;
+    let table = Table::open(&place::path(url)?, KIND, mode, &table_options)?;
+    Ok(Arc::new(TableManager::new(table, Locks)))
+}
+
+#[derive(Debug)]
+struct Locks;
+
+impl TableLocks for Locks {
+    fn lock(&self, slot: Slot) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(PosixLock::new(slot)))
+    }
+
+    fn is_held(&self, hot: &Hot, _: Owner, _: bool) -> bool {
+        !tenant(hot).is_none()
+    }
+
+    fn break_lock(&self, slot: &Slot) -> Result<()> {
+        let tenant = tenant(slot.hot());
+        if tenant.is_none() || !evict(slot.hot(), tenant)? {
+            return Err(ErrorKind::NotHeld.into());
+        }
+        Ok(())
+    }
+}

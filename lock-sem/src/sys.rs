@@ -1,0 +1,226 @@
+//! The unsafe code of this crate: System V semaphore calls, and `sem_t`.
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::mem::{MaybeUninit, offset_of};
+use std::ptr;
+use std::time::Duration;
+
+use libc::{c_int, c_uint};
+use lock_core::table::Hot;
+use nix::errno::Errno;
+
+/// What the kernel says of a set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SetStatus {
+    pub(crate) key: i32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+    pub(crate) semaphores: u64,
+    /// When somebody last operated on it, in seconds since the epoch; 0 when nobody ever did.
+    pub(crate) operated: i64,
+}
+
+/// The argument of `semctl`, which C programs declare themselves.
+#[repr(C)]
+union Argument {
+    value: c_int,
+    status: *mut libc::semid_ds,
+}
+
+/// Finds the set with this key, or makes it.
+pub(crate) fn find_or_make(key: i32, semaphores: u16, mode: u32) -> Result<i32, Errno> {
+    // SAFETY: the call takes numbers only.
+    Errno::result(unsafe { libc::semget(key, semaphores.into(), libc::IPC_CREAT | (mode & 0o777) as c_int) })
+}
+
+/// Finds the set with this key.
+pub(crate) fn find(key: i32) -> Result<i32, Errno> {
+    // SAFETY: the call takes numbers only.
+    Errno::result(unsafe { libc::semget(key, 0, 0) })
+}
+
+pub(crate) fn status(set: i32) -> Result<SetStatus, Errno> {
+    let status = read_status(set)?;
+    Ok(SetStatus {
+        key: status.sem_perm.__key,
+        uid: status.sem_perm.uid,
+        gid: status.sem_perm.gid,
+        mode: u32::from(status.sem_perm.mode) & 0o777,
+        semaphores: status.sem_nsems,
+        operated: status.sem_otime,
+    })
+}
+
+fn read_status(set: i32) -> Result<libc::semid_ds, Errno> {
+    let mut status = MaybeUninit::<libc::semid_ds>::zeroed();
+    // SAFETY: the call writes the status to the place, which is valid for that.
+    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_STAT, Argument { status: status.as_mut_ptr() }) })?;
+    // SAFETY: the structure is made of integers, for which zeros are valid, too.
+    Ok(unsafe { status.assume_init() })
+}
+
+/// Gives the set to this user and group, with this mode.
+pub(crate) fn give_away(set: i32, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
+    let mut status = read_status(set)?;
+    status.sem_perm.uid = uid;
+    status.sem_perm.gid = gid;
+    status.sem_perm.mode = mode as libc::c_ushort;
+    // SAFETY: the call reads the status, which is whole.
+    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_SET, Argument { status: &raw mut status }) }).map(drop)
+}
+
+pub(crate) fn remove(set: i32) -> Result<(), Errno> {
+    // SAFETY: the call takes numbers only.
+    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_RMID) }).map(drop)
+}
+
+pub(crate) fn value(set: i32, semaphore: u16) -> Result<u16, Errno> {
+    // SAFETY: the call takes numbers only.
+    Errno::result(unsafe { libc::semctl(set, semaphore.into(), libc::GETVAL) }).map(|value| value as u16)
+}
+
+/// Sets the value, and clears what any process would undo of this semaphore.
+pub(crate) fn set_value(set: i32, semaphore: u16, value: u16) -> Result<(), Errno> {
+    // SAFETY: the call reads a number.
+    Errno::result(unsafe { libc::semctl(set, semaphore.into(), libc::SETVAL, Argument { value: value.into() }) }).map(drop)
+}
+
+/// How many wait until the value grows.
+pub(crate) fn waiters(set: i32, semaphore: u16) -> Result<u32, Errno> {
+    // SAFETY: the call takes numbers only.
+    Errno::result(unsafe { libc::semctl(set, semaphore.into(), libc::GETNCNT) }).map(c_int::unsigned_abs)
+}
+
+/// One step of an operation.
+pub(crate) const fn step(semaphore: u16, change: i16, flags: c_int) -> libc::sembuf {
+    libc::sembuf { sem_num: semaphore, sem_op: change, sem_flg: flags as i16 }
+}
+
+/// Does all steps, or none.
+pub(crate) fn operate(set: i32, steps: &mut [libc::sembuf]) -> Result<(), Errno> {
+    // SAFETY: the steps are valid, and as many as the call is told.
+    Errno::result(unsafe { libc::semop(set, steps.as_mut_ptr(), steps.len()) }).map(drop)
+}
+
+/// The same, waiting for no longer than this (on the monotonic clock).
+pub(crate) fn operate_within(set: i32, steps: &mut [libc::sembuf], duration: Duration) -> Result<(), Errno> {
+    let timeout = timespec(duration);
+    // SAFETY: the steps are valid and as many as the call is told, and it reads the time.
+    let done = unsafe { libc::syscall(libc::SYS_semtimedop, set, steps.as_mut_ptr(), steps.len(), &raw const timeout) };
+    Errno::result(done).map(drop)
+}
+
+/// A `sem_t` that is initialised and stays where it is.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Semaphore(UnsafeCell<libc::sem_t>);
+
+// SAFETY: the functions of libc on an initialised `sem_t` may be called by all threads at a time.
+unsafe impl Sync for Semaphore {}
+// SAFETY: a `sem_t` belongs to no thread. (It is moved only in its box.)
+unsafe impl Send for Semaphore {}
+
+/// What of the ABI programs must have in common to share a `sem_t`: its size, that of a pointer, and which libc it is.
+pub(crate) const ABI: u64 = {
+    assert!(size_of::<libc::sem_t>() <= size_of::<Hot>() - offset_of!(Hot, next), "a sem_t fits into the line, behind `next`");
+    assert!(offset_of!(Hot, next) % align_of::<libc::sem_t>() == 0 && align_of::<Hot>() >= align_of::<libc::sem_t>());
+    let libc = if cfg!(target_env = "gnu") { 1 } else { 2 };
+    (libc << 32) | ((usize::BITS as u64) << 16) | size_of::<libc::sem_t>() as u64
+};
+
+/// In `word` of a line: its semaphore is initialised.
+const READY: u32 = 1;
+
+impl Semaphore {
+    /// A semaphore between the threads of this process.
+    pub(crate) fn private(value: c_uint) -> Box<Self> {
+        let semaphore = Box::new(Self(UnsafeCell::new(
+            // SAFETY: a `sem_t` is made of bytes; it becomes a semaphore in the next step.
+            unsafe { MaybeUninit::zeroed().assume_init() },
+        )));
+        // SAFETY: the place is valid, nobody else knows of it yet, and it stays where it is: in the box.
+        let done = unsafe { libc::sem_init(semaphore.0.get(), 0, value) };
+        assert_eq!(done, 0, "sem_init takes any value up to SEM_VALUE_MAX: {}", Errno::last());
+        semaphore
+    }
+
+    /// The semaphore of a line; `None` before its first owner has made it.
+    #[inline]
+    pub(crate) fn of(line: &Hot) -> Option<&Self> {
+        let ready = line.word.load(std::sync::atomic::Ordering::Acquire) == READY;
+        // SAFETY: the semaphore is within the line, aligned for it (both asserted in `ABI`), initialised, and used through libc only.
+        ready.then(|| unsafe { &*Self::place(line).cast::<Self>() })
+    }
+
+    /// Makes the semaphore of a line, with the value 0. To be called by the owner of the lock, and nobody else.
+    pub(crate) fn make_of(line: &Hot) {
+        if line.word.load(std::sync::atomic::Ordering::Acquire) != READY {
+            // SAFETY: the place is valid for a `sem_t`, as above. Nobody else uses it: others do not before the line is READY, and
+            // there is one owner at a time; an earlier one that began this and did not end it is dead.
+            let done = unsafe { libc::sem_init(Self::place(line), 1, 0) };
+            assert_eq!(done, 0, "sem_init takes any value up to SEM_VALUE_MAX: {}", Errno::last());
+            line.word.store(READY, std::sync::atomic::Ordering::Release);
+        }
+    }
+
+    fn place(line: &Hot) -> *mut libc::sem_t {
+        // All fields of a line are atomic, so that its bytes may change behind a shared reference.
+        ptr::from_ref(line).cast_mut().wrapping_byte_add(offset_of!(Hot, next)).cast()
+    }
+
+    /// Takes a unit, if there is one.
+    #[inline]
+    pub(crate) fn try_take(&self) -> Result<bool, Errno> {
+        // SAFETY: it is an initialised semaphore, for as long as `self` is borrowed.
+        match Errno::result(unsafe { libc::sem_trywait(self.0.get()) }) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Takes a unit, waiting for no longer than this on the monotonic clock, and for ever with `None`. False also after a signal.
+    pub(crate) fn take_within(&self, duration: Option<Duration>) -> Result<bool, Errno> {
+        let done = match duration {
+            // SAFETY: as in `try_take`.
+            None => unsafe { libc::sem_wait(self.0.get()) },
+            Some(duration) => {
+                let deadline = timespec(monotonic().saturating_add(duration));
+                // SAFETY: as in `try_take`; the call reads the time.
+                unsafe { sem_clockwait(self.0.get(), libc::CLOCK_MONOTONIC, &raw const deadline) }
+            }
+        };
+        match Errno::result(done) {
+            Ok(_) => Ok(true),
+            Err(Errno::ETIMEDOUT | Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Gives a unit, and wakes one that waits for it.
+    #[inline]
+    pub(crate) fn give(&self) -> Result<(), Errno> {
+        // SAFETY: as in `try_take`.
+        Errno::result(unsafe { libc::sem_post(self.0.get()) }).map(drop)
+    }
+}
+
+unsafe extern "C" {
+    /// In glibc since 2.30; the crate `libc` does not declare it.
+    fn sem_clockwait(sem: *mut libc::sem_t, clock: libc::clockid_t, deadline: *const libc::timespec) -> c_int;
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    let tv_sec = libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX);
+    libc::timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
+}
+
+fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes a time to the place, which is valid for that.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(done, 0, "the monotonic clock is always there: {}", Errno::last());
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}

@@ -1,0 +1,119 @@
+//! Which limit of the kernel's a call met, and how to raise it.
+
+use std::fs;
+
+use lock_core::{Error, ErrorKind};
+use nix::errno::Errno;
+
+use super::kernel;
+
+/// The sysctl `kernel.sem`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Limits {
+    /// Semaphores in a set (SEMMSL).
+    in_a_set: u64,
+    /// Semaphores in all sets (SEMMNS).
+    in_all: u64,
+    /// Steps of an operation (SEMOPM).
+    steps: u64,
+    /// Sets (SEMMNI).
+    sets: u64,
+}
+
+impl Limits {
+    fn read() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/sys/kernel/sem").ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Self { in_a_set: next()?, in_all: next()?, steps: next()?, sets: next()? })
+    }
+}
+
+/// Whether the kernel makes sets of so many semaphores at all.
+pub(crate) fn allow_sets_of(semaphores: u16) -> bool {
+    Limits::read().is_none_or(|limits| u64::from(semaphores) <= limits.in_a_set)
+}
+
+/// EINVAL of `semget` for a set that there is not yet.
+pub(crate) fn too_many_in_a_set(semaphores: u16, errno: Errno) -> Error {
+    let allowed = Limits::read().map_or(0, |limits| limits.in_a_set);
+    limit(
+        format!(
+            "a set of {semaphores} semaphores is larger than the {allowed} that the kernel allows (SEMMSL); \
+             raise the first number of the sysctl kernel.sem"
+        ),
+        errno,
+    )
+}
+
+/// ENOSPC of `semget`.
+pub(crate) fn no_room_for_another_set(semaphores: u16, errno: Errno) -> Error {
+    let sets = kernel::sets().unwrap_or_default();
+    let used: u64 = sets.iter().map(|set| set.semaphores).sum();
+    let text = match Limits::read() {
+        Some(limits) if sets.len() as u64 >= limits.sets => format!(
+            "there are {} semaphore sets, which is as many as the kernel allows (SEMMNI); \
+             remove some (ipcs -s, ipcrm), or raise the fourth number of the sysctl kernel.sem",
+            sets.len()
+        ),
+        Some(limits) => format!(
+            "the kernel allows {} semaphores (SEMMNS), {used} are in use, and {semaphores} more are needed; \
+             remove sets (ipcs -s, ipcrm), or raise the second number of the sysctl kernel.sem",
+            limits.in_all
+        ),
+        None => "the kernel allows no more semaphores or sets; raise the sysctl kernel.sem".to_owned(),
+    };
+    limit(text, errno)
+}
+
+/// E2BIG of `semop`.
+pub(crate) fn too_many_steps(steps: usize, errno: Errno) -> Error {
+    let allowed = Limits::read().map_or(0, |limits| limits.steps);
+    limit(
+        format!(
+            "an operation of {steps} steps is longer than the {allowed} that the kernel allows (SEMOPM); \
+             raise the third number of the sysctl kernel.sem to 500"
+        ),
+        errno,
+    )
+}
+
+/// ENOMEM, or ENOSPC of `semop`.
+pub(crate) fn no_memory_to_undo(errno: Errno) -> Error {
+    limit("the kernel has no memory to remember what it should undo when this process dies (SEM_UNDO)".to_owned(), errno)
+}
+
+/// ENOMEM of `semget`.
+pub(crate) fn no_memory_for_a_set(errno: Errno) -> Error {
+    limit("the kernel has no memory for another semaphore set".to_owned(), errno)
+}
+
+fn limit(limit: String, errno: Errno) -> Error {
+    ErrorKind::Limit { limit, source: errno.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_numbers_have_an_order() {
+        let limits = Limits::parse("32000\t1024000000\t500\t32000\n").unwrap();
+        assert_eq!(limits, Limits { in_a_set: 32_000, in_all: 1_024_000_000, steps: 500, sets: 32_000 });
+        assert_eq!(Limits::parse("250 32000 32"), None);
+    }
+
+    #[test]
+    fn a_limit_names_the_sysctl_and_its_number() {
+        for (error, words) in
+            [(too_many_in_a_set(1036, Errno::EINVAL), "first number"), (too_many_steps(13, Errno::E2BIG), "third number")]
+        {
+            assert!(matches!(error.kind(), ErrorKind::Limit { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("kernel.sem") && text.contains(words), "{text}");
+        }
+    }
+}

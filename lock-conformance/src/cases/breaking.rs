@@ -46,8 +46,12 @@ fn an_owner_whose_lock_was_broken_is_told_and_releases_nothing(fixture: &Fixture
 
 fn breaking_a_free_lock_lets_one_in_at_a_time(fixture: &Fixture) {
     let (a, b, lock) = Who::Processes.two(fixture);
-    a.must("break", &[&lock.to_string()]);
-    a.must("break", &[&lock.to_string()]);
+    for _ in 0..2 {
+        // A backend may well say that there is nothing to break.
+        if let Err(refusal) = a.ask("break", &[&lock.to_string()]) {
+            assert_eq!(refusal.kind, "NotHeld", "nobody holds the lock, and breaking it fails: {refusal}");
+        }
+    }
     a.lock(lock);
     b.finds_busy(lock, "it was broken while it was free, and then taken");
 }

@@ -239,6 +239,8 @@ fn a_full_file_system_is_an_error_and_nothing_worse(fixture: &Fixture) {
             }
         }
         a.must("allocated", &[]);
+        // The mount ends with the peer; what a store has outside of it has to go before.
+        a.must("destroy", &[]);
     }
 }
 

@@ -1,0 +1,11 @@
+//! The suite, on both backends and on the lock without a number.
+
+use lock_conformance::Suite;
+
+lock_conformance::main! {
+    Suite::new(lock_sem::SYSV, |scratch| format!("sem:{}", scratch.join("store").display()))
+        .files(|scratch, _| vec![scratch.join("store")]),
+    Suite::new(lock_sem::POSIX, |scratch| format!("posix-sem:{}", scratch.join("store").display()))
+        .files(|scratch, _| vec![scratch.join("store")]),
+    Suite::of_lock("anonymous", lock_sem::ANONYMOUS, lock_sem::anonymous),
+}

@@ -1,0 +1,65 @@
+//! The private lock, across a fork.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork as split};
+
+use crate::peer::Peer;
+use crate::tests;
+
+tests! {
+    a_forked_child_has_a_free_lock_of_its_own,
+    names_and_identities_differ,
+}
+
+fn a_forked_child_has_a_free_lock_of_its_own() {
+    let (success, said) = Peer::start(&["fork"]).ends();
+    assert!(success, "{said}");
+}
+
+/// In a peer: another thread and this one each hold a lock when the process is forked.
+pub(crate) fn fork() {
+    let (theirs, ours) = (lock_sem::anonymous(), lock_sem::anonymous());
+    let guard = ours.lock().unwrap();
+    let state = Arc::new(AtomicU32::new(0));
+    let thread = std::thread::spawn({
+        let (theirs, state) = (theirs.clone(), Arc::clone(&state));
+        move || {
+            let _guard = theirs.lock().unwrap();
+            state.store(1, Ordering::SeqCst);
+            while state.load(Ordering::SeqCst) != 2 {
+                std::thread::yield_now();
+            }
+        }
+    });
+    while state.load(Ordering::SeqCst) != 1 {
+        std::thread::yield_now();
+    }
+    // SAFETY: the child calls what it likes, since this libc's allocator survives a fork of a process with threads.
+    match unsafe { split() }.unwrap() {
+        ForkResult::Child => {
+            let free = |lock: &lock_core::Lock| lock.try_lock().is_ok_and(|guard| guard.is_some());
+            let inherited = guard.unlock().is_err();
+            let alone = free(&theirs) && free(&ours) && free(&ours);
+            std::process::exit(if inherited && alone { 0 } else { 1 });
+        }
+        ForkResult::Parent { child } => {
+            assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0), "the child found a lock of its parent's");
+        }
+    }
+    assert!(theirs.try_lock().unwrap().is_none(), "the child's locks are not the parent's");
+    guard.unlock().unwrap();
+    state.store(2, Ordering::SeqCst);
+    thread.join().unwrap();
+    assert!(theirs.try_lock().unwrap().is_some());
+}
+
+fn names_and_identities_differ() {
+    let (a, b) = (lock_sem::anonymous(), lock_sem::anonymous());
+    assert_ne!(format!("{a:?}"), format!("{b:?}"));
+    let guards = lock_core::lock_all([&b, &a], lock_core::Deadline::Now).unwrap();
+    assert_eq!(guards.len(), 2);
+    assert!(a.id().is_none());
+}

@@ -1,0 +1,227 @@
+//! Processes that do what a test tells them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use lock_core::{Lock, OpenMode, Registry};
+use nix::sched::{CloneFlags, unshare};
+
+pub(crate) const MARK: &str = "--peer-of-the-special-tests";
+
+/// A store in a directory of its own, destroyed with the value.
+pub(crate) struct Store {
+    pub(crate) store: lock_core::Store,
+    pub(crate) url: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Store {
+    pub(crate) fn new(scheme: &str, options: &str) -> Self {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let url = format!("{scheme}:{}/store{options}", directory.path().display());
+        Self { store: open(&url, OpenMode::Create).unwrap(), url, _directory: directory }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self._directory.path()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A test may have destroyed it.
+        let _ = self.store.destroy();
+    }
+}
+
+pub(crate) fn open(url: &str, mode: OpenMode) -> lock_core::Result<lock_core::Store> {
+    lock_core::Store::open(&Registry::default().merge(lock_sem::BACKENDS)?, url, mode)
+}
+
+pub(crate) fn lock_of(url: &str, id: &str) -> Lock {
+    open(url, OpenMode::Open).unwrap().retrieve(id.parse::<u32>().unwrap()).unwrap()
+}
+
+/// A process, killed with the value.
+pub(crate) struct Peer {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(MARK).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, input, output }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it says; empty when it ended.
+    pub(crate) fn says(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) fn hears(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("its input is open");
+        writeln!(input, "{line}").and_then(|()| input.flush()).unwrap();
+    }
+
+    pub(crate) fn kill(mut self) -> u32 {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.pid()
+    }
+
+    /// Closes its input, and waits for its end: whether it went well, and what it said last.
+    pub(crate) fn ends(&mut self) -> (bool, String) {
+        drop(self.input.take());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().success(), rest)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Kills the peers that `start` makes, each at another moment of the first milliseconds of its work, which it announces.
+pub(crate) fn kill_at_random(rounds: u32, mut start: impl FnMut() -> Peer, mut after: impl FnMut()) {
+    for round in 0..rounds {
+        let mut peer = start();
+        assert_eq!(peer.says(), "working");
+        // A low-discrepancy sequence: every part of the time is hit.
+        let part = f64::from(round) * 0.618_033_988_749 % 1.0;
+        let until = Instant::now() + Duration::from_micros((part * 3000.0) as u64);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        peer.kill();
+        after();
+    }
+}
+
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+fn hear() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+fn own_namespace() -> bool {
+    unshare(CloneFlags::CLONE_NEWIPC).is_ok()
+}
+
+/// What a peer does, by its arguments.
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["namespace"] => say(if own_namespace() { "yes" } else { "no" }),
+        ["scenario", name] => return scenario(name),
+        ["hold", url, id] => hold(url, id),
+        ["make_and_hold", url] => {
+            open(url, OpenMode::Create).unwrap();
+            hold(url, "0");
+        }
+        ["hold_and_exec", url, id] => hold_and_exec(url, id),
+        ["wait", url, id] => wait(url, id),
+        ["open_elsewhere", url] => open_elsewhere(url),
+        ["touch_runs", url, runs] => touch_runs(url, runs.parse().unwrap()),
+        ["destroy", url] => destroy(url),
+        ["storm", url, ground, rounds] => crate::undo::storm(url, Path::new(ground), rounds.parse().unwrap()),
+        ["fork"] => crate::anonymous::fork(),
+        _ => panic!("unknown peer {arguments:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn scenario(name: &str) -> ExitCode {
+    assert!(own_namespace(), "main looked before");
+    let all = [crate::sets::trials(), crate::limits::trials(), crate::undo::trials()];
+    let test = all.into_iter().flatten().find(|test| test.name == name).expect("the name of a test");
+    match std::panic::catch_unwind(test.run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn hold(url: &str, id: &str) {
+    let lock = lock_of(url, id);
+    let guard = lock.lock().unwrap();
+    say("held");
+    if hear() == "unlock" {
+        say(match guard.unlock() {
+            Ok(()) => "unlocked".to_owned(),
+            Err(error) => format!("{:?}", error.kind()),
+        });
+    }
+}
+
+fn hold_and_exec(url: &str, id: &str) {
+    let lock = lock_of(url, id);
+    let _guard = lock.lock().unwrap();
+    say("held");
+    hear();
+    // It lives until its input is closed.
+    panic!("{}", Command::new("cat").exec());
+}
+
+fn wait(url: &str, id: &str) {
+    let lock = lock_of(url, id);
+    say("waiting");
+    match lock.lock() {
+        Ok(guard) => {
+            say(guard.recovered().map_or("got".to_owned(), |death| format!("got from {}", death.holder.as_ref().unwrap().pid)));
+            hear();
+        }
+        Err(error) => say(format!("{:?}", error.kind())),
+    }
+}
+
+fn open_elsewhere(url: &str) {
+    assert!(own_namespace(), "main looked before");
+    match open(url, OpenMode::Open) {
+        Ok(store) => {
+            let lock = store.retrieve(0).unwrap();
+            say(if lock.try_lock().unwrap().is_some() { "locked" } else { "busy" });
+        }
+        Err(error) => say(format!("{:?}", error.kind())),
+    }
+}
+
+fn touch_runs(url: &str, runs: u32) {
+    let store = open(url, OpenMode::Open).unwrap();
+    say("working");
+    for run in 0..runs {
+        let lock = store.retrieve(run * 1024).unwrap();
+        drop(lock.lock().unwrap());
+    }
+    say("done");
+    hear();
+}
+
+fn destroy(url: &str) {
+    let store = open(url, OpenMode::Open).unwrap();
+    say("working");
+    store.destroy().unwrap();
+    hear();
+}

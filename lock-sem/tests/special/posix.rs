@@ -1,0 +1,107 @@
+//! Breaking, which is all that helps against a `sem_t` whose owner is dead.
+
+use std::sync::Barrier;
+use std::time::Duration;
+
+use lock_core::ErrorKind;
+
+use crate::peer::Peer;
+use crate::{Store, tests};
+
+tests! {
+    the_dead_are_listed_and_broken_and_told,
+    of_racing_breakers_one_succeeds_and_one_thread_gets_in,
+    breaking_a_free_lock_is_refused,
+    an_owner_that_lives_is_not_called_dead_when_its_lock_is_broken,
+    an_owner_killed_while_others_wait_leaves_them_to_a_break,
+}
+
+fn dead_owner(store: &Store) -> u32 {
+    let mut owner = Peer::start(&["hold", &store.url, "0"]);
+    assert_eq!(owner.says(), "held");
+    owner.kill()
+}
+
+fn the_dead_are_listed_and_broken_and_told() {
+    let store = Store::new("posix-sem", "");
+    let lock = store.store.retrieve(0).unwrap();
+    let dead = dead_owner(&store);
+    assert!(lock.try_lock().unwrap().is_none(), "nobody gives back what the dead held");
+    let error = lock.try_lock_for(Duration::from_millis(1)).unwrap_err();
+    let ErrorKind::TimedOut { holder: Some(holder) } = error.kind() else { panic!("{error:?}") };
+    assert_eq!(holder.pid, dead);
+    let held = store.store.held().unwrap();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].holder.as_ref().unwrap().pid, dead);
+    store.store.break_lock(0).unwrap();
+    assert_eq!(store.store.held().unwrap(), []);
+    let guard = lock.lock().unwrap();
+    assert_eq!(guard.recovered().unwrap().holder.as_ref().unwrap().pid, dead);
+    guard.unlock().unwrap();
+    assert!(lock.lock().unwrap().recovered().is_none(), "it is told once");
+}
+
+fn of_racing_breakers_one_succeeds_and_one_thread_gets_in() {
+    let store = Store::new("posix-sem", "");
+    let lock = store.store.retrieve(0).unwrap();
+    for _ in 0..50 {
+        dead_owner(&store);
+        assert_eq!(how_many_of_four(|_| store.store.break_lock(0).is_ok()), 1);
+        let inside = how_many_of_four(|all| {
+            let guard = lock.try_lock().unwrap();
+            all.wait();
+            guard.is_some()
+        });
+        assert_eq!(inside, 1, "nobody left before all had tried");
+    }
+}
+
+/// Has four threads race, and counts those that say yes.
+fn how_many_of_four(race: impl Fn(&Barrier) -> bool + Sync) -> usize {
+    let barrier = Barrier::new(4);
+    std::thread::scope(|scope| {
+        let racer = || {
+            barrier.wait();
+            race(&barrier)
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(racer)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|yes| *yes).count()
+    })
+}
+
+fn breaking_a_free_lock_is_refused() {
+    let store = Store::new("posix-sem", "");
+    for _ in 0..2 {
+        let error = store.store.break_lock(0).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::NotHeld), "{error:?}");
+        drop(store.store.retrieve(0).unwrap().lock().unwrap());
+    }
+}
+
+fn an_owner_that_lives_is_not_called_dead_when_its_lock_is_broken() {
+    let store = Store::new("posix-sem", "");
+    let lock = store.store.retrieve(0).unwrap();
+    let mut owner = Peer::start(&["hold", &store.url, "0"]);
+    assert_eq!(owner.says(), "held");
+    store.store.break_lock(0).unwrap();
+    let guard = lock.lock().unwrap();
+    assert!(guard.recovered().is_none(), "nobody died");
+    owner.hears("unlock");
+    assert_eq!(owner.says(), "NotHeld");
+    let mut other = Peer::start(&["wait", &store.url, "0"]);
+    assert_eq!(other.says(), "waiting");
+    assert_eq!(store.store.held().unwrap()[0].holder.as_ref().unwrap().pid, std::process::id());
+    guard.unlock().unwrap();
+    assert_eq!(other.says(), "got");
+}
+
+fn an_owner_killed_while_others_wait_leaves_them_to_a_break() {
+    let store = Store::new("posix-sem", "");
+    let mut owner = Peer::start(&["hold", &store.url, "0"]);
+    assert_eq!(owner.says(), "held");
+    let mut waiter = Peer::start(&["wait", &store.url, "0"]);
+    assert_eq!(waiter.says(), "waiting");
+    let dead = owner.kill();
+    store.store.break_lock(0).unwrap();
+    assert_eq!(waiter.says(), format!("got from {dead}"));
+}

@@ -6,6 +6,14 @@ use lock_core::Backend;
 pub(crate) const LINKED: &[Backend] = &[
     #[cfg(feature = "shm")]
     lock_shm::BACKEND,
+    #[cfg(feature = "file")]
+    lock_file::BACKEND,
+    #[cfg(feature = "file")]
+    lock_file::LXC,
+    #[cfg(feature = "sem")]
+    lock_sem::SYSV,
+    #[cfg(feature = "sem")]
+    lock_sem::POSIX,
 ];
 
 /// A scheme of this repository, whether the feature that adds it is on, and what to do when it is not.

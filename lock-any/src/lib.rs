@@ -41,8 +41,8 @@ mod builtin;
 pub use lock_core::{
     Allocation, Backend, Breaking, Capabilities, Capacity, Deadline, Deadlines, Death, Error, ErrorKind, Generation, Generations,
     Guard, HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Numbering, OpenMode, Operation, OwnerDeath, Persistence,
-    Reconcile, Reconciled, Reentry, Registry, Result, Sharing, Store, StoreId, StoreUrl, ThreadDeath, Tokens, Waiters, lock_all,
-    register,
+    Reconcile, Reconciled, Reentry, Registry, Removal, Result, Sharing, Store, StoreId, StoreUrl, ThreadDeath, Tokens, Waiters,
+    lock_all, register,
 };
 
 /// Opens a store that exists.

@@ -57,7 +57,7 @@ pub mod sysv;
 
 use lock_core::{
     Backend, Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, OwnerDeath, Persistence, Reconcile,
-    Reentry, Tokens, Waiters,
+    Reentry, Removal, Tokens, Waiters,
 };
 
 pub use self::anonymous::{ANONYMOUS, anonymous};
@@ -93,6 +93,7 @@ const ON_A_TABLE: Capabilities = Capabilities::least()
     .tokens(Tokens::Fencing)
     .reconcile(Reconcile::Supported)
     .capacity(Capacity::Chosen)
+    .removal(Removal::Supported)
     .persistence(Persistence::Boot);
 
 lock_core::register!(SYSV);

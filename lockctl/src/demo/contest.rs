@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use lock_any::{Backend, ErrorKind, Lock, Numbering, OpenMode, OwnerDeath, Store, StoreUrl};
+use lock_any::{Backend, ErrorKind, Lock, Numbering, OpenMode, OwnerDeath, Removal, Store, StoreUrl};
 use nix::sys::signal::SigSet;
 
 use crate::exit::Failure;
@@ -61,7 +61,11 @@ impl Contest {
         let files = janitor.dir().join(backend.scheme());
         fs::create_dir(&files)?;
         let path = files.join("store").display().to_string().replace('%', "%25").replace('?', "%3F");
-        let url = format!("{}:{path}", backend.scheme());
+        let url = match backend.scheme() {
+            // Whose lock file would else be among those of LXC's own.
+            "lxc" => format!("lxc:{path}?name=demo&rundir={path}"),
+            scheme => format!("{scheme}:{path}"),
+        };
         janitor.will_destroy(&url)?;
         let store = match Store::with_backend(backend, &url.parse::<StoreUrl>()?, OpenMode::Create) {
             Err(error) if matches!(error.kind(), ErrorKind::BadUrl { .. } | ErrorKind::Unsupported { .. }) => {
@@ -146,7 +150,11 @@ impl Contest {
             check(recovered == killed, format!("{killed} owners were killed, and {recovered} deaths were reported"));
         }
         check(killed > 0 || !self.kills, "nobody was killed inside".to_owned());
-        Ok(self.store.destroy()?)
+        match self.store.capabilities().removal {
+            // Its files go with the directory that they are in.
+            Removal::Refused => Ok(()),
+            _ => Ok(self.store.destroy()?),
+        }
     }
 }
 

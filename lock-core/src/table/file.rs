@@ -105,9 +105,10 @@ fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
     // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
     file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
     back(file, 0, PAGE)?;
-    // The creator is going to sit down: a store that it could not is not to be seen.
+    // The creator is going to sit down: a store in which it could not is not to be seen.
     back(file, seat::first_choice_offset(), PAGE)?;
-    back(file, first.offset, first.bitmap_bytes())?;
+    // Nor one that has not room for a lock: backends keep what they need from the start in the first lines.
+    back(file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
     fchmod(file.as_fd(), Permissions::from_bits_truncate(mode.0)).map_err(|e| Error::system("fchmod", e))?;

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::{Error, ErrorKind, Result};
@@ -43,6 +44,23 @@ impl StoreUrl {
     /// The options, to be taken one by one; see [`Options`].
     pub fn options(&self) -> Options<'_> {
         Options { url: self, left: self.options.iter().collect(), known: Vec::new() }
+    }
+
+    /// The path that the place means, where stores are files: `SCHEME:/path` is that path, and `SCHEME:NAME` is in a directory which
+    /// the backend chooses.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadUrl`] when the place is neither; that of `directory`.
+    pub fn path_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+        let (place, scheme) = (self.place(), self.scheme());
+        if Path::new(place).is_absolute() {
+            return Ok(place.into());
+        }
+        if place.is_empty() || place.contains('/') || place.starts_with('.') || place.len() > 255 {
+            let reason = format!("write {scheme}:NAME, without a slash and with no dot at its start, or {scheme}:/absolute/path");
+            return Err(self.error(reason));
+        }
+        Ok(directory()?.join(place))
     }
 
     /// An error that says what is wrong with this URL.
@@ -175,6 +193,16 @@ mod tests {
     fn what_is_no_url_is_refused(#[case] text: &str) {
         let error = text.parse::<StoreUrl>().unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::BadUrl { url, .. } if url == text), "{error}");
+    }
+
+    #[test]
+    fn a_name_is_in_the_directory_and_a_path_is_where_it_says() {
+        let path = |text: &str| text.parse::<StoreUrl>().unwrap().path_in(|| Ok("/dev/shm".into()));
+        assert_eq!(path("shm:locks").unwrap(), Path::new("/dev/shm/locks"));
+        assert_eq!(path("shm:/run/locks").unwrap(), Path::new("/run/locks"));
+        for bad in ["shm:", "shm:a/b", "shm:../x", "shm:.hidden"] {
+            assert!(path(bad).unwrap_err().to_string().contains("write shm:NAME"), "{bad}");
+        }
     }
 
     #[test]

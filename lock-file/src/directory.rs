@@ -226,19 +226,11 @@ fn not_ours(reason: impl Into<String>) -> Error {
 }
 
 fn place(url: &StoreUrl, is_root: bool, runtime: Option<PathBuf>) -> Result<PathBuf> {
-    let place = Path::new(url.place());
-    if place.is_absolute() {
-        return Ok(place.to_owned());
-    }
-    let name = url.place();
-    if name.is_empty() || name.contains('/') || name.starts_with('.') || name.len() > 255 {
-        return Err(url.error("write file:/absolute/directory, or file:NAME, without a slash and with no dot at its start"));
-    }
-    let directory = if is_root { Some(PathBuf::from(ROOTS)) } else { runtime.filter(|runtime| runtime.is_absolute()) };
-    match directory {
-        Some(directory) => Ok(directory.join(name)),
-        None => Err(url.error("XDG_RUNTIME_DIR is not set, so that a name has no place; write file:/absolute/directory")),
-    }
+    url.path_in(|| {
+        let directory = if is_root { Some(PathBuf::from(ROOTS)) } else { runtime.filter(|runtime| runtime.is_absolute()) };
+        directory
+            .ok_or_else(|| url.error("XDG_RUNTIME_DIR is not set, so that a name has no place; write file:/absolute/directory"))
+    })
 }
 
 #[cfg(test)]

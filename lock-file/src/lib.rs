@@ -51,10 +51,7 @@ mod manager;
 mod ofd;
 mod wait;
 
-use lock_core::{
-    Backend, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence, Reconcile,
-    Reentry, Removal, ThreadDeath, Tokens,
-};
+use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, ThreadDeath, table};
 
 pub use lxc::lxc;
 
@@ -66,18 +63,10 @@ pub const BACKEND: Backend = Backend::new(
     manager::open,
 )
 .with(
-    Capabilities::least()
+    table::CLAIMS
         .owner_death(OwnerDeath::Reported)
         .thread_death(ThreadDeath::Kept)
         .deadlines(Deadlines::Monotonic)
-        .reentry(Reentry::Refused)
-        .holders(Holders::Named)
-        .labels(Labels::Kept)
-        .generations(Generations::Counted)
-        .tokens(Tokens::Fencing)
-        .reconcile(Reconcile::Supported)
-        .capacity(Capacity::Chosen)
-        .removal(Removal::Supported)
         .persistence(Persistence::Disk),
 );
 

@@ -50,15 +50,11 @@
 
 mod anonymous;
 mod hash;
-mod place;
 mod posix;
 mod sys;
 pub mod sysv;
 
-use lock_core::{
-    Backend, Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, OwnerDeath, Persistence, Reconcile,
-    Reentry, Removal, Tokens, Waiters,
-};
+use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, Waiters, table};
 
 pub use self::anonymous::{ANONYMOUS, anonymous};
 
@@ -83,18 +79,11 @@ pub const POSIX: Backend = Backend::new(
 /// The backends of this crate.
 pub const BACKENDS: [Backend; 2] = [SYSV, POSIX];
 
+/// Where stores with a plain name are.
+const DIRECTORY: &str = "/dev/shm";
+
 /// What both claim.
-const ON_A_TABLE: Capabilities = Capabilities::least()
-    .deadlines(Deadlines::Monotonic)
-    .reentry(Reentry::Refused)
-    .holders(Holders::Named)
-    .labels(Labels::Kept)
-    .generations(Generations::Counted)
-    .tokens(Tokens::Fencing)
-    .reconcile(Reconcile::Supported)
-    .capacity(Capacity::Chosen)
-    .removal(Removal::Supported)
-    .persistence(Persistence::Boot);
+const ON_A_TABLE: Capabilities = table::CLAIMS.deadlines(Deadlines::Monotonic).persistence(Persistence::Boot);
 
 lock_core::register!(SYSV);
 lock_core::register!(POSIX);

@@ -26,10 +26,7 @@ mod manager;
 mod robust;
 mod sys;
 
-use lock_core::{
-    Backend, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, OwnerDeath, Persistence, Reconcile, Reentry,
-    Removal, ThreadDeath, Tokens,
-};
+use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, ThreadDeath, table};
 
 /// The backend `shm`.
 pub const BACKEND: Backend = Backend::new(
@@ -39,18 +36,10 @@ pub const BACKEND: Backend = Backend::new(
     manager::open,
 )
 .with(
-    Capabilities::least()
+    table::CLAIMS
         .owner_death(OwnerDeath::Reported)
         .thread_death(ThreadDeath::Reported)
         .deadlines(Deadlines::Monotonic)
-        .reentry(Reentry::Refused)
-        .holders(Holders::Named)
-        .labels(Labels::Kept)
-        .generations(Generations::Counted)
-        .tokens(Tokens::Fencing)
-        .reconcile(Reconcile::Supported)
-        .capacity(Capacity::Chosen)
-        .removal(Removal::Supported)
         .persistence(Persistence::Boot),
 );
 

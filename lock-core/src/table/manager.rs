@@ -3,7 +3,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Hot, Owner, Slot, Table};
-use crate::{Allocation, Error, Generation, HeldLock, Label, LockId, Manager, RawLock, Reconciled, Result, StoreId};
+use crate::{
+    Allocation, Capabilities, Capacity, Error, Generation, Generations, HeldLock, Holders, Label, Labels, LockId, Manager,
+    RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+};
 
 /// What a backend adds to a table: locks.
 pub trait TableLocks: Send + Sync + fmt::Debug {
@@ -55,6 +58,17 @@ pub trait TableLocks: Send + Sync + fmt::Debug {
         Ok(())
     }
 }
+
+/// What a store on a table can claim whatever its locks are.
+pub const CLAIMS: Capabilities = Capabilities::least()
+    .reentry(Reentry::Refused)
+    .holders(Holders::Named)
+    .labels(Labels::Kept)
+    .generations(Generations::Counted)
+    .tokens(Tokens::Fencing)
+    .reconcile(Reconcile::Supported)
+    .capacity(Capacity::Chosen)
+    .removal(Removal::Supported);
 
 /// A [`Manager`] whose ids are in a [`Table`] and whose locks are a backend's.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ use crate::sys::{Pinned, SetOnce, Words};
 use crate::{Error, ErrorKind, Holder, LockId, Result, StoreId, fork, thread};
 
 pub use self::kind::Kind;
-pub use self::manager::{TableLocks, TableManager};
+pub use self::manager::{CLAIMS, TableLocks, TableManager};
 pub use self::options::{Bound, Mode, TableOptions};
 pub use self::owner::Owner;
 pub use self::slot::{Hot, Slot};

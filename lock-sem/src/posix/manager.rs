@@ -4,7 +4,7 @@ use lock_core::table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, 
 use lock_core::{ErrorKind, Manager, OpenMode, RawLock, Result, StoreUrl};
 
 use super::lock::{PosixLock, evict, tenant};
-use crate::{place, sys};
+use crate::{DIRECTORY, sys};
 
 const KIND: Kind = Kind::new("psem", sys::ABI);
 
@@ -12,7 +12,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
-    let table = Table::open(&place::path(url)?, KIND, mode, &table_options)?;
+    let table = Table::open(&url.path_in(|| Ok(DIRECTORY.into()))?, KIND, mode, &table_options)?;
     Ok(Arc::new(TableManager::new(table, Locks)))
 }
 

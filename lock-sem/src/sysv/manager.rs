@@ -8,7 +8,7 @@ use super::home::Home;
 use super::identity::KEY;
 use super::lock::SysvLock;
 use super::run::Run;
-use crate::place;
+use crate::DIRECTORY;
 
 const KIND: Kind = Kind::new("sem", 0);
 
@@ -16,7 +16,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
-    let path = place::path(url)?;
+    let path = url.path_in(|| Ok(DIRECTORY.into()))?;
     loop {
         let table = match Table::open(&path, KIND, mode, &table_options) {
             Ok(table) => table,

@@ -29,7 +29,7 @@ struct Cli {
 enum Command {
     /// Run the tests: all of them, or the suite of one backend
     Test {
-        /// The backend crate, with or without "lock-" in front
+        /// The scheme of a backend, or a backend crate, with or without "lock-" in front
         #[arg(long)]
         backend: Option<String>,
     },

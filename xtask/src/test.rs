@@ -11,10 +11,17 @@ pub(crate) fn run(backend: Option<&str>) -> Result<()> {
     }
 }
 
+/// The cases of one scheme; or of all of a crate, with or without "lock-" in front.
 fn suite(backend: &str) -> Result<()> {
-    let package = if backend.starts_with("lock-") { backend.to_owned() } else { format!("lock-{backend}") };
+    let backends = lock_any::backends()?;
+    let (package, cases) = match backends.iter().find(|one| one.scheme() == backend) {
+        Some(one) => (one.crate_name().to_owned(), Some(format!("{backend}::"))),
+        None if backend.starts_with("lock-") => (backend.to_owned(), None),
+        None => (format!("lock-{backend}"), None),
+    };
     if !Metadata::load()?.has_test(&package, "conformance")? {
-        return Err(format!("{package} has no test target `conformance`").into());
+        return Err(format!("there is no backend {backend:?}, and {package} has no test target `conformance`").into());
     }
-    shell::run(&mut cargo(["test", "--package", &package, "--test", "conformance"]))
+    let cases = cases.iter().flat_map(|cases| ["--", cases]);
+    shell::run(&mut cargo(["test", "--package", &package, "--test", "conformance"].into_iter().chain(cases)))
 }

@@ -10,6 +10,11 @@ use crate::{Death, ErrorKind, Lock, Operation, Result, fork};
 /// It stays with the thread that took it (it is not `Send`), and with the process: a forked child that inherits one owns nothing,
 /// and dropping it there does nothing. A guard from [`Lock::lock`] borrows its lock; one from [`Lock::lock_owned`] keeps a
 /// handle of its own and is `Guard<'static>`.
+///
+/// ```compile_fail,E0277
+/// fn may_be_sent<T: Send>() {}
+/// may_be_sent::<lock_core::Guard<'static>>();
+/// ```
 #[must_use = "a guard that is dropped at once releases the lock at once"]
 pub struct Guard<'a> {
     lock: LockRef<'a>,

@@ -131,7 +131,7 @@ pub enum ErrorKind {
     },
     /// The store was made by another version of the format.
     #[error(
-        "its format is version {found}, this program knows {known}; use the program that made it, or destroy and create it anew"
+        "its format is version {found}, this program knows {known}; use the program that made it, or remove the store and create it anew"
     )]
     OtherVersion {
         /// The store's version.

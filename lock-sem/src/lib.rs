@@ -1,6 +1,6 @@
 //! The backends `sem` and `posix-sem`, and LXC's private lock: semaphores.
 //!
-//! | | [`SYSV`], `sem:NAME` | [`POSIX`], `posix-sem:NAME` | [`anonymous`] |
+//! | | [`SYSV`], `sem:NAME` | [`POSIX`], `posix-sem:NAME` | [`anonymous()`] |
 //! |---|---|---|---|
 //! | what | a System V semaphore for each lock | a process-shared `sem_t` for each lock | an unnamed `sem_t` |
 //! | an owner dies | the kernel releases, and the next owner is told | it stays locked until [`Store::break_lock`] | |

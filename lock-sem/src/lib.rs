@@ -11,7 +11,8 @@
 //!
 //! # `sem`
 //! Locks are taken with `SEM_UNDO`, so that the kernel gives back what a process held when it dies, at once. A program that executes
-//! another one keeps its undo; then a waiter that finds proof that the owner is gone takes over. Waiters are counted.
+//! another one keeps its undo; then a waiter that finds proof that the owner is gone takes over. Waiters are counted: each thread of
+//! this process, and each other process once.
 //!
 //! There is a semaphore set for each run of 1,024 ids, made when one of them is first used and removed by [`Store::destroy`].
 //! Where a store's file was removed by hand, [`sysv::sets`] finds what is left, and so does `ipcs -s | grep 0x4c`. The limits of the

@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::thread;
 use std::time::Duration;
 
+use lock_core::fork::PerProcess;
 use lock_core::table::{Hot, Owner, Slot};
 use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result, thread as this_thread};
 
+use super::door::{Door, Entered};
 use super::home::Home;
 use super::run::{Run, gone};
 use super::set::{Outcome, Set};
@@ -21,6 +23,8 @@ const YIELDS: u32 = 50;
 /// A lock: a semaphore of a set, which is the door, and a tenure in the table, which is the truth.
 ///
 /// # The protocol
+/// - One thread of a process at a time does any of this, from its first attempt until it has given the unit back: it is inside the
+///   process's own [`Door`]. So what the kernel says of the process is true of that thread.
 /// - The semaphore has one unit when the lock is free. Who takes it, with undo, becomes the owner by exchanging the tenure; who
 ///   gives the lock up says so in the tenure and then gives the unit back. When an owner dies, the kernel gives the unit back.
 /// - So who has the unit and finds somebody else in the tenure, in the term in which it took the unit, knows that one to be dead, or to be
@@ -39,12 +43,19 @@ pub(crate) struct SysvLock {
     home: Arc<Home>,
     set: Set,
     semaphore: u16,
+    door: PerProcess<Arc<Door>>,
 }
 
 impl SysvLock {
     pub(crate) fn new(slot: Slot, home: Arc<Home>, set: Set) -> Self {
         let semaphore = Run::semaphore_of(slot.id());
-        Self { slot, home, set, semaphore }
+        Self { slot, home, set, semaphore, door: PerProcess::new() }
+    }
+
+    #[inline]
+    fn door(&self) -> Result<&Door> {
+        let door = self.door.get_or_try_init(|| Door::of(self.slot.table().id(), self.slot.id()))?;
+        Ok(door)
     }
 
     #[inline]
@@ -109,8 +120,20 @@ impl SysvLock {
         Ok(Some(self.begin(me)))
     }
 
+    #[inline]
+    fn acquire_inside(&self, me: Owner, deadline: Deadline, entered: &Entered<'_>) -> Result<Acquired> {
+        let now = self.tenure();
+        let tried = if now.is_armed() { self.set.try_take(self.semaphore)? } else { Outcome::NotDone };
+        if tried == Outcome::Done
+            && let Some(acquired) = self.enter(me, now)?
+        {
+            return Ok(acquired);
+        }
+        self.acquire_slowly(me, deadline, tried, entered)
+    }
+
     #[cold]
-    fn acquire_slowly(&self, me: Owner, deadline: Deadline, tried: Outcome) -> Result<Acquired> {
+    fn acquire_slowly(&self, me: Owner, deadline: Deadline, tried: Outcome, entered: &Entered<'_>) -> Result<Acquired> {
         let mut set_is_gone = tried == Outcome::Gone && self.check_removal()?;
         let mut yields = 0;
         loop {
@@ -122,6 +145,7 @@ impl SysvLock {
             if remaining.is_zero() {
                 return Ok(Acquired::TimedOut);
             }
+            entered.settle();
             let sleep = remaining.min(SLEEP);
             if set_is_gone {
                 thread::sleep(sleep);
@@ -164,14 +188,12 @@ impl RawLock for SysvLock {
         if self.slot.hot().owner() == me {
             return Err(ErrorKind::AlreadyHeld.into());
         }
-        let now = self.tenure();
-        let tried = if now.is_armed() { self.set.try_take(self.semaphore)? } else { Outcome::NotDone };
-        if tried == Outcome::Done
-            && let Some(acquired) = self.enter(me, now)?
-        {
-            return Ok(acquired);
+        let Some(entered) = self.door()?.enter(deadline) else { return Ok(Acquired::TimedOut) };
+        let acquired = self.acquire_inside(me, deadline, &entered)?;
+        if acquired != Acquired::TimedOut {
+            entered.stay();
         }
-        self.acquire_slowly(me, deadline, tried)
+        Ok(acquired)
     }
 
     #[inline]
@@ -184,7 +206,9 @@ impl RawLock for SysvLock {
         let now = self.tenure();
         self.store(now.released());
         // Where the semaphore was not armed, its set is gone, and others wait by looking.
-        if now.is_armed() && self.set.give(self.semaphore)? == Outcome::Gone {
+        let given = if now.is_armed() { self.set.give(self.semaphore) } else { Ok(Outcome::Done) };
+        self.door()?.leave();
+        if given? == Outcome::Gone {
             self.check_removal()?;
         }
         Ok(())
@@ -195,7 +219,8 @@ impl RawLock for SysvLock {
     }
 
     fn waiters(&self) -> Option<u32> {
-        self.set.waiters(self.semaphore)
+        let in_front = self.door().map_or(0, Door::queue);
+        self.set.waiters(self.semaphore).map(|in_the_kernel| in_the_kernel + in_front)
     }
 
     fn generation(&self) -> Option<Generation> {
@@ -241,6 +266,7 @@ mod tests {
             self.lock.slot.hot().end();
             self.lock.store(self.lock.tenure().released());
             assert_eq!(self.lock.set.give(self.lock.semaphore).unwrap(), Outcome::Done);
+            self.lock.door().unwrap().leave();
         }
 
         fn take_unit(&self) {

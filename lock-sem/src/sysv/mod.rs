@@ -1,5 +1,6 @@
 //! The backend `sem`: System V semaphores with undo.
 
+mod door;
 mod home;
 mod identity;
 mod kernel;

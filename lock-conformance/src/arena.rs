@@ -100,6 +100,11 @@ impl Arena {
         self.words[STOP].store(1, Release);
     }
 
+    /// Takes [`Arena::stop`] back, for those who begin now.
+    pub(crate) fn go_on(self) {
+        self.words[STOP].store(0, Release);
+    }
+
     pub(crate) fn is_stopped(self) -> bool {
         self.words[STOP].load(Acquire) != 0
     }
@@ -136,13 +141,13 @@ const FIRST_WRONG: usize = 8;
 const FIRST_DONE: usize = 20;
 
 impl Place {
-    /// The pid of who is inside; 0 for nobody.
+    /// Who is inside, by its pid or what else it entered as; 0 for nobody.
     pub(crate) fn inside(self) -> u64 {
         self.words[INSIDE].load(Acquire)
     }
 
-    pub(crate) fn enter(self, pid: u32) {
-        self.words[INSIDE].store(u64::from(pid), Release);
+    pub(crate) fn enter(self, who: impl Into<u64>) {
+        self.words[INSIDE].store(who.into(), Release);
     }
 
     pub(crate) fn leave(self) {

@@ -34,6 +34,7 @@ mod process;
 mod protocol;
 mod run;
 mod scratch;
+pub mod soak;
 mod suite;
 pub mod sweep;
 mod sys;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{matrix, outside, sweep, test};
+use crate::{matrix, outside, soak, sweep, test};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -14,6 +14,7 @@ pub(crate) fn run(tested: bool) -> Result<()> {
         step("tests", || test::run(None))?;
     }
     step("a short sweep", sweep::run_in_ci)?;
+    step("a short storm", soak::run_in_ci)?;
     step("documentation", || {
         let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))

@@ -8,6 +8,7 @@ mod metadata;
 mod new_backend;
 mod outside;
 mod shell;
+mod soak;
 mod sweep;
 mod test;
 
@@ -57,6 +58,8 @@ enum Command {
     Outside,
     /// Kill a process at every instruction and every system call of every operation, and look what is lost
     Sweep(sweep::Args),
+    /// Kill processes again and again, most of them while they own a lock, and look what is lost
+    Soak(soak::Args),
     /// Compare lock and unlock with other locks, in one run
     Bench,
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::NewBackend { name, path } => new_backend::run(&name, path),
         Command::Outside => outside::run(),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Bench => bench::run(),
     };
     match done {

@@ -1,8 +1,11 @@
 //! Running other programs, cargo most of all.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use tempfile::TempDir;
 
 use crate::Result;
 
@@ -16,6 +19,20 @@ pub(crate) fn cargo<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Command
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
     command
+}
+
+/// A release build of this program, with these arguments.
+pub(crate) fn released<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = cargo(["run", "--quiet", "--release", "--package", "xtask", "--"]);
+    command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+    command
+}
+
+/// A directory in memory, where there is such a place, that is removed when it is dropped.
+pub(crate) fn scratch(prefix: &str) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
 }
 
 /// Runs a command, after saying which it is.

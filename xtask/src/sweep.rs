@@ -9,7 +9,7 @@ use lock_any::{Backend, Numbering};
 use lock_conformance::sweep::{News, Row, Sweep, Thoroughness};
 
 use crate::Result;
-use crate::shell::{self, cargo};
+use crate::shell;
 
 /// Places of each operation in a short sweep.
 const SHORT: usize = 100;
@@ -38,15 +38,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.built {
         return sweep(args);
     }
-    let given = std::env::args().skip(1);
-    let run = ["run", "--quiet", "--release", "--package", "xtask", "--"].map(str::to_owned).into_iter();
-    shell::run(&mut cargo(run.chain(given).chain(["--built".to_owned()])))
+    shell::run(&mut shell::released(std::env::args().skip(1).chain(["--built".to_owned()])))
 }
 
 /// A sweep so short that it is about the sweep as much as about the backends.
 pub(crate) fn run_in_ci() -> Result<()> {
-    let sweep = ["run", "--quiet", "--release", "--package", "xtask", "--", "sweep", "--places", "12", "--built"];
-    shell::run(&mut cargo(sweep))
+    shell::run(&mut shell::released(["sweep", "--places", "12", "--built"]))
 }
 
 fn sweep(args: &Args) -> Result<()> {
@@ -79,7 +76,7 @@ fn sweep(args: &Args) -> Result<()> {
 }
 
 fn sweep_backend(backend: &Backend, thoroughness: Thoroughness, only: Option<&str>) -> Result<Vec<Row>> {
-    let scratch = scratch()?;
+    let scratch = shell::scratch("lock-sweep-")?;
     let url = |directory: &Path| format!("{}:{}/store", backend.scheme(), directory.display());
     let mut sweep = Sweep::new(backend, &url).thoroughness(thoroughness);
     if let Some(only) = only {
@@ -107,10 +104,4 @@ fn say(backend: &Backend, row: &Row) {
     } else if !io::stderr().is_terminal() {
         eprintln!("{}: {} at each {}: {} points", backend.scheme(), row.operation, row.by, row.points);
     }
-}
-
-fn scratch() -> io::Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("lock-sweep-");
-    builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
 }

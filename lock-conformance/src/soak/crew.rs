@@ -1,0 +1,170 @@
+//! The processes of a storm: forked, aimed at, killed, replaced.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lock_core::{Backend, Lock, OpenMode, Store, StoreUrl};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::ledger::{self, Ledger, Mark};
+use super::worker::Worker;
+use super::{BOUND, CREW, INSPECTOR, LOCKS, WITNESS};
+use crate::sys;
+
+/// How long a kill waits for somebody to be in a critical section.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// Every so many workers, one opens the store for itself; the others go on with what they inherited.
+const OPENS: u32 = 4;
+
+/// The workers, and what they work on.
+pub(super) struct Crew {
+    pub(super) backend: Backend,
+    pub(super) url: StoreUrl,
+    pub(super) store: Store,
+    pub(super) locks: Vec<Lock>,
+    pub(super) ledger: Ledger,
+    running: [Option<Mark>; CREW + 1],
+    counts: [u32; CREW + 1],
+    random: u64,
+}
+
+impl Crew {
+    pub(super) fn new(backend: Backend, url: StoreUrl, store: Store, locks: Vec<Lock>, ledger: Ledger) -> Self {
+        let random = u64::from(std::process::id()) << 16 | 1;
+        Self { backend, url, store, locks, ledger, running: [None; CREW + 1], counts: [0; CREW + 1], random }
+    }
+
+    /// Starts everybody.
+    pub(super) fn muster(&mut self) -> nix::Result<()> {
+        self.ledger.arena.go_on();
+        (0..CREW).try_for_each(|worker| self.start(worker, |worker| worker.run()))
+    }
+
+    /// Kills one, who is in a critical section at this moment, or anybody at any moment; and replaces it.
+    pub(super) fn strike(&mut self) -> nix::Result<()> {
+        let aimed = if self.random(4) == 0 { None } else { self.owner() };
+        let victim = match aimed {
+            Some(owner) => owner,
+            None => {
+                let pause = Duration::from_micros(self.random(300));
+                thread::sleep(pause);
+                let worker = WITNESS + 1 + self.random((CREW - 1) as u64) as usize;
+                self.running[worker].expect("everybody has been started")
+            }
+        };
+        self.ledger.is_doomed(victim, aimed.is_some());
+        self.kill(victim)?;
+        self.start(victim.worker(), |worker| worker.run())
+    }
+
+    /// One that is in a critical section and may be killed.
+    fn owner(&mut self) -> Option<Mark> {
+        let (start, first) = (Instant::now(), self.random(LOCKS as u64) as usize);
+        while start.elapsed() < PATIENCE {
+            let found = (0..LOCKS)
+                .filter_map(|lock| Mark::inside(self.ledger.arena.place((first + lock) % LOCKS)))
+                .find(|mark| mark.worker() != WITNESS && self.running[mark.worker()] == Some(*mark));
+            if found.is_some() {
+                return found;
+            }
+            thread::yield_now();
+        }
+        None
+    }
+
+    fn kill(&mut self, victim: Mark) -> nix::Result<()> {
+        let pid = Pid::from_raw(victim.pid().cast_signed());
+        kill(pid, Signal::SIGKILL)?;
+        let status = waitpid(pid, None)?;
+        if !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)) {
+            self.ledger.crashed(&format!("a worker ended by itself: {status:?}"));
+        }
+        self.is_reaped(victim);
+        Ok(())
+    }
+
+    fn is_reaped(&mut self, mark: Mark) {
+        self.ledger.is_reaped(mark.serial());
+        self.running[mark.worker()] = None;
+    }
+
+    /// Lets everybody finish; who does not, waits for what does not come.
+    pub(super) fn dismiss(&mut self) -> nix::Result<()> {
+        self.ledger.arena.stop();
+        self.gather(BOUND)
+    }
+
+    /// Waits for everybody who runs to end.
+    fn gather(&mut self, bound: Duration) -> nix::Result<()> {
+        let deadline = Instant::now() + bound;
+        while let Some(mark) = self.running.iter().flatten().next().copied() {
+            match waitpid(Pid::from_raw(mark.pid().cast_signed()), Some(WaitPidFlag::WNOHANG))? {
+                WaitStatus::StillAlive if Instant::now() < deadline => thread::sleep(Duration::from_micros(500)),
+                WaitStatus::StillAlive => {
+                    let wait = self.ledger.longest_wait(mark.worker());
+                    self.ledger.lost(&format!("worker {} ({}) does not end; it waits for {wait:?}", mark.worker(), mark.pid()));
+                    self.kill(mark)?;
+                }
+                WaitStatus::Exited(_, 0) => self.is_reaped(mark),
+                status => {
+                    self.ledger.crashed(&format!("a worker ended by itself: {status:?}"));
+                    self.is_reaped(mark);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at everything, from a process that nobody kills.
+    pub(super) fn inspect(&mut self) -> nix::Result<()> {
+        self.start(INSPECTOR, |worker| worker.inspect())?;
+        // Each of the locks may take its time.
+        self.gather(BOUND * (LOCKS as u32 + 1))
+    }
+
+    fn start(&mut self, worker: usize, act: fn(&Worker<'_>)) -> nix::Result<()> {
+        self.counts[worker] += 1;
+        let serial = ledger::serial(worker, self.counts[worker]);
+        self.ledger.begins(serial);
+        let Some(pid) = sys::fork()? else {
+            let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+            let done = catch_unwind(AssertUnwindSafe(|| self.work(serial, act)));
+            sys::exit_now(done.map_or(101, |()| 0));
+        };
+        self.running[worker] = Some(Mark::new(serial, pid.as_raw().unsigned_abs()));
+        Ok(())
+    }
+
+    fn work(&self, serial: u32, act: fn(&Worker<'_>)) {
+        let claims = self.backend.capabilities();
+        if !self.counts[Mark::new(serial, 0).worker()].is_multiple_of(OPENS) {
+            return act(&Worker::new(&self.ledger, claims, &self.store, &self.locks, serial));
+        }
+        let opened = Store::with_backend(&self.backend, &self.url, OpenMode::Open).and_then(|store| {
+            (0..LOCKS as u32).map(|id| store.retrieve(id)).collect::<Result<Vec<_>, _>>().map(|locks| (store, locks))
+        });
+        match opened {
+            Ok((store, locks)) => act(&Worker::new(&self.ledger, claims, &store, &locks, serial)),
+            Err(error) => self.ledger.lost(&format!("the store does not open: {error}")),
+        }
+    }
+
+    /// A number below `bound`, which has to be no better than that.
+    fn random(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % bound
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        for mark in self.running.into_iter().flatten() {
+            let _ = self.kill(mark);
+        }
+    }
+}

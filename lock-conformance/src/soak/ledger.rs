@@ -1,0 +1,261 @@
+//! The words that the driver of a storm and its workers share, beside those of the [`Arena`].
+//!
+//! A pid comes back after some tens of thousands of kills, so it does not say who somebody is. A worker has a *serial* number that
+//! no other has, and what it leaves in a critical section is its [`Mark`]: the serial and the pid. A death is told by pid; whether
+//! it may be that one follows from the number of the kill that this pid had last.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::totals::Totals;
+use super::{CREW, INSPECTOR};
+use crate::arena::{Arena, Place, WRONGS, Wrong};
+use crate::sys;
+
+/// Threads that can wait: two of each worker, and the inspector's.
+const THREADS: usize = (CREW + 1) * 2;
+/// No more than so much is written down of what goes wrong.
+const COMPLAINTS: u64 = 1 << 14;
+
+const KILLS: usize = 0;
+const AIMED: usize = 1;
+const WORST_WAIT: usize = 2;
+const LOST: usize = 3;
+const SUMS: usize = 4;
+const CRASHED: usize = 5;
+const ALLOCATIONS: usize = 6;
+const IDS: usize = 7;
+const FIRST_CURRENT: usize = 8;
+const FIRST_DOOMED: usize = FIRST_CURRENT + CREW + 1;
+const FIRST_WAIT: usize = FIRST_DOOMED + CREW + 1;
+const FIRST_SEEN: usize = FIRST_WAIT + THREADS;
+
+/// Who a worker is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    pub(super) fn new(serial: u32, pid: u32) -> Self {
+        Self(u64::from(serial) << 32 | u64::from(pid))
+    }
+
+    /// The one that is in the critical section, or died there.
+    pub(super) fn inside(place: Place) -> Option<Self> {
+        Some(place.inside()).filter(|mark| *mark != 0).map(Self)
+    }
+
+    pub(super) fn pid(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(super) fn serial(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub(super) fn worker(self) -> usize {
+        worker_of(self.serial())
+    }
+}
+
+impl From<Mark> for u64 {
+    fn from(mark: Mark) -> Self {
+        mark.0
+    }
+}
+
+/// The worker whose place it takes: serials go round.
+fn worker_of(serial: u32) -> usize {
+    serial as usize % (CREW + 1)
+}
+
+/// The `count`th worker in this place.
+pub(super) fn serial(worker: usize, count: u32) -> u32 {
+    count * (CREW + 1) as u32 + worker as u32
+}
+
+/// The shared words.
+#[derive(Clone)]
+pub(super) struct Ledger {
+    pub(super) arena: Arena,
+    words: &'static [AtomicU64],
+    complaints: PathBuf,
+}
+
+impl Ledger {
+    /// Makes the files for this many ids.
+    pub(super) fn create(directory: &Path, ids: usize) -> io::Result<Self> {
+        let arena = Arena::create(&directory.join("arena"), ids)?;
+        let highest: usize = fs::read_to_string("/proc/sys/kernel/pid_max")?.trim().parse().map_err(io::Error::other)?;
+        let words = FIRST_SEEN + ids + highest + 1;
+        let file = File::options().read(true).write(true).create_new(true).open(directory.join("ledger"))?;
+        // Sparse: what is paid for are the pids that there were.
+        file.set_len((words * size_of::<u64>()) as u64)?;
+        arena.go();
+        Ok(Self { arena, words: sys::map_words(&file, words)?, complaints: directory.join("complaints") })
+    }
+
+    fn add(&self, word: usize) {
+        self.words[word].fetch_add(1, AcqRel);
+    }
+
+    fn get(&self, word: usize) -> u64 {
+        self.words[word].load(Acquire)
+    }
+
+    /// How many kills there were, the one that is under way with them.
+    pub(super) fn kills(&self) -> u64 {
+        self.get(KILLS)
+    }
+
+    /// A worker begins.
+    pub(super) fn begins(&self, serial: u32) {
+        self.words[FIRST_CURRENT + worker_of(serial)].store(serial.into(), Release);
+    }
+
+    /// A worker is about to be killed.
+    pub(super) fn is_doomed(&self, mark: Mark, aimed: bool) {
+        let kill = self.kills() + 1;
+        self.words[self.first_killed() + mark.pid() as usize].store(kill, Release);
+        self.words[FIRST_DOOMED + mark.worker()].store(mark.serial().into(), Release);
+        self.words[KILLS].store(kill, Release);
+        if aimed {
+            self.add(AIMED);
+        }
+    }
+
+    /// A worker is dead and gone.
+    pub(super) fn is_reaped(&self, serial: u32) {
+        self.words[FIRST_CURRENT + worker_of(serial)].store(0, Release);
+        (0..2).for_each(|thread| self.waits(worker_of(serial), thread, None));
+    }
+
+    /// Whether it lives, and nobody is about to kill it.
+    pub(super) fn is_alive(&self, mark: Mark) -> bool {
+        !self.is_gone(mark) && self.get(FIRST_DOOMED + mark.worker()) != u64::from(mark.serial())
+    }
+
+    /// Whether it is dead, and does nothing any more.
+    pub(super) fn is_gone(&self, mark: Mark) -> bool {
+        self.get(FIRST_CURRENT + mark.worker()) != u64::from(mark.serial())
+    }
+
+    /// The kill that hit this pid last; 0 for none.
+    pub(super) fn last_kill_of(&self, pid: u32) -> u64 {
+        self.words.get(self.first_killed() + pid as usize).map_or(0, |kill| kill.load(Acquire))
+    }
+
+    fn first_killed(&self) -> usize {
+        FIRST_SEEN + self.arena.places()
+    }
+
+    /// The number of kills that the last owner of a lock had seen; replaced by what there are now.
+    pub(super) fn exchange_seen(&self, lock: usize) -> u64 {
+        self.words[FIRST_SEEN + lock].swap(self.kills(), AcqRel)
+    }
+
+    /// A thread begins to wait for a lock, or ends.
+    pub(super) fn waits(&self, worker: usize, thread: usize, lock: Option<usize>) {
+        let since = lock.map_or(0, |lock| now() << 8 | (lock as u64 & 0xff));
+        self.words[FIRST_WAIT + worker * 2 + thread].store(since, Release);
+    }
+
+    /// For which lock a worker waits, the one for which it has waited longest, and since when.
+    pub(super) fn longest_wait(&self, worker: usize) -> Option<(u64, Duration)> {
+        let waits = (0..2).map(|thread| self.get(FIRST_WAIT + worker * 2 + thread)).filter(|wait| *wait != 0);
+        let longest = waits.min_by_key(|wait| wait >> 8)?;
+        let waited = Duration::from_micros(now().wrapping_sub(longest >> 8) & (u64::MAX >> 8));
+        Some((longest & 0xff, waited))
+    }
+
+    /// A lock has been waited for.
+    pub(super) fn waited(&self, wait: Duration) {
+        self.words[WORST_WAIT].fetch_max(wait.as_nanos() as u64, AcqRel);
+    }
+
+    pub(super) fn allocated(&self) {
+        self.add(ALLOCATIONS);
+    }
+
+    /// A lock could not be taken, or an id is gone.
+    pub(super) fn lost(&self, what: &str) {
+        self.add(LOST);
+        self.complain(what);
+    }
+
+    /// Ids are gone; how many, in all.
+    pub(super) fn ids_are_lost(&self, how_many: u64, what: &str) {
+        if self.words[IDS].fetch_max(how_many, AcqRel) < how_many {
+            self.complain(what);
+        }
+    }
+
+    /// A worker ended that nobody had killed.
+    pub(super) fn crashed(&self, what: &str) {
+        self.add(CRASHED);
+        self.complain(what);
+    }
+
+    /// How many sums are wrong: once wrong, they stay so.
+    pub(super) fn sums_are_wrong(&self, how_many: u64, what: &str) {
+        if self.words[SUMS].fetch_max(how_many, AcqRel) < how_many {
+            self.complain(what);
+        }
+    }
+
+    /// Something was wrong in a critical section.
+    pub(super) fn note(&self, lock: usize, wrong: Wrong, what: &str) {
+        self.arena.place(lock).note(wrong);
+        let said = WRONGS.iter().find_map(|(one, said)| (*one == wrong).then_some(*said)).unwrap_or_default();
+        self.complain(&format!("{} on lock {lock} {said}: {what}", std::process::id()));
+    }
+
+    fn complain(&self, what: &str) {
+        let file = File::options().append(true).create(true).open(&self.complaints);
+        if let Ok(mut file) = file
+            && file.metadata().is_ok_and(|metadata| metadata.len() < COMPLAINTS)
+        {
+            // It is counted all the same.
+            let _ = file.write_all(format!("{what}\n").as_bytes());
+        }
+    }
+
+    /// What went wrong, in words, from the `seen`th line on.
+    pub(super) fn complaints(&self, seen: usize) -> Vec<String> {
+        let text = fs::read_to_string(&self.complaints).unwrap_or_default();
+        text.lines().skip(seen).map(str::to_owned).collect()
+    }
+
+    /// What there was until now, in so much time.
+    pub(super) fn totals(&self, time: Duration) -> Totals {
+        let places = || (0..self.arena.places()).map(|lock| self.arena.place(lock));
+        let wrongs: u64 = places().flat_map(|place| WRONGS.map(|(wrong, _)| place.noted(wrong))).sum();
+        Totals {
+            kills: self.kills(),
+            aimed: self.get(AIMED),
+            owner_deaths: places().map(Place::deaths).sum(),
+            sections: places().map(Place::value).sum(),
+            allocations: self.get(ALLOCATIONS),
+            violations: wrongs + self.get(SUMS) + self.get(CRASHED),
+            lost: self.get(LOST) + self.get(IDS),
+            worst_wait: Duration::from_nanos(self.get(WORST_WAIT)),
+            time,
+        }
+    }
+}
+
+/// The place of a thread in the sums of the [`Arena`].
+pub(super) fn slot(worker: usize, thread: usize) -> usize {
+    debug_assert!(worker <= INSPECTOR);
+    worker * 2 + thread
+}
+
+/// Microseconds of the monotonic clock, which is the same in all processes.
+fn now() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| Duration::from(time).as_micros() as u64)
+}

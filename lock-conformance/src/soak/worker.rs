@@ -1,0 +1,186 @@
+//! What a worker in a storm does: critical sections, and ids allocated and freed, until it is killed or told to stop.
+
+use std::hint::spin_loop;
+use std::process;
+use std::thread;
+use std::time::Instant;
+
+use lock_core::{Capabilities, Deadlines, ErrorKind, Guard, Labels, Lock, OwnerDeath, Result, Store, Tokens};
+
+use super::ledger::{Ledger, Mark, slot};
+use super::{BOUND, CHURNED, LOCKS, WITNESS};
+use crate::arena::{Place, Wrong};
+
+/// A worker, by the place that it has in the storm.
+pub(super) struct Worker<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) claims: Capabilities,
+    pub(super) store: &'a Store,
+    pub(super) locks: &'a [Lock],
+    pub(super) number: usize,
+    pub(super) mark: Mark,
+}
+
+/// How a lock is acquired.
+#[derive(Clone, Copy)]
+pub(super) enum How {
+    Wait,
+    WaitFor,
+    Try,
+}
+
+impl<'a> Worker<'a> {
+    /// The worker that this process is from now on.
+    pub(super) fn new(ledger: &'a Ledger, claims: Capabilities, store: &'a Store, locks: &'a [Lock], serial: u32) -> Self {
+        let mark = Mark::new(serial, process::id());
+        Self { ledger, claims, store, locks, number: mark.worker(), mark }
+    }
+
+    /// Goes on until it is told to stop, with two threads in every other worker.
+    pub(super) fn run(&self) {
+        thread::scope(|scope| {
+            if self.number % 2 == 1 {
+                scope.spawn(|| self.go_round(1));
+            }
+            self.go_round(0);
+        });
+    }
+
+    fn go_round(&self, thread: usize) {
+        let mut round = self.mark.serial() as usize + thread * LOCKS / 2;
+        while !self.ledger.arena.is_stopped() {
+            let how = match round % 7 {
+                _ if self.number == WITNESS => How::Wait,
+                0 => How::Try,
+                1 | 2 if self.claims.deadlines == Deadlines::Monotonic => How::WaitFor,
+                _ => How::Wait,
+            };
+            // Not in the same order for all, or they would follow each other.
+            self.section(thread, (round * 5 + round / LOCKS) % LOCKS, how, round);
+            if round.is_multiple_of(4) {
+                self.churn(round);
+            }
+            round += 1;
+        }
+    }
+
+    /// A critical section; see [`Place::add_one`].
+    pub(super) fn section(&self, thread: usize, number: usize, how: How, round: usize) {
+        let (lock, start) = (&self.locks[number], Instant::now());
+        self.ledger.waits(self.number, thread, Some(number));
+        let guard = match how {
+            How::Wait => lock.lock().map(Some),
+            How::WaitFor => lock.try_lock_for(BOUND).map(Some),
+            How::Try => lock.try_lock(),
+        };
+        self.ledger.waits(self.number, thread, None);
+        let guard = match guard {
+            Ok(Some(guard)) => guard,
+            Ok(None) => return,
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => return self.ledger.lost(&error.to_string()),
+            Err(error) => return self.ledger.note(number, Wrong::Failed, &error.to_string()),
+        };
+        self.ledger.waited(start.elapsed());
+        let place = self.ledger.arena.place(number);
+        self.enter(number, place, &guard);
+        place.add_one(slot(self.number, thread), || {
+            (0..round % 64).for_each(|_| spin_loop());
+            // Now and then somebody else is let run, so that one who does not wait comes in.
+            if round.is_multiple_of(8) {
+                thread::yield_now();
+            }
+        });
+        if Mark::inside(place) != Some(self.mark) {
+            self.ledger.note(number, Wrong::TwoInside, &format!("its mark became {:?}", Mark::inside(place)));
+        }
+        place.leave();
+        if let Err(error) = guard.unlock() {
+            self.ledger.note(number, Wrong::Failed, &error.to_string());
+        }
+    }
+
+    /// Leaves its mark, and compares what the guard says with the mark that an owner before has left.
+    fn enter(&self, number: usize, place: Place, guard: &Guard<'_>) {
+        let (ledger, before) = (self.ledger, Mark::inside(place));
+        place.enter(self.mark);
+        if let Some(before) = before.filter(|before| ledger.is_alive(*before)) {
+            ledger.note(number, Wrong::TwoInside, &format!("{before:?}"));
+        }
+        // Who died since then, with this lock, was killed by one of the kills from this one on.
+        let seen = ledger.exchange_seen(number);
+        let told = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.pid));
+        match told {
+            None if before.is_some() && self.claims.owner_death == OwnerDeath::Reported => {
+                ledger.note(number, Wrong::Untold, &format!("{before:?}"));
+            }
+            Some(Some(pid)) if before.is_none_or(|before| before.pid() != pid) => {
+                // It may have died before it could leave a mark, or after it had taken that away.
+                let kill = ledger.last_kill_of(pid);
+                if kill == 0 || kill < seen {
+                    let wrong = if before.is_some() { Wrong::Misnamed } else { Wrong::Invented };
+                    ledger.note(number, wrong, &format!("told of {pid} (kill {kill}, now after {seen}), mark {before:?}"));
+                }
+            }
+            Some(None) if ledger.kills() == 0 => ledger.note(number, Wrong::Invented, "somebody unknown"),
+            _ => {}
+        }
+        if told.is_some() || before.is_some() {
+            place.note_death();
+        }
+        if before.is_some() {
+            place.repair();
+        }
+        if self.claims.tokens == Tokens::Fencing {
+            let last = place.exchange_token(guard.token());
+            if last >= guard.token() {
+                ledger.note(number, Wrong::Token, &format!("{} after {last}", guard.token()));
+            }
+        }
+    }
+
+    /// Allocates and frees; an id that two have at a time is a violation, seen in the words of that id.
+    fn churn(&self, round: usize) {
+        let label = if self.claims.labels == Labels::Kept { CHURNED } else { "" };
+        let lock = match self.store.allocate(label) {
+            Ok(lock) => lock,
+            Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => return self.collect(),
+            Err(error) => return self.ledger.note(0, Wrong::Failed, &error.to_string()),
+        };
+        self.ledger.allocated();
+        let number = lock.id().map_or(0, |id| id.index());
+        let place = self.ledger.arena.place(number);
+        if let Some(other) = Mark::inside(place) {
+            self.ledger.note(number, Wrong::TwoInside, &format!("the id belonged to {other:?}"));
+        }
+        place.enter(self.mark);
+        if round.is_multiple_of(8) {
+            thread::yield_now();
+        }
+        if Mark::inside(place) != Some(self.mark) {
+            self.ledger.note(number, Wrong::TwoInside, &format!("its id came to belong to {:?}", Mark::inside(place)));
+        }
+        place.leave();
+        if let Err(error) = lock.free() {
+            self.ledger.note(number, Wrong::Failed, &error.to_string());
+        }
+    }
+
+    /// Frees the ids that belonged to the dead. Only one does, who is not killed meanwhile.
+    fn collect(&self) {
+        if self.number == WITNESS {
+            for number in LOCKS..self.ledger.arena.places() {
+                let place = self.ledger.arena.place(number);
+                if Mark::inside(place).is_some_and(|mark| self.ledger.is_gone(mark)) {
+                    place.leave();
+                    if let Err(error) = self.free(number) {
+                        self.ledger.note(number, Wrong::Failed, &error.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    fn free(&self, number: usize) -> Result<()> {
+        self.store.free(number as u32)
+    }
+}

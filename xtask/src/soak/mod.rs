@@ -1,0 +1,136 @@
+//! `soak`: kills processes again and again, most of them while they own a lock, and counts what is lost.
+
+mod state;
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use lock_any::Backend;
+use lock_conformance::soak::{News, Soak, Totals};
+
+use self::state::State;
+use crate::Result;
+use crate::shell;
+
+/// How often somebody who looks at no progress bar is told how far it is.
+const SAY: Duration = Duration::from_secs(30);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only the backend of this scheme
+    #[arg(long, value_name = "SCHEME")]
+    backend: Option<String>,
+    /// Until so many processes were killed, of each backend; those of earlier runs with the same state count
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    kills: u64,
+    /// No longer than this, for each backend
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
+    /// Keep the totals in this file, and go on from those that are there
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// This program is a release build already
+    #[arg(long, hide = true)]
+    built: bool,
+}
+
+/// More kills in the same time, and what people run: so it is a release build of this program that storms.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.built {
+        return soak(args);
+    }
+    shell::run(&mut shell::released(std::env::args().skip(1).chain(["--built".to_owned()])))
+}
+
+/// Seconds of it, for each backend.
+pub(crate) fn run_in_ci() -> Result<()> {
+    shell::run(&mut shell::released(["soak", "--kills", "1500", "--minutes", "0.05", "--built"]))
+}
+
+fn soak(args: &Args) -> Result<()> {
+    let mut backends = lock_any::backends()?;
+    backends.retain(|backend| args.backend.as_deref().is_none_or(|scheme| scheme == backend.scheme()));
+    if backends.is_empty() {
+        return Err("there is no such backend".into());
+    }
+    let mut state = State::read(args.state.as_deref())?;
+    let mut table = Table::new();
+    let titles =
+        ["BACKEND", "KILLS", "AIMED", "OWNER DEATHS", "SECTIONS", "ALLOCATIONS", "VIOLATIONS", "LOST", "WORST WAIT", "TIME"];
+    table.load_style(presets::NOTHING).set_header(titles);
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    let mut all = Totals::default();
+    for backend in &backends {
+        match Soak::refusal(backend) {
+            Some(refusal) if args.backend.is_some() => return Err(format!("{}: {refusal}", backend.scheme()).into()),
+            Some(refusal) => eprintln!("{}: left out: {refusal}", backend.scheme()),
+            None => {
+                let totals = soak_backend(backend, args, &mut state)?;
+                table.add_row(row(backend.scheme(), &totals));
+                all += totals;
+            }
+        }
+    }
+    println!("{table}\n{}", sentence(&all));
+    if all.is_clean() { Ok(()) } else { Err("a promise was broken".into()) }
+}
+
+fn soak_backend(backend: &Backend, args: &Args, state: &mut State) -> Result<Totals> {
+    let before = state.totals(backend.scheme());
+    let wanted = args.kills.saturating_sub(before.kills);
+    if wanted == 0 {
+        return Ok(before);
+    }
+    let scratch = shell::scratch("lock-soak-")?;
+    let url = |directory: &Path| format!("{}:{}/store", backend.scheme(), directory.display());
+    let time = args.minutes.map_or(Ok(Duration::MAX), |minutes| Duration::try_from_secs_f64(minutes * 60.0))?;
+    let bar = ProgressBar::new(args.kills).with_style(ProgressStyle::with_template("{prefix:>10} {wide_bar} {pos}/{len} {msg}")?);
+    bar.set_prefix(backend.scheme());
+    let mut said = Instant::now();
+    let mut kept = Ok(());
+    let done = Soak::new(backend, &url).kills(wanted).time(time).run(scratch.path(), &mut |news| match news {
+        News::Storm(totals) => {
+            bar.set_position(before.kills + totals.kills);
+            bar.set_message(format!("{} owner deaths, {} lost", before.owner_deaths + totals.owner_deaths, totals.lost));
+        }
+        News::Calm(totals) => {
+            let sum = sum(before, *totals);
+            if kept.is_ok() {
+                kept = state.keep(backend.scheme(), sum);
+            }
+            if said.elapsed() > SAY && !io::stderr().is_terminal() {
+                said = Instant::now();
+                eprintln!("{}: {}", backend.scheme(), sentence(&sum));
+            }
+        }
+        News::Wrong(what) => bar.suspend(|| eprintln!("{}: {what}", backend.scheme())),
+        _ => {}
+    });
+    bar.finish_and_clear();
+    kept?;
+    Ok(sum(before, done?))
+}
+
+fn sum(mut before: Totals, now: Totals) -> Totals {
+    before += now;
+    before
+}
+
+fn row(scheme: &str, totals: &Totals) -> [String; 10] {
+    let numbers = [totals.kills, totals.aimed, totals.owner_deaths, totals.sections, totals.allocations];
+    let [kills, aimed, deaths, sections, allocations] = numbers.map(|number| number.to_string());
+    let (violations, lost) = (totals.violations.to_string(), totals.lost.to_string());
+    let wait = format!("{:.1} ms", totals.worst_wait.as_secs_f64() * 1000.0);
+    let time = format!("{:.0} s", totals.time.as_secs_f64());
+    [scheme.to_owned(), kills, aimed, deaths, sections, allocations, violations, lost, wait, time]
+}
+
+fn sentence(totals: &Totals) -> String {
+    format!(
+        "{} kills, {} owner deaths, {} sections, {} violations, {} lost",
+        totals.kills, totals.owner_deaths, totals.sections, totals.violations, totals.lost
+    )
+}

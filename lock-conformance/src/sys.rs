@@ -104,6 +104,15 @@ pub(crate) fn pid_of_other_end(socket: &UnixStream) -> io::Result<u32> {
     if got == 0 { Ok(facts.pid.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sets how nice a process, or with 0 this one, is to others; to become less so may not be allowed.
+pub(crate) fn set_nice(pid: u32, nice: c_int) -> io::Result<()> {
+    // SAFETY: the call takes numbers only.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Ends the process at once, without any clean-up in user space.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit returns to nobody.

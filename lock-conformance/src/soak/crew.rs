@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// Every so many workers, one opens the store for itself; the others go on with what they inherited.
 const OPENS: u32 = 4;
 
+/// Workers are nicer than the driver, who would come too late to kill one inside.
+const NICE: i32 = 10;
+
 /// The workers, and what they work on.
 pub(super) struct Crew {
     pub(super) backend: Backend,
@@ -78,6 +81,8 @@ impl Crew {
     fn kill(&mut self, victim: Mark) -> nix::Result<()> {
         let pid = Pid::from_raw(victim.pid().cast_signed());
         kill(pid, Signal::SIGKILL)?;
+        // To die, it has to get a processor, and others want them.
+        let _ = sys::set_nice(victim.pid(), 0);
         let status = waitpid(pid, None)?;
         if !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)) {
             self.ledger.crashed(&format!("a worker ended by itself: {status:?}"));
@@ -131,6 +136,7 @@ impl Crew {
         self.ledger.begins(serial);
         let Some(pid) = sys::fork()? else {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+            let _ = sys::set_nice(0, NICE);
             let done = catch_unwind(AssertUnwindSafe(|| self.work(serial, act)));
             sys::exit_now(done.map_or(101, |()| 0));
         };

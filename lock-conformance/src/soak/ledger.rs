@@ -31,7 +31,8 @@ const SUMS: usize = 4;
 const CRASHED: usize = 5;
 const ALLOCATIONS: usize = 6;
 const IDS: usize = 7;
-const FIRST_CURRENT: usize = 8;
+const UNNAMED: usize = 8;
+const FIRST_CURRENT: usize = 9;
 const FIRST_DOOMED: usize = FIRST_CURRENT + CREW + 1;
 const FIRST_WAIT: usize = FIRST_DOOMED + CREW + 1;
 const FIRST_SEEN: usize = FIRST_WAIT + THREADS;
@@ -182,6 +183,11 @@ impl Ledger {
         self.add(ALLOCATIONS);
     }
 
+    /// A death was told without a name.
+    pub(super) fn unnamed(&self) {
+        self.add(UNNAMED);
+    }
+
     /// A lock could not be taken, or an id is gone.
     pub(super) fn lost(&self, what: &str) {
         self.add(LOST);
@@ -239,6 +245,7 @@ impl Ledger {
             kills: self.kills(),
             aimed: self.get(AIMED),
             owner_deaths: places().map(Place::deaths).sum(),
+            unnamed: self.get(UNNAMED),
             sections: places().map(Place::value).sum(),
             allocations: self.get(ALLOCATIONS),
             violations: wrongs + self.get(SUMS) + self.get(CRASHED),

@@ -11,6 +11,8 @@ pub struct Totals {
     pub aimed: u64,
     /// How often an owner followed a dead one, as far as it lived to say so.
     pub owner_deaths: u64,
+    /// Those of them where the owner was told of a death, and that it is not known any more whose.
+    pub unnamed: u64,
     /// Critical sections.
     pub sections: u64,
     /// Ids that were allocated, and mostly freed again.
@@ -38,6 +40,7 @@ impl AddAssign for Totals {
         self.kills += more.kills;
         self.aimed += more.aimed;
         self.owner_deaths += more.owner_deaths;
+        self.unnamed += more.unnamed;
         self.sections += more.sections;
         self.allocations += more.allocations;
         self.violations += more.violations;

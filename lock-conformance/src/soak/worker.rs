@@ -108,7 +108,7 @@ impl<'a> Worker<'a> {
         }
         // Who died since then, with this lock, was killed by one of the kills from this one on.
         let seen = ledger.exchange_seen(number);
-        let told = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.pid));
+        let told = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.pid).filter(|pid| *pid != 0));
         match told {
             None if before.is_some() && self.claims.owner_death == OwnerDeath::Reported => {
                 ledger.note(number, Wrong::Untold, &format!("{before:?}"));
@@ -122,6 +122,7 @@ impl<'a> Worker<'a> {
                 }
             }
             Some(None) if ledger.kills() == 0 => ledger.note(number, Wrong::Invented, "somebody unknown"),
+            Some(None) => ledger.unnamed(),
             _ => {}
         }
         if told.is_some() || before.is_some() {

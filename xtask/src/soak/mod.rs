@@ -58,8 +58,19 @@ fn soak(args: &Args) -> Result<()> {
     }
     let mut state = State::read(args.state.as_deref())?;
     let mut table = Table::new();
-    let titles =
-        ["BACKEND", "KILLS", "AIMED", "OWNER DEATHS", "SECTIONS", "ALLOCATIONS", "VIOLATIONS", "LOST", "WORST WAIT", "TIME"];
+    let titles = [
+        "BACKEND",
+        "KILLS",
+        "AIMED",
+        "OWNER DEATHS",
+        "UNNAMED",
+        "SECTIONS",
+        "ALLOCATIONS",
+        "VIOLATIONS",
+        "LOST",
+        "WORST WAIT",
+        "TIME",
+    ];
     table.load_style(presets::NOTHING).set_header(titles);
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     let mut all = Totals::default();
@@ -119,13 +130,13 @@ fn sum(mut before: Totals, now: Totals) -> Totals {
     before
 }
 
-fn row(scheme: &str, totals: &Totals) -> [String; 10] {
-    let numbers = [totals.kills, totals.aimed, totals.owner_deaths, totals.sections, totals.allocations];
-    let [kills, aimed, deaths, sections, allocations] = numbers.map(|number| number.to_string());
+fn row(scheme: &str, totals: &Totals) -> [String; 11] {
+    let numbers = [totals.kills, totals.aimed, totals.owner_deaths, totals.unnamed, totals.sections, totals.allocations];
+    let [kills, aimed, deaths, unnamed, sections, allocations] = numbers.map(|number| number.to_string());
     let (violations, lost) = (totals.violations.to_string(), totals.lost.to_string());
     let wait = format!("{:.1} ms", totals.worst_wait.as_secs_f64() * 1000.0);
     let time = format!("{:.0} s", totals.time.as_secs_f64());
-    [scheme.to_owned(), kills, aimed, deaths, sections, allocations, violations, lost, wait, time]
+    [scheme.to_owned(), kills, aimed, deaths, unnamed, sections, allocations, violations, lost, wait, time]
 }
 
 fn sentence(totals: &Totals) -> String {

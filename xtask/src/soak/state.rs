@@ -42,9 +42,9 @@ impl State {
 }
 
 fn line(scheme: &str, totals: &Totals) -> String {
-    let Totals { kills, aimed, owner_deaths, sections, allocations, violations, lost, worst_wait, time, .. } = totals;
+    let Totals { kills, aimed, owner_deaths, unnamed, sections, allocations, violations, lost, worst_wait, time, .. } = totals;
     format!(
-        "{scheme} kills={kills} aimed={aimed} owner_deaths={owner_deaths} sections={sections} allocations={allocations} \
+        "{scheme} kills={kills} aimed={aimed} owner_deaths={owner_deaths} unnamed={unnamed} sections={sections} allocations={allocations} \
          violations={violations} lost={lost} worst_wait_us={} time_ms={}\n",
         worst_wait.as_micros(),
         time.as_millis()
@@ -62,6 +62,7 @@ fn parse(line: &str) -> Option<(&str, Totals)> {
             "kills" => totals.kills = value,
             "aimed" => totals.aimed = value,
             "owner_deaths" => totals.owner_deaths = value,
+            "unnamed" => totals.unnamed = value,
             "sections" => totals.sections = value,
             "allocations" => totals.allocations = value,
             "violations" => totals.violations = value,

@@ -30,6 +30,8 @@ pub(super) struct Crew {
     pub(super) locks: Vec<Lock>,
     pub(super) ledger: Ledger,
     running: [Option<Mark>; CREW + 1],
+    /// Those of them that were killed, and may not be dead yet.
+    dying: Vec<Mark>,
     counts: [u32; CREW + 1],
     random: u64,
 }
@@ -37,7 +39,7 @@ pub(super) struct Crew {
 impl Crew {
     pub(super) fn new(backend: Backend, url: StoreUrl, store: Store, locks: Vec<Lock>, ledger: Ledger) -> Self {
         let random = u64::from(std::process::id()) << 16 | 1;
-        Self { backend, url, store, locks, ledger, running: [None; CREW + 1], counts: [0; CREW + 1], random }
+        Self { backend, url, store, locks, ledger, running: [None; CREW + 1], dying: Vec::new(), counts: [0; CREW + 1], random }
     }
 
     /// Starts everybody.
@@ -54,22 +56,43 @@ impl Crew {
             None => {
                 let pause = Duration::from_micros(self.random(300));
                 thread::sleep(pause);
-                let worker = WITNESS + 1 + self.random((CREW - 1) as u64) as usize;
-                self.running[worker].expect("everybody has been started")
+                let first = self.random((CREW - 1) as u64) as usize;
+                let mut workers = (0..CREW - 1).map(|n| WITNESS + 1 + (first + n) % (CREW - 1));
+                let alive = workers.find_map(|worker| self.running[worker].filter(|mark| !self.dying.contains(mark)));
+                alive.expect("somebody is always left")
             }
         };
         self.ledger.is_doomed(victim, aimed.is_some());
-        self.kill(victim)?;
-        self.start(victim.worker(), |worker| worker.run())
+        self.shoot(victim)?;
+        self.dying.push(victim);
+        self.replace_the_dead()
+    }
+
+    /// Puts others in the places of those who have died; waits for that only where nobody else is left to kill: to die can take long.
+    fn replace_the_dead(&mut self) -> nix::Result<()> {
+        let mut left = CREW - 1 - self.dying.len();
+        for victim in std::mem::take(&mut self.dying) {
+            let flag = if left == 0 { None } else { Some(WaitPidFlag::WNOHANG) };
+            match waitpid(Pid::from_raw(victim.pid().cast_signed()), flag)? {
+                WaitStatus::StillAlive => self.dying.push(victim),
+                status => {
+                    self.has_died(victim, status);
+                    self.start(victim.worker(), |worker| worker.run())?;
+                    left += 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// One that is in a critical section and may be killed.
     fn owner(&mut self) -> Option<Mark> {
         let (start, first) = (Instant::now(), self.random(LOCKS as u64) as usize);
         while start.elapsed() < PATIENCE {
-            let found = (0..LOCKS)
-                .filter_map(|lock| Mark::inside(self.ledger.arena.place((first + lock) % LOCKS)))
-                .find(|mark| mark.worker() != WITNESS && self.running[mark.worker()] == Some(*mark));
+            let found =
+                (0..LOCKS).filter_map(|lock| Mark::inside(self.ledger.arena.place((first + lock) % LOCKS))).find(|mark| {
+                    mark.worker() != WITNESS && self.running[mark.worker()] == Some(*mark) && !self.dying.contains(mark)
+                });
             if found.is_some() {
                 return found;
             }
@@ -78,17 +101,26 @@ impl Crew {
         None
     }
 
-    fn kill(&mut self, victim: Mark) -> nix::Result<()> {
-        let pid = Pid::from_raw(victim.pid().cast_signed());
-        kill(pid, Signal::SIGKILL)?;
+    /// Sends the signal.
+    fn shoot(&mut self, victim: Mark) -> nix::Result<()> {
+        kill(Pid::from_raw(victim.pid().cast_signed()), Signal::SIGKILL)?;
         // To die, it has to get a processor, and others want them.
         let _ = sys::set_nice(victim.pid(), 0);
-        let status = waitpid(pid, None)?;
+        Ok(())
+    }
+
+    fn kill(&mut self, victim: Mark) -> nix::Result<()> {
+        self.shoot(victim)?;
+        let status = waitpid(Pid::from_raw(victim.pid().cast_signed()), None)?;
+        self.has_died(victim, status);
+        Ok(())
+    }
+
+    fn has_died(&mut self, victim: Mark, status: WaitStatus) {
         if !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)) {
             self.ledger.crashed(&format!("a worker ended by itself: {status:?}"));
         }
         self.is_reaped(victim);
-        Ok(())
     }
 
     fn is_reaped(&mut self, mark: Mark) {
@@ -99,6 +131,9 @@ impl Crew {
     /// Lets everybody finish; who does not, waits for what does not come.
     pub(super) fn dismiss(&mut self) -> nix::Result<()> {
         self.ledger.arena.stop();
+        for victim in std::mem::take(&mut self.dying) {
+            self.kill(victim)?;
+        }
         self.gather(BOUND)
     }
 

@@ -45,7 +45,7 @@ impl Crew {
     /// Starts everybody.
     pub(super) fn muster(&mut self) -> nix::Result<()> {
         self.ledger.arena.go_on();
-        (0..CREW).try_for_each(|worker| self.start(worker, |worker| worker.run()))
+        (0..CREW).try_for_each(|worker| self.start(worker))
     }
 
     /// Kills one, who is in a critical section at this moment, or anybody at any moment; and replaces it.
@@ -77,7 +77,7 @@ impl Crew {
                 WaitStatus::StillAlive => self.dying.push(victim),
                 status => {
                     self.has_died(victim, status);
-                    self.start(victim.worker(), |worker| worker.run())?;
+                    self.start(victim.worker())?;
                     left += 1;
                 }
             }
@@ -160,35 +160,35 @@ impl Crew {
 
     /// Looks at everything, from a process that nobody kills.
     pub(super) fn inspect(&mut self) -> nix::Result<()> {
-        self.start(INSPECTOR, |worker| worker.inspect())?;
+        self.start(INSPECTOR)?;
         // Each of the locks may take its time.
         self.gather(BOUND * (LOCKS as u32 + 1))
     }
 
-    fn start(&mut self, worker: usize, act: fn(&Worker<'_>)) -> nix::Result<()> {
+    fn start(&mut self, worker: usize) -> nix::Result<()> {
         self.counts[worker] += 1;
         let serial = ledger::serial(worker, self.counts[worker]);
         self.ledger.begins(serial);
         let Some(pid) = sys::fork()? else {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
             let _ = sys::set_nice(0, NICE);
-            let done = catch_unwind(AssertUnwindSafe(|| self.work(serial, act)));
+            let done = catch_unwind(AssertUnwindSafe(|| self.work(serial)));
             sys::exit_now(done.map_or(101, |()| 0));
         };
         self.running[worker] = Some(Mark::new(serial, pid.as_raw().unsigned_abs()));
         Ok(())
     }
 
-    fn work(&self, serial: u32, act: fn(&Worker<'_>)) {
+    fn work(&self, serial: u32) {
         let claims = self.backend.capabilities();
         if !self.counts[Mark::new(serial, 0).worker()].is_multiple_of(OPENS) {
-            return act(&Worker::new(&self.ledger, claims, &self.store, &self.locks, serial));
+            return Worker::new(&self.ledger, claims, &self.store, &self.locks, serial).work();
         }
         let opened = Store::with_backend(&self.backend, &self.url, OpenMode::Open).and_then(|store| {
             (0..LOCKS as u32).map(|id| store.retrieve(id)).collect::<Result<Vec<_>, _>>().map(|locks| (store, locks))
         });
         match opened {
-            Ok((store, locks)) => act(&Worker::new(&self.ledger, claims, &store, &locks, serial)),
+            Ok((store, locks)) => Worker::new(&self.ledger, claims, &store, &locks, serial).work(),
             Err(error) => self.ledger.lost(&format!("the store does not open: {error}")),
         }
     }

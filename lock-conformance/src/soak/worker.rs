@@ -5,10 +5,10 @@ use std::process;
 use std::thread;
 use std::time::Instant;
 
-use lock_core::{Capabilities, Deadlines, ErrorKind, Guard, Labels, Lock, OwnerDeath, Result, Store, Tokens};
+use lock_core::{Capabilities, Deadlines, ErrorKind, Guard, Labels, Lock, LockId, OwnerDeath, Result, Store, Tokens};
 
 use super::ledger::{Ledger, Mark, slot};
-use super::{BOUND, CHURNED, LOCKS, WITNESS};
+use super::{BOUND, CHURNED, INSPECTOR, LOCKS, WITNESS};
 use crate::arena::{Place, Wrong};
 
 /// A worker, by the place that it has in the storm.
@@ -36,8 +36,13 @@ impl<'a> Worker<'a> {
         Self { ledger, claims, store, locks, number: mark.worker(), mark }
     }
 
+    /// Does what is for the one in this place to do.
+    pub(super) fn work(&self) {
+        if self.number == INSPECTOR { self.inspect() } else { self.run() }
+    }
+
     /// Goes on until it is told to stop, with two threads in every other worker.
-    pub(super) fn run(&self) {
+    fn run(&self) {
         thread::scope(|scope| {
             if self.number % 2 == 1 {
                 scope.spawn(|| self.go_round(1));
@@ -148,7 +153,7 @@ impl<'a> Worker<'a> {
             Err(error) => return self.ledger.note(0, Wrong::Failed, &error.to_string()),
         };
         self.ledger.allocated();
-        let number = lock.id().map_or(0, |id| id.index());
+        let number = lock.id().map_or(0, LockId::index);
         let place = self.ledger.arena.place(number);
         if let Some(other) = Mark::inside(place) {
             self.ledger.note(number, Wrong::TwoInside, &format!("the id belonged to {other:?}"));

@@ -50,13 +50,20 @@ impl<'a> Bitmap<'a> {
 
     /// How many bits are set.
     pub(super) fn count(&self) -> u64 {
-        self.leaves().iter().map(|word| u64::from(word.load(SeqCst).count_ones())).sum()
+        self.counting().map(|(_, word)| u64::from(word.count_ones())).sum()
     }
 
     /// The set bits, in order, as each word of them is at the moment it is come to.
     pub(super) fn ones(self) -> impl Iterator<Item = usize> + 'a {
-        let leaves: &'a [AtomicU64] = &self.words[..self.leaves];
-        leaves.iter().enumerate().flat_map(|(at, word)| ones(word.load(SeqCst)).map(move |bit| at * BITS + bit))
+        self.counting().flat_map(|(at, word)| ones(word).map(move |bit| at * BITS + bit))
+    }
+
+    /// The words of the lowest level, without the bits that do not count: those may be anything in a store that is damaged.
+    fn counting(self) -> impl Iterator<Item = (usize, u64)> + 'a {
+        let words: &'a [AtomicU64] = &self.words[..self.bits.div_ceil(BITS)];
+        let beyond = words.len() * BITS - self.bits;
+        let last = words.len() - 1;
+        words.iter().enumerate().map(move |(at, word)| (at, word.load(SeqCst) & if at == last { FULL >> beyond } else { FULL }))
     }
 
     /// A clear bit at or after `from`, the lowest that the hints let it see.
@@ -249,6 +256,17 @@ mod tests {
         assert_eq!(map.find(0), None);
         assert_eq!(map.scan(0), Some(lost));
         assert_eq!(map.find(0), Some(lost));
+    }
+
+    #[test]
+    fn bits_that_do_not_count_are_neither_counted_nor_listed() {
+        let words = words(16);
+        words.iter().for_each(|word| word.store(FULL, SeqCst));
+        for bits in [1, 63, 64, 65, 1023, 1024] {
+            let map = Bitmap::new(&words, 16, bits);
+            assert_eq!(map.count(), bits as u64);
+            assert!(map.ones().eq(0..bits));
+        }
     }
 
     #[test]

@@ -36,7 +36,8 @@ impl<'a> Record<'a> {
     pub(super) fn write(self, label: &Label, command: &str) {
         // As in a sequence lock, the word is odd while the rest is being written, and a killed writer leaves it odd.
         let sequence = self.0[AT_GENERATION].load(Relaxed);
-        let writing = (sequence + 1) | 1;
+        // In a damaged store it may be the greatest number, and begins again.
+        let writing = sequence.wrapping_add(1) | 1;
         self.0[AT_GENERATION].store(writing, Relaxed);
         fence(Release);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -44,7 +45,7 @@ impl<'a> Record<'a> {
         self.0[AT_PID].store(u64::from(std::process::id()), Relaxed);
         write_text(&self.0[AT_COMMAND], command);
         write_text(&self.0[AT_LABEL], label.as_str());
-        self.0[AT_GENERATION].store(writing + 1, Release);
+        self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);
     }
 
     /// The present allocation, or the one that is being written down.

@@ -40,7 +40,8 @@ impl Hot {
     /// written down before: somebody who died in its critical section, or nobody.
     #[inline]
     pub fn begin(&self, me: Owner) -> (u64, Owner) {
-        let token = self.token.load(Relaxed) + 1;
+        // Nobody counts that far, but a damaged store may begin there; and here is no place to panic, with the lock taken.
+        let token = self.token.load(Relaxed).wrapping_add(1);
         self.token.store(token, Relaxed);
         let before = Owner::from_word(self.owner.load(Relaxed));
         self.owner.store(me.word(), Relaxed);

@@ -32,7 +32,7 @@ impl ShmLock {
     fn acquire_slowly(&self, me: Owner, head: &Head, deadline: Deadline) -> Result<Acquired> {
         let word = &self.slot.hot().word;
         let mut spins = 0;
-        let mut doubts = 0;
+        let mut doubts = 0_u32;
         // Once it has slept it cannot know whether others do, so that it takes the lock with the bit set.
         let mut waiters = 0;
         loop {
@@ -66,9 +66,9 @@ impl ShmLock {
                 continue;
             }
             let doubtful = robust::owner(present) == 0;
-            doubts += u32::from(doubtful);
-            let sleep = if doubtful { DOUBT * doubts.pow(2) } else { SLEEP };
-            sys::wait(word, asleep, remaining.min(sleep).min(SLEEP));
+            doubts = doubts.saturating_add(u32::from(doubtful));
+            let sleep = if doubtful { in_doubt(doubts) } else { SLEEP };
+            sys::wait(word, asleep, remaining.min(sleep));
             waiters = WAITERS;
             if word.load(Relaxed) == asleep
                 && let Some((token, before)) = self.take_over(me, head, asleep)
@@ -154,7 +154,24 @@ impl RawLock for ShmLock {
     }
 }
 
+/// How long to sleep the next time, who has doubted so often: for ever, where there never is proof.
+fn in_doubt(doubts: u32) -> Duration {
+    DOUBT.saturating_mul(doubts.saturating_pow(2)).min(SLEEP)
+}
+
 #[cold]
 fn no_list<T>() -> Result<T> {
     Err(Error::unsupported("the C library registered no robust list for this thread"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_doubts_a_death_for_ever_sleeps_longer_each_time_and_never_too_long() {
+        let doubts = [1, 2, 10, 31, 32, 1 << 16, u32::MAX];
+        assert!(doubts.is_sorted_by_key(|doubts| in_doubt(*doubts)));
+        assert_eq!(doubts.map(in_doubt)[5..], [SLEEP, SLEEP]);
+    }
 }

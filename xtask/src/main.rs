@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod matrix;
 mod metadata;
 mod new_backend;
@@ -60,6 +61,8 @@ enum Command {
     Sweep(sweep::Args),
     /// Kill processes again and again, most of them while they own a lock, and look what is lost
     Soak(soak::Args),
+    /// Feed anything to stores, URLs and sequences of operations, with cargo-fuzz, and look what breaks
+    Fuzz(fuzz::Args),
     /// Compare lock and unlock with other locks, in one run
     Bench,
 }
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Outside => outside::run(),
         Command::Sweep(args) => sweep::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench => bench::run(),
     };
     match done {

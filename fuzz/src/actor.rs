@@ -1,0 +1,103 @@
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+
+use lock_core::{Deadline, Error, Guard, Lock};
+
+/// What a thread holds, by id.
+type Guards = BTreeMap<u32, Guard<'static>>;
+type Job = Box<dyn FnOnce(&mut Guards) + Send>;
+
+/// A thread that takes locks and does what it is told, one thing at a time.
+pub(crate) struct Actor {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    pub(crate) tid: u32,
+}
+
+/// What came of an attempt.
+pub(crate) enum Attempt {
+    Held { token: u64, death: Option<Option<u32>> },
+    Busy,
+    Refused(Error),
+}
+
+impl Actor {
+    pub(crate) fn new() -> Self {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let thread = thread::spawn(move || {
+            let mut guards = Guards::new();
+            while let Ok(job) = queue.recv() {
+                job(&mut guards);
+            }
+        });
+        let mut actor = Self { jobs: Some(jobs), thread: Some(thread), tid: 0 };
+        actor.tid = actor.run(|_| lock_core::thread::id());
+        actor
+    }
+
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Guards) -> T + Send + 'static) -> T {
+        let (reply, answer) = mpsc::channel();
+        let job = Box::new(move |guards: &mut Guards| drop(reply.send(job(guards))));
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).expect("the thread runs");
+        answer.recv().expect("the thread does not panic")
+    }
+
+    pub(crate) fn take(&self, lock: Lock, deadline: Option<Deadline>) -> Attempt {
+        self.run(move |guards| {
+            let id = lock.id().expect("it has a number").get();
+            let taken = match deadline {
+                None => lock.try_lock_owned(),
+                Some(deadline) => lock.lock_owned_by(deadline).map(Some),
+            };
+            match taken {
+                Ok(Some(guard)) => {
+                    let death = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.tid));
+                    let attempt = Attempt::Held { token: guard.token(), death };
+                    guards.insert(id, guard);
+                    attempt
+                }
+                Ok(None) => Attempt::Busy,
+                Err(error) => Attempt::Refused(error),
+            }
+        })
+    }
+
+    /// Whether it held it; by a drop, or with an answer.
+    pub(crate) fn give(&self, id: u32, by_drop: bool) -> bool {
+        self.run(move |guards| match guards.remove(&id) {
+            None => false,
+            Some(guard) if by_drop => {
+                drop(guard);
+                true
+            }
+            Some(guard) => {
+                guard.unlock().expect("it was held");
+                true
+            }
+        })
+    }
+
+    pub(crate) fn give_all(&self) {
+        self.run(Guards::clear);
+    }
+
+    /// The thread ends, holding what it holds.
+    pub(crate) fn die(mut self) {
+        self.run(|guards| std::mem::take(guards).into_values().for_each(std::mem::forget));
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.join();
+    }
+}

@@ -1,0 +1,120 @@
+//! A store as its contract says it is, without a lock in it.
+
+use std::collections::BTreeSet;
+
+/// One of the threads that take part.
+pub(crate) type Who = usize;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Owner {
+    #[default]
+    Nobody,
+    Lives(Who),
+    Died,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    Held { recovered: bool },
+    Busy,
+    AlreadyHeld,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct One {
+    pub(crate) label: Option<String>,
+    pub(crate) generation: u64,
+    pub(crate) owner: Owner,
+    pub(crate) token: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Model(Vec<One>);
+
+type Refused = &'static str;
+
+impl Model {
+    pub(crate) fn new(capacity: u32) -> Self {
+        Self((0..capacity).map(|_| One::default()).collect())
+    }
+
+    pub(crate) fn one(&mut self, id: u32) -> &mut One {
+        &mut self.0[id as usize]
+    }
+
+    pub(crate) fn capacity(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    pub(crate) fn allocate(&mut self, label: &str) -> Result<u32, Refused> {
+        is_label(label)?;
+        let free = (0..self.capacity()).find(|id| self.0[*id as usize].label.is_none()).ok_or("Exhausted")?;
+        self.allocate_exact(free, label)
+    }
+
+    pub(crate) fn allocate_exact(&mut self, id: u32, label: &str) -> Result<u32, Refused> {
+        is_label(label)?;
+        let one = self.0.get_mut(id as usize).ok_or("OutOfRange")?;
+        if one.label.is_some() {
+            return Err("AlreadyAllocated");
+        }
+        one.label = Some(label.to_owned());
+        one.generation += 1;
+        Ok(id)
+    }
+
+    pub(crate) fn free(&mut self, id: u32, generation: Option<u64>) -> Result<(), Refused> {
+        let one = self.0.get_mut(id as usize).ok_or("OutOfRange")?;
+        if one.label.is_none() {
+            return Err("NotAllocated");
+        }
+        if generation.is_some_and(|generation| generation != one.generation) {
+            return Err("Stale");
+        }
+        one.label = None;
+        Ok(())
+    }
+
+    pub(crate) fn free_all(&mut self) -> u64 {
+        self.0.iter_mut().filter_map(|one| one.label.take()).count() as u64
+    }
+
+    /// What is claimed and what is freed.
+    pub(crate) fn reconcile(&mut self, ids: &BTreeSet<u32>) -> Result<(Vec<u32>, Vec<u32>), Refused> {
+        if ids.iter().any(|id| *id >= self.capacity()) {
+            return Err("OutOfRange");
+        }
+        let freed = (0..self.capacity()).filter(|id| !ids.contains(id) && self.free(*id, None).is_ok()).collect();
+        let claimed = ids.iter().copied().filter(|id| self.allocate_exact(*id, "").is_ok()).collect();
+        Ok((claimed, freed))
+    }
+
+    pub(crate) fn retrieve(&self, id: u32) -> Result<u32, Refused> {
+        if id < self.capacity() { Ok(id) } else { Err("OutOfRange") }
+    }
+
+    pub(crate) fn take(&mut self, who: Who, id: u32) -> Taken {
+        let one = self.one(id);
+        match one.owner {
+            Owner::Lives(owner) if owner == who => Taken::AlreadyHeld,
+            Owner::Lives(_) => Taken::Busy,
+            before => {
+                one.owner = Owner::Lives(who);
+                Taken::Held { recovered: before == Owner::Died }
+            }
+        }
+    }
+
+    pub(crate) fn allocated(&self) -> Vec<(u32, String, u64)> {
+        let all = (0..).zip(&self.0);
+        all.filter_map(|(id, one)| Some((id, one.label.clone()?, one.generation))).collect()
+    }
+
+    pub(crate) fn with_owner(&self, wanted: impl Fn(Owner) -> bool) -> Vec<u32> {
+        (0..).zip(&self.0).filter(|(_, one)| wanted(one.owner)).map(|(id, _)| id).collect()
+    }
+}
+
+fn is_label(label: &str) -> Result<(), Refused> {
+    if label.len() > 64 || label.contains('\n') { Err("BadLabel") } else { Ok(()) }
+}

@@ -1,0 +1,75 @@
+use lock_core::table::{Bound, Mode, TableOptions};
+use lock_core::{ErrorKind, Label, LockId, StoreUrl};
+
+/// Any text, as a URL and as everything else that is read from text.
+///
+/// # Panics
+/// When something is accepted whose parts do not agree, or refused with an error of another kind.
+pub fn url(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    parse(&text);
+    // Most texts are no URL: the same as a place, as options, and as the value of one.
+    for wrapped in [format!("shm:{text}"), format!("shm:x?{text}"), format!("shm:x?capacity={text}&mode={text}")] {
+        parse(&wrapped);
+    }
+    values(&text);
+}
+
+fn parse(text: &str) {
+    let url: StoreUrl = match text.parse() {
+        Ok(url) => url,
+        Err(error) => return refused(&error, text),
+    };
+    assert_eq!(url.as_str(), text);
+    assert_eq!(url.to_string(), text);
+    assert_eq!(text.parse::<StoreUrl>().expect("what was parsed once is parsed again"), url);
+    assert!(text.starts_with(&format!("{}:", url.scheme())) && !url.scheme().is_empty());
+    assert!(!url.place().contains('\0'));
+    // Written so that nothing in it means anything, the place is the same.
+    let escaped: String = url.place().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let plain: StoreUrl = format!("{}:{escaped}", url.scheme()).parse().expect("any place can be escaped");
+    assert_eq!((plain.scheme(), plain.place()), (url.scheme(), url.place()));
+    plain.options().finish().expect("it has no options");
+
+    let has_options = text.contains('?');
+    assert_eq!(url.options().finish().is_err(), has_options);
+    let mut options = url.options();
+    let taken = TableOptions::take(&mut options);
+    match taken.and_then(|taken| options.finish().map(|()| taken)) {
+        Ok(taken) => assert_eq!(taken.bound.is_some() || taken.mode.is_some(), has_options),
+        Err(error) => refused(&error, text),
+    }
+    let mut options = url.options();
+    let capacity = options.take::<String>("capacity").expect("any value is a string");
+    assert_eq!(options.take::<String>("capacity").expect("it was taken"), None);
+    assert!(capacity.is_none_or(|capacity| !capacity.contains('\0')));
+}
+
+fn refused(error: &lock_core::Error, text: &str) {
+    assert!(matches!(error.kind(), ErrorKind::BadUrl { url, .. } if url == text), "{text:?}: {error}");
+    assert!(!error.to_string().is_empty());
+}
+
+fn values(text: &str) {
+    if let Ok(id) = text.parse::<LockId>() {
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+    if let Ok(bound) = text.parse::<Bound>() {
+        assert!(bound != Bound::Locks(0));
+        assert_eq!(bound.to_string().parse(), Ok(bound));
+    }
+    if let Ok(mode) = text.parse::<Mode>() {
+        assert_eq!((mode.bits() & 0o600, mode.bits() & !0o666), (0o600, 0));
+        assert_eq!(format!("{:04o}", mode.bits()).parse(), Ok(mode));
+    }
+    match Label::new(text) {
+        Ok(label) => {
+            assert_eq!(label.as_str(), text);
+            assert!(text.len() <= Label::MAX && !text.chars().any(char::is_control));
+        }
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::BadLabel { label, .. } if label == text), "{error}");
+            assert!(text.len() > Label::MAX || text.chars().any(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The short form: some hundreds of inputs each. `PROPTEST_CASES=100000 cargo test -p lock-fuzz` is a longer one.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+/// So many cases, unless the environment says how many.
+fn cases(usual: u32) -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual);
+    Config { failure_persistence: None, ..Config::with_cases(cases) }
+}
+
+fn steps() -> impl Strategy<Value = Vec<u8>> {
+    let steps = vec(any::<[u8; 4]>(), 0..120);
+    (any::<u8>(), steps).prop_map(|(capacity, steps)| [vec![capacity], steps.concat()].concat())
+}
+
+fn damage() -> impl Strategy<Value = Vec<u8>> {
+    let recipes = vec(any::<[u8; 8]>(), 0..24);
+    (64..=u8::MAX, recipes).prop_map(|(capacity, recipes)| [vec![capacity], recipes.concat()].concat())
+}
+
+fn file() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = prop_oneof![vec(any::<u8>(), 0..5000), vec(any::<u8>(), 0..500).prop_map(|rest| [b"LOCKTBL\n", &*rest].concat())];
+    (0..64_u8, bytes).prop_map(|(pages, bytes)| [vec![pages], bytes].concat())
+}
+
+/// Texts with what means something in a URL, much more often than chance would have it.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[a-z0-9:?&=%/.-]{0,40}",
+        "(shm|file|posix-sem):([a-z/]|%[0-9a-f]{2}){0,12}(\\?(capacity|mode|x|%63apacity)=([0-9]{0,11}|unbounded|%3[0-9]))?(&(mode|x)=.{0,6}){0,2}",
+        "[0-7]{0,5}",
+        "[0-9]{0,12}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn any_text_is_refused_or_a_url_whose_parts_agree(text in text()) {
+        lock_fuzz::url(text.as_bytes());
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn any_file_is_refused_or_a_store_on_which_everything_returns(bytes in file()) {
+        lock_fuzz::table(&bytes);
+    }
+
+    #[test]
+    fn any_damage_is_refused_or_a_store_on_which_everything_returns(bytes in damage()) {
+        lock_fuzz::table(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn any_sequence_of_operations_gives_what_a_model_says_on_every_backend(bytes in steps()) {
+        for backend in &lock_fuzz::BACKENDS {
+            lock_fuzz::sequence(backend, &bytes);
+        }
+    }
+}

@@ -77,6 +77,7 @@ fn fuzz(target: &str, minutes: u64, home: &Path) -> Result<Outcome> {
         format!("-artifact_prefix={}/", crashes.display()),
         "-max_len=1024".to_owned(),
         "-print_final_stats=1".to_owned(),
+        "-print_funcs=0".to_owned(),
     ];
     let mut command = nightly(&["run", "--fuzz-dir", "fuzz/targets", "--target-dir"]);
     command.arg(&build).arg(target).arg(&corpus).arg("--").args(libfuzzer).env("TMPDIR", scratch.path());

@@ -16,15 +16,30 @@ const LONGEST: u64 = 8 << 20;
 /// The words of the header that never change; the eleventh is the sum over the others.
 const FIXED: usize = 16;
 const AT_SUM: usize = 10;
+/// The last of the things that a recipe can do.
+const SEAL: u8 = 7;
 
-/// Damages the file once.
-pub(crate) fn damage(file: &File, recipe: [u8; 8]) -> io::Result<()> {
+/// Damages the file, and says whether the sum of its header must give that away.
+pub(crate) fn damage_all(file: &File, recipes: &[u8]) -> io::Result<bool> {
+    let fixed = || -> io::Result<[u8; FIXED * 8]> {
+        let mut words = [0; FIXED * 8];
+        file.read_at(&mut words, 0)?;
+        Ok(words)
+    };
+    let (before, recipes) = (fixed()?, recipes.as_chunks::<8>().0);
+    recipes.iter().try_for_each(|recipe| damage(file, *recipe))?;
+    let is_sealed = recipes.iter().any(|recipe| recipe[0] % 8 == SEAL);
+    Ok(!is_sealed && fixed()? != before)
+}
+
+/// Damages it once.
+fn damage(file: &File, recipe: [u8; 8]) -> io::Result<()> {
     let [what, place, low, high, length, value, a, b] = recipe;
     let number = u64::from(u16::from_le_bytes([low, high]));
     let (start, size) = match place % 8 {
-        // Its first 31 words are in use.
-        0 => (0, 256),
-        1 => (0, PAGE),
+        // The words of the header that never change, and those that do.
+        0 => (0, FIXED as u64 * 8),
+        1 => (FIXED as u64 * 8, 96),
         2 => (SEATS + u64::from(std::process::id() % 1024) * 128, 128),
         3 => (SEATS, 16_384 * 128),
         4 => (SEGMENT, 160),
@@ -53,7 +68,7 @@ pub(crate) fn damage(file: &File, recipe: [u8; 8]) -> io::Result<()> {
         }
         5 => file.set_len(at.min(LONGEST)),
         6 => file.set_len((SEGMENT + number * 128).min(LONGEST)),
-        _ => seal(file),
+        SEAL.. => seal(file),
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use lock_core::table::{Kind, Owner, Table, TableOptions};
 use lock_core::{Deadline, LockId, OpenMode, Store, StoreUrl};
 
-use crate::damage::damage;
+use crate::damage::damage_all;
 use crate::kind;
 use crate::scratch::Scratch;
 
 /// Any bytes as the file of a store, or a sound store with any damage: it is refused with a typed error, or all its operations return.
 ///
-/// The first byte says which: 0 to 63 for the rest as a file, cut or lengthened to so many pages; otherwise the capacity of a sound
+/// The first byte says which: 0 to 63 for the rest as a file, cut or lengthened to so many times 64 KiB; otherwise the capacity of a sound
 /// store, which is damaged once for each eight bytes that follow.
 ///
 /// # Panics
@@ -22,26 +22,30 @@ use crate::scratch::Scratch;
 pub fn table(bytes: &[u8]) {
     let scratch = Scratch::new();
     let path = scratch.store();
-    match bytes.split_first() {
+    let told = match bytes.split_first() {
         None => any(&path, &[], 0),
         Some((pages @ 0..64, rest)) => any(&path, rest, *pages),
         Some((capacity, rest)) => damaged(&path, u32::from(*capacity) - 63, rest),
-    }
-    look(&path);
+    };
+    let opened = look(&path);
+    assert!(!(told && opened), "a header whose sum is wrong is believed");
     // Also the second time, with what the first left there.
     look(&path);
 }
 
-fn any(path: &Path, bytes: &[u8], pages: u8) {
+/// Whether it must be refused.
+fn any(path: &Path, bytes: &[u8], pages: u8) -> bool {
     fs::write(path, bytes).expect("it can be written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("it is ours");
     if pages > 0 {
         let file = File::options().write(true).open(path).expect("it is there");
         file.set_len(u64::from(pages) << 16).expect("it may be so long");
     }
+    !bytes.starts_with(b"LOCKTBL\n")
 }
 
-fn damaged(path: &Path, capacity: u32, recipes: &[u8]) {
+/// The same.
+fn damaged(path: &Path, capacity: u32, recipes: &[u8]) -> bool {
     // Some are larger than a segment.
     let capacity = if capacity > 100 { capacity * 20 } else { capacity };
     let store = open(path, OpenMode::Create, &format!("?capacity={capacity}")).expect("it is created");
@@ -52,9 +56,7 @@ fn damaged(path: &Path, capacity: u32, recipes: &[u8]) {
     }
     drop((first, store));
     let file = File::options().read(true).write(true).open(path).expect("it is there");
-    for recipe in recipes.chunks_exact(8) {
-        damage(&file, recipe.try_into().expect("there are eight")).expect("a file can be damaged");
-    }
+    damage_all(&file, recipes).expect("a file can be damaged")
 }
 
 fn open(path: &Path, mode: OpenMode, options: &str) -> lock_core::Result<Store> {
@@ -62,14 +64,19 @@ fn open(path: &Path, mode: OpenMode, options: &str) -> lock_core::Result<Store> 
     Store::with_backend(&lock_shm::BACKEND, &url, mode)
 }
 
-fn look(path: &Path) {
+/// Whether it could be opened.
+fn look(path: &Path) -> bool {
     let before = fs::metadata(path).expect("it is there").len();
     match open(path, OpenMode::Open, "") {
-        Ok(store) => use_it(path, &store),
+        Ok(store) => {
+            use_it(path, &store);
+            true
+        }
         Err(error) => {
             let kinds = ["NotAStore", "OtherVersion", "OtherAbi", "Corrupt", "Destroyed", "TooManyProcesses", "Limit"];
             assert!(kinds.contains(&kind(&error).as_str()), "{error}");
             assert_eq!(fs::metadata(path).expect("it is there").len(), before, "who is refused changes nothing");
+            false
         }
     }
 }

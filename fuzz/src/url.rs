@@ -12,6 +12,9 @@ pub fn url(bytes: &[u8]) {
     for wrapped in [format!("shm:{text}"), format!("shm:x?{text}"), format!("shm:x?capacity={text}&mode={text}")] {
         parse(&wrapped);
     }
+    // Whatever it is, as an option it may not be given twice.
+    let twice = format!("shm:x?{text}&{text}");
+    refused(&twice.parse::<StoreUrl>().expect_err("an option is given once"), &twice);
     values(&text);
 }
 

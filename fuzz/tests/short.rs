@@ -46,7 +46,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(100))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn any_file_is_refused_or_a_store_on_which_everything_returns(bytes in file()) {

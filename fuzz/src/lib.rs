@@ -3,9 +3,9 @@
 //! `tests/short.rs` feeds them with proptest, in every run of the tests; `targets` is a package for cargo-fuzz, on nightly, which
 //! `cargo xtask fuzz --minutes N` runs. A failing input of one is an input of the other.
 //!
-//! - [`table`]: any file is either refused with a typed error or a store on which everything returns.
-//! - [`url`]: any text is either refused with a typed error or a URL whose parts agree.
-//! - [`sequence`]: any sequence of operations gives what a model of a few lines says.
+//! - [`table()`]: any file is either refused with a typed error or a store on which everything returns.
+//! - [`url()`]: any text is either refused with a typed error or a URL whose parts agree.
+//! - [`sequence()`]: any sequence of operations gives what a model of a few lines says.
 //!
 //! A store that is damaged *while* one of its locks is held is not covered: the kernel and libc follow the links in a line of a held
 //! lock, as they follow those in a process-shared mutex. Links in a line of a lock that is free are overwritten before they are read.

@@ -84,7 +84,14 @@ impl Actor {
 
     /// The thread ends, holding what it holds.
     pub(crate) fn die(mut self) {
-        self.run(|guards| std::mem::take(guards).into_values().for_each(std::mem::forget));
+        self.run(|guards| {
+            for guard in std::mem::take(guards).into_values() {
+                let lock = guard.lock().clone();
+                drop(guard);
+                // A guard that owns no handle, so that forgetting it leaks nothing: a handle would keep the store open for ever.
+                std::mem::forget(lock.lock_by(Deadline::Now).expect("nobody else is about"));
+            }
+        });
         self.join();
     }
 

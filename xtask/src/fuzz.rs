@@ -75,7 +75,9 @@ fn fuzz(target: &str, minutes: u64, home: &Path) -> Result<Outcome> {
         format!("-max_total_time={}", minutes * 60),
         format!("-timeout={LONGEST_SECONDS}"),
         format!("-artifact_prefix={}/", crashes.display()),
-        "-max_len=1024".to_owned(),
+        // Inputs are chains of steps: long ones from early on.
+        "-max_len=512".to_owned(),
+        "-len_control=1".to_owned(),
         "-print_final_stats=1".to_owned(),
         "-print_funcs=0".to_owned(),
     ];

@@ -53,13 +53,6 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// A directory for stores, where stores are as a rule.
-pub(crate) fn scratch(prefix: &str) -> io::Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix);
-    builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
-}
-
 /// A command as one would type it.
 pub(crate) struct Shown<'a>(pub(crate) &'a Command);
 

@@ -11,7 +11,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags, fallocat
 use nix::sys::stat::{Mode as Permissions, fchmod};
 use nix::unistd::linkat;
 
-use super::header::{Header, corrupt};
+use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
 use super::{Kind, Mode, TableOptions, seat};
 use crate::{Error, ErrorKind, Result};
@@ -49,8 +49,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
     let mut page = Vec::with_capacity(PAGE as usize);
     (&mut file).take(PAGE).read_to_end(&mut page).map_err(|e| Error::system("read", e))?;
     let header = Header::decode(&page, kind)?;
-    let segments = u64::from_ne_bytes(page[128..136].try_into().expect("eight bytes"));
-    check_length(meta.len(), segments)?;
+    check_length(meta.len(), header::segments(&page))?;
     match options.bound {
         Some(asked) if asked != header.bound => {
             let (found, asked) = (header.bound.to_string(), asked.to_string());

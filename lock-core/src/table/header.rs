@@ -120,6 +120,12 @@ impl Header {
     }
 }
 
+/// Which segments a whole page, that has been decoded, says are there: bit n is set for segment n.
+pub(super) fn segments(page: &[u8]) -> u64 {
+    let word = &page[AT_SEGMENTS * WORD..][..WORD];
+    u64::from_ne_bytes(word.try_into().expect("a word has eight bytes"))
+}
+
 /// The words of a mapped header that change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State<'a> {

@@ -279,7 +279,7 @@ impl Drop for Table {
     fn drop(&mut self) {
         let seat = Owner::from_word(*self.seat.get_mut());
         let mut owners = self.segments.iter().filter_map(SetOnce::get).flat_map(Segment::touched_lines).map(Hot::owner);
-        let holding = !seat.is_none() && owners.any(|owner| owner.is_same_process(seat));
+        let holding = !seat.is_none() && owners.any(|owner| owner.process() == seat);
         drop(owners);
         if holding {
             self.base.leak();

@@ -55,11 +55,6 @@ impl Owner {
         (present == 0 || is_dead(Self(present))) && word.compare_exchange(present, self.0, SeqCst, Relaxed).is_ok()
     }
 
-    /// Whether both are threads of one process.
-    pub(super) const fn is_same_process(self, other: Self) -> bool {
-        self.0 >> TID_BITS == other.0 >> TID_BITS
-    }
-
     pub(super) const fn seat(self) -> usize {
         (self.0 >> TID_BITS) as usize & ((1 << SEAT_BITS) - 1)
     }

@@ -14,7 +14,7 @@ static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// One table at a time is opened or given a seat. It comes before `WATCHED`, and both are held during a fork, so that the child finds
 /// everything whole.
 static OPENING: Mutex<()> = Mutex::new(());
-static WATCHED: Mutex<Watched> = Mutex::new(Watched { tables: Vec::new(), descriptors: Vec::new() });
+static WATCHED: Mutex<Watched> = Mutex::new(Watched { tables: Vec::new(), descriptors: Vec::new(), in_child: Vec::new() });
 static HELD: Stash<(MutexGuard<'static, ()>, MutexGuard<'static, Watched>)> = Stash::empty();
 
 /// The tables that this process has open, and the descriptors that are its alone.
@@ -23,6 +23,7 @@ pub(crate) struct Watched {
     pub(crate) tables: Vec<Weak<Table>>,
     /// A bit for each.
     descriptors: Vec<u64>,
+    in_child: Vec<fn()>,
 }
 
 /// A number that differs between a process and the child it forked: a backend that remembers something about its process (its
@@ -33,6 +34,15 @@ pub(crate) struct Watched {
 #[inline]
 pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
+}
+
+/// Has this called in every forked child, by its only thread, before anything else: for what a backend remembers of a thread and wants
+/// to use without comparing the [`epoch`] each time. It may neither allocate memory nor take a lock. Once is enough for each function.
+pub fn call_in_children(call: fn()) {
+    let mut watched = watched();
+    if !watched.in_child.iter().any(|known| std::ptr::fn_addr_eq(*known, call)) {
+        watched.in_child.push(call);
+    }
 }
 
 /// For who opens a table or gives it a seat.
@@ -194,6 +204,7 @@ extern "C" fn in_child() {
         }
     }
     watched.tables.iter().filter_map(Weak::upgrade).for_each(|table| table.disown());
+    watched.in_child.iter().for_each(|call| call());
 }
 
 #[cfg(test)]

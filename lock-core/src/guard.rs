@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use std::sync::MutexGuard;
 
 use crate::raw::Proof;
-use crate::{Death, ErrorKind, Lock, Operation, Result, fork};
+use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
 
 /// A held lock; dropping it releases the lock.
 ///
@@ -69,23 +69,19 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// [`ErrorKind::NotHeld`] when the lock is not held any more, or the guard was inherited by a fork; what the system says.
     pub fn unlock(mut self) -> Result<()> {
-        self.release().map_err(|error| self.lock().in_context(error, Operation::Unlock))
+        let ours = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
+        let released = if ours { self.lock().raw().release(Proof::new()) } else { Err(ErrorKind::NotHeld.into()) };
+        released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
     }
+}
 
-    #[inline]
-    fn release(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.epoch, RELEASED) != fork::epoch() {
-            return Err(ErrorKind::NotHeld.into());
-        }
-        self.lock().raw().release(Proof::new())
-    }
-
-    #[cold]
-    fn not_released(&self, error: crate::Error) {
-        if !matches!(error.kind(), ErrorKind::NotHeld) {
-            let error = self.lock().in_context(error, Operation::Unlock);
-            tracing::error!(%error, "a lock could not be released");
-        }
+// Not a method, so that a guard whose address nobody takes can stay in registers.
+#[cold]
+#[inline(never)]
+fn not_released(lock: &Lock, error: Error) {
+    if !matches!(error.kind(), ErrorKind::NotHeld) {
+        let error = lock.in_context(error, Operation::Unlock);
+        tracing::error!(%error, "a lock could not be released");
     }
 }
 
@@ -98,10 +94,11 @@ impl Guard<'static> {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.epoch != RELEASED
-            && let Err(error) = self.release()
+        // In a forked child it is not ours, and after `unlock` it is nobody's.
+        if self.epoch == fork::epoch()
+            && let Err(error) = self.lock().raw().release(Proof::new())
         {
-            self.not_released(error);
+            not_released(self.lock(), error);
         }
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::raw::{Acquired, Recovery};
+use crate::sys::Pinned;
 use crate::{
     Deadline, Death, Error, ErrorKind, Generation, Guard, Holder, LockId, Manager, Operation, RawLock, Result, StoreId, fork,
 };
@@ -30,7 +31,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Lock {
-    raw: Arc<dyn RawLock>,
+    raw: Pinned<dyn RawLock, dyn RawLock>,
     place: Arc<Place>,
     id: Option<LockId>,
     generation: Option<Generation>,
@@ -54,7 +55,7 @@ impl Lock {
 
     pub(crate) fn new(raw: Arc<dyn RawLock>, place: Arc<Place>, id: Option<LockId>) -> Self {
         let generation = raw.generation();
-        Self { raw, place, id, generation }
+        Self { raw: Pinned::whole(raw), place, id, generation }
     }
 
     /// The number of the lock in its store; `None` for a lock without a number.
@@ -77,7 +78,7 @@ impl Lock {
     /// As [`Lock::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<Option<Guard<'_>>> {
-        self.acquire(Deadline::Now, |token, death| Guard::borrowed(self, token, death))
+        Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::borrowed(self, token, death)))
     }
 
     /// Acquires the lock if that succeeds within the duration, measured on the monotonic clock. It never gives up early.
@@ -102,8 +103,10 @@ impl Lock {
     /// As [`Lock::try_lock_for`]; with [`Deadline::Now`], a lock that is busy is one that timed out.
     #[inline]
     pub fn lock_by(&self, deadline: Deadline) -> Result<Guard<'_>> {
-        let guard = self.acquire(deadline, |token, death| Guard::borrowed(self, token, death))?;
-        guard.ok_or_else(|| self.timed_out())
+        match self.acquire(deadline)? {
+            Some((token, death)) => Ok(Guard::borrowed(self, token, death)),
+            None => Err(self.timed_out()),
+        }
     }
 
     /// As [`Lock::lock`], with a guard that keeps a handle of its own.
@@ -119,7 +122,7 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock`].
     pub fn try_lock_owned(&self) -> Result<Option<Guard<'static>>> {
-        self.acquire(Deadline::Now, |token, death| Guard::owned(self.clone(), token, death))
+        Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::owned(self.clone(), token, death)))
     }
 
     /// As [`Lock::lock_by`], with a guard that keeps a handle of its own.
@@ -127,8 +130,10 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock_by`].
     pub fn lock_owned_by(&self, deadline: Deadline) -> Result<Guard<'static>> {
-        let guard = self.acquire(deadline, |token, death| Guard::owned(self.clone(), token, death))?;
-        guard.ok_or_else(|| self.timed_out())
+        match self.acquire(deadline)? {
+            Some((token, death)) => Ok(Guard::owned(self.clone(), token, death)),
+            None => Err(self.timed_out()),
+        }
     }
 
     /// Who holds the lock at this moment, where the backend knows; it takes, delays and changes nothing.
@@ -177,23 +182,30 @@ impl Lock {
         error.in_context(operation, &self.place.url, self.id)
     }
 
+    /// What the guard of an acquisition is made of; `None` when the deadline passed. Only words come back here from what is not
+    /// inlined: a guard that is built in memory and then moved costs more than taking the lock.
     #[inline]
-    fn acquire<G>(&self, deadline: Deadline, guard: impl FnOnce(u64, Option<Box<Death>>) -> G) -> Result<Option<G>> {
+    fn acquire(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
+        match self.raw.acquire_at_once() {
+            Some(token) => Ok(Some((token, None))),
+            None => self.acquire_by(deadline),
+        }
+    }
+
+    #[inline(never)]
+    fn acquire_by(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
         match self.raw.acquire(deadline) {
-            Ok(Acquired::Held { token }) => Ok(Some(guard(token, None))),
+            Ok(Acquired::Held { token }) => Ok(Some((token, None))),
             Ok(Acquired::TimedOut) => Ok(None),
-            Ok(Acquired::Recovered(recovery)) => {
-                let (token, death) = self.recovered(*recovery);
-                Ok(Some(guard(token, Some(death))))
-            }
+            Ok(Acquired::Recovered(recovery)) => Ok(Some(self.recovered(*recovery))),
             Err(error) => Err(self.not_acquired(error)),
         }
     }
 
     #[cold]
-    fn recovered(&self, Recovery { token, death }: Recovery) -> (u64, Box<Death>) {
+    fn recovered(&self, Recovery { token, death }: Recovery) -> (u64, Option<Box<Death>>) {
         tracing::warn!(lock = ?self, %death, "recovered a lock from a dead owner");
-        (token, Box::new(death))
+        (token, Some(Box::new(death)))
     }
 
     #[cold]

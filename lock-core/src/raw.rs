@@ -8,6 +8,15 @@ use crate::{Deadline, Death, Generation, Holder, Result};
 /// At most one thread, of all processes, is between an `acquire` that gave it the lock and the `release` that follows it.
 /// Both are called by the same thread, in the same process: the user side makes sure of that.
 pub trait RawLock: Send + Sync + fmt::Debug {
+    /// Takes the lock if that is quick and there is nothing to tell: it is free, and nobody died holding it. Returns the fencing token.
+    ///
+    /// A short cut that the user side tries before [`acquire`](Self::acquire), and that returns in registers. `None` says nothing
+    /// about the lock, but that `acquire` is to be asked; a backend without a quick way leaves it at that.
+    #[inline]
+    fn acquire_at_once(&self) -> Option<u64> {
+        None
+    }
+
     /// Takes the lock, if that succeeds by the deadline. EINTR never shows.
     ///
     /// # Errors
@@ -40,7 +49,7 @@ pub trait RawLock: Send + Sync + fmt::Debug {
     }
 }
 
-/// What came of a [`RawLock::acquire`]. Two words, so that it is returned in registers.
+/// What came of a [`RawLock::acquire`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Acquired {
     /// The lock is the caller's. The token is a number greater than that of every earlier acquisition of this lock; 0 where the backend

@@ -114,12 +114,26 @@ impl<T> Drop for SetOnce<T> {
 
 /// A reference into something shared, together with what keeps it alive.
 #[derive(Debug)]
-pub(crate) struct Pinned<O, T> {
+pub(crate) struct Pinned<O: ?Sized, T: ?Sized> {
     owner: Arc<O>,
     target: NonNull<T>,
 }
 
-impl<O, T> Pinned<O, T> {
+impl<O: ?Sized> Pinned<O, O> {
+    /// The whole owner: where it is, without a way round.
+    pub(crate) fn whole(owner: Arc<O>) -> Self {
+        let target = NonNull::from(&*owner);
+        Self { owner, target }
+    }
+}
+
+impl<O: ?Sized, T: ?Sized> Clone for Pinned<O, T> {
+    fn clone(&self) -> Self {
+        Self { owner: Arc::clone(&self.owner), target: self.target }
+    }
+}
+
+impl<O: ?Sized, T: ?Sized> Pinned<O, T> {
     /// What `project` finds in the owner.
     pub(crate) fn new<E>(owner: Arc<O>, project: impl for<'a> FnOnce(&'a O) -> Result<&'a T, E>) -> Result<Self, E> {
         let target = NonNull::from(project(&owner)?);
@@ -131,7 +145,7 @@ impl<O, T> Pinned<O, T> {
     }
 }
 
-impl<O, T> Deref for Pinned<O, T> {
+impl<O: ?Sized, T: ?Sized> Deref for Pinned<O, T> {
     type Target = T;
 
     #[inline]
@@ -143,9 +157,9 @@ impl<O, T> Deref for Pinned<O, T> {
 }
 
 // SAFETY: a `Pinned` is an `Arc<O>` and a `&T`; it may be sent and shared when those may.
-unsafe impl<O: Send + Sync, T: Sync> Send for Pinned<O, T> {}
+unsafe impl<O: ?Sized + Send + Sync, T: ?Sized + Sync> Send for Pinned<O, T> {}
 // SAFETY: as above.
-unsafe impl<O: Send + Sync, T: Sync> Sync for Pinned<O, T> {}
+unsafe impl<O: ?Sized + Send + Sync, T: ?Sized + Sync> Sync for Pinned<O, T> {}
 
 /// Has these called around every `fork` of the process, for ever.
 pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> io::Result<()> {

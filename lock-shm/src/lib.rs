@@ -25,6 +25,7 @@ mod lock;
 mod manager;
 mod robust;
 mod sys;
+mod waiters;
 
 use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, ThreadDeath, table};
 

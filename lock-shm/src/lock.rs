@@ -4,8 +4,9 @@ use std::time::Duration;
 use lock_core::table::{Owner, Slot};
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 
-use crate::robust::{self, DIED, WAITERS};
+use crate::robust::{self, DIED};
 use crate::sys::{self, Head, ThisThread};
+use crate::waiters::{Announced, WAITERS, announce};
 
 /// Looks at a lock that is held this many times before it sleeps.
 const SPINS: u32 = 100;
@@ -13,6 +14,9 @@ const SPINS: u32 = 100;
 /// The longest sleep. Whoever sleeps that long looks whether the owner lives; and should a wake-up be lost because both the owner and
 /// the waiter that it woke were killed, others wait no longer than this.
 const SLEEP: Duration = Duration::from_millis(200);
+
+/// The longest sleep of who cannot be sure to be woken, in a system without barriers.
+const BLIND: Duration = Duration::from_millis(1);
 
 /// The first sleep of who doubts a death; it grows.
 const DOUBT: Duration = Duration::from_micros(200);
@@ -61,14 +65,15 @@ impl ShmLock {
                 }
                 return Ok(Acquired::TimedOut);
             }
-            let asleep = present | WAITERS;
-            if present != asleep && word.compare_exchange(present, asleep, Relaxed, Relaxed).is_err() {
-                continue;
-            }
+            let (asleep, longest) = match announce(self.slot.hot(), present) {
+                Some(Announced::Surely(asleep)) => (asleep, SLEEP),
+                Some(Announced::Perhaps(asleep)) => (asleep, BLIND),
+                None => continue,
+            };
             let doubtful = robust::owner(present) == 0;
             doubts = doubts.saturating_add(u32::from(doubtful));
-            let sleep = if doubtful { in_doubt(doubts) } else { SLEEP };
-            sys::wait(word, asleep, remaining.min(sleep));
+            let longest = if doubtful { in_doubt(doubts) } else { longest };
+            sys::wait(word, asleep, remaining.min(longest));
             waiters = WAITERS;
             if word.load(Relaxed) == asleep
                 && let Some((token, before)) = self.take_over(me, head, asleep)
@@ -76,6 +81,14 @@ impl ShmLock {
                 return Ok(self.slot.acquired(token, before));
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_slowly(&self) -> Result<()> {
+        let Some(thread) = ThisThread::get() else { return no_list() };
+        robust::give(thread.head(), self.slot.hot(), thread.barriers);
+        Ok(())
     }
 
     /// A waiter that goes without the lock may have swallowed the wake-up that was meant for another.
@@ -86,7 +99,7 @@ impl ShmLock {
             if robust::owner(present) == 0 {
                 return sys::wake_one(word);
             }
-            if present & WAITERS != 0 || word.compare_exchange(present, present | WAITERS, Relaxed, Relaxed).is_ok() {
+            if announce(self.slot.hot(), present).is_some() {
                 return;
             }
         }
@@ -125,22 +138,21 @@ impl ShmLock {
 
 impl RawLock for ShmLock {
     #[inline]
+    fn acquire_at_once(&self) -> Option<u64> {
+        let thread = ThisThread::at_once()?;
+        let me = self.slot.me_at_once(thread.id)?;
+        robust::take_free(thread.head(), self.slot.hot(), me, thread.id)
+    }
+
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let Some(thread) = ThisThread::get() else { return no_list() };
-        let me = self.slot.me(thread.id)?;
-        match robust::take(thread.head(), self.slot.hot(), me, 0, 0) {
-            Some((token, before)) => Ok(self.slot.acquired(token, before)),
-            None => self.acquire_slowly(me, thread.head(), deadline),
-        }
+        self.acquire_slowly(self.slot.me(thread.id)?, thread.head(), deadline)
     }
 
     #[inline]
     fn release(&self, _: Proof) -> Result<()> {
-        let Some(thread) = ThisThread::get() else { return no_list() };
-        if self.slot.hot().owner() != self.slot.me(thread.id)? {
-            return Err(ErrorKind::NotHeld.into());
-        }
-        robust::give(thread.head(), self.slot.hot());
+        let Some(thread) = ThisThread::at_once() else { return self.release_slowly() };
+        robust::give(thread.head(), self.slot.hot(), true);
         Ok(())
     }
 

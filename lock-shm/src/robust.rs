@@ -6,16 +6,15 @@
 //! Around each step that changes both the word and the list, `pending` names the node: whichever instruction the thread is killed
 //! at, the kernel finds the word either in the list or there. (Documentation/locking/robust-futex-ABI.rst.)
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::compiler_fence;
 
 use lock_core::table::{Hot, Owner};
 use lock_core::{Error, Result};
 
 use crate::sys::{self, Head, ThisThread};
+use crate::waiters::{self, Release};
 
-/// Somebody sleeps, or may be about to: whoever releases the lock wakes one.
-pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
 /// The kernel found the word of a dead thread.
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
@@ -44,27 +43,70 @@ pub(crate) fn is_held(hot: &Hot) -> bool {
     owner(hot.word.load(Relaxed)) != 0
 }
 
-/// Puts the thread's id, and `waiters`, in the place of `old`, puts the lock in the thread's list, and writes the owner down. Returns the
-/// token and who was written down before; `None` when the word was not `old`.
+/// Puts the thread's id in the place of nobody's, puts the lock in the thread's list, and writes the owner down. Nobody was written down
+/// before: a lock becomes free when its owner is struck out, and free but for [`DIED`] when the owner died. Returns the token; `None` when
+/// the word was not 0.
 #[inline]
-pub(crate) fn take(head: &Head, hot: &Hot, me: Owner, old: u32, waiters: u32) -> Option<(u64, Owner)> {
+pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     begin(head, sys::address(&hot.next));
-    let taken = hot.word.compare_exchange(old, me.tid() | waiters, Acquire, Relaxed).is_ok().then(|| {
+    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link(head, hot);
+        hot.begin_after_nobody(me)
+    });
+    end(head);
+    taken
+}
+
+/// Puts the thread's id, and `waiting`, in the place of `old`, puts the lock in the thread's list, and writes the owner down. Returns the
+/// token and who was written down before; `None` when the word was not `old`.
+pub(crate) fn take(head: &Head, hot: &Hot, me: Owner, old: u32, waiting: u32) -> Option<(u64, Owner)> {
+    begin(head, sys::address(&hot.next));
+    let taken = hot.word.compare_exchange(old, me.tid() | waiting, Acquire, Relaxed).is_ok().then(|| {
+        sys::link(head, hot);
+        if waiting != 0 {
+            waiters::keep(hot);
+        }
         hot.begin(me)
     });
     end(head);
     taken
 }
 
-/// Takes the lock out of the list, strikes its owner out, makes it free, and wakes a waiter if there is one.
+/// Takes the lock out of the list, strikes its owner out, makes it free, and wakes a waiter if there is one. `plain` says that this
+/// process takes part in barriers.
+///
+/// If it is killed after the lock is free and before it has woken a waiter, the kernel wakes one for it: `pending` is set and the word
+/// says nobody.
 #[inline]
-pub(crate) fn give(head: &Head, hot: &Hot) {
+pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
     begin(head, sys::address(&hot.next));
+    if !sys::unlink_only(head, hot) {
+        return give_one_of_several(head, hot, plain);
+    }
+    hot.end();
+    match waiters::release(hot, plain) {
+        Release::Done => end(head),
+        left => finish(head, hot, left),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn give_one_of_several(head: &Head, hot: &Hot, plain: bool) {
     sys::unlink(head, hot);
     hot.end();
-    // If it is killed between the two, the kernel wakes one for it: `pending` is set and the word says nobody.
-    if hot.word.swap(0, Release) & WAITERS != 0 {
+    finish(head, hot, waiters::release(hot, plain));
+}
+
+#[cold]
+#[inline(never)]
+fn finish(head: &Head, hot: &Hot, left: Release) {
+    let wake = match left {
+        Release::Done => false,
+        Release::Wake => true,
+        Release::Exchange => waiters::exchange(hot),
+    };
+    if wake {
         sys::wake_one(&hot.word);
     }
     end(head);

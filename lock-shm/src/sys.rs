@@ -23,39 +23,64 @@ pub(crate) struct Head {
     pub(crate) pending: AtomicUsize,
 }
 
-// One cell for each, because a value of several words, copied as a whole, is slow to read right after it was written.
+/// What a thread remembers of itself. Cells, because a value of several words that is copied as a whole is slow to read right after it
+/// was written.
+struct Known {
+    /// Its list, where [`barrier`] works and its process takes part in it.
+    head: Cell<Option<NonNull<Head>>>,
+    /// Its list, where that is not so.
+    without: Cell<Option<NonNull<Head>>>,
+    id: Cell<u32>,
+}
+
 thread_local! {
-    static EPOCH: Cell<u64> = const { Cell::new(u64::MAX) };
-    static HEAD: Cell<Option<NonNull<Head>>> = const { Cell::new(None) };
-    static ID: Cell<u32> = const { Cell::new(0) };
+    static KNOWN: Known = const { Known { head: Cell::new(None), without: Cell::new(None), id: Cell::new(0) } };
+}
+
+fn forget() {
+    KNOWN.with(|known| {
+        known.head.set(None);
+        known.without.set(None);
+    });
 }
 
 /// The calling thread, as the kernel knows it. Not `Send`.
 pub(crate) struct ThisThread {
     /// Its id.
     pub(crate) id: u32,
+    /// Whether its process takes part in [`barrier`]s.
+    pub(crate) barriers: bool,
     head: NonNull<Head>,
 }
 
 impl ThisThread {
+    /// What is known already of a thread whose process takes part in barriers.
+    #[inline]
+    pub(crate) fn at_once() -> Option<Self> {
+        KNOWN.with(|known| known.head.get().map(|head| Self { id: known.id.get(), barriers: true, head }))
+    }
+
     /// `None` when libc has registered no list for it.
     #[inline]
     pub(crate) fn get() -> Option<Self> {
-        if EPOCH.get() != fork::epoch() {
-            Self::ask();
-        }
-        HEAD.get().map(|head| Self { id: ID.get(), head })
+        let without = |known: &Known| known.without.get().map(|head| Self { id: known.id.get(), barriers: false, head });
+        Self::at_once().or_else(|| KNOWN.with(without)).or_else(Self::ask)
     }
 
     #[cold]
-    fn ask() {
+    fn ask() -> Option<Self> {
+        fork::call_in_children(forget);
         let mut head: *mut Head = ptr::null_mut();
         let mut len = 0_usize;
         // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
         let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-        HEAD.set(NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>()));
-        ID.set(thread::id());
-        EPOCH.set(fork::epoch());
+        let head = NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())?;
+        let (id, barriers) = (thread::id(), membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED));
+        KNOWN.with(|known| {
+            known.id.set(id);
+            if barriers { &known.head } else { &known.without }.set(Some(head));
+        });
+        Some(Self { id, barriers, head })
     }
 
     /// Its list.
@@ -68,29 +93,52 @@ impl ThisThread {
     }
 }
 
+/// Every thread of every process that takes part comes to a full memory barrier before this returns. False when the system has no
+/// such call, or forbids it.
+#[cold]
+pub(crate) fn barrier() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED)
+}
+
+/// See membarrier(2).
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: the call touches no memory of the program's.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
 /// Puts a line's node at the start of the calling thread's list, as libc does with those of its mutexes. The caller owns the lock.
 #[inline]
 pub(crate) fn link(head: &Head, hot: &Hot) {
     let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
     let first = head.first.load(Relaxed);
     hot.next.store(first as u64, Relaxed);
-    hot.prev.store(start as u64, Relaxed);
-    if untagged(first) != start {
+    if first != start {
         // SAFETY: the list is not empty, and its first node is another lock that this thread holds.
         unsafe { set_prev(first, node) };
     }
-    // The node is whole before the kernel can come to it.
+    // The node is whole before the kernel can come to it. Its `prev` is written by whoever is put before it, us or libc.
     compiler_fence(SeqCst);
     head.first.store(node, Relaxed);
 }
 
-/// Takes a line's node out of the calling thread's list. The caller owns the lock.
+/// Takes a line's node out of the calling thread's list, if it is the only one there. The caller owns the lock.
 #[inline]
+pub(crate) fn unlink_only(head: &Head, hot: &Hot) -> bool {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+    let only = hot.next.load(Relaxed) as usize == start && head.first.load(Relaxed) == node;
+    if only {
+        head.first.store(start, Relaxed);
+    }
+    only
+}
+
+/// Takes a line's node out of the calling thread's list. The caller owns the lock.
 pub(crate) fn unlink(head: &Head, hot: &Hot) {
-    let start = ptr::from_ref(head).addr();
-    let (prev, next) = (hot.prev.load(Relaxed) as usize, hot.next.load(Relaxed) as usize);
-    // SAFETY: since the lock is held, its node is in this thread's list, and its neighbours are other locks that this thread holds, or
-    // the head.
+    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+    let next = hot.next.load(Relaxed) as usize;
+    let prev = if head.first.load(Relaxed) == node { start } else { hot.prev.load(Relaxed) as usize };
+    // SAFETY: since the lock is held, its node is in this thread's list. Its neighbours are other locks that this thread holds, or the
+    // head: where it is not the first, another was put before it, and that is what `prev` links to.
     unsafe {
         set_next(prev, next);
         if untagged(next) != start {

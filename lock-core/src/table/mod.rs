@@ -140,11 +140,17 @@ impl Table {
     /// The same for a thread of this process that knows its id.
     #[inline]
     pub(crate) fn owner_word(&self, tid: u32) -> Result<Owner> {
-        let seat = match self.seat.load(Relaxed) {
-            0 => self.reseat()?,
-            seat => seat,
-        };
-        Ok(Owner::from_word(seat).with_thread(tid))
+        match self.seated_owner(tid) {
+            Some(owner) => Ok(owner),
+            None => Ok(Owner::from_word(self.reseat()?).with_thread(tid)),
+        }
+    }
+
+    /// The same, if the process has a seat already.
+    #[inline]
+    pub(crate) fn seated_owner(&self, tid: u32) -> Option<Owner> {
+        let seat = self.seat.load(Relaxed);
+        (seat != 0).then(|| Owner::from_word(seat).with_thread(tid))
     }
 
     /// Whether the owner's process is proved to be dead. What cannot be found out is no proof.

@@ -17,7 +17,7 @@ use crate::{Acquired, Death, Generation, Holder, LockId, Recovery, Result};
 pub struct Hot {
     /// The backend's: a futex word.
     pub word: AtomicU32,
-    /// The backend's: a count of waiters.
+    /// The backend's: whether anybody waits, or may be about to.
     pub waiters: AtomicU32,
     token: AtomicU64,
     owner: AtomicU64,
@@ -36,18 +36,30 @@ impl Hot {
         Owner::from_word(self.owner.load(Acquire))
     }
 
+    /// The token of the present acquisition, or the latest.
+    #[inline]
+    pub fn token(&self) -> u64 {
+        self.token.load(Relaxed)
+    }
+
     /// Writes the new owner down; called by it, right after it took the lock. Returns the fencing token, and who was
     /// written down before: somebody who died in its critical section, or nobody.
     #[inline]
     pub fn begin(&self, me: Owner) -> (u64, Owner) {
+        let before = Owner::from_word(self.owner.load(Relaxed));
+        (self.begin_after_nobody(me), before)
+    }
+
+    /// The same, by who knows that nobody was written down.
+    #[inline]
+    pub fn begin_after_nobody(&self, me: Owner) -> u64 {
         // Nobody counts that far, but a damaged store may begin there; and here is no place to panic, with the lock taken.
         let token = self.token.load(Relaxed).wrapping_add(1);
         self.token.store(token, Relaxed);
-        let before = Owner::from_word(self.owner.load(Relaxed));
         self.owner.store(me.word(), Relaxed);
         // The critical section comes after that, whatever kills it.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        (token, before)
+        token
     }
 
     /// Strikes the owner out; called by it, right before it gives the lock up.
@@ -104,6 +116,12 @@ impl Slot {
     #[inline]
     pub fn me(&self, tid: u32) -> Result<Owner> {
         self.table().owner_word(tid)
+    }
+
+    /// The same at once; `None` where [`Slot::me`] would first have to take a seat.
+    #[inline]
+    pub fn me_at_once(&self, tid: u32) -> Option<Owner> {
+        self.table().seated_owner(tid)
     }
 
     /// What to return from an acquisition, given what [`Hot::begin`] said right after it.

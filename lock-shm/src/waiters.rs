@@ -1,0 +1,114 @@
+//! Whether a lock has waiters: what makes releasing a lock that nobody waits for a plain store.
+//!
+//! A release that is an atomic exchange sees the bit [`WAITERS`] of whoever came before it; it costs as much as taking the lock. A plain
+//! store may write over that bit, because the processor may do the store later than what follows it. So the line has a second word,
+//! which the owner reads after its store, and whoever wants to wait pays for the order: it marks this word, has every processor that
+//! runs a program with a store go through a barrier (`membarrier`), and only then sets the bit and sleeps. An owner that had not seen
+//! the mark when the barrier came has stored before, so that the waiter finds the lock free; every later one sees the mark.
+//!
+//! From the first waiter on, releases are by exchange, and further waiters need no barrier. An owner goes back to plain stores when it
+//! finds nobody waiting, at a token that comes round now and then; so a mark that a killed waiter left is gone after a while. A
+//! waiter looks at the mark once more after it set the bit: if it is gone, the waiter makes it anew.
+
+use std::sync::atomic::Ordering::{self, Acquire, Relaxed};
+use std::sync::atomic::compiler_fence;
+
+use lock_core::table::Hot;
+
+use crate::sys;
+
+/// Somebody sleeps, or may be about to: whoever releases the lock wakes one. A bit of the lock word, for the kernel too.
+pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
+
+/// Somebody is about to wait, and the barrier may still be to come.
+const COMING: u32 = 1;
+/// Releases are by exchange: the barrier has been, or the owner itself has said so.
+const EXCHANGE: u32 = 2;
+/// Which time it is that the marks are made; counted up when they are taken away, so that nobody's barrier is taken for a later one.
+const ROUND: u32 = 4;
+
+/// Whether owners go back to plain stores at this token. Rarely enough that the next waiter's barrier does not count.
+const fn comes_round(token: u64) -> bool {
+    token.is_multiple_of(1024)
+}
+
+/// What is left to do for who releases a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Release {
+    /// The lock is free, and nobody waited.
+    Done,
+    /// The lock is free; somebody came meanwhile.
+    Wake,
+    /// The lock is to be made free by [`exchange`].
+    Exchange,
+}
+
+/// Makes the lock free by a plain store, if nobody waits; `plain` when this process takes part in barriers.
+#[inline]
+pub(crate) fn release(hot: &Hot, plain: bool) -> Release {
+    if !plain || is_marked(hot, COMING | EXCHANGE) {
+        return Release::Exchange;
+    }
+    hot.word.store(0, Ordering::Release);
+    // No fence for the processor: that is what the barrier of who makes the mark is for.
+    compiler_fence(Ordering::SeqCst);
+    if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }
+}
+
+/// Makes the lock free; says whether somebody is to be woken.
+pub(crate) fn exchange(hot: &Hot) -> bool {
+    if comes_round(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
+        let marked = hot.waiters.load(Relaxed);
+        // The exchange comes after it, and finds the bit of whoever has set it meanwhile.
+        hot.waiters.store((marked & !(COMING | EXCHANGE)).wrapping_add(ROUND), Relaxed);
+    }
+    hot.word.swap(0, Ordering::Release) & WAITERS != 0
+}
+
+/// The owner, having taken the lock with [`WAITERS`] in the word, must not write over it.
+pub(crate) fn keep(hot: &Hot) {
+    hot.waiters.fetch_or(EXCHANGE, Ordering::Release);
+}
+
+/// What a waiter may wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Announced {
+    /// The word is this, and whoever releases the lock sees that somebody waits.
+    Surely(u32),
+    /// The word is this, but there is no barrier in this system: a release may miss that somebody waits.
+    Perhaps(u32),
+}
+
+/// Says that the caller is about to sleep while the word is `present`; `None` when it is to look again first.
+pub(crate) fn announce(hot: &Hot, present: u32) -> Option<Announced> {
+    let sure = is_marked(hot, EXCHANGE) || mark(hot)?;
+    let asleep = present | WAITERS;
+    if present != asleep {
+        // Who has taken the mark away before it released the lock is seen to have done so by whoever sees the release.
+        hot.word.compare_exchange(present, asleep, Acquire, Relaxed).ok()?;
+    }
+    if sure {
+        is_marked(hot, EXCHANGE).then_some(Announced::Surely(asleep))
+    } else {
+        is_marked(hot, COMING | EXCHANGE).then_some(Announced::Perhaps(asleep))
+    }
+}
+
+/// Has all owners release by exchange. `None` when that was undone meanwhile, `false` when it cannot be known.
+#[cold]
+fn mark(hot: &Hot) -> Option<bool> {
+    let coming = hot.waiters.fetch_or(COMING, Acquire) | COMING;
+    if coming & EXCHANGE != 0 {
+        return Some(true);
+    }
+    // Whose barrier it is does not matter, but that it comes after the mark of this round.
+    if !sys::barrier() {
+        return Some(false);
+    }
+    hot.waiters.compare_exchange(coming, coming ^ COMING ^ EXCHANGE, Ordering::Release, Relaxed).ok().map(|_| true)
+}
+
+#[inline]
+fn is_marked(hot: &Hot, marks: u32) -> bool {
+    hot.waiters.load(Acquire) & marks != 0
+}

@@ -13,6 +13,8 @@ use lock_core::{Error, Result};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
+use crate::descriptors;
+
 static HUB: PerProcess<Hub> = PerProcess::new();
 
 /// What happened to a file while one waited.
@@ -64,6 +66,7 @@ impl Watch {
         let hub = HUB.get_or_try_init(|| {
             let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
             let inotify = inotify.map_err(|errno| Error::system("inotify_init1", errno))?;
+            descriptors::keep_below(&inotify)?;
             Ok(Hub { inotify, state: Mutex::default() })
         })?;
         let bell = Arc::new(Condvar::new());

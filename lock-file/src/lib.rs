@@ -42,6 +42,7 @@
 //! [`fcntl_locking(2)`]: https://man7.org/linux/man-pages/man2/fcntl_locking.2.html
 #![forbid(unsafe_code)]
 
+mod descriptors;
 mod directory;
 mod filesystem;
 mod hub;

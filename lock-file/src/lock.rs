@@ -9,7 +9,7 @@ use lock_core::table::{Owner, Slot};
 use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 
 use crate::directory::Directory;
-use crate::{hub, ofd, wait};
+use crate::{descriptors, hub, ofd, wait};
 
 /// What the claim on a handle's descriptor is for, in its lowest bits; above them is the epoch, so that a forked child sees nothing in
 /// what it inherits.
@@ -49,7 +49,7 @@ impl FileLock {
     fn file(&self) -> Result<BorrowedFd<'_>> {
         let file = self.file.get_or_try_init(|| {
             let file = self.directory.lock_file(self.slot.table(), self.slot.id())?;
-            Ok(Some(Descriptor::new(file)))
+            Ok(Some(Descriptor::new(descriptors::above(file)?)))
         })?;
         Ok(file.as_ref().and_then(Descriptor::get).expect("it was opened in this process"))
     }

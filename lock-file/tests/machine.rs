@@ -29,6 +29,7 @@ const SCENARIOS: &[(&str, Need, fn())] = &[
     ("limits::without_inotify_a_waiter_looks_by_the_clock", nothing, limits::without_inotify_a_waiter_looks_by_the_clock),
     ("processes::a_forked_child_gives_its_copies_up", nothing, processes::a_forked_child_gives_its_copies_up),
     ("processes::a_child_opens_its_own", nothing, processes::a_child_opens_its_own),
+    ("processes::a_dying_process_lets_go_of_its_locks_first", nothing, processes::a_dying_process_lets_go_of_its_locks_first),
     ("processes::a_leaked_guard_keeps_the_lock", nothing, processes::a_leaked_guard_keeps_the_lock),
     ("room::no_inode_left_is_an_error_and_other_locks_work", root, room::no_inode_left_is_an_error_and_other_locks_work),
     ("room::a_read_only_file_system_is_an_error", root, room::a_read_only_file_system_is_an_error),

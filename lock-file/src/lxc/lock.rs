@@ -10,7 +10,7 @@ use nix::fcntl::{FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::path::LockPath;
-use crate::{ofd, wait};
+use crate::{descriptors, ofd, wait};
 
 /// The locks that threads of this process hold. One whose guard was leaked stays here, and held.
 static HELD: PerProcess<Mutex<Vec<Held>>> = PerProcess::new();
@@ -79,7 +79,7 @@ impl RawLock for LxcLock {
         let (file, meta) = self.open_to_lock()?;
         let (inode, thread) = ((meta.dev(), meta.ino()), thread::id());
         // From now on, no forked child can keep the lock.
-        let file = Descriptor::new(file);
+        let file = Descriptor::new(descriptors::above(file.into())?);
         let fd = file.get().expect("it was opened in this process");
         if held()?.iter().any(|held| (held.inode, held.thread) == (inode, thread)) {
             return Err(ErrorKind::AlreadyHeld.into());

@@ -1,7 +1,9 @@
 //! Descriptors, forks and guards that nobody drops.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use lock_core::{ErrorKind, Lock};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -13,7 +15,11 @@ use super::room::store_in;
 fn open_lock_files() -> Vec<PathBuf> {
     let files = fs::read_dir("/proc/self/fd").unwrap();
     let targets = files.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-    targets.filter(|target| target.components().any(|part| part.as_os_str() == "locks")).collect()
+    targets.filter(|target| is_a_lock_file(target)).collect()
+}
+
+fn is_a_lock_file(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "locks")
 }
 
 /// Runs this in a forked child, and asserts that it went well.
@@ -52,6 +58,32 @@ pub(crate) fn a_child_opens_its_own() {
         true
     });
     assert!(lock.try_lock().unwrap().unwrap().recovered().is_some());
+}
+
+/// The kernel lets go of a dead process's files from the highest number down, and is slow at letting go of an inotify instance.
+pub(crate) fn a_dying_process_lets_go_of_its_locks_first() {
+    let scratch = tempfile::tempdir().unwrap();
+    let low = fs::File::open("/").unwrap();
+    let store = store_in(scratch.path());
+    let [first, second] = ["", ""].map(|label| store.allocate(label).unwrap());
+    let held = first.lock().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| first.try_lock_for(Duration::from_millis(1)).unwrap_err()).join().unwrap();
+    });
+    // Now a number is free below the instance.
+    drop(low);
+    let also_held = second.lock().unwrap();
+    let numbers = |wanted: fn(&Path) -> bool| {
+        let files = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+        let wanted = files.filter(|file| fs::read_link(file).is_ok_and(|target| wanted(&target)));
+        let numbers = wanted.map(|file| file.file_name().unwrap().to_str().unwrap().parse::<u32>().unwrap());
+        numbers.collect::<Vec<_>>()
+    };
+    let instance = numbers(|target| target.to_string_lossy().contains("inotify"));
+    let locks = numbers(is_a_lock_file);
+    assert_eq!(locks.len(), 2);
+    assert!(instance.iter().min() < locks.iter().min(), "the instance has {instance:?}, the locks have {locks:?}");
+    drop((held, also_held));
 }
 
 pub(crate) fn a_leaked_guard_keeps_the_lock() {

@@ -67,23 +67,30 @@ pub(crate) fn a_dying_process_lets_go_of_its_locks_first() {
     let store = store_in(scratch.path());
     let [first, second] = ["", ""].map(|label| store.allocate(label).unwrap());
     let held = first.lock().unwrap();
-    thread::scope(|scope| {
-        scope.spawn(|| first.try_lock_for(Duration::from_millis(1)).unwrap_err()).join().unwrap();
-    });
+    // A deadline may pass before anybody listens.
+    while numbers(is_an_instance).is_empty() {
+        thread::scope(|scope| {
+            scope.spawn(|| first.try_lock_for(Duration::from_millis(1)).unwrap_err()).join().unwrap();
+        });
+    }
     // Now a number is free below the instance.
     drop(low);
     let also_held = second.lock().unwrap();
-    let numbers = |wanted: fn(&Path) -> bool| {
-        let files = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
-        let wanted = files.filter(|file| fs::read_link(file).is_ok_and(|target| wanted(&target)));
-        let numbers = wanted.map(|file| file.file_name().unwrap().to_str().unwrap().parse::<u32>().unwrap());
-        numbers.collect::<Vec<_>>()
-    };
-    let instance = numbers(|target| target.to_string_lossy().contains("inotify"));
-    let locks = numbers(is_a_lock_file);
+    let (instance, locks) = (numbers(is_an_instance), numbers(is_a_lock_file));
     assert_eq!(locks.len(), 2);
     assert!(instance.iter().min() < locks.iter().min(), "the instance has {instance:?}, the locks have {locks:?}");
     drop((held, also_held));
+}
+
+fn is_an_instance(target: &Path) -> bool {
+    target.to_string_lossy().contains("inotify")
+}
+
+/// The numbers of the descriptors of such files.
+fn numbers(wanted: fn(&Path) -> bool) -> Vec<u32> {
+    let files = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let wanted = files.filter(|file| fs::read_link(file).is_ok_and(|target| wanted(&target)));
+    wanted.map(|file| file.file_name().unwrap().to_str().unwrap().parse().unwrap()).collect()
 }
 
 pub(crate) fn a_leaked_guard_keeps_the_lock() {

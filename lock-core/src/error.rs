@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use crate::{Holder, LockId};
 
@@ -30,6 +31,8 @@ pub enum Operation {
     OpenOrCreate,
     /// Removing a store.
     Destroy,
+    /// Looking whether a store is still the one of its name.
+    Check,
     /// Allocating a free id.
     Allocate,
     /// Allocating a given id.
@@ -63,6 +66,7 @@ impl fmt::Display for Operation {
             Self::Create => "create",
             Self::OpenOrCreate => "open or create",
             Self::Destroy => "destroy",
+            Self::Check => "check",
             Self::Allocate => "allocate",
             Self::AllocateAndRetrieve => "allocate by id",
             Self::Retrieve => "retrieve",
@@ -131,13 +135,17 @@ pub enum ErrorKind {
     },
     /// The store was made by another version of the format.
     #[error(
-        "its format is version {found}, this program knows {known}; use the program that made it, or remove the store and create it anew"
+        "its format is version {found}, this program knows {known}; use the program that made it, or, when nobody uses it any more, \
+         remove {} and create it anew",
+        file.display()
     )]
     OtherVersion {
         /// The store's version.
         found: u32,
         /// The version that this program knows.
         known: u32,
+        /// What to remove: no program of this version can destroy it.
+        file: PathBuf,
     },
     /// The store was made by a program of another ABI, or by another backend.
     #[error("it was made for {found}, this program needs {needed}")]
@@ -170,6 +178,9 @@ pub enum ErrorKind {
     /// The store was destroyed while it was open.
     #[error("the store was destroyed by somebody; open it anew")]
     Destroyed,
+    /// The store's name was given to another one while it was open, and who opens it by that name now gets the other.
+    #[error("another store has its name by now, so that others would not meet this one's locks; open it anew")]
+    Replaced,
     /// Every entry for a process is taken.
     #[error("{limit} processes have it open, which is as many as it can name; close some")]
     TooManyProcesses {
@@ -281,6 +292,10 @@ impl Error {
             Some(libc::ENFILE) => "too many open files in the system; raise fs.file-max",
             Some(libc::ENOSPC) => "no space is left on the store's file system; free some, or give it more",
             Some(libc::EDQUOT) => "the quota on the store's file system is used up; free some, or have it raised",
+            Some(libc::ENOMEM) => {
+                "the system gives this process no more memory; look at RLIMIT_AS (`ulimit -v`) and at what is free"
+            }
+            Some(libc::EFBIG) => "a file of this process may not be as large; raise RLIMIT_FSIZE (`ulimit -f`)",
             Some(libc::ENOLCK) => "the kernel has no room for another file lock (or the file system has no locks)",
             _ => return Self::system(call, source),
         };

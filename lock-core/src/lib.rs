@@ -16,6 +16,9 @@
 //! - Deadlines are on the monotonic clock and never early.
 #![deny(unsafe_code)]
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("lock-core is for 64-bit Linux: the places of file locks, and stores as they are mapped, need 64 bits");
+
 mod backend;
 mod capabilities;
 mod deadline;

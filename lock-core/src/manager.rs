@@ -15,6 +15,15 @@ pub trait Manager: Send + Sync + fmt::Debug {
     /// How many locks there can be; `None` where there is no bound.
     fn capacity(&self) -> Option<u64>;
 
+    /// Whether whoever opens the store by its URL now gets this one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Destroyed`](crate::ErrorKind::Destroyed), [`ErrorKind::Replaced`](crate::ErrorKind::Replaced); what is wrong with
+    /// the store. A backend whose stores cannot lose their names need not implement it.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The plug-in side of the lock with this id, allocated or not.
     ///
     /// # Errors

@@ -65,6 +65,18 @@ impl Store {
         self.manager.capacity()
     }
 
+    /// Whether whoever opens the store by its URL now gets this one: for who keeps a store open for long.
+    ///
+    /// A store whose file was deleted or replaced goes on excluding those who have it open, and nobody else; that is what locking does
+    /// not look at, since it would cost a system call. Allocating and freeing are refused then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Destroyed`](crate::ErrorKind::Destroyed), [`ErrorKind::Replaced`](crate::ErrorKind::Replaced); what is wrong with
+    /// the store.
+    pub fn check(&self) -> Result<()> {
+        self.done(Operation::Check, None, self.manager.check())
+    }
+
     /// Allocates a free id, which nobody gets again until it is freed. The label says what for; it may be empty. Killed at any
     /// instruction, the id is either free again with nobody's help or allocated with its label readable.
     ///

@@ -43,3 +43,15 @@ fn a_lock_with_the_greatest_of_all_tokens_is_taken_and_given_back() {
     drop(lock.lock().unwrap());
     lock.lock().unwrap().unlock().unwrap();
 }
+
+#[test]
+fn an_id_that_is_claimed_for_a_seat_that_does_not_exist_can_be_allocated() {
+    for (seat, turn) in [(900, 1), (16_383, 7), (16_384, 1), (65_535, 1 << 25)] {
+        let directory = tempfile::tempdir().unwrap();
+        damage(directory.path(), RECORD, (turn << 38) | (seat << 22) | 1234);
+        let store = open(directory.path(), OpenMode::Open).unwrap();
+        let lock = store.allocate_and_retrieve(0, "label").unwrap();
+        assert_eq!(store.allocated().unwrap()[0].label.as_str(), "label");
+        lock.free().unwrap();
+    }
+}

@@ -60,7 +60,8 @@ impl ExitStatus {
             }
             ErrorKind::Unsupported { .. } => Self::UNAVAILABLE,
             ErrorKind::Exists => Self::CANNOT_CREATE,
-            ErrorKind::Exhausted { .. } | ErrorKind::TooManyProcesses { .. } | ErrorKind::Destroyed => Self::TEMPORARY,
+            ErrorKind::Exhausted { .. } | ErrorKind::TooManyProcesses { .. } => Self::TEMPORARY,
+            ErrorKind::Destroyed | ErrorKind::Replaced => Self::TEMPORARY,
             ErrorKind::OtherVersion { .. } | ErrorKind::OtherAbi { .. } | ErrorKind::OtherCapacity { .. } => Self::OTHER_FORMAT,
             ErrorKind::NotOurs { .. } => Self::NOT_PERMITTED,
             ErrorKind::UnknownScheme { .. } | ErrorKind::DuplicateScheme { .. } => Self::NOT_LINKED,

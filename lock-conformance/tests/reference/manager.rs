@@ -124,12 +124,12 @@ impl Directory {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(|error| Error::system("read the header", error))?;
-        let (bound, id) = parse(&text)?;
+        let (bound, id) = parse(&text, &header)?;
         let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
         Ok(Self { path, id, bound })
     }
 
-    fn check(&self, id: LockId) -> Result<()> {
+    fn check_range(&self, id: LockId) -> Result<()> {
         match self.bound.0 {
             Some(capacity) if u64::from(id.get()) >= capacity => Err(ErrorKind::OutOfRange { capacity }.into()),
             _ => Ok(()),
@@ -166,17 +166,28 @@ impl Manager for Directory {
         StoreId::new(self.id)
     }
 
+    fn check(&self) -> Result<()> {
+        match Self::read(&self.path) {
+            Ok(named) if named.id == self.id => Ok(()),
+            Ok(_) => Err(ErrorKind::Replaced.into()),
+            Err(error) if matches!(error.kind(), ErrorKind::Absent) => Err(ErrorKind::Destroyed.into()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn capacity(&self) -> Option<u64> {
         self.bound.0
     }
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
-        self.check(id)?;
+        self.check()?;
+        self.check_range(id)?;
         let lock = FileLock::of(&self.path.join("locks").join(id.to_string()), self.id)?;
         Ok(lock)
     }
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
+        self.check()?;
         let taken = self.numbers_in("ids")?;
         for id in (0..self.bound.0.map_or(u32::MAX, |capacity| capacity as u32)).map(LockId::new) {
             if !taken.contains(&id) && self.claim(id, label)? {
@@ -188,12 +199,14 @@ impl Manager for Directory {
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
-        self.check(id)?;
+        self.check()?;
+        self.check_range(id)?;
         if self.claim(id, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
     }
 
     fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
-        self.check(id)?;
+        self.check()?;
+        self.check_range(id)?;
         fs::remove_file(self.id_file(id)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotAllocated.into(),
             _ => Error::system("unlink", error),
@@ -201,6 +214,7 @@ impl Manager for Directory {
     }
 
     fn free_all(&self) -> Result<u64> {
+        self.check()?;
         let freed = self.numbers_in("ids")?.into_iter().filter(|id| fs::remove_file(self.id_file(*id)).is_ok()).count();
         Ok(freed as u64)
     }
@@ -225,7 +239,8 @@ impl Manager for Directory {
     }
 
     fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
-        ids.iter().try_for_each(|id| self.check(*id))?;
+        self.check()?;
+        ids.iter().try_for_each(|id| self.check_range(*id))?;
         let mut done = Reconciled::default();
         let taken = self.numbers_in("ids")?;
         for id in taken.difference(ids) {
@@ -254,7 +269,7 @@ impl Manager for Directory {
     }
 }
 
-fn parse(text: &[u8]) -> Result<(Bound, u128)> {
+fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128)> {
     let not_a_store = |reason: &str| Error::from(ErrorKind::NotAStore { reason: reason.to_owned() });
     let text = str::from_utf8(text).map_err(|_| not_a_store("its header is no text"))?;
     let Some(line) = text.strip_suffix('\n') else { return Err(not_a_store("its header is cut off")) };
@@ -266,7 +281,7 @@ fn parse(text: &[u8]) -> Result<(Bound, u128)> {
     }
     let found = version.parse().map_err(|_| not_a_store("its version is no number"))?;
     if found != VERSION {
-        return Err(ErrorKind::OtherVersion { found, known: VERSION }.into());
+        return Err(ErrorKind::OtherVersion { found, known: VERSION, file: header.to_owned() }.into());
     }
     let corrupt = |what: &str| Error::from(ErrorKind::Corrupt { reason: what.to_owned() });
     let bound = capacity.parse().map_err(corrupt)?;

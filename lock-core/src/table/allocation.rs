@@ -11,9 +11,9 @@ impl Table {
     /// Allocates the lowest free id, as far as the hints let it see; when they show none, it looks at every id.
     ///
     /// # Errors
-    /// [`ErrorKind::Exhausted`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`].
+    /// [`ErrorKind::Exhausted`], [`ErrorKind::Limit`], those of [`Table::check`].
     pub fn allocate(&self, label: &Label) -> Result<LockId> {
-        self.alive()?;
+        self.check_now_and_then()?;
         let me = self.me()?;
         for find in [Bitmap::find, Bitmap::scan] {
             for number in self.segment_numbers() {
@@ -33,9 +33,9 @@ impl Table {
     /// Allocates this id.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::AlreadyAllocated`], also while a living process is about to allocate it.
+    /// Those of [`Table::check`]; [`ErrorKind::OutOfRange`]; [`ErrorKind::AlreadyAllocated`], also while a living process is about to allocate it.
     pub fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
-        self.alive()?;
+        self.check_now_and_then()?;
         let me = self.me()?;
         let (segment, index) = self.find(id)?;
         if self.try_allocate(segment, index, me, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
@@ -60,9 +60,9 @@ impl Table {
     /// Frees an id; where a generation is given, only that allocation.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::NotAllocated`]; [`ErrorKind::Stale`]. Then nothing changes.
+    /// Those of [`Table::check`]; [`ErrorKind::OutOfRange`]; [`ErrorKind::NotAllocated`]; [`ErrorKind::Stale`]. Then nothing changes.
     pub fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {
-        self.alive()?;
+        self.check_now_and_then()?;
         let not_allocated = || Error::from(ErrorKind::NotAllocated);
         self.check_range(id)?;
         let (number, index) = layout::locate(id);
@@ -82,9 +82,9 @@ impl Table {
     /// Frees every id; returns how many were allocated.
     ///
     /// # Errors
-    /// [`ErrorKind::Destroyed`]; what the system says.
+    /// Those of [`Table::check`]; what the system says.
     pub fn free_all(&self) -> Result<u64> {
-        self.alive()?;
+        self.check_now_and_then()?;
         let mut freed = 0;
         for segment in self.present() {
             let allocated = segment?.allocated();
@@ -108,6 +108,7 @@ impl Table {
     /// # Errors
     /// What the system says.
     pub fn allocated(&self) -> Result<Vec<Allocation>> {
+        self.check_whole()?;
         let mut list = Vec::new();
         for segment in self.present() {
             let segment = segment?;
@@ -121,9 +122,9 @@ impl Table {
     /// Makes these ids, and no others, the allocated ones.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`], and then nothing is changed; [`ErrorKind::Limit`], [`ErrorKind::Destroyed`].
+    /// [`ErrorKind::OutOfRange`], and then nothing is changed; [`ErrorKind::Limit`], those of [`Table::check`].
     pub fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
-        self.alive()?;
+        self.check_now_and_then()?;
         if let Some(last) = ids.last() {
             self.check_range(*last).map_err(|error| error.on(*last))?;
         }

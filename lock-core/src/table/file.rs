@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode as Permissions, fchmod};
 use nix::unistd::linkat;
 
@@ -48,7 +49,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
     }
     let mut page = Vec::with_capacity(PAGE as usize);
     (&mut file).take(PAGE).read_to_end(&mut page).map_err(|e| Error::system("read", e))?;
-    let header = Header::decode(&page, kind)?;
+    let header = Header::decode(&page, kind, path)?;
     check_length(meta.len(), header::segments(&page))?;
     match options.bound {
         Some(asked) if asked != header.bound => {
@@ -62,21 +63,25 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
 /// Whether the file can have the segments that it says it has.
 pub(super) fn check_length(bytes: u64, segments: u64) -> Result<()> {
     let last = segments.checked_ilog2().unwrap_or(0) as usize;
-    let expected = Geometry::of(last).end();
+    check_end(bytes, Geometry::of(last).end())
+}
+
+/// Whether the file reaches as far as that.
+pub(super) fn check_end(bytes: u64, expected: u64) -> Result<()> {
     if bytes < expected {
         return Err(corrupt(format!("it has {bytes} bytes and should have at least {expected}: it is cut off")));
     }
     Ok(())
 }
 
-/// Makes a file that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
-pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<File> {
+/// Makes a file, with room for the creator's `seat`, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
+pub(super) fn create_new(path: &Path, header: &Header, mode: Mode, seat: usize) -> Result<File> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let (mut file, temporary) = unnamed(directory, path)?;
-    let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));
+    let made = fill(&mut file, header, mode, seat).and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
         let _ = std::fs::remove_file(temporary);
     }
@@ -99,13 +104,14 @@ fn unnamed(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
     }
 }
 
-fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
+fn fill(file: &mut File, header: &Header, mode: Mode, seat: usize) -> Result<()> {
     let first = Geometry::of(0);
+    check_limit(file, first.end())?;
     // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
     file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
     back(file, 0, PAGE)?;
     // The creator is going to sit down: a store in which it could not is not to be seen.
-    back(file, seat::first_choice_offset(), PAGE)?;
+    back(file, seat::page_of(seat), PAGE)?;
     // Nor one that has not room for a lock: backends keep what they need from the start in the first lines.
     back(file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);
@@ -136,6 +142,7 @@ pub(super) fn back(file: &File, offset: u64, bytes: u64) -> Result<()> {
     let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
         return Err(Error::system("fallocate", Errno::EFBIG));
     };
+    check_limit(file, (offset + bytes).unsigned_abs())?;
     loop {
         match fallocate(file, FallocateFlags::empty(), offset, bytes) {
             Ok(()) => return Ok(()),
@@ -148,6 +155,13 @@ pub(super) fn back(file: &File, offset: u64, bytes: u64) -> Result<()> {
             Err(errno) => return Err(Error::refused("fallocate", errno)),
         }
     }
+}
+
+/// Whether this process may make the file that long. To try it would be a signal, SIGXFSZ, of which it would die.
+fn check_limit(file: &File, end: u64) -> Result<()> {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| Error::system("getrlimit", errno))?.0;
+    let within = end <= limit || end <= file.metadata().map_err(|e| Error::system("fstat", e))?.len();
+    if within { Ok(()) } else { Err(Error::refused("fallocate", Errno::EFBIG)) }
 }
 
 /// The same file once more, with an open file description of its own.

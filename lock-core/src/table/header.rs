@@ -1,7 +1,8 @@
 //! The first page of a table's file: what it is, and which parts of it exist.
 
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::layout::{HEADER_WORDS, SEATS, SEATS_PER_PAGE, SEGMENTS, WORD};
 use super::{Bound, Kind};
@@ -9,6 +10,9 @@ use crate::{Error, ErrorKind, Result, StoreId};
 
 /// Changed with every change of the layout.
 pub(super) const VERSION: u32 = 1;
+
+/// In seconds since the epoch: no time from then on can be written as RFC 3339 has it.
+const YEAR_10000: u64 = 253_402_300_800;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"LOCKTBL\n");
 
@@ -49,6 +53,15 @@ impl Header {
         Self { kind, bound, id, boot, created }
     }
 
+    /// When that was, by the clock of that time.
+    pub(super) fn creation(&self) -> String {
+        // The clock, or who damaged the store, may have said anything.
+        match UNIX_EPOCH.checked_add(Duration::from_secs(self.created)) {
+            Some(time) if self.created < YEAR_10000 => humantime::format_rfc3339_seconds(time).to_string(),
+            _ => format!("{} seconds after 1970", self.created),
+        }
+    }
+
     /// The page, with segment 0 in place.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut words = [0_u64; HEADER_WORDS];
@@ -65,8 +78,8 @@ impl Header {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }
 
-    /// Reads a page, which may be anything. `page` is shorter than one page only when the file is.
-    pub(super) fn decode(page: &[u8], kind: Kind) -> Result<Self> {
+    /// Reads the page of a file, which may be anything. `page` is shorter than one page only when the file is.
+    pub(super) fn decode(page: &[u8], kind: Kind, file: &Path) -> Result<Self> {
         let mut words = [0_u64; HEADER_WORDS];
         for (word, bytes) in words.iter_mut().zip(page.chunks_exact(WORD)) {
             *word = u64::from_ne_bytes(bytes.try_into().expect("a chunk has eight bytes"));
@@ -79,7 +92,7 @@ impl Header {
         let has_version = page.len() >= (AT_VERSION + 1) * WORD;
         if has_version && words[AT_VERSION] != u64::from(VERSION) {
             let found = u32::try_from(words[AT_VERSION]).unwrap_or(u32::MAX);
-            return Err(ErrorKind::OtherVersion { found, known: VERSION }.into());
+            return Err(ErrorKind::OtherVersion { found, known: VERSION, file: file.to_owned() }.into());
         }
         if page.len() < HEADER_WORDS * WORD {
             return Err(corrupt(format!("it is cut off after {} bytes", page.len())));
@@ -179,15 +192,19 @@ mod tests {
 
     const KIND: Kind = Kind::new("test", 7);
 
+    fn decode(page: &[u8], kind: Kind) -> Result<Header> {
+        Header::decode(page, kind, Path::new("/a/store"))
+    }
+
     fn header() -> Header {
         Header::new(KIND, Bound::Locks(2048), StoreId::new(0x1234_5678_9abc_def0_0fed_cba9_8765_4321), 42)
     }
 
     #[test]
     fn what_is_written_is_read() {
-        assert_eq!(Header::decode(&header().encode(), KIND).unwrap(), header());
+        assert_eq!(decode(&header().encode(), KIND).unwrap(), header());
         let unbounded = Header { bound: Bound::Unbounded, ..header() };
-        assert_eq!(Header::decode(&unbounded.encode(), KIND).unwrap().bound, Bound::Unbounded);
+        assert_eq!(decode(&unbounded.encode(), KIND).unwrap().bound, Bound::Unbounded);
     }
 
     #[test]
@@ -198,8 +215,19 @@ mod tests {
                 let mut changed = page.clone();
                 changed[at] ^= flip;
                 let harmless = (AT_SEGMENTS * WORD..USED_WORDS * WORD).contains(&at);
-                assert!(Header::decode(&changed, KIND).is_err() || harmless, "byte {at} ^ {flip:#x}");
+                assert!(decode(&changed, KIND).is_err() || harmless, "byte {at} ^ {flip:#x}");
             }
+        }
+    }
+
+    #[test]
+    fn the_creation_is_a_time_that_people_read_whatever_the_number() {
+        let creation = |created| Header { created, ..header() }.creation();
+        assert_eq!(creation(0), "1970-01-01T00:00:00Z");
+        assert_eq!(creation(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(creation(YEAR_10000 - 1), "9999-12-31T23:59:59Z");
+        for far in [YEAR_10000, u64::MAX] {
+            assert_eq!(creation(far), format!("{far} seconds after 1970"));
         }
     }
 
@@ -207,7 +235,7 @@ mod tests {
     fn every_truncation_is_an_error() {
         let page = header().encode();
         for length in 0..page.len() {
-            let error = Header::decode(&page[..length], KIND).unwrap_err();
+            let error = decode(&page[..length], KIND).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::NotAStore { .. } | ErrorKind::Corrupt { .. }), "{length}: {error}");
         }
     }
@@ -215,8 +243,17 @@ mod tests {
     #[test]
     fn another_backend_and_another_abi_are_told_apart() {
         let page = header().encode();
-        let error = Header::decode(&page, Kind::new("other", 7)).unwrap_err().to_string();
+        let error = decode(&page, Kind::new("other", 7)).unwrap_err().to_string();
         assert!(error.contains("made for test") && error.contains("needs other"), "{error}");
-        assert!(matches!(Header::decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi { .. }));
+        assert!(matches!(decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi { .. }));
+    }
+
+    #[test]
+    fn another_version_is_refused_with_what_there_is_to_do() {
+        let mut page = header().encode();
+        page[AT_VERSION * WORD] += 1;
+        let error = decode(&page, KIND).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::OtherVersion { found: 2, known: 1, .. }), "{error}");
+        assert!(error.to_string().contains("remove /a/store"), "{error}");
     }
 }

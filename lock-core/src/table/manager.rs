@@ -89,11 +89,16 @@ impl<L: TableLocks> Manager for TableManager<L> {
         self.table.id()
     }
 
+    fn check(&self) -> Result<()> {
+        self.table.check()
+    }
+
     fn capacity(&self) -> Option<u64> {
         self.table.capacity()
     }
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        self.table.check_now_and_then()?;
         self.locks.lock(self.table.slot(id)?)
     }
 
@@ -114,6 +119,7 @@ impl<L: TableLocks> Manager for TableManager<L> {
     }
 
     fn available(&self) -> Result<Option<u64>> {
+        self.table.check_whole()?;
         Ok(self.table.available())
     }
 

@@ -59,6 +59,8 @@ pub struct Table {
     segments: [SetOnce<Segment>; SEGMENTS],
     /// This process's seat without a thread; 0 while it has none, as after a fork.
     seat: AtomicU64,
+    /// When it was found to be whole and to have its name.
+    checked: AtomicU64,
     /// What the lock on the seat belongs to.
     keeper: Mutex<Option<Descriptor>>,
     command: String,
@@ -86,9 +88,11 @@ impl Table {
     /// The lock with this id, allocated or not, ready to be touched.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`].
+    /// [`ErrorKind::OutOfRange`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`]; [`ErrorKind::Corrupt`] when the file was cut off.
+    /// Whether the table has its name still is not looked at: see [`Table::check`].
     pub fn slot(self: &Arc<Self>, id: LockId) -> Result<Slot> {
-        self.alive()?;
+        self.check_whole()?;
+        self.check_mark()?;
         let (segment, index) = self.find(id)?;
         segment.back_group(&self.file, index)?;
         let hot = Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| segment.touch(index)))?;
@@ -116,6 +120,7 @@ impl Table {
     /// # Errors
     /// What the system says.
     pub fn lines(&self, mut each: impl FnMut(LockId, &Hot)) -> Result<()> {
+        self.check_whole()?;
         for segment in self.present() {
             let segment = segment?;
             segment.backed_indexes().for_each(|index| each(segment.id(index), segment.hot(index)));
@@ -189,7 +194,7 @@ impl Table {
         vec![
             ("file", self.path.display().to_string()),
             ("format", format!("version {}, {}", header::VERSION, self.header.kind)),
-            ("created", format!("{} seconds after the epoch, in {boot}", self.header.created)),
+            ("created", format!("{}, in {boot}", self.header.creation())),
             ("bytes used", used.to_string()),
             ("processes", self.processes().to_string()),
         ]
@@ -204,24 +209,17 @@ impl Table {
     fn reseat(&self) -> Result<u64> {
         let _one_at_a_time = fork::opening();
         match self.seat.load(Relaxed) {
-            0 => self.take_seat(),
+            0 => self.take_seat(seat::any()),
             seat => Ok(seat),
         }
     }
 
-    fn take_seat(&self) -> Result<u64> {
+    fn take_seat(&self, first: usize) -> Result<u64> {
         let keeper = file::reopen(&self.file)?;
-        let seat = self.seats().take(&keeper)?.word();
+        let seat = self.seats().take(&keeper, first)?.word();
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(Descriptor::new(keeper));
         self.seat.store(seat, Relaxed);
         Ok(seat)
-    }
-
-    fn alive(&self) -> Result<()> {
-        match self.state().destroyed.load(Relaxed) {
-            0 => Ok(()),
-            _ => Err(ErrorKind::Destroyed.into()),
-        }
     }
 
     fn check_range(&self, id: LockId) -> Result<()> {
@@ -265,7 +263,7 @@ impl Table {
             self.state().segments.fetch_or(1 << number, Release);
         }
         let bits = geometry.ids.min(self.header.bound.limit() - geometry.first) as usize;
-        let words = Words::map(&self.file, geometry.offset, geometry.bytes()).map_err(|e| Error::system("mmap", e))?;
+        let words = Words::map(&self.file, geometry.offset, geometry.bytes()).map_err(|e| Error::refused("mmap", e))?;
         Ok(self.segments[number].set(Segment::new(geometry, words, bits)))
     }
 

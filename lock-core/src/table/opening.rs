@@ -1,18 +1,28 @@
 //! How a table is opened, and how it goes.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use super::header::Header;
 use super::layout::{BASE_BYTES, SEGMENTS};
+use super::segment::Segment;
 use super::{Bound, Kind, Mode, Table, TableOptions, file, seat};
+use nix::time::ClockId;
+
 use crate::sys::{SetOnce, Words};
 use crate::{Error, ErrorKind, OpenMode, Result, StoreId, fork};
+
+/// For so many milliseconds it is believed that a store has its name still. Looking at every allocation would make that many times
+/// dearer; and between looking and allocating, a store may lose it anyway.
+const FRESH: u64 = 10;
+/// When a table was checked that is to be checked again.
+const NEVER: u64 = 0;
 
 impl Table {
     /// Opens, creates, or does whichever it takes.
@@ -22,25 +32,26 @@ impl Table {
     /// [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`], [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`], and then nothing is
     /// changed; [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`]; what the system says.
     pub fn open(path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
+        let seat = seat::any();
         loop {
             if mode != OpenMode::Create {
                 match file::open_existing(path, kind, options) {
-                    Ok((file, header)) => return Self::attach(path, file, header),
+                    Ok((file, header)) => return Self::attach(path, file, header, seat),
                     Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Absent) => {}
                     Err(error) => return Err(error),
                 }
             }
             let id = StoreId::new(random()?);
             let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id());
-            match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE)) {
-                Ok(file) => return Self::attach(path, file, header),
+            match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE), seat) {
+                Ok(file) => return Self::attach(path, file, header, seat),
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn attach(path: &Path, file: File, header: Header) -> Result<Arc<Self>> {
+    fn attach(path: &Path, file: File, header: Header, seat: usize) -> Result<Arc<Self>> {
         let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
         let inode = (meta.dev(), meta.ino());
         let _one_at_a_time = fork::opening();
@@ -48,7 +59,7 @@ impl Table {
         if let Some(table) = open.iter().filter_map(Weak::upgrade).find(|table| table.inode == inode && table.header == header) {
             return Ok(table);
         }
-        let base = Words::map(&file, 0, BASE_BYTES).map_err(|e| Error::system("mmap", e))?;
+        let base = Words::map(&file, 0, BASE_BYTES).map_err(|e| Error::refused("mmap", e))?;
         let table = Arc::new(Self {
             path: path.to_owned(),
             file,
@@ -57,10 +68,11 @@ impl Table {
             base,
             segments: [const { SetOnce::new() }; SEGMENTS],
             seat: AtomicU64::new(0),
+            checked: AtomicU64::new(0),
             keeper: Mutex::new(None),
             command: seat::command(),
         });
-        table.take_seat()?;
+        table.take_seat(seat)?;
         table.segment(0)?;
         let mut watched = fork::watched();
         watched.tables.retain(|table| table.strong_count() > 0);
@@ -68,21 +80,85 @@ impl Table {
         Ok(table)
     }
 
+    /// Whether whoever opens the store by its name now gets this one, and its file is as long as it was.
+    ///
+    /// Locks of a store that has lost its name go on excluding those who have it open, but nobody else: so nothing is allocated in it
+    /// nor freed any more. A store that was moved away, or that is out of this process's sight, as after a `chroot`, goes on until another
+    /// one has its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Destroyed`], [`ErrorKind::Replaced`], [`ErrorKind::Corrupt`] when the file was cut off.
+    pub fn check(&self) -> Result<()> {
+        self.checked.store(NEVER, Relaxed);
+        let now = coarse_now();
+        let named = std::fs::symlink_metadata(&self.path).ok();
+        let length = match named {
+            Some(named) if self.is(&named) => named.len(),
+            named => {
+                let meta = self.file.metadata().map_err(|e| Error::system("fstat", e))?;
+                match (meta.nlink(), named) {
+                    (0, _) => return Err(ErrorKind::Destroyed.into()),
+                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),
+                    (_, None) => meta.len(),
+                }
+            }
+        };
+        file::check_end(length, self.mapped_end())?;
+        self.check_mark()?;
+        self.checked.store(now, Relaxed);
+        Ok(())
+    }
+
+    /// The same for what is done often, where a system call would be dear: what was found a moment ago is believed.
+    pub(super) fn check_now_and_then(&self) -> Result<()> {
+        if self.is_fresh() { self.check_mark() } else { self.check() }
+    }
+
+    /// Whether all is there that this process has mapped; what is gone could not be touched.
+    pub(super) fn check_whole(&self) -> Result<()> {
+        if self.is_fresh() {
+            return Ok(());
+        }
+        let meta = self.file.metadata().map_err(|e| Error::system("fstat", e))?;
+        file::check_end(meta.len(), self.mapped_end())
+    }
+
+    pub(super) fn check_mark(&self) -> Result<()> {
+        match self.state().destroyed.load(Relaxed) {
+            0 => Ok(()),
+            _ => Err(ErrorKind::Destroyed.into()),
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        let checked = self.checked.load(Relaxed);
+        checked != NEVER && coarse_now().saturating_sub(checked) < FRESH
+    }
+
+    fn mapped_end(&self) -> u64 {
+        self.segments.iter().rev().find_map(SetOnce::get).map_or(BASE_BYTES, Segment::end)
+    }
+
     /// Whether the store was destroyed, also by somebody who was killed in the middle of that: its file has lost its name.
     pub fn is_destroyed(&self) -> bool {
-        self.alive().is_err() || !self.has_its_name()
+        let told = self.check().is_err_and(|error| matches!(error.kind(), ErrorKind::Destroyed | ErrorKind::Replaced));
+        told || !self.has_its_name()
     }
 
     fn has_its_name(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode)
+        std::fs::symlink_metadata(&self.path).is_ok_and(|named| self.is(&named))
+    }
+
+    fn is(&self, named: &Metadata) -> bool {
+        (named.dev(), named.ino()) == self.inode
     }
 
     /// Removes the file, if it is still this table's.
     ///
     /// # Errors
-    /// [`ErrorKind::Destroyed`] when it is not; what the system says.
+    /// [`ErrorKind::Destroyed`] or [`ErrorKind::Replaced`] when it is not; [`ErrorKind::Corrupt`]; what the system says.
     pub fn destroy(&self) -> Result<()> {
-        self.alive()?;
+        self.check()?;
         if !self.has_its_name() {
             return Err(ErrorKind::Destroyed.into());
         }
@@ -91,6 +167,11 @@ impl Table {
         self.state().destroyed.store(1, SeqCst);
         Ok(())
     }
+}
+
+/// By a clock that is read in a few nanoseconds, in milliseconds; never [`NEVER`].
+fn coarse_now() -> u64 {
+    ClockId::CLOCK_MONOTONIC_COARSE.now().map_or(NEVER, |now| Duration::from(now).as_millis() as u64 + 1)
 }
 
 pub(super) fn random() -> Result<u128> {

@@ -6,6 +6,7 @@
 //! start times and namespaces are not asked, and cannot lie.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::AtomicU64;
@@ -21,8 +22,12 @@ use crate::{Error, ErrorKind, Holder, Result};
 
 /// Far beyond any byte that is ever mapped.
 const LOCKED_FROM: i64 = 1 << 40;
-/// Seats taken in turn before any beyond them: enough that the dead are remembered for a while, few enough to stay small.
+/// Seats taken before any beyond them: enough that the dead are remembered for a while, few enough to stay small.
 const USUAL: usize = 1024;
+/// From one seat to the next that is looked at: odd, so that all are, and with neighbours far apart.
+const STRIDE: usize = 619;
+/// Of so many free seats, the one is taken that was taken least often.
+const CHOICE: usize = 16;
 
 const AT_TURN: usize = 0;
 const AT_PID: usize = 1;
@@ -40,23 +45,43 @@ pub(super) struct Seats<'a> {
 }
 
 impl Seats<'_> {
-    /// Takes a free seat; its lock belongs to `keeper`, an open file description that nothing else uses, nor maps.
-    pub(super) fn take(self, keeper: &File) -> Result<Owner> {
-        let usual = (0..USUAL).map(|n| (first_choice() + n) % USUAL);
-        for seat in usual.chain(USUAL..SEATS) {
-            if !lock_byte(keeper, seat)? {
+    /// Takes a free seat, in a new store the `first`; its lock belongs to `keeper`, an open file description that nothing else uses, nor
+    /// maps.
+    pub(super) fn take(self, keeper: &File, first: usize) -> Result<Owner> {
+        let mut no_room = None;
+        for seat in self.choices(first) {
+            // Where no room was left for one, only those count that have theirs.
+            if (no_room.is_some() && !self.exists(seat)) || !lock_byte(keeper, seat, libc::F_WRLCK)? {
                 continue;
             }
-            self.back(seat)?;
-            let words = self.seat(seat);
-            let turn = words[AT_TURN].load(Relaxed) % Owner::TURNS + 1;
-            let turn = if turn == Owner::TURNS { 1 } else { turn };
-            // The turn first: from now on what is said of the earlier one is not believed.
-            words[AT_TURN].store(turn, SeqCst);
-            self.introduce(words);
-            return Ok(Owner::of_seat(seat, turn));
+            match self.back(seat) {
+                Ok(()) => return Ok(self.sit_down(seat)),
+                Err(error) => no_room = Some(error),
+            }
+            lock_byte(keeper, seat, libc::F_UNLCK)?;
         }
-        Err(ErrorKind::TooManyProcesses { limit: SEATS as u32 }.into())
+        Err(no_room.unwrap_or_else(|| ErrorKind::TooManyProcesses { limit: SEATS as u32 }.into()))
+    }
+
+    /// The seats in the order in which they are tried. The dead are known by name until their seats are taken again, so that a few
+    /// are looked at together, and those go first that were taken least often.
+    fn choices(self, first: usize) -> impl Iterator<Item = usize> {
+        let groups = (0..USUAL).step_by(CHOICE).flat_map(move |from| {
+            let mut group: [usize; CHOICE] = std::array::from_fn(|n| (first + (from + n) * STRIDE) % USUAL);
+            group.sort_by_key(|seat| self.turn(*seat));
+            group
+        });
+        groups.chain(USUAL..SEATS)
+    }
+
+    fn sit_down(self, seat: usize) -> Owner {
+        let words = self.seat(seat);
+        let turn = words[AT_TURN].load(Relaxed) % Owner::TURNS + 1;
+        let turn = if turn == Owner::TURNS { 1 } else { turn };
+        // The turn first: from now on what is said of the earlier one is not believed.
+        words[AT_TURN].store(turn, SeqCst);
+        self.introduce(words);
+        Owner::of_seat(seat, turn)
     }
 
     /// Writes down who sits there, for people to read, and whether all are of one pid namespace.
@@ -97,12 +122,13 @@ impl Seats<'_> {
 
     /// Whether the process is proved to be dead. What cannot be found out is no proof.
     pub(super) fn is_dead(self, owner: Owner) -> bool {
-        if owner.is_none() || !self.exists(owner.seat()) {
+        if owner.is_none() {
             return false;
         }
-        if self.seat(owner.seat())[AT_TURN].load(SeqCst) != owner.turn() {
+        if self.exists(owner.seat()) && self.seat(owner.seat())[AT_TURN].load(SeqCst) != owner.turn() {
             return true;
         }
+        // In a damaged store the owner may be one of a seat that is not there: nobody has its lock either.
         let mut query = range(owner.seat());
         match fcntl(self.file.as_fd(), FcntlArg::F_OFD_GETLK(&mut query)) {
             Ok(_) => query.l_type == libc::F_UNLCK as libc::c_short,
@@ -147,7 +173,7 @@ impl Seats<'_> {
         if self.exists(seat) {
             return Ok(());
         }
-        super::file::back(self.file, SEATS_OFFSET + page as u64 * PAGE, PAGE)?;
+        super::file::back(self.file, page_of(seat), PAGE)?;
         self.backed[page / 64].fetch_or(1 << (page % 64), Release);
         Ok(())
     }
@@ -158,19 +184,25 @@ impl Seats<'_> {
         seat < SEATS && self.backed[page / 64].load(Acquire) & (1 << (page % 64)) != 0
     }
 
+    /// How often the seat was taken.
+    fn turn(self, seat: usize) -> u64 {
+        if self.exists(seat) { self.seat(seat)[AT_TURN].load(Relaxed) } else { 0 }
+    }
+
     fn seat(&self, seat: usize) -> &[AtomicU64] {
         &self.words[seat * SEAT_WORDS..][..SEAT_WORDS]
     }
 }
 
-/// The seat that this process takes if it is free.
-fn first_choice() -> usize {
-    std::process::id() as usize % USUAL
+/// One of the usual seats, for a process to look at first. It does not hang on the pid: in pid namespaces of their own, many have the
+/// same.
+pub(super) fn any() -> usize {
+    RandomState::new().hash_one(std::process::id()) as usize % USUAL
 }
 
-/// The page of the file that it is in.
-pub(super) fn first_choice_offset() -> u64 {
-    SEATS_OFFSET + (first_choice() / SEATS_PER_PAGE) as u64 * PAGE
+/// The page of the file that a seat is in.
+pub(super) fn page_of(seat: usize) -> u64 {
+    SEATS_OFFSET + (seat / SEATS_PER_PAGE) as u64 * PAGE
 }
 
 fn pid_namespace() -> Option<u64> {
@@ -192,8 +224,10 @@ fn start_time() -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-fn lock_byte(keeper: &File, seat: usize) -> Result<bool> {
-    match fcntl(keeper.as_fd(), FcntlArg::F_OFD_SETLK(&range(seat))) {
+/// Takes the lock of a seat, or gives it back; false when another process has it.
+fn lock_byte(keeper: &File, seat: usize, kind: libc::c_int) -> Result<bool> {
+    let range = libc::flock { l_type: kind as libc::c_short, ..range(seat) };
+    match fcntl(keeper.as_fd(), FcntlArg::F_OFD_SETLK(&range)) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(errno) => Err(Error::refused("fcntl F_OFD_SETLK", errno)),
@@ -207,5 +241,84 @@ fn range(seat: usize) -> libc::flock {
         l_start: LOCKED_FROM + seat as i64,
         l_len: 1,
         l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::layout::BASE_BYTES;
+
+    /// The seats of a table that has nothing else.
+    struct Room {
+        file: tempfile::NamedTempFile,
+        words: Vec<AtomicU64>,
+        backed: [AtomicU64; SEATS / SEATS_PER_PAGE / 64],
+        namespace: AtomicU64,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(BASE_BYTES).unwrap();
+            let words = std::iter::repeat_with(AtomicU64::default).take(SEATS * SEAT_WORDS).collect();
+            Self { file, words, backed: [const { AtomicU64::new(0) }; 8], namespace: AtomicU64::new(0) }
+        }
+
+        fn seats(&self) -> Seats<'_> {
+            Seats { words: &self.words, backed: &self.backed, file: self.file.as_file(), namespace: &self.namespace }
+        }
+
+        /// Somebody who sits down; the process lives for as long as the file does.
+        fn take(&self) -> (Owner, File) {
+            let keeper = self.file.reopen().unwrap();
+            (self.seats().take(&keeper, 5).unwrap(), keeper)
+        }
+    }
+
+    #[test]
+    fn every_usual_seat_is_tried_before_any_other() {
+        let room = Room::new();
+        let mut usual: Vec<_> = room.seats().choices(7).take(USUAL).collect();
+        assert_eq!(usual[0], 7, "its page is backed at the creation of the store");
+        usual.sort_unstable();
+        assert!(usual.into_iter().eq(0..USUAL));
+        assert!(room.seats().choices(7).skip(USUAL).eq(USUAL..SEATS));
+    }
+
+    #[test]
+    fn the_dead_are_known_by_name_although_others_came_and_went() {
+        let room = Room::new();
+        let (dead, keeper) = room.take();
+        assert!(!room.seats().is_dead(dead));
+        drop(keeper);
+        for newcomer in 1..CHOICE {
+            let (owner, _keeper) = room.take();
+            assert!(room.seats().is_dead(dead) && !room.seats().is_dead(owner));
+            let told = room.seats().describe(dead).pid;
+            assert_eq!(told, std::process::id(), "who died has no name any more, after {newcomer} newcomers");
+        }
+    }
+
+    #[test]
+    fn who_has_a_seat_that_is_taken_again_is_dead_and_has_no_name() {
+        let room = Room::new();
+        let (dead, keeper) = room.take();
+        drop(keeper);
+        let again = std::iter::repeat_with(|| room.take()).find(|(owner, _)| owner.seat() == dead.seat()).unwrap();
+        assert_ne!(again.0.turn(), dead.turn());
+        assert!(room.seats().is_dead(dead) && !room.seats().is_dead(again.0));
+        assert_eq!(room.seats().describe(dead).pid, 0);
+    }
+
+    #[test]
+    fn an_owner_of_a_seat_that_is_not_there_is_nobody_who_lives() {
+        let room = Room::new();
+        let (owner, _keeper) = room.take();
+        for seat in [(owner.seat() + 64) % USUAL, SEATS - 1, SEATS, u16::MAX as usize] {
+            let nobody = Owner::of_seat(seat, 1).with_thread(1);
+            assert!(room.seats().is_dead(nobody), "{nobody:?}");
+            assert_eq!(room.seats().describe(nobody).pid, 0);
+        }
     }
 }

@@ -31,6 +31,11 @@ impl Segment {
         self.words.leak();
     }
 
+    /// Where the file ends with it.
+    pub(super) fn end(&self) -> u64 {
+        self.geometry.end()
+    }
+
     pub(super) fn id(&self, index: usize) -> LockId {
         LockId::new((self.geometry.first + index as u64) as u32)
     }

@@ -230,18 +230,24 @@ impl RawLock for SysvLock {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use lock_core::table::{Kind, Table, TableOptions};
     use lock_core::{LockId, OpenMode};
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc;
 
     use super::*;
     use crate::sys;
 
-    /// A process that is not there, and whose death cannot be proved.
-    const OTHER: Owner = Owner::from_word((1 << 38) | (16_383 << 22) | 1);
+    /// A process that is not there, and counts as one that lives, since the lock of its seat is held.
+    const OTHER: Owner = Owner::from_word((1 << 38) | (SEAT << 22) | 1);
+    const SEAT: u64 = 16_383;
 
     struct Fixture {
         lock: SysvLock,
         me: Owner,
+        _seat: File,
         _directory: tempfile::TempDir,
     }
 
@@ -256,7 +262,9 @@ mod tests {
             let set = Run::of(&home, id).unwrap().set().unwrap();
             let me = table.me().unwrap();
             let lock = SysvLock::new(table.slot(id).unwrap(), home, set);
-            let fixture = Self { lock, me, _directory: directory };
+            let seat = File::options().read(true).write(true).open(&path).unwrap();
+            fcntl(&seat, FcntlArg::F_OFD_SETLK(&byte((1 << 40) + SEAT.cast_signed()))).unwrap();
+            let fixture = Self { lock, me, _seat: seat, _directory: directory };
             assert_eq!(fixture.lock.acquire(Deadline::Now).unwrap(), Acquired::Held { token: 1 });
             fixture.release();
             fixture
@@ -287,6 +295,10 @@ mod tests {
         fn drop(&mut self) {
             self.lock.set.remove().unwrap();
         }
+    }
+
+    fn byte(at: i64) -> libc::flock {
+        libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: at, l_len: 1, l_pid: 0 }
     }
 
     #[test]

@@ -146,6 +146,25 @@ impl Fixture {
         inside
     }
 
+    /// The same, as the root of a user namespace that has no rights outside of it.
+    pub(crate) fn peer_in_user_namespace(&self) -> Thread {
+        let name = format!("p{}", self.number());
+        let inside = self.fork_as("fork_in_user_namespace", &self.blank_peer(), &name);
+        // Its parent, which waits for it, is known; the peer itself ends when the suite hangs up.
+        inside.must("open", &["open_or_create", &self.url()]);
+        inside
+    }
+
+    /// A child, with this pid, of the first process of a pid namespace.
+    pub(crate) fn fork_with_pid(&self, first: &Thread, pid: u32) -> Thread {
+        let name = format!("p{}", self.number());
+        first.must("fork_with_pid", &[&name, &pid.to_string()]);
+        // Its pid in here is known only now; it ends with the first process of its namespace.
+        let child = self.welcome(&name).thread(MAIN);
+        assert_eq!(child.process.own_pid(), pid, "the kernel chose another pid");
+        child
+    }
+
     /// What this thread's process becomes when the thread calls `exec`.
     pub(crate) fn exec(&self, thread: &Thread) -> Thread {
         let name = format!("p{}", self.number());

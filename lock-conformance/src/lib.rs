@@ -22,6 +22,8 @@
 //! # Settings
 //! - `LOCK_CONFORMANCE_SCALE=10` runs the long cases ten times as long.
 //! - `LOCK_CONFORMANCE_WATCHDOG=300` lets a case take so many seconds.
+//! - `LOCK_CONFORMANCE_SET_CLOCK=1`, as root, lets a case set the machine's clock back by an hour and forward again. Only for a
+//!   machine where nobody minds.
 
 mod arena;
 mod case;
@@ -38,6 +40,7 @@ pub mod soak;
 mod suite;
 pub mod sweep;
 mod sys;
+mod trace;
 mod transcript;
 
 pub use case::Failure;

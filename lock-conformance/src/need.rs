@@ -1,5 +1,6 @@
 //! What a case needs of the backend or of the machine, each with the words for its absence.
 
+use std::fs::File;
 use std::sync::OnceLock;
 
 use lock_core::{
@@ -9,8 +10,7 @@ use lock_core::{
 
 use nix::sched::CloneFlags;
 
-use crate::Suite;
-use crate::sys;
+use crate::{Suite, sys, trace};
 
 /// Something that a case needs, decided before anything runs.
 #[derive(Clone, Copy)]
@@ -69,6 +69,39 @@ pub(crate) const PID_NAMESPACES: Need = Need {
     },
     otherwise: "needs pid namespaces",
 };
+
+/// A caller who may make user namespaces, and be root in them.
+pub(crate) const USER_NAMESPACES: Need = Need {
+    met: |_| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(sys::can_enter_user_namespace)
+    },
+    otherwise: "needs user namespaces",
+};
+
+/// Who writes a number there lets the next process of its pid namespace have the pid after it.
+pub(crate) const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+
+/// A caller who may choose the pids of children.
+pub(crate) const CHOSEN_PIDS: Need = Need {
+    met: |suite| {
+        let may_write = || File::options().write(true).open(LAST_PID).is_ok();
+        ROOT.is_met(suite) && PID_NAMESPACES.is_met(suite) && may_write()
+    },
+    otherwise: "needs root and pids that can be chosen",
+};
+
+/// A machine whose clock may be set.
+pub(crate) const CLOCK: Need = Need {
+    met: |suite| ROOT.is_met(suite) && std::env::var_os("LOCK_CONFORMANCE_SET_CLOCK").is_some(),
+    otherwise: "needs root and LOCK_CONFORMANCE_SET_CLOCK",
+};
+
+/// A caller who may trace the system calls of its children, on a machine whose registers the suite can read.
+pub(crate) const TRACED: Need = Need { met: |_| trace::can_trace(), otherwise: "needs ptrace on x86-64" };
+
+/// A suite that was told how little room a store needs.
+pub(crate) const ROOM: Need = Need { met: |suite| suite.room.is_some(), otherwise: "lacks a size that is enough" };
 
 /// A caller who may mount file systems where nobody else sees them.
 pub(crate) const MOUNTS: Need = Need {

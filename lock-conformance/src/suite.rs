@@ -20,6 +20,7 @@ pub struct Suite {
     capabilities: Capabilities,
     pub(crate) subject: Subject,
     pub(crate) files: Option<FilesFn>,
+    pub(crate) room: Option<u64>,
     pub(crate) watchdog: Option<Duration>,
 }
 
@@ -47,6 +48,7 @@ impl Suite {
             capabilities: backend.capabilities(),
             subject: Subject::Store { backend, url: Box::new(url) },
             files: None,
+            room: None,
             watchdog: None,
         }
     }
@@ -55,7 +57,7 @@ impl Suite {
     /// `capabilities` are the claims that it is held to; its numbering and sharing are taken as single and between threads.
     pub fn of_lock(name: impl Into<String>, capabilities: Capabilities, lock: impl Fn() -> Lock + Send + Sync + 'static) -> Self {
         let capabilities = capabilities.numbering(lock_core::Numbering::Single).sharing(lock_core::Sharing::Threads);
-        Self { name: name.into(), capabilities, subject: Subject::Lock(Box::new(lock)), files: None, watchdog: None }
+        Self { name: name.into(), capabilities, subject: Subject::Lock(Box::new(lock)), files: None, room: None, watchdog: None }
     }
 
     /// The same under another name, as for two kinds of store of one backend.
@@ -70,6 +72,14 @@ impl Suite {
     #[must_use]
     pub fn files(mut self, files: impl Fn(&Path, &str) -> Vec<PathBuf> + Send + Sync + 'static) -> Self {
         self.files = Some(Box::new(files));
+        self
+    }
+
+    /// The same with the claim that a file system of so many bytes, which has nothing else, is enough for a store of a few locks and a
+    /// few processes.
+    #[must_use]
+    pub fn fits_in(mut self, bytes: u64) -> Self {
+        self.room = Some(bytes);
         self
     }
 

@@ -1,12 +1,13 @@
 //! All of the crate's unsafe code, each piece behind a safe function.
 
 use std::ffi::{CStr, CString, c_int};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -31,6 +32,26 @@ pub(crate) fn can_unshare(namespaces: CloneFlags) -> bool {
     // SAFETY: the child makes two system calls and allocates nothing.
     match unsafe { nix::unistd::fork() } {
         Ok(ForkResult::Child) => exit_now(i32::from(unshare(namespaces).is_err())),
+        Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
+        Err(_) => false,
+    }
+}
+
+/// Enters a new user namespace, as its root, and new namespaces of these kinds in it. Only a process with one thread may.
+pub(crate) fn enter_user_namespace(others: CloneFlags) -> io::Result<()> {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    unshare(CloneFlags::CLONE_NEWUSER | others)?;
+    // Without it nobody but root may map a group.
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
+/// Whether this process may enter a user namespace, found out in a child.
+pub(crate) fn can_enter_user_namespace() -> bool {
+    // SAFETY: libc makes the allocator usable in the child of a threaded process; it makes system calls only and ends.
+    match unsafe { nix::unistd::fork() } {
+        Ok(ForkResult::Child) => exit_now(i32::from(enter_user_namespace(CloneFlags::CLONE_NEWPID).is_err())),
         Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
         Err(_) => false,
     }
@@ -78,18 +99,21 @@ pub(crate) fn map_words(file: &File, words: usize) -> io::Result<&'static [Atomi
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), words) })
 }
 
-/// Lets `signal` interrupt system calls (no `SA_RESTART`) and do nothing else.
+static INTERRUPTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Lets `signal` interrupt system calls (no `SA_RESTART`), and be counted.
 pub(crate) fn interrupt_on(signal: Signal) -> nix::Result<()> {
-    extern "C" fn nothing(_: c_int) {}
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing, which is safe in a signal handler.
+    extern "C" fn count(_: c_int) {
+        INTERRUPTIONS.fetch_add(1, Relaxed);
+    }
+    let action = SigAction::new(SigHandler::Handler(count), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler makes one atomic operation, which is safe in a signal handler.
     unsafe { sigaction(signal, &action) }.map(drop)
 }
 
-/// Sends `signal` to one thread of this process; false when there is no such thread any more.
-pub(crate) fn signal_thread(tid: Pid, signal: Signal) -> bool {
-    // SAFETY: tgkill takes three numbers and no memory.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.as_raw(), signal as c_int) == 0 }
+/// How many signals came.
+pub(crate) fn interruptions() -> u64 {
+    INTERRUPTIONS.load(Relaxed)
 }
 
 /// The process at the other end of a socket, by the pid that it has here.

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use nix::sys::time::TimeSpec;
+use nix::time::ClockId;
+
 use super::{Who, cases, cases_for_all};
 use crate::fixture::Fixture;
 use crate::process::{LockRef, Thread, grant};
 use crate::protocol::Refusal;
+use crate::trace::{Call, Trace};
 
 /// Long enough to be waited for, short enough for many cases.
 const SHORT: Duration = Duration::from_millis(40);
@@ -25,6 +29,8 @@ cases! { "deadlines";
     no_time_out_is_early_in_a_storm_of_signals [DEADLINES];
     a_storm_of_signals_does_not_end_a_wait [];
     a_lock_is_granted_in_a_storm_of_signals [DEADLINES];
+    no_wait_is_on_a_clock_that_can_be_set [DEADLINES TRACED];
+    a_clock_that_is_set_back_moves_no_deadline [DEADLINES CLOCK];
     a_wait_with_a_deadline_is_refused [] unless DEADLINES;
 }
 
@@ -124,8 +130,15 @@ fn no_time_out_is_early_in_a_storm_of_signals(fixture: &Fixture) {
     a.lock(lock);
     a.must("storm", &[&b.tid().to_string()]);
     for _ in 0..3 {
+        let before = signals(&a);
         times_out(&b, "lock_for", lock, 3 * SHORT);
+        assert!(signals(&a) > before, "no signal came, and nothing was tested");
     }
+}
+
+/// How many signals of a storm came.
+fn signals(thread: &Thread) -> u64 {
+    thread.must("signals", &[]).get("count")
 }
 
 fn a_storm_of_signals_does_not_end_a_wait(fixture: &Fixture) {
@@ -134,6 +147,9 @@ fn a_storm_of_signals_does_not_end_a_wait(fixture: &Fixture) {
     for _ in 0..3 {
         a.lock(lock);
         let waiter = b.start_lock(lock);
+        waiter.begun();
+        let before = signals(&a);
+        fixture.wait_until("signals come", || signals(&a) > before + 20);
         waiter.waits("somebody else holds the lock, and signals are nobody's business");
         a.unlock(lock);
         waiter.granted();
@@ -149,6 +165,59 @@ fn a_lock_is_granted_in_a_storm_of_signals(fixture: &Fixture) {
     waiter.waits("somebody else holds the lock");
     a.unlock(lock);
     assert!(grant(&waiter.done()).is_some(), "a wait in a storm of signals found the lock busy");
+}
+
+/// Looked at from outside, by the system calls that a waiter makes: so the machine keeps its clock.
+fn no_wait_is_on_a_clock_that_can_be_set(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.lock(lock);
+    let mut trace = Trace::of(b.tid()).expect("a thread of a child can be traced");
+    for verb in ["lock_for", "lock_until"] {
+        let waiter = b.start(verb, &[&lock.to_string(), &SHORT.as_nanos().to_string()]);
+        let calls = trace.follow(|| waiter.has_answered(), fixture.deadline).expect("the waiter goes on");
+        let refusal = waiter.outcome().expect_err("the lock is held");
+        assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}");
+        assert!(!calls.is_empty(), "a wait made no system call, and nothing was tested");
+        let settable: Vec<_> = calls.iter().filter_map(Call::on_a_clock_that_can_be_set).collect();
+        assert!(settable.is_empty(), "a wait is on a clock that can be set: {settable:?}");
+    }
+}
+
+/// The machine's clock, set back for as long as this lives.
+struct SetBack(Duration);
+
+impl SetBack {
+    fn by(much: Duration) -> Self {
+        move_clock(|now| now - much);
+        Self(much)
+    }
+}
+
+impl Drop for SetBack {
+    fn drop(&mut self) {
+        move_clock(|now| now + self.0);
+    }
+}
+
+fn move_clock(to: impl FnOnce(Duration) -> Duration) {
+    let clock = ClockId::CLOCK_REALTIME;
+    let now = Duration::from(clock.now().expect("there is a clock"));
+    nix::time::clock_settime(clock, TimeSpec::from_duration(to(now))).expect("the clock may be set");
+}
+
+/// A wait on that clock would last an hour longer, and be found hanging.
+fn a_clock_that_is_set_back_moves_no_deadline(fixture: &Fixture) {
+    let (a, b, lock) = Who::Threads.two(fixture);
+    a.lock(lock);
+    for verb in ["lock_for", "lock_until"] {
+        let waiter = b.start(verb, &[&lock.to_string(), &(5 * SHORT).as_nanos().to_string()]);
+        waiter.waits("somebody else holds the lock");
+        let _until_it_is_over = SetBack::by(Duration::from_secs(3600));
+        let refusal = waiter.outcome().expect_err("the lock is held");
+        assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}");
+        let took = Duration::from_nanos(refusal.fields.get("took"));
+        assert!(took >= 5 * SHORT, "{verb} gave up too early, after {took:?}");
+    }
 }
 
 fn a_wait_with_a_deadline_is_refused(fixture: &Fixture) {

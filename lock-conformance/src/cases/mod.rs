@@ -8,6 +8,7 @@ mod exclusion;
 mod fork;
 mod freeing;
 mod labels;
+mod limits;
 mod listing;
 mod namespaces;
 mod opening;
@@ -16,6 +17,7 @@ mod reconciling;
 mod reentry;
 mod storm;
 mod tokens;
+mod vanishing;
 
 use std::path::Path;
 
@@ -46,6 +48,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         breaking::CASES,
         storm::CASES,
         damage::CASES,
+        vanishing::CASES,
+        limits::CASES,
     ]
     .into_iter()
     .flatten()

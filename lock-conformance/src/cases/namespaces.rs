@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cases;
 use crate::fixture::Fixture;
 use crate::need;
+use crate::process::{Grant, Thread};
 
 cases! { "namespaces";
     two_with_one_pid_exclude_each_other [PROCESSES PID_NAMESPACES];
@@ -12,6 +13,12 @@ cases! { "namespaces";
     a_death_in_another_namespace_frees_the_lock [PROCESSES PID_NAMESPACES RELEASED];
     an_owner_whose_pid_is_nobody_here_is_not_dead [PROCESSES PID_NAMESPACES DEADLINES];
     two_with_one_pid_allocate_for_themselves [PROCESSES PID_NAMESPACES NUMBERED];
+    the_dead_are_named_although_others_of_their_pid_came_and_went [PROCESSES PID_NAMESPACES REPORTED];
+    a_process_with_the_pid_of_a_dead_owner_is_not_taken_for_it [PROCESSES CHOSEN_PIDS RELEASED];
+    the_death_of_a_process_is_not_that_of_a_later_one_with_its_pid [PROCESSES CHOSEN_PIDS DEADLINES];
+    a_process_in_a_user_namespace_excludes_and_is_excluded [PROCESSES USER_NAMESPACES];
+    a_death_in_a_user_namespace_frees_the_lock [PROCESSES USER_NAMESPACES RELEASED];
+    a_death_outside_frees_the_lock_for_a_user_namespace [PROCESSES USER_NAMESPACES RELEASED];
 }
 
 /// Long enough for a waiter that begins to look for proof of a death.
@@ -80,4 +87,105 @@ fn two_with_one_pid_allocate_for_themselves(fixture: &Fixture) {
     assert_ne!(of_a, of_b, "two processes of one pid got one id");
     fixture.kill(&a.process);
     assert!(b.allocated().contains(&of_a), "an id was lost with the process that allocated it");
+}
+
+/// Where what is remembered of a process hangs on its pid, the next one with that pid overwrites it.
+fn the_dead_are_named_although_others_of_their_pid_came_and_went(fixture: &Fixture) {
+    let (outside, owner) = (fixture.peer(), fixture.peer_apart());
+    let lock = fixture.a_lock(&outside);
+    owner.lock(lock);
+    fixture.kill(&owner.process);
+    for _ in 0..6 {
+        let passer_by = fixture.peer_apart();
+        assert_eq!(passer_by.process.own_pid(), 1, "each is the first of its namespace");
+        fixture.kill(&passer_by.process);
+    }
+    tells_of(fixture, &outside.lock(lock), 1);
+}
+
+/// Far from the pids that a new namespace begins with.
+const REUSED: u32 = 777;
+
+/// Asserts that the guard names the dead process, where that is claimed.
+fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
+    if need::REPORTED.is_met(&fixture.suite) {
+        let told = grant.death.as_ref().expect("an owner died, and the next one was not told");
+        assert_eq!(told.pid, dead, "the dead knew itself by another pid");
+    }
+}
+
+fn a_process_with_the_pid_of_a_dead_owner_is_not_taken_for_it(fixture: &Fixture) {
+    let (outside, first) = (fixture.peer(), fixture.peer_apart());
+    let lock = fixture.a_lock(&outside);
+    let takers: [fn(&Thread, &Thread, &Thread) -> Thread; 3] =
+        [|same_pid, _, _| same_pid.clone(), |_, first, _| first.clone(), |_, _, outside| outside.clone()];
+    for taker in takers {
+        let owner = fixture.fork_with_pid(&first, REUSED);
+        owner.lock(lock);
+        fixture.kill(&owner.process);
+        let same_pid = fixture.fork_with_pid(&first, REUSED);
+        let taker = taker(&same_pid, &first, &outside);
+        // The owner is dead, although a process with its pid lives.
+        tells_of(fixture, &taker.lock(lock), REUSED);
+        for other in [&same_pid, &first, &outside].into_iter().filter(|other| other.pid() != taker.pid()) {
+            other.finds_busy(lock, "somebody took it after its owner's death");
+        }
+        taker.unlock(lock);
+        assert!(same_pid.finds_free(lock, "it was released").death.is_none(), "a death was told twice");
+        fixture.kill(&same_pid.process);
+    }
+}
+
+fn the_death_of_a_process_is_not_that_of_a_later_one_with_its_pid(fixture: &Fixture) {
+    let (outside, first) = (fixture.peer(), fixture.peer_apart());
+    let lock = fixture.a_lock(&outside);
+    let dead = fixture.fork_with_pid(&first, REUSED);
+    dead.lock(lock);
+    dead.unlock(lock);
+    fixture.kill(&dead.process);
+    let owner = fixture.fork_with_pid(&first, REUSED);
+    owner.lock(lock);
+    for other in [&first, &outside] {
+        match other.lock_for(lock, A_WHILE) {
+            Ok(_) => panic!("{other} got the lock {lock} of an owner that lives, and has the pid of one that died"),
+            Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}"),
+        }
+    }
+    owner.unlock(lock);
+    assert!(outside.finds_free(lock, "it was released").death.is_none(), "who died held nothing, and a death was told");
+}
+
+fn a_process_in_a_user_namespace_excludes_and_is_excluded(fixture: &Fixture) {
+    let (outside, inside) = (fixture.peer(), fixture.peer_in_user_namespace());
+    let lock = fixture.a_lock(&outside);
+    for (owner, other) in [(&outside, &inside), (&inside, &outside)] {
+        owner.lock(lock);
+        other.finds_busy(lock, "somebody in another user namespace holds it");
+        let waiter = other.start_lock(lock);
+        waiter.waits("somebody in another user namespace holds it");
+        owner.unlock(lock);
+        assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
+        owner.finds_busy(lock, "the waiter has it");
+        other.unlock(lock);
+    }
+}
+
+fn a_death_in_a_user_namespace_frees_the_lock(fixture: &Fixture) {
+    let (outside, owner) = (fixture.peer(), fixture.peer_in_user_namespace());
+    let lock = fixture.a_lock(&outside);
+    owner.lock(lock);
+    let waiter = outside.start_lock(lock);
+    waiter.waits("the owner lives");
+    fixture.kill(&owner.process);
+    tells_of(fixture, &waiter.granted(), 1);
+}
+
+fn a_death_outside_frees_the_lock_for_a_user_namespace(fixture: &Fixture) {
+    let (owner, inside) = (fixture.peer(), fixture.peer_in_user_namespace());
+    let lock = fixture.a_lock(&owner);
+    owner.lock(lock);
+    let waiter = inside.start_lock(lock);
+    waiter.waits("the owner lives");
+    fixture.kill(&owner.process);
+    tells_of(fixture, &waiter.granted(), owner.pid());
 }

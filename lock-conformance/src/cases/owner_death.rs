@@ -1,5 +1,7 @@
 //! A lock whose owner dies, in whatever way.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 
 use super::{cases, with_capacity};
@@ -25,6 +27,7 @@ cases! { "owner_death";
     a_stopped_waiter_that_is_killed_passes_the_lock_on [PROCESSES RELEASED];
     a_chain_of_deaths_is_told_link_by_link [PROCESSES RELEASED];
     a_stopped_holder_keeps_the_lock [PROCESSES];
+    a_stopped_holder_is_named [PROCESSES DEADLINES HOLDERS];
     a_thread_that_ends_frees_its_lock [THREAD_DEATH];
     a_waiter_gets_the_lock_of_a_thread_that_ended [THREAD_DEATH];
     a_thread_that_ends_keeps_its_lock_while_its_process_lives [] unless THREAD_DEATH;
@@ -116,12 +119,12 @@ fn death_frees_all_locks_of_the_owner(fixture: &Fixture) {
 
 /// The kernel walks 2,048 robust locks of a dying thread. Who cannot have so many at a time says so, and is held to those that it has.
 fn death_frees_more_locks_than_the_kernel_walks(fixture: &Fixture) {
-    let url = with_capacity(fixture, "2600");
+    let url = with_capacity(fixture, "5100");
     let (owner, other) = (fixture.peer_with(&url), fixture.peer_with(&url));
-    let held: u32 = owner.must("lock_range", &["2500"]).get("held");
+    let held: u32 = owner.must("lock_range", &["5000"]).get("held");
     assert!(held > 0, "not even one lock could be taken");
     fixture.kill(&owner.process);
-    for id in [0, 1, held / 2, held - 1].into_iter().filter(|id| *id < held) {
+    for id in [0, 1, 2047, 2048, 2951, 2952, held - 1].into_iter().filter(|id| *id < held) {
         free_after_death(fixture, &other, LockRef::Number(id), owner.pid());
     }
 }
@@ -241,6 +244,15 @@ fn a_stopped_holder_keeps_the_lock(fixture: &Fixture) {
     owner.process.signal(Signal::SIGCONT);
     owner.unlock(lock);
     assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
+}
+
+fn a_stopped_holder_is_named(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    owner.process.stop();
+    let refusal = other.lock_for(lock, Duration::from_millis(1)).expect_err("its owner is stopped, and not dead");
+    assert_eq!((refusal.kind.as_str(), refusal.fields.find("pid")), ("TimedOut", Some(owner.pid())), "{refusal}");
+    let named: Option<u32> = other.must("holder", &[&lock.to_string()]).find("pid");
+    assert_eq!(named, Some(owner.pid()), "the stopped holder is not named");
 }
 
 fn a_thread_that_ends_frees_its_lock(fixture: &Fixture) {

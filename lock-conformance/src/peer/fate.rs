@@ -1,19 +1,24 @@
 //! The ways in which a thread of a peer ends, or becomes something else.
 
 use std::ffi::CString;
-use std::mem;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, abort, exit};
-use std::thread;
 use std::time::Duration;
+use std::{fs, mem};
 
 use lock_core::{Error, Result};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::Signal;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::sys::wait::waitpid;
+use nix::time::ClockId;
 use nix::unistd::{Gid, Pid, Uid, gettid, setgroups, setresgid, setresuid};
 
 use super::worker::{Next, Worker};
 use super::{PEER_COMMAND, VARIABLE};
+use crate::need::LAST_PID;
 use crate::protocol::{Answer, Fields, join};
 use crate::sys;
 
@@ -42,9 +47,13 @@ impl Worker {
             }
             ("fork", [name]) => Next::Continue(self.fork(name)),
             ("fork_apart", [name]) => Next::Continue(apart().and_then(|()| self.fork(name))),
+            ("fork_in_user_namespace", [name]) => Next::Continue(self.fork_in_user_namespace(name)),
+            ("fork_with_pid", [name, pid]) => Next::Continue(next_pid(pid).and_then(|()| self.fork(name))),
+            ("limit", [resource, most]) => Next::Continue(limit(resource, most)),
             ("mount_small", [directory, bytes]) => Next::Continue(mount_small(directory, bytes)),
             ("become_nobody", []) => Next::Continue(become_nobody()),
             ("storm", [tid]) => Next::Continue(storm(tid)),
+            ("signals", []) => Next::Continue(Ok(Fields::new().with("count", sys::interruptions()))),
             ("ping", []) => Next::Continue(Ok(Fields::new().with("tid", gettid()))),
             _ => return None,
         })
@@ -53,16 +62,70 @@ impl Worker {
     fn fork(&mut self, name: &str) -> Result<Fields> {
         match self.peer.fork().map_err(|errno| Error::system("fork", errno))? {
             Some(child) => Ok(Fields::new().with("pid", child)),
+            None => Ok(self.be_reborn(name)),
+        }
+    }
+
+    /// Only a process with one thread may enter a user namespace: so a child does, whose own child is the first of a new pid namespace.
+    fn fork_in_user_namespace(&mut self, name: &str) -> Result<Fields> {
+        match self.peer.fork().map_err(|errno| Error::system("fork", errno))? {
+            Some(child) => Ok(Fields::new().with("pid", child)),
             None => {
-                let Ok((peer, commands)) = self.peer.reborn(name) else { sys::exit_now(4) };
-                self.peer = peer;
-                self.reborn = Some(commands);
-                // The command was the parent's: nobody waits for this answer.
-                self.tag = 0;
-                Ok(Fields::new())
+                let inside = sys::enter_user_namespace(CloneFlags::CLONE_NEWPID).is_ok().then(sys::fork);
+                match inside {
+                    Some(Ok(None)) => Ok(self.be_reborn(name)),
+                    Some(Ok(Some(child))) => {
+                        let _ = waitpid(child, None);
+                        sys::exit_now(0)
+                    }
+                    Some(Err(_)) | None => sys::exit_now(4),
+                }
             }
         }
     }
+
+    /// In a forked child: goes on as a peer of its own.
+    fn be_reborn(&mut self, name: &str) -> Fields {
+        let Ok((peer, commands)) = self.peer.reborn(name) else { sys::exit_now(4) };
+        self.peer = peer;
+        self.reborn = Some(commands);
+        // The command was the parent's: nobody waits for this answer.
+        self.tag = 0;
+        Fields::new()
+    }
+}
+
+/// Lets the next child of this process, which is the first of its pid namespace, have this pid.
+fn next_pid(pid: &str) -> Result<()> {
+    let pid: i32 = pid.parse().expect("a pid");
+    // A child of that pid, which is dead or dying, keeps it until it was waited for.
+    let _ = waitpid(Pid::from_raw(pid), None);
+    fs::write(LAST_PID, (pid - 1).to_string()).map_err(|error| Error::system("write ns_last_pid", error))
+}
+
+/// Sets one of the limits of this process: to a number; to what it uses already and so much more ("+N"); or back ("back").
+fn limit(resource: &str, most: &str) -> Result<Fields> {
+    let resource = match resource {
+        "files" => Resource::RLIMIT_NOFILE,
+        "file_size" => Resource::RLIMIT_FSIZE,
+        "address_space" => Resource::RLIMIT_AS,
+        other => panic!("there is no limit on {other:?}"),
+    };
+    let (_, hard) = getrlimit(resource).map_err(|errno| Error::system("getrlimit", errno))?;
+    let soft = match (most, most.strip_prefix('+')) {
+        ("back", _) => hard,
+        (_, Some(more)) => address_space()? + more.parse::<u64>().expect("a number"),
+        (_, None) => most.parse().expect("a number"),
+    };
+    setrlimit(resource, soft.min(hard), hard).map_err(|errno| Error::system("setrlimit", errno))?;
+    Ok(Fields::new())
+}
+
+/// The bytes of address space that this process uses.
+fn address_space() -> Result<u64> {
+    let facts = fs::read_to_string("/proc/self/statm").map_err(|error| Error::system("read /proc/self/statm", error))?;
+    let pages: u64 = facts.split_whitespace().next().and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    Ok(pages * 4096)
 }
 
 /// Lets the next child of this process be the first of a new pid namespace.
@@ -87,14 +150,16 @@ fn become_nobody() -> Result<Fields> {
     Ok(Fields::new())
 }
 
-/// Interrupts a thread of this process ten thousand times a second, until it ends.
+/// Interrupts a thread of this process ten thousand times a second, until the process ends.
 fn storm(tid: &str) -> Result<Fields> {
-    let tid = Pid::from_raw(tid.parse().expect("a thread id"));
-    sys::interrupt_on(Signal::SIGUSR1).map_err(|errno| Error::system("sigaction", errno))?;
-    thread::spawn(move || {
-        while sys::signal_thread(tid, Signal::SIGUSR1) {
-            thread::sleep(Duration::from_micros(100));
-        }
-    });
+    let thread_id = tid.parse().expect("a thread id");
+    let event = SigEvent::new(SigevNotify::SigevThreadId { signal: Signal::SIGUSR1, thread_id, si_value: 0 });
+    let begin = || {
+        sys::interrupt_on(Signal::SIGUSR1)?;
+        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, event)?;
+        let every = Expiration::Interval(TimeSpec::from_duration(Duration::from_micros(100)));
+        timer.set(every, TimerSetTimeFlags::empty()).map(|()| mem::forget(timer))
+    };
+    begin().map_err(|errno| Error::system("timer_create", errno))?;
     Ok(Fields::new())
 }

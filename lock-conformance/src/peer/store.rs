@@ -31,6 +31,7 @@ impl Worker {
             ("allocated", []) => self.allocated(),
             ("held", []) => self.held(),
             ("break", [id]) => self.store().break_lock(id_of(id)).map(|()| Fields::new()),
+            ("check", []) => self.store().check().map(|()| Fields::new()),
             ("destroy", []) => self.store().destroy().map(|()| Fields::new()),
             ("single", []) => self.store().single().map(|_| Fields::new()),
             _ => return None,

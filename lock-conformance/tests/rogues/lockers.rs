@@ -15,6 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::kill;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::Pid;
 
 use super::Sinner;
@@ -26,6 +28,7 @@ pub(super) fn all() -> Vec<Sinner> {
         sinner::<ExcludesThreadsOnly>(),
         sinner::<NeverReleases>(),
         sinner::<GivesUpEarly>(),
+        sinner::<WaitsByTheWallClock>(),
         sinner::<WaitsForEver>(),
         sinner::<ForgetsDeaths>(),
         sinner::<InventsDeaths>(),
@@ -48,6 +51,28 @@ fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>) -> (u64, O
     match death {
         None => Acquired::Held { token },
         Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
+    }
+}
+
+/// Sleeps until a time of the clock that people set.
+#[derive(Debug)]
+struct WaitsByTheWallClock;
+
+impl Sin for WaitsByTheWallClock {
+    const NAME: &'static str = "waits-by-the-wall-clock";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("deadlines::no_wait_is_on_a_clock_that_can_be_set", "clock_nanosleep")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let Some(left) = deadline.remaining().filter(|left| !left.is_zero()) else { return honest.acquire(deadline) };
+        let acquired = honest.acquire(Deadline::Now)?;
+        if acquired != Acquired::TimedOut {
+            return Ok(acquired);
+        }
+        let clock = ClockId::CLOCK_REALTIME;
+        let until = clock.now().expect("there is a clock") + TimeSpec::from_duration(left);
+        let _ = clock_nanosleep(clock, ClockNanosleepFlags::TIMER_ABSTIME, &until);
+        honest.acquire(deadline)
     }
 }
 

@@ -10,7 +10,13 @@ use super::sin::{Sin, sinner};
 use crate::reference;
 
 pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<BothCreate>(), sinner::<ReplacesWhatExists>(), sinner::<BelievesAnything>(), sinner::<MakesWhatIsAbsent>()]
+    vec![
+        sinner::<BothCreate>(),
+        sinner::<ReplacesWhatExists>(),
+        sinner::<BelievesAnything>(),
+        sinner::<MakesWhatIsAbsent>(),
+        sinner::<NeverLooksBack>(),
+    ]
 }
 
 /// Of two who look at the same time, both find nothing, and both create.
@@ -85,5 +91,21 @@ impl Sin for MakesWhatIsAbsent {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         reference::open(url, if mode == OpenMode::Open { OpenMode::OpenOrCreate } else { mode })
+    }
+}
+
+/// Does not notice that its store is not the one of its name any more: others get another one, and nobody knows.
+#[derive(Debug)]
+struct NeverLooksBack;
+
+impl Sin for NeverLooksBack {
+    const NAME: &'static str = "never-looks-back";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("vanishing::who_has_a_deleted_store_open_is_told", "was not refused check"),
+        ("vanishing::who_has_a_replaced_store_open_is_told", "was not refused check"),
+    ];
+
+    fn check(_: &dyn Manager) -> Result<()> {
+        Ok(())
     }
 }

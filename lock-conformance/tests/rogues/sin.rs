@@ -23,6 +23,10 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
         reference::open(url, mode)
     }
 
+    fn check(honest: &dyn Manager) -> Result<()> {
+        honest.check()
+    }
+
     fn lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         honest.lock(id)
     }
@@ -86,6 +90,10 @@ struct RogueLock<S> {
 impl<S: Sin> Manager for Rogue<S> {
     fn id(&self) -> StoreId {
         self.honest.id()
+    }
+
+    fn check(&self) -> Result<()> {
+        S::check(&*self.honest)
     }
 
     fn capacity(&self) -> Option<u64> {

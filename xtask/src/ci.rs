@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{matrix, outside, soak, sweep, test};
+use crate::{matrix, mutants, outside, soak, sweep, test};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -20,6 +20,7 @@ pub(crate) fn run(tested: bool) -> Result<()> {
         shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     step("matrix", || matrix::run(true))?;
+    step("planted changes have their places", mutants::check)?;
     step("features, each alone", features)?;
     step("a backend outside of the workspace", outside::run)
 }

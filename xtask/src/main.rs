@@ -6,6 +6,7 @@ mod ci;
 mod fuzz;
 mod matrix;
 mod metadata;
+mod mutants;
 mod new_backend;
 mod outside;
 mod shell;
@@ -61,6 +62,8 @@ enum Command {
     Sweep(sweep::Args),
     /// Kill processes again and again, most of them while they own a lock, and look what is lost
     Soak(soak::Args),
+    /// Plant one wrong change after the other in a copy, and look which check notices it
+    Mutants(mutants::Args),
     /// Feed anything to stores, URLs and sequences of operations, with cargo-fuzz, and look what breaks
     Fuzz(fuzz::Args),
     /// Compare lock and unlock with other locks, in one run
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Outside => outside::run(),
         Command::Sweep(args) => sweep::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench => bench::run(),
     };

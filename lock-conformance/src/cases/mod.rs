@@ -18,6 +18,7 @@ mod reentry;
 mod storm;
 mod tokens;
 mod vanishing;
+mod waking;
 
 use std::path::Path;
 
@@ -34,6 +35,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         exclusion::BETWEEN,
         deadlines::BETWEEN,
         deadlines::CASES,
+        waking::CASES,
         reentry::CASES,
         owner_death::CASES,
         fork::CASES,

@@ -29,6 +29,7 @@ pub(super) fn all() -> Vec<Sinner> {
         sinner::<NeverReleases>(),
         sinner::<GivesUpEarly>(),
         sinner::<WaitsByTheWallClock>(),
+        sinner::<WakesNobody>(),
         sinner::<WaitsForEver>(),
         sinner::<ForgetsDeaths>(),
         sinner::<InventsDeaths>(),
@@ -73,6 +74,27 @@ impl Sin for WaitsByTheWallClock {
         let until = clock.now().expect("there is a clock") + TimeSpec::from_duration(left);
         let _ = clock_nanosleep(clock, ClockNanosleepFlags::TIMER_ABSTIME, &until);
         honest.acquire(deadline)
+    }
+}
+
+/// Looks five times a second, since nobody wakes it.
+#[derive(Debug)]
+struct WakesNobody;
+
+impl Sin for WakesNobody {
+    const NAME: &'static str = "wakes-nobody";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("waking::whoever_waits_is_woken", "watchdog"), ("waking::whoever_waits_with_a_deadline_is_woken", "watchdog")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        loop {
+            let acquired = honest.acquire(Deadline::Now)?;
+            if acquired != Acquired::TimedOut || deadline.has_passed() {
+                return Ok(acquired);
+            }
+            let pause = Duration::from_millis(200);
+            thread::sleep(deadline.remaining().map_or(pause, |left| left.min(pause)));
+        }
     }
 }
 

@@ -85,6 +85,9 @@ fn info_tells_what_a_store_is_and_can_do() {
     assert_eq!((&info["capacity"], &info["allocated"], &info["available"]), (&64.into(), &1.into(), &63.into()));
     assert_eq!((&info["backend"], &info["crate"]), (&"shm".into(), &"lock-shm".into()));
     assert_eq!(info["capabilities"]["owner death"], "reported");
+    let created = info["details"]["created"].as_str().unwrap();
+    let pattern = "dddd-dd-ddTdd:dd:ddZ, in this boot of the system";
+    assert_eq!(created.replace(|c: char| c.is_ascii_digit(), "d"), pattern, "{created}");
     let table = scratch.ok(&["info"]);
     assert!(table.contains(info["id"].as_str().unwrap()) && table.contains("lock-shm"), "{table}");
 }

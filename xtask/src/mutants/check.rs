@@ -1,0 +1,130 @@
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::planted::Planted;
+use super::workshop::{Ended, Workshop};
+use crate::Result;
+
+/// After so long, what runs is taken for something that hangs.
+const TESTS: Duration = Duration::from_secs(120);
+const SUITE: Duration = Duration::from_secs(300);
+const SWEEP: Duration = Duration::from_secs(1200);
+/// A build that takes longer is not the change's fault.
+const BUILD: Duration = Duration::from_secs(1800);
+
+/// How many seconds a case may take that may well hang.
+const WATCHDOG: &str = "15";
+
+/// Something that may notice a change.
+pub(super) struct Check {
+    pub(super) name: String,
+    build: Vec<String>,
+    run: Vec<String>,
+    limit: Duration,
+}
+
+/// What a check said.
+pub(super) enum Outcome {
+    Passed,
+    /// With the first words of what was wrong.
+    Failed(String),
+}
+
+/// The checks for a change, the cheapest first.
+pub(super) fn checks_of(planted: &Planted, root: &Path, sweep: bool) -> Vec<Check> {
+    let package = planted.package();
+    let mut kinds = vec!["--lib"];
+    if package == "lock-core" {
+        // Its other tests take seconds, too; those of the backends are the suite.
+        kinds.push("--tests");
+    }
+    let mut checks =
+        vec![Check::tests(&format!("tests of {package}"), &[&["--package", package], kinds.as_slice()].concat(), TESTS)];
+    if root.join("model").is_dir() {
+        checks.push(Check::tests("the model", &["--package", "lock-model"], SUITE));
+    }
+    checks.extend(planted.backends.iter().map(|scheme| Check::suite(scheme)));
+    if sweep {
+        checks.extend(planted.backends.iter().take(1).map(|scheme| Check::sweep(scheme)));
+    }
+    checks
+}
+
+impl Check {
+    fn tests(name: &str, which: &[&str], limit: Duration) -> Self {
+        let test = |last: &[&str]| words(&[&["test", "--quiet"], which, last]);
+        Self { name: name.to_owned(), build: test(&["--no-run"]), run: test(&[]), limit }
+    }
+
+    fn suite(scheme: &str) -> Self {
+        let package = match scheme {
+            "posix-sem" => "lock-sem".to_owned(),
+            scheme => format!("lock-{scheme}"),
+        };
+        let cases = format!("{scheme}::");
+        let which = ["test", "--quiet", "--package", &package, "--test", "conformance"];
+        let (build, run) = (words(&[&which, &["--no-run"]]), words(&[&which, &["--", &cases]]));
+        Self { name: format!("suite of {scheme}"), build, run, limit: SUITE }
+    }
+
+    fn sweep(scheme: &str) -> Self {
+        let build = words(&[&["build", "--quiet", "--release", "--package", "xtask"]]);
+        let run = ["run", "--quiet", "--release", "--package", "xtask", "--", "sweep", "--short", "--backend", scheme, "--built"];
+        Self { name: format!("sweep of {scheme}"), build, run: words(&[&run]), limit: SWEEP }
+    }
+
+    /// Builds what it needs: that is not counted, and has to succeed.
+    pub(super) fn build(&self, workshop: &Workshop) -> Result<()> {
+        match workshop.run(&mut cargo(workshop, &self.build), BUILD)? {
+            Ended::Well => Ok(()),
+            Ended::Badly(output) => Err(format!("the change does not compile:\n{output}").into()),
+            Ended::Late => Err("building takes too long".into()),
+        }
+    }
+
+    pub(super) fn run(&self, workshop: &Workshop) -> Result<Outcome> {
+        let mut command = cargo(workshop, &self.run);
+        command.env("LOCK_CONFORMANCE_WATCHDOG", WATCHDOG);
+        Ok(match workshop.run(&mut command, self.limit)? {
+            Ended::Well => Outcome::Passed,
+            Ended::Badly(output) => Outcome::Failed(first_failure(&output)),
+            Ended::Late => Outcome::Failed(format!("it hangs: not over after {} s", self.limit.as_secs())),
+        })
+    }
+}
+
+fn cargo(workshop: &Workshop, arguments: &[String]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workshop.root()).env("CARGO_TARGET_DIR", workshop.target()).args(arguments);
+    command
+}
+
+fn words(parts: &[&[&str]]) -> Vec<String> {
+    parts.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// The name of the first test that failed, or else the line that says most.
+fn first_failure(output: &str) -> String {
+    let of_test = |line: &str| {
+        let name = line.strip_suffix("FAILED")?.trim_end().trim_end_matches("...").trim_end();
+        Some(name.strip_prefix("test")?.trim().to_owned())
+    };
+    let failed = output.lines().find_map(of_test);
+    let lost = || output.lines().find(|line| line.contains("panicked at") || line.contains("killed") || line.contains("signal"));
+    failed.or_else(|| lost().map(str::to_owned)).unwrap_or_else(|| output.lines().last().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_is_named() {
+        let output = "running 2 tests\ntest shm::fork::a_child_owns_nothing        ... ok\n\
+                      test shm::fork::a_child_waits       ... FAILED\ntest result: FAILED. 1 passed\n";
+        assert_eq!(first_failure(output), "shm::fork::a_child_waits");
+        assert_eq!(first_failure("a\nthread 'main' panicked at x.rs\nb\n"), "thread 'main' panicked at x.rs");
+        assert_eq!(first_failure("a\nb\n"), "b");
+    }
+}

@@ -1,0 +1,114 @@
+//! `mutants`: plants one wrong change after the other, and looks which check notices it.
+
+mod check;
+mod planted;
+mod workshop;
+
+use std::time::{Duration, Instant};
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use self::check::{Outcome, checks_of};
+use self::planted::Planted;
+use self::workshop::Workshop;
+use crate::Result;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only those with this in their name
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Say which there are
+    #[arg(long)]
+    list: bool,
+    /// Only look whether each still has its place in the code: a moment
+    #[arg(long)]
+    check: bool,
+    /// Leave the sweep away, which takes minutes and comes last
+    #[arg(long)]
+    no_sweep: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let chosen: Vec<_> =
+        planted::all().filter(|planted| args.only.as_deref().is_none_or(|only| planted.name.contains(only))).collect();
+    if chosen.is_empty() {
+        return Err("there is no such change".into());
+    }
+    if args.list {
+        chosen.iter().for_each(|planted| println!("{:32} {}: {}", planted.name, planted.file, planted.breaks));
+        return Ok(());
+    }
+    check()?;
+    if args.check { Ok(()) } else { hunt(&chosen, !args.no_sweep) }
+}
+
+/// Whether every change still has its place in the code, and only one.
+pub(crate) fn check() -> Result<()> {
+    let lost: Vec<_> = planted::all().filter_map(|planted| workshop::changed(planted).err()).collect();
+    if lost.is_empty() { Ok(()) } else { Err(lost.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").into()) }
+}
+
+/// What became of one change.
+struct Row {
+    planted: &'static Planted,
+    /// The check and what it said; `None` for a survivor.
+    caught: Option<(String, String)>,
+    took: Duration,
+}
+
+fn hunt(chosen: &[&'static Planted], sweep: bool) -> Result<()> {
+    let workshop = Workshop::open()?;
+    let mut rows = Vec::new();
+    for (at, planted) in chosen.iter().enumerate() {
+        eprintln!("[{}/{}] {}: {}", at + 1, chosen.len(), planted.name, planted.breaks);
+        let row = try_to_catch(&workshop, planted, sweep)?;
+        match &row.caught {
+            Some((check, what)) => eprintln!("    caught by {check} after {:.0} s: {what}", row.took.as_secs_f64()),
+            None => eprintln!("    SURVIVED {:.0} s", row.took.as_secs_f64()),
+        }
+        rows.push(row);
+    }
+    report(&rows)
+}
+
+fn try_to_catch(workshop: &Workshop, planted: &'static Planted, sweep: bool) -> Result<Row> {
+    workshop.plant(planted)?;
+    let mut took = Duration::ZERO;
+    let mut caught = None;
+    for check in checks_of(planted, workshop.root(), sweep) {
+        check.build(workshop)?;
+        let begun = Instant::now();
+        let outcome = check.run(workshop)?;
+        took += begun.elapsed();
+        if let Outcome::Failed(what) = outcome {
+            caught = Some((check.name, what));
+            break;
+        }
+    }
+    workshop.clear(planted)?;
+    Ok(Row { planted, caught, took })
+}
+
+fn report(rows: &[Row]) -> Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["CHANGE", "CAUGHT BY", "WHICH SAID", "SECONDS"]);
+    table.column_mut(3).expect("there are four").set_cell_alignment(CellAlignment::Right);
+    for row in rows {
+        let seconds = format!("{:.1}", row.took.as_secs_f64());
+        let (check, what) = match (&row.caught, row.planted.excuse) {
+            (Some((check, what)), _) => (check.as_str(), what.as_str()),
+            (None, Some(excuse)) => ("nothing, as expected", excuse),
+            (None, None) => ("NOTHING", row.planted.breaks),
+        };
+        table.add_row([row.planted.name, check, what, &seconds]);
+    }
+    let caught = rows.iter().filter(|row| row.caught.is_some()).count();
+    let explained = rows.iter().filter(|row| row.caught.is_none() && row.planted.excuse.is_some()).count();
+    let share = 100.0 * caught as f64 / rows.len() as f64;
+    println!("{table}\n{caught} of {} caught ({share:.0} %), {explained} not, for a known reason", rows.len());
+    match rows.len() - caught - explained {
+        0 => Ok(()),
+        survivors => Err(format!("{survivors} changes survived that a test should notice").into()),
+    }
+}

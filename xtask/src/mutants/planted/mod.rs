@@ -1,0 +1,79 @@
+//! The planted changes, as data: what stands where, what is put in its place, and which promise that breaks.
+
+mod core;
+mod file;
+mod sem;
+mod shm;
+mod table;
+
+/// A change that a test has to notice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planted {
+    /// A short name, for `--only` and the table.
+    pub(crate) name: &'static str,
+    /// The file, from the root of the repository.
+    pub(crate) file: &'static str,
+    /// What stands there, once.
+    pub(crate) find: &'static str,
+    /// What is put in its place.
+    pub(crate) replace: &'static str,
+    /// The promise that it breaks.
+    pub(crate) breaks: &'static str,
+    /// The schemes of backends whose suites may notice, the likeliest first.
+    pub(crate) backends: &'static [&'static str],
+    /// Why it may go unnoticed, where that is known and right.
+    pub(crate) excuse: Option<&'static str>,
+}
+
+impl Planted {
+    /// The crate that it is in.
+    pub(crate) fn package(&self) -> &'static str {
+        self.file.split('/').next().unwrap_or_default()
+    }
+}
+
+/// All of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Planted> {
+    [shm::PLANTED, table::PLANTED, core::PLANTED, file::PLANTED, sem::PLANTED].into_iter().flatten().copied().flatten()
+}
+
+/// The list of a file: name, backends, promise, and the two texts.
+macro_rules! planted {
+    ($file:literal: $($name:literal [$($backend:literal)+] $breaks:literal $(because $excuse:literal)?; $find:literal => $replace:literal;)+) => {
+        &[$($crate::mutants::planted::Planted {
+            name: $name,
+            file: $file,
+            find: $find,
+            replace: $replace,
+            breaks: $breaks,
+            backends: &[$($backend),+],
+            excuse: $crate::mutants::planted::excuse!($($excuse)?),
+        }),+]
+    };
+}
+
+macro_rules! excuse {
+    () => {
+        None
+    };
+    ($excuse:literal) => {
+        Some($excuse)
+    };
+}
+
+use {excuse, planted};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_changes_change_something() {
+        let mut names: Vec<_> = all().map(|planted| planted.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(all().all(|planted| planted.find != planted.replace && !planted.backends.is_empty()));
+    }
+}

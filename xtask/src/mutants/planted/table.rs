@@ -1,0 +1,155 @@
+//! The allocation table.
+
+use super::{Planted, planted};
+
+pub(super) const PLANTED: &[&[Planted]] = &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, SEAT, OPENING];
+
+const ALLOCATION: &[Planted] = planted! { "lock-core/src/table/allocation.rs":
+    "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
+r"            record.write(label, &self.command);
+            segment.allocated().set(index);"
+        => r"            segment.allocated().set(index);
+            record.write(label, &self.command);";
+    "claim-unchecked" ["shm"] "two get one id";
+r"        if !record.claim(me, |other| self.is_dead(other)) {
+            return Ok(false);
+        }"
+        => "        let _ = record.claim(me, |other| self.is_dead(other));";
+    "not-unclaimed" ["shm"] "an id that was freed cannot be allocated";
+r"        record.unclaim();
+"
+        => "";
+    "hint-trusted" ["shm"] "exhausted although an id is free";
+"for find in [Bitmap::find, Bitmap::scan] {"
+        => "for find in [Bitmap::find, Bitmap::find] {";
+    "generation-of-a-free-unchecked" ["shm"] "a stale handle frees the id of somebody else";
+"        if generation.is_some_and(|generation| segment.record(index).generation() != generation) {"
+        => "        if generation.is_some_and(|generation| false && segment.record(index).generation() != generation) {";
+    "free-twice" ["shm"] "a second free is no error" because "the bit is looked at before: it takes two who free one id in the same instant, of whom both are told that they did";
+"        if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }"
+        => r"        segment.allocated().clear(index);
+        Ok(())";
+    "group-not-backed" ["shm"] "a full file system is a SIGBUS";
+r"        segment.back_group(&self.file, index)?;
+        let record"
+        => "        let record";
+    "name-not-looked-at" ["shm"] "a store that lost its name is allocated in";
+r"    pub fn allocate(&self, label: &Label) -> Result<LockId> {
+        self.check_now_and_then()?;"
+        => "    pub fn allocate(&self, label: &Label) -> Result<LockId> {";
+};
+
+const BITMAP: &[Planted] = planted! { "lock-core/src/table/bitmap.rs":
+    "tell-free-omitted" ["shm"] "an id that was freed is not found";
+r"        if before & bit(index) != 0 {
+            self.tell_free(index / BITS);
+        }
+"
+        => "";
+    "full-not-taken-back" ["shm"] "a hint says full of what was freed meanwhile" because "the scan that comes before `exhausted` finds what a wrong hint hides, so that only the order in which ids are found is another";
+r"            if self.words[level.start + at].load(SeqCst) != FULL {
+                hint.fetch_and(!bit(at), SeqCst);
+                return;
+            }
+"
+        => "";
+    "scan-does-not-repair" ["shm"] "a wrong hint stays";
+r"            if word != FULL {
+                self.tell_free(at);
+            }
+"
+        => "";
+};
+
+const RECORD: &[Planted] = planted! { "lock-core/src/table/record.rs":
+    "generation-not-raised" ["shm"] "a stale handle is not told";
+"        self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);"
+        => "        self.0[AT_GENERATION].store(sequence, Release);";
+};
+
+const SLOT: &[Planted] = planted! { "lock-core/src/table/slot.rs":
+    "owner-not-written-down" ["shm"] "nobody is named, and no death is told";
+r"    pub fn end(&self) {
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.owner.store(0, Relaxed);"
+        => r"    pub fn end(&self) {
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);";
+};
+
+const HEADER: &[Planted] = planted! { "lock-core/src/table/header.rs":
+    "checksum-not-compared" ["shm"] "a damaged header is believed";
+"        if words[AT_SUM] != sum(&words) {"
+        => "        if false && words[AT_SUM] != sum(&words) {";
+    "version-not-compared" ["shm"] "a store of another format is used";
+"        if has_version && words[AT_VERSION]"
+        => "        if false && has_version && words[AT_VERSION]";
+    "abi-not-compared" ["shm"] "a store of another backend is used";
+"        if found != Some(kind) {"
+        => "        if false && found != Some(kind) {";
+    "destroyed-mark-ignored" ["shm"] "a store that is being destroyed is opened";
+"            1 => return Err(ErrorKind::Destroyed.into()),"
+        => "            1 => {}";
+};
+
+const FILE: &[Planted] = planted! { "lock-core/src/table/file.rs":
+    "length-not-checked" ["shm"] "a store that is cut off is a SIGBUS";
+r"    check_length(meta.len(), header::segments(&page))?;
+"
+        => "";
+    "links-not-counted" ["shm"] "a store with another name is used";
+r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"#
+        => "        _ => {}";
+    "mode-not-looked-at" ["shm"] "a store that others may write is used";
+"    if more != 0 {"
+        => "    if false && more != 0 {";
+    "published-before-filled" ["shm"] "a store is seen half made";
+"let made = fill(&mut file, header, mode, seat).and_then(|()| publish(&file, temporary.as_deref(), path));"
+        => "let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file, header, mode, seat));";
+    "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
+"    let within = end <= limit ||"
+        => "    let within = true || end <= limit ||";
+};
+
+const SEAT: &[Planted] = planted! { "lock-core/src/table/seat.rs":
+    "seat-lock-not-asked" ["shm"] "the dead are taken for living";
+"            Ok(_) => query.l_type == libc::F_UNLCK as libc::c_short,"
+        => "            Ok(_) => false,";
+    "turn-not-compared" ["shm"] "who took the seat of the dead is named in its place";
+r"        if !same_turn() {
+            return unknown;
+        }"
+        => "        let _ = &unknown;";
+    "turn-not-counted" ["shm"] "a dead owner lives as long as who has its seat";
+"        words[AT_TURN].store(turn, SeqCst);"
+        => r"        words[AT_TURN].store(1, SeqCst);
+        let turn = turn.min(1);";
+    "unknown-is-dead" ["shm"] "an owner that cannot be looked for is taken for dead" because "F_OFD_GETLK on a file that is open fails only when the kernel has no memory";
+r"            Err(_) => false,
+        }
+    }
+
+    /// What the process"
+        => r"            Err(_) => true,
+        }
+    }
+
+    /// What the process";
+    "neighbours-take-the-seat" ["shm"] "the dead lose their names at once";
+r"            group.sort_by_key(|seat| self.turn(*seat));
+"
+        => "";
+    "no-room-for-a-seat-is-the-end" ["shm"] "a full file system keeps processes out for which there is room";
+"                Err(error) => no_room = Some(error),"
+        => "                Err(error) => return Err(error),";
+};
+
+const OPENING: &[Planted] = planted! { "lock-core/src/table/opening.rs":
+    "replaced-not-noticed" ["shm"] "allocating in a store whose name another has";
+"                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
+        => "                    (_, Some(_)) => meta.len(),";
+    "cut-off-not-noticed" ["shm"] "a store that is cut off while it is open is a SIGBUS";
+r"        file::check_end(length, self.mapped_end())?;
+"
+        => r"        let _ = length;
+";
+};

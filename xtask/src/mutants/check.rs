@@ -3,7 +3,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::planted::Planted;
-use super::workshop::{Ended, Workshop};
+use super::workshop::{Ended, Workshop, is_failure};
 use crate::Result;
 
 /// After so long, what runs is taken for something that hangs.
@@ -106,11 +106,8 @@ fn words(parts: &[&[&str]]) -> Vec<String> {
 
 /// The name of the first test that failed, or else the line that says most.
 fn first_failure(output: &str) -> String {
-    let of_test = |line: &str| {
-        let name = line.strip_suffix("FAILED")?.trim_end().trim_end_matches("...").trim_end();
-        Some(name.strip_prefix("test")?.trim().to_owned())
-    };
-    let failed = output.lines().find_map(of_test);
+    let name = |line: &str| line.trim_start_matches("test ").trim_end_matches("... FAILED").trim().to_owned();
+    let failed = output.lines().find(|line| is_failure(line)).map(name);
     let lost = || output.lines().find(|line| line.contains("panicked at") || line.contains("killed") || line.contains("signal"));
     failed.or_else(|| lost().map(str::to_owned)).unwrap_or_else(|| output.lines().last().unwrap_or_default().to_owned())
 }

@@ -15,7 +15,7 @@ use crate::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only those with this in their name
+    /// Only those with this in their name, or in that of their file
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Say which there are
@@ -30,8 +30,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let chosen: Vec<_> =
-        planted::all().filter(|planted| args.only.as_deref().is_none_or(|only| planted.name.contains(only))).collect();
+    let is_meant =
+        |planted: &Planted| args.only.as_deref().is_none_or(|only| planted.name.contains(only) || planted.file.contains(only));
+    let chosen: Vec<_> = planted::all().filter(|planted| is_meant(planted)).collect();
     if chosen.is_empty() {
         return Err("there is no such change".into());
     }

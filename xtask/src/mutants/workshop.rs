@@ -1,7 +1,7 @@
 //! Where changes are planted: a copy of the repository, built where nothing else is built.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -82,10 +82,11 @@ impl Workshop {
         write_if_new(&self.root.join(planted.file), &fs::read(shell::root().join(planted.file))?)
     }
 
-    /// Runs a command, and kills it with all that it has started if it takes longer. What it leaves behind goes, too.
+    /// Runs a command, and kills it with all that it has started when a test has failed, which is enough, or when it takes longer. What
+    /// it leaves behind goes, too.
     pub(super) fn run(&self, command: &mut Command, limit: Duration) -> Result<Ended> {
         let scratch = shell::scratch("lock-mutants-")?;
-        let mut output = tempfile::tempfile()?;
+        let output = tempfile::tempfile()?;
         let mut child = command
             .env("TMPDIR", scratch.path())
             .stdin(Stdio::null())
@@ -94,27 +95,34 @@ impl Workshop {
             .process_group(0)
             .spawn()?;
         let until = Instant::now() + limit;
-        let status = loop {
+        let (status, failed) = loop {
             match child.try_wait()? {
-                None if Instant::now() < until => thread::sleep(Duration::from_millis(50)),
-                status => break status,
+                None if whole(&output)?.lines().any(is_failure) => break (None, true),
+                None if Instant::now() < until => thread::sleep(Duration::from_millis(100)),
+                status => break (status, false),
             }
         };
         let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
         child.wait()?;
         Ok(match status {
+            None if failed => Ended::Badly(whole(&output)?),
             None => Ended::Late,
             Some(status) if status.success() => Ended::Well,
-            Some(_) => Ended::Badly(whole(&mut output)?),
+            Some(_) => Ended::Badly(whole(&output)?),
         })
     }
 }
 
-fn whole(output: &mut File) -> Result<String> {
-    let mut bytes = Vec::new();
-    output.rewind()?;
-    output.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// What was written so far; who writes goes on where it was, since that is its own place in the file.
+fn whole(output: &File) -> Result<String> {
+    let mut bytes = vec![0; output.metadata()?.len() as usize];
+    let read = output.read_at(&mut bytes, 0)?;
+    Ok(String::from_utf8_lossy(&bytes[..read]).into_owned())
+}
+
+/// Whether a line says that a test failed.
+pub(super) fn is_failure(line: &str) -> bool {
+    line.starts_with("test ") && !line.starts_with("test result") && line.ends_with(" FAILED")
 }
 
 /// A file that stays as it is is not built again.

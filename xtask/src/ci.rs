@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{matrix, mutants, outside, soak, sweep, test};
+use crate::{bench, matrix, mutants, outside, soak, sweep, test};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -15,6 +15,7 @@ pub(crate) fn run(tested: bool) -> Result<()> {
     }
     step("a short sweep", sweep::run_in_ci)?;
     step("a short storm", soak::run_in_ci)?;
+    step("a short benchmark", bench::run_in_ci)?;
     step("documentation", || {
         let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))

@@ -66,8 +66,8 @@ enum Command {
     Mutants(mutants::Args),
     /// Feed anything to stores, URLs and sequences of operations, with cargo-fuzz, and look what breaks
     Fuzz(fuzz::Args),
-    /// Compare lock and unlock with other locks, in one run
-    Bench,
+    /// Measure what locks cost, side by side with what one would use otherwise
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
         Command::Soak(args) => soak::run(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
-        Command::Bench => bench::run(),
+        Command::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,36 +1,153 @@
-//! What lock and unlock cost, uncontended, next to what one would use otherwise: `cargo xtask bench`.
+//! What locks cost, next to what one would use otherwise: `cargo xtask bench`.
 //!
-//! Absolute times mean little on a shared machine, so the subjects take turns in short rounds, in another order each time, and what
-//! counts is each round's ratio to the reference of the same round: its median, and the quartiles as the spread.
+//! Absolute times mean little on a shared machine, so the subjects take turns in one run, in another order each round, and what counts
+//! is each round's ratio to the peer of the same round: its median, and the quartiles as the spread. The other processes are this
+//! program once more, in a role.
 
-mod pthread;
+mod allocation;
+mod contended;
+mod crowd;
+mod death;
+mod effort;
+mod instructions;
+mod listings;
+mod peers;
+mod process;
+mod promise;
+mod report;
 mod rounds;
+mod row;
+mod scratch;
+mod sizes;
+mod sys;
+mod uncontended;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
 
-use rounds::{Subject, compare};
+use clap::Parser;
 
-fn main() {
+use crate::effort::Effort;
+use crate::peers::glibc::Board;
+use crate::report::{Machine, Report};
+use crate::scratch::Scratch;
+
+#[derive(Parser)]
+#[command(about = "Compares locks with what one would use otherwise")]
+struct Args {
+    /// Write the rows there as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with tables and plots there
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Rewrite what stands between the marks in this document, and the plot beside it
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Only see that everything runs; the figures mean nothing
+    #[arg(long)]
+    quick: bool,
+    /// Count instructions under valgrind, and measure no time
+    #[arg(long)]
+    instructions: bool,
+    /// Only the parts of this name: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines, crowd
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
+    /// As cargo calls every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, role, scratch, rest @ ..] = arguments.as_slice()
+        && flag == process::ROLE
+    {
+        act(role, Path::new(scratch), rest);
+        return ExitCode::SUCCESS;
+    }
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(role: &str, scratch: &Path, arguments: &[String]) {
+    match role {
+        contended::ROLE => contended::run(scratch, arguments),
+        crowd::ROLE => crowd::run(scratch, arguments),
+        death::ROLE => death::run(scratch, arguments),
+        instructions::ROLE => instructions::run(arguments),
+        _ => panic!("there is no role {role}"),
+    }
+}
+
+fn run(args: &Args) -> Result<(), String> {
+    let scratch = Scratch::new();
+    if args.instructions {
+        let table = instructions::table(scratch.path())?;
+        print!("{table}");
+        return args.markdown.as_ref().map_or(Ok(()), |path| rewrite(path, "instructions", &table));
+    }
     // `cargo test --benches` only wants to know whether it runs.
-    let rounds = if std::env::args().any(|arg| arg == "--bench") { 61 } else { 3 };
-    let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a scratch directory");
-    let url = format!("shm:{}/locks", scratch.path().display());
-    let store = lock_any::create(&url).expect("a store");
-    let lock = store.allocate("benchmark").expect("a lock");
-    let mutex = pthread::RobustMutex::new();
-    let word = AtomicU32::new(0);
+    let effort = if args.quick || !args.bench { Effort::QUICK } else { Effort::FULL };
+    let report = measure(&scratch, args, &effort);
+    print!("{}", report.text());
+    write(args.json.as_deref(), || report.json())?;
+    write(args.html.as_deref(), || report.page())?;
+    if let Some(path) = &args.markdown {
+        rewrite(path, "figures", &report.document())?;
+        write(Some(&path.with_extension("svg")), || report.growth())?;
+    }
+    Ok(())
+}
 
-    let report = compare(
-        rounds,
-        vec![
-            Subject::new("glibc robust mutex, process-shared", || mutex.lock_and_unlock()),
-            Subject::new("bare compare-exchange and exchange", || {
-                let _ = word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
-                word.swap(0, Ordering::Release);
-            }),
-            Subject::new("Lock on shm, opened by URL", || drop(lock.lock().expect("the lock"))),
-        ],
+fn measure(scratch: &Scratch, args: &Args, effort: &Effort) -> Report {
+    let board = Board::create(scratch.path());
+    let (mut rows, mut points) = (Vec::new(), Vec::new());
+    let mut part = |name: &str, measure: &mut dyn FnMut() -> Vec<row::Row>| {
+        if args.only.is_empty() || args.only.iter().any(|only| only == name) {
+            let start = Instant::now();
+            rows.extend(measure());
+            eprintln!("measured: {name}, in {:.1} s", start.elapsed().as_secs_f64());
+        }
+    };
+    part("memory", &mut || uncontended::in_memory(scratch, &board, effort));
+    part("kernel", &mut || uncontended::in_the_kernel(scratch, effort));
+    part("others", &mut || uncontended::among_others(scratch, effort));
+    part("busy", &mut || uncontended::busy(scratch, &board, effort));
+    part("contended", &mut || contended::rows(scratch, &board, effort));
+    part("allocation", &mut || {
+        let (rows, plotted) = allocation::rows(scratch, effort);
+        points = plotted;
+        rows
+    });
+    part("sizes", &mut || sizes::rows(scratch, effort));
+    part("listings", &mut || listings::rows(scratch, effort));
+    death::create(scratch);
+    part("death", &mut || death::hand_over(scratch, &board, effort));
+    part("deadlines", &mut || death::deadlines(scratch, &board, effort));
+    part("crowd", &mut || crowd::rows(scratch, &board, effort));
+    let rounds = format!(
+        "medians of {} rounds ({} where a store is large), {} windows of {:?} of contention, {} kills of each kind",
+        effort.rounds, effort.slow_rounds, effort.windows, effort.window, effort.kills
     );
-    print!("{report}");
-    store.destroy().expect("the store is removed");
+    Report { machine: Machine::here(rounds), rows, points }
+}
+
+fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), String> {
+    path.map_or(Ok(()), |path| fs::write(path, text()).map_err(|error| format!("{}: {error}", path.display())))
+}
+
+/// Puts a text between the marks of a document.
+fn rewrite(path: &Path, name: &str, text: &str) -> Result<(), String> {
+    let in_path = |error: String| format!("{}: {error}", path.display());
+    let before = fs::read_to_string(path).map_err(|error| in_path(error.to_string()))?;
+    let after = report::replace(&before, name, text).map_err(in_path)?;
+    fs::write(path, after).map_err(|error| in_path(error.to_string()))
 }

@@ -1,78 +1,79 @@
-//! Subjects that take turns, and what comes of it.
+//! Subjects that take turns, in another order each round, so that what disturbs the machine disturbs all alike. What counts is each
+//! round's ratio to the peer of the same round.
 
-use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Lock and unlock pairs in a turn; long against the clock's own cost, short against a time slice.
-const PAIRS: u32 = 20_000;
+use crate::row::{Row, Unit};
+
+/// How long a turn is at least: long against the clock's own cost, short against a time slice.
+const TURN: Duration = Duration::from_micros(300);
 
 /// Something that is timed.
 pub(crate) struct Subject<'a> {
-    name: &'static str,
-    turn: Box<dyn FnMut() + 'a>,
+    name: String,
+    turn: Box<dyn FnMut(u64) -> Duration + 'a>,
+    times: u64,
     ns: Vec<f64>,
 }
 
+/// What came of a subject's turns.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    /// Nanoseconds each, one figure for each round.
+    pub(crate) ns: Vec<f64>,
+}
+
 impl<'a> Subject<'a> {
-    /// A subject whose `pair` locks and unlocks. The loop is compiled with it, so that nothing else is timed.
-    pub(crate) fn new(name: &'static str, mut pair: impl FnMut() + 'a) -> Self {
-        let turn = move || (0..PAIRS).for_each(|_| pair());
-        Self { name, turn: Box::new(turn), ns: Vec::new() }
+    /// A subject of which a whole loop is timed. The loop is compiled with it, so that nothing else is.
+    pub(crate) fn new(name: impl Into<String>, mut once: impl FnMut() + 'a) -> Self {
+        Self::with_turn(name, move |times| {
+            let start = Instant::now();
+            (0..times).for_each(|_| once());
+            start.elapsed()
+        })
+    }
+
+    /// A subject that does more than is timed, and times itself.
+    pub(crate) fn timed(name: impl Into<String>, mut once: impl FnMut() -> Duration + 'a) -> Self {
+        Self::with_turn(name, move |times| (0..times).map(|_| once()).sum())
+    }
+
+    fn with_turn(name: impl Into<String>, turn: impl FnMut(u64) -> Duration + 'a) -> Self {
+        Self { name: name.into(), turn: Box::new(turn), times: 1, ns: Vec::new() }
+    }
+
+    /// Warms up, and finds out how often makes a turn.
+    fn calibrate(&mut self) {
+        while (self.turn)(self.times) < TURN / 2 && self.times < 1 << 20 {
+            self.times *= 2;
+        }
     }
 
     fn take_turn(&mut self) {
-        let start = Instant::now();
-        (self.turn)();
-        self.ns.push(start.elapsed().as_nanos() as f64 / f64::from(PAIRS));
+        self.ns.push((self.turn)(self.times).as_nanos() as f64 / self.times as f64);
     }
 }
 
-/// Medians, and the ratios of each subject to each.
-pub(crate) struct Report {
-    rows: Vec<Row>,
-    rounds: usize,
-}
-
-struct Row {
-    name: &'static str,
-    ns: f64,
-    /// To each subject in turn: quartiles of the rounds' ratios.
-    ratios: Vec<[f64; 3]>,
-}
-
-/// Has the subjects take turns for so many rounds, after one to warm up.
-pub(crate) fn compare(rounds: usize, mut subjects: Vec<Subject<'_>>) -> Report {
-    subjects.iter_mut().for_each(|subject| (subject.turn)());
+/// Has the subjects take turns for so many rounds.
+pub(crate) fn compare<const N: usize>(rounds: usize, mut subjects: [Subject<'_>; N]) -> [Sample; N] {
+    subjects.iter_mut().for_each(Subject::calibrate);
     for round in 0..rounds {
-        for turn in 0..subjects.len() {
-            let next = (round + turn) % subjects.len();
-            subjects[next].take_turn();
+        for turn in 0..N {
+            subjects[(round + turn) % N].take_turn();
         }
     }
-    let row = |subject: &Subject<'_>| Row {
-        name: subject.name,
-        ns: quartiles(subject.ns.clone())[1],
-        ratios: subjects.iter().map(|other| quartiles(subject.ns.iter().zip(&other.ns).map(|(a, b)| a / b).collect())).collect(),
-    };
-    Report { rows: subjects.iter().map(row).collect(), rounds }
+    subjects.map(|subject| Sample { name: subject.name, ns: subject.ns })
 }
 
-fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
-}
+impl Sample {
+    /// A row about this subject alone.
+    pub(crate) fn row(&self, group: &'static str, name: impl Into<String>) -> Row {
+        Row::new(group, name, Unit::Nanoseconds, &self.ns)
+    }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "lock + unlock, uncontended; medians of {} rounds, quartiles in brackets", self.rounds)?;
-        for row in &self.rows {
-            writeln!(f, "{:<36} {:>7.1} ns", row.name, row.ns)?;
-            for (other, [low, median, high]) in self.rows.iter().zip(&row.ratios) {
-                if other.name != row.name {
-                    writeln!(f, "    {median:>5.2} x {} [{low:.2} .. {high:.2}]", other.name)?;
-                }
-            }
-        }
-        Ok(())
+    /// A row about this subject beside another of the same rounds.
+    pub(crate) fn beside(&self, peer: &Self, group: &'static str, name: impl Into<String>) -> Row {
+        self.row(group, name).against(&peer.name, &self.ns, &peer.ns)
     }
 }

@@ -1,0 +1,114 @@
+//! Very many processes that have one store open at the same time.
+
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use lock_any::Lock;
+
+use crate::effort::Effort;
+use crate::peers::glibc::Board;
+use crate::peers::podman::Segment;
+use crate::process::{self, Process};
+use crate::rounds::{Subject, compare};
+use crate::row::{Row, Unit};
+use crate::scratch::{self, Scratch};
+
+pub(crate) const ROLE: &str = "crowd";
+const GROUP: &str = "very many processes on one store";
+const STORE: &str = "crowd";
+const SEGMENT: &str = "crowd-podman";
+const LOCKS: u32 = 2_048;
+/// Sections that each process has on the lock that all want.
+const SECTIONS: u32 = 100;
+/// Its counters on the board.
+const OURS: usize = 16;
+const THEIRS: usize = 17;
+
+pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row> {
+    let [store, alone] = [STORE, "alone"].map(|name| scratch.create("shm", name, ""));
+    let segment = Segment::create(&scratch.path().join(SEGMENT), LOCKS);
+    let name = |what: &str| format!("{} processes: {what}", effort.crowd);
+    let mut crowd = Vec::new();
+    for number in 0..effort.crowd {
+        match Process::start(ROLE, scratch.path(), &[&number.to_string()]) {
+            Ok(process) => crowd.push(process),
+            Err(error) => {
+                let why = format!("after {number} of them no more could be started: {error}");
+                return vec![Row::unmeasured(GROUP, name("all alive at once"), Unit::Nanoseconds, why)];
+            }
+        }
+    }
+    let (mut open, mut podman) = (Vec::new(), Vec::new());
+    for process in &mut crowd {
+        let [ours, theirs] = process.numbers();
+        open.push(ours);
+        podman.push(theirs);
+    }
+    let first = &open[..open.len().div_ceil(10)];
+    let last = &open[open.len() - first.len()..];
+    let mut rows = vec![
+        Row::new(GROUP, name("open"), Unit::Nanoseconds, &open).against("podman's segment", &open, &podman),
+        Row::new(GROUP, name("open, the last tenth of them"), Unit::Nanoseconds, last).against("the first tenth", last, first),
+    ];
+
+    let pair = |lock: &Lock| drop(lock.lock().expect("nobody else has it"));
+    let [among, by_itself] = [&store, &alone].map(|store| store.retrieve(0).expect("a lock"));
+    let subjects =
+        [Subject::new("beside them", || pair(&among)), Subject::new("shm, the store of one process", || pair(&by_itself))];
+    let [beside, alone] = compare(effort.rounds, subjects);
+    rows.push(beside.beside(&alone, GROUP, name("lock + unlock beside them")));
+
+    let [ours, theirs] = ["ours", "theirs"].map(|whose| vec![storm(&mut crowd, whose)]);
+    for counter in [OURS, THEIRS] {
+        let count = board.counter(counter).load(Relaxed);
+        assert_eq!(count, effort.crowd as u64 * u64::from(SECTIONS), "a lock lets two in at a time");
+    }
+    let name = name(&format!("{SECTIONS} sections of each, all on one lock"));
+    rows.push(Row::new(GROUP, name, Unit::PerSecond, &ours).against("glibc mutex, process-shared, robust", &ours, &theirs));
+    drop(crowd);
+    segment.destroy();
+    rows
+}
+
+/// All at once; sections in a second.
+fn storm(crowd: &mut [Process], whose: &str) -> f64 {
+    let start = Instant::now();
+    crowd.iter_mut().for_each(|process| process.say(whose));
+    crowd.iter_mut().for_each(|process| drop(process.answer()));
+    f64::from(SECTIONS) * crowd.len() as f64 / start.elapsed().as_secs_f64()
+}
+
+/// One of them: says how long it took to open the store, and podman's segment, and then does what it is told.
+pub(crate) fn run(scratch: &Path, arguments: &[String]) {
+    let number: u32 = arguments[0].parse().expect("a number");
+    let start = Instant::now();
+    let store = scratch::open(scratch, "shm", STORE);
+    let ours = start.elapsed();
+    let start = Instant::now();
+    let segment = Segment::open(&scratch.join(SEGMENT), LOCKS);
+    let theirs = start.elapsed();
+    // One of its own, to have used the store.
+    let own = store.retrieve(2 + number).expect("a lock");
+    (0..SECTIONS).for_each(|_| drop(own.lock().expect("nobody else has it")));
+    process::tell(&format!("{} {}", ours.as_nanos(), theirs.as_nanos()));
+
+    let board = Board::open(scratch);
+    let lock = store.retrieve(1).expect("a lock");
+    for order in process::orders() {
+        let ours = order == "ours";
+        let counter = board.counter(if ours { OURS } else { THEIRS });
+        for _ in 0..SECTIONS {
+            if ours {
+                let _guard = lock.lock().expect("it can be had");
+                counter.store(counter.load(Relaxed) + 1, Relaxed);
+            } else {
+                board.robust().lock();
+                counter.store(counter.load(Relaxed) + 1, Relaxed);
+                board.robust().unlock();
+            }
+        }
+        process::tell("done");
+    }
+    drop(segment);
+}

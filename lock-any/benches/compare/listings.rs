@@ -1,0 +1,86 @@
+//! Lists and counts of a large store, and reconciling it with a database.
+
+use std::time::Instant;
+
+use lock_any::LockId;
+
+use crate::allocation::has_room;
+use crate::effort::Effort;
+use crate::peers::podman::Segment;
+use crate::promise;
+use crate::rounds::{Sample, Subject, compare};
+use crate::row::{Row, Unit};
+use crate::scratch::Scratch;
+
+const GROUP: &str = "lists and counts of a large store";
+/// Locks that are held while those are listed, spread over the store.
+const HELD: usize = 1_000;
+
+pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
+    let locks = effort.listed;
+    let needed = u64::from(locks) * 200 + Segment::bytes(locks);
+    if let Err(why) = has_room(scratch.path(), needed) {
+        return vec![Row::unmeasured(GROUP, format!("of {locks}"), Unit::Nanoseconds, why)];
+    }
+    let store = scratch.create("shm", "listed", &format!("?capacity={locks}"));
+    let segment = Segment::create(&scratch.path().join("listed-podman"), locks);
+    let measure = |state: &str, held: usize| {
+        let subjects = [
+            Subject::new("held", || assert_eq!(store.held().expect("a list").len(), held)),
+            Subject::new("podman's scan by trylock", || assert_eq!(segment.held(), held)),
+            Subject::new("available", || assert!(store.available().expect("a count").is_some())),
+            Subject::new("podman's count", || assert!(segment.available() <= u64::from(locks))),
+        ];
+        let [ours, scan, available, count]: [Sample; 4] = compare(effort.slow_rounds, subjects);
+        vec![
+            ours.beside(&scan, GROUP, format!("held() of {locks}, {state}")).promise(promise::HELD),
+            available.beside(&count, GROUP, format!("available() of {locks}, {state}")).promise(promise::AVAILABLE),
+        ]
+    };
+
+    let mut rows = measure("nothing allocated or held", 0);
+    let ids: Vec<u32> = (0..locks).step_by((locks as usize).div_ceil(HELD)).collect();
+    let handles: Vec<_> = ids.iter().map(|id| store.retrieve(*id).expect("a lock")).collect();
+    let guards: Vec<_> = handles.iter().map(|lock| lock.lock().expect("nobody else has it")).collect();
+    ids.iter().for_each(|id| segment.mutex(*id).lock());
+    rows.extend(measure(&format!("nothing allocated, {} held", ids.len()), ids.len()));
+
+    store.reconcile((0..locks).map(LockId::new)).expect("all can be allocated");
+    segment.fill(locks);
+    rows.extend(measure(&format!("all allocated, {} held", ids.len()), ids.len()));
+    drop(guards);
+    ids.iter().for_each(|id| segment.mutex(*id).unlock());
+    rows.extend(measure("all allocated, none held", 0));
+
+    let [allocated] = compare(effort.slow_rounds.min(5), [Subject::new("allocated", || drop(store.allocated()))]);
+    rows.push(allocated.row(GROUP, format!("allocated() of {locks}, all allocated, with labels")));
+    rows.push(reconcile(&store, &segment, effort));
+    segment.destroy();
+    store.destroy().expect("it is there");
+    rows
+}
+
+/// From nothing allocated to every tenth id: podman's way is to free all and to allocate each.
+fn reconcile(store: &lock_any::Store, segment: &Segment, effort: &Effort) -> Row {
+    let step = effort.listed / effort.reconciled;
+    let wanted = || (0..effort.reconciled).map(|number| number * step);
+    let subjects = [
+        Subject::timed("reconcile", || {
+            store.free_all().expect("they can be freed");
+            let start = Instant::now();
+            let done = store.reconcile(wanted().map(LockId::new)).expect("they can be allocated");
+            let taken = start.elapsed();
+            assert_eq!(done.claimed.len(), effort.reconciled as usize);
+            taken
+        }),
+        Subject::timed("podman's free all and allocate each", || {
+            let start = Instant::now();
+            segment.free_all();
+            assert!(wanted().all(|id| segment.allocate_given(id)));
+            start.elapsed()
+        }),
+    ];
+    let [ours, podman] = compare(effort.slow_rounds.min(11), subjects);
+    ours.beside(&podman, GROUP, format!("reconcile() with {} ids", effort.reconciled))
+        .note("ours writes labels and generations, and survives being killed at every instruction")
+}

@@ -1,0 +1,6 @@
+//! What one would use otherwise.
+
+pub(crate) mod calls;
+pub(crate) mod glibc;
+pub(crate) mod lxc;
+pub(crate) mod podman;

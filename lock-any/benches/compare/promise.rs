@@ -1,0 +1,70 @@
+//! What is promised, as numbers. docs/performance.md says what each row means.
+
+/// A bound on what a row measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Promise {
+    /// The ratio to the peer is no more than this.
+    RatioAtMost(f64),
+    /// The ratio to the peer is no less than this.
+    RatioAtLeast(f64),
+    /// The figure itself, in the row's unit, is no more than this.
+    AtMost(f64),
+    /// The figure itself, in the row's unit, is no less than this.
+    AtLeast(f64),
+}
+
+use Promise::{AtLeast, AtMost, RatioAtLeast, RatioAtMost};
+
+pub(crate) const SHM_TO_ROBUST: Promise = RatioAtMost(0.6);
+pub(crate) const SHM_TO_BARE: Promise = RatioAtMost(1.15);
+pub(crate) const CONTENDED: Promise = RatioAtLeast(1.0);
+/// Of the mean.
+pub(crate) const SHARE_OF_THE_UNLUCKIEST: Promise = AtLeast(0.5);
+/// To the store that costs least.
+pub(crate) const ALLOCATION_GROWS: Promise = RatioAtMost(1.5);
+pub(crate) const CREATE_OR_OPEN_NS: Promise = AtMost(1e6);
+pub(crate) const BYTES_TOUCHED: Promise = AtMost(1_048_576.0);
+pub(crate) const HELD: Promise = RatioAtMost(1.0 / 5.0);
+pub(crate) const AVAILABLE: Promise = RatioAtMost(1.0 / 50.0);
+pub(crate) const FILE_TO_BARE: Promise = RatioAtMost(1.25);
+pub(crate) const FILE_TO_LXC: Promise = RatioAtMost(1.0 / 2.0);
+/// "No dearer": a tenth is what two handles on equal files may differ by.
+pub(crate) const FILE_AMONG_OTHERS: Promise = RatioAtMost(1.1);
+pub(crate) const SEM_TO_BARE: Promise = RatioAtMost(1.25);
+pub(crate) const HAND_OVER_NS: Promise = AtMost(5e6);
+pub(crate) const EARLY: Promise = AtMost(0.0);
+pub(crate) const LATE_NS: Promise = AtMost(5e6);
+
+impl Promise {
+    /// Whether it is kept; `None` when what it is about was not measured.
+    pub(crate) fn is_met(self, ours: Option<f64>, ratio: Option<f64>) -> Option<bool> {
+        match self {
+            RatioAtMost(bound) => ratio.map(|ratio| ratio <= bound),
+            RatioAtLeast(bound) => ratio.map(|ratio| ratio >= bound),
+            AtMost(bound) => ours.map(|ours| ours <= bound),
+            AtLeast(bound) => ours.map(|ours| ours >= bound),
+        }
+    }
+
+    /// The bound, where it is one on the ratio.
+    pub(crate) fn on_ratio(self) -> Option<f64> {
+        match self {
+            RatioAtMost(bound) | RatioAtLeast(bound) => Some(bound),
+            AtMost(_) | AtLeast(_) => None,
+        }
+    }
+
+    /// As it is printed beside figures of this unit.
+    pub(crate) fn shown(self, unit: crate::row::Unit) -> String {
+        match self {
+            RatioAtMost(bound) => format!("≤ {} ×", short(bound)),
+            RatioAtLeast(bound) => format!("≥ {} ×", short(bound)),
+            AtMost(bound) => format!("≤ {}", unit.show(bound)),
+            AtLeast(bound) => format!("≥ {}", unit.show(bound)),
+        }
+    }
+}
+
+fn short(bound: f64) -> String {
+    format!("{bound:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}

@@ -1,0 +1,121 @@
+//! One line of the result.
+
+use crate::promise::Promise;
+
+/// What a figure counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unit {
+    Nanoseconds,
+    Bytes,
+    PerSecond,
+    /// A part of something, 1 being all of it.
+    Share,
+    Count,
+}
+
+/// A median and the quartiles around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
+}
+
+/// What we measured, what the peer did, and what was promised.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) group: &'static str,
+    pub(crate) name: String,
+    pub(crate) unit: Unit,
+    /// `None` where it could not be measured; the note says why.
+    pub(crate) ours: Option<Spread>,
+    pub(crate) peer: Option<(String, Spread)>,
+    pub(crate) ratio: Option<Spread>,
+    pub(crate) promise: Option<Promise>,
+    pub(crate) note: Option<String>,
+}
+
+impl Row {
+    /// A row with what each round measured.
+    pub(crate) fn new(group: &'static str, name: impl Into<String>, unit: Unit, ours: &[f64]) -> Self {
+        let ours = Spread::of(ours);
+        Self { group, name: name.into(), unit, ours, peer: None, ratio: None, promise: None, note: None }
+    }
+
+    /// A row that says why there is nothing in it.
+    pub(crate) fn unmeasured(group: &'static str, name: impl Into<String>, unit: Unit, why: impl Into<String>) -> Self {
+        Self::new(group, name, unit, &[]).note(why)
+    }
+
+    /// What the peer measured in the same rounds. `ours` is given again, so that each ratio is one of the same round.
+    pub(crate) fn against(mut self, peer: impl Into<String>, ours: &[f64], theirs: &[f64]) -> Self {
+        let ratios: Vec<_> = ours.iter().zip(theirs).filter(|(_, theirs)| **theirs != 0.0).map(|(a, b)| a / b).collect();
+        self.ratio = Spread::of(&ratios);
+        self.peer = Spread::of(theirs).map(|theirs| (peer.into(), theirs));
+        self
+    }
+
+    pub(crate) fn promise(mut self, promise: Promise) -> Self {
+        self.promise = Some(promise);
+        self
+    }
+
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+
+    pub(crate) fn is_met(&self) -> Option<bool> {
+        let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
+        self.promise?.is_met(median(self.ours), median(self.ratio))
+    }
+}
+
+impl Spread {
+    /// `None` of nothing.
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let at = |part| quantile(&values, part);
+        Some(Self { low: at(0.25)?, median: at(0.5)?, high: at(0.75)? })
+    }
+}
+
+/// The value that this part of the sorted others does not exceed.
+pub(crate) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    Some(sorted[(last as f64 * part).round() as usize])
+}
+
+impl Unit {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Bytes => "bytes",
+            Self::PerSecond => "ops/s",
+            Self::Share => "share",
+            Self::Count => "count",
+        }
+    }
+
+    /// The figure with a unit that makes it short.
+    pub(crate) fn show(self, value: f64) -> String {
+        match self {
+            Self::Nanoseconds => scaled(value, 1e3, &["ns", "µs", "ms", "s"]),
+            Self::Bytes => scaled(value, 1024.0, &["B", "KiB", "MiB", "GiB"]),
+            Self::PerSecond => scaled(value, 1e3, &["/s", "k/s", "M/s", "G/s"]),
+            Self::Share => format!("{value:.2}"),
+            Self::Count => format!("{value}"),
+        }
+    }
+}
+
+fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
+    let mut at = 0;
+    while value.abs() >= step && at + 1 < units.len() {
+        value /= step;
+        at += 1;
+    }
+    let digits = if value != 0.0 && value.abs() < 10.0 { 2 } else { usize::from(value != 0.0 && value.abs() < 100.0) };
+    format!("{value:.digits$} {}", units[at])
+}

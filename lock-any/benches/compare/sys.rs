@@ -1,0 +1,227 @@
+//! The unsafe code of the benchmark: what glibc and the kernel offer, with nothing around it.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use memmap2::{MmapOptions, MmapRaw};
+use raw_sync::locks::{LockImpl, LockInit};
+
+// In glibc since 2.30, and not in the crate libc.
+unsafe extern "C" {
+    fn pthread_mutex_clocklock(
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        by: *const libc::timespec,
+    ) -> libc::c_int;
+}
+
+/// Memory that processes share: a file, mapped.
+#[derive(Debug)]
+pub(crate) struct Region(MmapRaw);
+
+impl Region {
+    /// A new one, all zero.
+    pub(crate) fn create(path: &Path, bytes: u64) -> Self {
+        let file = File::options().read(true).write(true).create_new(true).open(path).expect("a new file");
+        file.set_len(bytes).expect("it can be extended");
+        Self::map(&file)
+    }
+
+    pub(crate) fn open(path: &Path) -> Self {
+        Self::map(&File::options().read(true).write(true).open(path).expect("the file is there"))
+    }
+
+    fn map(file: &File) -> Self {
+        Self(MmapOptions::new().map_raw(file).expect("it can be mapped"))
+    }
+
+    pub(crate) fn mutex(&self, offset: usize) -> Mutex<'_> {
+        Mutex { pointer: self.at(offset), region: PhantomData }
+    }
+
+    pub(crate) fn semaphore(&self, offset: usize) -> Semaphore<'_> {
+        Semaphore { pointer: self.at(offset), region: PhantomData }
+    }
+
+    /// The mutex of the crate raw_sync, at the beginning of the region.
+    pub(crate) fn raw_sync_mutex(&self) -> Box<dyn LockImpl + '_> {
+        let needed = raw_sync::locks::Mutex::size_of(Some(self.at(0)));
+        assert!(needed <= self.0.len(), "it has room in the region");
+        // SAFETY: it has room, is at the beginning of a page, and the region outlives it; nobody touches what it protects.
+        unsafe { raw_sync::locks::Mutex::new(self.at(0), self.at(0)).expect("a mutex").0 }
+    }
+
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: `at` gives a place inside the mapping, aligned, that lives as long as `self`; all bits are valid, and words are
+        // only used as atomics.
+        unsafe { &*self.at(offset) }
+    }
+
+    pub(crate) fn counter(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: as in `word`.
+        unsafe { &*self.at(offset) }
+    }
+
+    fn at<T>(&self, offset: usize) -> *mut T {
+        assert!(offset + size_of::<T>() <= self.0.len() && offset.is_multiple_of(align_of::<T>()), "a place in the region");
+        // SAFETY: the offset is inside the mapping.
+        unsafe { self.0.as_mut_ptr().add(offset).cast() }
+    }
+}
+
+/// A pthread mutex in a region. Memory that is zero is one that is not shared; `init` makes it a shared one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mutex<'a> {
+    pointer: *mut libc::pthread_mutex_t,
+    region: PhantomData<&'a Region>,
+}
+
+// SAFETY: the functions below may be called by any thread, for that is what a mutex is for.
+unsafe impl Send for Mutex<'_> {}
+// SAFETY: the same.
+unsafe impl Sync for Mutex<'_> {}
+
+/// What mutexes are initialised with.
+pub(crate) struct Attributes(libc::pthread_mutexattr_t);
+
+impl Attributes {
+    /// Shared between processes, and robust if that is wanted.
+    pub(crate) fn shared(robust: bool) -> Self {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: the first call initialises what the others change.
+        unsafe {
+            assert_eq!(libc::pthread_mutexattr_init(attributes.as_mut_ptr()), 0);
+            assert_eq!(libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED), 0);
+            if robust {
+                assert_eq!(libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST), 0);
+            }
+            Self(attributes.assume_init())
+        }
+    }
+}
+
+impl Mutex<'_> {
+    /// To be called before anybody uses it.
+    pub(crate) fn init(self, attributes: &Attributes) {
+        // SAFETY: the place is large enough and aligned (`Region::at`), and nobody uses it yet.
+        assert_eq!(unsafe { libc::pthread_mutex_init(self.pointer, &raw const attributes.0) }, 0);
+    }
+
+    /// Takes it, and makes it whole if its owner died.
+    #[inline]
+    pub(crate) fn lock(self) {
+        // SAFETY: it is mapped for as long as `self` lives, and initialised.
+        let result = unsafe { libc::pthread_mutex_lock(self.pointer) };
+        self.taken(result);
+    }
+
+    #[inline]
+    fn taken(self, result: libc::c_int) -> bool {
+        match result {
+            0 => true,
+            libc::EOWNERDEAD => {
+                // SAFETY: as in `lock`, and it is this thread's.
+                assert_eq!(unsafe { libc::pthread_mutex_consistent(self.pointer) }, 0);
+                true
+            }
+            libc::EBUSY | libc::ETIMEDOUT => false,
+            other => panic!("a mutex can be taken, and not {other}"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn try_lock(self) -> bool {
+        // SAFETY: as in `lock`.
+        let result = unsafe { libc::pthread_mutex_trylock(self.pointer) };
+        self.taken(result)
+    }
+
+    /// By a moment of the monotonic clock.
+    pub(crate) fn lock_by(self, moment: Duration) -> bool {
+        let by = libc::timespec { tv_sec: moment.as_secs() as i64, tv_nsec: i64::from(moment.subsec_nanos()) };
+        // SAFETY: as in `lock`.
+        let result = unsafe { pthread_mutex_clocklock(self.pointer, libc::CLOCK_MONOTONIC, &raw const by) };
+        self.taken(result)
+    }
+
+    #[inline]
+    pub(crate) fn unlock(self) {
+        // SAFETY: as in `lock`; a robust mutex refuses those who do not have it, and the others are this benchmark's to be right about.
+        assert_eq!(unsafe { libc::pthread_mutex_unlock(self.pointer) }, 0);
+    }
+}
+
+/// A POSIX semaphore in a region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Semaphore<'a> {
+    pointer: *mut libc::sem_t,
+    region: PhantomData<&'a Region>,
+}
+
+impl Semaphore<'_> {
+    /// To be called before anybody uses it.
+    pub(crate) fn init(self) {
+        // SAFETY: the place is large enough and aligned (`Region::at`), and nobody uses it yet.
+        assert_eq!(unsafe { libc::sem_init(self.pointer, 1, 1) }, 0);
+    }
+
+    #[inline]
+    pub(crate) fn wait(self) {
+        // SAFETY: it is mapped for as long as `self` lives, and initialised.
+        assert_eq!(unsafe { libc::sem_wait(self.pointer) }, 0);
+    }
+
+    #[inline]
+    pub(crate) fn post(self) {
+        // SAFETY: as in `wait`.
+        assert_eq!(unsafe { libc::sem_post(self.pointer) }, 0);
+    }
+}
+
+/// A System V set of one semaphore, which gives back what the dead took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Set(i32);
+
+impl Set {
+    pub(crate) fn new() -> Self {
+        // SAFETY: the call takes numbers only.
+        let set = Self(unsafe { libc::semget(libc::IPC_PRIVATE, 1, 0o600) });
+        assert!(set.0 >= 0, "a set can be made");
+        set.change(1, 0);
+        set
+    }
+
+    pub(crate) fn with_id(id: i32) -> Self {
+        Self(id)
+    }
+
+    pub(crate) fn id(self) -> i32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn take(self) {
+        self.change(-1, libc::SEM_UNDO);
+    }
+
+    #[inline]
+    pub(crate) fn give(self) {
+        self.change(1, libc::SEM_UNDO);
+    }
+
+    #[inline]
+    fn change(self, by: i16, flags: i32) {
+        let mut step = libc::sembuf { sem_num: 0, sem_op: by, sem_flg: flags as i16 };
+        // SAFETY: there is one step, and it is valid.
+        assert_eq!(unsafe { libc::semop(self.0, &raw mut step, 1) }, 0);
+    }
+
+    pub(crate) fn remove(self) {
+        // SAFETY: the call takes numbers only.
+        unsafe { libc::semctl(self.0, 0, libc::IPC_RMID) };
+    }
+}

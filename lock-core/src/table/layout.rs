@@ -47,14 +47,20 @@ pub(super) struct Geometry {
     pub(super) offset: u64,
 }
 
+/// Of all segments; they are asked for often.
+const GEOMETRIES: [Geometry; SEGMENTS] = {
+    let mut all = [Geometry::shape(0, BASE_BYTES); SEGMENTS];
+    let mut at = 1;
+    while at < SEGMENTS {
+        all[at] = Geometry::shape(at, all[at - 1].end());
+        at += 1;
+    }
+    all
+};
+
 impl Geometry {
     pub(super) const fn of(segment: usize) -> Self {
-        let (mut at, mut offset) = (0, BASE_BYTES);
-        while at < segment {
-            offset += Self::shape(at, 0).bytes();
-            at += 1;
-        }
-        Self::shape(segment, offset)
+        GEOMETRIES[segment]
     }
 
     const fn shape(segment: usize, offset: u64) -> Self {

@@ -85,16 +85,25 @@ pub(super) fn write_text(words: &[AtomicU64], text: &str) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let mut bytes = text[..end].bytes();
-    for word in words {
-        let eight = std::array::from_fn(|_| bytes.next().unwrap_or(0));
+    let (eights, rest) = text.as_bytes()[..end].as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let zeros = std::iter::repeat([0; 8]);
+    for (word, eight) in words.iter().zip(eights.iter().copied().chain([last]).chain(zeros)) {
         word.store(u64::from_le_bytes(eight), Relaxed);
     }
 }
 
 /// Reads what [`write_text`] wrote.
 pub(super) fn read_text(words: &[AtomicU64]) -> String {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    let mut bytes = Vec::with_capacity(size_of_val(words));
+    for word in words {
+        let eight = word.load(Relaxed).to_le_bytes();
+        bytes.extend_from_slice(&eight);
+        if eight.contains(&0) {
+            break;
+        }
+    }
+    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

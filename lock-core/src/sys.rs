@@ -64,6 +64,21 @@ pub(crate) fn hot(words: &[AtomicU64]) -> &Hot {
     unsafe { &*words.as_ptr().cast::<Hot>() }
 }
 
+/// How many bits are set in the words.
+pub(crate) fn count_ones(words: &[AtomicU64]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("popcnt") {
+        // Without it a count takes a dozen instructions, and programs are compiled for processors that do not have it.
+        #[target_feature(enable = "popcnt")]
+        fn with_instruction(words: &[AtomicU64]) -> u64 {
+            words.iter().map(|word| u64::from(word.load(Ordering::SeqCst).count_ones())).sum()
+        }
+        // SAFETY: this processor has the instruction.
+        return unsafe { with_instruction(words) };
+    }
+    words.iter().map(|word| u64::from(word.load(Ordering::SeqCst).count_ones())).sum()
+}
+
 /// A cell that is written once, and that neither a fork nor a kill can leave half way: unlike `OnceLock`, no thread ever waits for
 /// another. Of two racing writers one value is kept and the other dropped.
 #[derive(Debug)]

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use crate::sys;
+
 const BITS: usize = u64::BITS as usize;
 const FULL: u64 = u64::MAX;
 
@@ -50,7 +52,8 @@ impl<'a> Bitmap<'a> {
 
     /// How many bits are set.
     pub(super) fn count(&self) -> u64 {
-        self.counting().map(|(_, word)| u64::from(word.count_ones())).sum()
+        let (last, whole) = self.counted().split_last().expect("a map has bits");
+        sys::count_ones(whole) + u64::from((last.load(SeqCst) & self.last_mask()).count_ones())
     }
 
     /// The set bits, in order, as each word of them is at the moment it is come to.
@@ -60,15 +63,25 @@ impl<'a> Bitmap<'a> {
 
     /// The words of the lowest level, without the bits that do not count: those may be anything in a store that is damaged.
     fn counting(self) -> impl Iterator<Item = (usize, u64)> + 'a {
-        let words: &'a [AtomicU64] = &self.words[..self.bits.div_ceil(BITS)];
-        let beyond = words.len() * BITS - self.bits;
+        let (words, mask) = (self.counted(), self.last_mask());
         let last = words.len() - 1;
-        words.iter().enumerate().map(move |(at, word)| (at, word.load(SeqCst) & if at == last { FULL >> beyond } else { FULL }))
+        words.iter().enumerate().map(move |(at, word)| (at, word.load(SeqCst) & if at == last { mask } else { FULL }))
+    }
+
+    /// The words of the lowest level that have bits which count.
+    fn counted(self) -> &'a [AtomicU64] {
+        &self.words[..self.bits.div_ceil(BITS)]
+    }
+
+    /// The bits of the last of them that count.
+    fn last_mask(self) -> u64 {
+        FULL >> (self.counted().len() * BITS - self.bits)
     }
 
     /// A clear bit at or after `from`, the lowest that the hints let it see.
     pub(super) fn find(&self, from: usize) -> Option<usize> {
-        let (mut level, mut at) = (self.level(0), from);
+        // From the beginning the way is downwards, so that a full map is known by one look at its top.
+        let (mut level, mut at) = (if from == 0 { self.top() } else { self.level(0) }, from);
         loop {
             if at >= level.bits {
                 return None;
@@ -145,14 +158,14 @@ impl<'a> Bitmap<'a> {
     }
 
     fn level(&self, number: usize) -> Level {
-        let mut level = Level { number: 0, start: 0, words: self.leaves, bits: self.bits };
-        while level.number < number {
-            level = Level {
-                number: level.number + 1,
-                start: level.start + level.words,
-                words: level.words.div_ceil(BITS),
-                bits: level.bits.div_ceil(BITS),
-            };
+        let lowest = Level { number: 0, start: 0, words: self.leaves, bits: self.bits };
+        (0..number).fold(lowest, |level, _| level.above())
+    }
+
+    fn top(&self) -> Level {
+        let mut level = self.level(0);
+        while !level.is_top() {
+            level = level.above();
         }
         level
     }
@@ -167,6 +180,15 @@ struct Level {
 }
 
 impl Level {
+    fn above(self) -> Self {
+        Self {
+            number: self.number + 1,
+            start: self.start + self.words,
+            words: self.words.div_ceil(BITS),
+            bits: self.bits.div_ceil(BITS),
+        }
+    }
+
     fn is_top(self) -> bool {
         self.words == 1
     }

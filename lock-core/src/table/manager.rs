@@ -133,8 +133,13 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn held(&self) -> Result<Vec<HeldLock>> {
         let mut held = Vec::new();
+        // Many are often held by one process, and asking whether it lives is a system call.
+        let mut asked = (Owner::NONE, false);
         self.table.owned(|id, hot, owner| {
-            if self.locks.is_held(hot, owner, !self.table.is_dead(owner)) {
+            if asked.0 != owner.process() {
+                asked = (owner.process(), !self.table.is_dead(owner));
+            }
+            if self.locks.is_held(hot, owner, asked.1) {
                 let mut lock = HeldLock::new(id, Some(self.table.describe(owner)));
                 lock.waiters = self.locks.waiters(id);
                 held.push(lock);

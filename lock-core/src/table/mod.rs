@@ -123,7 +123,7 @@ impl Table {
         self.check_whole()?;
         for segment in self.present() {
             let segment = segment?;
-            segment.backed_indexes().for_each(|index| each(segment.id(index), segment.hot(index)));
+            segment.backed_lines(|index, hot| each(segment.id(index), hot));
         }
         Ok(())
     }

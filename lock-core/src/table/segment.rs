@@ -15,6 +15,9 @@ pub(super) struct Segment {
     geometry: Geometry,
     words: Words,
     bits: usize,
+    /// Words of the allocation bitmap, and words before the groups: they follow from the geometry, and are asked for often.
+    bitmap_words: usize,
+    words_before: usize,
     /// A bit for each group that this process has handles in.
     touched: Vec<AtomicU64>,
 }
@@ -23,7 +26,8 @@ impl Segment {
     /// `bits` of the ids count: the last segment may reach beyond the capacity.
     pub(super) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
         let touched = std::iter::repeat_with(AtomicU64::default).take(geometry.backed_words()).collect();
-        Self { geometry, words, bits, touched }
+        let (bitmap_words, words_before) = (geometry.bitmap_words(), geometry.bitmap_bytes() as usize / WORD);
+        Self { geometry, words, bits, bitmap_words, words_before, touched }
     }
 
     /// Keeps it mapped for ever.
@@ -41,7 +45,7 @@ impl Segment {
     }
 
     pub(super) fn allocated(&self) -> Bitmap<'_> {
-        Bitmap::new(&self.words[..self.geometry.bitmap_words()], self.geometry.groups(), self.bits)
+        Bitmap::new(&self.words[..self.bitmap_words], self.geometry.groups(), self.bits)
     }
 
     /// The line of an id, whose group must be backed by blocks.
@@ -93,17 +97,25 @@ impl Segment {
         Ok(())
     }
 
-    /// The ids whose groups are backed by blocks: those that can have been locked.
-    pub(super) fn backed_indexes(&self) -> impl Iterator<Item = usize> {
-        self.indexes(self.backed())
+    /// The lines of the groups that are backed by blocks, with their indexes: those that can have been locked.
+    pub(super) fn backed_lines(&self, mut each: impl FnMut(usize, &Hot)) {
+        for group in self.groups(self.backed()) {
+            let first = group * GROUP;
+            let lines = self.group(first)[..GROUP * HOT_WORDS].chunks_exact(HOT_WORDS);
+            lines.take(self.bits - first).enumerate().for_each(|(at, line)| each(first + at, sys::hot(line)));
+        }
     }
 
     /// The ids in the groups whose bits are set.
     fn indexes<'a>(&'a self, groups: &'a [AtomicU64]) -> impl Iterator<Item = usize> {
+        self.groups(groups).flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits))
+    }
+
+    /// The groups whose bits are set, of those that have ids which count.
+    fn groups<'a>(&'a self, groups: &'a [AtomicU64]) -> impl Iterator<Item = usize> {
         let words = groups.iter().enumerate();
         let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
-        let groups = groups.take_while(|group| *group < self.geometry.groups());
-        groups.flat_map(|group| group * GROUP..(group + 1) * GROUP).take_while(|index| *index < self.bits)
+        groups.take_while(|group| group * GROUP < self.bits)
     }
 
     fn is_backed(&self, group: usize) -> bool {
@@ -111,11 +123,10 @@ impl Segment {
     }
 
     fn backed(&self) -> &[AtomicU64] {
-        &self.words[self.geometry.bitmap_words()..][..self.geometry.backed_words()]
+        &self.words[self.bitmap_words..][..self.geometry.backed_words()]
     }
 
     fn group(&self, index: usize) -> &[AtomicU64] {
-        let first = self.geometry.bitmap_bytes() as usize / WORD;
-        &self.words[first + index / GROUP * GROUP_WORDS..][..GROUP_WORDS]
+        &self.words[self.words_before + index / GROUP * GROUP_WORDS..][..GROUP_WORDS]
     }
 }

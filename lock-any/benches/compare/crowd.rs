@@ -21,7 +21,9 @@ const SEGMENT: &str = "crowd-podman";
 const LOCKS: u32 = 2_048;
 /// Sections that each process has on the lock that all want.
 const SECTIONS: u32 = 100;
-/// Its counters on the board.
+/// How often all come at once.
+const STORMS: usize = 6;
+/// Counters on the board.
 const OURS: usize = 16;
 const THEIRS: usize = 17;
 
@@ -59,11 +61,18 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
     let [beside, alone] = compare(effort.rounds, subjects);
     rows.push(beside.beside(&alone, GROUP, name("lock + unlock beside them")));
 
-    let [ours, theirs] = ["ours", "theirs"].map(|whose| vec![storm(&mut crowd, whose)]);
+    let mut storms = [Vec::new(), Vec::new()];
+    for round in 0..STORMS {
+        for turn in 0..2 {
+            let which = (round + turn) % 2;
+            storms[which].push(storm(&mut crowd, ["ours", "theirs"][which]));
+        }
+    }
     for counter in [OURS, THEIRS] {
         let count = board.counter(counter).load(Relaxed);
-        assert_eq!(count, effort.crowd as u64 * u64::from(SECTIONS), "a lock lets two in at a time");
+        assert_eq!(count, (STORMS * effort.crowd) as u64 * u64::from(SECTIONS), "a lock lets two in at a time");
     }
+    let [ours, theirs] = storms;
     let name = name(&format!("{SECTIONS} sections of each, all on one lock"));
     rows.push(Row::new(GROUP, name, Unit::PerSecond, &ours).against("glibc mutex, process-shared, robust", &ours, &theirs));
     drop(crowd);

@@ -65,6 +65,12 @@ impl Row {
         self
     }
 
+    /// The name, with what no other row has.
+    pub(crate) fn title(&self) -> String {
+        let peer = self.peer.as_ref().map_or_else(String::new, |(peer, _)| format!(", against {peer}"));
+        format!("{}: {}{peer}", self.group, self.name)
+    }
+
     pub(crate) fn is_met(&self) -> Option<bool> {
         let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
         self.promise?.is_met(median(self.ours), median(self.ratio))

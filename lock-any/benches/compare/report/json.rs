@@ -20,7 +20,7 @@ fn row(row: &Row) -> Value {
     let quartiles = |spread: Option<Spread>| spread.map(|spread| [spread.low, spread.high]);
     json!({
         "group": row.group,
-        "name": row.name,
+        "name": row.title(),
         "unit": row.unit.name(),
         "ours": median(row.ours),
         "ours_quartiles": quartiles(row.ours),

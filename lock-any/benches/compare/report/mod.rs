@@ -90,8 +90,8 @@ impl Report {
         match self.verdict() {
             (promises, missed) if missed.is_empty() => format!("All {promises} promises were kept."),
             (promises, missed) => {
-                let names: Vec<_> = missed.iter().map(|row| format!("{} ({})", row.name, row.group)).collect();
-                format!("{} of {promises} promises were kept. Missed: {}.", promises - missed.len(), names.join("; "))
+                let names: Vec<_> = missed.iter().map(|row| row.title()).collect();
+                format!("{} of {promises} promises were kept. Missed:\n- {}\n", promises - missed.len(), names.join("\n- "))
             }
         }
     }
@@ -110,7 +110,11 @@ fn cells(row: &Row) -> [String; 7] {
 }
 
 fn ratio(ratio: Option<Spread>) -> String {
-    let number = |value: f64| if value < 0.1 { format!("{value:.4}") } else { format!("{value:.2}") };
+    let number = |value: f64| match value {
+        0.1.. => format!("{value:.2}"),
+        0.001.. => format!("{value:.4}"),
+        _ => format!("1/{:.0}", 1.0 / value),
+    };
     match ratio {
         None => String::new(),
         Some(Spread { low, median, high }) if low == high => number(median),

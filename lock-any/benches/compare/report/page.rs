@@ -18,13 +18,13 @@ td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); white-spac
 td:first-child { white-space: normal; min-width: 14rem; }
 .right { text-align: right; }
 .yes { color: var(--good); } .NO { color: var(--bad); font-weight: 700; }
+.summary { white-space: pre-line; font-weight: 600; }
 .notes { color: var(--faint); font-size: .9em; }
 figure { margin: 1.5rem 0; } figcaption { color: var(--faint); }
 ";
 
 pub(super) fn page(report: &Report) -> String {
-    let mut body =
-        format!("<p>{}</p>\n<p><strong>{}</strong></p>\n", escape(&report.machine.sentence()), escape(&report.summary()));
+    let mut body = format!("<p>{}</p>\n<p class=summary>{}</p>\n", escape(&report.machine.sentence()), escape(&report.summary()));
     body += "<p class=notes>In the column of plots, the dot is the median of our figure divided by the peer's, the line through it \
              reaches from quartile to quartile, the tall stroke is the promise, and the middle is 1. The scale is logarithmic, \
              from a hundredth to a hundredfold.</p>\n";

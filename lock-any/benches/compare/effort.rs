@@ -18,9 +18,11 @@ pub(crate) struct Effort {
     pub(crate) others_held: usize,
     /// Numbers of processes that contend.
     pub(crate) contenders: &'static [usize],
-    /// How long they contend at a time, and how often.
+    /// How long they contend at a time, and how often: short and often, so that what disturbs the machine disturbs all alike.
     pub(crate) window: Duration,
     pub(crate) windows: usize,
+    /// Windows that are taken together to see how the lock was shared: two seconds.
+    pub(crate) shared_over: usize,
     pub(crate) kills: usize,
     pub(crate) waits: usize,
     pub(crate) crowd: usize,
@@ -35,8 +37,9 @@ impl Effort {
         reconciled: 100_000,
         others_held: 10_000,
         contenders: &[2, 4, 8, 16],
-        window: Duration::from_secs(2),
-        windows: 5,
+        window: Duration::from_millis(250),
+        windows: 40,
+        shared_over: 8,
         kills: 250,
         waits: 150,
         crowd: 1_000,
@@ -52,7 +55,8 @@ impl Effort {
         others_held: 100,
         contenders: &[2, 4],
         window: Duration::from_millis(50),
-        windows: 1,
+        windows: 2,
+        shared_over: 2,
         kills: 5,
         waits: 3,
         crowd: 10,

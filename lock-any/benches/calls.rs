@@ -1,0 +1,41 @@
+//! Single calls, each by itself, before and after a change: `cargo bench --package lock-any --all-features --bench calls`.
+//!
+//! Criterion remembers the last run and says what became slower. What is to be compared with something else has to take turns with it, and
+//! is in `compare`.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use lock_any::Store;
+
+fn calls(criterion: &mut Criterion) {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    for scheme in ["shm", "file", "sem", "posix-sem"] {
+        let url = format!("{scheme}:{}/{scheme}", scratch.path().display());
+        let store = Removed(lock_any::create(&url).expect("a store"));
+        let lock = store.0.allocate("benchmark").expect("a lock");
+        let id = lock.id().expect("it has a number");
+        let mut group = criterion.benchmark_group(scheme);
+        group.bench_function("lock and unlock", |bencher| bencher.iter(|| drop(lock.lock().expect("it is free"))));
+        group.bench_function("retrieve", |bencher| bencher.iter(|| store.0.retrieve(black_box(id)).expect("it is in range")));
+        group.bench_function("allocate and free", |bencher| {
+            bencher.iter(|| store.0.allocate("benchmark").and_then(|lock| lock.free()).expect("there is room"));
+        });
+        group.bench_function("held", |bencher| bencher.iter(|| store.0.held().expect("a list")));
+        group.bench_function("holder", |bencher| bencher.iter(|| lock.holder().expect("it can be read")));
+        group.bench_function("open again", |bencher| bencher.iter(|| lock_any::open(&url).expect("it is there")));
+        group.finish();
+    }
+}
+
+/// A store that goes even if a benchmark panics: semaphores are not in the scratch directory.
+struct Removed(Store);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = self.0.destroy();
+    }
+}
+
+criterion_group!(benches, calls);
+criterion_main!(benches);

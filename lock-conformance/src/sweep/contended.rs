@@ -1,85 +1,157 @@
 //! Waiters as victims: whatever becomes of them, who waits beside them gets the lock.
 
+use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use lock_core::Capabilities;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::operation::visit;
+use super::operation::{recovers, recovers_in_time, visit};
+use super::route::{Place, Route};
 use super::scene::{Check, Mark, Scene};
-use super::victim::{Reached, Victim, is_asleep};
+use super::subject::Subject;
+use super::victim::{Going, Reached, Victim, is_asleep};
 use crate::sys;
 
 /// How long the third has, of which a store may need a part to find out that a wake-up was lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A deadline that does not pass while the victim is stepped, and one that passes soon after it has fallen asleep.
+const LATER: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_millis(40);
+
 const GOT_IT: u64 = 1 << 32;
+
+/// Something that a waiter goes through.
+pub(super) struct Contest {
+    pub(super) name: &'static str,
+    pub(super) applies: fn(&Capabilities) -> bool,
+    moment: Moment,
+    deadline: Option<Duration>,
+}
+
+pub(super) const CONTESTS: &[Contest] = &[
+    Contest { name: "wait for a lock", applies: recovers, moment: Moment::Waiting, deadline: None },
+    Contest {
+        name: "wait for a lock with a deadline",
+        applies: recovers_in_time,
+        moment: Moment::Waiting,
+        deadline: Some(LATER),
+    },
+    Contest { name: "be woken with a lock", applies: recovers, moment: Moment::Woken, deadline: None },
+    Contest { name: "be woken before a deadline", applies: recovers_in_time, moment: Moment::Woken, deadline: Some(LATER) },
+    Contest { name: "give up at a deadline", applies: recovers_in_time, moment: Moment::TimedOut, deadline: Some(SOON) },
+];
 
 /// When the victim is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Moment {
+enum Moment {
     /// On its way to sleep, or asleep.
     Waiting,
     /// After it has been woken.
     Woken,
+    /// After its deadline has passed while it slept.
+    TimedOut,
 }
 
-/// How many instructions there are to sweep.
-pub(super) fn survey(scene: &mut Scene, moment: Moment) -> Result<usize, String> {
-    // Twice, as for the other operations.
-    run(scene, moment, usize::MAX)?.0?;
-    run(scene, moment, usize::MAX).map(|(_, steps)| steps)
+/// A victim that waits, beside another.
+pub(super) struct Waiter {
+    scene: Scene,
+    contest: &'static Contest,
+    /// For those that are killed after they have slept.
+    to_sleep: Option<Route>,
 }
 
-/// Kills the victim after `steps` instructions.
-pub(super) fn sweep(scene: &mut Scene, moment: Moment, steps: usize) -> Result<bool, String> {
-    let (check, taken) = run(scene, moment, steps)?;
-    check.map(|()| taken == steps)
+impl Waiter {
+    pub(super) fn new(scene: Scene, contest: &'static Contest) -> Self {
+        Self { scene, contest, to_sleep: None }
+    }
 }
 
-fn run(scene: &mut Scene, moment: Moment, steps: usize) -> Result<(Check, usize), String> {
+impl Subject for Waiter {
+    fn survey(&mut self) -> io::Result<Route> {
+        let mut route = None;
+        let mut show = |victim: &mut Victim| {
+            route = Some(victim.survey().map_err(text)?);
+            Ok(Reached::There)
+        };
+        // With more time than it has later: it is slow.
+        let later = self.contest.deadline.map(|_| LATER);
+        run(&mut self.scene, later, &mut show, None).and_then(|(check, _)| check).map_err(io::Error::other)?;
+        if self.contest.moment != Moment::Waiting {
+            self.to_sleep = route.take();
+            let mut show = |victim: &mut Victim| {
+                route = Some(victim.survey().map_err(text)?);
+                Ok(Reached::There)
+            };
+            let (scene, to_sleep) = (&mut self.scene, self.to_sleep.as_ref());
+            sleep_and(scene, self.contest, to_sleep, &mut show).and_then(|(check, _)| check).map_err(io::Error::other)?;
+        }
+        route.ok_or_else(|| io::Error::other("the waiter does not come to sleep, or does not wake"))
+    }
+
+    fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
+        let mut go = |victim: &mut Victim| victim.go_to(route, place, going).map_err(text);
+        let (contest, scene) = (self.contest, &mut self.scene);
+        let killed = match contest.moment {
+            Moment::Waiting => run(scene, contest.deadline, &mut go, None),
+            // The way to sleep is always the quick one: by steps it takes longer than the deadline.
+            Moment::Woken | Moment::TimedOut => sleep_and(scene, contest, self.to_sleep.as_ref(), &mut go),
+        };
+        killed.and_then(|(check, reached)| check.map(|()| reached)).inspect_err(|_| self.scene.renew())
+    }
+}
+
+type Go<'a> = &'a mut dyn FnMut(&mut Victim) -> Result<Reached, String>;
+
+/// As `run`, with a victim that goes to sleep first.
+fn sleep_and(scene: &mut Scene, contest: &Contest, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
+    let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not come to sleep")?;
+    let mut before = |victim: &mut Victim| victim.go_to(route, sleep, Going::Quickly).map_err(text);
+    run(scene, contest.deadline, &mut before, Some((contest.moment, after)))
+}
+
+/// Has a victim wait for a lock, kills it when it has gone so far, and looks whether a third gets the lock then.
+fn run(
+    scene: &mut Scene,
+    deadline: Option<Duration>,
+    go: Go<'_>,
+    after: Option<(Moment, Go<'_>)>,
+) -> Result<(Check, Reached), String> {
     scene.with_store().map_err(|e| e.to_string())?;
     scene.reset();
-    let text = |e: Errno| e.to_string();
-    let mut victim = Victim::start(|| scene.settle(), || visit(scene, scene.lock().lock())).map_err(text)?;
-    let lock = scene.lock();
-    let guard = lock.lock().map_err(|e| e.to_string())?;
-    let mut taken = 0;
-    let mut step = |victim: &mut Victim, limit: usize| -> Result<Reached, String> {
-        let mut reached = Reached::There;
-        while taken < limit && reached == Reached::There {
-            reached = victim.step().map_err(text)?;
-            taken += 1;
-        }
-        Ok(reached)
+    let wait = || match deadline {
+        None => visit(scene, scene.lock().lock()),
+        Some(deadline) => visit(scene, scene.lock().try_lock_for(deadline)),
     };
-    match moment {
-        Moment::Waiting => {
-            step(&mut victim, steps)?;
-            let victim_pid = victim.pid();
-            victim.kill();
-            let third = Third::start(scene)?;
-            drop(guard);
-            Ok((third.gets_it(scene, victim_pid), taken))
+    let mut victim = Victim::start(|| scene.settle(), wait).map_err(text)?;
+    let victim_pid = victim.pid();
+    let lock = scene.lock();
+    let mut guard = Some(lock.lock().map_err(|e| e.to_string())?);
+    let mut reached = go(&mut victim)?;
+    let mut third = None;
+    if let (Some((moment, after)), Reached::There) = (after, reached) {
+        if moment == Moment::Woken {
+            third = Some(Third::start(scene)?);
+            guard = None;
         }
-        Moment::Woken => {
-            let mut reached = Reached::There;
-            while reached == Reached::There {
-                reached = victim.step().map_err(text)?;
-            }
-            let third = Third::start(scene)?;
-            drop(guard);
-            if reached == Reached::Asleep && victim.wake().map_err(text)? == Reached::There {
-                step(&mut victim, steps)?;
-            }
-            let victim_pid = victim.pid();
-            victim.kill();
-            Ok((third.gets_it(scene, victim_pid), taken))
-        }
+        reached = match victim.wake().map_err(text)? {
+            Reached::There => after(&mut victim)?,
+            elsewhere => elsewhere,
+        };
     }
+    victim.kill();
+    let third = third.map_or_else(|| Third::start(scene), Ok)?;
+    drop(guard);
+    Ok((third.gets_it(scene, victim_pid), reached))
+}
+
+fn text(error: Errno) -> String {
+    error.to_string()
 }
 
 /// A process that waits for the lock, not traced.

@@ -1,26 +1,44 @@
 //! Kills a process at every instruction, and at every system call, of every operation, and looks what is left.
 //!
-//! A forked process is stepped through an operation under ptrace and killed at one place after the other. After each kill: the lock
+//! A forked process is stopped under ptrace at one place of an operation after the other, and killed there. After each kill: the lock
 //! can be taken within a second, the next owner is told the truth, no id is lost, the store opens, no file is left over, and who
 //! waited beside the victim gets the lock.
 //!
+//! The places are those that a survey finds, which steps through all of it. On x86-64 a victim is brought near to its place by a
+//! breakpoint and stepped the rest, and has to be at the address that the survey found there; where it is not, because it takes another
+//! route than any that was surveyed, the next victim is stepped there from the last system call before it.
+//!
 //! It is for any backend. Since it forks, it has to be called by a process that has a single thread.
 
+mod alone;
 mod contended;
+mod machine;
 mod operation;
+mod processor;
+mod route;
 mod scene;
+mod subject;
 mod victim;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-use lock_core::{Backend, OwnerDeath};
+use lock_core::Backend;
 
-use self::contended::Moment;
-use self::operation::{OPERATIONS, Operation};
-use self::scene::Scene;
-use self::victim::{Place, Reached, Victim};
+use self::alone::Alone;
+use self::contended::{CONTESTS, Waiter};
+use self::operation::OPERATIONS;
+use self::processor::OneProcessor;
+use self::route::Route;
+use self::scene::{CAPACITY, Scene};
+use self::subject::{Subject, kill};
+use self::victim::Going;
+
+/// How many routes of an operation are surveyed at most; and how many places have to be come to for each.
+const ROUTES: usize = 12;
+const PLACES_A_ROUTE: usize = 50;
 
 /// What came of sweeping one operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,8 +48,12 @@ pub struct Row {
     pub operation: &'static str,
     /// What it was stopped by.
     pub by: By,
+    /// At how many places it was to be killed: a thorough sweep counts those of every route that victims were found to take.
+    pub chosen: usize,
     /// At how many places it was killed; a victim that was done before it came to its place does not count.
     pub points: usize,
+    /// At how many of them only after it was stepped there by single instructions, since it took another route than usual.
+    pub stepped: usize,
     /// After how many of these kills something was wrong.
     pub lost: usize,
     /// What was, the first time.
@@ -93,18 +115,22 @@ pub enum News<'a> {
     Done(&'a Row),
 }
 
+/// Whether the row of this operation is done already.
+type IsDone<'a> = &'a dyn Fn(&str, By) -> bool;
+
 /// A sweep over the operations of a backend.
 pub struct Sweep<'a> {
     backend: &'a Backend,
     url: &'a dyn Fn(&Path) -> String,
     thoroughness: Thoroughness,
     only: Option<&'a str>,
+    done: Option<IsDone<'a>>,
 }
 
 impl<'a> Sweep<'a> {
     /// A sweep at every place of every operation. `url` gives the URL of a store in a directory.
     pub fn new(backend: &'a Backend, url: &'a dyn Fn(&Path) -> String) -> Self {
-        Self { backend, url, thoroughness: Thoroughness::Every, only: None }
+        Self { backend, url, thoroughness: Thoroughness::Every, only: None, done: None }
     }
 
     /// The same, not everywhere.
@@ -121,86 +147,96 @@ impl<'a> Sweep<'a> {
         self
     }
 
+    /// The same, without the rows of which this says that they are done.
+    #[must_use]
+    pub fn but_for(mut self, done: IsDone<'a>) -> Self {
+        self.done = Some(done);
+        self
+    }
+
     /// Runs it, in `scratch`, which is an empty directory.
     ///
     /// # Errors
     /// When it cannot be made: ptrace is not allowed, the directory cannot be used, an operation fails with nobody killed.
     pub fn run(&self, scratch: &Path, news: &mut dyn FnMut(News<'_>)) -> io::Result<Vec<Row>> {
         let claims = self.backend.capabilities();
-        let mut scene = Scene::new(self.backend, self.url, scratch)?;
+        let _one = OneProcessor::keep_to();
         let mut rows = Vec::new();
-        for operation in OPERATIONS.iter().filter(|one| (one.applies)(&claims) && self.wants(one.name)) {
-            for by in [By::Instruction, By::SystemCall] {
-                rows.extend(self.operation(&mut scene, operation, by, news)?);
-            }
+        for operation in OPERATIONS.iter().filter(|one| (one.applies)(&claims)) {
+            self.sweep(operation.name, &mut rows, news, || {
+                Ok(Alone::new(Scene::new(self.backend, self.url, scratch, operation.capacity)?, operation))
+            })?;
         }
-        if claims.owner_death != OwnerDeath::Stuck {
-            for (name, moment) in [("wait for a lock", Moment::Waiting), ("be woken with a lock", Moment::Woken)] {
-                if self.wants(name) {
-                    let points = contended::survey(&mut scene, moment).map_err(io::Error::other)?;
-                    let kill_at = |place| contended::sweep(&mut scene, moment, place).inspect_err(|_| scene.renew());
-                    rows.push(self.row(name, By::Instruction, points, news, kill_at));
-                }
-            }
+        for contest in CONTESTS.iter().filter(|one| (one.applies)(&claims)) {
+            self.sweep(contest.name, &mut rows, news, || {
+                Ok(Waiter::new(Scene::new(self.backend, self.url, scratch, CAPACITY)?, contest))
+            })?;
         }
         Ok(rows)
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_none_or(|only| name.contains(only))
-    }
-
-    fn operation(
+    fn sweep<S: Subject>(
         &self,
-        scene: &mut Scene,
-        operation: &Operation,
-        by: By,
+        name: &'static str,
+        rows: &mut Vec<Row>,
         news: &mut dyn FnMut(News<'_>),
-    ) -> io::Result<Option<Row>> {
+        subject: impl FnOnce() -> io::Result<S>,
+    ) -> io::Result<()> {
+        let mut wanted = vec![By::Instruction, By::SystemCall];
+        wanted.retain(|by| self.only.is_none_or(|only| name.contains(only)) && !self.done.is_some_and(|done| done(name, *by)));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut subject = subject()?;
         // Twice: the first time, what is there only once is made, as blocks of a file.
-        let mut stretches = Vec::new();
-        for _ in 0..2 {
-            let (mut victim, _) = start(scene, operation)?;
-            stretches = victim.survey()?;
+        subject.survey()?;
+        let mut routes = vec![subject.survey()?];
+        for by in wanted {
+            rows.extend(self.row(name, by, &mut subject, &mut routes, news)?);
         }
-        let places: Vec<_> = match by {
-            By::Instruction => places(&stretches).collect(),
-            By::SystemCall => (1..stretches.len() * 2 - 1).map(Place::Boundary).collect(),
-        };
-        if places.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(self.row(operation.name, by, places.len(), news, |index| {
-            let (mut victim, pid) = start(scene, operation).map_err(|e| e.to_string())?;
-            let reached = victim.go_to(places[index]).map_err(|e| e.to_string())?;
-            victim.kill();
-            (operation.check)(scene, pid).inspect_err(|_| scene.renew())?;
-            Ok(reached == Reached::There)
-        })))
+        Ok(())
     }
 
     fn row(
         &self,
-        operation: &'static str,
+        name: &'static str,
         by: By,
-        places: usize,
+        subject: &mut dyn Subject,
+        routes: &mut Vec<Route>,
         news: &mut dyn FnMut(News<'_>),
-        mut kill_at: impl FnMut(usize) -> Result<bool, String>,
-    ) -> Row {
-        let mut row = Row { operation, by, points: 0, lost: 0, first: None };
-        for place in self.thoroughness.pick(places) {
-            news(News::At { operation, place, of: places });
-            match kill_at(place) {
-                Ok(reached) => row.points += usize::from(reached),
+    ) -> io::Result<Option<Row>> {
+        let all = match by {
+            By::Instruction => routes[0].instructions(),
+            By::SystemCall => routes[0].boundaries(),
+        };
+        let mut places: Vec<_> = self.thoroughness.pick(all.len()).map(|index| all[index]).collect();
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let mut known: HashSet<_> = all.into_iter().collect();
+        let most = (places.len() / PLACES_A_ROUTE).clamp(1, ROUTES);
+        let mut row = Row { operation: name, by, chosen: 0, points: 0, stepped: 0, lost: 0, first: None };
+        while let Some(place) = places.get(row.chosen).copied() {
+            news(News::At { operation: name, place: row.chosen, of: places.len() });
+            row.chosen += 1;
+            let surveyed = routes.len();
+            let killed = kill(subject, place, routes, most)?;
+            if routes.len() > surveyed && self.thoroughness == Thoroughness::Every {
+                let more = routes.iter().flat_map(Route::instructions);
+                places.extend(more.filter(|place| known.insert(*place)));
+            }
+            match killed {
+                Ok(None) => continue,
+                Ok(Some(going)) => row.stepped += usize::from(going == Going::BySteps),
                 Err(wrong) => {
-                    row.points += 1;
                     row.lost += 1;
-                    row.first.get_or_insert_with(|| format!("at {by} {place} of {places}: {wrong}"));
+                    row.first.get_or_insert_with(|| format!("at {place}: {wrong}"));
                 }
             }
+            row.points += 1;
         }
         news(News::Done(&row));
-        row
+        Ok(Some(row))
     }
 }
 
@@ -208,18 +244,4 @@ impl fmt::Debug for Sweep<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sweep").field("backend", &self.backend).field("thoroughness", &self.thoroughness).finish_non_exhaustive()
     }
-}
-
-/// Every place between two instructions, from the lengths of the stretches between system calls.
-fn places(stretches: &[usize]) -> impl Iterator<Item = Place> {
-    let stretches = stretches.iter().enumerate();
-    stretches.flat_map(|(calls, length)| (0..=*length).map(move |instructions| Place::Instruction { calls, instructions }))
-}
-
-fn start(scene: &mut Scene, operation: &Operation) -> Result<(Victim, u32), io::Error> {
-    scene.reset();
-    (operation.prepare)(scene).map_err(io::Error::other)?;
-    let victim = Victim::start(|| scene.settle(), || (operation.act)(scene))?;
-    let pid = victim.pid();
-    Ok((victim, pid))
 }

@@ -3,19 +3,25 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use lock_core::{Capabilities, Deadlines, Guard, LockId, OpenMode, OwnerDeath, Reconcile, Result};
+use lock_core::{Capabilities, Capacity, Deadlines, Guard, LockId, OpenMode, OwnerDeath, Reconcile, Result};
 
 use nix::sys::wait::waitpid;
 
-use super::scene::{Check, LOCK, Mark, Scene};
+use super::scene::{CAPACITY, Check, LOCK, Mark, Scene};
 use crate::sys;
 
 const LABEL: &str = "swept";
+
+/// Of a store that has to grow for [`FAR`].
+const LARGE: u64 = 1100;
+const FAR: u32 = 1090;
 
 /// One of them.
 pub(super) struct Operation {
     pub(super) name: &'static str,
     pub(super) applies: fn(&Capabilities) -> bool,
+    /// Of the store.
+    pub(super) capacity: u64,
     pub(super) prepare: fn(&mut Scene) -> Result<()>,
     pub(super) act: fn(&Scene),
     /// With the victim's pid.
@@ -26,6 +32,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "lock and unlock",
         applies: recovers,
+        capacity: CAPACITY,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().lock()),
         check: |scene, victim| scene.check_lock(victim, None),
@@ -33,6 +40,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "try_lock and unlock",
         applies: recovers,
+        capacity: CAPACITY,
         prepare: Scene::with_store,
         act: |scene| {
             if let Some(guard) = scene.lock().try_lock().transpose() {
@@ -43,26 +51,58 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "try_lock_for and unlock",
-        applies: |claims| recovers(claims) && claims.deadlines == Deadlines::Monotonic,
+        applies: recovers_in_time,
+        capacity: CAPACITY,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
         check: |scene, victim| scene.check_lock(victim, None),
     },
     Operation {
-        name: "recover a lock",
+        name: "try_lock a lock that is held",
         applies: recovers,
+        capacity: CAPACITY,
         prepare: |scene| {
             scene.with_store()?;
-            let dead = die_inside(scene);
-            scene.note().store(dead.into(), SeqCst);
-            Ok(())
+            scene.hold()
         },
+        act: |scene| {
+            if let Some(guard) = scene.lock().try_lock().transpose() {
+                visit(scene, guard);
+            }
+        },
+        check: check_refusal,
+    },
+    Operation {
+        name: "try_lock_for no time",
+        applies: recovers_in_time,
+        capacity: CAPACITY,
+        prepare: |scene| {
+            scene.with_store()?;
+            scene.hold()
+        },
+        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::ZERO)),
+        check: check_refusal,
+    },
+    Operation {
+        name: "recover a lock",
+        applies: recovers,
+        capacity: CAPACITY,
+        prepare: with_a_dead_owner,
         act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_lock(victim, Some(scene.note().load(SeqCst) as u32)),
+        check: check_recovery,
+    },
+    Operation {
+        name: "recover a lock with a deadline",
+        applies: recovers_in_time,
+        capacity: CAPACITY,
+        prepare: with_a_dead_owner,
+        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
+        check: check_recovery,
     },
     Operation {
         name: "allocate",
         applies: |_| true,
+        capacity: CAPACITY,
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().allocate(label(scene))),
         check: |scene, _| scene.check_ids(&[0], &[LABEL]),
@@ -70,6 +110,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "allocate by id",
         applies: |_| true,
+        capacity: CAPACITY,
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().allocate_and_retrieve(66, label(scene))),
         check: |scene, _| scene.check_ids(&[66], &[LABEL]),
@@ -77,6 +118,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "free",
         applies: |_| true,
+        capacity: CAPACITY,
         prepare: |scene| {
             scene.with_store()?;
             scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
@@ -87,6 +129,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "free all",
         applies: |_| true,
+        capacity: CAPACITY,
         prepare: |scene| {
             scene.with_store()?;
             (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
@@ -97,6 +140,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "reconcile",
         applies: |claims| claims.reconcile == Reconcile::Supported,
+        capacity: CAPACITY,
         prepare: |scene| {
             scene.with_store()?;
             (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
@@ -107,6 +151,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "open and close",
         applies: |_| true,
+        capacity: CAPACITY,
         prepare: |scene| {
             scene.with_store()?;
             scene.forget();
@@ -124,6 +169,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "create",
         applies: |_| true,
+        capacity: CAPACITY,
         prepare: Scene::without_store,
         act: |scene| drop(scene.open(OpenMode::Create)),
         check: check_creation,
@@ -131,6 +177,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "first use of a lock",
         applies: recovers,
+        capacity: CAPACITY,
         prepare: |scene| {
             scene.without_store()?;
             scene.with_store()
@@ -139,8 +186,27 @@ pub(super) const OPERATIONS: &[Operation] = &[
         check: |scene, victim| scene.check_lock(victim, None).and_then(|()| scene.check_ids(&[], &[])),
     },
     Operation {
+        name: "grow",
+        applies: |claims| claims.capacity == Capacity::Chosen,
+        capacity: LARGE,
+        prepare: |scene| {
+            scene.without_store()?;
+            scene.with_store()
+        },
+        act: |scene| drop(scene.store().allocate_and_retrieve(FAR, label(scene))),
+        check: |scene, victim| {
+            if recovers(&scene.capabilities()) {
+                scene.check_lock(victim, None)?;
+                let far = scene.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
+                far.map_err(|e| format!("what grew cannot be locked: {e}"))?;
+            }
+            scene.check_ids(&[FAR], &[LABEL])
+        },
+    },
+    Operation {
         name: "destroy",
         applies: |_| true,
+        capacity: CAPACITY,
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().destroy()),
         check: |scene, victim| {
@@ -152,8 +218,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
 ];
 
 /// Whether a lock is free again after its owner's death.
-fn recovers(claims: &Capabilities) -> bool {
+pub(super) fn recovers(claims: &Capabilities) -> bool {
     claims.owner_death != OwnerDeath::Stuck
+}
+
+pub(super) fn recovers_in_time(claims: &Capabilities) -> bool {
+    recovers(claims) && claims.deadlines == Deadlines::Monotonic
 }
 
 fn label(scene: &Scene) -> &'static str {
@@ -182,6 +252,26 @@ fn die_inside(scene: &Scene) -> u32 {
             sys::exit_now(0);
         }
     }
+}
+
+fn with_a_dead_owner(scene: &mut Scene) -> Result<()> {
+    scene.with_store()?;
+    let dead = die_inside(scene);
+    scene.note().store(dead.into(), SeqCst);
+    Ok(())
+}
+
+fn check_recovery(scene: &mut Scene, victim: u32) -> Check {
+    scene.check_lock(victim, Some(scene.note().load(SeqCst) as u32))
+}
+
+/// Who was refused never was an owner.
+fn check_refusal(scene: &mut Scene, _: u32) -> Check {
+    if !scene.marked(Mark::Start) {
+        return Err("a lock that was held was taken".to_owned());
+    }
+    scene.let_go();
+    scene.check_lock(0, None)
 }
 
 fn check_creation(scene: &mut Scene, victim: u32) -> Check {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use lock_core::{Backend, Capabilities, ErrorKind, Lock, LockId, OpenMode, OwnerDeath, Result, Store};
+use lock_core::{Backend, Capabilities, ErrorKind, Guard, Lock, LockId, OpenMode, OwnerDeath, Result, Store};
 
 use crate::sys;
 
@@ -38,24 +38,26 @@ pub(super) struct Scene {
     url: String,
     directory: PathBuf,
     words: &'static [AtomicU64],
+    /// Of the lock, by this process.
+    guard: Option<Guard<'static>>,
     store: Option<Store>,
 }
 
 impl Scene {
-    pub(super) fn new(backend: &Backend, url: &dyn Fn(&Path) -> String, directory: &Path) -> std::io::Result<Self> {
-        let shared = directory.join("words");
+    pub(super) fn new(backend: &Backend, url: &dyn Fn(&Path) -> String, scratch: &Path, capacity: u64) -> std::io::Result<Self> {
+        let shared = scratch.join("words");
         let file = std::fs::File::options().read(true).write(true).create_new(true).open(&shared)?;
         file.set_len(4096)?;
         let words = sys::map_words(&file, 8)?;
         std::fs::remove_file(shared)?;
-        let directory = directory.join("store");
-        std::fs::create_dir(&directory)?;
+        let directory = scratch.join("store");
+        std::fs::create_dir_all(&directory)?;
         let mut url = url(&directory);
         if backend.capabilities().capacity == lock_core::Capacity::Chosen {
             url.push_str(if url.contains('?') { "&" } else { "?" });
-            url.push_str(&format!("capacity={CAPACITY}"));
+            url.push_str(&format!("capacity={capacity}"));
         }
-        Ok(Self { backend: *backend, url, directory, words, store: None })
+        Ok(Self { backend: *backend, url, directory, words, guard: None, store: None })
     }
 
     /// Makes or opens the store, and makes it as if it were new.
@@ -77,12 +79,24 @@ impl Scene {
 
     /// After a loss: what was lost is not to spoil what comes.
     pub(super) fn renew(&mut self) {
+        self.let_go();
         let _ = self.without_store();
     }
 
     /// Lets go of the store.
     pub(super) fn forget(&mut self) {
         self.store = None;
+    }
+
+    /// Takes the lock, and keeps it.
+    pub(super) fn hold(&mut self) -> Result<()> {
+        self.let_go();
+        self.guard = Some(self.lock().lock_owned()?);
+        Ok(())
+    }
+
+    pub(super) fn let_go(&mut self) {
+        self.guard = None;
     }
 
     pub(super) fn open(&self, mode: OpenMode) -> Result<Store> {
@@ -204,6 +218,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
+        self.let_go();
         let _ = self.without_store();
     }
 }

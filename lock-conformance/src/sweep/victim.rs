@@ -4,30 +4,50 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::ptrace;
+use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::machine;
+use super::route::{Place, Route, Way};
 use crate::sys;
 
-/// A place in what the victim does.
+/// Who has been in a system call for so long, and sleeps, is asleep.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Who was woken, or whose deadline passes, has woken long before that.
+const LONG: Duration = Duration::from_secs(1);
+/// Fewer repetitions of an instruction are stepped through.
+const FEW: usize = 16;
+
+/// How to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
-    /// After so many system calls, and so many instructions behind the last of them.
-    Instruction { calls: usize, instructions: usize },
-    /// The entries and exits of system calls, in turn, from 1.
-    Boundary(usize),
+pub(super) enum Going {
+    /// From breakpoint to breakpoint, along the route that a survey found: quick, but it may lead astray.
+    Quickly,
+    /// By a step for each instruction since the last system call.
+    BySteps,
 }
 
 /// Where a victim is after having been told to go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reached {
-    /// Stopped, where it was sent.
+    /// Where it was sent: stopped, or asleep where it was to fall asleep.
     There,
-    /// Asleep in a system call.
+    /// Asleep in a system call before it came there.
     Asleep,
     /// It had done everything and has ended.
+    Ended,
+    /// Somewhere else: this time it took another route.
+    Astray,
+}
+
+/// Why a victim no longer runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stop {
+    Trap,
+    SystemCall,
+    Asleep,
     Ended,
 }
 
@@ -51,7 +71,11 @@ impl Victim {
         };
         let mut victim = Self { pid, ended: false };
         match waitpid(pid, None)? {
-            WaitStatus::Stopped(_, Signal::SIGSTOP) => Ok(victim),
+            WaitStatus::Stopped(_, Signal::SIGSTOP) => {
+                // So that a stop at a system call can be told from one at a breakpoint.
+                ptrace::setoptions(pid, Options::PTRACE_O_TRACESYSGOOD)?;
+                Ok(victim)
+            }
             _ => {
                 victim.ended = true;
                 Err(Errno::ECHILD)
@@ -63,47 +87,64 @@ impl Victim {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Lets it go on to a place, counted from where it is.
-    pub(super) fn go_to(&mut self, place: Place) -> nix::Result<Reached> {
+    /// Lets it go on to a place of a route that starts where it is.
+    pub(super) fn go_to(&mut self, route: &Route, place: Place, going: Going) -> nix::Result<Reached> {
         let (boundaries, instructions) = match place {
             Place::Instruction { calls, instructions } => (calls * 2, instructions),
             Place::Boundary(boundary) => (boundary, 0),
         };
-        for stop in 0..boundaries + instructions {
-            if stop < boundaries {
-                ptrace::syscall(self.pid, None)?;
-            } else {
-                ptrace::step(self.pid, None)?;
-            }
-            match self.stopped()? {
-                Reached::There => {}
-                other => return Ok(other),
+        for _ in 0..boundaries {
+            ptrace::syscall(self.pid, None)?;
+            match self.stopped(PATIENCE)? {
+                Stop::Trap | Stop::SystemCall => {}
+                Stop::Asleep => return Ok(Reached::Asleep),
+                Stop::Ended => return Ok(Reached::Ended),
             }
         }
-        Ok(Reached::There)
-    }
-
-    /// Lets it go on by one instruction.
-    pub(super) fn step(&mut self) -> nix::Result<Reached> {
-        self.go_to(Place::Instruction { calls: 0, instructions: 1 })
+        if instructions == 0 {
+            return Ok(Reached::There);
+        }
+        let falls_asleep = route.sleep() == Some(place);
+        let before = match (going, route.way(boundaries / 2, instructions - usize::from(falls_asleep))) {
+            (Going::Quickly, Some((way, address))) => self.follow(way, address)?,
+            _ => self.steps(instructions - usize::from(falls_asleep), PATIENCE)?,
+        };
+        if before != Reached::There || !falls_asleep {
+            return Ok(before);
+        }
+        // It is known to sleep in this one.
+        match self.steps(1, Duration::ZERO)? {
+            Reached::Asleep => Ok(Reached::There),
+            Reached::Ended => Ok(Reached::Ended),
+            Reached::There | Reached::Astray => Ok(Reached::Astray),
+        }
     }
 
     /// For one that was asleep: waits until it has woken and stopped.
     pub(super) fn wake(&mut self) -> nix::Result<Reached> {
-        self.stopped()
+        Ok(match self.stopped(LONG)? {
+            Stop::Trap | Stop::SystemCall => Reached::There,
+            Stop::Asleep => Reached::Asleep,
+            Stop::Ended => Reached::Ended,
+        })
     }
 
-    /// Goes through all of it by single steps, and says how many instructions there are behind each system call, until it ends or
-    /// falls asleep.
-    pub(super) fn survey(&mut self) -> nix::Result<Vec<usize>> {
-        let mut stretches = vec![0];
+    /// Goes through all of it by single steps, until it ends or falls asleep.
+    pub(super) fn survey(&mut self) -> nix::Result<Route> {
+        let mut stretches = vec![];
+        let mut stretch = vec![];
         loop {
-            let calls = self.at_system_call();
-            ptrace::step(self.pid, None)?;
-            match self.stopped()? {
-                Reached::There if calls => stretches.push(0),
-                Reached::There => *stretches.last_mut().expect("there is one from the start") += 1,
-                Reached::Asleep | Reached::Ended => return Ok(stretches),
+            let next = machine::next(self.pid);
+            stretch.push(next.address);
+            if next.is_system_call {
+                stretches.push(std::mem::take(&mut stretch));
+            }
+            match self.steps(1, PATIENCE)? {
+                Reached::There => {}
+                reached => {
+                    stretches.extend((!stretch.is_empty()).then_some(stretch));
+                    return Ok(Route::new(stretches, reached == Reached::Asleep));
+                }
             }
         }
     }
@@ -122,39 +163,85 @@ impl Victim {
         }
     }
 
-    /// Waits for it to stop; signals that are not the tracer's are withheld.
-    fn stopped(&mut self) -> nix::Result<Reached> {
-        let mut patience = Instant::now() + Duration::from_millis(20);
-        loop {
-            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
-                WaitStatus::StillAlive if Instant::now() < patience => std::hint::spin_loop(),
-                WaitStatus::StillAlive if self.sleeps() => return Ok(Reached::Asleep),
-                WaitStatus::StillAlive => patience = Instant::now() + Duration::from_millis(20),
-                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
-                    self.ended = true;
-                    return Ok(Reached::Ended);
-                }
-                _ => return Ok(Reached::There),
+    /// Lets it go on by so many instructions.
+    fn steps(&mut self, steps: usize, patience: Duration) -> nix::Result<Reached> {
+        for _ in 0..steps {
+            ptrace::step(self.pid, None)?;
+            match self.stopped(patience)? {
+                Stop::Trap | Stop::SystemCall => {}
+                Stop::Asleep => return Ok(Reached::Asleep),
+                Stop::Ended => return Ok(Reached::Ended),
             }
         }
+        Ok(Reached::There)
     }
 
-    fn sleeps(&self) -> bool {
-        is_asleep(self.pid)
+    /// Goes a way, at whose end is this address.
+    fn follow(&mut self, way: &Way, address: u64) -> nix::Result<Reached> {
+        for (stop, times) in &way.stops {
+            if !self.run_to(*stop, *times)? {
+                return Ok(Reached::Astray);
+            }
+        }
+        if !way.stops.is_empty() {
+            machine::clear_breakpoint(self.pid)?;
+        }
+        let skipped = if way.repeats > FEW { way.repeats } else { 0 };
+        match self.steps(way.steps - skipped, PATIENCE)? {
+            Reached::There => {}
+            Reached::Ended | Reached::Asleep | Reached::Astray => return Ok(Reached::Astray),
+        }
+        if skipped > 0 && !self.repeat(skipped)? {
+            return Ok(Reached::Astray);
+        }
+        Ok(if machine::address(self.pid)? == address { Reached::There } else { Reached::Astray })
     }
 
-    /// Whether the next instruction is a system call.
-    #[cfg(target_arch = "x86_64")]
-    fn at_system_call(&self) -> bool {
-        const SYSCALL: i64 = 0x050f;
-        let next = ptrace::getregs(self.pid).and_then(|registers| ptrace::read(self.pid, registers.rip as ptrace::AddressType));
-        next.is_ok_and(|instruction| instruction & 0xffff == SYSCALL)
+    /// Lets it go on until it has come to an address so many times, unless it comes to a system call first.
+    fn run_to(&mut self, address: u64, times: usize) -> nix::Result<bool> {
+        if machine::set_breakpoint(self.pid, address).is_err() {
+            return Ok(false);
+        }
+        for _ in 0..times {
+            ptrace::syscall(self.pid, None)?;
+            if self.stopped(PATIENCE)? != Stop::Trap {
+                return Ok(false);
+            }
+        }
+        Ok(machine::address(self.pid)? == address)
     }
 
-    /// Elsewhere all instructions are counted from the start: slower, and no less thorough.
-    #[cfg(not(target_arch = "x86_64"))]
-    fn at_system_call(&self) -> bool {
-        false
+    /// Lets the coming instruction, which repeats itself, do so a number of times: as many steps would, in the time of one.
+    fn repeat(&mut self, times: usize) -> nix::Result<bool> {
+        let Some(shortened) = machine::shorten(self.pid, times as u64)? else { return Ok(false) };
+        let there = self.run_to(shortened.behind, 1)?;
+        if there {
+            machine::clear_breakpoint(self.pid)?;
+            machine::lengthen(self.pid, &shortened)?;
+        }
+        Ok(there)
+    }
+
+    /// Waits for it to stop; signals that are not the tracer's are withheld.
+    fn stopped(&mut self, patience: Duration) -> nix::Result<Stop> {
+        let mut until = Instant::now() + patience;
+        loop {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
+                // Both run on one processor: it cannot stop before it has had its turn.
+                WaitStatus::StillAlive if Instant::now() < until => std::thread::yield_now(),
+                WaitStatus::StillAlive if is_asleep(self.pid) => return Ok(Stop::Asleep),
+                WaitStatus::StillAlive => {
+                    std::thread::yield_now();
+                    until = Instant::now() + patience;
+                }
+                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
+                    self.ended = true;
+                    return Ok(Stop::Ended);
+                }
+                WaitStatus::PtraceSyscall(_) => return Ok(Stop::SystemCall),
+                _ => return Ok(Stop::Trap),
+            }
+        }
     }
 }
 

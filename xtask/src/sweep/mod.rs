@@ -1,13 +1,16 @@
 //! `sweep`: kills a process at every instruction and every system call of every operation of every backend.
 
-use std::io::{self, IsTerminal};
-use std::path::Path;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use lock_any::{Backend, Numbering};
-use lock_conformance::sweep::{News, Row, Sweep, Thoroughness};
+use lock_conformance::sweep::{By, News, Sweep, Thoroughness};
 
+use self::state::{Line, State};
 use crate::Result;
 use crate::shell;
 
@@ -28,6 +31,9 @@ pub(crate) struct Args {
     /// Only operations with this in their name
     #[arg(long, value_name = "NAME")]
     operation: Option<String>,
+    /// Keep what is done in this file, and go on from there: a sweep of one build, in parts
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// This program is a release build already
     #[arg(long, hide = true)]
     built: bool,
@@ -58,50 +64,72 @@ fn sweep(args: &Args) -> Result<()> {
     if backends.is_empty() {
         return Err("there is no such backend with numbered locks".into());
     }
+    let mut state = State::read(args.state.as_deref())?;
+    let start = Instant::now();
+    for backend in &backends {
+        sweep_backend(backend, thoroughness, args, &mut state)?;
+    }
+    let wanted = |line: &Line| {
+        backends.iter().any(|backend| backend.scheme() == line.scheme)
+            && args.operation.as_deref().is_none_or(|name| line.operation.contains(name))
+    };
+    let lines: Vec<_> = state.lines().filter(|line| wanted(line)).collect();
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["BACKEND", "OPERATION", "KILLED AT EACH", "POINTS", "LOST"]);
     for number in [3, 4] {
         table.column_mut(number).expect("there are five").set_cell_alignment(CellAlignment::Right);
     }
-    let (mut points, mut lost) = (0, 0);
-    for backend in &backends {
-        for row in sweep_backend(backend, thoroughness, args.operation.as_deref())? {
-            table.add_row([backend.scheme(), row.operation, &row.by.to_string(), &row.points.to_string(), &row.lost.to_string()]);
-            points += row.points;
-            lost += row.lost;
-        }
+    for line in &lines {
+        table.add_row([&line.scheme, &line.operation, &line.by, &line.points.to_string(), &line.lost.to_string()]);
     }
+    let sum = |number: fn(&Line) -> usize| lines.iter().map(|line| number(line)).sum::<usize>();
+    let (points, lost) = (sum(|line| line.points), sum(|line| line.lost));
+    let missed = sum(Line::missed);
+    eprintln!(
+        "{:.0} s, {} points by single steps alone, {missed} places not come to",
+        start.elapsed().as_secs_f64(),
+        sum(|line| line.stepped)
+    );
     println!("{table}\n{points} points, {lost} lost");
     if lost > 0 { Err(format!("after {lost} kills something was wrong").into()) } else { Ok(()) }
 }
 
-fn sweep_backend(backend: &Backend, thoroughness: Thoroughness, only: Option<&str>) -> Result<Vec<Row>> {
+fn sweep_backend(backend: &Backend, thoroughness: Thoroughness, args: &Args, state: &mut State) -> Result<()> {
     let scratch = shell::scratch("lock-sweep-")?;
     let url = |directory: &Path| format!("{}:{}/store", backend.scheme(), directory.display());
-    let mut sweep = Sweep::new(backend, &url).thoroughness(thoroughness);
-    if let Some(only) = only {
+    let before = state.clone();
+    let done = |operation: &str, by: By| before.has(backend.scheme(), operation, by);
+    let mut sweep = Sweep::new(backend, &url).thoroughness(thoroughness).but_for(&done);
+    if let Some(only) = &args.operation {
         sweep = sweep.only(only);
     }
-    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{prefix:>10} {msg:28} {wide_bar} {pos}/{len}")?);
+    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{prefix:>10} {msg:32} {wide_bar} {pos}/{len}")?);
     bar.set_prefix(backend.scheme());
-    let rows = sweep.run(scratch.path(), &mut |news| match news {
+    let mut kept = Ok(());
+    let mut start = Instant::now();
+    let swept = sweep.run(scratch.path(), &mut |news| match news {
         News::At { operation, place, of } => {
             bar.set_message(operation);
             bar.set_length(of as u64);
             bar.set_position(place as u64);
         }
-        News::Done(row) => say(backend, row),
+        News::Done(row) => {
+            let line = Line::new(backend.scheme(), row);
+            let time = start.elapsed().as_secs_f64();
+            start = Instant::now();
+            bar.suspend(|| {
+                eprintln!("{line} in {time:.1} s");
+                if let Some(first) = &row.first {
+                    eprintln!("{}: {}: {first}", backend.scheme(), row.operation);
+                }
+            });
+            if kept.is_ok() {
+                kept = state.keep(line);
+            }
+        }
         _ => {}
     });
     bar.finish_and_clear();
-    Ok(rows?)
-}
-
-/// What was lost, at once; and where nobody looks at a progress bar, what is done.
-fn say(backend: &Backend, row: &Row) {
-    if let Some(first) = &row.first {
-        eprintln!("{}: {}: {first}", backend.scheme(), row.operation);
-    } else if !io::stderr().is_terminal() {
-        eprintln!("{}: {} at each {}: {} points", backend.scheme(), row.operation, row.by, row.points);
-    }
+    swept?;
+    Ok(kept?)
 }

@@ -1,0 +1,188 @@
+//! What a victim goes through, as a survey found it, and how to come to a place of it quickly.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use super::machine;
+
+/// What a stop at a breakpoint costs, in single steps.
+const STOP_COST: usize = 6;
+
+/// A place in what the victim does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Place {
+    /// After so many system calls, and so many instructions behind the last of them.
+    Instruction { calls: usize, instructions: usize },
+    /// The entries and exits of system calls, in turn, from 1.
+    Boundary(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instruction { calls, instructions } => {
+                write!(f, "instruction {instructions} behind system call {calls}")
+            }
+            Self::Boundary(boundary) if boundary % 2 == 1 => write!(f, "the entry of system call {}", boundary / 2 + 1),
+            Self::Boundary(boundary) => write!(f, "the exit of system call {}", boundary / 2),
+        }
+    }
+}
+
+/// The instructions between a victim's system calls, until it ends or falls asleep.
+pub(super) struct Route {
+    stretches: Vec<Stretch>,
+    falls_asleep: bool,
+}
+
+impl Route {
+    /// From the addresses of the instructions of each stretch, of which the last is the system call's.
+    pub(super) fn new(stretches: Vec<Vec<u64>>, falls_asleep: bool) -> Self {
+        Self { stretches: stretches.into_iter().map(Stretch::new).collect(), falls_asleep }
+    }
+
+    /// Every place between two instructions, and where it falls asleep.
+    pub(super) fn instructions(&self) -> Vec<Place> {
+        let stretches = self.stretches.iter().enumerate();
+        let places = stretches.flat_map(|(calls, stretch)| {
+            (0..stretch.addresses.len()).map(move |instructions| Place::Instruction { calls, instructions })
+        });
+        places.chain(self.sleep()).collect()
+    }
+
+    /// Every entry and exit of a system call.
+    pub(super) fn boundaries(&self) -> Vec<Place> {
+        let last = usize::from(self.falls_asleep && machine::HAS_BREAKPOINTS);
+        (1..self.stretches.len() * 2 - 1 + last).map(Place::Boundary).collect()
+    }
+
+    /// Where it falls asleep, if it does.
+    pub(super) fn sleep(&self) -> Option<Place> {
+        let instructions = self.stretches.last()?.addresses.len();
+        self.falls_asleep.then_some(Place::Instruction { calls: self.stretches.len() - 1, instructions })
+    }
+
+    pub(super) fn has(&self, place: Place) -> bool {
+        match place {
+            Place::Instruction { calls, instructions } => {
+                let falls_asleep = usize::from(self.falls_asleep && calls + 1 == self.stretches.len());
+                self.stretches.get(calls).is_some_and(|stretch| instructions < stretch.addresses.len() + falls_asleep)
+            }
+            Place::Boundary(_) => true,
+        }
+    }
+
+    /// The way from the start of a stretch to an instruction of it, and the address to find there, if it is one of this route.
+    pub(super) fn way(&self, calls: usize, instructions: usize) -> Option<(&Way, u64)> {
+        let stretch = self.stretches.get(calls)?;
+        stretch.ways.get(instructions).zip(stretch.addresses.get(instructions).copied())
+    }
+}
+
+/// How to come to an instruction without stepping through all that is before it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Way {
+    /// Where to stop in between: at each address when it is come to for so many times.
+    pub(super) stops: Vec<(u64, usize)>,
+    /// Single steps behind the last stop.
+    pub(super) steps: usize,
+    /// How many of them, at the end, are of one instruction that repeats itself.
+    pub(super) repeats: usize,
+    cost: usize,
+}
+
+impl Way {
+    fn by(stops: Vec<(u64, usize)>) -> Self {
+        let cost = stops.iter().map(|(_, times)| STOP_COST + times).sum();
+        Self { stops, cost, ..Self::default() }
+    }
+
+    fn and_a_step(&self, repeated: bool) -> Self {
+        let repeats = if repeated { self.repeats + 1 } else { 0 };
+        Self { stops: self.stops.clone(), steps: self.steps + 1, repeats, cost: self.cost + 1 }
+    }
+}
+
+struct Stretch {
+    addresses: Vec<u64>,
+    ways: Vec<Way>,
+}
+
+impl Stretch {
+    fn new(addresses: Vec<u64>) -> Self {
+        let ways = ways(&addresses);
+        Self { addresses, ways }
+    }
+}
+
+/// The cheapest way to each address, of three: a step from the one before; the breakpoint of an address that comes for the first time; in
+/// a loop, the last of such breakpoints and then another that is passed as often as the loop has run.
+fn ways(addresses: &[u64]) -> Vec<Way> {
+    let mut ways = vec![Way::default()];
+    let mut known = HashSet::from([addresses[0]]);
+    let mut landmark = None;
+    let mut since = HashMap::new();
+    for (before, address) in addresses.iter().zip(&addresses[1..]) {
+        let repeated = before == address;
+        let mut way = ways[ways.len() - 1].and_a_step(repeated);
+        // A breakpoint stops an instruction that repeats itself only when it begins.
+        if machine::HAS_BREAKPOINTS && !repeated {
+            let stops = if known.insert(*address) {
+                landmark = Some((*address, 1));
+                since.clear();
+                landmark.into_iter().collect()
+            } else {
+                let times = since.entry(*address).or_insert(0);
+                *times += 1;
+                landmark.into_iter().chain([(*address, *times)]).collect()
+            };
+            // Where it is already, at the start of the stretch, a breakpoint would stop it once more.
+            let other = Way::by(stops);
+            if other.cost < way.cost && other.stops[0].0 != addresses[0] {
+                way = other;
+            }
+        }
+        ways.push(way);
+    }
+    ways
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    /// Goes the way on paper: where it ends.
+    fn end(addresses: &[u64], way: &Way) -> usize {
+        let mut at = 0;
+        for (address, times) in &way.stops {
+            for _ in 0..*times {
+                at += 1 + addresses[at + 1..]
+                    .iter()
+                    .zip(&addresses[at..])
+                    .position(|(one, before)| one == address && one != before)
+                    .unwrap();
+            }
+        }
+        at + way.steps
+    }
+
+    #[test]
+    fn every_way_ends_where_it_is_for() {
+        let straight = 100..200;
+        let inner = [300, 301, 302].repeat(40);
+        let outer = [200].into_iter().chain(inner).chain([303, 304]).collect::<Vec<_>>().repeat(20);
+        let repeated = [400; 500];
+        let addresses: Vec<u64> = straight.chain(outer).chain(repeated).chain([401, 200, 100, 402]).collect();
+        for (at, way) in ways(&addresses).iter().enumerate() {
+            assert_eq!(end(&addresses, way), at, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn a_way_is_short_even_into_a_loop_and_behind_one() {
+        let addresses: Vec<u64> = (0..1000).chain([2000, 2001, 2002].repeat(100)).chain(3000..4000).collect();
+        let ways = ways(&addresses);
+        assert!(ways.iter().all(|way| way.cost < 130), "{:?}", ways.iter().max_by_key(|way| way.cost));
+        assert!(ways[1300..].iter().all(|way| way.cost <= 2 * STOP_COST));
+    }
+}

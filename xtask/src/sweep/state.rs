@@ -1,0 +1,123 @@
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use lock_conformance::sweep::{By, Row};
+
+use crate::Result;
+
+/// The rows that are done, in a file to which a line is added for each.
+#[derive(Clone)]
+pub(super) struct State {
+    file: Option<PathBuf>,
+    lines: Vec<Line>,
+}
+
+impl State {
+    /// What is in the file, which need not be there.
+    pub(super) fn read(file: Option<&Path>) -> Result<Self> {
+        let text = match file.map(fs::read_to_string) {
+            None => String::new(),
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => String::new(),
+            Some(text) => text?,
+        };
+        let lines = text.lines().map(|line| parse(line).ok_or_else(|| format!("the state has a line that is none: {line:?}")));
+        Ok(Self { file: file.map(Path::to_owned), lines: lines.collect::<Result<_, _>>()? })
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter()
+    }
+
+    pub(super) fn has(&self, scheme: &str, operation: &str, by: By) -> bool {
+        let by = by.to_string();
+        self.lines.iter().any(|line| line.scheme == scheme && line.operation == operation && line.by == by)
+    }
+
+    pub(super) fn keep(&mut self, line: Line) -> io::Result<()> {
+        let text = format!("{line}\n");
+        self.lines.push(line);
+        let Some(file) = &self.file else { return Ok(()) };
+        fs::File::options().append(true).create(true).open(file)?.write_all(text.as_bytes())
+    }
+}
+
+/// What came of sweeping one operation of a backend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Line {
+    pub(super) scheme: String,
+    pub(super) operation: String,
+    pub(super) by: String,
+    /// How many there were to come to.
+    chosen: usize,
+    pub(super) points: usize,
+    pub(super) stepped: usize,
+    pub(super) lost: usize,
+}
+
+impl Line {
+    pub(super) fn new(scheme: &str, row: &Row) -> Self {
+        let (operation, by) = (row.operation.to_owned(), row.by.to_string());
+        let Row { chosen, points, stepped, lost, .. } = *row;
+        Self { scheme: scheme.to_owned(), operation, by, chosen, points, stepped, lost }
+    }
+
+    /// The places that no victim came to.
+    pub(super) fn missed(&self) -> usize {
+        self.chosen - self.points
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, operation, by, chosen, points, stepped, lost } = self;
+        write!(f, "{scheme}: {operation}: at each {by}: {points} points of {chosen}, {stepped} by steps, {lost} lost")
+    }
+}
+
+fn parse(line: &str) -> Option<Line> {
+    let mut parts = line.splitn(4, ": ");
+    let (scheme, operation, by) =
+        (parts.next()?.to_owned(), parts.next()?.to_owned(), parts.next()?.strip_prefix("at each ")?.to_owned());
+    let (points, rest) = parts.next()?.split_once(" points of ")?;
+    let (chosen, rest) = rest.split_once(", ")?;
+    let (stepped, rest) = rest.split_once(" by steps, ")?;
+    let lost = rest.strip_suffix(" lost")?;
+    let [chosen, points, stepped, lost] = [chosen, points, stepped, lost].map(|number| number.parse().ok());
+    let line = Line { scheme, operation, by, chosen: chosen?, points: points?, stepped: stepped?, lost: lost? };
+    (line.points <= line.chosen).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(operation: &str, lost: usize) -> Line {
+        let [scheme, operation, by] = ["shm", operation, "system call"].map(str::to_owned);
+        Line { scheme, operation, by, chosen: 12, points: 11, stepped: 2, lost }
+    }
+
+    #[test]
+    fn what_is_done_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("state");
+        let mut state = State::read(Some(&file)).unwrap();
+        state.keep(line("lock and unlock", 0)).unwrap();
+        state.keep(line("free", 3)).unwrap();
+        let state = State::read(Some(&file)).unwrap();
+        assert_eq!(state.lines().cloned().collect::<Vec<_>>(), [line("lock and unlock", 0), line("free", 3)]);
+        assert!(state.has("shm", "free", By::SystemCall));
+        assert!(!state.has("shm", "free", By::Instruction) && !state.has("file", "free", By::SystemCall));
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("state");
+        for none in ["shm", "shm: free: at each instruction: 12 points of 11, 0 by steps, 0 lost"] {
+            fs::write(&file, format!("{none}\n")).unwrap();
+            assert!(State::read(Some(&file)).is_err());
+        }
+    }
+}

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_millis(40);
 
+/// Attempts to see a waiter sleep and wake.
+const SURVEYS: usize = 20;
+
 const GOT_IT: u64 = 1 << 32;
 
 /// Something that a waiter goes through.
@@ -74,24 +77,21 @@ impl Waiter {
 
 impl Subject for Waiter {
     fn survey(&mut self) -> io::Result<Route> {
-        let mut route = None;
-        let mut show = |victim: &mut Victim| {
-            route = Some(victim.survey().map_err(text)?);
-            Ok(Reached::There)
-        };
-        // With more time than it has later: it is slow.
-        let later = self.contest.deadline.map(|_| LATER);
-        run(&mut self.scene, later, &mut show, None).and_then(|(check, _)| check).map_err(io::Error::other)?;
-        if self.contest.moment != Moment::Waiting {
-            self.to_sleep = route.take();
-            let mut show = |victim: &mut Victim| {
-                route = Some(victim.survey().map_err(text)?);
-                Ok(Reached::There)
-            };
+        // The second part is seen by one that took the route of the first, which not everyone does.
+        for _ in 0..SURVEYS {
+            // With more time than it has later: it is slow.
+            let later = self.contest.deadline.map(|_| LATER);
+            let to_sleep = shown(|show| run(&mut self.scene, later, show, None))?;
+            if self.contest.moment == Moment::Waiting {
+                return to_sleep.ok_or_else(|| io::Error::other("there is no waiter"));
+            }
+            self.to_sleep = to_sleep;
             let (scene, to_sleep) = (&mut self.scene, self.to_sleep.as_ref());
-            sleep_and(scene, self.contest, to_sleep, &mut show).and_then(|(check, _)| check).map_err(io::Error::other)?;
+            if let Some(route) = shown(|show| sleep_and(scene, self.contest, to_sleep, show))? {
+                return Ok(route);
+            }
         }
-        route.ok_or_else(|| io::Error::other("the waiter does not come to sleep, or does not wake"))
+        Err(io::Error::other("the waiter does not come to sleep, or does not wake"))
     }
 
     fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
@@ -104,6 +104,17 @@ impl Subject for Waiter {
         };
         killed.and_then(|(check, reached)| check.map(|()| reached)).inspect_err(|_| self.scene.renew())
     }
+}
+
+/// What a victim is surveyed to do, if it comes to that.
+fn shown(run: impl FnOnce(Go<'_>) -> Result<(Check, Reached), String>) -> io::Result<Option<Route>> {
+    let mut route = None;
+    let mut show = |victim: &mut Victim| {
+        route = Some(victim.survey().map_err(text)?);
+        Ok(Reached::There)
+    };
+    run(&mut show).and_then(|(check, _)| check).map_err(io::Error::other)?;
+    Ok(route)
 }
 
 type Go<'a> = &'a mut dyn FnMut(&mut Victim) -> Result<Reached, String>;

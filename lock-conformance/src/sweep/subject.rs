@@ -24,6 +24,7 @@ pub(super) fn kill(
     most: usize,
 ) -> io::Result<Result<Option<Going>, String>> {
     let mut at = 0;
+    let known = routes.len();
     while at < routes.len() {
         if routes[at].has(place) {
             match subject.kill_at(place, &routes[at], Going::Quickly) {
@@ -36,9 +37,16 @@ pub(super) fn kill(
             }
         }
         at += 1;
-        if at == routes.len() && at < most && matches!(place, Place::Instruction { .. }) {
+        if at == known && known < most && matches!(place, Place::Instruction { .. }) {
             routes.push(subject.survey()?);
         }
+    }
+    // The newest is what victims do now. What is not on it would be stepped to in vain.
+    if routes.len() > known {
+        routes.rotate_right(1);
+    }
+    if !routes[0].has(place) {
+        return Ok(Ok(None));
     }
     let reached = subject.kill_at(place, &routes[0], Going::BySteps);
     Ok(reached.map(|reached| (reached == Reached::There).then_some(Going::BySteps)))

@@ -86,7 +86,7 @@ fn sweep(args: &Args) -> Result<()> {
     let (points, lost) = (sum(|line| line.points), sum(|line| line.lost));
     let missed = sum(Line::missed);
     eprintln!(
-        "{:.0} s, {} points by single steps alone, {missed} places not come to",
+        "{:.0} s, {} points by single steps alone, {missed} places that no victim came to any more",
         start.elapsed().as_secs_f64(),
         sum(|line| line.stepped)
     );

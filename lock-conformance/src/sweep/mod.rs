@@ -31,7 +31,7 @@ use self::alone::Alone;
 use self::contended::{CONTESTS, Waiter};
 use self::operation::OPERATIONS;
 use self::processor::OneProcessor;
-use self::route::Route;
+use self::route::{Place, Route};
 use self::scene::{CAPACITY, Scene};
 use self::subject::{Subject, kill};
 use self::victim::Going;
@@ -39,6 +39,8 @@ use self::victim::Going;
 /// How many routes of an operation are surveyed at most; and how many places have to be come to for each.
 const ROUTES: usize = 12;
 const PLACES_A_ROUTE: usize = 50;
+/// Processes that do the whole of a long operation before it is surveyed.
+const REHEARSALS: usize = 1024;
 
 /// What came of sweeping one operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -188,8 +190,14 @@ impl<'a> Sweep<'a> {
             return Ok(());
         }
         let mut subject = subject()?;
-        // Twice: the first time, what is there only once is made, as blocks of a file.
-        subject.survey()?;
+        // Twice: the first time, what is there only once is made, as blocks of a file. Where every process makes a part of it, as
+        // one that opens a store does, many have to come first.
+        let first = subject.survey()?;
+        if self.thoroughness.pick(first.instructions().len()).count() > 10 * REHEARSALS {
+            for _ in 0..REHEARSALS {
+                subject.kill_at(Place::Boundary(usize::MAX), &first, Going::BySteps).map_err(io::Error::other)?;
+            }
+        }
         let mut routes = vec![subject.survey()?];
         for by in wanted {
             rows.extend(self.row(name, by, &mut subject, &mut routes, news)?);

@@ -41,11 +41,16 @@ impl ShmLock {
         let mut waiters = 0;
         loop {
             let present = word.load(Relaxed);
-            if robust::owner(present) == 0 && (present & DIED == 0 || self.is_dead_indeed()) {
+            if robust::owner(present) == 0 && (present & DIED == 0 || self.is_believed()) {
                 match robust::take(head, self.slot.hot(), me, present, (present & WAITERS) | waiters) {
                     Some((token, before)) => return Ok(self.slot.acquired(token, before)),
                     None => continue,
                 }
+            }
+            if robust::owner(present) == 0
+                && let Some((token, before)) = self.take_over(me, head, present)
+            {
+                return Ok(self.slot.acquired(token, before));
             }
             if robust::owner(present) == me.tid() && self.slot.hot().owner() == me {
                 return Err(ErrorKind::AlreadyHeld.into());
@@ -105,20 +110,19 @@ impl ShmLock {
         }
     }
 
-    /// Whether the owner died whom the kernel declared dead.
+    /// Whether the kernel is believed that the owner died, without proof.
     ///
     /// It knows the owner by a thread id in a pid namespace. Somebody who is killed in the middle of an attempt on a lock that is held
     /// by a thread of the same id in another namespace makes the kernel take that owner for the dead one. Where a store is used
     /// from several namespaces, there has to be proof; it may come a little later than the kernel's word, since a dying process's
     /// futexes are looked after before its files are closed.
     #[cold]
-    fn is_dead_indeed(&self) -> bool {
-        let (table, owner) = (self.slot.table(), self.slot.hot().owner());
-        table.thread_ids_are_unique() || owner.is_none() || table.is_gone(owner)
+    fn is_believed(&self) -> bool {
+        self.slot.table().thread_ids_are_unique() || self.slot.hot().owner().is_none()
     }
 
-    /// Takes the lock from an owner that is proved to be dead, and that the kernel's list did not serve: it held more locks than the
-    /// kernel walks, or executed another program from a thread.
+    /// Takes the lock from an owner that is proved to be dead, and whom the kernel is not believed to have been right about, or did not
+    /// serve: it held more locks than the kernel walks, or executed another program from a thread.
     ///
     /// Who takes over claims the right to it first and looks again: two who see the same dead owner, and one of whom has the
     /// same thread id in another pid namespace, could not tell the dead owner's word from that of the first to take over.
@@ -126,7 +130,9 @@ impl ShmLock {
         let (hot, table) = (self.slot.hot(), self.slot.table());
         let dead = hot.owner();
         let claim = &hot.spare[0];
-        if dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {
+        // Somebody else may have the lock by now, who has not written it down yet.
+        let its_word = [0, dead.tid()].contains(&robust::owner(present));
+        if !its_word || dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {
             return None;
         }
         let same = hot.owner() == dead;

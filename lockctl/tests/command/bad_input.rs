@@ -117,14 +117,14 @@ fn a_directory_that_is_not_there_is_named() {
 #[test]
 fn a_store_of_another_version_is_refused_with_what_to_remove() {
     let scratch = Scratch::with_store();
-    let mut bytes = std::fs::read(scratch.file()).unwrap();
+    let mut bytes = fs::read(scratch.file()).unwrap();
     // The version is the header's second word.
     bytes[8] += 1;
-    std::fs::write(scratch.file(), &bytes).unwrap();
+    fs::write(scratch.file(), &bytes).unwrap();
     for args in [&["list"][..], &["destroy", "--yes"]] {
         let line = scratch.fails(76, args);
         assert!(line.contains(&format!("remove {} and create it anew", scratch.file().display())), "{line}");
     }
-    std::fs::remove_file(scratch.file()).unwrap();
+    fs::remove_file(scratch.file()).unwrap();
     scratch.ok(&["create"]);
 }

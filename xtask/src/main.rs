@@ -6,6 +6,7 @@ mod ci;
 mod fuzz;
 mod matrix;
 mod metadata;
+mod model;
 mod mutants;
 mod new_backend;
 mod outside;
@@ -64,6 +65,8 @@ enum Command {
     Soak(soak::Args),
     /// Plant one wrong change after the other in a copy, and look which check notices it
     Mutants(mutants::Args),
+    /// Visit every state that a few threads can bring locks and the table into, with deaths at every step
+    Model(model::Args),
     /// Feed anything to stores, URLs and sequences of operations, with cargo-fuzz, and look what breaks
     Fuzz(fuzz::Args),
     /// Measure what locks cost, side by side with what one would use otherwise
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Mutants(args) => mutants::run(&args),
+        Command::Model(args) => model::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

@@ -48,7 +48,7 @@ r"        let mut waiters = 0;
         loop {
             waiters = 0;";
     "death-believed-without-proof" ["shm"] "a lock is taken from an owner that lives in another pid namespace" because "it takes somebody who is killed in the middle of an attempt, and has the thread id of an owner in another pid namespace: no test brings two such threads together";
-"(present & DIED == 0 || self.is_dead_indeed())"
+"(present & DIED == 0 || self.is_believed())"
         => "(present & DIED == 0 || true)";
     "already-held-unchecked" ["shm"] "a thread waits for itself";
 "            if robust::owner(present) == me.tid() && self.slot.hot().owner() == me {"
@@ -57,8 +57,8 @@ r"        let mut waiters = 0;
 "            if robust::owner(present) == me.tid() && self.slot.hot().owner() == me {"
         => "            if robust::owner(present) == me.tid() {";
     "take-over-without-proof" ["shm"] "a lock is taken from an owner that lives";
-"if dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {"
-        => "if dead.is_none() || !table.claim(claim, me) {";
+"if !its_word || dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {"
+        => "if !its_word || dead.is_none() || !table.claim(claim, me) {";
     "take-over-without-claim" ["shm"] "two take over from one dead owner" because "two who take over at once exclude each other by the word itself, unless one of them has the dead owner's thread id, in another pid namespace: no test brings two such threads to the same instruction";
 "!table.is_gone(dead) || !table.claim(claim, me) {"
         => "!table.is_gone(dead) || { let _ = (claim, me); false } {";

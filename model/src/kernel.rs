@@ -1,0 +1,302 @@
+//! What the kernel does, and which steps there can be: futexes, the robust exit of a thread, and time.
+
+use std::collections::VecDeque;
+
+use crate::world::{Op, Private, State, World};
+
+const WAITERS: u64 = libc::FUTEX_WAITERS as u64;
+const DIED: u64 = libc::FUTEX_OWNER_DIED as u64;
+const TID: u64 = libc::FUTEX_TID_MASK as u64;
+
+/// What is yet to be done for a dead thread: `exit_robust_list` of kernel/futex/core.c.
+#[derive(Clone, Default, Hash, Debug)]
+pub(crate) struct Exit {
+    steps: VecDeque<ExitStep>,
+}
+
+#[derive(Clone, Copy, Hash, Debug)]
+enum ExitStep {
+    /// `handle_futex_death` of this word.
+    Handle {
+        at: usize,
+        pending: bool,
+    },
+    Wake(usize),
+    /// Its files are closed and its id is free: its death can be proved.
+    Vanish,
+}
+
+/// One step of the world.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Choice {
+    /// The thread does what it is about to, with this of the possible outcomes.
+    Step(usize, usize),
+    /// Its oldest store becomes visible.
+    Drain(usize),
+    /// It dies, after the first so many of the things that it did since its last step.
+    Die(usize, usize),
+    /// The kernel does the next thing for a dead thread, with this of the possible outcomes.
+    Exit(usize, usize),
+    /// It wakes for no reason, or because its deadline passed.
+    Rouse(usize),
+}
+
+/// What a step gives a thread: it goes on.
+pub(crate) type Resumed = [Option<(usize, u64)>; 2];
+
+const NOBODY: Resumed = [None, None];
+
+impl World {
+    /// Every step that there can be now. Where there is none and somebody sleeps, something is wrong.
+    pub(crate) fn choices(&mut self) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        let mut asleep = Vec::new();
+        for (number, thread) in self.threads.iter().enumerate() {
+            if !thread.buffer.is_empty() {
+                choices.push(Choice::Drain(number));
+            }
+            match &thread.state {
+                State::Ready(op) => choices.extend((0..self.outcomes(number, *op)).map(|k| Choice::Step(number, k))),
+                State::Asleep(_) if thread.armed => choices.push(Choice::Rouse(number)),
+                State::Asleep(_) => asleep.push(number),
+                State::Exiting(exit) => choices.extend((0..self.exit_outcomes(exit)).map(|k| Choice::Exit(number, k))),
+                State::Done | State::Gone => {}
+            }
+        }
+        let quiet = choices.is_empty();
+        if self.ghost.deaths_left > 0 {
+            for (number, thread) in self.threads.iter().enumerate().filter(|(_, thread)| thread.lives()) {
+                let anywhere = self.scene.scenario.dies_in_between;
+                let places = (0..=thread.private.len()).rev().filter(|keep| anywhere || self.pending_after(number, *keep) == 0);
+                choices.extend(places.map(|keep| Choice::Die(number, keep)));
+            }
+        }
+        if !asleep.is_empty() {
+            if quiet && !self.ghost.may_oversleep() {
+                let names: Vec<String> = asleep.iter().map(|number| crate::scene::name(*number)).collect();
+                self.ghost.wrong(format!("{} would sleep for ever: a wake-up was lost", names.join(" and ")));
+            } else if quiet || self.ghost.interrupts_left > 0 {
+                choices.extend(asleep.into_iter().map(Choice::Rouse));
+            }
+        }
+        choices
+    }
+
+    /// What the kernel finds pending if a thread dies after the first so many of the things that it did since its last step.
+    fn pending_after(&self, number: usize, keep: usize) -> u64 {
+        let pending = self.scene.pending(number);
+        let later = self.threads[number].private[keep..].iter().find_map(|done| match done {
+            Private::Wrote { at, before } if *at == pending => Some(*before),
+            _ => None,
+        });
+        later.unwrap_or_else(|| self.value(pending))
+    }
+
+    fn outcomes(&self, number: usize, op: Op) -> usize {
+        match op {
+            Op::Wake(at) => self.sleepers(at).count().max(1),
+            Op::Clock if self.threads[number].armed => 2,
+            _ => 1,
+        }
+    }
+
+    fn exit_outcomes(&self, exit: &Exit) -> usize {
+        match exit.steps.front() {
+            Some(ExitStep::Wake(at)) => self.sleepers(*at).count().max(1),
+            _ => 1,
+        }
+    }
+
+    fn sleepers(&self, at: usize) -> impl Iterator<Item = usize> {
+        let threads = self.threads.iter().enumerate();
+        threads.filter(move |(_, thread)| matches!(thread.state, State::Asleep(place) if place == at)).map(|(number, _)| number)
+    }
+
+    /// Does it; returns whom it lets go on.
+    pub(crate) fn apply(&mut self, choice: Choice) -> Resumed {
+        match choice {
+            Choice::Step(number, k) => {
+                let State::Ready(op) = self.threads[number].state else { unreachable!("only who is ready takes a step") };
+                self.step(number, op, k)
+            }
+            Choice::Drain(number) => {
+                self.drain(number);
+                NOBODY
+            }
+            Choice::Die(number, keep) => {
+                self.die(number, keep);
+                NOBODY
+            }
+            Choice::Exit(number, k) => self.exit(number, k),
+            Choice::Rouse(number) => {
+                if self.threads[number].armed {
+                    self.threads[number].armed = false;
+                } else if self.ghost.interrupts_left > 0 {
+                    self.ghost.interrupts_left -= 1;
+                } else {
+                    self.ghost.sleeps_left -= 1;
+                }
+                self.say(number, || "wakes by itself".to_owned());
+                [Some((number, 0)), None]
+            }
+        }
+    }
+
+    fn step(&mut self, number: usize, op: Op, k: usize) -> Resumed {
+        let drains = matches!(op, Op::Change(..) | Op::Fence | Op::Wait(..) | Op::Wake(_) | Op::Barrier);
+        if let Some(trace) = &mut self.trace {
+            trace.settle(number);
+        }
+        if drains {
+            self.flush(number);
+        }
+        self.settle(number, self.threads[number].private.len());
+        let value = match op {
+            Op::Load(at) => self.view(number, at),
+            Op::Change(at, change) => self.change(at, change),
+            Op::Wait(at, expected) if self.value(at) == expected => {
+                self.threads[number].state = State::Asleep(at);
+                self.say_op(number, op, 1);
+                return NOBODY;
+            }
+            Op::Wake(at) => {
+                self.say_op(number, op, 0);
+                let woken = self.wake(at, k);
+                return [Some((number, 0)), woken];
+            }
+            Op::Barrier => {
+                let taking_part = (0..self.threads.len()).filter(|thread| self.scene.has_barriers(*thread));
+                taking_part.for_each(|thread| self.flush_for_another(thread));
+                0
+            }
+            Op::Clock => {
+                self.threads[number].armed &= k == 0;
+                k as u64
+            }
+            Op::Gone(other) => self.is_gone(other).into(),
+            Op::Note(note) => {
+                self.note(number, note);
+                0
+            }
+            Op::Wait(..) | Op::Fence => 0,
+            Op::Store(..) | Op::Stage(_) | Op::Act(_) | Op::Loop(_) => unreachable!("these are done at once"),
+        };
+        self.say_op(number, op, value);
+        [Some((number, value)), None]
+    }
+
+    fn wake(&mut self, at: usize, k: usize) -> Option<(usize, u64)> {
+        let number = self.sleepers(at).nth(k)?;
+        self.threads[number].woken = true;
+        self.say(number, || "is woken".to_owned());
+        Some((number, 0))
+    }
+
+    /// Kills a thread. What it stored becomes visible, since the kernel goes on where it was.
+    fn die(&mut self, number: usize, keep: usize) {
+        if let Some(trace) = &mut self.trace {
+            let undone = self.threads[number].private.len() - keep;
+            trace.forget(number, undone);
+        }
+        let at_all = keep == self.threads[number].private.len();
+        self.undo(number, keep);
+        // Who has done nothing yet to release a lock is inside.
+        match self.threads[number].private.iter().position(|done| matches!(done, Private::Left)) {
+            Some(last) if last + 1 == keep => {}
+            Some(last) => self.settle(number, last + 1),
+            None => {}
+        }
+        self.flush(number);
+        let owes = self.threads[number].woken || self.value(self.scene.pending(number)) != 0;
+        let exit = self.walk(number);
+        let doing = match &self.threads[number].state {
+            State::Ready(op) if at_all => {
+                self.trace.as_ref().map_or(String::new(), |trace| format!(", before it would {}", trace.op(*op, None)))
+            }
+            State::Asleep(_) => ", asleep".to_owned(),
+            _ => String::new(),
+        };
+        self.say(number, || format!("DIES{doing}"));
+        let thread = &mut self.threads[number];
+        thread.private.clear();
+        thread.state = State::Exiting(Exit { steps: exit });
+        thread.woken = false;
+        thread.leaving = None;
+        thread.armed = false;
+        let stage = std::mem::take(&mut thread.stage);
+        self.ghost.died(number, stage, owes);
+    }
+
+    /// The robust list as the dead thread left it: nobody else changes what it links before the kernel has come by.
+    fn walk(&self, number: usize) -> VecDeque<ExitStep> {
+        let start = self.scene.head(number);
+        let pending = self.value(self.scene.pending(number)) as usize;
+        let mut steps = VecDeque::new();
+        let mut entry = self.value(crate::world::at(start)) as usize;
+        while self.scene.served() && entry != start && steps.len() < 16 {
+            let (next, word) = (self.value(crate::world::at(entry)) as usize, self.scene.word_of(entry));
+            if entry != pending {
+                steps.push_back(ExitStep::Handle { at: word, pending: false });
+            }
+            entry = next;
+        }
+        if pending != 0 {
+            steps.push_back(ExitStep::Handle { at: self.scene.word_of(pending), pending: true });
+        }
+        steps.push_back(ExitStep::Vanish);
+        steps
+    }
+
+    fn exit(&mut self, number: usize, k: usize) -> Resumed {
+        let State::Exiting(exit) = &mut self.threads[number].state else { unreachable!("only the dead exit") };
+        let step = exit.steps.pop_front().expect("the last makes it vanish");
+        let then = match step {
+            ExitStep::Handle { at, pending } => self.handle(number, at, pending),
+            ExitStep::Wake(at) => {
+                self.say(number, || "the kernel wakes one for it".to_owned());
+                return [self.wake(at, k), None];
+            }
+            ExitStep::Vanish => {
+                self.say(number, || "its death can be proved".to_owned());
+                self.threads[number].state = State::Gone;
+                None
+            }
+        };
+        if let (Some(then), State::Exiting(exit)) = (then, &mut self.threads[number].state) {
+            exit.steps.push_front(then);
+        }
+        NOBODY
+    }
+
+    /// `handle_futex_death`.
+    fn handle(&mut self, number: usize, at: usize, pending: bool) -> Option<ExitStep> {
+        let word = self.value(at);
+        if pending && word == 0 {
+            self.say(number, || "the kernel finds the pending word free".to_owned());
+            return Some(ExitStep::Wake(at));
+        }
+        if word & TID != u64::from(self.scene.tid(number)) {
+            self.say(number, || "the kernel finds the word of another".to_owned());
+            return None;
+        }
+        self.set_value(at, (word & WAITERS) | DIED);
+        let now = self.value(at);
+        if let Some(trace) = &mut self.trace {
+            trace.kernel(number, at, word, now);
+        }
+        (word & WAITERS != 0).then_some(ExitStep::Wake(at))
+    }
+
+    fn say(&mut self, number: usize, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.say(number, what());
+        }
+    }
+
+    fn say_op(&mut self, number: usize, op: Op, value: u64) {
+        if let Some(trace) = &mut self.trace {
+            let text = trace.op(op, Some(value));
+            trace.say(number, text);
+        }
+    }
+}

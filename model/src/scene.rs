@@ -1,0 +1,204 @@
+//! Where a scenario plays: memory, threads and what holds at the start.
+
+use std::fmt;
+
+use crate::ghost::{Ghost, IDS, LOCKS};
+use crate::hash;
+use crate::scenario::Scenario;
+use crate::sync::AtomicU64;
+use crate::sys::Head;
+use crate::table::{Hot, Owner, Table, hot};
+
+/// At most so many threads.
+pub(crate) const THREADS: usize = 3;
+
+pub(crate) const LEAVES: usize = 3;
+pub(crate) const SUMMARIES: usize = 1;
+/// The first id that is free at the start: the last but one of the second leaf.
+pub(crate) const FIRST: usize = 126;
+pub(crate) const RECORD_WORDS: usize = 7;
+const WORDS: usize = LEAVES + SUMMARIES + IDS * RECORD_WORDS;
+
+/// All simulated memory. Its words say nothing: they are names.
+#[repr(C)]
+pub(crate) struct Memory {
+    pub(crate) locks: [Hot; LOCKS],
+    /// The last is the observer's.
+    pub(crate) heads: [Head; THREADS + 1],
+    pub(crate) words: [AtomicU64; WORDS],
+}
+
+/// A scenario, made ready.
+pub(crate) struct Scene {
+    pub(crate) scenario: Scenario,
+    memory: &'static Memory,
+    pub(crate) table: &'static Table,
+    pub(crate) initial: Vec<u64>,
+    pub(crate) fingerprint: u128,
+    private: Vec<bool>,
+    pub(crate) ghost: Ghost,
+}
+
+impl Scene {
+    /// Kept for ever, since threads that are abandoned in the middle refer to it.
+    pub(crate) fn new(scenario: Scenario) -> &'static Self {
+        let memory: &'static Memory = Box::leak(Box::new(Memory {
+            locks: std::array::from_fn(|_| Hot::new()),
+            heads: std::array::from_fn(|_| Head::new()),
+            words: std::array::from_fn(|_| AtomicU64::default()),
+        }));
+        let tids = (0..=scenario.threads.len()).map(|thread| scenario.tid(thread)).collect();
+        let capacity = (FIRST + scenario.ids) as u64;
+        let table = Box::leak(Box::new(Table::new(memory, capacity, tids, scenario.same_tids.is_none())));
+        let size = size_of::<Memory>() / 4;
+        let ghost = Ghost::new(&scenario);
+        let mut scene =
+            Self { scenario, memory, table, initial: vec![0; size], fingerprint: 0, private: vec![false; size], ghost };
+        scene.prepare();
+        Box::leak(Box::new(scene))
+    }
+
+    fn prepare(&mut self) {
+        for thread in 0..=THREADS {
+            let head = self.at(self.head(thread));
+            self.initial[head] = self.head(thread) as u64;
+            self.private[head..head + size_of::<Head>() / 4].fill(true);
+        }
+        for lock in 0..LOCKS {
+            let start = self.at(std::ptr::from_ref(&self.memory.locks[lock]).addr());
+            for (name, offset, private) in hot::WORDS {
+                self.private[start + offset / 4] = private;
+                if name == "token" {
+                    self.initial[start + offset / 4] = self.scenario.token;
+                }
+            }
+        }
+        // The first leaf is full, and the second but for its last two ids, so that it takes hints to come by.
+        let words = self.at(self.memory.words.as_ptr().addr());
+        (self.initial[words], self.initial[words + 2]) = (u64::MAX, u64::MAX >> 2);
+        self.initial[words + 2 * LEAVES] = 1;
+        // Where nobody reads the records, only who has the claim of one looks at the rest of it.
+        for id in (0..IDS).filter(|_| !self.scenario.reads()) {
+            let record = words + 2 * (LEAVES + SUMMARIES + id * RECORD_WORDS);
+            self.private[record + 2..record + 2 * RECORD_WORDS].fill(true);
+        }
+        self.fingerprint = self.initial.iter().enumerate().fold(0, |all, (at, value)| all ^ hash::word(at, *value));
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.scenario.threads.len()
+    }
+
+    /// Whether the kernel serves the lists of the dead.
+    pub(crate) fn served(&self) -> bool {
+        self.scenario.served
+    }
+
+    pub(crate) fn tid(&self, thread: usize) -> u32 {
+        self.scenario.tid(thread)
+    }
+
+    /// Whether a thread's process takes part in barriers.
+    pub(crate) fn has_barriers(&self, thread: usize) -> bool {
+        self.scenario.without_barriers != Some(thread)
+    }
+
+    pub(crate) fn base(&self) -> usize {
+        std::ptr::from_ref(self.memory).addr()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let _ = self;
+        size_of::<Memory>()
+    }
+
+    fn at(&self, address: usize) -> usize {
+        (address - self.base()) / 4
+    }
+
+    pub(crate) fn is_private(&self, at: usize) -> bool {
+        self.private[at]
+    }
+
+    pub(crate) fn head_of(&self, thread: usize) -> &Head {
+        &self.memory.heads[if thread == self.threads() { THREADS } else { thread }]
+    }
+
+    /// The address of a thread's list.
+    pub(crate) fn head(&self, thread: usize) -> usize {
+        std::ptr::from_ref(&self.memory.heads[thread]).addr()
+    }
+
+    /// The word that says which node the thread is about to link or unlink.
+    pub(crate) fn pending(&self, thread: usize) -> usize {
+        self.at(std::ptr::from_ref(&self.memory.heads[thread].pending).addr())
+    }
+
+    /// The futex word of a node.
+    pub(crate) fn word_of(&self, node: usize) -> usize {
+        self.at(node - std::mem::offset_of!(Hot, next) + std::mem::offset_of!(Hot, word))
+    }
+
+    /// What a word is called.
+    pub(crate) fn name_of(&self, at: usize) -> String {
+        let address = self.base() + at * 4;
+        for (number, lock) in self.memory.locks.iter().enumerate() {
+            let offset = address.wrapping_sub(std::ptr::from_ref(lock).addr());
+            if let Some((name, ..)) = hot::WORDS.iter().find(|word| word.1 == offset) {
+                return if number == 0 { (*name).to_owned() } else { format!("{name} of lock {number}") };
+            }
+        }
+        for thread in 0..=THREADS {
+            let fields = ["first", "offset", "pending"];
+            if let Some(field) = address.checked_sub(self.head(thread)).and_then(|offset| fields.get(offset / 8)) {
+                return format!("{}'s {field}", name(thread));
+            }
+        }
+        let number = (address - self.memory.words.as_ptr().addr()) / 8;
+        match number.checked_sub(LEAVES + SUMMARIES) {
+            None if number < LEAVES => format!("leaf {number}"),
+            None => format!("summary {}", number - LEAVES),
+            Some(word) => {
+                let id = FIRST + word / RECORD_WORDS;
+                let fields = ["claim", "generation", "since", "pid", "command", "label[0]", "label[1]"];
+                format!("{} of id {id}", fields[word % RECORD_WORDS])
+            }
+        }
+    }
+
+    /// What a value means there.
+    pub(crate) fn show(&self, at: usize, value: u64) -> String {
+        let called = self.name_of(at);
+        if called.starts_with("word") {
+            return self.show_word(value);
+        }
+        if called.starts_with("owner") || called.starts_with("spare") || called.starts_with("claim") {
+            return if value == 0 { "nobody".to_owned() } else { name(Table::thread(Owner::from_word(value))) };
+        }
+        if (self.base()..self.base() + self.bytes()).contains(&(value as usize)) {
+            return format!("&{}", self.name_of(self.at(value as usize)));
+        }
+        if value > 0xffff { format!("{value:#x}") } else { value.to_string() }
+    }
+
+    fn show_word(&self, value: u64) -> String {
+        let value = value as u32;
+        let tid = value & libc::FUTEX_TID_MASK;
+        let owners: Vec<String> = (0..=self.threads()).filter(|thread| self.tid(*thread) == tid).map(name).collect();
+        let mut parts = Vec::from_iter((tid != 0).then(|| owners.join("/")));
+        parts.extend((value & libc::FUTEX_WAITERS != 0).then(|| "WAITERS".to_owned()));
+        parts.extend((value & libc::FUTEX_OWNER_DIED != 0).then(|| "DIED".to_owned()));
+        if parts.is_empty() { "0".to_owned() } else { parts.join("|") }
+    }
+}
+
+impl fmt::Debug for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scene").field("scenario", &self.scenario).finish_non_exhaustive()
+    }
+}
+
+/// What a thread is called.
+pub(crate) fn name(thread: usize) -> String {
+    ["A", "B", "C", "the observer"].get(thread).map_or_else(|| "nobody".to_owned(), |name| (*name).to_owned())
+}

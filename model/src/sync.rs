@@ -1,0 +1,69 @@
+//! The atomics of the copies: each operation is one of the calling simulated thread's, named by the address of the word. What a word
+//! says is in the [world](crate::world), and nothing is in the word itself.
+
+pub(crate) use std::sync::atomic::Ordering;
+pub(crate) use std::sync::atomic::compiler_fence;
+
+use crate::world::{Change, Op};
+use crate::{step, world};
+
+/// Drains the thread's store buffer when it is sequentially consistent; else this order of stores holds anyway.
+pub(crate) fn fence(order: Ordering) {
+    if order == Ordering::SeqCst {
+        step::call(Op::Fence);
+    }
+}
+
+macro_rules! atomic {
+    ($Name:ident, $Value:ident, $Std:ident) => {
+        /// A word of the simulated memory.
+        #[repr(transparent)]
+        #[derive(Debug, Default)]
+        pub(crate) struct $Name(std::sync::atomic::$Std);
+
+        #[allow(dead_code, reason = "not every width is used for everything")]
+        impl $Name {
+            fn at(&self) -> usize {
+                world::at(std::ptr::from_ref(self).addr())
+            }
+
+            fn change(&self, change: Change) -> $Value {
+                step::call(Op::Change(self.at(), change)) as $Value
+            }
+
+            pub(crate) fn load(&self, _: Ordering) -> $Value {
+                step::call(Op::Load(self.at())) as $Value
+            }
+
+            pub(crate) fn store(&self, value: $Value, order: Ordering) {
+                if order == Ordering::SeqCst {
+                    self.change(Change::Set(value as u64));
+                } else {
+                    step::call(Op::Store(self.at(), value as u64));
+                }
+            }
+
+            pub(crate) fn swap(&self, value: $Value, _: Ordering) -> $Value {
+                self.change(Change::Set(value as u64))
+            }
+
+            pub(crate) fn fetch_or(&self, value: $Value, _: Ordering) -> $Value {
+                self.change(Change::Or(value as u64))
+            }
+
+            pub(crate) fn fetch_and(&self, value: $Value, _: Ordering) -> $Value {
+                self.change(Change::And(value as u64))
+            }
+
+            pub(crate) fn compare_exchange(&self, old: $Value, new: $Value, _: Ordering, _: Ordering) -> Result<$Value, $Value> {
+                let found = self.change(Change::Exchange(old as u64, new as u64));
+                if found == old { Ok(found) } else { Err(found) }
+            }
+        }
+    };
+}
+
+atomic!(AtomicU32, u32, AtomicU32);
+atomic!(AtomicU64, u64, AtomicU64);
+atomic!(AtomicUsize, usize, AtomicUsize);
+atomic!(AtomicIsize, isize, AtomicIsize);

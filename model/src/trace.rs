@@ -1,0 +1,130 @@
+//! A history for people to read: who did what to which word.
+
+use crate::ghost::{Note, Phase};
+use crate::scene::{Scene, name};
+use crate::world::{Change, Op};
+
+/// What happened so far. What a thread does that nobody else can notice is written down with its next step, since it may die before.
+pub(crate) struct Trace {
+    scene: &'static Scene,
+    pub(crate) lines: Vec<String>,
+    /// For each thread, what it did since its last step, and whether that can be taken back.
+    private: Vec<Vec<(String, bool)>>,
+}
+
+impl Trace {
+    pub(crate) fn new(scene: &'static Scene) -> Self {
+        Self { scene, lines: Vec::new(), private: vec![Vec::new(); scene.threads()] }
+    }
+
+    pub(crate) fn say(&mut self, thread: usize, what: impl AsRef<str>) {
+        self.lines.push(format!("{:>4}  {}  {}", self.lines.len() + 1, name(thread), what.as_ref()));
+    }
+
+    pub(crate) fn privately(&mut self, thread: usize, op: Op, value: u64) {
+        let changes = matches!(op, Op::Store(..) | Op::Stage(_) | Op::Note(Note::Enter { .. }));
+        let text = self.op(op, Some(value));
+        self.private[thread].push((text, changes));
+    }
+
+    /// What the thread did is done.
+    pub(crate) fn settle(&mut self, thread: usize) {
+        for (text, _) in std::mem::take(&mut self.private[thread]) {
+            if !text.is_empty() {
+                self.say(thread, text);
+            }
+        }
+    }
+
+    /// The thread died before the last so many changes of these.
+    pub(crate) fn forget(&mut self, thread: usize, mut undone: usize) {
+        while undone > 0 {
+            let Some((_, changes)) = self.private[thread].pop() else { break };
+            undone -= usize::from(changes);
+        }
+        self.settle(thread);
+    }
+
+    pub(crate) fn drained(&mut self, thread: usize, old: bool, at: usize, before: u64, now: u64) {
+        if !old && let Some(first) = self.private[thread].iter().position(|done| done.0.contains("(buffered)")) {
+            let rest = self.private[thread].split_off(first + 1);
+            self.settle(thread);
+            self.private[thread] = rest;
+        }
+        let (name, before, now) = (self.scene.name_of(at), self.scene.show(at, before), self.scene.show(at, now));
+        self.say(thread, format!("    … its store to {name} is visible: {before} → {now}"));
+    }
+
+    pub(crate) fn kernel(&mut self, thread: usize, at: usize, before: u64, now: u64) {
+        let (name, before, now) = (self.scene.name_of(at), self.scene.show(at, before), self.scene.show(at, now));
+        self.say(thread, format!("the kernel changes {name}: {before} → {now}"));
+    }
+
+    /// An operation, and what it gave if it was done.
+    pub(crate) fn op(&self, op: Op, value: Option<u64>) -> String {
+        let name = |at| self.scene.name_of(at);
+        let show = |at, value| self.scene.show(at, value);
+        let gave = |at| value.map_or(String::new(), |value| format!(": {}", show(at, value)));
+        match op {
+            Op::Load(at) => format!("load {}{}", name(at), gave(at)),
+            Op::Store(at, new) if self.scene.is_private(at) => format!("store {}: {}", name(at), show(at, new)),
+            Op::Store(at, new) => format!("store {}: {} (buffered)", name(at), show(at, new)),
+            Op::Change(at, change) => {
+                let before = value.map_or("?".to_owned(), |before| show(at, before));
+                match change {
+                    Change::Set(new) => format!("swap {}: {before} → {}", name(at), show(at, new)),
+                    Change::Or(bits) => format!("fetch_or {} {bits:#x}: {before}", name(at)),
+                    Change::And(bits) => format!("fetch_and {} {bits:#x}: {before}", name(at)),
+                    Change::Exchange(old, new) if value.is_none_or(|value| value == old) => {
+                        format!("compare_exchange {}: {} → {}", name(at), show(at, old), show(at, new))
+                    }
+                    Change::Exchange(old, _) => {
+                        format!("compare_exchange {} expects {}, finds {before}", name(at), show(at, old))
+                    }
+                }
+            }
+            Op::Fence => "fence".to_owned(),
+            Op::Wait(at, expected) => {
+                let end = match value {
+                    Some(0) => ", returns at once",
+                    Some(_) => ", sleeps",
+                    None => "",
+                };
+                format!("futex wait while {} is {}{end}", name(at), show(at, expected))
+            }
+            Op::Wake(at) => format!("futex wake one at {}", name(at)),
+            Op::Barrier => "membarrier: all stores are visible".to_owned(),
+            Op::Clock => match value {
+                Some(0) => "looks at the clock: there is time".to_owned(),
+                _ => "looks at the clock: the deadline has passed".to_owned(),
+            },
+            Op::Gone(thread) => {
+                let proved = value.map_or("?", |value| if value == 0 { "no" } else { "yes" });
+                format!("is the death of {} proved: {proved}", crate::scene::name(thread))
+            }
+            Op::Note(note) => self.note(note),
+            Op::Stage(stage) => {
+                let lock = stage.locks.iter().position(|phase| matches!(phase, Phase::Acquiring));
+                lock.map_or(String::new(), |lock| format!("-- acquire lock {lock}"))
+            }
+            Op::Act(_) | Op::Loop(_) => String::new(),
+        }
+    }
+
+    fn note(&self, note: Note) -> String {
+        match note {
+            Note::Enter { lock, token, dead } => {
+                let news = dead.map_or(String::new(), |dead| format!(", told that {} died", name(dead)));
+                format!("-- has lock {lock}, token {token}{news}")
+            }
+            Note::Leave { lock } => format!("-- release lock {lock}"),
+            Note::Without { lock } => format!("-- goes without lock {lock}"),
+            Note::Took { id } => format!("-- has id {}", crate::scene::FIRST + id),
+            Note::Giving { id } => format!("-- free id {}", crate::scene::FIRST + id),
+            Note::Gave { id } => format!("-- freed id {}", crate::scene::FIRST + id),
+            Note::Claimed => "-- has the claim".to_owned(),
+            Note::Unclaiming => "-- gives the claim back".to_owned(),
+            Note::Wrong(what) => what.to_owned(),
+        }
+    }
+}

@@ -273,7 +273,13 @@ impl Table {
 
     fn seats(&self) -> Seats<'_> {
         let state = self.state();
-        Seats { words: &self.base[HEADER_WORDS..], backed: state.seat_pages, file: &self.file, namespace: state.namespace }
+        Seats {
+            words: &self.base[HEADER_WORDS..],
+            backed: state.seat_pages,
+            file: &self.file,
+            namespace: state.namespace,
+            command: &self.command,
+        }
     }
 }
 

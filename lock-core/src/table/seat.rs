@@ -42,6 +42,8 @@ pub(super) struct Seats<'a> {
     pub(super) backed: &'a [AtomicU64],
     pub(super) file: &'a File,
     pub(super) namespace: &'a AtomicU64,
+    /// The command line of this process.
+    pub(super) command: &'a str,
 }
 
 impl Seats<'_> {
@@ -90,7 +92,7 @@ impl Seats<'_> {
         words[AT_PID].store(u64::from(std::process::id()), Relaxed);
         words[AT_START].store(start_time().unwrap_or(0), Relaxed);
         words[AT_NAMESPACE].store(namespace, Relaxed);
-        record::write_text(&words[AT_COMMAND..], &command());
+        record::write_text(&words[AT_COMMAND..], self.command);
         let all = self.namespace.compare_exchange(0, namespace, SeqCst, SeqCst).unwrap_or_else(|all| all);
         if all != 0 && all != namespace {
             self.namespace.store(SEVERAL, SeqCst);
@@ -266,7 +268,7 @@ mod tests {
         }
 
         fn seats(&self) -> Seats<'_> {
-            Seats { words: &self.words, backed: &self.backed, file: self.file.as_file(), namespace: &self.namespace }
+            Seats { words: &self.words, backed: &self.backed, file: self.file.as_file(), namespace: &self.namespace, command: "" }
         }
 
         /// Somebody who sits down; the process lives for as long as the file does.

@@ -31,21 +31,22 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
     let [store, alone] = [STORE, "alone"].map(|name| scratch.create("shm", name, ""));
     let segment = Segment::create(&scratch.path().join(SEGMENT), LOCKS);
     let name = |what: &str| format!("{} processes: {what}", effort.crowd);
-    let mut crowd = Vec::new();
+    let mut crowd: Vec<Process> = Vec::new();
+    let (mut open, mut podman) = (Vec::new(), Vec::new());
     for number in 0..effort.crowd {
         match Process::start(ROLE, scratch.path(), &[&number.to_string()]) {
-            Ok(process) => crowd.push(process),
+            Ok(mut process) => {
+                // One after the other: that they have to wait for a processor says nothing about opening.
+                let [ours, theirs] = process.numbers();
+                open.push(ours);
+                podman.push(theirs);
+                crowd.push(process);
+            }
             Err(error) => {
                 let why = format!("after {number} of them no more could be started: {error}");
                 return vec![Row::unmeasured(GROUP, name("all alive at once"), Unit::Nanoseconds, why)];
             }
         }
-    }
-    let (mut open, mut podman) = (Vec::new(), Vec::new());
-    for process in &mut crowd {
-        let [ours, theirs] = process.numbers();
-        open.push(ours);
-        podman.push(theirs);
     }
     let first = &open[..open.len().div_ceil(10)];
     let last = &open[open.len() - first.len()..];

@@ -38,7 +38,7 @@ impl Effort {
         others_held: 10_000,
         contenders: &[2, 4, 8, 16],
         window: Duration::from_millis(250),
-        windows: 40,
+        windows: 24,
         shared_over: 8,
         kills: 250,
         waits: 150,

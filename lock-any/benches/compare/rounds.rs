@@ -45,6 +45,8 @@ impl<'a> Subject<'a> {
 
     /// Warms up, and finds out how often makes a turn.
     fn calibrate(&mut self) {
+        // Who does something for the first time may have to make what it does it with.
+        (self.turn)(1);
         while (self.turn)(self.times) < TURN / 2 && self.times < 1 << 20 {
             self.times *= 2;
         }

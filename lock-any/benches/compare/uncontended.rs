@@ -46,8 +46,8 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
     let samples = compare(
         effort.rounds,
         [
-            Subject::new("Lock", || pair(&by_url)),
-            Subject::new("Lock, from a backend at hand", || pair(&by_backend)),
+            Subject::new("shm, opened by URL", || pair(&by_url)),
+            Subject::new("shm, from a backend at hand", || pair(&by_backend)),
             Subject::new("guard that owns a handle", || drop(by_url.lock_owned().expect("nobody else has it"))),
             Subject::new("posix-sem", || pair(&posix)),
             Subject::new("glibc mutex, process-shared, robust", || {
@@ -78,14 +78,14 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
     let [by_url, by_backend, owned, posix, robust, plain, exchange, stored, sem_t, parking, std_mutex, raw_sync] = samples;
     vec![
         by_url.beside(&robust, MEMORY, "shm").promise(promise::SHM_TO_ROBUST),
-        by_url.beside(&exchange, MEMORY, "shm").promise(promise::SHM_TO_BARE).note("the limit for a lock that can be waited for"),
-        by_url.beside(&stored, MEMORY, "shm").note("the limit for any lock"),
+        by_url.beside(&exchange, MEMORY, "shm").promise(promise::SHM_TO_BARE),
+        by_url.beside(&stored, MEMORY, "shm"),
         by_url.beside(&plain, MEMORY, "shm"),
         by_url.beside(&sem_t, MEMORY, "shm"),
         by_url.beside(&raw_sync, MEMORY, "shm"),
-        by_url.beside(&parking, MEMORY, "shm").note("it excludes the threads of one process only"),
-        by_url.beside(&std_mutex, MEMORY, "shm").note("it excludes the threads of one process only"),
-        by_backend.beside(&by_url, MEMORY, "shm, without registry and URL").note("the same code from there on: it costs as much"),
+        by_url.beside(&parking, MEMORY, "shm"),
+        by_url.beside(&std_mutex, MEMORY, "shm"),
+        by_backend.beside(&by_url, MEMORY, "shm, from a backend at hand, without URL"),
         owned.beside(&by_url, MEMORY, "shm, with a guard that owns a handle"),
         posix.beside(&sem_t, MEMORY, "posix-sem"),
     ]

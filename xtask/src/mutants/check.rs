@@ -108,6 +108,9 @@ fn words(parts: &[&[&str]]) -> Vec<String> {
 fn first_failure(output: &str) -> String {
     let name = |line: &str| line.trim_start_matches("test ").trim_end_matches("... FAILED").trim().to_owned();
     let failed = output.lines().find(|line| is_failure(line)).map(name);
+    // So it is where the list of tests is short.
+    let told = |line: &str| Some(line.strip_prefix("---- ")?.strip_suffix(" stdout ----")?.to_owned());
+    let failed = failed.or_else(|| output.lines().find_map(told));
     let lost = || output.lines().find(|line| line.contains("panicked at") || line.contains("killed") || line.contains("signal"));
     failed.or_else(|| lost().map(str::to_owned)).unwrap_or_else(|| output.lines().last().unwrap_or_default().to_owned())
 }
@@ -122,6 +125,7 @@ mod tests {
                       test shm::fork::a_child_waits       ... FAILED\ntest result: FAILED. 1 passed\n";
         assert_eq!(first_failure(output), "shm::fork::a_child_waits");
         assert_eq!(first_failure("a\nthread 'main' panicked at x.rs\nb\n"), "thread 'main' panicked at x.rs");
+        assert_eq!(first_failure("..F\n---- tests::a_name stdout ----\n\nthread 'x' panicked at x.rs\n"), "tests::a_name");
         assert_eq!(first_failure("a\nb\n"), "b");
     }
 }

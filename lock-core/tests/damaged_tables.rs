@@ -55,3 +55,16 @@ fn an_id_that_is_claimed_for_a_seat_that_does_not_exist_can_be_allocated() {
         lock.free().unwrap();
     }
 }
+
+/// Who is killed between two steps of freeing can leave a hint that says full of what is not.
+#[test]
+fn a_hint_that_is_wrong_hides_no_id() {
+    const BITMAP: u64 = LINE - 4096;
+    let directory = tempfile::tempdir().unwrap();
+    // Behind the 16 words of bits is the one that says which of them are full.
+    damage(directory.path(), BITMAP + 16 * 8, u64::MAX);
+    let store = open(directory.path(), OpenMode::Open).unwrap();
+    let ids: Vec<_> = (0..40).map(|_| store.allocate("").unwrap().id().unwrap().get()).collect();
+    assert_eq!(ids, (0..40).collect::<Vec<_>>());
+    assert!(matches!(store.allocate("").unwrap_err().kind(), lock_core::ErrorKind::Exhausted { .. }));
+}

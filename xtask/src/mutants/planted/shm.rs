@@ -62,6 +62,9 @@ r"        let mut waiters = 0;
     "take-over-without-claim" ["shm"] "two take over from one dead owner" because "two who take over at once exclude each other by the word itself, unless one of them has the dead owner's thread id, in another pid namespace: no test brings two such threads to the same instruction";
 "!table.is_gone(dead) || !table.claim(claim, me) {"
         => "!table.is_gone(dead) || { let _ = (claim, me); false } {";
+    "next-owner-taken-for-the-dead" ["shm"] "a lock is taken from an owner that lives" because "between the word and the owner's record of who took the lock are a few instructions, at which somebody else has to look: the model shows it";
+"let its_word = [0, dead.tid()].contains(&robust::owner(present));"
+        => "let its_word = robust::owner(present) <= u32::MAX;";
     "no-take-over" ["shm"] "what the kernel does not walk stays locked";
 r"            if word.load(Relaxed) == asleep
                 && let"

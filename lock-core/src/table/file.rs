@@ -74,14 +74,14 @@ pub(super) fn check_end(bytes: u64, expected: u64) -> Result<()> {
     Ok(())
 }
 
-/// Makes a file, with room for the creator's `seat`, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
-pub(super) fn create_new(path: &Path, header: &Header, mode: Mode, seat: usize) -> Result<File> {
+/// Makes a file, with room for the creator's seat, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
+pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<File> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let (mut file, temporary) = unnamed(directory, path)?;
-    let made = fill(&mut file, header, mode, seat).and_then(|()| publish(&file, temporary.as_deref(), path));
+    let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
         let _ = std::fs::remove_file(temporary);
     }
@@ -104,14 +104,14 @@ fn unnamed(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
     }
 }
 
-fn fill(file: &mut File, header: &Header, mode: Mode, seat: usize) -> Result<()> {
+fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
     let first = Geometry::of(0);
     check_limit(file, first.end())?;
     // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
     file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
     back(file, 0, PAGE)?;
     // The creator is going to sit down: a store in which it could not is not to be seen.
-    back(file, seat::page_of(seat), PAGE)?;
+    back(file, seat::page_of(0), PAGE)?;
     // Nor one that has not room for a lock: backends keep what they need from the start in the first lines.
     back(file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);

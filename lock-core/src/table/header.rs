@@ -33,7 +33,8 @@ const AT_STATE: usize = 17;
 const AT_SEATS: usize = 18;
 const SEAT_PAGE_WORDS: usize = (SEATS / SEATS_PER_PAGE).div_ceil(64);
 const AT_NAMESPACE: usize = AT_SEATS + SEAT_PAGE_WORDS;
-const USED_WORDS: usize = AT_NAMESPACE + 1;
+const AT_NEXT_SEAT: usize = AT_NAMESPACE + 1;
+const USED_WORDS: usize = AT_NEXT_SEAT + 1;
 
 /// What the words say that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,6 +151,8 @@ pub(super) struct State<'a> {
     pub(super) seat_pages: &'a [AtomicU64],
     /// The pid namespace of every process that ever had the store open; [`SEVERAL`] when there were several, 0 before the first.
     pub(super) namespace: &'a AtomicU64,
+    /// Counts the seats that were tried; where it stands is where the next process begins.
+    pub(super) next_seat: &'a AtomicU64,
 }
 
 /// In the place of a pid namespace: more than one.
@@ -162,6 +165,7 @@ impl<'a> State<'a> {
             destroyed: &header[AT_STATE],
             seat_pages: &header[AT_SEATS..AT_NAMESPACE],
             namespace: &header[AT_NAMESPACE],
+            next_seat: &header[AT_NEXT_SEAT],
         }
     }
 }

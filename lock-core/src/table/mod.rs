@@ -209,14 +209,14 @@ impl Table {
     fn reseat(&self) -> Result<u64> {
         let _one_at_a_time = fork::opening();
         match self.seat.load(Relaxed) {
-            0 => self.take_seat(seat::any()),
+            0 => self.take_seat(),
             seat => Ok(seat),
         }
     }
 
-    fn take_seat(&self, first: usize) -> Result<u64> {
+    fn take_seat(&self) -> Result<u64> {
         let keeper = file::reopen(&self.file)?;
-        let seat = self.seats().take(&keeper, first)?.word();
+        let seat = self.seats().take(&keeper)?.word();
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(Descriptor::new(keeper));
         self.seat.store(seat, Relaxed);
         Ok(seat)
@@ -276,6 +276,7 @@ impl Table {
         Seats {
             words: &self.base[HEADER_WORDS..],
             backed: state.seat_pages,
+            next: state.next_seat,
             file: &self.file,
             namespace: state.namespace,
             command: &self.command,

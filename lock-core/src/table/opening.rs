@@ -32,26 +32,25 @@ impl Table {
     /// [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`], [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`], and then nothing is
     /// changed; [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`]; what the system says.
     pub fn open(path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
-        let seat = seat::any();
         loop {
             if mode != OpenMode::Create {
                 match file::open_existing(path, kind, options) {
-                    Ok((file, header)) => return Self::attach(path, file, header, seat),
+                    Ok((file, header)) => return Self::attach(path, file, header),
                     Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Absent) => {}
                     Err(error) => return Err(error),
                 }
             }
             let id = StoreId::new(random()?);
             let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id());
-            match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE), seat) {
-                Ok(file) => return Self::attach(path, file, header, seat),
+            match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE)) {
+                Ok(file) => return Self::attach(path, file, header),
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn attach(path: &Path, file: File, header: Header, seat: usize) -> Result<Arc<Self>> {
+    fn attach(path: &Path, file: File, header: Header) -> Result<Arc<Self>> {
         let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
         let inode = (meta.dev(), meta.ino());
         let _one_at_a_time = fork::opening();
@@ -72,7 +71,7 @@ impl Table {
             keeper: Mutex::new(None),
             command: seat::command(),
         });
-        table.take_seat(seat)?;
+        table.take_seat()?;
         table.segment(0)?;
         let mut watched = fork::watched();
         watched.tables.retain(|table| table.strong_count() > 0);

@@ -6,7 +6,6 @@
 //! start times and namespaces are not asked, and cannot lie.
 
 use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::AtomicU64;
@@ -24,10 +23,6 @@ use crate::{Error, ErrorKind, Holder, Result};
 const LOCKED_FROM: i64 = 1 << 40;
 /// Seats taken before any beyond them: enough that the dead are remembered for a while, few enough to stay small.
 const USUAL: usize = 1024;
-/// From one seat to the next that is looked at: odd, so that all are, and with neighbours far apart.
-const STRIDE: usize = 619;
-/// Of so many free seats, the one is taken that was taken least often.
-const CHOICE: usize = 16;
 
 const AT_TURN: usize = 0;
 const AT_PID: usize = 1;
@@ -42,16 +37,16 @@ pub(super) struct Seats<'a> {
     pub(super) backed: &'a [AtomicU64],
     pub(super) file: &'a File,
     pub(super) namespace: &'a AtomicU64,
+    pub(super) next: &'a AtomicU64,
     /// The command line of this process.
     pub(super) command: &'a str,
 }
 
 impl Seats<'_> {
-    /// Takes a free seat, in a new store the `first`; its lock belongs to `keeper`, an open file description that nothing else uses, nor
-    /// maps.
-    pub(super) fn take(self, keeper: &File, first: usize) -> Result<Owner> {
+    /// Takes a free seat; its lock belongs to `keeper`, an open file description that nothing else uses, nor maps.
+    pub(super) fn take(self, keeper: &File) -> Result<Owner> {
         let mut no_room = None;
-        for seat in self.choices(first) {
+        for seat in self.choices() {
             // Where no room was left for one, only those count that have theirs.
             if (no_room.is_some() && !self.exists(seat)) || !lock_byte(keeper, seat, libc::F_WRLCK)? {
                 continue;
@@ -65,15 +60,11 @@ impl Seats<'_> {
         Err(no_room.unwrap_or_else(|| ErrorKind::TooManyProcesses { limit: SEATS as u32 }.into()))
     }
 
-    /// The seats in the order in which they are tried. The dead are known by name until their seats are taken again, so that a few
-    /// are looked at together, and those go first that were taken least often.
-    fn choices(self, first: usize) -> impl Iterator<Item = usize> {
-        let groups = (0..USUAL).step_by(CHOICE).flat_map(move |from| {
-            let mut group: [usize; CHOICE] = std::array::from_fn(|n| (first + (from + n) * STRIDE) % USUAL);
-            group.sort_by_key(|seat| self.turn(*seat));
-            group
-        });
-        groups.chain(USUAL..SEATS)
+    /// The seats in the order in which they are tried: all processes go round the usual ones together. The dead are known by name until
+    /// their seats are taken again, and nobody comes to a seat that was just tried before he has been at all the others.
+    fn choices(self) -> impl Iterator<Item = usize> {
+        let usual = (0..USUAL).map(move |_| self.next.fetch_add(1, Relaxed) as usize % USUAL);
+        usual.chain(USUAL..SEATS)
     }
 
     fn sit_down(self, seat: usize) -> Owner {
@@ -186,20 +177,9 @@ impl Seats<'_> {
         seat < SEATS && self.backed[page / 64].load(Acquire) & (1 << (page % 64)) != 0
     }
 
-    /// How often the seat was taken.
-    fn turn(self, seat: usize) -> u64 {
-        if self.exists(seat) { self.seat(seat)[AT_TURN].load(Relaxed) } else { 0 }
-    }
-
     fn seat(&self, seat: usize) -> &[AtomicU64] {
         &self.words[seat * SEAT_WORDS..][..SEAT_WORDS]
     }
-}
-
-/// One of the usual seats, for a process to look at first. It does not hang on the pid: in pid namespaces of their own, many have the
-/// same.
-pub(super) fn any() -> usize {
-    RandomState::new().hash_one(std::process::id()) as usize % USUAL
 }
 
 /// The page of the file that a seat is in.
@@ -257,6 +237,7 @@ mod tests {
         words: Vec<AtomicU64>,
         backed: [AtomicU64; SEATS / SEATS_PER_PAGE / 64],
         namespace: AtomicU64,
+        next: AtomicU64,
     }
 
     impl Room {
@@ -264,42 +245,61 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             file.as_file().set_len(BASE_BYTES).unwrap();
             let words = std::iter::repeat_with(AtomicU64::default).take(SEATS * SEAT_WORDS).collect();
-            Self { file, words, backed: [const { AtomicU64::new(0) }; 8], namespace: AtomicU64::new(0) }
+            Self { file, words, backed: [const { AtomicU64::new(0) }; 8], namespace: AtomicU64::new(0), next: AtomicU64::new(0) }
         }
 
         fn seats(&self) -> Seats<'_> {
-            Seats { words: &self.words, backed: &self.backed, file: self.file.as_file(), namespace: &self.namespace, command: "" }
+            Seats {
+                words: &self.words,
+                backed: &self.backed,
+                file: self.file.as_file(),
+                namespace: &self.namespace,
+                next: &self.next,
+                command: "",
+            }
         }
 
         /// Somebody who sits down; the process lives for as long as the file does.
         fn take(&self) -> (Owner, File) {
             let keeper = self.file.reopen().unwrap();
-            (self.seats().take(&keeper, 5).unwrap(), keeper)
+            (self.seats().take(&keeper).unwrap(), keeper)
         }
     }
 
     #[test]
     fn every_usual_seat_is_tried_before_any_other() {
         let room = Room::new();
-        let mut usual: Vec<_> = room.seats().choices(7).take(USUAL).collect();
-        assert_eq!(usual[0], 7, "its page is backed at the creation of the store");
+        assert_eq!(room.take().0.seat(), 0, "its page is backed at the creation of the store");
+        let mut usual: Vec<_> = room.seats().choices().take(USUAL).collect();
         usual.sort_unstable();
         assert!(usual.into_iter().eq(0..USUAL));
-        assert!(room.seats().choices(7).skip(USUAL).eq(USUAL..SEATS));
+        assert!(room.seats().choices().skip(USUAL).eq(USUAL..SEATS));
     }
 
     #[test]
-    fn the_dead_are_known_by_name_although_others_came_and_went() {
+    fn the_dead_are_known_by_name_until_all_usual_seats_were_taken() {
         let room = Room::new();
+        // Some stay, so that their seats are passed over.
+        let _staying: Vec<_> = (0..10).map(|_| room.take()).collect();
         let (dead, keeper) = room.take();
         assert!(!room.seats().is_dead(dead));
         drop(keeper);
-        for newcomer in 1..CHOICE {
+        for newcomer in 11..USUAL {
             let (owner, _keeper) = room.take();
             assert!(room.seats().is_dead(dead) && !room.seats().is_dead(owner));
             let told = room.seats().describe(dead).pid;
             assert_eq!(told, std::process::id(), "who died has no name any more, after {newcomer} newcomers");
         }
+    }
+
+    #[test]
+    fn whoever_passes_a_seat_over_does_not_sit_down_on_that_of_who_comes_next() {
+        let room = Room::new();
+        let _staying = room.take();
+        room.next.store(0, Relaxed);
+        let (dead, keeper) = room.take();
+        drop(keeper);
+        assert_ne!(room.take().0.seat(), dead.seat());
     }
 
     #[test]

@@ -103,8 +103,8 @@ r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"
 "    if more != 0 {"
         => "    if false && more != 0 {";
     "published-before-filled" ["shm"] "a store is seen half made";
-"let made = fill(&mut file, header, mode, seat).and_then(|()| publish(&file, temporary.as_deref(), path));"
-        => "let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file, header, mode, seat));";
+"let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));"
+        => "let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file, header, mode));";
     "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
@@ -134,10 +134,9 @@ r"            Err(_) => false,
     }
 
     /// What the process";
-    "neighbours-take-the-seat" ["shm"] "the dead lose their names at once";
-r"            group.sort_by_key(|seat| self.turn(*seat));
-"
-        => "";
+    "the-seat-is-always-the-first" ["shm"] "the dead lose their names at once";
+"let usual = (0..USUAL).map(move |_| self.next.fetch_add(1, Relaxed) as usize % USUAL);"
+        => "let usual = 0..USUAL;";
     "no-room-for-a-seat-is-the-end" ["shm"] "a full file system keeps processes out for which there is room";
 "                Err(error) => no_room = Some(error),"
         => "                Err(error) => return Err(error),";

@@ -3,6 +3,7 @@ use std::marker::PhantomData;
 use std::sync::MutexGuard;
 
 use crate::raw::Proof;
+use crate::sys::Parked;
 use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
 
 /// A held lock; dropping it releases the lock.
@@ -17,18 +18,21 @@ use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
 /// ```
 #[must_use = "a guard that is dropped at once releases the lock at once"]
 pub struct Guard<'a> {
-    lock: LockRef<'a>,
+    /// `None` where the guard has a handle of its own.
+    lock: Option<&'a Lock>,
     token: u64,
-    death: Option<Box<Death>>,
     /// The process that it belongs to; [`RELEASED`] when there is nothing left to release.
     epoch: u64,
+    /// Taken and dropped by the drop.
+    rest: Parked<Rest>,
     // `!Send`, and still `Sync`, without unsafe code.
     _thread: PhantomData<MutexGuard<'a, ()>>,
 }
 
-enum LockRef<'a> {
-    Borrowed(&'a Lock),
-    Owned(Box<Lock>),
+/// What most guards do not have.
+struct Rest {
+    death: Option<Box<Death>>,
+    lock: Option<Lock>,
 }
 
 const RELEASED: u64 = u64::MAX;
@@ -36,26 +40,33 @@ const RELEASED: u64 = u64::MAX;
 impl<'a> Guard<'a> {
     #[inline]
     pub(crate) fn borrowed(lock: &'a Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        Self::new(LockRef::Borrowed(lock), token, death)
+        let rest = if death.is_none() { Parked::nothing() } else { Rest { death, lock: None }.parked() };
+        Self::new(Some(lock), token, rest)
     }
 
     #[inline]
-    fn new(lock: LockRef<'a>, token: u64, death: Option<Box<Death>>) -> Self {
-        Self { lock, token, death, epoch: fork::epoch(), _thread: PhantomData }
+    fn new(lock: Option<&'a Lock>, token: u64, rest: Parked<Rest>) -> Self {
+        Self { lock, token, epoch: fork::epoch(), rest, _thread: PhantomData }
     }
 
     /// The lock that is held.
     #[inline]
     pub fn lock(&self) -> &Lock {
-        match &self.lock {
-            LockRef::Borrowed(lock) => lock,
-            LockRef::Owned(lock) => lock,
+        match self.lock {
+            Some(lock) => lock,
+            None => self.own_lock(),
         }
+    }
+
+    #[cold]
+    fn own_lock(&self) -> &Lock {
+        let rest = self.rest.get();
+        rest.and_then(|rest| rest.lock.as_ref()).expect("a guard that borrows no handle has one of its own")
     }
 
     /// Set when the previous owner died holding the lock: what it protects may be half changed.
     pub fn recovered(&self) -> Option<&Death> {
-        self.death.as_deref()
+        self.rest.get()?.death.as_deref()
     }
 
     /// The fencing token: greater than that of every earlier acquisition of this lock in this store, in any process.
@@ -87,19 +98,43 @@ fn not_released(lock: &Lock, error: Error) {
 
 impl Guard<'static> {
     pub(crate) fn owned(lock: Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        Self::new(LockRef::Owned(Box::new(lock)), token, death)
+        Self::new(None, token, Rest { death, lock: Some(lock) }.parked())
     }
 }
 
+impl Rest {
+    #[cold]
+    fn parked(self) -> Parked<Self> {
+        Parked::new(Box::new(self))
+    }
+}
+
+// As little code as can be, and nothing to be dropped after it: so it is inlined, and the guard need not be in memory.
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // In a forked child it is not ours, and after `unlock` it is nobody's.
-        if self.epoch == fork::epoch()
-            && let Err(error) = self.lock().raw().release(Proof::new())
-        {
-            not_released(self.lock(), error);
+        match self.lock {
+            Some(lock) if self.epoch == fork::epoch() && self.rest.is_nothing() => {
+                if let Err(error) = lock.raw().release(Proof::new()) {
+                    not_released(lock, error);
+                }
+            }
+            _ => drop_slowly(self.lock, self.epoch, std::mem::replace(&mut self.rest, Parked::nothing())),
         }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_slowly(lock: Option<&Lock>, epoch: u64, rest: Parked<Rest>) {
+    let rest = rest.unpark();
+    let lock = lock.or_else(|| rest.as_ref()?.lock.as_ref());
+    // In a forked child it is not ours, and after `unlock` it is nobody's.
+    if epoch == fork::epoch()
+        && let Some(lock) = lock
+        && let Err(error) = lock.raw().release(Proof::new())
+    {
+        not_released(lock, error);
     }
 }
 
@@ -108,7 +143,7 @@ impl fmt::Debug for Guard<'_> {
         f.debug_struct("Guard")
             .field("lock", self.lock())
             .field("token", &self.token)
-            .field("recovered", &self.death)
+            .field("recovered", &self.recovered())
             .finish_non_exhaustive()
     }
 }

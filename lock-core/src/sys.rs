@@ -180,6 +180,40 @@ unsafe impl<O: ?Sized + Send + Sync, T: ?Sized + Sync> Send for Pinned<O, T> {}
 // SAFETY: as above.
 unsafe impl<O: ?Sized + Send + Sync, T: ?Sized + Sync> Sync for Pinned<O, T> {}
 
+/// A box that is taken back by hand: dropping one frees nothing, and so is no code.
+#[derive(Debug)]
+pub(crate) struct Parked<T>(Option<NonNull<T>>);
+
+impl<T> Parked<T> {
+    pub(crate) const fn nothing() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn new(value: Box<T>) -> Self {
+        Self(Some(NonNull::from(Box::leak(value))))
+    }
+
+    #[inline]
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        // SAFETY: it came from a box in `new`, and is freed by `unpark` only, which takes `self`.
+        self.0.map(|value| unsafe { value.as_ref() })
+    }
+
+    pub(crate) fn unpark(self) -> Option<Box<T>> {
+        // SAFETY: it came from a box in `new`, and since `self` is no more, nobody has it but who gets it here.
+        self.0.map(|value| unsafe { Box::from_raw(value.as_ptr()) })
+    }
+}
+
+// SAFETY: a `Parked` is an `Option<Box<T>>` that is not dropped by itself; it may be sent and shared when that may.
+unsafe impl<T: Send> Send for Parked<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Parked<T> {}
+
 /// Has these called around every `fork` of the process, for ever.
 pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> io::Result<()> {
     // SAFETY: the functions are statics of this program and are never unloaded: a Rust library that registers them is linked in whole.

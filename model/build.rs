@@ -73,7 +73,11 @@ const FORGETFUL: &str = "        let word = &self.slot.hot().word;
             crate::step::forget((spins, waiters));
 ";
 
+/// When this is set, no bugs can be switched on: for who changes the sources where they are.
+const WITHOUT_PLANTED: &str = "LOCK_MODEL_WITHOUT_PLANTED";
+
 fn main() {
+    println!("cargo::rerun-if-env-changed={WITHOUT_PLANTED}");
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     for path in WHOLE {
@@ -107,7 +111,8 @@ fn copy(path: &str, source: &str, out: &Path) {
         once(path, &text, from);
         text = text.replace(from, to);
     }
-    for bug in PLANTED.iter().filter(|bug| bug.file == name) {
+    let planted: &[Planted] = if env::var_os(WITHOUT_PLANTED).is_some() { &[] } else { PLANTED };
+    for bug in planted.iter().filter(|bug| bug.file == name) {
         once(path, &text, bug.place);
         once(path, bug.place, bug.right);
         text = text.replace(bug.place, &bug.place.replace(bug.right, &either(bug)));

@@ -20,7 +20,7 @@ impl Alone {
     fn start(&mut self) -> io::Result<Victim> {
         self.scene.reset();
         (self.operation.prepare)(&mut self.scene).map_err(io::Error::other)?;
-        Ok(Victim::start(|| self.scene.settle(), || (self.operation.act)(&self.scene))?)
+        Ok(Victim::start(|| (self.operation.settle)(&self.scene), || (self.operation.act)(&self.scene))?)
     }
 
     fn check(&mut self, victim: Victim) -> Result<(), String> {

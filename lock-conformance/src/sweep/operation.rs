@@ -23,6 +23,8 @@ pub(super) struct Operation {
     /// Of the store.
     pub(super) capacity: u64,
     pub(super) prepare: fn(&mut Scene) -> Result<()>,
+    /// What the victim does before it is watched.
+    pub(super) settle: fn(&Scene),
     pub(super) act: fn(&Scene),
     /// With the victim's pid.
     pub(super) check: fn(&mut Scene, u32) -> Check,
@@ -33,6 +35,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().lock()),
         check: |scene, victim| scene.check_lock(victim, None),
@@ -41,6 +44,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| {
             if let Some(guard) = scene.lock().try_lock().transpose() {
@@ -53,6 +57,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock_for and unlock",
         applies: recovers_in_time,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
         check: |scene, victim| scene.check_lock(victim, None),
@@ -61,6 +66,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock a lock that is held",
         applies: recovers,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: |scene| {
             scene.with_store()?;
             scene.hold()
@@ -76,6 +82,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock_for no time",
         applies: recovers_in_time,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: |scene| {
             scene.with_store()?;
             scene.hold()
@@ -87,6 +94,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "recover a lock",
         applies: recovers,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: with_a_dead_owner,
         act: |scene| visit(scene, scene.lock().lock()),
         check: check_recovery,
@@ -95,6 +103,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "recover a lock with a deadline",
         applies: recovers_in_time,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: with_a_dead_owner,
         act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
         check: check_recovery,
@@ -103,6 +112,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "allocate",
         applies: |_| true,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().allocate(label(scene))),
         check: |scene, _| scene.check_ids(&[0], &[LABEL]),
@@ -111,6 +121,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "allocate by id",
         applies: |_| true,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().allocate_and_retrieve(66, label(scene))),
         check: |scene, _| scene.check_ids(&[66], &[LABEL]),
@@ -119,6 +130,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "free",
         applies: |_| true,
         capacity: CAPACITY,
+        settle: Scene::settle,
+        prepare: |scene| {
+            scene.with_store()?;
+            scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
+        },
+        act: |scene| drop(scene.store().free(LOCK)),
+        check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
+    },
+    Operation {
+        name: "free in a store not looked at lately",
+        applies: |_| true,
+        capacity: CAPACITY,
+        settle: Scene::settle_and_wait,
         prepare: |scene| {
             scene.with_store()?;
             scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
@@ -130,6 +154,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "free all",
         applies: |_| true,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: |scene| {
             scene.with_store()?;
             (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
@@ -141,6 +166,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "reconcile",
         applies: |claims| claims.reconcile == Reconcile::Supported,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: |scene| {
             scene.with_store()?;
             (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
@@ -152,6 +178,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "open and close",
         applies: |_| true,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: |scene| {
             scene.with_store()?;
             scene.forget();
@@ -170,6 +197,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "create",
         applies: |_| true,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: Scene::without_store,
         act: |scene| drop(scene.open(OpenMode::Create)),
         check: check_creation,
@@ -178,6 +206,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "first use of a lock",
         applies: recovers,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: |scene| {
             scene.without_store()?;
             scene.with_store()
@@ -189,6 +218,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "grow",
         applies: |claims| claims.capacity == Capacity::Chosen,
         capacity: LARGE,
+        settle: Scene::settle,
         prepare: |scene| {
             scene.without_store()?;
             scene.with_store()
@@ -207,6 +237,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "destroy",
         applies: |_| true,
         capacity: CAPACITY,
+        settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().destroy()),
         check: |scene, victim| {

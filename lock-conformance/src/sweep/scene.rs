@@ -43,6 +43,9 @@ pub(super) struct Scene {
     store: Option<Store>,
 }
 
+/// After which a table is looked at again, and some more.
+const A_WHILE: Duration = Duration::from_millis(20);
+
 impl Scene {
     pub(super) fn new(backend: &Backend, url: &dyn Fn(&Path) -> String, scratch: &Path, capacity: u64) -> std::io::Result<Self> {
         let shared = scratch.join("words");
@@ -115,7 +118,15 @@ impl Scene {
     pub(super) fn settle(&self) {
         if let Some(store) = &self.store {
             drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
+            // A table is looked at again when that was a while ago: from now on it is the same for all victims.
+            let _ = store.check();
         }
+    }
+
+    /// The same, a while ago.
+    pub(super) fn settle_and_wait(&self) {
+        self.settle();
+        std::thread::sleep(A_WHILE);
     }
 
     pub(super) fn reset(&self) {

@@ -73,6 +73,10 @@ impl ShmLock {
             let (asleep, longest) = match announce(self.slot.hot(), present) {
                 Some(Announced::Surely(asleep)) => (asleep, SLEEP),
                 Some(Announced::Perhaps(asleep)) => (asleep, BLIND),
+                Some(Announced::InVain) => {
+                    waiters = WAITERS;
+                    continue;
+                }
                 None => continue,
             };
             let doubtful = robust::owner(present) == 0;
@@ -104,7 +108,7 @@ impl ShmLock {
             if robust::owner(present) == 0 {
                 return sys::wake_one(word);
             }
-            if announce(self.slot.hot(), present).is_some() {
+            if matches!(announce(self.slot.hot(), present), Some(Announced::Surely(_) | Announced::Perhaps(_))) {
                 return;
             }
         }

@@ -77,6 +77,9 @@ pub(crate) enum Announced {
     Surely(u32),
     /// The word is this, but there is no barrier in this system: a release may miss that somebody waits.
     Perhaps(u32),
+    /// The mark is gone, and somebody may sleep now because of the bit, whom the release of the lock will not wake: that is for the
+    /// caller to do, as if it had slept itself.
+    InVain,
 }
 
 /// Says that the caller is about to sleep while the word is `present`; `None` when it is to look again first.
@@ -87,10 +90,13 @@ pub(crate) fn announce(hot: &Hot, present: u32) -> Option<Announced> {
         // Who has taken the mark away before it released the lock is seen to have done so by whoever sees the release.
         hot.word.compare_exchange(present, asleep, Acquire, Relaxed).ok()?;
     }
-    if sure {
-        is_marked(hot, EXCHANGE).then_some(Announced::Surely(asleep))
+    let announced = if sure { Announced::Surely(asleep) } else { Announced::Perhaps(asleep) };
+    if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {
+        Some(announced)
     } else {
-        is_marked(hot, COMING | EXCHANGE).then_some(Announced::Perhaps(asleep))
+        // Another waiter, in an earlier tenure of the same owner, may have set the bit, and may sleep only now, taking this one for its
+        // own.
+        (present != asleep).then_some(Announced::InVain)
     }
 }
 

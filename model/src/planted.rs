@@ -106,8 +106,8 @@ pub const PLANTED: &[Planted] = &[
         "a waiter does not look at the mark again",
         "two lock twice, the marks go away",
         "waiters.rs",
-        "is_marked(hot, EXCHANGE).then_some(Announced::Surely(asleep))",
-        "is_marked(hot, EXCHANGE)",
+        "if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {",
+        "is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE })",
         "true",
     ),
     bug(

@@ -206,7 +206,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "first use of a lock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        settle: Scene::settle_without_a_handle,
         prepare: |scene| {
             scene.without_store()?;
             scene.with_store()

@@ -1,5 +1,6 @@
 //! What an operation that is swept works on.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -41,6 +42,8 @@ pub(super) struct Scene {
     /// Of the lock, by this process.
     guard: Option<Guard<'static>>,
     store: Option<Store>,
+    /// A victim's, until it uses it.
+    handle: RefCell<Option<Lock>>,
 }
 
 /// After which a table is looked at again, and some more.
@@ -60,7 +63,7 @@ impl Scene {
             url.push_str(if url.contains('?') { "&" } else { "?" });
             url.push_str(&format!("capacity={capacity}"));
         }
-        Ok(Self { backend: *backend, url, directory, words, guard: None, store: None })
+        Ok(Self { backend: *backend, url, directory, words, guard: None, store: None, handle: RefCell::new(None) })
     }
 
     /// Makes or opens the store, and makes it as if it were new.
@@ -111,11 +114,20 @@ impl Scene {
     }
 
     pub(super) fn lock(&self) -> Lock {
-        self.store().retrieve(LOCK).expect("the id is in range")
+        let at_hand = self.handle.take();
+        at_hand.unwrap_or_else(|| self.store().retrieve(LOCK).expect("the id is in range"))
     }
 
-    /// What a forked process does before it begins: it is another process to the store.
+    /// What a forked process does before it begins: it is another process to the store, and has a handle on the lock. By steps,
+    /// getting one would take so long that the store is looked at again, and that would be another route.
     pub(super) fn settle(&self) {
+        self.settle_without_a_handle();
+        self.handle.replace(self.store.as_ref().and_then(|store| store.retrieve(LOCK).ok()));
+    }
+
+    /// The same, for who gets the handle later.
+    pub(super) fn settle_without_a_handle(&self) {
+        have_memory_at_hand();
         if let Some(store) = &self.store {
             drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
             // A table is looked at again when that was a while ago: from now on it is the same for all victims.
@@ -231,5 +243,14 @@ impl Drop for Scene {
     fn drop(&mut self) {
         self.let_go();
         let _ = self.without_store();
+    }
+}
+
+/// Victims inherit the heap of this process, which is another one each time. When small pieces of every size are at hand, they do not
+/// take another route for that.
+fn have_memory_at_hand() {
+    for size in (16..=1024).step_by(16) {
+        let pieces: [Vec<u8>; 7] = std::array::from_fn(|_| Vec::with_capacity(size));
+        std::hint::black_box(&pieces);
     }
 }

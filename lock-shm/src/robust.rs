@@ -1,6 +1,6 @@
 //! The lock word, and its place in the kernel's robust list.
 //!
-//! The word has the kernel's format: the owner's thread id and [`WAITERS`]. In the word of a dead thread that it finds in that thread's
+//! The word has the kernel's format: the owner's thread id and `WAITERS`. In the word of a dead thread that it finds in that thread's
 //! list, the kernel puts [`DIED`] in the place of the thread id, which leaves the lock free. A lock's node in the list is built as libc builds those of its mutexes, whose neighbour it is.
 //!
 //! Around each step that changes both the word and the list, `pending` names the node: whichever instruction the thread is killed

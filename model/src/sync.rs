@@ -1,5 +1,5 @@
 //! The atomics of the copies: each operation is one of the calling simulated thread's, named by the address of the word. What a word
-//! says is in the [world](crate::world), and nothing is in the word itself.
+//! says is in the world, and nothing is in the word itself.
 
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use std::sync::atomic::compiler_fence;

@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod fuzz;
+mod journal;
 mod matrix;
 mod metadata;
 mod model;

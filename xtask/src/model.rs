@@ -28,7 +28,7 @@ pub(crate) struct Args {
 /// There are millions of states, so it is a release build of this program that visits them.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.built {
-        return shell::run(&mut shell::released(std::env::args().skip(1).chain(["--built".to_owned()])));
+        return shell::run_released();
     }
     if args.planted { find_planted(args) } else { visit(args) }
 }

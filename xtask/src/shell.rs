@@ -28,6 +28,11 @@ pub(crate) fn released<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Comm
     command
 }
 
+/// Runs a release build of this program in its place, with its own arguments and `--built`.
+pub(crate) fn run_released() -> Result<()> {
+    run(&mut released(std::env::args().skip(1).chain(["--built".to_owned()])))
+}
+
 /// A directory in memory, where there is such a place, that is removed when it is dropped.
 pub(crate) fn scratch(prefix: &str) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();

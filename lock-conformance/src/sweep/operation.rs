@@ -131,10 +131,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         applies: |_| true,
         capacity: CAPACITY,
         settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
-        },
+        prepare: with_an_allocation,
         act: |scene| drop(scene.store().free(LOCK)),
         check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
     },
@@ -143,10 +140,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         applies: |_| true,
         capacity: CAPACITY,
         settle: Scene::settle_and_wait,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
-        },
+        prepare: with_an_allocation,
         act: |scene| drop(scene.store().free(LOCK)),
         check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
     },
@@ -283,6 +277,11 @@ fn die_inside(scene: &Scene) -> u32 {
             sys::exit_now(0);
         }
     }
+}
+
+fn with_an_allocation(scene: &mut Scene) -> Result<()> {
+    scene.with_store()?;
+    scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
 }
 
 fn with_a_dead_owner(scene: &mut Scene) -> Result<()> {

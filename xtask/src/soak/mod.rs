@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.built {
         return soak(args);
     }
-    shell::run(&mut shell::released(std::env::args().skip(1).chain(["--built".to_owned()])))
+    shell::run_released()
 }
 
 /// Seconds of it, for each backend.

@@ -1,33 +1,24 @@
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use lock_conformance::soak::Totals;
 
 use crate::Result;
+use crate::journal::Journal;
 
 /// The totals of each backend, in a file to which a line is added whenever they grow: the last one of a backend counts.
 pub(super) struct State {
-    file: Option<PathBuf>,
+    journal: Journal,
     totals: BTreeMap<String, Totals>,
 }
 
 impl State {
     /// What is in the file, which need not be there.
     pub(super) fn read(file: Option<&Path>) -> Result<Self> {
-        let text = match file.map(fs::read_to_string) {
-            None => String::new(),
-            Some(Err(error)) if error.kind() == ErrorKind::NotFound => String::new(),
-            Some(text) => text?,
-        };
-        let mut totals = BTreeMap::new();
-        for line in text.lines() {
-            let (scheme, one) = parse(line).ok_or_else(|| format!("the state has a line that is none: {line:?}"))?;
-            totals.insert(scheme.to_owned(), one);
-        }
-        Ok(Self { file: file.map(Path::to_owned), totals })
+        let (journal, lines) = Journal::open(file, parse)?;
+        Ok(Self { journal, totals: lines.into_iter().collect() })
     }
 
     pub(super) fn totals(&self, scheme: &str) -> Totals {
@@ -36,8 +27,7 @@ impl State {
 
     pub(super) fn keep(&mut self, scheme: &str, totals: Totals) -> io::Result<()> {
         self.totals.insert(scheme.to_owned(), totals);
-        let Some(file) = &self.file else { return Ok(()) };
-        fs::File::options().append(true).create(true).open(file)?.write_all(line(scheme, &totals).as_bytes())
+        self.journal.add(&line(scheme, &totals))
     }
 }
 
@@ -45,15 +35,15 @@ fn line(scheme: &str, totals: &Totals) -> String {
     let Totals { kills, aimed, owner_deaths, unnamed, sections, allocations, violations, lost, worst_wait, time, .. } = totals;
     format!(
         "{scheme} kills={kills} aimed={aimed} owner_deaths={owner_deaths} unnamed={unnamed} sections={sections} allocations={allocations} \
-         violations={violations} lost={lost} worst_wait_us={} time_ms={}\n",
+         violations={violations} lost={lost} worst_wait_us={} time_ms={}",
         worst_wait.as_micros(),
         time.as_millis()
     )
 }
 
-fn parse(line: &str) -> Option<(&str, Totals)> {
+fn parse(line: &str) -> Option<(String, Totals)> {
     let mut words = line.split(' ');
-    let scheme = words.next()?;
+    let scheme = words.next()?.to_owned();
     let mut totals = Totals::default();
     for word in words {
         let (name, value) = word.split_once('=')?;
@@ -98,7 +88,7 @@ mod tests {
     fn a_line_that_is_none_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("state");
-        fs::write(&file, "shm kills=many\n").unwrap();
+        std::fs::write(&file, "shm kills=many\n").unwrap();
         assert!(State::read(Some(&file)).is_err());
     }
 }

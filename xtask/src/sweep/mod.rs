@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.built {
         return sweep(args);
     }
-    shell::run(&mut shell::released(std::env::args().skip(1).chain(["--built".to_owned()])))
+    shell::run_released()
 }
 
 /// A sweep so short that it is about the sweep as much as about the backends.

@@ -1,29 +1,24 @@
 use std::fmt;
-use std::fs;
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use lock_conformance::sweep::{By, Row};
 
 use crate::Result;
+use crate::journal::Journal;
 
 /// The rows that are done, in a file to which a line is added for each.
 #[derive(Clone)]
 pub(super) struct State {
-    file: Option<PathBuf>,
+    journal: Journal,
     lines: Vec<Line>,
 }
 
 impl State {
     /// What is in the file, which need not be there.
     pub(super) fn read(file: Option<&Path>) -> Result<Self> {
-        let text = match file.map(fs::read_to_string) {
-            None => String::new(),
-            Some(Err(error)) if error.kind() == ErrorKind::NotFound => String::new(),
-            Some(text) => text?,
-        };
-        let lines = text.lines().map(|line| parse(line).ok_or_else(|| format!("the state has a line that is none: {line:?}")));
-        Ok(Self { file: file.map(Path::to_owned), lines: lines.collect::<Result<_, _>>()? })
+        let (journal, lines) = Journal::open(file, parse)?;
+        Ok(Self { journal, lines })
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
@@ -36,10 +31,9 @@ impl State {
     }
 
     pub(super) fn keep(&mut self, line: Line) -> io::Result<()> {
-        let text = format!("{line}\n");
+        let text = line.to_string();
         self.lines.push(line);
-        let Some(file) = &self.file else { return Ok(()) };
-        fs::File::options().append(true).create(true).open(file)?.write_all(text.as_bytes())
+        self.journal.add(&text)
     }
 }
 
@@ -116,7 +110,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("state");
         for none in ["shm", "shm: free: at each instruction: 12 points of 11, 0 by steps, 0 lost"] {
-            fs::write(&file, format!("{none}\n")).unwrap();
+            std::fs::write(&file, format!("{none}\n")).unwrap();
             assert!(State::read(Some(&file)).is_err());
         }
     }

@@ -127,7 +127,6 @@ impl Scene {
 
     /// The same, for who gets the handle later.
     pub(super) fn settle_without_a_handle(&self) {
-        have_memory_at_hand();
         if let Some(store) = &self.store {
             drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
             // A table is looked at again when that was a while ago: from now on it is the same for all victims.
@@ -243,14 +242,5 @@ impl Drop for Scene {
     fn drop(&mut self) {
         self.let_go();
         let _ = self.without_store();
-    }
-}
-
-/// Victims inherit the heap of this process, which is another one each time. When small pieces of every size are at hand, they do not
-/// take another route for that.
-fn have_memory_at_hand() {
-    for size in (16..=1024).step_by(16) {
-        let pieces: [Vec<u8>; 7] = std::array::from_fn(|_| Vec::with_capacity(size));
-        std::hint::black_box(&pieces);
     }
 }

@@ -4,6 +4,7 @@ use super::operation::Operation;
 use super::route::{Place, Route};
 use super::scene::Scene;
 use super::subject::Subject;
+use super::survey::Survey;
 use super::victim::{Going, Reached, Victim};
 
 /// A victim that has nobody beside it.
@@ -32,10 +33,13 @@ impl Alone {
 
 impl Subject for Alone {
     fn survey(&mut self) -> io::Result<Route> {
-        let mut victim = self.start()?;
-        let route = victim.survey()?;
-        self.check(victim).map_err(io::Error::other)?;
-        Ok(route)
+        let mut survey = Survey::new();
+        while !survey.is_done() {
+            let mut victim = self.start()?;
+            survey.go_on(&mut victim)?;
+            self.check(victim).map_err(io::Error::other)?;
+        }
+        Ok(survey.route())
     }
 
     fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use lock_core::Capabilities;
+use lock_core::{Capabilities, Guard};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -14,6 +14,7 @@ use super::operation::{recovers, recovers_in_time, visit};
 use super::route::{Place, Route};
 use super::scene::{Check, Mark, Scene};
 use super::subject::Subject;
+use super::survey::Survey;
 use super::victim::{Going, Reached, Victim, is_asleep};
 use crate::sys;
 
@@ -106,15 +107,21 @@ impl Subject for Waiter {
     }
 }
 
-/// What a victim is surveyed to do, if it comes to that.
-fn shown(run: impl FnOnce(Go<'_>) -> Result<(Check, Reached), String>) -> io::Result<Option<Route>> {
-    let mut route = None;
-    let mut show = |victim: &mut Victim| {
-        route = Some(victim.survey().map_err(text)?);
-        Ok(Reached::There)
-    };
-    run(&mut show).and_then(|(check, _)| check).map_err(io::Error::other)?;
-    Ok(route)
+/// What victims are surveyed to do, if they come to that.
+fn shown(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io::Result<Option<Route>> {
+    let mut survey = Survey::new();
+    while !survey.is_done() {
+        let mut came = false;
+        let mut show = |victim: &mut Victim| {
+            came = true;
+            survey.go_on(victim).map(|()| Reached::There).map_err(text)
+        };
+        run(&mut show).and_then(|(check, _)| check).map_err(io::Error::other)?;
+        if !came {
+            return Ok(None);
+        }
+    }
+    Ok(Some(survey.route()))
 }
 
 type Go<'a> = &'a mut dyn FnMut(&mut Victim) -> Result<Reached, String>;
@@ -155,10 +162,27 @@ fn run(
             elsewhere => elsewhere,
         };
     }
+    // Who was served before the victim cannot be told of its death; whoever comes next is.
+    let served = scene.note().load(SeqCst) != 0;
     victim.kill();
     let third = third.map_or_else(|| Third::start(scene), Ok)?;
     drop(guard);
-    Ok((third.gets_it(scene, victim_pid), reached))
+    let check = third.gets_it(scene).and_then(|first| {
+        let next = if served { told(&lock.lock().map_err(|e| e.to_string())?) } else { first };
+        match next {
+            0 if scene.reports() && scene.marked(Mark::Inside) => {
+                Err("a waiter died inside, and the next was not told".to_owned())
+            }
+            pid if pid != 0 && pid != victim_pid => Err(format!("told that {pid} died, and it was {victim_pid}")),
+            _ => Ok(()),
+        }
+    });
+    Ok((check, reached))
+}
+
+/// The pid of whom an owner was told that he died; 0 where nobody did.
+fn told(guard: &Guard<'_>) -> u32 {
+    guard.recovered().map_or(0, |death| death.holder.as_ref().map_or(0, |holder| holder.pid))
 }
 
 fn text(error: Errno) -> String {
@@ -175,12 +199,8 @@ impl Third {
             Some(pid) => Self(pid),
             None => {
                 let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-                let told = scene
-                    .lock()
-                    .lock()
-                    .map(|guard| guard.recovered().map_or(0, |death| death.holder.as_ref().map_or(0, |holder| holder.pid)));
-                if let Ok(pid) = told {
-                    scene.note().store(GOT_IT | u64::from(pid), SeqCst);
+                if let Ok(guard) = scene.lock().lock() {
+                    scene.note().store(GOT_IT | u64::from(told(&guard)), SeqCst);
                 }
                 sys::exit_now(0);
             }
@@ -195,7 +215,8 @@ impl Third {
         Ok(third)
     }
 
-    fn gets_it(self, scene: &Scene, victim: u32) -> Check {
+    /// The pid of whom it was told that he died; 0 where nobody did.
+    fn gets_it(self, scene: &Scene) -> Result<u32, String> {
         let patience = Instant::now() + PATIENCE;
         while scene.note().load(SeqCst) == 0 {
             if Instant::now() > patience {
@@ -203,14 +224,7 @@ impl Third {
             }
             std::thread::yield_now();
         }
-        let told = scene.note().load(SeqCst) & (GOT_IT - 1);
-        match told {
-            0 if scene.reports() && scene.marked(Mark::Inside) => {
-                Err("a waiter died inside, and the next was not told".to_owned())
-            }
-            pid if pid != 0 && pid != u64::from(victim) => Err(format!("told that {pid} died, and it was {victim}")),
-            _ => Ok(()),
-        }
+        Ok((scene.note().load(SeqCst) & (GOT_IT - 1)) as u32)
     }
 }
 

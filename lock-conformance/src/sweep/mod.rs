@@ -18,6 +18,7 @@ mod processor;
 mod route;
 mod scene;
 mod subject;
+mod survey;
 mod victim;
 
 use std::collections::HashSet;

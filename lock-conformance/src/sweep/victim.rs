@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::machine;
+use super::machine::{self, Next};
 use super::route::{Place, Route, Way};
 use crate::sys;
 
@@ -129,24 +129,14 @@ impl Victim {
         })
     }
 
-    /// Goes through all of it by single steps, until it ends or falls asleep.
-    pub(super) fn survey(&mut self) -> nix::Result<Route> {
-        let mut stretches = vec![];
-        let mut stretch = vec![];
-        loop {
-            let next = machine::next(self.pid);
-            stretch.push(next.address);
-            if next.is_system_call {
-                stretches.push(std::mem::take(&mut stretch));
-            }
-            match self.steps(1, PATIENCE)? {
-                Reached::There => {}
-                reached => {
-                    stretches.extend((!stretch.is_empty()).then_some(stretch));
-                    return Ok(Route::new(stretches, reached == Reached::Asleep));
-                }
-            }
-        }
+    /// The instruction that it is going to execute.
+    pub(super) fn next(&self) -> Next {
+        machine::next(self.pid)
+    }
+
+    /// Executes that.
+    pub(super) fn step(&mut self) -> nix::Result<Reached> {
+        self.steps(1, PATIENCE)
     }
 
     /// Kills it, and returns when it is dead and gone.

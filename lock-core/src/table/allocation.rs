@@ -36,9 +36,13 @@ impl Table {
     /// Those of [`Table::check`]; [`ErrorKind::OutOfRange`]; [`ErrorKind::AlreadyAllocated`], also while a living process is about to allocate it.
     pub fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.check_now_and_then()?;
+        if self.try_allocate_exact(id, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
+    }
+
+    fn try_allocate_exact(&self, id: LockId, label: &Label) -> Result<bool> {
         let me = self.me()?;
         let (segment, index) = self.find(id)?;
-        if self.try_allocate(segment, index, me, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
+        self.try_allocate(segment, index, me, label)
     }
 
     /// Claim, write, publish: that order is what makes a kill harmless.
@@ -136,10 +140,8 @@ impl Table {
             done.freed.extend(freed.map(|index| segment.id(index)));
         }
         for id in ids {
-            match self.allocate_exact(*id, &Label::default()) {
-                Ok(()) => done.claimed.push(*id),
-                Err(error) if matches!(error.kind(), ErrorKind::AlreadyAllocated) => {}
-                Err(error) => return Err(error.on(*id)),
+            if self.try_allocate_exact(*id, &Label::default()).map_err(|error| error.on(*id))? {
+                done.claimed.push(*id);
             }
         }
         Ok(done)

@@ -65,6 +65,8 @@ fn sweep(args: &Args) -> Result<()> {
         return Err("there is no such backend with numbered locks".into());
     }
     let mut state = State::read(args.state.as_deref())?;
+    // Who may not goes without: what it leaves goes when it ends, unless it is killed.
+    let _ = shell::keep_to_itself();
     let start = Instant::now();
     for backend in &backends {
         sweep_backend(backend, thoroughness, args, &mut state)?;
@@ -75,12 +77,13 @@ fn sweep(args: &Args) -> Result<()> {
     };
     let lines: Vec<_> = state.lines().filter(|line| wanted(line)).collect();
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["BACKEND", "OPERATION", "KILLED AT EACH", "POINTS", "LOST"]);
-    for number in [3, 4] {
-        table.column_mut(number).expect("there are five").set_cell_alignment(CellAlignment::Right);
+    table.load_style(presets::NOTHING).set_header(["BACKEND", "OPERATION", "KILLED AT EACH", "POINTS", "OF", "LOST"]);
+    for number in [3, 4, 5] {
+        table.column_mut(number).expect("there are six").set_cell_alignment(CellAlignment::Right);
     }
     for line in &lines {
-        table.add_row([&line.scheme, &line.operation, &line.by, &line.points.to_string(), &line.lost.to_string()]);
+        let [points, of, lost] = [line.points, line.chosen, line.lost].map(|number| number.to_string());
+        table.add_row([&line.scheme, &line.operation, &line.by, &points, &of, &lost]);
     }
     let sum = |number: fn(&Line) -> usize| lines.iter().map(|line| number(line)).sum::<usize>();
     let (points, lost) = (sum(|line| line.points), sum(|line| line.lost));

@@ -44,7 +44,7 @@ pub(super) struct Line {
     pub(super) operation: String,
     pub(super) by: String,
     /// How many there were to come to.
-    chosen: usize,
+    pub(super) chosen: usize,
     pub(super) points: usize,
     pub(super) stepped: usize,
     pub(super) lost: usize,

@@ -21,6 +21,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// For sweeps.
+#[global_allocator]
+static MEMORY: lock_conformance::sweep::Memory = lock_conformance::sweep::Memory;
+
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 #[derive(Parser)]

@@ -8,7 +8,8 @@
 //! breakpoint and stepped the rest, and has to be at the address that the survey found there; where it is not, because it takes another
 //! route than any that was surveyed, the next victim is stepped there from the last system call before it.
 //!
-//! It is for any backend. Since it forks, it has to be called by a process that has a single thread.
+//! It is for any backend. A program that sweeps has [`Memory`] for its allocator, so that all victims take the same route. Since it forks,
+//! it has to be called by a process that has a single thread.
 
 mod alone;
 mod contended;
@@ -36,6 +37,7 @@ use self::route::{Place, Route};
 use self::scene::{CAPACITY, Scene};
 use self::subject::{Subject, kill};
 use self::victim::Going;
+pub use crate::sys::Memory;
 
 /// How many routes of an operation are surveyed at most; and how many places have to be come to for each.
 const ROUTES: usize = 12;

@@ -63,6 +63,7 @@ impl Victim {
         let Some(pid) = sys::fork()? else {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
             before();
+            sys::Memory::keep_apart();
             if ptrace::traceme().is_err() || raise(Signal::SIGSTOP).is_err() {
                 sys::exit_now(1);
             }

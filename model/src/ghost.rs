@@ -5,8 +5,8 @@ use crate::world::World;
 
 /// How many locks there are.
 pub(crate) const LOCKS: usize = 2;
-/// How many ids can be free at the start: those from [`FIRST`](crate::scene::FIRST) on.
-pub(crate) const IDS: usize = 3;
+/// How many ids are free at the start: those from [`FIRST`](crate::scene::FIRST) on.
+pub(crate) const IDS: usize = 2;
 
 /// Where a thread is with a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -57,8 +57,6 @@ pub(crate) enum Id {
     Of(usize),
     /// It is being freed by this thread.
     GivenBy(usize),
-    /// It was allocated from the start, or does not count.
-    Beyond,
 }
 
 /// What was known of a lock before somebody had it.
@@ -102,7 +100,7 @@ impl Ghost {
             interrupts_left: scenario.interrupts,
             sleeps_left: 2 * scenario.threads(),
             sleeps_anyway: scenario.oversleeps(),
-            ids: std::array::from_fn(|id| if id < scenario.ids { Id::Free } else { Id::Beyond }),
+            ids: [Id::Free; IDS],
             ..Self::default()
         }
     }

@@ -1,7 +1,7 @@
 //! Who does what, and what is looked at when all is quiet.
 
 use crate::explorer::{self, Progress, Report};
-use crate::ghost::{IDS, Id, Note, Phase, Stage};
+use crate::ghost::{Id, Note, Phase, Stage};
 use crate::lock::ShmLock;
 use crate::scene::{FIRST, Scene, THREADS};
 use crate::step;
@@ -52,8 +52,6 @@ pub struct Scenario {
     pub(crate) same_tids: Option<(usize, usize)>,
     /// A thread in whose process the barrier is forbidden.
     pub(crate) without_barriers: Option<usize>,
-    /// How many ids there are that are free at the start.
-    pub(crate) ids: usize,
     /// The token that the locks begin with.
     pub(crate) token: u64,
 }
@@ -72,7 +70,6 @@ impl Scenario {
             long: false,
             same_tids: None,
             without_barriers: None,
-            ids: 2,
             token: 0,
         }
     }
@@ -103,10 +100,6 @@ impl Scenario {
 
     pub(crate) fn without_barriers(self, thread: usize) -> Self {
         Self { without_barriers: Some(thread), ..self }
-    }
-
-    pub(crate) fn ids(self, ids: usize) -> Self {
-        Self { ids, ..self }
     }
 
     pub(crate) fn token(self, token: u64) -> Self {
@@ -357,7 +350,7 @@ fn look_at_ids(scene: &'static Scene) {
     let (ids, died, deaths) = world::with(|world| (world.ghost.ids, world.ghost.died_allocating, world.ghost.deaths));
     let wrong = |what: String| world::with(|world| world.ghost.wrong(what));
     let mut free = Vec::new();
-    for (id, state) in ids.into_iter().enumerate().take(IDS).filter(|(_, state)| *state != Id::Beyond) {
+    for (id, state) in ids.into_iter().enumerate() {
         let index = FIRST + id;
         if !scene.table.is_allocated(index) {
             free.push(index);

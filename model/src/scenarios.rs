@@ -47,8 +47,7 @@ pub fn scenarios() -> Vec<Scenario> {
         new("two want the same id, one dies", &[&[Exactly(0)], &[Exactly(0)]]).deaths(1),
         new("one reads what another allocates", &[&[Allocate, Allocate], &[Read]]),
         new("three allocate two ids", &[&[Keep], &[Keep], &[Keep]]),
-        new("three allocate and free", &[&[Allocate], &[Allocate], &[Allocate]]).ids(3).long(),
-        new("three allocate, one dies", &[&[Keep], &[Keep], &[Allocate]]).deaths(1).long(),
-        new("three allocate, two die", &[&[Allocate], &[Allocate], &[Allocate]]).deaths(2).long(),
+        new("three allocate two ids, all die", &[&[Keep], &[Keep], &[Keep]]).deaths(3).long(),
+        new("three allocate, one frees, one dies", &[&[Keep], &[Keep], &[Allocate]]).deaths(1).long(),
     ]
 }

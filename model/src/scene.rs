@@ -48,7 +48,7 @@ impl Scene {
             words: std::array::from_fn(|_| AtomicU64::default()),
         }));
         let tids = (0..=scenario.threads.len()).map(|thread| scenario.tid(thread)).collect();
-        let capacity = (FIRST + scenario.ids) as u64;
+        let capacity = (FIRST + IDS) as u64;
         let table = Box::leak(Box::new(Table::new(memory, capacity, tids, scenario.same_tids.is_none())));
         let size = size_of::<Memory>() / 4;
         let ghost = Ghost::new(&scenario);

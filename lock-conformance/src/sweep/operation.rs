@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use lock_core::{Capabilities, Capacity, Deadlines, Guard, LockId, OpenMode, OwnerDeath, Reconcile, Result};
+use lock_core::{Capabilities, Capacity, Deadlines, Guard, LockId, Numbering, OpenMode, OwnerDeath, Reconcile, Removal, Result};
 
 use nix::sys::wait::waitpid;
 
@@ -110,7 +110,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "allocate",
-        applies: |_| true,
+        applies: is_numbered,
         capacity: CAPACITY,
         settle: Scene::settle,
         prepare: Scene::with_store,
@@ -119,7 +119,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "allocate by id",
-        applies: |_| true,
+        applies: is_numbered,
         capacity: CAPACITY,
         settle: Scene::settle,
         prepare: Scene::with_store,
@@ -128,7 +128,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "free",
-        applies: |_| true,
+        applies: is_numbered,
         capacity: CAPACITY,
         settle: Scene::settle,
         prepare: with_an_allocation,
@@ -137,7 +137,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "free in a store not looked at lately",
-        applies: |_| true,
+        applies: is_numbered,
         capacity: CAPACITY,
         settle: Scene::settle_and_wait,
         prepare: with_an_allocation,
@@ -146,7 +146,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "free all",
-        applies: |_| true,
+        applies: is_numbered,
         capacity: CAPACITY,
         settle: Scene::settle,
         prepare: |scene| {
@@ -158,7 +158,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "reconcile",
-        applies: |claims| claims.reconcile == Reconcile::Supported,
+        applies: |claims| is_numbered(claims) && claims.reconcile == Reconcile::Supported,
         capacity: CAPACITY,
         settle: Scene::settle,
         prepare: |scene| {
@@ -189,7 +189,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "create",
-        applies: |_| true,
+        applies: can_go,
         capacity: CAPACITY,
         settle: Scene::settle,
         prepare: Scene::without_store,
@@ -198,7 +198,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "first use of a lock",
-        applies: recovers,
+        applies: |claims| recovers(claims) && can_go(claims),
         capacity: CAPACITY,
         settle: Scene::settle_without_a_handle,
         prepare: |scene| {
@@ -210,7 +210,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "grow",
-        applies: |claims| claims.capacity == Capacity::Chosen,
+        applies: |claims| can_go(claims) && claims.capacity == Capacity::Chosen,
         capacity: LARGE,
         settle: Scene::settle,
         prepare: |scene| {
@@ -229,7 +229,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "destroy",
-        applies: |_| true,
+        applies: can_go,
         capacity: CAPACITY,
         settle: Scene::settle,
         prepare: Scene::with_store,
@@ -249,6 +249,15 @@ pub(super) fn recovers(claims: &Capabilities) -> bool {
 
 pub(super) fn recovers_in_time(claims: &Capabilities) -> bool {
     recovers(claims) && claims.deadlines == Deadlines::Monotonic
+}
+
+fn is_numbered(claims: &Capabilities) -> bool {
+    claims.numbering == Numbering::Numbered
+}
+
+/// Whether there can be a new store again and again.
+fn can_go(claims: &Capabilities) -> bool {
+    claims.removal == Removal::Supported
 }
 
 fn label(scene: &Scene) -> &'static str {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use lock_core::{Backend, Capabilities, ErrorKind, Guard, Lock, LockId, OpenMode, OwnerDeath, Result, Store};
+use lock_core::{Backend, Capabilities, ErrorKind, Guard, Lock, LockId, Numbering, OpenMode, OwnerDeath, Result, Store};
 
 use crate::sys;
 
@@ -69,7 +69,9 @@ impl Scene {
     /// Makes or opens the store, and makes it as if it were new.
     pub(super) fn with_store(&mut self) -> Result<()> {
         let store = self.open(OpenMode::OpenOrCreate)?;
-        store.free_all()?;
+        if self.is_numbered() {
+            store.free_all()?;
+        }
         self.store = Some(store);
         Ok(())
     }
@@ -115,20 +117,22 @@ impl Scene {
 
     pub(super) fn lock(&self) -> Lock {
         let at_hand = self.handle.take();
-        at_hand.unwrap_or_else(|| self.store().retrieve(LOCK).expect("the id is in range"))
+        at_hand.or_else(|| self.find(LOCK)).expect("the id is in range")
     }
 
     /// What a forked process does before it begins: it is another process to the store, and has a handle on the lock. By steps,
     /// getting one would take so long that the store is looked at again, and that would be another route.
     pub(super) fn settle(&self) {
         self.settle_without_a_handle();
-        self.handle.replace(self.store.as_ref().and_then(|store| store.retrieve(LOCK).ok()));
+        self.handle.replace(self.find(LOCK));
     }
 
     /// The same, for who gets the handle later.
     pub(super) fn settle_without_a_handle(&self) {
         if let Some(store) = &self.store {
-            drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
+            if self.is_numbered() {
+                drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
+            }
             // A table is looked at again when that was a while ago: from now on it is the same for all victims.
             let _ = store.check();
         }
@@ -155,6 +159,16 @@ impl Scene {
     /// A word for what a third process has to say: see the operations.
     pub(super) fn note(&self) -> &AtomicU64 {
         &self.words[1]
+    }
+
+    fn is_numbered(&self) -> bool {
+        self.capabilities().numbering == Numbering::Numbered
+    }
+
+    /// The lock with this id, or the only one.
+    fn find(&self, id: u32) -> Option<Lock> {
+        let store = self.store.as_ref()?;
+        if self.is_numbered() { store.retrieve(id).ok() } else { store.single().ok() }
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -195,8 +209,11 @@ impl Scene {
         }
     }
 
-    /// What is allocated is among these and has one of these labels, and every other id can be allocated.
+    /// What is allocated is among these and has one of these labels, and every other id can be allocated. Where there are ids.
     pub(super) fn check_ids(&self, may_be: &[u32], labels: &[&str]) -> Check {
+        if !self.is_numbered() {
+            return Ok(());
+        }
         let text = |e: lock_core::Error| e.to_string();
         let allocated = self.store().allocated().map_err(text)?;
         for one in &allocated {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use lock_any::{Backend, Numbering};
+use lock_any::Backend;
 use lock_conformance::sweep::{By, News, Sweep, Thoroughness};
 
 use self::state::{Line, State};
@@ -60,9 +60,9 @@ fn sweep(args: &Args) -> Result<()> {
     };
     let wanted = |backend: &Backend| args.backend.as_deref().is_none_or(|scheme| scheme == backend.scheme());
     let mut backends = lock_any::backends()?;
-    backends.retain(|backend| wanted(backend) && backend.capabilities().numbering == Numbering::Numbered);
+    backends.retain(wanted);
     if backends.is_empty() {
-        return Err("there is no such backend with numbered locks".into());
+        return Err("there is no such backend".into());
     }
     let mut state = State::read(args.state.as_deref())?;
     // Who may not goes without: what it leaves goes when it ends, unless it is killed.
@@ -99,7 +99,11 @@ fn sweep(args: &Args) -> Result<()> {
 
 fn sweep_backend(backend: &Backend, thoroughness: Thoroughness, args: &Args, state: &mut State) -> Result<()> {
     let scratch = shell::scratch("lock-sweep-")?;
-    let url = |directory: &Path| format!("{}:{}/store", backend.scheme(), directory.display());
+    let url = |directory: &Path| match backend.scheme() {
+        // Whose lock file would else be among those of LXC's own.
+        "lxc" => format!("lxc:{0}?name=sweep&rundir={0}", directory.display()),
+        scheme => format!("{scheme}:{}/store", directory.display()),
+    };
     let before = state.clone();
     let done = |operation: &str, by: By| before.has(backend.scheme(), operation, by);
     let mut sweep = Sweep::new(backend, &url).thoroughness(thoroughness).but_for(&done);

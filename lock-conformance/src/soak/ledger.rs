@@ -138,7 +138,8 @@ impl Ledger {
 
     /// Whether it lives, and nobody is about to kill it.
     pub(super) fn is_alive(&self, mark: Mark) -> bool {
-        !self.is_gone(mark) && self.get(FIRST_DOOMED + mark.worker()) != u64::from(mark.serial())
+        // In this order: between the two, another worker may have taken its place and be doomed.
+        self.get(FIRST_DOOMED + mark.worker()) != u64::from(mark.serial()) && !self.is_gone(mark)
     }
 
     /// Whether it is dead, and does nothing any more.

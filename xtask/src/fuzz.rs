@@ -74,6 +74,8 @@ fn fuzz(target: &str, minutes: u64, home: &Path) -> Result<Outcome> {
     let libfuzzer = [
         format!("-max_total_time={}", minutes * 60),
         format!("-timeout={LONGEST_SECONDS}"),
+        // What is slow and ends is no crash: the machine may have had other things to do.
+        format!("-report_slow_units={}", 2 * LONGEST_SECONDS),
         format!("-artifact_prefix={}/", crashes.display()),
         // Inputs are chains of steps: long ones from early on.
         "-max_len=512".to_owned(),

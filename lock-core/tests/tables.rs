@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use lock_core::table::{Bound, Kind, Table, TableOptions};
 use lock_core::{ErrorKind, Generation, Label, LockId, OpenMode};
@@ -144,6 +146,36 @@ fn threads_that_allocate_and_free_never_share_an_id() {
         }
     });
     assert_eq!(table.count(), 0);
+}
+
+#[test]
+fn of_two_who_free_an_id_at_once_one_does() {
+    const ROUNDS: usize = 20_000;
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::Locks(1));
+    let (came, freed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Both go on at the same instant, as nearly as can be.
+    let meet = || {
+        let all = (came.fetch_add(1, SeqCst) / 2 + 1) * 2;
+        while came.load(SeqCst) < all {
+            std::thread::yield_now();
+        }
+    };
+    let go_round = |allocates: bool| {
+        for _ in 0..ROUNDS {
+            if allocates {
+                allocate(&table);
+            }
+            meet();
+            freed.fetch_add(usize::from(table.free(0.into(), None).is_ok()), SeqCst);
+            meet();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| go_round(true));
+        scope.spawn(|| go_round(false));
+    });
+    assert_eq!(freed.load(SeqCst), ROUNDS);
 }
 
 #[test]

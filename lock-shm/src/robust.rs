@@ -123,3 +123,62 @@ fn end(head: &Head) {
     compiler_fence(std::sync::atomic::Ordering::SeqCst);
     head.pending.store(0, Relaxed);
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use lock_core::OpenMode;
+    use lock_core::table::{Kind, Slot, Table, TableOptions};
+    use rstest::rstest;
+
+    use super::*;
+
+    /// So many lines of a table that nobody else has.
+    pub(crate) fn lines<const N: usize>() -> [Slot; N] {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (path, kind) = (directory.path().join("table"), Kind::new("shm", 0));
+        let table = Table::open(&path, kind, OpenMode::Create, &TableOptions::default()).unwrap();
+        std::array::from_fn(|id| table.slot((id as u32).into()).unwrap())
+    }
+
+    pub(crate) fn take_and_give(slot: &Slot) {
+        let (thread, me) = (ThisThread::get().unwrap(), slot.table().me().unwrap());
+        take_free(thread.head(), slot.hot(), me, thread.id).unwrap();
+        give(thread.head(), slot.hot(), thread.barriers);
+    }
+
+    /// The lines whose nodes the kernel would come by, in its order.
+    fn listed(head: &Head, slots: &[Slot]) -> Vec<usize> {
+        let mut found = vec![];
+        let mut link = head.first.load(Relaxed);
+        while link != std::ptr::from_ref(head).addr() {
+            let at = slots.iter().position(|slot| sys::address(&slot.hot().next) == link).expect("it is none of ours");
+            assert!(!found.contains(&at), "it goes round");
+            found.push(at);
+            link = slots[at].hot().next.load(Relaxed) as usize;
+        }
+        found
+    }
+
+    #[rstest]
+    #[case([0, 1, 2])]
+    #[case([0, 2, 1])]
+    #[case([1, 0, 2])]
+    #[case([1, 2, 0])]
+    #[case([2, 0, 1])]
+    #[case([2, 1, 0])]
+    fn what_is_held_is_in_the_list_and_nothing_else_in_whatever_order_it_is_released(#[case] order: [usize; 3]) {
+        let slots: [_; 3] = lines();
+        let (thread, me) = (ThisThread::get().unwrap(), slots[0].table().me().unwrap());
+        let head = thread.head();
+        for slot in &slots {
+            take_free(head, slot.hot(), me, thread.id).unwrap();
+        }
+        let mut held = vec![2, 1, 0];
+        assert_eq!(listed(head, &slots), held);
+        for released in order {
+            give(head, slots[released].hot(), thread.barriers);
+            held.retain(|at| *at != released);
+            assert_eq!(listed(head, &slots), held);
+        }
+    }
+}

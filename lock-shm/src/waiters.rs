@@ -118,3 +118,24 @@ fn mark(hot: &Hot) -> Option<bool> {
 fn is_marked(hot: &Hot, marks: u32) -> bool {
     hot.waiters.load(Acquire) & marks != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::robust::tests::{lines, take_and_give};
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::by_who_never_came_to_its_barrier(COMING)]
+    #[case::by_who_is_gone(EXCHANGE)]
+    fn a_mark_that_was_left_goes_away(#[case] mark: u32) {
+        let [slot] = lines();
+        slot.hot().waiters.fetch_or(mark, Relaxed);
+        let mut releases = 0;
+        while is_marked(slot.hot(), COMING | EXCHANGE) {
+            take_and_give(&slot);
+            releases += 1;
+            assert!(releases <= 1024, "every release would look for waiters for ever");
+        }
+    }
+}

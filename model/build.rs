@@ -93,7 +93,7 @@ fn main() {
 fn read(root: &Path, path: &str) -> String {
     println!("cargo::rerun-if-changed=../{path}");
     let source = fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    source.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
+    source.split("\n#[cfg(test)]\n").next().unwrap_or_default().to_owned()
 }
 
 /// An item of a formatted source: to the first brace that closes at the start of a line.

@@ -135,10 +135,10 @@ fn threads_that_allocate_and_free_never_share_an_id() {
                 for round in 0..3_000 {
                     let mine: Vec<_> = (0..round % 50).filter_map(|_| allocate(&table)).collect();
                     for id in &mine {
-                        assert!(!used[*id as usize].swap(true, std::sync::atomic::Ordering::SeqCst));
+                        assert!(!used[*id as usize].swap(true, SeqCst));
                     }
                     for id in mine {
-                        used[id as usize].store(false, std::sync::atomic::Ordering::SeqCst);
+                        used[id as usize].store(false, SeqCst);
                         table.free(id.into(), None).unwrap();
                     }
                 }

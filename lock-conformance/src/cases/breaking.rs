@@ -2,6 +2,7 @@
 
 use super::{Who, cases};
 use crate::fixture::Fixture;
+use crate::need;
 
 cases! { "breaking";
     the_lock_of_the_dead_is_free_after_it_is_broken [BREAKING NUMBERED PROCESSES];
@@ -40,6 +41,10 @@ fn an_owner_whose_lock_was_broken_is_told_and_releases_nothing(fixture: &Fixture
     other.lock(lock);
     owner.refused("NotHeld", "unlock", &[&lock.to_string()]);
     fixture.peer().finds_busy(lock, "only the owner before tried to release it");
+    if need::HOLDERS.is_met(&fixture.suite) {
+        let held = owner.must("held", &[]);
+        assert_eq!(held.find(&format!("pid.{lock}")), Some(other.pid()), "the owner before struck out who has the lock now");
+    }
     other.unlock(lock);
     owner.finds_free(lock, "it was released");
 }

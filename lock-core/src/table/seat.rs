@@ -136,10 +136,6 @@ impl Seats<'_> {
             return unknown;
         }
         let words = self.seat(owner.seat());
-        let same_turn = || words[AT_TURN].load(Acquire) == owner.turn();
-        if !same_turn() {
-            return unknown;
-        }
         let number = |at: usize| Some(words[at].load(Relaxed)).filter(|number| *number != 0);
         let mut holder = Holder::of_process(words[AT_PID].load(Relaxed) as u32)
             .with_thread(owner.tid())
@@ -147,7 +143,7 @@ impl Seats<'_> {
         holder.start_time = number(AT_START);
         holder.pid_namespace = number(AT_NAMESPACE);
         std::sync::atomic::fence(Acquire);
-        if same_turn() { holder } else { unknown }
+        if words[AT_TURN].load(Relaxed) == owner.turn() { holder } else { unknown }
     }
 
     /// How many processes have the store open.
@@ -311,6 +307,22 @@ mod tests {
         assert_ne!(again.0.turn(), dead.turn());
         assert!(room.seats().is_dead(dead) && !room.seats().is_dead(again.0));
         assert_eq!(room.seats().describe(dead).pid, 0);
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_more_seats_those_that_are_there_are_taken() {
+        let room = Room::new();
+        let (dead, keeper) = room.take();
+        drop(keeper);
+        room.next.store(SEATS_PER_PAGE as u64, Relaxed);
+        // What is open for reading cannot be given room.
+        let file = File::open(room.file.path()).unwrap();
+        let seats = Seats { file: &file, ..room.seats() };
+        let keeper = room.file.reopen().unwrap();
+        assert_eq!(seats.take(&keeper).unwrap().seat(), dead.seat());
+        let staying: Vec<_> = (1..SEATS_PER_PAGE).map(|_| room.file.reopen().unwrap()).collect();
+        assert!(staying.iter().all(|keeper| seats.take(keeper).is_ok()));
+        assert!(seats.take(&room.file.reopen().unwrap()).is_err(), "all that are there are taken");
     }
 
     #[test]

@@ -302,6 +302,16 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_lock_keeps_other_threads_of_its_process_from_the_semaphore() {
+        let fixture = Fixture::new();
+        let another_comes = || fixture.lock.door().unwrap().enter(Deadline::Now).is_some();
+        assert_ne!(fixture.lock.acquire(Deadline::Now).unwrap(), Acquired::TimedOut);
+        assert!(!another_comes(), "what the kernel says of the process would no longer be true of one thread");
+        fixture.release();
+        assert!(another_comes());
+    }
+
+    #[test]
     fn a_unit_that_a_takeover_cleared_is_no_way_in() {
         let fixture = Fixture::new();
         let before = fixture.lock.tenure();

@@ -46,6 +46,7 @@ pub(super) fn checks_of(planted: &Planted, root: &Path, sweep: bool) -> Vec<Chec
     if root.join("model").is_dir() {
         checks.push(Check::model());
     }
+    checks.extend(planted.scenario.map(Check::scenario));
     checks.extend(planted.backends.iter().map(|scheme| Check::suite(scheme)));
     if sweep {
         checks.extend(planted.backends.iter().take(1).map(|scheme| Check::sweep(scheme)));
@@ -64,6 +65,12 @@ impl Check {
         let which = ["test", "--quiet", "--package", "lock-model", "--test", "short"];
         let (build, run) = (words(&[&which, &["--no-run"]]), words(&[&which, &["--", "whatever"]]));
         Self { name: "the model".to_owned(), build, run, limit: SUITE, may_not_build: true }
+    }
+
+    fn scenario(name: &str) -> Self {
+        let build = words(&[&["build", "--quiet", "--release", "--package", "xtask"]]);
+        let run = ["run", "--quiet", "--release", "--package", "xtask", "--", "model", "--built", "--scenario", name];
+        Self { name: "a scenario of the model".to_owned(), build, run: words(&[&run]), limit: SUITE, may_not_build: true }
     }
 
     fn suite(scheme: &str) -> Self {

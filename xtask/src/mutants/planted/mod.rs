@@ -21,6 +21,8 @@ pub(crate) struct Planted {
     pub(crate) breaks: &'static str,
     /// The schemes of backends whose suites may notice, the likeliest first.
     pub(crate) backends: &'static [&'static str],
+    /// The scenario of the model that shows it, where that takes too many states for a test.
+    pub(crate) scenario: Option<&'static str>,
     /// Why it may go unnoticed, where that is known and right.
     pub(crate) excuse: Option<&'static str>,
 }
@@ -39,7 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Planted> {
 
 /// The list of a file: name, backends, promise, and the two texts.
 macro_rules! planted {
-    ($file:literal: $($name:literal [$($backend:literal)+] $breaks:literal $(because $excuse:literal)?; $find:literal => $replace:literal;)+) => {
+    ($file:literal: $($name:literal [$($backend:literal)+] $breaks:literal $(shown $scenario:literal)? $(because $excuse:literal)?; $find:literal => $replace:literal;)+) => {
         &[$($crate::mutants::planted::Planted {
             name: $name,
             file: $file,
@@ -47,21 +49,22 @@ macro_rules! planted {
             replace: $replace,
             breaks: $breaks,
             backends: &[$($backend),+],
-            excuse: $crate::mutants::planted::excuse!($($excuse)?),
+            scenario: $crate::mutants::planted::maybe!($($scenario)?),
+            excuse: $crate::mutants::planted::maybe!($($excuse)?),
         }),+]
     };
 }
 
-macro_rules! excuse {
+macro_rules! maybe {
     () => {
         None
     };
-    ($excuse:literal) => {
-        Some($excuse)
+    ($text:literal) => {
+        Some($text)
     };
 }
 
-use {excuse, planted};
+use {maybe, planted};
 
 #[cfg(test)]
 mod tests {

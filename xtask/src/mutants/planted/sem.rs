@@ -28,7 +28,7 @@ r"        if acquired != Acquired::TimedOut {
 };
 
 const POSIX_LOCK: &[Planted] = planted! { "lock-sem/src/posix/lock.rs":
-    "released-by-anybody" ["posix-sem"] "a child releases what its parent holds";
+    "released-by-anybody" ["posix-sem"] "who lost the lock strikes out who has it now";
 r"        if tenant(hot) != me {
             return Err(ErrorKind::NotHeld.into());
         }

@@ -26,7 +26,7 @@ r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().th
 r"    hot.end();
     match waiters::release(hot, plain) {"
         => "    match waiters::release(hot, plain) {";
-    "exchange-mark-not-kept" ["shm"] "a release writes over the bit of a sleeping waiter" because "whoever set the bit before had made the mark, and it is taken away only by an owner that finds no bit: it is there already but after a kill, and a sleep of 200 ms makes up for that";
+    "exchange-mark-not-kept" ["shm"] "a release writes over the bit of a sleeping waiter";
 r"        if waiting != 0 {
             waiters::keep(hot);
         }
@@ -47,7 +47,7 @@ r"        let mut waiters = 0;
         let mut waiters = 0;
         loop {
             waiters = 0;";
-    "death-believed-without-proof" ["shm"] "a lock is taken from an owner that lives in another pid namespace" because "it takes somebody who is killed in the middle of an attempt, and has the thread id of an owner in another pid namespace: no test brings two such threads together";
+    "death-believed-without-proof" ["shm"] "a lock is taken from an owner that lives in another pid namespace" shown "one thread id in two namespaces, one dies";
 "(present & DIED == 0 || self.is_believed())"
         => "(present & DIED == 0 || true)";
     "already-held-unchecked" ["shm"] "a thread waits for itself";
@@ -59,10 +59,10 @@ r"        let mut waiters = 0;
     "take-over-without-proof" ["shm"] "a lock is taken from an owner that lives";
 "if !its_word || dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {"
         => "if !its_word || dead.is_none() || !table.claim(claim, me) {";
-    "take-over-without-claim" ["shm"] "two take over from one dead owner" because "two who take over at once exclude each other by the word itself, unless one of them has the dead owner's thread id, in another pid namespace: no test brings two such threads to the same instruction";
+    "take-over-without-claim" ["shm"] "two take over from one dead owner" shown "one thread id in two namespaces, one dies";
 "!table.is_gone(dead) || !table.claim(claim, me) {"
         => "!table.is_gone(dead) || { let _ = (claim, me); false } {";
-    "next-owner-taken-for-the-dead" ["shm"] "a lock is taken from an owner that lives" because "between the word and the owner's record of who took the lock are a few instructions, at which somebody else has to look: the model shows it";
+    "next-owner-taken-for-the-dead" ["shm"] "a lock is taken from an owner that lives";
 "let its_word = [0, dead.tid()].contains(&robust::owner(present));"
         => "let its_word = robust::owner(present) <= u32::MAX;";
     "no-take-over" ["shm"] "what the kernel does not walk stays locked";
@@ -71,7 +71,7 @@ r"            if word.load(Relaxed) == asleep
         => r"            if word.load(Relaxed) == asleep
                 && false
                 && let";
-    "pass-on-omitted" ["shm"] "who gives up swallows the wake-up of another" because "the others look again after 200 ms at most; the wake-up is late, and no test asserts a time";
+    "pass-on-omitted" ["shm"] "who gives up swallows the wake-up of another" shown "one of three gives up, another locks twice";
 r"                if waiters != 0 {
                     self.pass_on();
                 }
@@ -83,7 +83,7 @@ r"                if waiters != 0 {
 };
 
 const WAITERS: &[Planted] = planted! { "lock-shm/src/waiters.rs":
-    "mark-not-looked-at" ["shm"] "a plain store writes over the bit of a waiter" because "between the two looks at the mark are a few instructions, and a waiter that is missed there looks again after 200 ms: late, and not lost. The model shows it";
+    "mark-not-looked-at" ["shm"] "a plain store writes over the bit of a waiter";
 "    if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }"
         => r"    let _ = COMING | EXCHANGE;
     Release::Done";
@@ -95,7 +95,7 @@ r"    let asleep = present | WAITERS;
     "marks-never-exchange" ["shm"] "a release by plain store although somebody waits";
 "    if !plain || is_marked(hot, COMING | EXCHANGE) {"
         => "    if !plain {";
-    "barrier-omitted" ["shm"] "a release is missed by who comes to wait" because "a store that the processor delays is seen a few nanoseconds later, and what is missed is made up for after 200 ms. The model shows it";
+    "barrier-omitted" ["shm"] "a release is missed by who comes to wait";
 "    if !sys::barrier() {"
         => "    if false {";
 };

@@ -224,6 +224,8 @@ fn range(seat: usize) -> libc::flock {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+
     use super::*;
     use crate::table::layout::BASE_BYTES;
 
@@ -323,6 +325,17 @@ mod tests {
         let staying: Vec<_> = (1..SEATS_PER_PAGE).map(|_| room.file.reopen().unwrap()).collect();
         assert!(staying.iter().all(|keeper| seats.take(keeper).is_ok()));
         assert!(seats.take(&room.file.reopen().unwrap()).is_err(), "all that are there are taken");
+    }
+
+    #[test]
+    fn what_cannot_be_found_out_is_no_proof_of_death() {
+        let room = Room::new();
+        let (owner, keeper) = room.take();
+        drop(keeper);
+        assert!(room.seats().is_dead(owner));
+        // A descriptor that can be asked nothing.
+        let file = File::options().read(true).custom_flags(libc::O_PATH).open(room.file.path()).unwrap();
+        assert!(!Seats { file: &file, ..room.seats() }.is_dead(owner));
     }
 
     #[test]

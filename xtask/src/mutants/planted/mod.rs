@@ -79,4 +79,12 @@ mod tests {
         assert_eq!(names.len(), count);
         assert!(all().all(|planted| planted.find != planted.replace && !planted.backends.is_empty()));
     }
+
+    #[test]
+    fn scenarios_that_show_a_change_are_there() {
+        let scenarios = lock_model::scenarios();
+        for name in all().filter_map(|planted| planted.scenario) {
+            assert!(scenarios.iter().any(|scenario| scenario.name == name), "{name}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! can be taken within a second, the next owner is told the truth, no id is lost, the store opens, no file is left over, and who
 //! waited beside the victim gets the lock.
 //!
-//! The places are those that a survey finds, which steps through all of it. On x86-64 a victim is brought near to its place by a
+//! The places are those that a survey finds, which steps through all of it, section by section, each with another victim. On x86-64 a victim is brought near to its place by a
 //! breakpoint and stepped the rest, and has to be at the address that the survey found there; where it is not, because it takes another
 //! route than any that was surveyed, the next victim is stepped there from the last system call before it.
 //!

@@ -4,9 +4,10 @@
 //! can be taken within a second, the next owner is told the truth, no id is lost, the store opens, no file is left over, and who
 //! waited beside the victim gets the lock.
 //!
-//! The places are those that a survey finds, which steps through all of it, section by section, each with another victim. On x86-64 a victim is brought near to its place by a
-//! breakpoint and stepped the rest, and has to be at the address that the survey found there; where it is not, because it takes another
-//! route than any that was surveyed, the next victim is stepped there from the last system call before it.
+//! The places are those that a survey finds, which steps through all of it, section by section, each with another victim. On x86-64 a
+//! victim is brought near to its place by a breakpoint and stepped the rest, and has to be at the address that the survey found there;
+//! where it is not, because it takes another route than any that was surveyed, the next victim is stepped there from the last system call
+//! before it.
 //!
 //! It is for any backend. A program that sweeps has [`Memory`] for its allocator, so that all victims take the same route. Since it forks,
 //! it has to be called by a process that has a single thread.

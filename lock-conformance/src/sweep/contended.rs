@@ -215,16 +215,19 @@ impl Third {
         Ok(third)
     }
 
-    /// The pid of whom it was told that he died; 0 where nobody did.
+    /// Returns when it has had the lock and has ended: the pid of whom it was told that he died; 0 where nobody did.
     fn gets_it(self, scene: &Scene) -> Result<u32, String> {
         let patience = Instant::now() + PATIENCE;
-        while scene.note().load(SeqCst) == 0 {
+        while matches!(waitpid(self.0, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
             if Instant::now() > patience {
                 return Err("another waiter sleeps for ever: its wake-up is lost".to_owned());
             }
             std::thread::yield_now();
         }
-        Ok((scene.note().load(SeqCst) & (GOT_IT - 1)) as u32)
+        match scene.note().load(SeqCst) {
+            0 => Err("another waiter ended without the lock".to_owned()),
+            note => Ok((note & (GOT_IT - 1)) as u32),
+        }
     }
 }
 

@@ -5,8 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 use crate::Result;
@@ -40,14 +38,6 @@ pub(crate) fn scratch(prefix: &str) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix);
     builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
-}
-
-/// What is left in `/dev/shm` and among the semaphores goes with this process, however that ends, where it may arrange for that.
-pub(crate) fn keep_to_itself() -> nix::Result<()> {
-    let none: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS)?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), MsFlags::empty(), Some("mode=1777"))
 }
 
 /// Runs a command, after saying which it is.

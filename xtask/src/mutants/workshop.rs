@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -59,11 +61,7 @@ impl Workshop {
         for name in &tracked {
             write_if_new(&workshop.root.join(name), &fs::read(shell::root().join(name))?)?;
         }
-        if let Err(errno) = shell::keep_to_itself() {
-            eprintln!(
-                "without namespaces of its own ({errno}), what a wrong program leaves behind stays: look into /dev/shm and ipcs"
-            );
-        }
+        keep_to_itself();
         Ok(workshop)
     }
 
@@ -134,4 +132,17 @@ fn write_if_new(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     fs::create_dir_all(path.parent().ok_or("a file is in a directory")?)?;
     Ok(fs::write(path, bytes)?)
+}
+
+/// What wrong programs leave in `/dev/shm` and among the semaphores goes with this process, where it may arrange for that.
+fn keep_to_itself() {
+    let none: Option<&str> = None;
+    let apart = unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS)
+        .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
+        .and_then(|()| mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), MsFlags::empty(), Some("mode=1777")));
+    if let Err(errno) = apart {
+        eprintln!(
+            "without namespaces of its own ({errno}), what a wrong program leaves behind stays: look into /dev/shm and ipcs"
+        );
+    }
 }

@@ -57,8 +57,6 @@ fn soak(args: &Args) -> Result<()> {
         return Err("there is no such backend".into());
     }
     let mut state = State::read(args.state.as_deref())?;
-    // Who may not goes without: what it leaves goes when it ends, unless it is killed.
-    let _ = shell::keep_to_itself();
     let mut table = Table::new();
     let titles = [
         "BACKEND",

@@ -65,8 +65,6 @@ fn sweep(args: &Args) -> Result<()> {
         return Err("there is no such backend".into());
     }
     let mut state = State::read(args.state.as_deref())?;
-    // Who may not goes without: what it leaves goes when it ends, unless it is killed.
-    let _ = shell::keep_to_itself();
     let start = Instant::now();
     for backend in &backends {
         sweep_backend(backend, thoroughness, args, &mut state)?;

@@ -154,20 +154,6 @@ unsafe impl GlobalAlloc for Memory {
             unsafe { System.dealloc(block, layout) }
         }
     }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !VICTIM.load(Relaxed) {
-            // SAFETY: a process that is no victim has blocks of the system's only.
-            return unsafe { System.realloc(block, layout, size) };
-        }
-        // SAFETY: the caller promises that the new size is one that a layout can have.
-        let new = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
-        if !new.is_null() {
-            // SAFETY: both blocks are that long, and they are not the same.
-            unsafe { ptr::copy_nonoverlapping(block, new, size.min(layout.size())) };
-        }
-        new
-    }
 }
 
 static INTERRUPTIONS: AtomicU64 = AtomicU64::new(0);

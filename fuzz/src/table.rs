@@ -141,7 +141,7 @@ fn look_at_the_table(path: &Path, ids: &BTreeSet<LockId>) {
         let _ = (table.is_dead(owner), table.is_gone(owner), table.describe(owner));
     }
     assert!(table.processes() >= 1, "this one has it open");
-    let _ = (table.thread_ids_are_unique(), table.count(), table.is_destroyed());
+    let _ = (table.is_at_home(), table.count(), table.is_destroyed());
     for id in ids {
         if let Ok(slot) = Table::slot(&table, *id) {
             let _ = (slot.holder(), slot.generation());

@@ -47,6 +47,13 @@ claims! {
         /// As [`OwnerDeath::Reported`].
         Reported = "reported",
     }
+    /// How long the death of an owner is reported.
+    DeathReports {
+        /// To the next owner, once; or never.
+        Once = "once",
+        /// To each next owner until one calls [`Guard::mark_consistent`](crate::Guard::mark_consistent). A panic is reported, too.
+        UntilConsistent = "until consistent",
+    }
     /// Waiting with a deadline.
     Deadlines {
         /// Refused.
@@ -174,6 +181,8 @@ capabilities! {
     owner_death: OwnerDeath = Stuck, "owner death";
     /// What a thread's death does.
     thread_death: ThreadDeath = Kept, "thread death";
+    /// How long deaths are reported.
+    death_reports: DeathReports = Once, "death reports";
     /// Timed waiting.
     deadlines: Deadlines = Unsupported, "deadlines";
     /// Locking twice.

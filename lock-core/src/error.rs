@@ -222,6 +222,10 @@ pub enum ErrorKind {
     /// The caller does not hold the lock (or its process inherited the guard by a fork).
     #[error("this process does not hold it")]
     NotHeld,
+    /// The lock is not the caller's any more, although its guard was not dropped: it was broken, or taken over after what keeps it was
+    /// lost. What it protects may have been changed by others since.
+    #[error("the lock was lost: another owner may have held it meanwhile")]
+    Lost,
     /// The backend cannot do that.
     #[error("the backend cannot do that: {reason}")]
     Unsupported {

@@ -1,113 +1,127 @@
-//! What a fork changes: a child is another process, and owns nothing of its parent's.
+//! Forks: a child is another process, and owns none of its parent's locks.
+//!
+//! The epoch is in a page that the kernel zeroes in every forked child (`MADV_WIPEONFORK`), so that a child differs from its parent
+//! before any code runs in it, through `fork`, `_Fork` or a raw `clone`. Handlers of `pthread_atfork` only count forks and close
+//! inherited descriptors; no lock is held over a fork.
 
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::cell::Cell;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, fence};
+use std::thread;
+use std::time::Duration;
 
-use crate::Result;
-use crate::sys::{self, SetOnce, Stash};
-use crate::table::Table;
+use crate::sys::{self, SetOnce};
+use crate::{Result, descriptor};
 
-static EPOCH: AtomicU64 = AtomicU64::new(0);
+/// The latest epoch of this process and its ancestors.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+/// Forks that have begun and ended, as the handlers see them.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// One table at a time is opened or given a seat. It comes before `WATCHED`, and both are held during a fork, so that the child finds
-/// everything whole.
-static OPENING: Mutex<()> = Mutex::new(());
-static WATCHED: Mutex<Watched> = Mutex::new(Watched { tables: Vec::new(), descriptors: Vec::new(), in_child: Vec::new() });
-static HELD: Stash<(MutexGuard<'static, ()>, MutexGuard<'static, Watched>)> = Stash::empty();
-
-/// The tables that this process has open, and the descriptors that are its alone.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) tables: Vec<Weak<Table>>,
-    /// A bit for each.
-    descriptors: Vec<u64>,
-    in_child: Vec<fn()>,
+thread_local! {
+    /// Forks that this thread has begun and not ended.
+    static OWN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A number that differs between a process and the child it forked: a backend that remembers something about its process (its
-/// thread id, say) remembers this number with it. One relaxed load.
-///
-/// Forks are seen from the moment that the process has a [`Store`](crate::Store) or a [`Lock`](crate::Lock), and when they go through
-/// libc's `fork`: a raw `clone` system call without `CLONE_VM` is not seen.
+/// How often [`undisturbed`] tries, and how long it waits in between.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A number that differs between a process and every child that it forks, or 0 in a process that has not used this crate yet. A
+/// backend that remembers something about its process stores this number with it. One relaxed load.
 #[inline]
 pub fn epoch() -> u64 {
-    EPOCH.load(Ordering::Relaxed)
+    sys::epoch().load(Relaxed)
 }
 
-/// Has this called in every forked child, by its only thread, before anything else: for what a backend remembers of a thread and wants
-/// to use without comparing the [`epoch`] each time. It may neither allocate memory nor take a lock. Once is enough for each function.
-pub fn call_in_children(call: fn()) {
-    let mut watched = watched();
-    if !watched.in_child.iter().any(|known| std::ptr::fn_addr_eq(*known, call)) {
-        watched.in_child.push(call);
+/// The epoch, never 0: a process that has none yet gets one.
+#[inline]
+pub fn current() -> u64 {
+    match epoch() {
+        0 => begin(),
+        epoch => epoch,
     }
 }
 
-/// For who opens a table or gives it a seat.
-pub(crate) fn opening() -> MutexGuard<'static, ()> {
+#[cold]
+fn begin() -> u64 {
     watch();
-    OPENING.lock().unwrap_or_else(PoisonError::into_inner)
+    // All numbers of ancestors are below it, and so is no number that a value inherited from one of them carries.
+    let next = LATEST.fetch_add(1, SeqCst) + 1;
+    match sys::epoch().compare_exchange(0, next, SeqCst, SeqCst) {
+        Ok(_) => {
+            ENDED.store(BEGUN.load(SeqCst), SeqCst);
+            descriptor::close_inherited(next);
+            next
+        }
+        Err(other) => other,
+    }
 }
 
-pub(crate) fn watched() -> MutexGuard<'static, Watched> {
-    watch();
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+/// Registers the handlers. Two threads may both do it: the handlers bear that.
+fn watch() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.load(SeqCst) {
+        WIPED.store(sys::wipe_on_fork(), SeqCst);
+        sys::at_fork(prepare, in_parent, in_child).expect("there is memory for three function pointers");
+        WATCHED.store(true, SeqCst);
+    }
 }
 
-/// From the first call on, a fork is noticed.
-pub(crate) fn watch() {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| sys::at_fork(prepare, in_parent, in_child).expect("there is memory for three function pointers"));
+/// Whether the kernel zeroes the page.
+static WIPED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn prepare() {
+    OWN.set(OWN.get() + 1);
+    BEGUN.fetch_add(1, SeqCst);
 }
 
-/// A descriptor that forked children give up.
+extern "C" fn in_parent() {
+    OWN.set(OWN.get().saturating_sub(1));
+    ENDED.fetch_add(1, SeqCst);
+}
+
+extern "C" fn in_child() {
+    OWN.set(0);
+    if !WIPED.load(SeqCst) {
+        sys::wipe();
+    }
+    // A handler of the program's may have been first, and used a lock.
+    current();
+}
+
+/// Opens something that forked children must not keep, and registers it: two steps, which a fork in another thread may come
+/// between. Then what was opened is dropped, and opened again.
 ///
-/// The kernel keeps a file lock while any process has the open file description. A child that is forked while its parent holds such a
-/// lock has it too, and would hold it beyond the parent's death. A child closes its copies of these before it does anything else; what
-/// is left there of the value knows that it has no descriptor any more.
-#[derive(Debug)]
-pub struct Descriptor {
-    /// In a forked child, a number that means nothing any more, or something else.
-    fd: ManuallyDrop<OwnedFd>,
-    epoch: u64,
+/// It does not wait for a fork to end without a bound, because the forking thread may wait for this one in a handler of the program's.
+///
+/// # Errors
+/// Those of `open`.
+pub fn undisturbed<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..ATTEMPTS {
+        let begun = begun_by_others();
+        let quiet = ENDED.load(SeqCst) == begun;
+        let value = open()?;
+        fence(SeqCst);
+        if quiet && begun_by_others() == begun {
+            return Ok(value);
+        }
+        drop(value);
+        thread::sleep(PAUSE);
+    }
+    open()
 }
 
-impl Descriptor {
-    /// Takes charge of a descriptor.
-    pub fn new(fd: impl Into<OwnedFd>) -> Self {
-        let fd = fd.into();
-        let mut watched = watched();
-        let at = fd.as_raw_fd() as usize;
-        if watched.descriptors.len() <= at / 64 {
-            watched.descriptors.resize(at / 64 + 1, 0);
-        }
-        watched.descriptors[at / 64] |= 1 << (at % 64);
-        Self { fd: ManuallyDrop::new(fd), epoch: epoch() }
-    }
-
-    /// The descriptor; `None` in a child that was forked since.
-    pub fn get(&self) -> Option<BorrowedFd<'_>> {
-        (self.epoch == epoch()).then(|| self.fd.as_fd())
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        let mut watched = watched();
-        if self.epoch == epoch() {
-            let at = self.fd.as_raw_fd() as usize;
-            watched.descriptors[at / 64] &= !(1 << (at % 64));
-            let _ = nix::unistd::close(self.fd.as_raw_fd());
-        }
-    }
+fn begun_by_others() -> u64 {
+    BEGUN.load(SeqCst).wrapping_sub(OWN.get())
 }
 
 /// A value that each process makes for itself, when it first needs it: a forked child does not see its parent's.
 ///
 /// No thread ever waits for another in it, so that a fork cannot find it half made: of two threads that make a value at the same
-/// time, one's is kept and the other's dropped. So what a fork may leave locked for ever, as a `Mutex`, is safe inside.
+/// time, one's is kept and the other's dropped. So what a fork may leave locked, as a `Mutex`, is safe inside.
 #[derive(Debug)]
 pub struct PerProcess<T> {
     first: SetOnce<Own<T>>,
@@ -153,7 +167,7 @@ impl<T: Send> PerProcess<T> {
     /// This process's value, made now if it has none.
     ///
     /// # Errors
-    /// That of `make`; then there is none still.
+    /// Those of `make`; then there is none still.
     #[inline]
     pub fn get_or_try_init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
         match self.get() {
@@ -164,8 +178,8 @@ impl<T: Send> PerProcess<T> {
 
     #[cold]
     fn init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
-        watch();
-        let (value, epoch) = (make()?, epoch());
+        let epoch = current();
+        let value = make()?;
         let mut cell = &self.first;
         while let Some(own) = cell.get() {
             if own.epoch == epoch {
@@ -181,30 +195,6 @@ impl<T> Default for PerProcess<T> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-extern "C" fn prepare() {
-    let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    HELD.put((opening, WATCHED.lock().unwrap_or_else(PoisonError::into_inner)));
-}
-
-extern "C" fn in_parent() {
-    drop(HELD.take());
-}
-
-/// Runs in the forked child before anything else: the only thread there, and where it should not allocate memory.
-extern "C" fn in_child() {
-    EPOCH.fetch_add(1, Ordering::Relaxed);
-    let Some((_opening, mut watched)) = HELD.take() else { return };
-    for (at, word) in watched.descriptors.iter_mut().enumerate() {
-        let mut bits = std::mem::take(word);
-        while bits != 0 {
-            let _ = nix::unistd::close((at * 64) as RawFd + bits.trailing_zeros() as RawFd);
-            bits &= bits - 1;
-        }
-    }
-    watched.tables.iter().filter_map(Weak::upgrade).for_each(|table| table.disown());
-    watched.in_child.iter().for_each(|call| call());
 }
 
 #[cfg(test)]
@@ -238,5 +228,17 @@ mod tests {
         value.get_or_try_init(|| Err(crate::ErrorKind::Absent.into())).unwrap_err();
         assert_eq!(value.get(), None);
         assert_eq!(value.get_or_try_init(|| Ok(7)).unwrap(), &7);
+    }
+
+    #[test]
+    fn what_is_opened_without_a_fork_is_opened_once() {
+        current();
+        let mut opened = 0;
+        undisturbed(|| {
+            opened += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert!(opened >= 1);
     }
 }

@@ -1,8 +1,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::MutexGuard;
+use std::thread::panicking;
 
-use crate::raw::Proof;
+use crate::raw::{Condition, Proof};
 use crate::sys::Parked;
 use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
 
@@ -11,6 +12,9 @@ use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
 /// It stays with the thread that took it (it is not `Send`), and with the process: a forked child that inherits one owns nothing,
 /// and dropping it there does nothing. A guard from [`Lock::lock`] borrows its lock; one from [`Lock::lock_owned`] keeps a
 /// handle of its own and is `Guard<'static>`.
+///
+/// A guard that is dropped while its thread panics releases the lock, and the next owner is told so
+/// ([`Cause::Panicked`](crate::Cause::Panicked)) where the backend keeps such reports.
 ///
 /// ```compile_fail,E0277
 /// fn may_be_sent<T: Send>() {}
@@ -32,6 +36,10 @@ pub struct Guard<'a> {
 /// What most guards do not have.
 struct Rest {
     death: Option<Box<Death>>,
+    /// The owner has dealt with the death.
+    is_consistent: bool,
+    /// The lock was acquired while the thread panicked, which is no news at its release.
+    during_panic: bool,
     lock: Option<Lock>,
 }
 
@@ -40,7 +48,7 @@ const RELEASED: u64 = u64::MAX;
 impl<'a> Guard<'a> {
     #[inline]
     pub(crate) fn borrowed(lock: &'a Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        let rest = if death.is_none() { Parked::nothing() } else { Rest { death, lock: None }.parked() };
+        let rest = if death.is_none() && !panicking() { Parked::nothing() } else { Rest::new(death, None).parked() };
         Self::new(Some(lock), token, rest)
     }
 
@@ -64,9 +72,31 @@ impl<'a> Guard<'a> {
         rest.and_then(|rest| rest.lock.as_ref()).expect("a guard that borrows no handle has one of its own")
     }
 
-    /// Set when the previous owner died holding the lock: what it protects may be half changed.
+    /// Set when an earlier owner died (or panicked) holding the lock, and no owner has called [`Guard::mark_consistent`] since: what
+    /// the lock protects may be half changed.
     pub fn recovered(&self) -> Option<&Death> {
         self.rest.get()?.death.as_deref()
+    }
+
+    /// Declares that what the lock protects is in order again, after [`Guard::recovered`]: the next owner is told of no death.
+    ///
+    /// Without this call each next owner is told, in this and all other processes, where the backend claims
+    /// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent). (POSIX has `pthread_mutex_consistent`.)
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotHeld`] in a forked child; [`ErrorKind::Lost`] when the lock is not held any more.
+    pub fn mark_consistent(&mut self) -> Result<()> {
+        if self.epoch != fork::epoch() {
+            return Err(self.lock().in_context(ErrorKind::NotHeld.into(), Operation::Lock));
+        }
+        if self.recovered().is_none() {
+            return Ok(());
+        }
+        self.lock().raw().mark_consistent().map_err(|error| self.lock().in_context(error, Operation::Lock))?;
+        if let Some(rest) = self.rest.get_mut() {
+            rest.is_consistent = true;
+        }
+        Ok(())
     }
 
     /// The fencing token: greater than that of every earlier acquisition of this lock in this store, in any process.
@@ -78,11 +108,24 @@ impl<'a> Guard<'a> {
     /// Releases the lock, for those who want to know how that went.
     ///
     /// # Errors
-    /// [`ErrorKind::NotHeld`] when the lock is not held any more, or the guard was inherited by a fork; what the system says.
+    /// [`ErrorKind::Lost`] when the lock is not held any more, [`ErrorKind::NotHeld`] when the guard was inherited by a fork; what
+    /// the system says.
     pub fn unlock(mut self) -> Result<()> {
         let ours = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
-        let released = if ours { self.lock().raw().release(Proof::new()) } else { Err(ErrorKind::NotHeld.into()) };
+        let proof = Proof::new(condition(self.rest.get()));
+        let released = if ours { self.lock().raw().release(proof) } else { Err(ErrorKind::NotHeld.into()) };
         released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
+    }
+}
+
+/// The condition in which a guard leaves what its lock protects.
+fn condition(rest: Option<&Rest>) -> Condition {
+    if panicking() && !rest.is_some_and(|rest| rest.during_panic) {
+        return Condition::Panicked;
+    }
+    match rest {
+        Some(Rest { death: Some(_), is_consistent: false, .. }) => Condition::Inconsistent,
+        _ => Condition::Consistent,
     }
 }
 
@@ -98,24 +141,29 @@ fn not_released(lock: &Lock, error: Error) {
 
 impl Guard<'static> {
     pub(crate) fn owned(lock: Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        Self::new(None, token, Rest { death, lock: Some(lock) }.parked())
+        Self::new(None, token, Rest::new(death, Some(lock)).parked())
     }
 }
 
 impl Rest {
+    #[cold]
+    fn new(death: Option<Box<Death>>, lock: Option<Lock>) -> Self {
+        Self { death, is_consistent: false, during_panic: panicking(), lock }
+    }
+
     #[cold]
     fn parked(self) -> Parked<Self> {
         Parked::new(Box::new(self))
     }
 }
 
-// As little code as can be, and nothing to be dropped after it: so it is inlined, and the guard need not be in memory.
+// Kept minimal, and with nothing to be dropped after it, so that it inlines and the guard can stay in registers.
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
         match self.lock {
-            Some(lock) if self.epoch == fork::epoch() && self.rest.is_nothing() => {
-                if let Err(error) = lock.raw().release(Proof::new()) {
+            Some(lock) if self.epoch == fork::epoch() && self.rest.is_nothing() && !panicking() => {
+                if let Err(error) = lock.raw().release(Proof::new(Condition::Consistent)) {
                     not_released(lock, error);
                 }
             }
@@ -132,7 +180,7 @@ fn drop_slowly(lock: Option<&Lock>, epoch: u64, rest: Parked<Rest>) {
     // In a forked child it is not ours, and after `unlock` it is nobody's.
     if epoch == fork::epoch()
         && let Some(lock) = lock
-        && let Err(error) = lock.raw().release(Proof::new())
+        && let Err(error) = lock.raw().release(Proof::new(condition(rest.as_deref())))
     {
         not_released(lock, error);
     }

@@ -52,29 +52,3 @@ impl fmt::Display for Holder {
         Ok(())
     }
 }
-
-/// The news that the previous owner died inside its critical section.
-///
-/// What the lock protects may be half changed. The lock itself is whole, and is the receiver's.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Death {
-    /// Who died, where the backend knows it.
-    pub holder: Option<Holder>,
-}
-
-impl Death {
-    /// The death of this holder; `None` when the backend cannot tell whose it was.
-    pub fn of(holder: Option<Holder>) -> Self {
-        Self { holder }
-    }
-}
-
-impl fmt::Display for Death {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.holder {
-            Some(holder) => write!(f, "{holder} died holding it"),
-            None => f.write_str("an owner that is not known died holding it"),
-        }
-    }
-}

@@ -11,7 +11,7 @@
 //!
 //! # What is promised
 //! - Mutual exclusion between all threads of all processes that open a store.
-//! - The death of an owner is success with news ([`Guard::recovered`]): never an error, and never hidden.
+//! - The death of an owner is success with information ([`Guard::recovered`]): never an error, and reported until it was dealt with.
 //! - That an owner is unknown never means that it is dead.
 //! - Deadlines are on the monotonic clock and never early.
 #![deny(unsafe_code)]
@@ -22,6 +22,8 @@ compile_error!("lock-core is for 64-bit Linux: the places of file locks, and sto
 mod backend;
 mod capabilities;
 mod deadline;
+mod death;
+pub mod descriptor;
 mod error;
 pub mod fork;
 mod guard;
@@ -41,19 +43,20 @@ mod url;
 
 pub use backend::{Backend, OpenFn, OpenMode};
 pub use capabilities::{
-    Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence, Reconcile,
-    Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence,
+    Reconcile, Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
 };
 pub use deadline::Deadline;
+pub use death::{Cause, Death};
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use guard::Guard;
-pub use holder::{Death, Holder};
+pub use holder::Holder;
 pub use id::{Generation, LockId, StoreId};
 pub use label::Label;
 pub use lock::Lock;
 pub use lock_all::lock_all;
 pub use manager::{Allocation, HeldLock, Manager, Reconciled};
-pub use raw::{Acquired, Proof, RawLock, Recovery};
+pub use raw::{Acquired, Condition, Proof, RawLock, Recovery};
 pub use registry::Registry;
 pub use store::Store;
 pub use url::{Options, StoreUrl};

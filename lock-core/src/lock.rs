@@ -48,7 +48,7 @@ impl Lock {
     /// A lock that belongs to no store, as LXC's private lock; `name` stands for it in messages, and `identity` orders it in
     /// [`lock_all`](crate::lock_all()). For backends.
     pub fn standalone(raw: Arc<dyn RawLock>, name: impl Into<String>, identity: StoreId) -> Self {
-        fork::watch();
+        fork::current();
         let place = Place { id: identity, url: name.into(), manager: None };
         Self::new(raw, Arc::new(place), None)
     }

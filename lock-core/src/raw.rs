@@ -27,8 +27,17 @@ pub trait RawLock: Send + Sync + fmt::Debug {
     /// Gives the lock up.
     ///
     /// # Errors
-    /// [`ErrorKind::NotHeld`](crate::ErrorKind::NotHeld) when it had been taken away; what the system says.
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the lock is not the caller's any more, and then nothing is changed; what the
+    /// system says.
     fn release(&self, proof: Proof) -> Result<()>;
+
+    /// Forgets the death that the calling owner was told of: the next owner is told of none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the lock is not the caller's any more.
+    fn mark_consistent(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Who holds the lock, without touching it; `None` when nobody does, or where it is not known.
     ///
@@ -75,12 +84,35 @@ pub struct Recovery {
 
 /// Proof that the caller of [`RawLock::release`] is a guard: only this crate can make one.
 ///
-/// That is why `release` need not be an `unsafe fn`, and a backend without system calls of its own can forbid unsafe code.
+/// That is why `release` need not be an `unsafe fn`, and a backend without system calls of its own can forbid unsafe code. A proof does
+/// not say of which lock: a backend compares the owner that it has recorded with the caller.
 #[derive(Debug)]
-pub struct Proof(());
+pub struct Proof {
+    condition: Condition,
+}
+
+/// The condition in which an owner leaves what the lock protects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Condition {
+    /// In order.
+    Consistent,
+    /// As an owner that died left it: nobody has called [`Guard::mark_consistent`](crate::Guard::mark_consistent) since.
+    Inconsistent,
+    /// Possibly half changed, because the owner panicked.
+    Panicked,
+}
 
 impl Proof {
-    pub(crate) const fn new() -> Self {
-        Self(())
+    #[inline]
+    pub(crate) const fn new(condition: Condition) -> Self {
+        Self { condition }
+    }
+
+    /// The condition of what the lock protects. A backend that claims
+    /// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent) reports any but the first to the next owner.
+    #[inline]
+    pub const fn condition(&self) -> Condition {
+        self.condition
     }
 }

@@ -39,7 +39,7 @@ impl Store {
             OpenMode::Create => Operation::Create,
             OpenMode::OpenOrCreate => Operation::OpenOrCreate,
         };
-        fork::watch();
+        fork::current();
         let manager = backend.open(url, mode).map_err(|error| error.in_context(operation, url.as_str(), None))?;
         let place = Place { id: manager.id(), url: url.as_str().to_owned(), manager: Some(Arc::clone(&manager)) };
         Ok(Self { manager, place: Arc::new(place), capabilities: backend.capabilities() })

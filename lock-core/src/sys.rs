@@ -1,18 +1,28 @@
 //! The unsafe code of this crate, each piece behind a safe face.
 #![allow(unsafe_code)]
 
-use std::fs::File;
+mod descriptor;
+mod fork;
+mod mapping;
+mod process;
+
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::table::Hot;
+
+pub(crate) use self::descriptor::{close_if, set_signal, signal};
+pub(crate) use self::fork::{ForkWords, at_fork, epoch, wipe, wipe_on_fork};
+pub(crate) use self::mapping::DescriptionKeeper;
+pub(crate) use self::process::{pid_namespace_of, pidfd_open, random, thread_exists};
 
 /// A part of a file, mapped shared, as words that other processes change at the same time.
 #[derive(Debug)]
@@ -24,9 +34,9 @@ pub(crate) struct Words {
 
 impl Words {
     /// Maps `bytes` of the file from `offset`. The file must have that many, or touching them is a SIGBUS: callers look first.
-    pub(crate) fn map(file: &File, offset: u64, bytes: u64) -> io::Result<Self> {
+    pub(crate) fn map(file: impl AsFd, offset: u64, bytes: u64) -> io::Result<Self> {
         let bytes = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        let map = MmapOptions::new().offset(offset).len(bytes).map_raw(file)?;
+        let map = MmapOptions::new().offset(offset).len(bytes).map_raw(file.as_fd().as_raw_fd())?;
         assert_eq!(map.as_ptr().align_offset(align_of::<AtomicU64>()), 0, "a mapping at a multiple of a page is aligned");
         Ok(Self { map: ManuallyDrop::new(map), len: bytes / size_of::<AtomicU64>(), leaked: false })
     }
@@ -131,6 +141,36 @@ impl<T> Drop for SetOnce<T> {
     }
 }
 
+/// A value that is replaced as a whole, so that a forked child finds either the old one or the new one, whatever the parent's other
+/// threads were doing.
+#[derive(Debug)]
+pub(crate) struct Published<T> {
+    value: AtomicPtr<T>,
+    owns: PhantomData<T>,
+}
+
+impl<T: Clone + Default> Published<T> {
+    pub(crate) const fn new() -> Self {
+        Self { value: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
+    }
+
+    /// A copy. Readers and writers of one process hold one lock, which a forked child has anew.
+    pub(crate) fn get(&self, _lock: &MutexGuard<'_, ()>) -> T {
+        // SAFETY: the pointer is null or came from `Box::into_raw` in `replace`, and is freed only by a later `replace`, which the lock
+        // excludes. In a forked child no thread of the parent is left.
+        unsafe { self.value.load(Ordering::Acquire).as_ref() }.cloned().unwrap_or_default()
+    }
+
+    /// Replaces it.
+    pub(crate) fn replace(&self, _lock: &MutexGuard<'_, ()>, value: T) {
+        let old = self.value.swap(Box::into_raw(Box::new(value)), Ordering::AcqRel);
+        if !old.is_null() {
+            // SAFETY: it came from `Box::into_raw`, and readers hold the lock, so that none has it.
+            drop(unsafe { Box::from_raw(old) });
+        }
+    }
+}
+
 /// A reference into something shared, together with what keeps it alive.
 #[derive(Debug)]
 pub(crate) struct Pinned<O: ?Sized, T: ?Sized> {
@@ -203,6 +243,11 @@ impl<T> Parked<T> {
         self.0.map(|value| unsafe { value.as_ref() })
     }
 
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        // SAFETY: as in `get`; `self` is borrowed exclusively, and no other value has the pointer.
+        self.0.as_mut().map(|value| unsafe { value.as_mut() })
+    }
+
     pub(crate) fn unpark(self) -> Option<Box<T>> {
         // SAFETY: it came from a box in `new`, and since `self` is no more, nobody has it but who gets it here.
         self.0.map(|value| unsafe { Box::from_raw(value.as_ptr()) })
@@ -213,37 +258,3 @@ impl<T> Parked<T> {
 unsafe impl<T: Send> Send for Parked<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for Parked<T> {}
-
-/// Has these called around every `fork` of the process, for ever.
-pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> io::Result<()> {
-    // SAFETY: the functions are statics of this program and are never unloaded: a Rust library that registers them is linked in whole.
-    match unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) } {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
-}
-
-/// Where a lock's guard stays while nobody's stack can keep it.
-#[derive(Debug)]
-pub(crate) struct Stash<T>(AtomicPtr<T>);
-
-impl<T> Stash<T> {
-    pub(crate) const fn empty() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    pub(crate) fn put(&self, value: T) {
-        let before = self.0.swap(Box::into_raw(Box::new(value)), Ordering::AcqRel);
-        assert!(before.is_null(), "a stash has room for one");
-    }
-
-    pub(crate) fn take(&self) -> Option<T> {
-        let value = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
-        // SAFETY: a pointer that is not null came from `Box::into_raw` in `put`, and the swap made it ours alone.
-        (!value.is_null()).then(|| unsafe { *Box::from_raw(value) })
-    }
-}
-
-// SAFETY: values that cannot be sent are put and taken by one thread: `Stash` is used for a guard around `fork`, whose handlers run in
-// the thread that forks, and, in the child, in that thread's only continuation.
-unsafe impl<T> Sync for Stash<T> {}

@@ -18,6 +18,6 @@ pub fn id() -> u32 {
 #[cold]
 fn ask() -> u32 {
     let id = nix::unistd::gettid().as_raw().unsigned_abs();
-    KNOWN.set((fork::epoch(), id));
+    KNOWN.set((fork::current(), id));
     id
 }

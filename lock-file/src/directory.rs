@@ -62,11 +62,16 @@ impl Directory {
         self.path.join("locks").join(store.to_string())
     }
 
+    /// Where the file of a lock is.
+    pub(crate) fn path_of(&self, store: StoreId, id: LockId) -> PathBuf {
+        self.locks(store).join(format!("{:02x}", id.get() % 256)).join(id.to_string())
+    }
+
     /// Opens a lock's file, which is made if it is not there.
     pub(crate) fn lock_file(&self, table: &Table, id: LockId) -> Result<OwnedFd> {
         let locks = self.locks(table.id());
-        let shard = locks.join(format!("{:02x}", id.get() % 256));
-        let file = shard.join(id.to_string());
+        let file = self.path_of(table.id(), id);
+        let shard = file.parent().unwrap_or(&locks).to_owned();
         let mut retries = 0;
         loop {
             if table.is_destroyed() {

@@ -3,19 +3,23 @@
 //! One instance, because a user may have few (128), and because closing one takes the kernel several milliseconds. Of the threads that
 //! wait, one sleeps in `ppoll` and rings the bells of those that its events are for; when it goes, another one takes its place.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lock_core::fork::PerProcess;
-use lock_core::{Error, Result};
+use lock_core::{Error, Result, descriptor};
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use nix::sys::stat::Mode;
 
 use crate::descriptors;
 
-static HUB: PerProcess<Hub> = PerProcess::new();
+/// A new one takes the place of one whose descriptor the program closed.
+static HUB: PerProcess<Mutex<Option<Arc<Hub>>>> = PerProcess::new();
 
 /// What happened to a file while one waited.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -31,14 +35,15 @@ pub(crate) enum News {
 /// A thread's wish to hear of a file.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    hub: &'static Hub,
+    hub: Arc<Hub>,
     wd: WatchDescriptor,
     bell: Arc<Condvar>,
 }
 
 #[derive(Debug)]
 struct Hub {
-    inotify: Inotify,
+    /// Never closed, because the program may have closed the number and opened something else.
+    inotify: ManuallyDrop<Inotify>,
     state: Mutex<State>,
 }
 
@@ -62,19 +67,14 @@ impl Watch {
     ///
     /// # Errors
     /// Where there are no more inotify instances or watches for this user, or no `/proc`.
-    pub(crate) fn on(file: BorrowedFd<'_>) -> Result<Self> {
-        let hub = HUB.get_or_try_init(|| {
-            let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
-            let inotify = inotify.map_err(|errno| Error::system("inotify_init1", errno))?;
-            descriptors::keep_below(&inotify)?;
-            Ok(Hub { inotify, state: Mutex::default() })
-        })?;
+    pub(crate) fn on(file: &Path) -> Result<Self> {
+        let hub = Hub::of_this_process()?;
         let bell = Arc::new(Condvar::new());
         let mut state = hub.state();
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let mask = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
-        let wd = hub.inotify.add_watch(path.as_str(), mask).map_err(|errno| Error::system("inotify_add_watch", errno))?;
+        let mask = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE | AddWatchFlags::IN_DONT_FOLLOW;
+        let wd = hub.inotify.add_watch(file, mask).map_err(|errno| Error::system("inotify_add_watch", errno))?;
         state.waiters.push(Waiter { wd, bell: Arc::clone(&bell), news: News::None, sleeps: false });
+        drop(state);
         Ok(Self { hub, wd, bell })
     }
 
@@ -109,7 +109,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut state = self.hub.state();
         state.waiters.retain(|waiter| !Arc::ptr_eq(&waiter.bell, &self.bell));
-        if state.waiters.iter().all(|waiter| waiter.wd != self.wd) {
+        if state.waiters.iter().all(|waiter| waiter.wd != self.wd) && self.hub.is_open() {
             // It fails where the file system was unmounted, which ended the watch.
             let _ = self.hub.inotify.rm_watch(self.wd);
         }
@@ -117,15 +117,38 @@ impl Drop for Watch {
 }
 
 impl Hub {
+    fn of_this_process() -> Result<Arc<Self>> {
+        let present = HUB.get_or_try_init(|| Ok(Mutex::default()))?;
+        let mut present = present.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hub) = present.as_ref().filter(|hub| hub.is_open()) {
+            return Ok(Arc::clone(hub));
+        }
+        descriptors::free()?;
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
+        let inotify = inotify.map_err(|errno| Error::refused("inotify_init1", errno))?;
+        descriptor::tag(&inotify)?;
+        let hub = Arc::new(Self { inotify: ManuallyDrop::new(inotify), state: Mutex::default() });
+        Ok(Arc::clone(present.insert(hub)))
+    }
+
+    /// Whether the number is still the instance's.
+    fn is_open(&self) -> bool {
+        descriptor::is_tagged(self.inotify.as_fd())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is to be read, after a sleep of at most this long if there is nothing. Signals end it early.
     fn poll(&self, at_most: Duration) -> Vec<InotifyEvent> {
+        if !self.is_open() {
+            std::thread::sleep(at_most);
+            return Vec::new();
+        }
         let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
         match ppoll(&mut fds, Some(at_most.into()), None) {
-            Ok(1..) => self.inotify.read_events().unwrap_or_default(),
+            Ok(1..) if self.is_open() => self.inotify.read_events().unwrap_or_default(),
             _ => Vec::new(),
         }
     }
@@ -164,10 +187,9 @@ impl State {
     }
 }
 
-/// Calls those who watch the file to look at it: closes a descriptor of it that is opened for that.
-///
-/// # Errors
-/// Where no descriptor is left, or no `/proc` is there. Then they look by themselves, a little later.
-pub(crate) fn call(file: BorrowedFd<'_>) -> io::Result<()> {
-    std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(drop)
+/// Calls the waiters that watch the file to try again: closes a descriptor of it that is opened for that. Where that fails, they
+/// try again by themselves, a little later.
+pub(crate) fn call(file: &Path) {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    drop(open(file, flags, Mode::empty()));
 }

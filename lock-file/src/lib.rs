@@ -46,6 +46,7 @@ mod descriptors;
 mod directory;
 mod filesystem;
 mod hub;
+mod idle;
 mod lock;
 mod lxc;
 mod manager;

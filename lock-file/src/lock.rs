@@ -1,15 +1,18 @@
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
+use std::time::Duration;
 
-use lock_core::fork::{self, Descriptor, PerProcess};
+use lock_core::descriptor::Descriptor;
+use lock_core::fork::{self, PerProcess};
 use lock_core::table::{Owner, Slot};
-use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use nix::errno::Errno;
 
 use crate::directory::Directory;
-use crate::{descriptors, hub, ofd, wait};
+use crate::{descriptors, hub, idle, ofd, wait};
 
 /// What the claim on a handle's descriptor is for, in its lowest bits; above them is the epoch, so that a forked child sees nothing in
 /// what it inherits.
@@ -25,33 +28,94 @@ const STATE: u64 = 3;
 /// How often a thread gives way to another one's attempt, which is over soon, before it takes the lock for busy.
 const YIELDS: u32 = 100;
 
+/// The pauses of a thread that has the kernel's lock while the table names a living owner, which lost it.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// A lock: a file, and its line of the table.
 ///
 /// To the kernel the lock belongs to the open file description, so that it would let all threads in that share one. They exclude
 /// each other by the claim: a thread has it from before it asks the kernel until after it has given the lock back.
 ///
-/// Those who wait with a deadline set `waiters` in the line; the owner, when it has released, takes it back and calls them.
+/// The kernel's lock alone is no right to enter: a living owner may have lost it, because its program closed the descriptor, or because
+/// the file was removed. While the table names an owner that is not proved to be dead, the lock is busy.
+///
+/// Waiters with a deadline set `waiters` in the line; the owner, when it has released, takes it back and calls them.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     slot: Slot,
     directory: Arc<Directory>,
-    /// Opened with the first attempt. It is `None` only while it is dropped.
-    file: PerProcess<Option<Descriptor>>,
+    /// Opened with an attempt, and closed when the handle is idle and too many are open. It belongs to the claimant.
+    file: PerProcess<Mutex<Option<Descriptor>>>,
     claim: AtomicU64,
+    itself: Weak<Self>,
 }
 
+type File<'a> = MutexGuard<'a, Option<Descriptor>>;
+
 impl FileLock {
-    pub(crate) fn new(slot: Slot, directory: Arc<Directory>) -> Self {
-        Self { slot, directory, file: PerProcess::new(), claim: AtomicU64::new(FREE) }
+    pub(crate) fn new(slot: Slot, directory: Arc<Directory>) -> Arc<Self> {
+        Arc::new_cyclic(|itself| Self {
+            slot,
+            directory,
+            file: PerProcess::new(),
+            claim: AtomicU64::new(FREE),
+            itself: itself.clone(),
+        })
     }
 
+    /// The file, for the claimant.
     #[inline]
-    fn file(&self) -> Result<BorrowedFd<'_>> {
-        let file = self.file.get_or_try_init(|| {
-            let file = self.directory.lock_file(self.slot.table(), self.slot.id())?;
-            Ok(Some(Descriptor::new(descriptors::above(file)?)))
-        })?;
-        Ok(file.as_ref().and_then(Descriptor::get).expect("it was opened in this process"))
+    fn file(&self) -> Result<File<'_>> {
+        let file = self.file.get_or_try_init(|| Ok(Mutex::default()))?;
+        Ok(file.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does something with the open file; where the program closed it, once more with a new one.
+    #[inline]
+    fn with_file<T>(&self, file: &mut Option<Descriptor>, act: impl Fn(&Descriptor) -> Result<T, Errno>) -> Result<T> {
+        if let Some(open) = &*file {
+            match act(open) {
+                Err(errno) if ofd::is_closed(errno) => {}
+                done => return done.map_err(ofd::error),
+            }
+        }
+        let open = file.insert(self.open()?);
+        act(open).map_err(ofd::error)
+    }
+
+    #[cold]
+    fn open(&self) -> Result<Descriptor> {
+        let open = || {
+            fork::undisturbed(|| {
+                let file = self.directory.lock_file(self.slot.table(), self.slot.id())?;
+                Descriptor::new(descriptors::above(file)?)?.marked()
+            })
+        };
+        let file = match open() {
+            Err(error) if is_out_of_descriptors(&error) => {
+                idle::close_all();
+                open()?
+            }
+            other => other?,
+        };
+        idle::opened(self.itself.clone());
+        Ok(file)
+    }
+
+    /// Closes the file if no thread uses it; false when one does.
+    pub(crate) fn close_if_idle(&self) -> bool {
+        let epoch = fork::epoch() << 2;
+        let present = self.claim.load(SeqCst);
+        let free = present & !STATE != epoch || present & STATE == FREE;
+        if !free || self.claim.compare_exchange(present, epoch | TRYING, SeqCst, Relaxed).is_err() {
+            return false;
+        }
+        if let Ok(mut file) = self.file() {
+            *file = None;
+        }
+        self.claim_for(FREE);
+        true
     }
 
     /// Claims the descriptor for the calling thread, if no other one has it.
@@ -88,7 +152,17 @@ impl FileLock {
         if !self.claim(TRYING) {
             return Ok(None);
         }
-        match self.file().and_then(|file| ofd::try_lock(file).map_err(ofd::error)) {
+        let attempted = self.file().and_then(|mut file| {
+            let locked = self.with_file(&mut file, ofd::try_lock)?;
+            if locked && !self.has_living_owner() {
+                return Ok(true);
+            }
+            if locked {
+                self.unlock(&mut file)?;
+            }
+            Ok(false)
+        });
+        match attempted {
             Ok(true) => Ok(Some(self.acquired(me))),
             other => {
                 self.claim_for(FREE);
@@ -97,11 +171,29 @@ impl FileLock {
         }
     }
 
+    /// Whether the table names an owner that is not proved to be dead. The caller has the kernel's lock.
+    #[inline]
+    fn has_living_owner(&self) -> bool {
+        let owner = self.slot.hot().owner();
+        !owner.is_none() && !self.slot.table().is_dead_or_dying(owner)
+    }
+
+    /// Gives the kernel's lock back. Where the program closed the descriptor, the kernel has done so.
+    #[inline]
+    fn unlock(&self, file: &mut Option<Descriptor>) -> Result<()> {
+        match file.as_ref().map_or(Ok(()), ofd::unlock) {
+            Err(errno) if ofd::is_closed(errno) => {
+                *file = None;
+                Ok(())
+            }
+            done => done.map_err(ofd::error),
+        }
+    }
+
     #[inline]
     fn acquired(&self, me: Owner) -> Acquired {
         self.claim_for(HELD);
-        let (token, before) = self.slot.hot().begin(me);
-        self.slot.acquired(token, before)
+        self.slot.begin(me)
     }
 
     #[cold]
@@ -117,23 +209,42 @@ impl FileLock {
     }
 
     fn acquire_in_the_kernel(&self, me: Owner) -> Result<Acquired> {
-        let file = self.file()?;
         if !self.claim(WAITING) {
             // Another thread has this handle's descriptor, and the lock or the next place in the queue.
             self.waiting(Deadline::Never, || Ok(self.claim(WAITING).then_some(())))?;
         }
-        match ofd::lock(file) {
+        match self.file().and_then(|mut file| self.wait_in_the_kernel(&mut file)) {
             Ok(()) => Ok(self.acquired(me)),
-            Err(errno) => {
+            Err(error) => {
                 self.claim_for(FREE);
-                self.call_waiters(file);
-                Err(ofd::error(errno))
+                self.call_waiters();
+                Err(error)
             }
         }
     }
 
+    fn wait_in_the_kernel(&self, file: &mut Option<Descriptor>) -> Result<()> {
+        loop {
+            self.with_file(file, ofd::lock)?;
+            // A lock on a description whose last descriptor was closed meanwhile is gone again.
+            if file.as_ref().is_some_and(|file| file.get().is_some()) {
+                break;
+            }
+        }
+        let mut pause = FIRST_PAUSE;
+        while self.has_living_owner() {
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path_of(self.slot.table().id(), self.slot.id())
+    }
+
     fn waiting<T>(&self, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
-        wait::until(self.file()?, deadline, || {
+        wait::until(&self.path(), deadline, || {
             // Before the attempt: an owner whom it still meets sees this when it has released.
             self.slot.hot().waiters.store(1, SeqCst);
             attempt()
@@ -141,13 +252,21 @@ impl FileLock {
     }
 
     #[inline]
-    fn call_waiters(&self, file: BorrowedFd<'_>) {
+    fn call_waiters(&self) {
         if self.slot.hot().waiters.load(SeqCst) != 0 {
-            self.slot.hot().waiters.store(0, SeqCst);
-            // Those who are not called look by themselves, later.
-            let _ = hub::call(file);
+            self.call_waiters_slowly();
         }
     }
+
+    #[cold]
+    fn call_waiters_slowly(&self) {
+        self.slot.hot().waiters.store(0, SeqCst);
+        hub::call(&self.path());
+    }
+}
+
+fn is_out_of_descriptors(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Limit { source, .. } if source.raw_os_error() == Some(nix::libc::EMFILE))
 }
 
 impl RawLock for FileLock {
@@ -161,16 +280,26 @@ impl RawLock for FileLock {
     }
 
     #[inline]
-    fn release(&self, _: Proof) -> Result<()> {
-        if self.slot.hot().owner() != self.slot.table().me()? {
-            return Err(ErrorKind::NotHeld.into());
+    fn release(&self, proof: Proof) -> Result<()> {
+        let me = self.slot.table().me()?;
+        if self.slot.hot().owner() != me {
+            return Err(ErrorKind::Lost.into());
         }
-        let file = self.file()?;
-        self.slot.hot().end();
+        let mut file = self.file()?;
+        self.slot.end(me, proof.condition());
         // The kernel's lock first: a thread that has the claim would be let in by it.
-        ofd::unlock(file).map_err(ofd::error)?;
+        let unlocked = self.unlock(&mut file);
+        drop(file);
         self.claim_for(FREE);
-        self.call_waiters(file);
+        self.call_waiters();
+        unlocked
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        if self.slot.hot().owner() != self.slot.table().me()? {
+            return Err(ErrorKind::Lost.into());
+        }
+        self.slot.mark_consistent();
         Ok(())
     }
 
@@ -184,11 +313,11 @@ impl RawLock for FileLock {
 }
 
 impl Drop for FileLock {
-    /// A lock whose guard was leaked stays held, as its owner's record says: its descriptor stays open for ever.
+    /// A lock whose guard was leaked stays held, as its owner's record says: its descriptor stays open.
     fn drop(&mut self) {
         let held = *self.claim.get_mut() == (fork::epoch() << 2) | HELD;
         if held && let Some(file) = self.file.get_mut() {
-            std::mem::forget(file.take());
+            std::mem::forget(file.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 }

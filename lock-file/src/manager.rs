@@ -48,7 +48,7 @@ struct Locks {
 
 impl TableLocks for Locks {
     fn lock(&self, slot: Slot) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(FileLock::new(slot, Arc::clone(&self.directory))))
+        Ok(FileLock::new(slot, Arc::clone(&self.directory)))
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {

@@ -1,4 +1,4 @@
-use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -16,11 +16,7 @@ const PAUSES: [Duration; 4] =
 
 /// Makes attempts until one succeeds; `None` when the deadline passed first. `file` is the one whose being closed is a reason to
 /// try again.
-pub(crate) fn until<T>(
-    file: BorrowedFd<'_>,
-    deadline: Deadline,
-    mut attempt: impl FnMut() -> Result<Option<T>>,
-) -> Result<Option<T>> {
+pub(crate) fn until<T>(file: &Path, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     if deadline.has_passed() {
         return attempt();
     }

@@ -112,7 +112,7 @@ impl RawLock for Anonymous {
                 own.owner.store(0, Relaxed);
                 own.semaphore.give().map_err(|e| Error::system("sem_post", e))
             }
-            _ => Err(ErrorKind::NotHeld.into()),
+            _ => Err(ErrorKind::Lost.into()),
         }
     }
 

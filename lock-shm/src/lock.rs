@@ -2,61 +2,82 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use lock_core::table::{Owner, Slot};
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Condition, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 
-use crate::robust::{self, DIED};
-use crate::sys::{self, Head, ThisThread};
+use crate::robust::{self, Me};
+use crate::sys::{self, Occasion, ThisThread};
 use crate::waiters::{Announced, WAITERS, announce};
 
-/// Looks at a lock that is held this many times before it sleeps.
+/// Number of times to poll a held lock before sleeping.
 const SPINS: u32 = 100;
 
-/// The longest sleep. Whoever sleeps that long looks whether the owner lives; and should a wake-up be lost because both the owner and
-/// the waiter that it woke were killed, others wait no longer than this.
+/// The longest sleep. A waiter that has slept that long checks whether the owner lives; and should a wake-up be lost because both the
+/// owner and the waiter that it woke were killed, others wait no longer than this.
 const SLEEP: Duration = Duration::from_millis(200);
 
-/// The longest sleep of who cannot be sure to be woken, in a system without barriers.
+/// The longest sleep on a lock whose owner the kernel does not look after: its death is found by checking.
+const IDENTITY_SLEEP: Duration = Duration::from_millis(10);
+
+/// The longest sleep of a waiter that may not be woken, in a system without barriers or while another waiter takes the lock over.
 const BLIND: Duration = Duration::from_millis(1);
 
-/// The first sleep of who doubts a death; it grows.
-const DOUBT: Duration = Duration::from_micros(200);
+/// Milliseconds between two checks of an owner by attempts that do not wait.
+const CHECK: u64 = 100;
 
 /// A lock: a line of the table, whose word is a robust futex.
 #[derive(Debug)]
 pub(crate) struct ShmLock {
     slot: Slot,
+    checked: Occasion,
+}
+
+/// The result of an attempt on a lock that has no owner.
+enum Vacant {
+    Taken(Acquired),
+    /// Its word has changed.
+    Changed,
+    /// Another waiter is about to recover it.
+    Claimed,
 }
 
 impl ShmLock {
     pub(crate) fn new(slot: Slot) -> Self {
-        Self { slot }
+        Self { slot, checked: Occasion::default() }
+    }
+
+    /// The calling thread as an owner: with its thread id, if it is in the store's home namespace and the kernel looks after its list,
+    /// and else with a number that is no thread id.
+    fn me<'a>(&self, thread: &'a ThisThread) -> Result<Me<'a>> {
+        let owner = self.slot.me(thread.id)?;
+        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();
+        Ok(match thread.list().filter(|_| at_home) {
+            Some(list) => Me { owner, number: thread.id, list },
+            None => Me { owner, number: owner.identity_number(), list: thread.identity_list() },
+        })
     }
 
     #[cold]
-    fn acquire_slowly(&self, me: Owner, head: &Head, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_slowly(&self, me: &Me<'_>, deadline: Deadline) -> Result<Acquired> {
         let word = &self.slot.hot().word;
         let mut spins = 0;
-        let mut doubts = 0_u32;
-        // Once it has slept it cannot know whether others do, so that it takes the lock with the bit set.
+        // A thread that has slept acquires the lock with the bit set, because other threads may still be asleep.
         let mut waiters = 0;
         loop {
             let present = word.load(Relaxed);
-            if robust::owner(present) == 0 && (present & DIED == 0 || self.is_believed()) {
-                match robust::take(head, self.slot.hot(), me, present, (present & WAITERS) | waiters) {
-                    Some((token, before)) => return Ok(self.slot.acquired(token, before)),
-                    None => continue,
+            let number = robust::owner(present);
+            let mut longest = if number >= Owner::FIRST_IDENTITY { IDENTITY_SLEEP } else { SLEEP };
+            if number == 0 {
+                match self.take_vacant(me, present, waiters) {
+                    Vacant::Taken(acquired) => return Ok(acquired),
+                    Vacant::Changed => continue,
+                    Vacant::Claimed => longest = BLIND,
                 }
-            }
-            if robust::owner(present) == 0
-                && let Some((token, before)) = self.take_over(me, head, present)
-            {
-                return Ok(self.slot.acquired(token, before));
-            }
-            if robust::owner(present) == me.tid() && self.slot.hot().owner() == me {
+            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {
                 return Err(ErrorKind::AlreadyHeld.into());
             }
             if deadline == Deadline::Now {
-                return Ok(Acquired::TimedOut);
+                let recovered = if self.checked.is_due(CHECK) { self.take_over(me, present) } else { None };
+                return Ok(recovered.unwrap_or(Acquired::TimedOut));
             }
             if spins < SPINS && present & WAITERS == 0 {
                 spins += 1;
@@ -70,37 +91,97 @@ impl ShmLock {
                 }
                 return Ok(Acquired::TimedOut);
             }
-            let (asleep, longest) = match announce(self.slot.hot(), present) {
-                Some(Announced::Surely(asleep)) => (asleep, SLEEP),
-                Some(Announced::Perhaps(asleep)) => (asleep, BLIND),
+            let asleep = match announce(self.slot.hot(), present) {
+                Some(Announced::Surely(asleep)) => asleep,
+                Some(Announced::Perhaps(asleep)) => {
+                    longest = BLIND;
+                    asleep
+                }
                 Some(Announced::InVain) => {
                     waiters = WAITERS;
                     continue;
                 }
                 None => continue,
             };
-            let doubtful = robust::owner(present) == 0;
-            doubts = doubts.saturating_add(u32::from(doubtful));
-            let longest = if doubtful { in_doubt(doubts) } else { longest };
             sys::wait(word, asleep, remaining.min(longest));
             waiters = WAITERS;
             if word.load(Relaxed) == asleep
-                && let Some((token, before)) = self.take_over(me, head, asleep)
+                && let Some(acquired) = self.take_over(me, asleep)
             {
-                return Ok(self.slot.acquired(token, before));
+                return Ok(acquired);
             }
+        }
+    }
+
+    /// Acquires a lock whose word has no owner.
+    ///
+    /// If the owner died, its word in the line is still there. Then the acquisition is a [claim](Self::recover) away: between the
+    /// change of the lock word and the change of the owner's, others could take the new owner for the dead one.
+    fn take_vacant(&self, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
+        let before = self.slot.hot().owner();
+        if !before.is_none() {
+            return self.recover(me, present, before);
+        }
+        match robust::take(me, self.slot.hot(), present, (present & WAITERS) | waiters) {
+            Some(token) => Vacant::Taken(self.slot.acquired(token, self.slot.take_note(before))),
+            None => Vacant::Changed,
+        }
+    }
+
+    /// Takes over a lock whose owner is proven dead and has its number in the word. This covers deaths that the kernel's robust list does
+    /// not: more locks than it walks, `exec` from a secondary thread, and owners that are not at home.
+    fn take_over(&self, me: &Me<'_>, present: u32) -> Option<Acquired> {
+        let (owner, table) = (self.slot.hot().owner(), self.slot.table());
+        let number = robust::owner(present);
+        let gone = if owner.is_none() {
+            // It is acquiring or releasing. The kernel looks after thread ids.
+            number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
+        } else {
+            is_of(owner, number) && table.is_gone(owner)
+        };
+        match if gone { self.recover(me, present, owner) } else { Vacant::Changed } {
+            Vacant::Taken(acquired) => Some(acquired),
+            _ => None,
+        }
+    }
+
+    /// Acquires a lock in the place of a dead owner. Threads that see the same dead owner claim the right to do that first: the others
+    /// could not tell the dead owner's word from that of a new owner with the same number, which has not written itself down yet.
+    fn recover(&self, me: &Me<'_>, present: u32, dead: Owner) -> Vacant {
+        let (hot, claim) = (self.slot.hot(), &self.slot.hot().spare[0]);
+        if !self.slot.table().claim(claim, me.owner) {
+            return Vacant::Claimed;
+        }
+        let unchanged = hot.owner() == dead && hot.word.load(Relaxed) == present;
+        let taken = unchanged.then(|| (self.slot.take_note(dead), robust::take(me, hot, present, WAITERS)));
+        claim.store(0, Release);
+        match taken {
+            Some((note, Some(token))) => Vacant::Taken(self.slot.acquired(token, note)),
+            _ => Vacant::Changed,
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn release_slowly(&self) -> Result<()> {
-        let Some(thread) = ThisThread::get() else { return no_list() };
-        robust::give(thread.head(), self.slot.hot(), thread.barriers);
+    fn release_slowly(&self, condition: Condition) -> Result<()> {
+        let (hot, thread) = (self.slot.hot(), ThisThread::get());
+        let (me, number) = (self.slot.me(thread.id)?, robust::owner(hot.word.load(Relaxed)));
+        if hot.owner() != me || !is_of(me, number) {
+            return Err(ErrorKind::Lost.into());
+        }
+        let list = match thread.list() {
+            Some(list) if number < Owner::FIRST_IDENTITY => list,
+            _ => thread.identity_list(),
+        };
+        if condition == Condition::Consistent {
+            robust::give(list, hot, thread.barriers);
+        } else {
+            robust::give_inconsistent(list, hot, || _ = self.slot.end(me, condition));
+        }
         Ok(())
     }
 
-    /// A waiter that goes without the lock may have swallowed the wake-up that was meant for another.
+    /// A waiter that gives up may have swallowed the wake-up that was meant for another.
     fn pass_on(&self) {
         let word = &self.slot.hot().word;
         loop {
@@ -113,56 +194,44 @@ impl ShmLock {
             }
         }
     }
+}
 
-    /// Whether the kernel is believed that the owner died, without proof.
-    ///
-    /// It knows the owner by a thread id in a pid namespace. Somebody who is killed in the middle of an attempt on a lock that is held
-    /// by a thread of the same id in another namespace makes the kernel take that owner for the dead one. Where a store is used
-    /// from several namespaces, there has to be proof; it may come a little later than the kernel's word, since a dying process's
-    /// futexes are looked after before its files are closed.
-    #[cold]
-    fn is_believed(&self) -> bool {
-        self.slot.table().thread_ids_are_unique() || self.slot.hot().owner().is_none()
-    }
-
-    /// Takes the lock from an owner that is proved to be dead, and whom the kernel is not believed to have been right about, or did not
-    /// serve: it held more locks than the kernel walks, or executed another program from a thread.
-    ///
-    /// Who takes over claims the right to it first and looks again: two who see the same dead owner, and one of whom has the
-    /// same thread id in another pid namespace, could not tell the dead owner's word from that of the first to take over.
-    fn take_over(&self, me: Owner, head: &Head, present: u32) -> Option<(u64, Owner)> {
-        let (hot, table) = (self.slot.hot(), self.slot.table());
-        let dead = hot.owner();
-        let claim = &hot.spare[0];
-        // Somebody else may have the lock by now, who has not written it down yet.
-        let its_word = [0, dead.tid()].contains(&robust::owner(present));
-        if !its_word || dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {
-            return None;
-        }
-        let same = hot.owner() == dead;
-        let taken = if same { robust::take(head, hot, me, present, WAITERS) } else { None };
-        claim.store(0, Release);
-        taken
-    }
+/// Whether an owner puts this number into lock words.
+fn is_of(owner: Owner, number: u32) -> bool {
+    [owner.tid(), owner.identity_number()].contains(&number)
 }
 
 impl RawLock for ShmLock {
     #[inline]
     fn acquire_at_once(&self) -> Option<u64> {
-        let thread = ThisThread::at_once()?;
-        let me = self.slot.me_at_once(thread.id)?;
-        robust::take_free(thread.head(), self.slot.hot(), me, thread.id)
+        let thread = ThisThread::try_fast()?;
+        let me = self.slot.me_at_home(thread.id)?;
+        robust::take_free(thread.list()?, self.slot.hot(), me, thread.id)
     }
 
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let Some(thread) = ThisThread::get() else { return no_list() };
-        self.acquire_slowly(self.slot.me(thread.id)?, thread.head(), deadline)
+        let thread = ThisThread::get();
+        self.acquire_slowly(&self.me(&thread)?, deadline)
     }
 
     #[inline]
-    fn release(&self, _: Proof) -> Result<()> {
-        let Some(thread) = ThisThread::at_once() else { return self.release_slowly() };
-        robust::give(thread.head(), self.slot.hot(), true);
+    fn release(&self, proof: Proof) -> Result<()> {
+        if let Some(thread) = ThisThread::try_fast_as_owner()
+            && let Some(list) = thread.list()
+            && self.slot.me_at_home(thread.id) == Some(self.slot.hot().owner())
+            && proof.condition() == Condition::Consistent
+        {
+            robust::give(list, self.slot.hot(), true);
+            return Ok(());
+        }
+        self.release_slowly(proof.condition())
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        if self.slot.hot().owner() != self.slot.me(ThisThread::get().id)? {
+            return Err(ErrorKind::Lost.into());
+        }
+        self.slot.mark_consistent();
         Ok(())
     }
 
@@ -173,27 +242,5 @@ impl RawLock for ShmLock {
 
     fn generation(&self) -> Option<Generation> {
         Some(self.slot.generation())
-    }
-}
-
-/// How long to sleep the next time, who has doubted so often: for ever, where there never is proof.
-fn in_doubt(doubts: u32) -> Duration {
-    DOUBT.saturating_mul(doubts.saturating_pow(2)).min(SLEEP)
-}
-
-#[cold]
-fn no_list<T>() -> Result<T> {
-    Err(Error::unsupported("the C library registered no robust list for this thread"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_doubts_a_death_for_ever_sleeps_longer_each_time_and_never_too_long() {
-        let doubts = [1, 2, 10, 31, 32, 1 << 16, u32::MAX];
-        assert!(doubts.is_sorted_by_key(|doubts| in_doubt(*doubts)));
-        assert_eq!(doubts.map(in_doubt)[5..], [SLEEP, SLEEP]);
     }
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::compiler_fence;
 
 use lock_core::table::{Hot, Owner};
-use lock_core::{Error, Result};
 
 use crate::sys::{self, Head, ThisThread};
 use crate::waiters::{self, Release};
@@ -23,18 +22,10 @@ const TID: u32 = libc::FUTEX_TID_MASK;
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
 
 /// What two programs must have in common to share a store.
-pub(crate) fn abi() -> Result<u64> {
-    let offset = ThisThread::get().map(|thread| thread.head().offset.load(Relaxed));
-    match offset {
-        Some(OFFSET) if cfg!(target_pointer_width = "64") => Ok((u64::from(usize::BITS) << 32) | OFFSET.unsigned_abs() as u64),
-        Some(offset) => Err(Error::unsupported(format!(
-            "this C library's robust list has the offset {offset}, and shm needs {OFFSET} (64-bit glibc)"
-        ))),
-        None => Err(Error::unsupported("this C library registers no robust list with the kernel")),
-    }
-}
+pub(crate) const ABI: u64 = ((usize::BITS as u64) << 32) | OFFSET.unsigned_abs() as u64;
 
-/// The thread id in a word; 0 in the word of a lock that is free, or whose owner died.
+/// The number of the owner in a word: its thread id, or an [identity number](Owner::identity_number). 0 in the word of a lock
+/// that is free, or whose owner died.
 pub(crate) fn owner(word: u32) -> u32 {
     word & TID
 }
@@ -43,40 +34,50 @@ pub(crate) fn is_held(hot: &Hot) -> bool {
     owner(hot.word.load(Relaxed)) != 0
 }
 
-/// Puts the thread's id in the place of nobody's, puts the lock in the thread's list, and writes the owner down. Nobody was written down
-/// before: a lock becomes free when its owner is struck out, and free but for [`DIED`] when the owner died. Returns the token; `None` when
-/// the word was not 0.
+/// The calling thread as the owner of a lock.
+#[derive(Clone, Copy)]
+pub(crate) struct Me<'a> {
+    pub(crate) owner: Owner,
+    /// For the lock word.
+    pub(crate) number: u32,
+    /// The list for the lock.
+    pub(crate) list: &'a Head,
+}
+
+/// Acquires a lock whose word is 0: puts the thread's id into the word and the lock into the thread's list, and writes the owner down. No
+/// owner was written down before: a lock becomes free when its owner is removed, and free but for [`DIED`] when the owner died.
+/// Returns the token; `None` when the word was not 0.
 #[inline]
 pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     begin(head, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link(head, hot);
-        hot.begin_after_nobody(me)
-    });
-    end(head);
-    taken
-}
-
-/// Puts the thread's id, and `waiting`, in the place of `old`, puts the lock in the thread's list, and writes the owner down. Returns the
-/// token and who was written down before; `None` when the word was not `old`.
-pub(crate) fn take(head: &Head, hot: &Hot, me: Owner, old: u32, waiting: u32) -> Option<(u64, Owner)> {
-    begin(head, sys::address(&hot.next));
-    let taken = hot.word.compare_exchange(old, me.tid() | waiting, Acquire, Relaxed).is_ok().then(|| {
-        sys::link(head, hot);
-        if waiting != 0 {
-            waiters::keep(hot);
-        }
         hot.begin(me)
     });
     end(head);
     taken
 }
 
-/// Takes the lock out of the list, strikes its owner out, makes it free, and wakes a waiter if there is one. `plain` says that this
+/// Acquires a lock whose word is `old`: puts the thread's number and `waiting` into the word and the lock into the list, and writes
+/// the owner down. Returns the token; `None` when the word was not `old`.
+pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
+    begin(me.list, sys::address(&hot.next));
+    let taken = hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
+        sys::link(me.list, hot);
+        if waiting != 0 {
+            waiters::keep(hot);
+        }
+        hot.begin(me.owner)
+    });
+    end(me.list);
+    taken
+}
+
+/// Takes the lock out of the list, removes its owner, makes it free, and wakes a waiter if there is one. `plain` says that this
 /// process takes part in barriers.
 ///
 /// If it is killed after the lock is free and before it has woken a waiter, the kernel wakes one for it: `pending` is set and the word
-/// says nobody.
+/// has no owner.
 #[inline]
 pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
     begin(head, sys::address(&hot.next));
@@ -90,10 +91,26 @@ pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
     }
 }
 
+/// The same for a lock in either list, which the next owner is told something of: `record` writes that down and removes the owner. The
+/// word says so, too, so that acquiring a lock that nobody died in costs nothing.
+#[cold]
+pub(crate) fn give_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
+    begin(list, sys::address(&hot.next));
+    if !sys::unlink_only(list, hot) {
+        sys::unlink(list, hot);
+    }
+    record();
+    if waiters::exchange(hot, DIED) {
+        sys::wake_one(&hot.word);
+    }
+    end(list);
+}
+
 #[cold]
 #[inline(never)]
 fn give_one_of_several(head: &Head, hot: &Hot, plain: bool) {
-    sys::unlink(head, hot);
+    // More locks than the kernel walks are in a list of their own.
+    sys::unlink(sys::list_of(head, &ThisThread::get(), hot.word.load(Relaxed)), hot);
     hot.end();
     finish(head, hot, waiters::release(hot, plain));
 }
@@ -104,7 +121,7 @@ fn finish(head: &Head, hot: &Hot, left: Release) {
     let wake = match left {
         Release::Done => false,
         Release::Wake => true,
-        Release::Exchange => waiters::exchange(hot),
+        Release::Exchange => waiters::exchange(hot, 0),
     };
     if wake {
         sys::wake_one(&hot.word);
@@ -141,9 +158,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn take_and_give(slot: &Slot) {
-        let (thread, me) = (ThisThread::get().unwrap(), slot.table().me().unwrap());
-        take_free(thread.head(), slot.hot(), me, thread.id).unwrap();
-        give(thread.head(), slot.hot(), thread.barriers);
+        let (thread, me) = (ThisThread::get(), slot.table().me().unwrap());
+        let list = thread.list().unwrap();
+        take_free(list, slot.hot(), me, thread.id).unwrap();
+        give(list, slot.hot(), thread.barriers);
     }
 
     /// The lines whose nodes the kernel would come by, in its order.
@@ -168,8 +186,8 @@ pub(crate) mod tests {
     #[case([2, 1, 0])]
     fn what_is_held_is_in_the_list_and_nothing_else_in_whatever_order_it_is_released(#[case] order: [usize; 3]) {
         let slots: [_; 3] = lines();
-        let (thread, me) = (ThisThread::get().unwrap(), slots[0].table().me().unwrap());
-        let head = thread.head();
+        let (thread, me) = (ThisThread::get(), slots[0].table().me().unwrap());
+        let head = thread.list().unwrap();
         for slot in &slots {
             take_free(head, slot.hot(), me, thread.id).unwrap();
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, compiler_fence};
 use std::time::Duration;
 
-use lock_core::table::Hot;
+use lock_core::table::{Hot, Owner};
 use lock_core::{fork, thread};
 
 /// The kernel's `struct robust_list_head`, which libc registered for this thread. Only the thread itself touches it, and the kernel
@@ -23,25 +23,44 @@ pub(crate) struct Head {
     pub(crate) pending: AtomicUsize,
 }
 
+/// From a node to its word, as this C library registers it with the kernel.
+const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
+
+/// Locks of a thread that are put into libc's list. The kernel walks 2,048 nodes, which are libc's and these together: the
+/// thread's other robust mutexes need some.
+const LINKED_AT_MOST: u32 = 1000;
+
 /// What a thread remembers of itself. Cells, because a value of several words that is copied as a whole is slow to read right after it
 /// was written.
-struct Known {
-    /// Its list, where [`barrier`] works and its process takes part in it.
-    head: Cell<Option<NonNull<Head>>>,
-    /// Its list, where that is not so.
-    without: Cell<Option<NonNull<Head>>>,
+struct ThreadCache {
+    /// The process that the other cells were set in, see [`fork::epoch`].
+    epoch: Cell<u64>,
     id: Cell<u32>,
+    /// Its list, where [`barrier`] works, its process takes part in it, and there is room in the list.
+    fast: Cell<Option<NonNull<Head>>>,
+    /// Its list.
+    head: Cell<Option<NonNull<Head>>>,
+    /// Whether its process takes part in barriers.
+    barriers: Cell<bool>,
+    /// At least the number of locks in the list, less one.
+    linked: Cell<u32>,
 }
 
 thread_local! {
-    static KNOWN: Known = const { Known { head: Cell::new(None), without: Cell::new(None), id: Cell::new(0) } };
-}
-
-fn forget() {
-    KNOWN.with(|known| {
-        known.head.set(None);
-        known.without.set(None);
-    });
+    static CACHE: ThreadCache = const {
+        ThreadCache {
+            epoch: Cell::new(0),
+            id: Cell::new(0),
+            fast: Cell::new(None),
+            head: Cell::new(None),
+            barriers: Cell::new(false),
+            linked: Cell::new(0),
+        }
+    };
+    /// The list of locks that the kernel must not look after, because the words have no thread id.
+    static IDENTITY_LIST: Head =
+        const { Head { first: AtomicUsize::new(0), offset: AtomicIsize::new(OFFSET), pending: AtomicUsize::new(0) } };
+    static AT_END: AtEnd = const { AtEnd };
 }
 
 /// The calling thread, as the kernel knows it. Not `Send`.
@@ -50,46 +69,182 @@ pub(crate) struct ThisThread {
     pub(crate) id: u32,
     /// Whether its process takes part in [`barrier`]s.
     pub(crate) barriers: bool,
-    head: NonNull<Head>,
+    /// `None` where libc has registered no list, or one with another offset.
+    head: Option<NonNull<Head>>,
 }
 
 impl ThisThread {
-    /// What is known already of a thread whose process takes part in barriers.
+    /// What is known already of a thread whose process takes part in barriers, and whose list has room.
     #[inline]
-    pub(crate) fn at_once() -> Option<Self> {
-        KNOWN.with(|known| known.head.get().map(|head| Self { id: known.id.get(), barriers: true, head }))
+    pub(crate) fn try_fast() -> Option<Self> {
+        CACHE.with(|cache| {
+            let head = cache.fast.get().filter(|_| cache.epoch.get() == fork::epoch());
+            head.map(|head| Self { id: cache.id.get(), barriers: true, head: Some(head) })
+        })
     }
 
-    /// `None` when libc has registered no list for it.
+    /// The same for a thread that holds a lock, so that what it knows is of this process.
     #[inline]
-    pub(crate) fn get() -> Option<Self> {
-        let without = |known: &Known| known.without.get().map(|head| Self { id: known.id.get(), barriers: false, head });
-        Self::at_once().or_else(|| KNOWN.with(without)).or_else(Self::ask)
+    pub(crate) fn try_fast_as_owner() -> Option<Self> {
+        CACHE.with(|cache| cache.fast.get().map(|head| Self { id: cache.id.get(), barriers: true, head: Some(head) }))
+    }
+
+    pub(crate) fn get() -> Self {
+        CACHE.with(|cache| {
+            if cache.epoch.get() != fork::current() {
+                Self::ask(cache);
+            }
+            Self { id: cache.id.get(), barriers: cache.barriers.get(), head: cache.head.get() }
+        })
     }
 
     #[cold]
-    fn ask() -> Option<Self> {
-        fork::call_in_children(forget);
+    fn ask(cache: &ThreadCache) {
         let mut head: *mut Head = ptr::null_mut();
         let mut len = 0_usize;
         // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
         let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-        let head = NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())?;
-        let (id, barriers) = (thread::id(), membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED));
-        KNOWN.with(|known| {
-            known.id.set(id);
-            if barriers { &known.head } else { &known.without }.set(Some(head));
+        let head = NonNull::new(head).filter(|head| {
+            // SAFETY: the kernel has the list of this size registered, and libc keeps it where it is until the thread has ended.
+            done == 0 && len == size_of::<Head>() && unsafe { head.as_ref() }.offset.load(Relaxed) == OFFSET
         });
-        Some(Self { id, barriers, head })
+        let barriers = membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
+        cache.id.set(thread::id());
+        cache.head.set(head);
+        cache.fast.set(head.filter(|_| barriers));
+        cache.barriers.set(barriers);
+        cache.linked.set(0);
+        // In a forked child, what is in it is the parent's.
+        IDENTITY_LIST.with(|list| list.first.store(ptr::from_ref(list).addr(), Relaxed));
+        cache.epoch.set(fork::current());
     }
 
-    /// Its list.
+    /// Its list, if the kernel looks after it and there is room for another lock.
     #[inline]
-    pub(crate) fn head(&self) -> &Head {
+    pub(crate) fn list(&self) -> Option<&Head> {
         // SAFETY: libc keeps the head in the thread's own control block, where it stays until the thread has ended, which `self`, not
         // being `Send`, does not outlive. `Head` has the layout of `struct robust_list_head`: two pointers with a long between them, all
         // of which may have any value. The only other access to it is libc's, in this same thread.
-        unsafe { self.head.as_ref() }
+        self.head.map(|head| unsafe { head.as_ref() })
+    }
+
+    /// Whether no further lock is to be put into its list.
+    pub(crate) fn is_full(&self) -> bool {
+        CACHE.with(|cache| cache.linked.get() >= LINKED_AT_MOST)
+    }
+
+    /// Its list of locks that the kernel does not look after. What is in it when the thread ends is marked as a dead owner's.
+    pub(crate) fn identity_list(&self) -> &Head {
+        AT_END.with(|_| ());
+        // SAFETY: the thread-local value stays where it is until the thread has ended, which `self`, not being `Send`, does not outlive.
+        // It has no destructor, so that it may be used in those of others.
+        IDENTITY_LIST.with(|list| unsafe { &*ptr::from_ref(list) })
+    }
+}
+
+/// Marks what is in the thread's own list when the thread ends, as the kernel does with what is in libc's.
+struct AtEnd;
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        // In a forked child that has not used the list since, what is in it is the parent's.
+        if CACHE.with(|cache| cache.epoch.get()) != fork::epoch() {
+            return;
+        }
+        IDENTITY_LIST.with(|list| {
+            let start = ptr::from_ref(list).addr();
+            let mut node = list.first.load(Relaxed);
+            while node != start && node != 0 {
+                // SAFETY: a node of this list is in a line of a lock that this thread holds, which stays mapped (a table is not unmapped
+                // while its process holds a lock of it). `next` is the word that a link points to, and the lock's word is `OFFSET`
+                // from there.
+                let (next, word) = unsafe {
+                    ((*(node as *const AtomicUsize)).load(Relaxed), &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32))
+                };
+                mark_as_dead(word);
+                node = next;
+            }
+            list.first.store(start, Relaxed);
+        });
+    }
+}
+
+/// What the kernel does with the word of a dead thread.
+fn mark_as_dead(word: &AtomicU32) {
+    let died = |present: u32| (present & libc::FUTEX_WAITERS) | libc::FUTEX_OWNER_DIED;
+    let marked = word
+        .fetch_update(SeqCst, SeqCst, |present| (present & libc::FUTEX_TID_MASK >= Owner::FIRST_IDENTITY).then(|| died(present)));
+    if marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {
+        wake_one(word);
+    }
+}
+
+/// The list that a lock with this word is in.
+pub(crate) fn list_of<'a>(head: &'a Head, thread: &'a ThisThread, word: u32) -> &'a Head {
+    if word & libc::FUTEX_TID_MASK >= Owner::FIRST_IDENTITY { thread.identity_list() } else { head }
+}
+
+/// Notes that a lock was put into a list that was not empty.
+#[cold]
+fn count_linked(head: &Head) {
+    CACHE.with(|cache| {
+        if cache.head.get() != Some(NonNull::from(head)) {
+            return;
+        }
+        cache.linked.set(cache.linked.get() + 1);
+        if cache.linked.get() >= LINKED_AT_MOST {
+            // libc's mutexes, which come and go between, may have had some counted twice.
+            cache.linked.set(length(head));
+        }
+        if cache.linked.get() >= LINKED_AT_MOST {
+            cache.fast.set(None);
+        }
+    });
+}
+
+/// Notes that a lock was taken out of a list that had others.
+#[cold]
+fn count_unlinked(head: &Head) {
+    CACHE.with(|cache| {
+        if cache.head.get() != Some(NonNull::from(head)) {
+            return;
+        }
+        cache.linked.set(cache.linked.get().saturating_sub(1));
+        if cache.linked.get() < LINKED_AT_MOST && cache.barriers.get() {
+            cache.fast.set(cache.head.get());
+        }
+    });
+}
+
+/// The number of nodes in the calling thread's list, as far as they matter.
+fn length(head: &Head) -> u32 {
+    let start = ptr::from_ref(head).addr();
+    let (mut node, mut length) = (untagged(head.first.load(Relaxed)), 0);
+    while node != start && length < LINKED_AT_MOST {
+        // SAFETY: a link in the list of the calling thread is the address of the `next` of a mutex that the thread holds, libc's or
+        // ours, and so mapped; or the start, where the loop ends.
+        node = untagged(unsafe { (*(node as *const AtomicUsize)).load(Relaxed) });
+        length += 1;
+    }
+    length
+}
+
+/// Remembers when something that takes time was last done.
+#[derive(Debug, Default)]
+pub(crate) struct Occasion(AtomicU64);
+
+impl Occasion {
+    /// Whether it was last done so many milliseconds ago; then it counts as done now.
+    pub(crate) fn is_due(&self, after: u64) -> bool {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the call writes a time to the place, which is valid for that.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+        let now = now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000;
+        let due = now.saturating_sub(self.0.load(Relaxed)) >= after;
+        if due {
+            self.0.store(now, Relaxed);
+        }
+        due
     }
 }
 
@@ -113,6 +268,7 @@ pub(crate) fn link(head: &Head, hot: &Hot) {
     let first = head.first.load(Relaxed);
     hot.next.store(first as u64, Relaxed);
     if first != start {
+        count_linked(head);
         // SAFETY: the list is not empty, and its first node is another lock that this thread holds.
         unsafe { set_prev(first, node) };
     }
@@ -145,6 +301,7 @@ pub(crate) fn unlink(head: &Head, hot: &Hot) {
             set_prev(next, prev);
         }
     }
+    count_unlinked(head);
 }
 
 /// # Safety

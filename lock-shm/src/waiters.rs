@@ -55,14 +55,15 @@ pub(crate) fn release(hot: &Hot, plain: bool) -> Release {
     if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }
 }
 
-/// Makes the lock free; says whether somebody is to be woken.
-pub(crate) fn exchange(hot: &Hot) -> bool {
+/// Makes the lock free, with this word: 0, or one that says that its next owner is told something. Says whether a waiter is to be
+/// woken.
+pub(crate) fn exchange(hot: &Hot, free: u32) -> bool {
     if comes_round(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
         let marked = hot.waiters.load(Relaxed);
         // The exchange comes after it, and finds the bit of whoever has set it meanwhile.
         hot.waiters.store((marked & !(COMING | EXCHANGE)).wrapping_add(ROUND), Relaxed);
     }
-    hot.word.swap(0, Ordering::Release) & WAITERS != 0
+    hot.word.swap(free, Ordering::Release) & WAITERS != 0
 }
 
 /// The owner, having taken the lock with [`WAITERS`] in the word, must not write over it.

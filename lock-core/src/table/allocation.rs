@@ -49,12 +49,12 @@ impl Table {
     fn try_allocate(&self, segment: &Segment, index: usize, me: Owner, label: &Label) -> Result<bool> {
         segment.back_group(&self.file, index)?;
         let record = segment.record(index);
-        if !record.claim(me, |other| self.is_dead(other)) {
+        if !record.claim(me, |other| self.is_gone(other)) {
             return Ok(false);
         }
         let free = !segment.allocated().get(index);
         if free {
-            record.write(label, &self.command);
+            record.write(label, self.command());
             segment.allocated().set(index);
         }
         record.unclaim();

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::{Mode as Permissions, fchmod};
+use nix::sys::stat::{Mode as Permissions, fchmod, fstat};
 use nix::unistd::linkat;
 
 use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
-use super::{Kind, Mode, TableOptions, seat};
+use super::{Kind, Mode, TableOptions, process};
 use crate::{Error, ErrorKind, Result};
 
 /// Opens a file that must be a sound table. Nothing is changed.
@@ -106,14 +106,14 @@ fn unnamed(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
 
 fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
     let first = Geometry::of(0);
-    check_limit(file, first.end())?;
+    check_limit(&*file, first.end())?;
     // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
     file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
-    back(file, 0, PAGE)?;
-    // The creator is going to sit down: a store in which it could not is not to be seen.
-    back(file, seat::page_of(0), PAGE)?;
+    back(&*file, 0, PAGE)?;
+    // A store in which the creator cannot register itself must not become visible.
+    back(&*file, process::page_of(0), PAGE)?;
     // Nor one that has not room for a lock: backends keep what they need from the start in the first lines.
-    back(file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
+    back(&*file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
     fchmod(file.as_fd(), Permissions::from_bits_truncate(mode.0)).map_err(|e| Error::system("fchmod", e))?;
@@ -138,13 +138,13 @@ fn publish(file: &File, temporary: Option<&Path>, path: &Path) -> Result<()> {
 
 /// Backs a range of the file with blocks, and makes the file at least that long. What is there already stays as it is. After it,
 /// touching the range through a mapping cannot be a SIGBUS for want of space.
-pub(super) fn back(file: &File, offset: u64, bytes: u64) -> Result<()> {
+pub(super) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
     let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
         return Err(Error::system("fallocate", Errno::EFBIG));
     };
-    check_limit(file, (offset + bytes).unsigned_abs())?;
+    check_limit(&file, (offset + bytes).unsigned_abs())?;
     loop {
-        match fallocate(file, FallocateFlags::empty(), offset, bytes) {
+        match fallocate(&file, FallocateFlags::empty(), offset, bytes) {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(Errno::EOPNOTSUPP) => {
@@ -158,19 +158,10 @@ pub(super) fn back(file: &File, offset: u64, bytes: u64) -> Result<()> {
 }
 
 /// Whether this process may make the file that long. To try it would be a signal, SIGXFSZ, of which it would die.
-fn check_limit(file: &File, end: u64) -> Result<()> {
+fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
     let limit = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| Error::system("getrlimit", errno))?.0;
-    let within = end <= limit || end <= file.metadata().map_err(|e| Error::system("fstat", e))?.len();
+    let within = end <= limit || end <= fstat(file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
     if within { Ok(()) } else { Err(Error::refused("fallocate", Errno::EFBIG)) }
-}
-
-/// The same file once more, with an open file description of its own.
-pub(super) fn reopen(file: &File) -> Result<File> {
-    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match open(itself.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Permissions::empty()) {
-        Ok(fd) => Ok(fd.into()),
-        Err(errno) => Err(Error::refused("open /proc/self/fd", errno)),
-    }
 }
 
 fn in_directory(errno: Errno) -> Error {

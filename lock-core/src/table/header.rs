@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::layout::{HEADER_WORDS, SEATS, SEATS_PER_PAGE, SEGMENTS, WORD};
+use super::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WORD};
 use super::{Bound, Kind};
 use crate::{Error, ErrorKind, Result, StoreId};
 
 /// Changed with every change of the layout.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// In seconds since the epoch: no time from then on can be written as RFC 3339 has it.
 const YEAR_10000: u64 = 253_402_300_800;
@@ -26,15 +26,16 @@ const AT_ID: usize = 5;
 const AT_BOOT: usize = 7;
 const AT_CREATED: usize = 9;
 const AT_SUM: usize = 10;
+const AT_HOME: usize = 11;
 const FIXED_WORDS: usize = 16;
 // Words that change.
 const AT_SEGMENTS: usize = 16;
 const AT_STATE: usize = 17;
-const AT_SEATS: usize = 18;
-const SEAT_PAGE_WORDS: usize = (SEATS / SEATS_PER_PAGE).div_ceil(64);
-const AT_NAMESPACE: usize = AT_SEATS + SEAT_PAGE_WORDS;
-const AT_NEXT_SEAT: usize = AT_NAMESPACE + 1;
-const USED_WORDS: usize = AT_NEXT_SEAT + 1;
+const AT_ENTRY_PAGES: usize = 18;
+const ENTRY_PAGE_WORDS: usize = (ENTRIES / ENTRIES_PER_PAGE).div_ceil(64);
+const AT_NEXT_ENTRY: usize = AT_ENTRY_PAGES + ENTRY_PAGE_WORDS;
+const AT_LOCATION: usize = AT_NEXT_ENTRY + 1;
+const USED_WORDS: usize = AT_LOCATION + 1;
 
 /// What the words say that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,12 +47,14 @@ pub(super) struct Header {
     pub(super) boot: u128,
     /// Seconds since the epoch.
     pub(super) created: u64,
+    /// The PID namespace of the creator: the processes in it are *at home*. 0 where it is not known, and then none is.
+    pub(super) home: u64,
 }
 
 impl Header {
-    pub(super) fn new(kind: Kind, bound: Bound, id: StoreId, boot: u128) -> Self {
+    pub(super) fn new(kind: Kind, bound: Bound, id: StoreId, boot: u128, home: u64) -> Self {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { kind, bound, id, boot, created }
+        Self { kind, bound, id, boot, created, home }
     }
 
     /// When that was, by the clock of that time.
@@ -74,6 +77,7 @@ impl Header {
         [words[AT_ID], words[AT_ID + 1]] = halves(self.id.get());
         [words[AT_BOOT], words[AT_BOOT + 1]] = halves(self.boot);
         words[AT_CREATED] = self.created;
+        words[AT_HOME] = self.home;
         words[AT_SUM] = sum(&words);
         words[AT_SEGMENTS] = 1;
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
@@ -130,6 +134,7 @@ impl Header {
             id: StoreId::new(whole(words[AT_ID], words[AT_ID + 1])),
             boot: whole(words[AT_BOOT], words[AT_BOOT + 1]),
             created: words[AT_CREATED],
+            home: words[AT_HOME],
         })
     }
 }
@@ -147,25 +152,22 @@ pub(super) struct State<'a> {
     pub(super) segments: &'a AtomicU64,
     /// 1 when the store was destroyed.
     pub(super) destroyed: &'a AtomicU64,
-    /// A bit for each page of seats that is backed by blocks.
-    pub(super) seat_pages: &'a [AtomicU64],
-    /// The pid namespace of every process that ever had the store open; [`SEVERAL`] when there were several, 0 before the first.
-    pub(super) namespace: &'a AtomicU64,
-    /// Counts the seats that were tried; where it stands is where the next process begins.
-    pub(super) next_seat: &'a AtomicU64,
+    /// A bit for each page of the process table that is backed by blocks.
+    pub(super) entry_pages: &'a [AtomicU64],
+    /// Counts the entries that were tried; the next process begins there.
+    pub(super) next_entry: &'a AtomicU64,
+    /// A number for the place of the file, see [`super::location`]; 0 before a process has opened it.
+    pub(super) location: &'a AtomicU64,
 }
-
-/// In the place of a pid namespace: more than one.
-pub(super) const SEVERAL: u64 = u64::MAX;
 
 impl<'a> State<'a> {
     pub(super) fn new(header: &'a [AtomicU64]) -> Self {
         Self {
             segments: &header[AT_SEGMENTS],
             destroyed: &header[AT_STATE],
-            seat_pages: &header[AT_SEATS..AT_NAMESPACE],
-            namespace: &header[AT_NAMESPACE],
-            next_seat: &header[AT_NEXT_SEAT],
+            entry_pages: &header[AT_ENTRY_PAGES..AT_NEXT_ENTRY],
+            next_entry: &header[AT_NEXT_ENTRY],
+            location: &header[AT_LOCATION],
         }
     }
 }
@@ -201,7 +203,7 @@ mod tests {
     }
 
     fn header() -> Header {
-        Header::new(KIND, Bound::Locks(2048), StoreId::new(0x1234_5678_9abc_def0_0fed_cba9_8765_4321), 42)
+        Header::new(KIND, Bound::Locks(2048), StoreId::new(0x1234_5678_9abc_def0_0fed_cba9_8765_4321), 42, 7)
     }
 
     #[test]
@@ -257,7 +259,7 @@ mod tests {
         let mut page = header().encode();
         page[AT_VERSION * WORD] += 1;
         let error = decode(&page, KIND).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::OtherVersion { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::OtherVersion { found: 3, known: 2, .. }), "{error}");
         assert!(error.to_string().contains("remove /a/store"), "{error}");
     }
 }

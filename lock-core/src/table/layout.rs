@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0          header, one page
-//! 4096       seats: one entry of 128 bytes for each process
+//! 4096       the process table: an entry of 128 bytes for each process
 //! …          segment 0: ids 0..1024
 //! …          segment 1: ids 1024..2048, and each further segment twice as large as the one before
 //! ```
@@ -18,13 +18,16 @@ pub(super) const WORD: usize = 8;
 pub(super) const HEADER_WORDS: usize = PAGE as usize / WORD;
 
 /// How many processes can have a store open at a time.
-pub(super) const SEATS: usize = 16_384;
-pub(super) const SEAT_WORDS: usize = 16;
-pub(super) const SEATS_PER_PAGE: usize = HEADER_WORDS / SEAT_WORDS;
-pub(super) const SEATS_OFFSET: u64 = PAGE;
+pub(super) const ENTRIES: usize = 16_384;
+pub(super) const ENTRY_WORDS: usize = 16;
+pub(super) const ENTRIES_PER_PAGE: usize = HEADER_WORDS / ENTRY_WORDS;
+pub(super) const ENTRIES_OFFSET: u64 = PAGE;
 
-/// Header and seats, which are mapped together.
-pub(super) const BASE_BYTES: u64 = SEATS_OFFSET + (SEATS * SEAT_WORDS * WORD) as u64;
+/// Where the bytes of the liveness locks are, far beyond any byte that is ever mapped.
+pub(super) const LIVENESS_OFFSET: i64 = 1 << 40;
+
+/// Header and process table, which are mapped together.
+pub(super) const BASE_BYTES: u64 = ENTRIES_OFFSET + (ENTRIES * ENTRY_WORDS * WORD) as u64;
 
 /// Locks in a group, and bits in a word.
 pub(super) const GROUP: usize = 64;

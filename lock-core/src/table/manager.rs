@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Hot, Owner, Slot, Table};
 use crate::{
-    Allocation, Capabilities, Capacity, Error, Generation, Generations, HeldLock, Holders, Label, Labels, LockId, Manager,
-    RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+    Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, HeldLock, Holders, Label, Labels, LockId,
+    Manager, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
 };
 
 /// What a backend adds to a table: locks.
@@ -66,6 +66,7 @@ pub const CLAIMS: Capabilities = Capabilities::least()
     .labels(Labels::Kept)
     .generations(Generations::Counted)
     .tokens(Tokens::Fencing)
+    .death_reports(DeathReports::UntilConsistent)
     .reconcile(Reconcile::Supported)
     .capacity(Capacity::Chosen)
     .removal(Removal::Supported);

@@ -1,22 +1,25 @@
 //! How a table is opened, and how it goes.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::header::Header;
-use super::layout::{BASE_BYTES, SEGMENTS};
-use super::segment::Segment;
-use super::{Bound, Kind, Mode, Table, TableOptions, file, seat};
 use nix::time::ClockId;
 
-use crate::sys::{SetOnce, Words};
-use crate::{Error, ErrorKind, OpenMode, Result, StoreId, fork};
+use super::header::Header;
+use super::identity::Identity;
+use super::layout::{BASE_BYTES, SEGMENTS};
+use super::segment::Segment;
+use super::table_file::TableFile;
+use super::{Bound, Kind, Mode, Table, TableOptions, file, location, open_tables};
+use crate::descriptor::FileId;
+use crate::fork::PerProcess;
+use crate::sys::{self, ForkWords, SetOnce, Words};
+use crate::{Error, ErrorKind, OpenMode, Result, StoreId};
 
 /// For so many milliseconds it is believed that a store has its name still. Looking at every allocation would make that many times
 /// dearer; and between looking and allocating, a store may lose it anyway.
@@ -41,7 +44,8 @@ impl Table {
                 }
             }
             let id = StoreId::new(random()?);
-            let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id());
+            let home = Identity::of_this_process()?.namespace;
+            let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id(), home);
             match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE)) {
                 Ok(file) => return Self::attach(path, file, header),
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
@@ -51,35 +55,29 @@ impl Table {
     }
 
     fn attach(path: &Path, file: File, header: Header) -> Result<Arc<Self>> {
-        let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
-        let inode = (meta.dev(), meta.ino());
-        let _one_at_a_time = fork::opening();
-        let open = fork::watched().tables.clone();
-        if let Some(table) = open.iter().filter_map(Weak::upgrade).find(|table| table.inode == inode && table.header == header) {
+        let id = FileId::of(&file).map_err(|e| Error::system("fstat", e))?;
+        let opening = open_tables::opening()?;
+        if let Some(table) = opening.find(id, &header) {
             return Ok(table);
         }
         let base = Words::map(&file, 0, BASE_BYTES).map_err(|e| Error::refused("mmap", e))?;
         let table = Arc::new(Self {
-            path: path.to_owned(),
-            file,
-            inode,
+            file: TableFile::new(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file)?,
             header,
             base,
             segments: [const { SetOnce::new() }; SEGMENTS],
-            seat: AtomicU64::new(0),
             checked: AtomicU64::new(0),
-            keeper: Mutex::new(None),
-            command: seat::command(),
+            registration: PerProcess::new(),
+            process: ForkWords::new().ok_or_else(too_many_stores)?,
         });
-        table.take_seat()?;
+        location::check(&table)?;
+        table.register(&opening)?;
         table.segment(0)?;
-        let mut watched = fork::watched();
-        watched.tables.retain(|table| table.strong_count() > 0);
-        watched.tables.push(Arc::downgrade(&table));
+        opening.add(&table);
         Ok(table)
     }
 
-    /// Whether whoever opens the store by its name now gets this one, and its file is as long as it was.
+    /// Checks that the store's name still leads to this store, and that its file is as long as it was.
     ///
     /// Locks of a store that has lost its name go on excluding those who have it open, but nobody else: so nothing is allocated in it
     /// nor freed any more. A store that was moved away, or that is out of this process's sight, as after a `chroot`, goes on until another
@@ -90,15 +88,15 @@ impl Table {
     pub fn check(&self) -> Result<()> {
         self.checked.store(NEVER, Relaxed);
         let now = coarse_now();
-        let named = std::fs::symlink_metadata(&self.path).ok();
+        let named = std::fs::symlink_metadata(self.path()).ok();
         let length = match named {
             Some(named) if self.is(&named) => named.len(),
             named => {
-                let meta = self.file.metadata().map_err(|e| Error::system("fstat", e))?;
-                match (meta.nlink(), named) {
+                let stat = self.file.stat()?;
+                match (stat.st_nlink, named) {
                     (0, _) => return Err(ErrorKind::Destroyed.into()),
                     (_, Some(_)) => return Err(ErrorKind::Replaced.into()),
-                    (_, None) => meta.len(),
+                    (_, None) => stat.st_size.unsigned_abs(),
                 }
             }
         };
@@ -118,8 +116,7 @@ impl Table {
         if self.is_fresh() {
             return Ok(());
         }
-        let meta = self.file.metadata().map_err(|e| Error::system("fstat", e))?;
-        file::check_end(meta.len(), self.mapped_end())
+        file::check_end(self.file.stat()?.st_size.unsigned_abs(), self.mapped_end())
     }
 
     pub(super) fn check_mark(&self) -> Result<()> {
@@ -145,11 +142,11 @@ impl Table {
     }
 
     fn has_its_name(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|named| self.is(&named))
+        std::fs::symlink_metadata(self.path()).is_ok_and(|named| self.is(&named))
     }
 
     fn is(&self, named: &Metadata) -> bool {
-        (named.dev(), named.ino()) == self.inode
+        FileId { device: named.dev(), inode: named.ino() } == self.file.id()
     }
 
     /// Removes the file, if it is still this table's.
@@ -162,7 +159,7 @@ impl Table {
             return Err(ErrorKind::Destroyed.into());
         }
         // The name first: a store that is marked and keeps its name could be neither opened nor created.
-        std::fs::remove_file(&self.path).map_err(|e| Error::system("unlink", e))?;
+        std::fs::remove_file(self.path()).map_err(|e| Error::system("unlink", e))?;
         self.state().destroyed.store(1, SeqCst);
         Ok(())
     }
@@ -175,9 +172,14 @@ fn coarse_now() -> u64 {
 
 pub(super) fn random() -> Result<u128> {
     let mut bytes = [0; 16];
-    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|e| Error::system("read /dev/urandom", e))?;
+    sys::random(&mut bytes).map_err(|errno| Error::system("getrandom", errno))?;
     Ok(u128::from_ne_bytes(bytes))
+}
+
+#[cold]
+fn too_many_stores() -> Error {
+    let limit = format!("this process has {} stores open, which is as many as it can; close some", ForkWords::LIMIT);
+    ErrorKind::Limit { limit, source: std::io::ErrorKind::ResourceBusy.into() }.into()
 }
 
 /// 0 where the system does not say.

@@ -9,10 +9,14 @@ use crate::{Allocation, Generation, Holder, Label, LockId};
 
 const AT_CLAIM: usize = 0;
 const AT_GENERATION: usize = 1;
+/// Seconds since the epoch in the high 40 bits, the process id of the allocator in the others.
 const AT_SINCE: usize = 2;
-const AT_PID: usize = 3;
+/// Whose death the next owner of the lock is told, see [`super::recovery`]. The owner of the lock changes it, and not the claimant.
+const AT_DEATH: usize = 3;
 const AT_COMMAND: std::ops::Range<usize> = 4..8;
 const AT_LABEL: std::ops::Range<usize> = 8..16;
+
+const PID_BITS: u32 = 24;
 
 /// The record of one id. Whoever changes more of it than the claim has the claim.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +45,7 @@ impl<'a> Record<'a> {
         self.0[AT_GENERATION].store(writing, Relaxed);
         fence(Release);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.0[AT_SINCE].store(since, Relaxed);
-        self.0[AT_PID].store(u64::from(std::process::id()), Relaxed);
+        self.0[AT_SINCE].store((since << PID_BITS) | u64::from(std::process::id()), Relaxed);
         write_text(&self.0[AT_COMMAND], command);
         write_text(&self.0[AT_LABEL], label.as_str());
         self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);
@@ -58,6 +61,11 @@ impl<'a> Record<'a> {
         &self.0[AT_GENERATION]
     }
 
+    /// The word that says whose death the next owner is told.
+    pub(super) fn death_word(self) -> &'a AtomicU64 {
+        &self.0[AT_DEATH]
+    }
+
     pub(super) fn generation_of(word: &AtomicU64) -> Generation {
         Generation::new(word.load(Acquire).div_ceil(2))
     }
@@ -71,9 +79,10 @@ impl<'a> Record<'a> {
         let mut allocation = Allocation::new(id);
         allocation.generation = Some(Generation::new(sequence / 2));
         allocation.label = Label::new(read_text(&self.0[AT_LABEL])).unwrap_or_default();
-        let pid = self.0[AT_PID].load(Relaxed) as u32;
+        let since = self.0[AT_SINCE].load(Relaxed);
+        let pid = (since & ((1 << PID_BITS) - 1)) as u32;
         allocation.allocator = Some(Holder::of_process(pid).with_command(read_text(&self.0[AT_COMMAND])));
-        allocation.since = Some(self.0[AT_SINCE].load(Relaxed));
+        allocation.since = Some(since >> PID_BITS);
         fence(Acquire);
         (self.0[AT_GENERATION].load(Relaxed) == sequence).then_some(allocation)
     }

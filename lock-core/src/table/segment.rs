@@ -1,10 +1,10 @@
-use std::fs::File;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::bitmap::{Bitmap, ones};
 use super::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, RECORD_WORDS, WORD};
 use super::record::Record;
+use super::table_file::TableFile;
 use super::{Hot, file};
 use crate::sys::{self, Words};
 use crate::{Allocation, LockId, Result};
@@ -86,13 +86,13 @@ impl Segment {
     }
 
     /// Backs the group of an id with blocks, so that it can be touched.
-    pub(super) fn back_group(&self, file: &File, index: usize) -> Result<()> {
+    pub(super) fn back_group(&self, file: &TableFile, index: usize) -> Result<()> {
         let group = index / GROUP;
         if self.is_backed(group) {
             return Ok(());
         }
         let bytes = self.geometry.group_bytes();
-        file::back(file, self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes, bytes)?;
+        file::back(file.get()?, self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes, bytes)?;
         self.backed()[group / GROUP].fetch_or(1 << (group % GROUP), Release);
         Ok(())
     }

@@ -1,12 +1,12 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
 
 use super::record::Record;
 use super::{Owner, Table};
 use crate::sys::Pinned;
-use crate::{Acquired, Death, Generation, Holder, LockId, Recovery, Result};
+use crate::{Acquired, Cause, Condition, Death, Generation, Holder, LockId, Recovery, Result};
 
 /// The line of a lock: what changes with every acquisition, alone in its 64 bytes. All zero is a free lock.
 ///
@@ -30,7 +30,7 @@ pub struct Hot {
 }
 
 impl Hot {
-    /// Who is written down as the owner. A dead one's word stays until the next owner comes.
+    /// The owner that is written down. A dead one's word stays until the next owner comes.
     #[inline]
     pub fn owner(&self) -> Owner {
         Owner::from_word(self.owner.load(Acquire))
@@ -42,17 +42,9 @@ impl Hot {
         self.token.load(Relaxed)
     }
 
-    /// Writes the new owner down; called by it, right after it took the lock. Returns the fencing token, and who was
-    /// written down before: somebody who died in its critical section, or nobody.
+    /// Writes the new owner down; called by it, right after it took the lock. Returns the fencing token.
     #[inline]
-    pub fn begin(&self, me: Owner) -> (u64, Owner) {
-        let before = Owner::from_word(self.owner.load(Relaxed));
-        (self.begin_after_nobody(me), before)
-    }
-
-    /// The same, by who knows that nobody was written down.
-    #[inline]
-    pub fn begin_after_nobody(&self, me: Owner) -> u64 {
+    pub fn begin(&self, me: Owner) -> u64 {
         // Nobody counts that far, but a damaged store may begin there; and here is no place to panic, with the lock taken.
         let token = self.token.load(Relaxed).wrapping_add(1);
         self.token.store(token, Relaxed);
@@ -62,11 +54,22 @@ impl Hot {
         token
     }
 
-    /// Strikes the owner out; called by it, right before it gives the lock up.
+    /// Removes the owner; called by it, right before it gives the lock up.
     #[inline]
     pub fn end(&self) {
+        self.end_with(Owner::NONE);
+    }
+
+    /// The same, and the next owner is told that what the lock protects is inconsistent.
+    pub fn end_inconsistent(&self) {
+        self.end_with(Owner::INCONSISTENT);
+    }
+
+    #[inline]
+    fn end_with(&self, owner: Owner) {
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.owner.store(0, Relaxed);
+        // Threads that share a handle of a kernel's lock are ordered by this store and the load in `owner`.
+        self.owner.store(owner.word(), Release);
     }
 }
 
@@ -74,12 +77,21 @@ impl Hot {
 pub struct Slot {
     hot: Pinned<Table, Hot>,
     generation: Pinned<Table, AtomicU64>,
+    death: Pinned<Table, AtomicU64>,
+    /// The calling process as an owner, see [`Table::registered`]; and the same if it is at home.
+    process: &'static [AtomicU64; 2],
     id: LockId,
 }
 
 impl Slot {
-    pub(super) fn new(hot: Pinned<Table, Hot>, generation: Pinned<Table, AtomicU64>, id: LockId) -> Self {
-        Self { hot, generation, id }
+    pub(super) fn new(
+        hot: Pinned<Table, Hot>,
+        generation: Pinned<Table, AtomicU64>,
+        death: Pinned<Table, AtomicU64>,
+        process: &'static [AtomicU64; 2],
+        id: LockId,
+    ) -> Self {
+        Self { hot, generation, death, process, id }
     }
 
     /// The id.
@@ -103,7 +115,7 @@ impl Slot {
         Record::generation_of(&self.generation)
     }
 
-    /// Who is written down as the owner, where that is somebody who lives.
+    /// The owner that is written down, where it lives.
     pub fn holder(&self) -> Option<Holder> {
         let owner = self.hot.owner();
         (!owner.is_none() && !self.table().is_dead(owner)).then(|| self.table().describe(owner))
@@ -115,25 +127,78 @@ impl Slot {
     /// Those of [`Table::me`].
     #[inline]
     pub fn me(&self, tid: u32) -> Result<Owner> {
-        self.table().owner_word(tid)
+        match self.process[0].load(Relaxed) {
+            0 => self.table().owner_word(tid),
+            process => Ok(Owner::from_word(process).with_thread(tid)),
+        }
     }
 
-    /// The same at once; `None` where [`Slot::me`] would first have to take a seat.
+    /// The same if this process is registered in the store and [at home](Table::is_at_home) there.
     #[inline]
-    pub fn me_at_once(&self, tid: u32) -> Option<Owner> {
-        self.table().seated_owner(tid)
+    pub fn me_at_home(&self, tid: u32) -> Option<Owner> {
+        let process = self.process[1].load(Relaxed);
+        (process != 0).then(|| Owner::from_word(process).with_thread(tid))
     }
 
-    /// What to return from an acquisition, given what [`Hot::begin`] said right after it.
+    /// Writes the new owner down, called by it right after it took the lock; says what to return from the acquisition.
+    ///
+    /// If an owner is written down, the caller has found out that it is dead.
     #[inline]
-    pub fn acquired(&self, token: u64, before: Owner) -> Acquired {
-        if before.is_none() { Acquired::Held { token } } else { self.recovered(token, before) }
+    pub fn begin(&self, me: Owner) -> Acquired {
+        match self.hot.owner().word() {
+            0 => Acquired::Held { token: self.hot.begin(me) },
+            _ => self.begin_after(me),
+        }
     }
 
     #[cold]
-    fn recovered(&self, token: u64, dead: Owner) -> Acquired {
-        let death = Death::of(Some(self.table().describe(dead)));
-        Acquired::Recovered(Box::new(Recovery { token, death }))
+    fn begin_after(&self, me: Owner) -> Acquired {
+        let death = self.take_note(self.hot.owner());
+        let token = self.hot.begin(me);
+        self.acquired(token, death)
+    }
+
+    /// What to return from an acquisition, given what [`Slot::take_note`] said.
+    pub fn acquired(&self, token: u64, death: Option<Death>) -> Acquired {
+        match death {
+            None => Acquired::Held { token },
+            Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
+        }
+    }
+
+    /// What the next owner is told after this one, whose word is replaced afterwards. It is written down first, so that
+    /// each further owner is told, too, until [`Slot::mark_consistent`].
+    #[cold]
+    pub fn take_note(&self, before: Owner) -> Option<Death> {
+        if !before.is_none() {
+            let cause = self.table().cause(before);
+            self.death.store(before.with_note(cause.number()).word(), Relaxed);
+        } else if !before.is_inconsistent() {
+            return None;
+        }
+        let dead = Owner::from_word(self.death.load(Relaxed));
+        let holder = self.table().describe(dead.with_note(0));
+        (dead.word() != 0).then(|| Death::of(Some(holder)).with_cause(Cause::of_number(dead.note())))
+    }
+
+    /// Removes the owner and leaves what the lock protects in this condition; called by the owner, right before it gives the lock up. True
+    /// when the next owner is told something.
+    pub fn end(&self, me: Owner, condition: Condition) -> bool {
+        match condition {
+            Condition::Consistent => {
+                self.hot.end();
+                return false;
+            }
+            Condition::Inconsistent => {}
+            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
+        }
+        self.hot.end_inconsistent();
+        true
+    }
+
+    /// Forgets the death that the calling owner was told of.
+    pub fn mark_consistent(&self) {
+        self.death.store(0, Relaxed);
     }
 }
 

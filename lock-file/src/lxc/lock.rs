@@ -1,9 +1,10 @@
 use std::fs::{File, Metadata};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lock_core::fork::{Descriptor, PerProcess};
+use lock_core::descriptor::{Descriptor, KeptDescription};
+use lock_core::fork::{self, PerProcess};
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Proof, RawLock, Result, thread};
 use nix::errno::Errno;
 use nix::fcntl::{FlockArg, OFlag, open};
@@ -26,15 +27,8 @@ struct Held {
     path: LockPath,
     inode: (u64, u64),
     thread: u32,
-    file: Descriptor,
-    kind: Kind,
-}
-
-/// By what a file was locked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    OpenFileDescription,
-    Flock,
+    /// The lock ends with the open file description.
+    description: KeptDescription,
 }
 
 impl LxcLock {
@@ -76,35 +70,38 @@ impl LxcLock {
 
 impl RawLock for LxcLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let (file, meta) = self.open_to_lock()?;
-        let (inode, thread) = ((meta.dev(), meta.ino()), thread::id());
-        // From now on, no forked child can keep the lock.
-        let file = Descriptor::new(descriptors::above(file.into())?);
-        let fd = file.get().expect("it was opened in this process");
+        let (file, inode) = fork::undisturbed(|| {
+            let (file, meta) = self.open_to_lock()?;
+            let inode = (meta.dev(), meta.ino());
+            Ok((Descriptor::new(descriptors::above(file.into())?)?.marked()?, inode))
+        })?;
+        let thread = thread::id();
         if held()?.iter().any(|held| (held.inode, held.thread) == (inode, thread)) {
             return Err(ErrorKind::AlreadyHeld.into());
         }
-        let kind = match deadline {
-            Deadline::Now => try_lock(fd)?,
-            Deadline::At(_) => wait::until(fd, deadline, || try_lock(fd))?,
-            Deadline::Never => Some(lock(fd)?),
+        let locked = match deadline {
+            Deadline::Now => try_lock(&file)?,
+            Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(try_lock(&file)?.then_some(())))?.is_some(),
+            Deadline::Never => lock(&file).map(|()| true)?,
         };
-        let Some(kind) = kind else { return Ok(Acquired::TimedOut) };
-        held()?.push(Held { path: self.path.clone(), inode, thread, file, kind });
+        if !locked {
+            return Ok(Acquired::TimedOut);
+        }
+        let description = KeptDescription::new(file);
+        if !description.is_kept() {
+            return Err(ErrorKind::Lost.into());
+        }
+        held()?.push(Held { path: self.path.clone(), inode, thread, description });
         Ok(Acquired::Held { token: 0 })
     }
 
     fn release(&self, _: Proof) -> Result<()> {
         let mut all = held()?;
         let ours = all.iter().position(|held| held.thread == thread::id() && held.path == self.path);
-        let released = all.swap_remove(ours.ok_or(ErrorKind::NotHeld)?);
+        let released = all.swap_remove(ours.ok_or(ErrorKind::Lost)?);
         drop(all);
-        match (released.kind, released.file.get()) {
-            (Kind::OpenFileDescription, Some(fd)) => ofd::unlock(fd).map_err(ofd::error),
-            (Kind::Flock, Some(fd)) => flock(fd, FlockArg::Unlock).map_err(|errno| Error::system("flock", errno)),
-            (_, None) => Err(ErrorKind::NotHeld.into()),
-        }
-        // And it is closed, which those who wait with a deadline hear.
+        // It is dropped here, which unlocks the file and closes it: waiters with a deadline hear that.
+        if released.description.is_kept() { Ok(()) } else { Err(ErrorKind::Lost.into()) }
     }
 }
 
@@ -113,36 +110,32 @@ fn held() -> Result<MutexGuard<'static, Vec<Held>>> {
     Ok(held.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn try_lock(fd: BorrowedFd<'_>) -> Result<Option<Kind>> {
-    match ofd::try_lock(fd) {
-        Ok(locked) => Ok(locked.then_some(Kind::OpenFileDescription)),
-        Err(Errno::EINVAL) => try_flock(fd),
-        Err(errno) => Err(ofd::error(errno)),
+fn try_lock(file: &Descriptor) -> Result<bool> {
+    match ofd::try_lock(file) {
+        Err(Errno::EINVAL) => try_flock(file),
+        other => other.map_err(ofd::error),
     }
 }
 
-fn try_flock(fd: BorrowedFd<'_>) -> Result<Option<Kind>> {
-    match flock(fd, FlockArg::LockExclusiveNonblock) {
-        Ok(()) => Ok(Some(Kind::Flock)),
-        Err(Errno::EAGAIN) => Ok(None),
+fn try_flock(file: &Descriptor) -> Result<bool> {
+    match flock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(()) => Ok(true),
+        Err(Errno::EAGAIN) => Ok(false),
         Err(errno) => Err(Error::refused("flock", errno)),
     }
 }
 
-fn lock(fd: BorrowedFd<'_>) -> Result<Kind> {
-    match ofd::lock(fd) {
-        Ok(()) => Ok(Kind::OpenFileDescription),
-        Err(Errno::EINVAL) => {
-            flock(fd, FlockArg::LockExclusive).map_err(|errno| Error::refused("flock", errno))?;
-            Ok(Kind::Flock)
-        }
-        Err(errno) => Err(ofd::error(errno)),
+fn lock(file: &Descriptor) -> Result<()> {
+    match ofd::lock(file) {
+        Err(Errno::EINVAL) => flock(file, FlockArg::LockExclusive).map_err(|errno| Error::refused("flock", errno)),
+        other => other.map_err(ofd::error),
     }
 }
 
-/// `flock(2)`, again and again while signals interrupt it.
-fn flock(fd: BorrowedFd<'_>, how: FlockArg) -> Result<(), Errno> {
+/// `flock(2)`, again and again while signals interrupt it. Old kernels have nothing else.
+fn flock(file: &Descriptor, how: FlockArg) -> Result<(), Errno> {
     loop {
+        let fd = file.get().ok_or(Errno::EBADF)?;
         // The type that replaces this function owns its file, and a `Descriptor` cannot be taken apart.
         #[allow(deprecated)]
         match nix::fcntl::flock(fd.as_raw_fd(), how) {
@@ -154,17 +147,17 @@ fn flock(fd: BorrowedFd<'_>, how: FlockArg) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
 
     #[test]
-    fn the_lock_of_old_kernels_excludes_and_releases() {
+    fn the_lock_of_old_kernels_excludes_and_ends_with_the_description() {
         let path = tempfile::NamedTempFile::new().unwrap();
-        let (one, two) = (path.reopen().unwrap(), path.reopen().unwrap());
-        assert_eq!(try_flock(one.as_fd()).unwrap(), Some(Kind::Flock));
-        assert_eq!(try_flock(two.as_fd()).unwrap(), None);
-        flock(one.as_fd(), FlockArg::Unlock).unwrap();
-        assert_eq!(try_flock(two.as_fd()).unwrap(), Some(Kind::Flock));
+        let [one, two] = [(); 2].map(|()| Descriptor::new(path.reopen().unwrap()).unwrap());
+        assert!(try_flock(&one).unwrap());
+        assert!(!try_flock(&two).unwrap());
+        let kept = KeptDescription::new(one);
+        assert!(!try_flock(&two).unwrap());
+        drop(kept);
+        assert!(try_flock(&two).unwrap());
     }
 }

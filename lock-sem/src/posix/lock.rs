@@ -41,10 +41,10 @@ impl PosixLock {
         let hot = self.slot.hot();
         tenant_of(hot).compare_exchange(0, me.word(), AcqRel, Relaxed).ok()?;
         Semaphore::make_of(hot);
-        let (token, before) = hot.begin(me);
-        // Who is written down and lives is somebody whom the lock was taken from.
-        let died_or_nobody = before.is_none() || self.slot.table().is_dead(before);
-        Some(if died_or_nobody { self.slot.acquired(token, before) } else { Acquired::Held { token } })
+        let before = hot.owner();
+        // A living owner that is written down is one that the lock was taken from.
+        let broken = !before.is_none() && !self.slot.table().is_dead(before);
+        Some(if broken { Acquired::Held { token: hot.begin(me) } } else { self.slot.begin(me) })
     }
 
     #[cold]
@@ -126,13 +126,21 @@ impl RawLock for PosixLock {
     }
 
     #[inline]
-    fn release(&self, _: Proof) -> Result<()> {
+    fn release(&self, proof: Proof) -> Result<()> {
         let (hot, me) = (self.slot.hot(), self.slot.me(this_thread::id())?);
         if tenant(hot) != me {
-            return Err(ErrorKind::NotHeld.into());
+            return Err(ErrorKind::Lost.into());
         }
-        hot.end();
-        if evict(hot, me)? { Ok(()) } else { Err(ErrorKind::NotHeld.into()) }
+        self.slot.end(me, proof.condition());
+        if evict(hot, me)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        if tenant(self.slot.hot()) != self.slot.me(this_thread::id())? {
+            return Err(ErrorKind::Lost.into());
+        }
+        self.slot.mark_consistent();
+        Ok(())
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

@@ -76,8 +76,7 @@ impl SysvLock {
 
     #[inline]
     fn begin(&self, me: Owner) -> Acquired {
-        let (token, before) = self.slot.hot().begin(me);
-        self.slot.acquired(token, before)
+        self.slot.begin(me)
     }
 
     /// Becomes the owner, having taken the unit while the tenure was `before`. `None` when the unit turns out to be lost, or the
@@ -197,12 +196,12 @@ impl RawLock for SysvLock {
     }
 
     #[inline]
-    fn release(&self, _: Proof) -> Result<()> {
-        let hot = self.slot.hot();
-        if hot.owner() != self.slot.me(this_thread::id())? {
-            return Err(ErrorKind::NotHeld.into());
+    fn release(&self, proof: Proof) -> Result<()> {
+        let me = self.slot.me(this_thread::id())?;
+        if self.slot.hot().owner() != me {
+            return Err(ErrorKind::Lost.into());
         }
-        hot.end();
+        self.slot.end(me, proof.condition());
         let now = self.tenure();
         self.store(now.released());
         // Where the semaphore was not armed, its set is gone, and others wait by looking.
@@ -211,6 +210,14 @@ impl RawLock for SysvLock {
         if given? == Outcome::Gone {
             self.check_removal()?;
         }
+        Ok(())
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        if self.slot.hot().owner() != self.slot.me(this_thread::id())? {
+            return Err(ErrorKind::Lost.into());
+        }
+        self.slot.mark_consistent();
         Ok(())
     }
 

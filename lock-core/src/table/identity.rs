@@ -1,0 +1,262 @@
+//! What identifies a process, and what the system says of it.
+//!
+//! Within one PID namespace the kernel answers without `/proc`, whatever hides it and whoever's the process is: `pidfd_open` fails
+//! with ESRCH if there is no such process, and the descriptor's inode (from Linux 6.9 on) or the start time identifies the process that there
+//! is. What cannot be seen proves nothing.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statfs::fstatfs;
+use nix::unistd::Pid;
+
+use super::opening::boot_id;
+use crate::fork::PerProcess;
+use crate::{Cause, Result, sys};
+
+/// Whether a process or a thread lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Life {
+    /// It lives, or is not proved to be dead.
+    Lives,
+    /// It is proved to be dead to the store.
+    Ended(Cause),
+    /// Nothing can be said.
+    Unknown,
+}
+
+/// What identifies a process, 0 for what is not known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    pub(super) pid: u32,
+    /// A number for the boot of the system.
+    pub(super) boot: u32,
+    /// In clock ticks since boot.
+    pub(super) start_time: u64,
+    /// The inode of the PID namespace.
+    pub(super) namespace: u64,
+    /// The inode of its pidfds, where the kernel has one for each process.
+    pub(super) pidfd_inode: u64,
+    /// Its command line, for people to read.
+    pub(super) command: String,
+}
+
+/// A process that there is.
+struct Process {
+    pidfd: OwnedFd,
+}
+
+impl Identity {
+    /// The calling process, read once.
+    pub(super) fn of_this_process() -> Result<&'static Self> {
+        static OWN: PerProcess<Identity> = PerProcess::new();
+        OWN.get_or_try_init(|| Ok(Self::read()))
+    }
+
+    fn read() -> Self {
+        let pid = std::process::id();
+        let pidfd = sys::pidfd_open(pid).ok();
+        let inode = pidfd.as_ref().and_then(pidfd_inode).unwrap_or(0);
+        // The link leads to the caller's own namespace, whichever procfs this is.
+        let namespace = fs::metadata("/proc/self/ns/pid")
+            .ok()
+            .or_else(|| sys::pid_namespace_of(pidfd.as_ref()?.as_fd()).ok()?.metadata().ok());
+        Self {
+            pid,
+            boot: boot_number(boot_id()),
+            start_time: start_time("/proc/self/stat").unwrap_or(0),
+            namespace: namespace.map_or(0, |meta| meta.ino()),
+            pidfd_inode: inode,
+            command: command(),
+        }
+    }
+
+    /// Whether the process is in this PID namespace, and that is known.
+    pub(super) fn is_in_namespace(&self, namespace: u64) -> bool {
+        namespace != 0 && self.namespace == namespace
+    }
+
+    /// What the system says of the process.
+    pub(super) fn life(&self) -> Life {
+        match self.find() {
+            Ok(_) => Life::Lives,
+            Err(life) => life,
+        }
+    }
+
+    /// The process, if it lives and can be seen.
+    fn find(&self) -> Result<Process, Life> {
+        let Ok(me) = Self::of_this_process() else { return Err(Life::Unknown) };
+        if self.boot != 0 && me.boot != 0 && self.boot != me.boot {
+            return Err(Life::Ended(Cause::ProcessEnded));
+        }
+        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
+            return Err(Life::Unknown);
+        }
+        let pidfd = match sys::pidfd_open(self.pid) {
+            Ok(pidfd) => pidfd,
+            // Not there, or the id of a thread of another process by now.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Err(Life::Ended(Cause::ProcessEnded)),
+            Err(_) => return Err(self.life_without_pidfd()),
+        };
+        let process = Process { pidfd };
+        if process.has_exited() {
+            return Err(Life::Ended(Cause::ProcessEnded));
+        }
+        let same = match (self.pidfd_inode, pidfd_inode(&process.pidfd)) {
+            (expected @ 1.., Some(inode)) => Some(inode == expected),
+            _ => process
+                .directory()
+                .and_then(|directory| start_time(&format!("{directory}/stat")))
+                .map(|time| time == self.start_time),
+        };
+        match same {
+            Some(true) => Ok(process),
+            Some(false) => Err(Life::Ended(Cause::ProcessEnded)),
+            None => Err(Life::Unknown),
+        }
+    }
+
+    /// Where the system has no pidfds, or no descriptor is left.
+    fn life_without_pidfd(&self) -> Life {
+        match nix::sys::signal::kill(Pid::from_raw(self.pid.cast_signed()), None) {
+            Err(Errno::ESRCH) => Life::Ended(Cause::ProcessEnded),
+            _ => Life::Unknown,
+        }
+    }
+
+    /// What is known of a thread of the process.
+    pub(super) fn life_of_thread(&self, tid: u32) -> Life {
+        let process = match self.find() {
+            Ok(process) => process,
+            Err(life) => return life,
+        };
+        let missing = sys::thread_exists(self.pid, tid) == Err(Errno::ESRCH);
+        // If the process ended meanwhile, its id may have been another's when it was asked for.
+        if missing && !process.has_exited() { Life::Ended(Cause::ThreadEnded) } else { Life::Lives }
+    }
+
+    /// What is known of a process that is there, and whose liveness lock is gone: it lives, unless it maps the file at this address of
+    /// the caller's no more.
+    pub(super) fn has_executed(&self, address: usize) -> Life {
+        let process = match self.find() {
+            Ok(process) => process,
+            Err(life) => return life,
+        };
+        let ours = mappings("/proc/self/maps").and_then(|mut all| all.find(|mapping| mapping.contains(address)));
+        let theirs = process.directory().and_then(|directory| mappings(&format!("{directory}/maps")));
+        let (Some(ours), Some(theirs)) = (ours, theirs) else { return Life::Lives };
+        let mut seen = 0;
+        for mapping in theirs {
+            if mapping.is_of_same_file(&ours) {
+                return Life::Lives;
+            }
+            seen += 1;
+        }
+        // A process that is on its way out has no mapping at all.
+        if seen == 0 || process.has_exited() { Life::Ended(Cause::ProcessEnded) } else { Life::Ended(Cause::Executed) }
+    }
+
+    /// Whether every thread of the process is on its way out, and runs no more of its program.
+    pub(super) fn is_dying(&self) -> bool {
+        const PF_EXITING: u64 = 4;
+        let Ok(process) = self.find() else { return false };
+        let Some(tasks) = process.directory().and_then(|directory| fs::read_dir(format!("{directory}/task")).ok()) else {
+            return false;
+        };
+        let flags = tasks.map(|task| stat_field(&task.ok()?.path().join("stat").to_string_lossy(), 9));
+        flags
+            .fold(None, |all, flags| Some(all.unwrap_or(true) && flags.is_some_and(|flags| flags & PF_EXITING != 0)))
+            .unwrap_or(false)
+    }
+}
+
+impl Process {
+    /// True for a zombie, too.
+    fn has_exited(&self) -> bool {
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+    }
+
+    /// Its directory under `/proc`, where that is visible. The kernel tells its id in the namespace of whichever procfs is there.
+    fn directory(&self) -> Option<String> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd())).ok()?;
+        let pid: u32 = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+        (pid != 0).then(|| format!("/proc/{pid}"))
+    }
+}
+
+/// The inode of a pidfd, where it is the process's alone.
+fn pidfd_inode(pidfd: &OwnedFd) -> Option<u64> {
+    const PID_FS_MAGIC: u64 = 0x5049_4446;
+    let kind = fstatfs(pidfd).ok()?.filesystem_type();
+    if kind.0 as u64 != PID_FS_MAGIC {
+        return None;
+    }
+    nix::sys::stat::fstat(pidfd).ok().map(|stat| stat.st_ino)
+}
+
+/// 0 where the boot is not known.
+fn boot_number(boot: u128) -> u32 {
+    let folded = (boot ^ (boot >> 64)) as u64;
+    (folded ^ (folded >> 32)) as u32
+}
+
+fn start_time(stat: &str) -> Option<u64> {
+    stat_field(stat, 22)
+}
+
+/// A field of `/proc/PID/stat`, counted from 1 as in proc(5).
+fn stat_field(path: &str, field: usize) -> Option<u64> {
+    let stat = fs::read_to_string(path).ok()?;
+    // The second field is the command in parentheses, with anything in it.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(field - 3)?.parse().ok()
+}
+
+/// A line of `/proc/PID/maps`.
+struct Mapping {
+    range: std::ops::Range<usize>,
+    device: String,
+    inode: u64,
+}
+
+impl Mapping {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let parse = |number| usize::from_str_radix(number, 16).ok();
+        let (device, inode) = (fields.nth(2)?.to_owned(), fields.next()?.parse().ok()?);
+        Some(Self { range: parse(start)?..parse(end)?, device, inode })
+    }
+
+    fn contains(&self, address: usize) -> bool {
+        self.range.contains(&address)
+    }
+
+    fn is_of_same_file(&self, other: &Self) -> bool {
+        (&self.device, self.inode) == (&other.device, other.inode)
+    }
+}
+
+/// The mappings of a process; `None` where they are not visible.
+fn mappings(path: &str) -> Option<impl Iterator<Item = Mapping> + use<>> {
+    let mut lines = BufReader::new(File::open(path).ok()?).lines().peekable();
+    // The file opens where reading it is refused.
+    if matches!(lines.peek(), Some(Err(_))) {
+        return None;
+    }
+    Some(lines.map_while(std::io::Result::ok).filter_map(|line| Mapping::parse(&line)))
+}
+
+/// The command line, its parts separated by blanks, and the program without its directory: there is not room for everything.
+pub(super) fn command() -> String {
+    let line = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let line = String::from_utf8_lossy(line.strip_suffix(b"\0").unwrap_or(&line));
+    let (program, arguments) = line.split_at(line.find('\0').unwrap_or(line.len()));
+    let program = program.rsplit('/').next().unwrap_or_default();
+    format!("{program}{arguments}").replace('\0', " ")
+}

@@ -1,0 +1,120 @@
+//! The liveness lock of a process: an open-file-description lock on the byte of its entry, far beyond what is mapped.
+//!
+//! The kernel drops it when the process exits or executes another program, whatever happens. It belongs to an open file description
+//! that only a mapping keeps alive, so that the program cannot close it, and that forked children do not inherit.
+//!
+//! On overlayfs such a mapping refers to the file below, and the lock ends when the descriptor is closed. There the descriptor is kept.
+//! A process that may not open the store again, as after dropping its privileges, has no lock: other proof has to do.
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::layout::LIVENESS_OFFSET;
+use super::table_file::TableFile;
+use crate::descriptor::Descriptor;
+use crate::sys::DescriptionKeeper;
+use crate::{Error, ErrorKind, Result};
+
+/// What keeps the lock of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keeping {
+    /// A mapping: without the lock, the process is dead or executes another program.
+    Mapping = 1,
+    /// A descriptor, which the program may close.
+    Descriptor = 2,
+    /// There is no lock.
+    Nothing = 3,
+}
+
+impl Keeping {
+    pub(super) fn from_word(word: u64) -> Self {
+        match word {
+            1 => Self::Mapping,
+            2 => Self::Descriptor,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// The liveness lock of this process in one store.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    /// The open file description; `None` once a mapping keeps it, and where the store cannot be opened again.
+    descriptor: Option<Descriptor>,
+    mapping: Option<DescriptionKeeper>,
+}
+
+impl Liveness {
+    /// Without a lock yet. Where the file may not be opened again, a process `with_proof` of its death does without.
+    pub(super) fn open(file: &TableFile, with_proof: bool) -> Result<Self> {
+        let descriptor = match file.reopen() {
+            Ok(descriptor) => Some(descriptor),
+            Err(error) if with_proof && is_refusal(&error) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { descriptor, mapping: None })
+    }
+
+    pub(super) fn keeping(&self) -> Keeping {
+        match (&self.mapping, &self.descriptor) {
+            (Some(_), _) => Keeping::Mapping,
+            (None, Some(_)) => Keeping::Descriptor,
+            (None, None) => Keeping::Nothing,
+        }
+    }
+
+    /// Takes the lock of an entry; false when another process has it.
+    pub(super) fn try_lock(&self, entry: usize) -> Result<bool> {
+        self.descriptor.as_ref().map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, libc::F_WRLCK))
+    }
+
+    pub(super) fn unlock(&mut self, entry: usize) -> Result<()> {
+        self.mapping = None;
+        self.descriptor.as_ref().map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, libc::F_UNLCK)).map(drop)
+    }
+
+    /// Has a mapping keep the lock of this entry instead of the descriptor, where that works. False when the lock was lost to another
+    /// process on the way.
+    pub(super) fn settle(&mut self, file: &TableFile, entry: usize) -> Result<bool> {
+        let Some(descriptor) = self.descriptor.take() else { return Ok(true) };
+        let verified = descriptor.get().filter(|_| file.keeps_locks());
+        let Some(Ok(mapping)) = verified.map(DescriptionKeeper::new) else {
+            self.descriptor = Some(descriptor);
+            return Ok(true);
+        };
+        drop(descriptor);
+        if file.is_locked(entry) == Some(true) {
+            self.mapping = Some(mapping);
+            return Ok(true);
+        }
+        // The lock went with the descriptor.
+        drop(mapping);
+        let descriptor = file.reopen()?;
+        let locked = lock_byte(&descriptor, entry, libc::F_WRLCK)?;
+        self.descriptor = Some(descriptor);
+        Ok(locked)
+    }
+}
+
+/// Whether the store cannot be opened again by this process, though it has it open.
+fn is_refusal(error: &Error) -> bool {
+    let ErrorKind::System { source, .. } = error.kind() else { return false };
+    matches!(source.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENOENT | libc::EROFS))
+}
+
+fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result<bool> {
+    let range = descriptor.range(kind, LIVENESS_OFFSET + entry as i64, 1);
+    let Some(fd) = descriptor.unverified() else { return Ok(false) };
+    match fcntl(fd, FcntlArg::F_OFD_SETLK(&range)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN) => Ok(false),
+        Err(errno) => Err(Error::refused("fcntl F_OFD_SETLK", errno)),
+    }
+}
+
+/// Whether another description has the lock of an entry; `None` when that cannot be asked.
+pub(super) fn is_locked(descriptor: &Descriptor, entry: usize) -> Option<bool> {
+    let mut query = descriptor.range(libc::F_WRLCK, LIVENESS_OFFSET + entry as i64, 1);
+    fcntl(descriptor.unverified()?, FcntlArg::F_OFD_GETLK(&mut query)).ok()?;
+    Some(query.l_type != libc::F_UNLCK as libc::c_short)
+}

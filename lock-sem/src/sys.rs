@@ -22,11 +22,40 @@ pub(crate) struct SetStatus {
     pub(crate) operated: i64,
 }
 
+/// The kernel's `struct semid64_ds`. On 64-bit processors, glibc and musl pass it through `semctl` unchanged; the crate `libc`
+/// declares it for glibc only.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct SetRecord {
+    key: i32,
+    uid: u32,
+    gid: u32,
+    creator: [u32; 2],
+    mode: u32,
+    sequence: u16,
+    unused: [u64; 2],
+    operated: [i64; TIME],
+    changed: [i64; TIME],
+    semaphores: u64,
+    unused_too: [u64; 2],
+}
+
+/// Number of words of a time in [`SetRecord`]; the first word is the time.
+const TIME: usize = if cfg!(target_arch = "x86_64") { 2 } else { 1 };
+
+#[cfg(target_env = "gnu")]
+const _: () = {
+    assert!(size_of::<SetRecord>() == size_of::<libc::semid_ds>());
+    assert!(offset_of!(SetRecord, mode) == offset_of!(libc::ipc_perm, mode));
+    assert!(offset_of!(SetRecord, operated) == offset_of!(libc::semid_ds, sem_otime));
+    assert!(offset_of!(SetRecord, semaphores) == offset_of!(libc::semid_ds, sem_nsems));
+};
+
 /// The argument of `semctl`, which C programs declare themselves.
 #[repr(C)]
 union Argument {
     value: c_int,
-    status: *mut libc::semid_ds,
+    record: *mut SetRecord,
 }
 
 /// Finds the set with this key, or makes it.
@@ -42,33 +71,29 @@ pub(crate) fn find(key: i32) -> Result<i32, Errno> {
 }
 
 pub(crate) fn status(set: i32) -> Result<SetStatus, Errno> {
-    let status = read_status(set)?;
+    let record = read_record(set)?;
     Ok(SetStatus {
-        key: status.sem_perm.__key,
-        uid: status.sem_perm.uid,
-        gid: status.sem_perm.gid,
-        mode: u32::from(status.sem_perm.mode) & 0o777,
-        semaphores: status.sem_nsems,
-        operated: status.sem_otime,
+        key: record.key,
+        uid: record.uid,
+        gid: record.gid,
+        mode: record.mode & 0o777,
+        semaphores: record.semaphores,
+        operated: record.operated[0],
     })
 }
 
-fn read_status(set: i32) -> Result<libc::semid_ds, Errno> {
-    let mut status = MaybeUninit::<libc::semid_ds>::zeroed();
-    // SAFETY: the call writes the status to the place, which is valid for that.
-    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_STAT, Argument { status: status.as_mut_ptr() }) })?;
-    // SAFETY: the structure is made of integers, for which zeros are valid, too.
-    Ok(unsafe { status.assume_init() })
+fn read_record(set: i32) -> Result<SetRecord, Errno> {
+    let mut record = SetRecord::default();
+    // SAFETY: the call writes a `struct semid64_ds` to the place, which is valid for that.
+    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_STAT, Argument { record: &raw mut record }) })?;
+    Ok(record)
 }
 
 /// Gives the set to this user and group, with this mode.
 pub(crate) fn give_away(set: i32, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
-    let mut status = read_status(set)?;
-    status.sem_perm.uid = uid;
-    status.sem_perm.gid = gid;
-    status.sem_perm.mode = mode as libc::c_ushort;
-    // SAFETY: the call reads the status, which is whole.
-    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_SET, Argument { status: &raw mut status }) }).map(drop)
+    let mut record = SetRecord { uid, gid, mode, ..read_record(set)? };
+    // SAFETY: the call reads the record, which is whole.
+    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_SET, Argument { record: &raw mut record }) }).map(drop)
 }
 
 pub(crate) fn remove(set: i32) -> Result<(), Errno> {
@@ -213,7 +238,8 @@ unsafe extern "C" {
 }
 
 fn timespec(duration: Duration) -> libc::timespec {
-    let tv_sec = libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX);
+    // The crate `libc` is about to change the type's width on musl, and deprecates its name there.
+    let tv_sec = duration.as_secs().try_into().unwrap_or(i32::MAX.into());
     libc::timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
 }
 

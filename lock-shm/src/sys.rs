@@ -181,7 +181,8 @@ pub(crate) fn address(word: &AtomicU64) -> usize {
 pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {
     let deadline = monotonic().saturating_add(duration);
     let deadline = libc::timespec {
-        tv_sec: libc::time_t::try_from(deadline.as_secs()).unwrap_or(libc::time_t::MAX),
+        // The crate `libc` is about to change the type's width on musl, and deprecates its name there.
+        tv_sec: deadline.as_secs().try_into().unwrap_or(i32::MAX.into()),
         tv_nsec: deadline.subsec_nanos().into(),
     };
     // SAFETY: the word and the time are valid for the time of the call, which writes to neither.

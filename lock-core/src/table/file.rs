@@ -1,13 +1,13 @@
 //! The file of a table: how it comes into being, and what is looked at before it is trusted.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, open};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode as Permissions, fchmod};
 use nix::unistd::linkat;
@@ -15,6 +15,7 @@ use nix::unistd::linkat;
 use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
 use super::{Kind, Mode, TableOptions, seat};
+use crate::sys::rename_new;
 use crate::{Error, ErrorKind, Result};
 
 /// Opens a file that must be a sound table. Nothing is changed.
@@ -125,14 +126,14 @@ fn publish(file: &File, temporary: Option<&Path>, path: &Path) -> Result<()> {
     let named = match temporary {
         None => {
             let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-            linkat(AT_FDCWD, itself.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+            linkat(AT_FDCWD, itself.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW).map_err(Into::into)
         }
-        Some(temporary) => renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE),
+        Some(temporary) => rename_new(temporary, path),
     };
     match named {
         Ok(()) => Ok(()),
-        Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
-        Err(errno) => Err(Error::system("link", errno)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(ErrorKind::Exists.into()),
+        Err(error) => Err(Error::system("link", error)),
     }
 }
 
@@ -179,4 +180,24 @@ fn in_directory(errno: Errno) -> Error {
 
 fn not_ours(reason: impl Into<String>) -> Error {
     ErrorKind::NotOurs { reason: reason.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publish_renames_a_temporary_file_only_to_a_free_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let [first, second, path] = ["first", "second", "store"].map(|name| directory.path().join(name));
+        for file in [&first, &second] {
+            std::fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
+        }
+        let file = File::open(&first).unwrap();
+        publish(&file, Some(&first), &path).unwrap();
+        let error = publish(&file, Some(&second), &path).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Exists), "{error}");
+        assert!(second.exists() && !first.exists());
+        assert_eq!(std::fs::read(&path).unwrap(), first.as_os_str().as_encoded_bytes());
+    }
 }

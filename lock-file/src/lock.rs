@@ -135,15 +135,20 @@ impl FileLock {
     fn waiting<T>(&self, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         wait::until(self.file()?, deadline, || {
             // Before the attempt: an owner whom it still meets sees this when it has released.
-            self.slot.hot().waiters.store(1, SeqCst);
+            self.waiters().store(1, SeqCst);
             attempt()
         })
     }
 
+    /// Whether a thread may be waiting. It is at the same place with every C library, so that their programs can share a store.
+    fn waiters(&self) -> &AtomicU64 {
+        &self.slot.hot().spare[0]
+    }
+
     #[inline]
     fn call_waiters(&self, file: BorrowedFd<'_>) {
-        if self.slot.hot().waiters.load(SeqCst) != 0 {
-            self.slot.hot().waiters.store(0, SeqCst);
+        if self.waiters().load(SeqCst) != 0 {
+            self.waiters().store(0, SeqCst);
             // Those who are not called look by themselves, later.
             let _ = hub::call(file);
         }

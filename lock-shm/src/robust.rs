@@ -19,7 +19,7 @@ use crate::waiters::{self, Release};
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
 
-/// From the node of a line to its word, as the kernel counts it: that of 64-bit glibc.
+/// From the node of a line to its word, as the kernel counts it: that of 64-bit glibc or musl.
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
 
 /// What two programs must have in common to share a store.
@@ -28,10 +28,28 @@ pub(crate) fn abi() -> Result<u64> {
     match offset {
         Some(OFFSET) if cfg!(target_pointer_width = "64") => Ok((u64::from(usize::BITS) << 32) | OFFSET.unsigned_abs() as u64),
         Some(offset) => Err(Error::unsupported(format!(
-            "this C library's robust list has the offset {offset}, and shm needs {OFFSET} (64-bit glibc)"
+            "the robust list of this C library has the offset {offset}, and shm needs {OFFSET} ({LIBRARY}, 64 bits)"
         ))),
         None => Err(Error::unsupported("this C library registers no robust list with the kernel")),
     }
+}
+
+/// The C library that this program is compiled for.
+const LIBRARY: &str = library(OFFSET.unsigned_abs() as u32);
+
+/// The C library whose robust list has this offset.
+const fn library(offset: u32) -> &'static str {
+    match offset {
+        32 => "glibc",
+        28 => "musl",
+        _ => "another C library",
+    }
+}
+
+/// Names the C library of the programs that [`abi`] stands for.
+pub(crate) fn describe(abi: u64) -> String {
+    let (bits, offset) = (abi >> 32, abi as u32);
+    format!("{}, {bits} bits, robust-list offset {offset}", library(offset))
 }
 
 /// The thread id in a word; 0 in the word of a lock that is free, or whose owner died.
@@ -140,9 +158,14 @@ pub(crate) mod tests {
         std::array::from_fn(|id| table.slot((id as u32).into()).unwrap())
     }
 
-    pub(crate) fn take_and_give(slot: &Slot) {
+    pub(crate) fn hold(slot: &Slot) -> ThisThread {
         let (thread, me) = (ThisThread::get().unwrap(), slot.table().me().unwrap());
         take_free(thread.head(), slot.hot(), me, thread.id).unwrap();
+        thread
+    }
+
+    pub(crate) fn take_and_give(slot: &Slot) {
+        let thread = hold(slot);
         give(thread.head(), slot.hot(), thread.barriers);
     }
 
@@ -180,5 +203,12 @@ pub(crate) mod tests {
             held.retain(|at| *at != released);
             assert_eq!(listed(head, &slots), held);
         }
+    }
+
+    #[test]
+    fn a_refusal_says_by_which_library_the_store_was_made() {
+        let ours = describe(abi().unwrap());
+        assert!(ours.contains(LIBRARY) && LIBRARY != library(0), "{ours}");
+        assert_eq!(describe(64 << 32 | 28), "musl, 64 bits, robust-list offset 28");
     }
 }

@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 use std::io;
+#[cfg(target_env = "musl")]
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, compiler_fence};
@@ -39,9 +41,50 @@ thread_local! {
 
 fn forget() {
     KNOWN.with(|known| {
-        known.head.set(None);
-        known.without.set(None);
+        let (head, without) = (known.head.take(), known.without.take());
+        if cfg!(target_env = "musl")
+            && let Some(head) = head.or(without)
+        {
+            // musl leaves the parent's nodes in the child's list, and writes to the neighbours of the nodes that it adds: the parent's
+            // list would break. None of the parent's mutexes belongs to the child.
+            // SAFETY: as in `ThisThread::head`; the thread that forked goes on as the only thread of the child, at the same addresses.
+            unsafe { head.as_ref() }.first.store(head.addr().get(), Relaxed);
+        }
     });
+}
+
+/// The calling thread's list, if libc has registered one with the kernel.
+fn registered() -> Option<NonNull<Head>> {
+    let mut head: *mut Head = ptr::null_mut();
+    let mut len = 0_usize;
+    // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
+    let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+    NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())
+}
+
+/// Has musl register the calling thread's list, which it does when the thread first locks a process-shared robust mutex.
+#[cfg(target_env = "musl")]
+fn register() {
+    let mut attributes = MaybeUninit::uninit();
+    let mut mutex = MaybeUninit::uninit();
+    let (attributes, mutex) = (attributes.as_mut_ptr(), mutex.as_mut_ptr());
+    // SAFETY: the attributes and the mutex are local, initialised first and destroyed last, and used by this thread alone. The mutex
+    // is unlocked, so that it has left the list, before its memory goes. Each call is skipped when one before it has failed.
+    unsafe {
+        if libc::pthread_mutexattr_init(attributes) != 0 {
+            return;
+        }
+        let made = libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) == 0
+            && libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) == 0
+            && libc::pthread_mutex_init(mutex, attributes) == 0;
+        if made {
+            if libc::pthread_mutex_lock(mutex) == 0 {
+                libc::pthread_mutex_unlock(mutex);
+            }
+            libc::pthread_mutex_destroy(mutex);
+        }
+        libc::pthread_mutexattr_destroy(attributes);
+    }
 }
 
 /// The calling thread, as the kernel knows it. Not `Send`.
@@ -70,11 +113,11 @@ impl ThisThread {
     #[cold]
     fn ask() -> Option<Self> {
         fork::call_in_children(forget);
-        let mut head: *mut Head = ptr::null_mut();
-        let mut len = 0_usize;
-        // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
-        let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-        let head = NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())?;
+        #[cfg(target_env = "musl")]
+        if registered().is_none() {
+            register();
+        }
+        let head = registered()?;
         let (id, barriers) = (thread::id(), membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED));
         KNOWN.with(|known| {
             known.id.set(id);
@@ -212,4 +255,30 @@ fn monotonic() -> Duration {
     let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     assert_eq!(done, 0, "the monotonic clock is always there: {}", io::Error::last_os_error());
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::robust::tests::{hold, lines};
+
+    #[test]
+    fn a_forked_child_begins_with_an_empty_list() {
+        let [slot] = lines();
+        let held = hold(&slot);
+        assert_eq!(held.head().first.load(Relaxed), address(&slot.hot().next));
+        // SAFETY: the child allocates nothing and takes no lock that another thread could have had at the fork.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let is_empty = |head: &Head| head.first.load(Relaxed) == ptr::from_ref(head).addr();
+            let fine = ThisThread::get().is_some_and(|thread| is_empty(thread.head()));
+            // SAFETY: _exit does not return.
+            unsafe { libc::_exit(i32::from(!fine)) };
+        }
+        let mut status = 0;
+        // SAFETY: the call writes a number to the place, which is valid for that.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0));
+        assert_eq!(held.head().first.load(Relaxed), address(&slot.hot().next), "the list of the parent has changed");
+    }
 }

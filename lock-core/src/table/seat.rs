@@ -224,7 +224,8 @@ fn range(seat: usize) -> libc::flock {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::OpenOptionsExt;
+    use nix::fcntl::{OFlag, open};
+    use nix::sys::stat::Mode;
 
     use super::*;
     use crate::table::layout::BASE_BYTES;
@@ -334,7 +335,7 @@ mod tests {
         drop(keeper);
         assert!(room.seats().is_dead(owner));
         // A descriptor that can be asked nothing.
-        let file = File::options().read(true).custom_flags(libc::O_PATH).open(room.file.path()).unwrap();
+        let file = File::from(open(room.file.path(), OFlag::O_PATH, Mode::empty()).unwrap());
         assert!(!Seats { file: &file, ..room.seats() }.is_dead(owner));
     }
 

@@ -151,9 +151,22 @@ unsafe impl Send for Semaphore {}
 pub(crate) const ABI: u64 = {
     assert!(size_of::<libc::sem_t>() <= size_of::<Hot>() - offset_of!(Hot, next), "a sem_t fits into the line, behind `next`");
     assert!(offset_of!(Hot, next) % align_of::<libc::sem_t>() == 0 && align_of::<Hot>() >= align_of::<libc::sem_t>());
-    let libc = if cfg!(target_env = "gnu") { 1 } else { 2 };
+    let libc = if cfg!(target_env = "gnu") { GLIBC } else { MUSL };
     (libc << 32) | ((usize::BITS as u64) << 16) | size_of::<libc::sem_t>() as u64
 };
+
+const GLIBC: u64 = 1;
+const MUSL: u64 = 2;
+
+/// Names the C library of the programs that an [`ABI`] stands for.
+pub(crate) fn describe(abi: u64) -> String {
+    let library = match abi >> 32 {
+        GLIBC => "glibc",
+        MUSL => "musl",
+        _ => "another C library",
+    };
+    format!("{library}, {} bits, sem_t of {} bytes", (abi >> 16) & 0xffff, abi & 0xffff)
+}
 
 /// In `word` of a line: its semaphore is initialised.
 const READY: u32 = 1;
@@ -206,15 +219,15 @@ impl Semaphore {
         }
     }
 
-    /// Takes a unit, waiting for no longer than this on the monotonic clock, and for ever with `None`. False also after a signal.
+    /// Takes a unit, waiting for no longer than this on the monotonic clock, and without a limit with `None`. It may return false sooner, as
+    /// after a signal: the caller checks the clock.
     pub(crate) fn take_within(&self, duration: Option<Duration>) -> Result<bool, Errno> {
         let done = match duration {
             // SAFETY: as in `try_take`.
             None => unsafe { libc::sem_wait(self.0.get()) },
             Some(duration) => {
-                let deadline = timespec(monotonic().saturating_add(duration));
-                // SAFETY: as in `try_take`; the call reads the time.
-                unsafe { sem_clockwait(self.0.get(), libc::CLOCK_MONOTONIC, &raw const deadline) }
+                // SAFETY: as in `try_take`.
+                unsafe { timed_wait(self.0.get(), duration) }
             }
         };
         match Errno::result(done) {
@@ -232,9 +245,36 @@ impl Semaphore {
     }
 }
 
-unsafe extern "C" {
-    /// In glibc since 2.30; the crate `libc` does not declare it.
-    fn sem_clockwait(sem: *mut libc::sem_t, clock: libc::clockid_t, deadline: *const libc::timespec) -> c_int;
+/// The call behind [`Semaphore::take_within`].
+pub(crate) const TIMED_WAIT: &str = if cfg!(target_env = "musl") { "sem_timedwait" } else { "sem_clockwait" };
+
+/// # Safety
+/// `sem` is an initialised semaphore.
+#[cfg(not(target_env = "musl"))]
+unsafe fn timed_wait(sem: *mut libc::sem_t, duration: Duration) -> c_int {
+    unsafe extern "C" {
+        /// In glibc since 2.30; the crate `libc` does not declare it.
+        fn sem_clockwait(sem: *mut libc::sem_t, clock: libc::clockid_t, deadline: *const libc::timespec) -> c_int;
+    }
+    let deadline = timespec(now(libc::CLOCK_MONOTONIC).saturating_add(duration));
+    // SAFETY: the semaphore is initialised, says the caller; the call reads the time.
+    unsafe { sem_clockwait(sem, libc::CLOCK_MONOTONIC, &raw const deadline) }
+}
+
+/// musl has no `sem_clockwait`, and a deadline of its `sem_timedwait` is on the clock that can be set. Before it sleeps, it subtracts
+/// that clock from the deadline, and the kernel counts the rest by the monotonic clock. So a clock that is set during the sleep changes
+/// nothing. A clock that is set forward before the sleep ends the call early, and the caller, which checks the monotonic clock, calls
+/// again. A clock that is set back prolongs a sleep only if it is set between the two readings of the clock, or if a thread is
+/// woken and finds the unit taken; then the sleep ends with the next unit. The slice bounds the time for which that is possible.
+///
+/// # Safety
+/// `sem` is an initialised semaphore.
+#[cfg(target_env = "musl")]
+unsafe fn timed_wait(sem: *mut libc::sem_t, duration: Duration) -> c_int {
+    const SLICE: Duration = Duration::from_millis(100);
+    let deadline = timespec(now(libc::CLOCK_REALTIME).saturating_add(duration.min(SLICE)));
+    // SAFETY: the semaphore is initialised, says the caller; the call reads the time.
+    unsafe { libc::sem_timedwait(sem, &raw const deadline) }
 }
 
 fn timespec(duration: Duration) -> libc::timespec {
@@ -243,10 +283,10 @@ fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
 }
 
-fn monotonic() -> Duration {
+fn now(clock: libc::clockid_t) -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes a time to the place, which is valid for that.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    assert_eq!(done, 0, "the monotonic clock is always there: {}", Errno::last());
+    let done = unsafe { libc::clock_gettime(clock, &raw mut now) };
+    assert_eq!(done, 0, "these clocks are always there: {}", Errno::last());
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use lock_any::Store;
 
 fn calls(criterion: &mut Criterion) {
@@ -37,5 +37,8 @@ impl Drop for Removed {
     }
 }
 
-criterion_group!(benches, calls);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    calls(&mut criterion);
+    criterion.final_summary();
+}

@@ -5,14 +5,18 @@ use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_int};
 use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::time::TimeSpec;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
@@ -166,6 +170,22 @@ pub(crate) fn interrupt_on(signal: Signal) -> nix::Result<()> {
     let action = SigAction::new(SigHandler::Handler(count), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler makes one atomic operation, which is safe in a signal handler.
     unsafe { sigaction(signal, &action) }.map(drop)
+}
+
+/// Sends a signal to a thread of this process at every such interval, until the process ends.
+pub(crate) fn signal_every(signal: Signal, thread: libc::pid_t, interval: Duration) -> nix::Result<()> {
+    // SAFETY: zeros are a valid value of this structure of numbers and a pointer.
+    let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = signal as c_int;
+    event.sigev_notify_thread_id = thread;
+    let mut timer = ptr::null_mut();
+    // SAFETY: the call reads the event and writes a timer's id, and both places are valid for that.
+    Errno::result(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) })?;
+    let interval = TimeSpec::from_duration(interval);
+    let times = libc::itimerspec { it_interval: *interval.as_ref(), it_value: *interval.as_ref() };
+    // SAFETY: the timer was made above and is never deleted; the call reads the times.
+    Errno::result(unsafe { libc::timer_settime(timer, 0, &raw const times, ptr::null_mut()) }).map(drop)
 }
 
 /// How many signals came.

@@ -6,11 +6,14 @@ mod fork;
 mod mapping;
 mod process;
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
@@ -258,3 +261,17 @@ impl<T> Parked<T> {
 unsafe impl<T: Send> Send for Parked<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for Parked<T> {}
+
+/// Renames a file, unless a file of the new name exists.
+///
+/// Uses the raw system call, because not every C library has a function for it.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
+    let (from, to) = (text(from)?, text(to)?);
+    let [from, to] = [&from, &to].map(|path| CStr::as_ptr(path));
+    // SAFETY: both are strings that end, and live until the call is over.
+    match unsafe { libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, from, libc::AT_FDCWD, to, libc::RENAME_NOREPLACE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

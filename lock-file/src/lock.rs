@@ -246,21 +246,26 @@ impl FileLock {
     fn waiting<T>(&self, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         wait::until(&self.path(), deadline, || {
             // Before the attempt: an owner whom it still meets sees this when it has released.
-            self.slot.hot().waiters.store(1, SeqCst);
+            self.waiters().store(1, SeqCst);
             attempt()
         })
     }
 
+    /// Whether a thread may be waiting. It is at the same place with every C library, so that their programs can share a store.
+    fn waiters(&self) -> &AtomicU64 {
+        &self.slot.hot().spare[0]
+    }
+
     #[inline]
     fn call_waiters(&self) {
-        if self.slot.hot().waiters.load(SeqCst) != 0 {
+        if self.waiters().load(SeqCst) != 0 {
             self.call_waiters_slowly();
         }
     }
 
     #[cold]
     fn call_waiters_slowly(&self) {
-        self.slot.hot().waiters.store(0, SeqCst);
+        self.waiters().store(0, SeqCst);
         hub::call(&self.path());
     }
 }

@@ -9,7 +9,7 @@ use lock_core::{
     Reentry, Result, Sharing, StoreId, Tokens, thread,
 };
 
-use crate::sys::Semaphore;
+use crate::sys::{Semaphore, TIMED_WAIT};
 
 /// What [`anonymous`] claims.
 pub const ANONYMOUS: Capabilities = Capabilities::least()
@@ -85,7 +85,7 @@ impl Private {
             if remaining.is_some_and(|remaining| remaining.is_zero()) {
                 return Ok(false);
             }
-            if self.semaphore.take_within(remaining).map_err(|e| Error::system("sem_clockwait", e))? {
+            if self.semaphore.take_within(remaining).map_err(|e| Error::system(TIMED_WAIT, e))? {
                 return Ok(true);
             }
         }

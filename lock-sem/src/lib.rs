@@ -27,7 +27,8 @@
 //! The kernel knows nothing of a `sem_t`, and nobody gives back what the dead held: that is what this backend is honest about.
 //! [`Store::held`] names the dead, and [`Store::break_lock`] gives such a lock back, once, whoever else tries the same; the next owner is
 //! told who died. Breaking the lock of an owner that lives is **dangerous**: two are in then; that owner's release is refused.
-//! It needs glibc 2.30 or newer, for `sem_clockwait`.
+//! It needs glibc 2.30 or newer, for `sem_clockwait`, or musl; programs of the two cannot share a store. musl waits by a clock that
+//! can be set: a deadline is never early there, but it may be late when the clock is set back during the wait.
 //!
 //! ```
 //! # let directory = tempfile::tempdir().unwrap();

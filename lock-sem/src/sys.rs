@@ -22,11 +22,40 @@ pub(crate) struct SetStatus {
     pub(crate) operated: i64,
 }
 
+/// The kernel's `struct semid64_ds`. On 64-bit processors, glibc and musl pass it through `semctl` unchanged; the crate `libc`
+/// declares it for glibc only.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct SetRecord {
+    key: i32,
+    uid: u32,
+    gid: u32,
+    creator: [u32; 2],
+    mode: u32,
+    sequence: u16,
+    unused: [u64; 2],
+    operated: [i64; TIME],
+    changed: [i64; TIME],
+    semaphores: u64,
+    unused_too: [u64; 2],
+}
+
+/// Number of words of a time in [`SetRecord`]; the first word is the time.
+const TIME: usize = if cfg!(target_arch = "x86_64") { 2 } else { 1 };
+
+#[cfg(target_env = "gnu")]
+const _: () = {
+    assert!(size_of::<SetRecord>() == size_of::<libc::semid_ds>());
+    assert!(offset_of!(SetRecord, mode) == offset_of!(libc::ipc_perm, mode));
+    assert!(offset_of!(SetRecord, operated) == offset_of!(libc::semid_ds, sem_otime));
+    assert!(offset_of!(SetRecord, semaphores) == offset_of!(libc::semid_ds, sem_nsems));
+};
+
 /// The argument of `semctl`, which C programs declare themselves.
 #[repr(C)]
 union Argument {
     value: c_int,
-    status: *mut libc::semid_ds,
+    record: *mut SetRecord,
 }
 
 /// Finds the set with this key, or makes it.
@@ -42,33 +71,29 @@ pub(crate) fn find(key: i32) -> Result<i32, Errno> {
 }
 
 pub(crate) fn status(set: i32) -> Result<SetStatus, Errno> {
-    let status = read_status(set)?;
+    let record = read_record(set)?;
     Ok(SetStatus {
-        key: status.sem_perm.__key,
-        uid: status.sem_perm.uid,
-        gid: status.sem_perm.gid,
-        mode: u32::from(status.sem_perm.mode) & 0o777,
-        semaphores: status.sem_nsems,
-        operated: status.sem_otime,
+        key: record.key,
+        uid: record.uid,
+        gid: record.gid,
+        mode: record.mode & 0o777,
+        semaphores: record.semaphores,
+        operated: record.operated[0],
     })
 }
 
-fn read_status(set: i32) -> Result<libc::semid_ds, Errno> {
-    let mut status = MaybeUninit::<libc::semid_ds>::zeroed();
-    // SAFETY: the call writes the status to the place, which is valid for that.
-    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_STAT, Argument { status: status.as_mut_ptr() }) })?;
-    // SAFETY: the structure is made of integers, for which zeros are valid, too.
-    Ok(unsafe { status.assume_init() })
+fn read_record(set: i32) -> Result<SetRecord, Errno> {
+    let mut record = SetRecord::default();
+    // SAFETY: the call writes a `struct semid64_ds` to the place, which is valid for that.
+    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_STAT, Argument { record: &raw mut record }) })?;
+    Ok(record)
 }
 
 /// Gives the set to this user and group, with this mode.
 pub(crate) fn give_away(set: i32, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
-    let mut status = read_status(set)?;
-    status.sem_perm.uid = uid;
-    status.sem_perm.gid = gid;
-    status.sem_perm.mode = mode as libc::c_ushort;
-    // SAFETY: the call reads the status, which is whole.
-    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_SET, Argument { status: &raw mut status }) }).map(drop)
+    let mut record = SetRecord { uid, gid, mode, ..read_record(set)? };
+    // SAFETY: the call reads the record, which is whole.
+    Errno::result(unsafe { libc::semctl(set, 0, libc::IPC_SET, Argument { record: &raw mut record }) }).map(drop)
 }
 
 pub(crate) fn remove(set: i32) -> Result<(), Errno> {
@@ -126,9 +151,22 @@ unsafe impl Send for Semaphore {}
 pub(crate) const ABI: u64 = {
     assert!(size_of::<libc::sem_t>() <= size_of::<Hot>() - offset_of!(Hot, next), "a sem_t fits into the line, behind `next`");
     assert!(offset_of!(Hot, next) % align_of::<libc::sem_t>() == 0 && align_of::<Hot>() >= align_of::<libc::sem_t>());
-    let libc = if cfg!(target_env = "gnu") { 1 } else { 2 };
+    let libc = if cfg!(target_env = "gnu") { GLIBC } else { MUSL };
     (libc << 32) | ((usize::BITS as u64) << 16) | size_of::<libc::sem_t>() as u64
 };
+
+const GLIBC: u64 = 1;
+const MUSL: u64 = 2;
+
+/// Names the C library of the programs that an [`ABI`] stands for.
+pub(crate) fn describe(abi: u64) -> String {
+    let library = match abi >> 32 {
+        GLIBC => "glibc",
+        MUSL => "musl",
+        _ => "another C library",
+    };
+    format!("{library}, {} bits, sem_t of {} bytes", (abi >> 16) & 0xffff, abi & 0xffff)
+}
 
 /// In `word` of a line: its semaphore is initialised.
 const READY: u32 = 1;
@@ -181,15 +219,15 @@ impl Semaphore {
         }
     }
 
-    /// Takes a unit, waiting for no longer than this on the monotonic clock, and for ever with `None`. False also after a signal.
+    /// Takes a unit, waiting for no longer than this on the monotonic clock, and without a limit with `None`. It may return false sooner, as
+    /// after a signal: the caller checks the clock.
     pub(crate) fn take_within(&self, duration: Option<Duration>) -> Result<bool, Errno> {
         let done = match duration {
             // SAFETY: as in `try_take`.
             None => unsafe { libc::sem_wait(self.0.get()) },
             Some(duration) => {
-                let deadline = timespec(monotonic().saturating_add(duration));
-                // SAFETY: as in `try_take`; the call reads the time.
-                unsafe { sem_clockwait(self.0.get(), libc::CLOCK_MONOTONIC, &raw const deadline) }
+                // SAFETY: as in `try_take`.
+                unsafe { timed_wait(self.0.get(), duration) }
             }
         };
         match Errno::result(done) {
@@ -207,20 +245,48 @@ impl Semaphore {
     }
 }
 
-unsafe extern "C" {
-    /// In glibc since 2.30; the crate `libc` does not declare it.
-    fn sem_clockwait(sem: *mut libc::sem_t, clock: libc::clockid_t, deadline: *const libc::timespec) -> c_int;
+/// The call behind [`Semaphore::take_within`].
+pub(crate) const TIMED_WAIT: &str = if cfg!(target_env = "musl") { "sem_timedwait" } else { "sem_clockwait" };
+
+/// # Safety
+/// `sem` is an initialised semaphore.
+#[cfg(not(target_env = "musl"))]
+unsafe fn timed_wait(sem: *mut libc::sem_t, duration: Duration) -> c_int {
+    unsafe extern "C" {
+        /// In glibc since 2.30; the crate `libc` does not declare it.
+        fn sem_clockwait(sem: *mut libc::sem_t, clock: libc::clockid_t, deadline: *const libc::timespec) -> c_int;
+    }
+    let deadline = timespec(now(libc::CLOCK_MONOTONIC).saturating_add(duration));
+    // SAFETY: the semaphore is initialised, says the caller; the call reads the time.
+    unsafe { sem_clockwait(sem, libc::CLOCK_MONOTONIC, &raw const deadline) }
+}
+
+/// musl has no `sem_clockwait`, and a deadline of its `sem_timedwait` is on the clock that can be set. Before it sleeps, it subtracts
+/// that clock from the deadline, and the kernel counts the rest by the monotonic clock. So a clock that is set during the sleep changes
+/// nothing. A clock that is set forward before the sleep ends the call early, and the caller, which checks the monotonic clock, calls
+/// again. A clock that is set back prolongs a sleep only if it is set between the two readings of the clock, or if a thread is
+/// woken and finds the unit taken; then the sleep ends with the next unit. The slice bounds the time for which that is possible.
+///
+/// # Safety
+/// `sem` is an initialised semaphore.
+#[cfg(target_env = "musl")]
+unsafe fn timed_wait(sem: *mut libc::sem_t, duration: Duration) -> c_int {
+    const SLICE: Duration = Duration::from_millis(100);
+    let deadline = timespec(now(libc::CLOCK_REALTIME).saturating_add(duration.min(SLICE)));
+    // SAFETY: the semaphore is initialised, says the caller; the call reads the time.
+    unsafe { libc::sem_timedwait(sem, &raw const deadline) }
 }
 
 fn timespec(duration: Duration) -> libc::timespec {
-    let tv_sec = libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX);
+    // The crate `libc` is about to change the type's width on musl, and deprecates its name there.
+    let tv_sec = duration.as_secs().try_into().unwrap_or(i32::MAX.into());
     libc::timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
 }
 
-fn monotonic() -> Duration {
+fn now(clock: libc::clockid_t) -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes a time to the place, which is valid for that.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    assert_eq!(done, 0, "the monotonic clock is always there: {}", Errno::last());
+    let done = unsafe { libc::clock_gettime(clock, &raw mut now) };
+    assert_eq!(done, 0, "these clocks are always there: {}", Errno::last());
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

@@ -18,11 +18,26 @@ use crate::waiters::{self, Release};
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
 
-/// From the node of a line to its word, as the kernel counts it: that of 64-bit glibc.
+/// From the node of a line to its word, as the kernel counts it: that of 64-bit glibc or musl.
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
 
 /// What two programs must have in common to share a store.
 pub(crate) const ABI: u64 = ((usize::BITS as u64) << 32) | OFFSET.unsigned_abs() as u64;
+
+/// The C library whose robust list has this offset.
+const fn library(offset: u32) -> &'static str {
+    match offset {
+        32 => "glibc",
+        28 => "musl",
+        _ => "another C library",
+    }
+}
+
+/// Names the C library of the programs that [`ABI`] stands for.
+pub(crate) fn describe(abi: u64) -> String {
+    let (bits, offset) = (abi >> 32, abi as u32);
+    format!("{}, {bits} bits, robust-list offset {offset}", library(offset))
+}
 
 /// The number of the owner in a word: its thread id, or an [identity number](Owner::identity_number). 0 in the word of a lock
 /// that is free, or whose owner died.
@@ -157,11 +172,15 @@ pub(crate) mod tests {
         std::array::from_fn(|id| table.slot((id as u32).into()).unwrap())
     }
 
-    pub(crate) fn take_and_give(slot: &Slot) {
+    pub(crate) fn hold(slot: &Slot) -> ThisThread {
         let (thread, me) = (ThisThread::get(), slot.table().me().unwrap());
-        let list = thread.list().unwrap();
-        take_free(list, slot.hot(), me, thread.id).unwrap();
-        give(list, slot.hot(), thread.barriers);
+        take_free(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
+        thread
+    }
+
+    pub(crate) fn take_and_give(slot: &Slot) {
+        let thread = hold(slot);
+        give(thread.list().unwrap(), slot.hot(), thread.barriers);
     }
 
     /// The lines whose nodes the kernel would come by, in its order.
@@ -198,5 +217,12 @@ pub(crate) mod tests {
             held.retain(|at| *at != released);
             assert_eq!(listed(head, &slots), held);
         }
+    }
+
+    #[test]
+    fn a_refusal_says_by_which_library_the_store_was_made() {
+        let ours = describe(ABI);
+        assert!(!ours.contains(library(0)), "{ours}");
+        assert_eq!(describe(64 << 32 | 28), "musl, 64 bits, robust-list offset 28");
     }
 }

@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 use std::io;
+#[cfg(target_env = "musl")]
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, compiler_fence};
@@ -63,6 +65,40 @@ thread_local! {
     static AT_END: AtEnd = const { AtEnd };
 }
 
+/// The calling thread's list, if libc has registered one with the kernel.
+fn registered() -> Option<NonNull<Head>> {
+    let mut head: *mut Head = ptr::null_mut();
+    let mut len = 0_usize;
+    // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
+    let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+    NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())
+}
+
+/// Has musl register the calling thread's list, which it does when the thread first locks a process-shared robust mutex.
+#[cfg(target_env = "musl")]
+fn register() {
+    let mut attributes = MaybeUninit::uninit();
+    let mut mutex = MaybeUninit::uninit();
+    let (attributes, mutex) = (attributes.as_mut_ptr(), mutex.as_mut_ptr());
+    // SAFETY: the attributes and the mutex are local, initialised first and destroyed last, and used by this thread alone. The mutex
+    // is unlocked, so that it has left the list, before its memory goes. Each call is skipped when one before it has failed.
+    unsafe {
+        if libc::pthread_mutexattr_init(attributes) != 0 {
+            return;
+        }
+        let made = libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) == 0
+            && libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) == 0
+            && libc::pthread_mutex_init(mutex, attributes) == 0;
+        if made {
+            if libc::pthread_mutex_lock(mutex) == 0 {
+                libc::pthread_mutex_unlock(mutex);
+            }
+            libc::pthread_mutex_destroy(mutex);
+        }
+        libc::pthread_mutexattr_destroy(attributes);
+    }
+}
+
 /// The calling thread, as the kernel knows it. Not `Send`.
 pub(crate) struct ThisThread {
     /// Its id.
@@ -100,14 +136,23 @@ impl ThisThread {
 
     #[cold]
     fn ask(cache: &ThreadCache) {
-        let mut head: *mut Head = ptr::null_mut();
-        let mut len = 0_usize;
-        // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
-        let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-        let head = NonNull::new(head).filter(|head| {
+        #[cfg(target_env = "musl")]
+        if registered().is_none() {
+            register();
+        }
+        let head = registered().filter(|head| {
             // SAFETY: the kernel has the list of this size registered, and libc keeps it where it is until the thread has ended.
-            done == 0 && len == size_of::<Head>() && unsafe { head.as_ref() }.offset.load(Relaxed) == OFFSET
+            unsafe { head.as_ref() }.offset.load(Relaxed) == OFFSET
         });
+        if cfg!(target_env = "musl")
+            && cache.epoch.get() != 0
+            && let Some(head) = head
+        {
+            // In a forked child, musl leaves the parent's nodes in the list, and writes to the neighbours of the nodes that it adds: the
+            // parent's list would break. None of the parent's mutexes belongs to the child.
+            // SAFETY: as above; the list is the calling thread's.
+            unsafe { head.as_ref() }.first.store(head.addr().get(), Relaxed);
+        }
         let barriers = membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
         cache.id.set(thread::id());
         cache.head.set(head);
@@ -338,7 +383,8 @@ pub(crate) fn address(word: &AtomicU64) -> usize {
 pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {
     let deadline = monotonic().saturating_add(duration);
     let deadline = libc::timespec {
-        tv_sec: libc::time_t::try_from(deadline.as_secs()).unwrap_or(libc::time_t::MAX),
+        // The crate `libc` is about to change the type's width on musl, and deprecates its name there.
+        tv_sec: deadline.as_secs().try_into().unwrap_or(i32::MAX.into()),
         tv_nsec: deadline.subsec_nanos().into(),
     };
     // SAFETY: the word and the time are valid for the time of the call, which writes to neither.
@@ -368,4 +414,30 @@ fn monotonic() -> Duration {
     let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     assert_eq!(done, 0, "the monotonic clock is always there: {}", io::Error::last_os_error());
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::robust::tests::{hold, lines};
+
+    #[test]
+    fn a_forked_child_begins_with_an_empty_list() {
+        let [slot] = lines();
+        let held = hold(&slot);
+        assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next));
+        // SAFETY: the child allocates nothing and takes no lock that another thread could have had at the fork.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let is_empty = |head: &Head| head.first.load(Relaxed) == ptr::from_ref(head).addr();
+            let fine = ThisThread::get().list().is_some_and(is_empty);
+            // SAFETY: _exit does not return.
+            unsafe { libc::_exit(i32::from(!fine)) };
+        }
+        let mut status = 0;
+        // SAFETY: the call writes a number to the place, which is valid for that.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0));
+        assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next), "the list of the parent has changed");
+    }
 }

@@ -24,8 +24,11 @@ pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
 const COMING: u32 = 1;
 /// Releases are by exchange: the barrier has been, or the owner itself has said so.
 const EXCHANGE: u32 = 2;
+/// Set with every mark, and never cleared. When a thread of musl ends, musl takes the second word of each lock in its list for the type
+/// of a mutex, and wakes waiters of other processes only if this bit says that the mutex is process-shared.
+const SHARED: u32 = 128;
 /// Which time it is that the marks are made; counted up when they are taken away, so that nobody's barrier is taken for a later one.
-const ROUND: u32 = 4;
+const ROUND: u32 = 256;
 
 /// Whether owners go back to plain stores at this token. Rarely enough that the next waiter's barrier does not count.
 const fn comes_round(token: u64) -> bool {
@@ -68,7 +71,7 @@ pub(crate) fn exchange(hot: &Hot, free: u32) -> bool {
 
 /// The owner, having taken the lock with [`WAITERS`] in the word, must not write over it.
 pub(crate) fn keep(hot: &Hot) {
-    hot.waiters.fetch_or(EXCHANGE, Ordering::Release);
+    hot.waiters.fetch_or(EXCHANGE | SHARED, Ordering::Release);
 }
 
 /// What a waiter may wait for.
@@ -104,7 +107,7 @@ pub(crate) fn announce(hot: &Hot, present: u32) -> Option<Announced> {
 /// Has all owners release by exchange. `None` when that was undone meanwhile, `false` when it cannot be known.
 #[cold]
 fn mark(hot: &Hot) -> Option<bool> {
-    let coming = hot.waiters.fetch_or(COMING, Acquire) | COMING;
+    let coming = hot.waiters.fetch_or(COMING | SHARED, Acquire) | COMING | SHARED;
     if coming & EXCHANGE != 0 {
         return Some(true);
     }
@@ -122,9 +125,16 @@ fn is_marked(hot: &Hot, marks: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::robust::tests::{lines, take_and_give};
+    use std::fs;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
     use rstest::rstest;
+
+    use super::*;
+    use crate::robust::tests::{hold, lines, take_and_give};
+    use crate::robust::{DIED, owner};
 
     #[rstest]
     #[case::by_who_never_came_to_its_barrier(COMING)]
@@ -138,5 +148,36 @@ mod tests {
             releases += 1;
             assert!(releases <= 1024, "every release would look for waiters for ever");
         }
+    }
+
+    /// The kernel does that for one C library, and the other one does it itself.
+    #[test]
+    fn the_end_of_a_thread_wakes_a_waiter() {
+        const WATCHDOG: Duration = Duration::from_secs(100);
+        let [slot] = lines();
+        let (held, is_held) = mpsc::channel();
+        let waiter = format!("/proc/self/task/{}/stat", lock_core::thread::id());
+        let is_asleep = || fs::read_to_string(&waiter).unwrap().contains(") S ");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                hold(&slot);
+                held.send(()).unwrap();
+                while !(slot.hot().word.load(Relaxed) & WAITERS != 0 && is_asleep()) {
+                    thread::yield_now();
+                }
+            });
+            is_held.recv().unwrap();
+            let start = Instant::now();
+            loop {
+                let present = slot.hot().word.load(Relaxed);
+                if owner(present) == 0 {
+                    break assert_ne!(present & DIED, 0);
+                }
+                if let Some(Announced::Surely(asleep) | Announced::Perhaps(asleep)) = announce(slot.hot(), present) {
+                    sys::wait(&slot.hot().word, asleep, WATCHDOG);
+                }
+                assert!(start.elapsed() < WATCHDOG, "it was not woken");
+            }
+        });
     }
 }

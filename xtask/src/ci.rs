@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{bench, matrix, mutants, outside, soak, sweep, test};
+use crate::{bench, matrix, mutants, outside, platforms, soak, sweep, test};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -13,6 +13,7 @@ pub(crate) fn run(tested: bool) -> Result<()> {
     if !tested {
         step("tests", || test::run(None))?;
     }
+    step("other platforms", platforms::run)?;
     step("a short sweep", sweep::run_in_ci)?;
     step("a short storm", soak::run_in_ci)?;
     step("a short benchmark", bench::run_in_ci)?;

@@ -11,6 +11,7 @@ mod model;
 mod mutants;
 mod new_backend;
 mod outside;
+mod platforms;
 mod shell;
 mod soak;
 mod sweep;
@@ -64,6 +65,8 @@ enum Command {
     },
     /// Build and test a backend crate outside of the workspace
     Outside,
+    /// Check the code for the other platforms, and run the suites with musl
+    Platforms,
     /// Kill a process at every instruction and every system call of every operation, and look what is lost
     Sweep(sweep::Args),
     /// Kill processes again and again, most of them while they own a lock, and look what is lost
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Matrix { check } => matrix::run(check),
         Command::NewBackend { name, path } => new_backend::run(&name, path),
         Command::Outside => outside::run(),
+        Command::Platforms => platforms::run(),
         Command::Sweep(args) => sweep::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Mutants(args) => mutants::run(&args),

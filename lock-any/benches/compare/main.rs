@@ -88,6 +88,11 @@ fn act(role: &str, scratch: &Path, arguments: &[String]) {
 }
 
 fn run(args: &Args) -> Result<(), String> {
+    if cfg!(not(target_env = "gnu")) {
+        return Err(
+            "the comparison is with the mutexes of glibc, and this program has another C library: build it for glibc".to_owned()
+        );
+    }
     let scratch = Scratch::new();
     if args.instructions {
         let table = instructions::table(scratch.path())?;

@@ -10,15 +10,6 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use raw_sync::locks::{LockImpl, LockInit};
 
-// In glibc since 2.30, and not in the crate libc.
-unsafe extern "C" {
-    fn pthread_mutex_clocklock(
-        mutex: *mut libc::pthread_mutex_t,
-        clock: libc::clockid_t,
-        by: *const libc::timespec,
-    ) -> libc::c_int;
-}
-
 /// Memory that processes share: a file, mapped.
 #[derive(Debug)]
 pub(crate) struct Region(MmapRaw);
@@ -224,4 +215,23 @@ impl Set {
         // SAFETY: the call takes numbers only.
         unsafe { libc::semctl(self.0, 0, libc::IPC_RMID) };
     }
+}
+
+#[cfg(target_env = "gnu")]
+unsafe extern "C" {
+    /// In glibc since 2.30; the crate `libc` does not declare it.
+    fn pthread_mutex_clocklock(
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        by: *const libc::timespec,
+    ) -> libc::c_int;
+}
+
+/// Stands in for the function of glibc, without which the comparison does not run.
+///
+/// # Safety
+/// None is needed.
+#[cfg(not(target_env = "gnu"))]
+unsafe fn pthread_mutex_clocklock(_: *mut libc::pthread_mutex_t, _: libc::clockid_t, _: *const libc::timespec) -> libc::c_int {
+    libc::ENOSYS
 }

@@ -9,11 +9,8 @@ use std::{fs, mem};
 use lock_core::{Error, Result};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigEvent, SigevNotify, Signal};
-use nix::sys::time::TimeSpec;
-use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
-use nix::time::ClockId;
 use nix::unistd::{Gid, Pid, Uid, gettid, setgroups, setresgid, setresuid};
 
 use super::worker::{Next, Worker};
@@ -152,13 +149,10 @@ fn become_nobody() -> Result<Fields> {
 
 /// Interrupts a thread of this process ten thousand times a second, until the process ends.
 fn storm(tid: &str) -> Result<Fields> {
-    let thread_id = tid.parse().expect("a thread id");
-    let event = SigEvent::new(SigevNotify::SigevThreadId { signal: Signal::SIGUSR1, thread_id, si_value: 0 });
+    let thread = tid.parse().expect("a thread id");
     let begin = || {
         sys::interrupt_on(Signal::SIGUSR1)?;
-        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, event)?;
-        let every = Expiration::Interval(TimeSpec::from_duration(Duration::from_micros(100)));
-        timer.set(every, TimerSetTimeFlags::empty()).map(|()| mem::forget(timer))
+        sys::signal_every(Signal::SIGUSR1, thread, Duration::from_micros(100))
     };
     begin().map_err(|errno| Error::system("timer_create", errno))?;
     Ok(Fields::new())

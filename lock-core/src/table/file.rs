@@ -1,13 +1,13 @@
 //! The file of a table: how it comes into being, and what is looked at before it is trusted.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, open};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode as Permissions, fchmod, fstat};
 use nix::unistd::linkat;
@@ -15,6 +15,7 @@ use nix::unistd::linkat;
 use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
 use super::{Kind, Mode, TableOptions, process};
+use crate::sys::rename_new;
 use crate::{Error, ErrorKind, Result};
 
 /// Opens a file that must be a sound table. Nothing is changed.
@@ -80,7 +81,16 @@ pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<Fil
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let (mut file, temporary) = unnamed(directory, path)?;
+    match make(unnamed(directory, path)?, header, mode, path) {
+        // A file without a name can only be given one through `/proc`, or with privileges.
+        Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => {
+            make(temporarily_named(directory, path)?, header, mode, path)
+        }
+        made => made,
+    }
+}
+
+fn make((mut file, temporary): (File, Option<PathBuf>), header: &Header, mode: Mode, path: &Path) -> Result<File> {
     let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
         let _ = std::fs::remove_file(temporary);
@@ -88,20 +98,26 @@ pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<Fil
     made.map(|()| file)
 }
 
+fn is_absent(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
 /// A file without a name; where the file system has no such thing, one with a name that nobody guesses.
 fn unnamed(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     match open(directory, flags | OFlag::O_TMPFILE, Permissions::S_IRUSR | Permissions::S_IWUSR) {
         Ok(fd) => Ok((fd.into(), None)),
-        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let temporary = directory.join(format!(".{name}.{:032x}", super::opening::random()?));
-            let create = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-            let fd = open(&temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
-            Ok((fd.into(), Some(temporary)))
-        }
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => temporarily_named(directory, path),
         Err(errno) => Err(in_directory(errno)),
     }
+}
+
+fn temporarily_named(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.{:032x}", super::opening::random()?));
+    let create = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    let fd = open(&temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
+    Ok((fd.into(), Some(temporary)))
 }
 
 fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
@@ -125,14 +141,14 @@ fn publish(file: &File, temporary: Option<&Path>, path: &Path) -> Result<()> {
     let named = match temporary {
         None => {
             let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-            linkat(AT_FDCWD, itself.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+            linkat(AT_FDCWD, itself.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW).map_err(Into::into)
         }
-        Some(temporary) => renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE),
+        Some(temporary) => rename_new(temporary, path),
     };
     match named {
         Ok(()) => Ok(()),
-        Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
-        Err(errno) => Err(Error::system("link", errno)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(ErrorKind::Exists.into()),
+        Err(error) => Err(Error::system("link", error)),
     }
 }
 
@@ -170,4 +186,24 @@ fn in_directory(errno: Errno) -> Error {
 
 fn not_ours(reason: impl Into<String>) -> Error {
     ErrorKind::NotOurs { reason: reason.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publish_renames_a_temporary_file_only_to_a_free_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let [first, second, path] = ["first", "second", "store"].map(|name| directory.path().join(name));
+        for file in [&first, &second] {
+            std::fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
+        }
+        let file = File::open(&first).unwrap();
+        publish(&file, Some(&first), &path).unwrap();
+        let error = publish(&file, Some(&second), &path).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Exists), "{error}");
+        assert!(second.exists() && !first.exists());
+        assert_eq!(std::fs::read(&path).unwrap(), first.as_os_str().as_encoded_bytes());
+    }
 }

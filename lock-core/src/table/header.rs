@@ -105,7 +105,7 @@ impl Header {
         if words[AT_SUM] != sum(&words) {
             return Err(corrupt("the checksum of its header is wrong"));
         }
-        let found = Kind::decode(words[AT_KIND], words[AT_ABI]);
+        let found = Kind::decode(words[AT_KIND], words[AT_ABI], kind);
         if found != Some(kind) {
             let found = found.map_or_else(|| Kind::describe_unknown(words[AT_KIND], words[AT_ABI]), |kind| kind.to_string());
             return Err(ErrorKind::OtherAbi { found, needed: kind.to_string() }.into());
@@ -252,6 +252,11 @@ mod tests {
         let error = decode(&page, Kind::new("other", 7)).unwrap_err().to_string();
         assert!(error.contains("made for test") && error.contains("needs other"), "{error}");
         assert!(matches!(decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi { .. }));
+        let described = |name| Kind::new(name, 8).described(|abi| format!("{abi} bits"));
+        let error = decode(&page, described("test")).unwrap_err().to_string();
+        assert!(error.contains("made for test (7 bits)") && error.contains("needs test (8 bits)"), "{error}");
+        let error = decode(&page, described("other")).unwrap_err().to_string();
+        assert!(error.contains("made for test (ABI 0x7)"), "{error}");
     }
 
     #[test]

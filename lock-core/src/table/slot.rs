@@ -11,14 +11,19 @@ use crate::{Acquired, Cause, Condition, Death, Generation, Holder, LockId, Recov
 /// The line of a lock: what changes with every acquisition, alone in its 64 bytes. All zero is a free lock.
 ///
 /// The table keeps `token` and `owner`. The rest belongs to the backend and is laid out for a futex word in the kernel's robust list:
-/// the node's `next` stands 32 bytes behind the word, as in glibc's mutexes, and `prev` before it.
+/// the node's `next` stands behind the word where the C library's mutexes have it (32 bytes with glibc, 28 with musl), and `prev`
+/// before `next`. So `word` and `waiters` trade places on musl: only a backend whose stores differ there anyway may use them.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Hot {
     /// The backend's: a futex word.
+    #[cfg(not(target_env = "musl"))]
     pub word: AtomicU32,
     /// The backend's: whether anybody waits, or may be about to.
     pub waiters: AtomicU32,
+    /// The backend's: a futex word.
+    #[cfg(target_env = "musl")]
+    pub word: AtomicU32,
     token: AtomicU64,
     owner: AtomicU64,
     /// The backend's: the link to the previous node.

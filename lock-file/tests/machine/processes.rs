@@ -109,7 +109,7 @@ pub(crate) fn a_leaked_guard_keeps_the_lock() {
     let again = store.retrieve(id).unwrap();
     // The thread that leaked the guard holds the lock still, whichever handle it asks.
     assert!(matches!(again.try_lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let other = scope.spawn(|| again.try_lock().unwrap().is_none());
         assert!(other.join().unwrap(), "the lock went with its handle");
     });

@@ -7,7 +7,7 @@ use lock_core::table::{Hot, Owner, Slot};
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result, thread as this_thread};
 use nix::errno::Errno;
 
-use crate::sys::Semaphore;
+use crate::sys::{Semaphore, TIMED_WAIT};
 
 /// The longest sleep. A unit of the semaphore can be lost with a process that is killed between two steps; who slept that long
 /// looks whether the lock is free.
@@ -64,7 +64,7 @@ impl PosixLock {
             let sleep = remaining.min(SLEEP);
             match Semaphore::of(hot) {
                 Some(semaphore) => {
-                    semaphore.take_within(Some(sleep)).map_err(|e| refused("sem_clockwait", e))?;
+                    semaphore.take_within(Some(sleep)).map_err(|e| refused(TIMED_WAIT, e))?;
                 }
                 None if yields < YIELDS => {
                     yields += 1;

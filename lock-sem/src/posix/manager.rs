@@ -6,7 +6,7 @@ use lock_core::{ErrorKind, Manager, OpenMode, RawLock, Result, StoreUrl};
 use super::lock::{PosixLock, evict, tenant};
 use crate::{DIRECTORY, sys};
 
-const KIND: Kind = Kind::new("psem", sys::ABI);
+const KIND: Kind = Kind::new("psem", sys::ABI).described(sys::describe);
 
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();

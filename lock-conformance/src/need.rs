@@ -10,7 +10,7 @@ use lock_core::{
 
 use nix::sched::CloneFlags;
 
-use crate::{Suite, sys, trace};
+use crate::{Suite, peer, sys, trace};
 
 /// Something that a case needs, decided before anything runs.
 #[derive(Clone, Copy)]
@@ -110,6 +110,20 @@ pub(crate) const MOUNTS: Need = Need {
         *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWNS))
     },
     otherwise: "needs mount namespaces",
+};
+
+/// A store that different users open.
+pub(crate) const USERS: Need =
+    Need { met: |suite| suite.option_for_users.is_some(), otherwise: "lacks an option that shares a store between users" };
+
+/// The right to mount `/proc` with options that hide processes (Linux 5.8).
+pub(crate) const PROC_MOUNTS: Need = Need {
+    met: |suite| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        let mounts = || peer::own_mounts().and_then(|()| peer::mount_new("proc", "/proc", "hidepid=4,subset=pid"));
+        ROOT.is_met(suite) && *CAN.get_or_init(|| sys::can(mounts))
+    },
+    otherwise: "needs root and mounts of /proc",
 };
 
 /// Whether a backend's claims agree with each other; what does not, in words.

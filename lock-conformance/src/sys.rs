@@ -29,11 +29,16 @@ pub(crate) fn fork() -> nix::Result<Option<Pid>> {
     }
 }
 
-/// Whether this process may make such namespaces, found out by making them in a child that does nothing else.
+/// Whether this process may make such namespaces.
 pub(crate) fn can_unshare(namespaces: CloneFlags) -> bool {
-    // SAFETY: the child makes two system calls and allocates nothing.
+    can(|| unshare(namespaces))
+}
+
+/// Whether this process may do that, found out in a child that does nothing else.
+pub(crate) fn can<T, E>(attempt: impl FnOnce() -> Result<T, E>) -> bool {
+    // SAFETY: libc makes the allocator usable in the child of a threaded process; the child makes system calls only and ends.
     match unsafe { nix::unistd::fork() } {
-        Ok(ForkResult::Child) => exit_now(i32::from(unshare(namespaces).is_err())),
+        Ok(ForkResult::Child) => exit_now(i32::from(attempt().is_err())),
         Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
         Err(_) => false,
     }
@@ -49,14 +54,9 @@ pub(crate) fn enter_user_namespace(others: CloneFlags) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// Whether this process may enter a user namespace, found out in a child.
+/// Whether this process may enter a user namespace.
 pub(crate) fn can_enter_user_namespace() -> bool {
-    // SAFETY: libc makes the allocator usable in the child of a threaded process; it makes system calls only and ends.
-    match unsafe { nix::unistd::fork() } {
-        Ok(ForkResult::Child) => exit_now(i32::from(enter_user_namespace(CloneFlags::CLONE_NEWPID).is_err())),
-        Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
-        Err(_) => false,
-    }
+    can(|| enter_user_namespace(CloneFlags::CLONE_NEWPID))
 }
 
 /// Mounts an empty file system of so many bytes over the directory, for this thread alone.

@@ -7,6 +7,7 @@ mod deadlines;
 mod exclusion;
 mod fork;
 mod freeing;
+mod keeping;
 mod labels;
 mod limits;
 mod listing;
@@ -18,6 +19,7 @@ mod reentry;
 mod storm;
 mod tokens;
 mod vanishing;
+mod visibility;
 mod waking;
 
 use std::path::Path;
@@ -40,6 +42,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         owner_death::CASES,
         fork::CASES,
         namespaces::CASES,
+        visibility::IN_SURROUNDINGS,
+        visibility::CASES,
         allocation::CASES,
         freeing::CASES,
         labels::CASES,

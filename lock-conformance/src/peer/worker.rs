@@ -56,7 +56,7 @@ impl Worker {
     }
 
     fn perform(&mut self, verb: &str, arguments: &[&str]) -> Next {
-        if let Some(next) = self.meet_its_fate(verb, arguments) {
+        if let Some(next) = self.meet_its_fate(verb, arguments).or_else(|| self.change_surroundings(verb, arguments)) {
             return next;
         }
         let done = self

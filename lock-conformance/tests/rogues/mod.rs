@@ -1,6 +1,7 @@
 //! The rogues: each a [`Sin`] on top of the honest backend.
 
 mod allocators;
+mod blind;
 mod liars;
 mod lockers;
 mod openers;
@@ -17,5 +18,5 @@ pub(crate) struct Sinner {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sinner> {
-    [lockers::all(), allocators::all(), openers::all(), liars::all()].concat()
+    [lockers::all(), allocators::all(), openers::all(), liars::all(), blind::all()].concat()
 }

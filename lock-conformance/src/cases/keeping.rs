@@ -48,7 +48,8 @@ fn is_released(owner: &Thread, other: &Thread, lock: LockRef) {
     reports_no_death(&other.finds_free(lock, "its owner released it"));
 }
 
-fn reports_no_death(grant: &Grant) {
+/// Asserts that the grant reports no death.
+pub(super) fn reports_no_death(grant: &Grant) {
     assert!(grant.death.is_none(), "a death was reported, although no owner died");
 }
 

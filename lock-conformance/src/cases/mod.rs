@@ -11,6 +11,8 @@ mod keeping;
 mod labels;
 mod limits;
 mod listing;
+mod namespace_homes;
+mod namespace_threads;
 mod namespaces;
 mod opening;
 mod owner_death;
@@ -42,6 +44,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         owner_death::CASES,
         fork::CASES,
         namespaces::CASES,
+        namespace_threads::CASES,
+        namespace_homes::CASES,
         visibility::IN_SURROUNDINGS,
         visibility::CASES,
         allocation::CASES,

@@ -2,8 +2,10 @@
 
 mod allocators;
 mod blind;
+mod homes;
 mod liars;
 mod lockers;
+mod namespaces;
 mod openers;
 mod sin;
 
@@ -18,5 +20,5 @@ pub(crate) struct Sinner {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sinner> {
-    [lockers::all(), allocators::all(), openers::all(), liars::all(), blind::all()].concat()
+    [lockers::all(), allocators::all(), openers::all(), liars::all(), blind::all(), namespaces::all(), homes::all()].concat()
 }

@@ -126,6 +126,24 @@ pub(crate) const PROC_MOUNTS: Need = Need {
     otherwise: "needs root and mounts of /proc",
 };
 
+/// The right to make IPC namespaces.
+pub(crate) const IPC_NAMESPACES: Need = Need {
+    met: |_| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWIPC))
+    },
+    otherwise: "needs IPC namespaces",
+};
+
+/// The next System V semaphore set of an IPC namespace gets the id that is written there.
+pub(crate) const NEXT_SET: &str = "/proc/sys/kernel/sem_next_id";
+
+/// The right to choose the ids of System V semaphore sets.
+pub(crate) const CHOSEN_SETS: Need = Need {
+    met: |suite| IPC_NAMESPACES.is_met(suite) && File::options().write(true).open(NEXT_SET).is_ok(),
+    otherwise: "needs ids of semaphore sets that can be chosen",
+};
+
 /// Whether a backend's claims agree with each other; what does not, in words.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {
     let single = claims.numbering == Numbering::Single;

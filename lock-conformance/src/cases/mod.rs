@@ -7,6 +7,7 @@ mod deadlines;
 mod exclusion;
 mod fork;
 mod freeing;
+mod ipc_namespaces;
 mod keeping;
 mod labels;
 mod limits;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         namespaces::CASES,
         namespace_threads::CASES,
         namespace_homes::CASES,
+        ipc_namespaces::CASES,
         visibility::IN_SURROUNDINGS,
         visibility::CASES,
         allocation::CASES,

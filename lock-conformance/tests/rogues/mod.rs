@@ -3,11 +3,13 @@
 mod allocators;
 mod blind;
 mod homes;
+mod ipc;
 mod liars;
 mod lockers;
 mod namespaces;
 mod openers;
 mod sin;
+mod sys;
 
 use lock_core::Backend;
 
@@ -20,5 +22,6 @@ pub(crate) struct Sinner {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sinner> {
-    [lockers::all(), allocators::all(), openers::all(), liars::all(), blind::all(), namespaces::all(), homes::all()].concat()
+    [lockers::all(), allocators::all(), openers::all(), liars::all(), blind::all(), namespaces::all(), homes::all(), ipc::all()]
+        .concat()
 }

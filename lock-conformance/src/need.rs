@@ -10,6 +10,8 @@ use lock_core::{
 
 use nix::sched::CloneFlags;
 
+use crate::overlay::Layers;
+use crate::scratch::Scratch;
 use crate::{Suite, peer, sys, trace};
 
 /// Something that a case needs, decided before anything runs.
@@ -143,6 +145,22 @@ pub(crate) const CHOSEN_SETS: Need = Need {
     met: |suite| IPC_NAMESPACES.is_met(suite) && File::options().write(true).open(NEXT_SET).is_ok(),
     otherwise: "needs ids of semaphore sets that can be chosen",
 };
+
+/// The right to mount overlays on the file system that the suite works on.
+pub(crate) const OVERLAYS: Need = Need {
+    met: |suite| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        ROOT.is_met(suite) && *CAN.get_or_init(can_mount_overlays)
+    },
+    otherwise: "needs root and mounts of overlays",
+};
+
+fn can_mount_overlays() -> bool {
+    let Ok(scratch) = Scratch::new() else { return false };
+    let Ok(layers) = Layers::new(scratch.path()) else { return false };
+    let (target, options) = (layers.merged.to_string_lossy(), layers.options());
+    sys::can(|| peer::own_mounts().and_then(|()| peer::mount_new("overlay", &target, &options)))
+}
 
 /// Whether a backend's claims agree with each other; what does not, in words.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {

@@ -2,9 +2,9 @@
 //! refused.
 
 use super::cases;
-use super::keeping::{A_WHILE, each_keeps_its_lock, keeps_its_lock};
+use super::keeping::{attempt, each_keeps_its_lock, is_excluded_or_refused, keeps_its_lock};
 use crate::fixture::Fixture;
-use crate::process::{Grant, LockRef, Thread, grant};
+use crate::process::{LockRef, Thread};
 use crate::protocol::Refusal;
 
 cases! { "namespaces";
@@ -29,27 +29,8 @@ fn is_not_ours(refusal: &Refusal) {
     assert_eq!(refusal.kind, "NotOurs", "a process of another IPC namespace was refused in another way: {refusal}");
 }
 
-/// Tries the lock; `None` when the process is refused.
-fn attempt(thread: &Thread, lock: LockRef) -> Option<Option<Grant>> {
-    match thread.ask("try_lock", &[&lock.to_string()]) {
-        Ok(fields) => Some(grant(&fields)),
-        Err(refusal) => {
-            is_not_ours(&refusal);
-            None
-        }
-    }
-}
-
-/// Asserts that the thread does not get the lock, which another one holds: it finds the lock busy, or is refused.
-fn is_excluded_or_refused(thread: &Thread, lock: LockRef) {
-    let Some(granted) = attempt(thread, lock) else { return };
-    assert!(granted.is_none(), "{thread} got the lock {lock}, although a process in another IPC namespace holds it");
-    match thread.lock_for(lock, A_WHILE) {
-        Ok(_) => panic!("{thread} got the lock {lock}, although a process in another IPC namespace holds it"),
-        Err(refusal) if matches!(refusal.kind.as_str(), "TimedOut" | "Unsupported") => {}
-        Err(refusal) => is_not_ours(&refusal),
-    }
-}
+/// The kinds of errors that say that a store is not for this process.
+const REFUSALS: &[&str] = &["NotOurs"];
 
 fn a_process_in_another_ipc_namespace_is_excluded_or_refused(fixture: &Fixture) {
     opens_and_is_excluded_or_refused(fixture, &stranger(fixture));
@@ -110,9 +91,9 @@ fn child_and_stranger(fixture: &Fixture, has_parent_locked: bool) -> (Thread, Op
 /// Asserts that a free lock is granted to one of the threads, and that the others are excluded or refused.
 fn one_is_excluded_or_refused(threads: [Option<Thread>; 2], lock: LockRef) {
     let mut threads = threads.into_iter().flatten();
-    let owner = threads.find(|thread| attempt(thread, lock).is_some_and(|granted| granted.is_some()));
+    let owner = threads.find(|thread| attempt(thread, lock, REFUSALS).is_some_and(|granted| granted.is_some()));
     let owner = owner.expect("a free lock was granted to no process");
-    threads.for_each(|thread| is_excluded_or_refused(&thread, lock));
+    threads.for_each(|thread| is_excluded_or_refused(&thread, lock, REFUSALS));
     owner.unlock(lock);
 }
 
@@ -124,9 +105,9 @@ fn a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused(fixtur
     }
     leaver.must("own_ipc", &[]);
     other.lock(lock);
-    is_excluded_or_refused(&leaver, lock);
+    is_excluded_or_refused(&leaver, lock, REFUSALS);
     other.unlock(lock);
-    if let Some(granted) = attempt(&leaver, lock) {
+    if let Some(granted) = attempt(&leaver, lock, REFUSALS) {
         assert!(granted.is_some(), "{leaver} found the lock {lock} busy, although it was released");
         keeps_its_lock(fixture, &leaver, &other, lock);
     }
@@ -141,7 +122,7 @@ fn an_owner_that_leaves_its_ipc_namespace_keeps_its_lock(fixture: &Fixture) {
     owner.lock(lock);
     owner.must("own_ipc", &[]);
     other.finds_busy(lock, "its owner lives, and has only left its IPC namespace");
-    is_excluded_or_refused(&other, lock);
+    is_excluded_or_refused(&other, lock, REFUSALS);
     if let Err(refusal) = owner.ask("unlock", &[&lock.to_string()]) {
         is_not_ours(&refusal);
         fixture.kill(&owner.process);
@@ -179,20 +160,20 @@ fn semaphore_sets_of_other_programs_stay_as_they_are(fixture: &Fixture) {
             assert_eq!((changed, operated), (0, 0), "the set {id} of another program was changed {when}");
         }
     };
-    if attempt(&leaver, lock).flatten().is_some() {
+    if attempt(&leaver, lock, REFUSALS).flatten().is_some() {
         are_as_before("by locking");
         leaver.unlock(lock);
     }
     are_as_before("by unlocking");
     other.lock(lock);
-    is_excluded_or_refused(&leaver, lock);
+    is_excluded_or_refused(&leaver, lock, REFUSALS);
     are_as_before("by waiting");
     other.unlock(lock);
     for verb in ["holder", "waiters"] {
         let _ = leaver.ask(verb, &[&lock.to_string()]);
     }
     are_as_before("by a query for the holder");
-    let _ = attempt(&leaver, lock);
+    let _ = attempt(&leaver, lock, REFUSALS);
     fixture.kill(&leaver.process);
     are_as_before("by the death of a process");
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::{Grant, LockRef, Pending, Thread};
+use crate::process::{Grant, LockRef, Pending, Thread, grant};
+use crate::protocol::Refusal;
 
 /// Longer than a waiter waits before it checks whether the owner is dead.
 pub(super) const A_WHILE: Duration = Duration::from_millis(500);
@@ -51,6 +52,32 @@ fn is_released(owner: &Thread, other: &Thread, lock: LockRef) {
 /// Asserts that the grant reports no death.
 pub(super) fn reports_no_death(grant: &Grant) {
     assert!(grant.death.is_none(), "a death was reported, although no owner died");
+}
+
+/// Tries the lock; `None` when the thread is refused with an error of these kinds.
+pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Option<Option<Grant>> {
+    match thread.ask("try_lock", &[&lock.to_string()]) {
+        Ok(fields) => Some(grant(&fields)),
+        Err(refusal) => {
+            is_one_of(&refusal, refusals);
+            None
+        }
+    }
+}
+
+/// Asserts that the thread does not get the lock, which another one holds: it finds the lock busy, or is refused.
+pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &[&str]) {
+    let Some(granted) = attempt(thread, lock, refusals) else { return };
+    assert!(granted.is_none(), "{thread} got the lock {lock}, although its owner lives");
+    match thread.lock_for(lock, A_WHILE) {
+        Ok(_) => panic!("{thread} got the lock {lock} of an owner that lives"),
+        Err(refusal) if matches!(refusal.kind.as_str(), "TimedOut" | "Unsupported") => {}
+        Err(refusal) => is_one_of(&refusal, refusals),
+    }
+}
+
+fn is_one_of(refusal: &Refusal, kinds: &[&str]) {
+    assert!(kinds.contains(&refusal.kind.as_str()), "a thread was refused in another way than by {kinds:?}: {refusal}");
 }
 
 /// Kills the owner, which holds the lock, and asserts that the waiter gets it and that the death is reported to it alone.

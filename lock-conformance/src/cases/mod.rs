@@ -22,6 +22,7 @@ mod reentry;
 mod storm;
 mod tokens;
 mod vanishing;
+mod views;
 mod visibility;
 mod waking;
 
@@ -48,6 +49,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         namespace_threads::CASES,
         namespace_homes::CASES,
         ipc_namespaces::CASES,
+        views::CASES,
         visibility::IN_SURROUNDINGS,
         visibility::CASES,
         allocation::CASES,

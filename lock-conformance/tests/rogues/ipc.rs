@@ -52,13 +52,13 @@ overtaking! {
         "although its owner lives"
         |handle| handle.is_of_stranger() && !knows_boot();
     ForgetsChildren "forgets-children" "a_child_that_has_not_locked_yet_excludes_another_ipc_namespace"
-        "although a process in another IPC namespace holds it"
+        "although its owner lives"
         |handle| handle.is_of_stranger() && !handle.any_user_of(&handle.home());
     StaysInTheChild "stays-in-the-child" "another_ipc_namespace_excludes_a_child_that_has_not_locked_yet"
-        "although a process in another IPC namespace holds it"
+        "although its owner lives"
         |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.home()) && namespace() == handle.home();
     LocksWhereItIs "locks-where-it-is" "a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused"
-        "although a process in another IPC namespace holds it"
+        "although its owner lives"
         |handle| !handle.is_of_stranger() && namespace() != handle.home();
     ForgetsLeavers "forgets-leavers" "an_owner_that_leaves_its_ipc_namespace_keeps_its_lock"
         "has only left its IPC namespace"

@@ -10,6 +10,7 @@ mod namespaces;
 mod openers;
 mod sin;
 mod sys;
+mod views;
 
 use lock_core::Backend;
 
@@ -22,6 +23,16 @@ pub(crate) struct Sinner {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sinner> {
-    [lockers::all(), allocators::all(), openers::all(), liars::all(), blind::all(), namespaces::all(), homes::all(), ipc::all()]
-        .concat()
+    [
+        lockers::all(),
+        allocators::all(),
+        openers::all(),
+        liars::all(),
+        blind::all(),
+        namespaces::all(),
+        homes::all(),
+        ipc::all(),
+        views::all(),
+    ]
+    .concat()
 }

@@ -164,6 +164,11 @@ impl Place {
         self.words[FIRST_DONE..FIRST_DONE + SLOTS].iter().map(|done| done.load(Acquire)).sum()
     }
 
+    /// The sections that were done in this slot.
+    pub(crate) fn done_by(self, slot: usize) -> u64 {
+        self.words[FIRST_DONE + slot].load(Acquire)
+    }
+
     /// How often an owner found that the one before it had died inside.
     pub(crate) fn deaths(self) -> u64 {
         self.words[DEATHS].load(Acquire)

@@ -1,3 +1,7 @@
+mod surroundings;
+
+pub(crate) use surroundings::{OTHER_USER, USER};
+
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fmt::Display;
@@ -22,7 +26,6 @@ use crate::peer::{MAIN, PEER_COMMAND, VARIABLE};
 use crate::process::{LockRef, Process, Thread};
 use crate::protocol::join;
 use crate::scratch::Scratch;
-use crate::suite::Subject;
 use crate::transcript::Transcript;
 
 /// What a case runs in: a directory, stores that are destroyed and peers that are killed at its end, whatever happens.
@@ -37,6 +40,8 @@ pub(crate) struct Fixture {
     /// Forked children of peers; ours to reap when their parents are gone.
     forked: RefCell<Vec<Pid>>,
     urls: RefCell<Vec<String>>,
+    /// URLs of stores that a user without rights makes.
+    urls_of_user: RefCell<Vec<String>>,
     count: Cell<u32>,
 }
 
@@ -51,6 +56,7 @@ impl Fixture {
             children: RefCell::default(),
             forked: RefCell::default(),
             urls: RefCell::default(),
+            urls_of_user: RefCell::default(),
             count: Cell::new(0),
         }
     }
@@ -73,11 +79,11 @@ impl Fixture {
 
     /// The directory and the URL of a store that does not exist yet.
     pub(crate) fn fresh_place(&self) -> (PathBuf, String) {
-        let dir = self.dir().join(format!("s{}", self.number()));
-        fs::create_dir(&dir).expect("a directory for a store");
-        let Subject::Store { url, .. } = &self.suite.subject else { return (dir, "-".to_owned()) };
-        let url = url(&dir);
-        self.urls.borrow_mut().push(url.clone());
+        let dir = self.fresh_dir();
+        let url = self.url_in(&dir);
+        if self.suite.backend().is_some() {
+            self.urls.borrow_mut().push(url.clone());
+        }
         (dir, url)
     }
 
@@ -243,18 +249,23 @@ impl Fixture {
         }
     }
 
-    /// Destroys the stores in a peer of their own, since a backend under test may do anything.
+    /// Destroys the stores, those that a user made by a process of that user.
     fn destroy_stores(&self) {
-        let urls = self.urls.take();
-        if urls.is_empty() {
-            return;
-        }
-        if self.start(&format!("p{}", self.number())).is_err() {
+        self.destroy_in_peer(&self.urls.take(), &[]);
+        self.destroy_in_peer(&self.urls_of_user.take(), &["become", USER]);
+    }
+
+    /// Destroys them in a peer of their own, since a backend under test may do anything. The peer executes this command first.
+    fn destroy_in_peer(&self, urls: &[String], first: &[&str]) {
+        if urls.is_empty() || self.start(&format!("p{}", self.number())).is_err() {
             return;
         }
         let deadline = Instant::now() + Duration::from_secs(10);
         let Ok(Some(link)) = self.listener.accept(deadline, &self.transcript) else { return };
-        for url in &urls {
+        if !first.is_empty() {
+            let _ = link.answer(link.send(MAIN, first), deadline);
+        }
+        for url in urls {
             // A store that the case has destroyed or damaged cannot be opened, and goes with the directory.
             let opened = link.send(MAIN, &["open", "open", url]);
             let destroyed = link.send(MAIN, &["destroy"]);

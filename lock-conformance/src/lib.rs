@@ -31,6 +31,7 @@ mod cases;
 mod fixture;
 mod link;
 mod need;
+mod overlay;
 mod peer;
 mod process;
 mod protocol;

@@ -10,7 +10,9 @@ use lock_core::{
 
 use nix::sched::CloneFlags;
 
-use crate::{Suite, sys, trace};
+use crate::overlay::Layers;
+use crate::scratch::Scratch;
+use crate::{Suite, peer, sys, trace};
 
 /// Something that a case needs, decided before anything runs.
 #[derive(Clone, Copy)]
@@ -111,6 +113,54 @@ pub(crate) const MOUNTS: Need = Need {
     },
     otherwise: "needs mount namespaces",
 };
+
+/// A store that different users open.
+pub(crate) const USERS: Need =
+    Need { met: |suite| suite.option_for_users.is_some(), otherwise: "lacks an option that shares a store between users" };
+
+/// The right to mount `/proc` with options that hide processes (Linux 5.8).
+pub(crate) const PROC_MOUNTS: Need = Need {
+    met: |suite| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        let mounts = || peer::own_mounts().and_then(|()| peer::mount_new("proc", "/proc", "hidepid=4,subset=pid"));
+        ROOT.is_met(suite) && *CAN.get_or_init(|| sys::can(mounts))
+    },
+    otherwise: "needs root and mounts of /proc",
+};
+
+/// The right to make IPC namespaces.
+pub(crate) const IPC_NAMESPACES: Need = Need {
+    met: |_| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWIPC))
+    },
+    otherwise: "needs IPC namespaces",
+};
+
+/// The next System V semaphore set of an IPC namespace gets the id that is written there.
+pub(crate) const NEXT_SET: &str = "/proc/sys/kernel/sem_next_id";
+
+/// The right to choose the ids of System V semaphore sets.
+pub(crate) const CHOSEN_SETS: Need = Need {
+    met: |suite| IPC_NAMESPACES.is_met(suite) && File::options().write(true).open(NEXT_SET).is_ok(),
+    otherwise: "needs ids of semaphore sets that can be chosen",
+};
+
+/// The right to mount overlays on the file system that the suite works on.
+pub(crate) const OVERLAYS: Need = Need {
+    met: |suite| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        ROOT.is_met(suite) && *CAN.get_or_init(can_mount_overlays)
+    },
+    otherwise: "needs root and mounts of overlays",
+};
+
+fn can_mount_overlays() -> bool {
+    let Ok(scratch) = Scratch::new() else { return false };
+    let Ok(layers) = Layers::new(scratch.path()) else { return false };
+    let (target, options) = (layers.merged.to_string_lossy(), layers.options());
+    sys::can(|| peer::own_mounts().and_then(|()| peer::mount_new("overlay", &target, &options)))
+}
 
 /// Whether a backend's claims agree with each other; what does not, in words.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {

@@ -1,5 +1,6 @@
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError, Weak};
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 /// The directory of a case, removed at its end.
 pub(crate) struct Scratch {
     dir: PathBuf,
-    _root: Arc<TempDir>,
+    root: Arc<TempDir>,
 }
 
 impl Scratch {
@@ -18,11 +19,19 @@ impl Scratch {
         let root = root()?;
         // Short: it becomes part of names that are limited.
         let dir = tempfile::Builder::new().prefix("c").rand_bytes(4).tempdir_in(root.path())?.keep();
-        Ok(Self { dir, _root: root })
+        Ok(Self { dir, root })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.dir
+    }
+
+    /// Lets every user reach the directory's entries by name; no user can list them.
+    pub(crate) fn let_users_through(&self) -> io::Result<()> {
+        for dir in [self.root.path(), &self.dir] {
+            fs::set_permissions(dir, Permissions::from_mode(0o711))?;
+        }
+        Ok(())
     }
 }
 

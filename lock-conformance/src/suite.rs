@@ -21,6 +21,7 @@ pub struct Suite {
     pub(crate) subject: Subject,
     pub(crate) files: Option<FilesFn>,
     pub(crate) room: Option<u64>,
+    pub(crate) option_for_users: Option<String>,
     pub(crate) watchdog: Option<Duration>,
 }
 
@@ -49,6 +50,7 @@ impl Suite {
             subject: Subject::Store { backend, url: Box::new(url) },
             files: None,
             room: None,
+            option_for_users: None,
             watchdog: None,
         }
     }
@@ -57,7 +59,15 @@ impl Suite {
     /// `capabilities` are the claims that it is held to; its numbering and sharing are taken as single and between threads.
     pub fn of_lock(name: impl Into<String>, capabilities: Capabilities, lock: impl Fn() -> Lock + Send + Sync + 'static) -> Self {
         let capabilities = capabilities.numbering(lock_core::Numbering::Single).sharing(lock_core::Sharing::Threads);
-        Self { name: name.into(), capabilities, subject: Subject::Lock(Box::new(lock)), files: None, room: None, watchdog: None }
+        Self {
+            name: name.into(),
+            capabilities,
+            subject: Subject::Lock(Box::new(lock)),
+            files: None,
+            room: None,
+            option_for_users: None,
+            watchdog: None,
+        }
     }
 
     /// The same under another name, as for two kinds of store of one backend.
@@ -80,6 +90,15 @@ impl Suite {
     #[must_use]
     pub fn fits_in(mut self, bytes: u64) -> Self {
         self.room = Some(bytes);
+        self
+    }
+
+    /// The same with the URL option that lets every user of the machine open a store, such as `mode=0666`.
+    ///
+    /// Without it the cases in which the owner and the waiter are different users are skipped.
+    #[must_use]
+    pub fn shared_between_users(mut self, option: impl Into<String>) -> Self {
+        self.option_for_users = Some(option.into());
         self
     }
 

@@ -33,11 +33,16 @@ pub(crate) fn fork() -> nix::Result<Option<Pid>> {
     }
 }
 
-/// Whether this process may make such namespaces, found out by making them in a child that does nothing else.
+/// Whether this process may make such namespaces.
 pub(crate) fn can_unshare(namespaces: CloneFlags) -> bool {
-    // SAFETY: the child makes two system calls and allocates nothing.
+    can(|| unshare(namespaces))
+}
+
+/// Whether this process may do that, found out in a child that does nothing else.
+pub(crate) fn can<T, E>(attempt: impl FnOnce() -> Result<T, E>) -> bool {
+    // SAFETY: libc makes the allocator usable in the child of a threaded process; the child makes system calls only and ends.
     match unsafe { nix::unistd::fork() } {
-        Ok(ForkResult::Child) => exit_now(i32::from(unshare(namespaces).is_err())),
+        Ok(ForkResult::Child) => exit_now(i32::from(attempt().is_err())),
         Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
         Err(_) => false,
     }
@@ -53,14 +58,9 @@ pub(crate) fn enter_user_namespace(others: CloneFlags) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// Whether this process may enter a user namespace, found out in a child.
+/// Whether this process may enter a user namespace.
 pub(crate) fn can_enter_user_namespace() -> bool {
-    // SAFETY: libc makes the allocator usable in the child of a threaded process; it makes system calls only and ends.
-    match unsafe { nix::unistd::fork() } {
-        Ok(ForkResult::Child) => exit_now(i32::from(enter_user_namespace(CloneFlags::CLONE_NEWPID).is_err())),
-        Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
-        Err(_) => false,
-    }
+    can(|| enter_user_namespace(CloneFlags::CLONE_NEWPID))
 }
 
 /// Mounts an empty file system of so many bytes over the directory, for this thread alone.
@@ -158,6 +158,37 @@ unsafe impl GlobalAlloc for Memory {
             unsafe { System.dealloc(block, layout) }
         }
     }
+}
+
+/// Makes a System V semaphore set with this value in each semaphore; its id.
+pub(crate) fn make_semaphore_set(size: usize, value: u16) -> io::Result<c_int> {
+    let count = c_int::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: the call takes numbers only.
+    let id = checked(unsafe { libc::semget(libc::IPC_PRIVATE, count, libc::IPC_CREAT | 0o600) })?;
+    let values = vec![value; size];
+    // SAFETY: the set has `size` semaphores, and the kernel reads as many values, which are all there.
+    checked(unsafe { libc::semctl(id, 0, libc::SETALL, values.as_ptr()) })?;
+    Ok(id)
+}
+
+/// The values of a System V semaphore set, and the time of the last operation on it (0: none).
+pub(crate) fn semaphore_set(id: c_int, size: usize) -> io::Result<(Vec<u16>, i64)> {
+    let mut status = std::mem::MaybeUninit::<libc::semid_ds>::zeroed();
+    // SAFETY: the kernel writes a `semid_ds` to the place, which is valid for that.
+    checked(unsafe { libc::semctl(id, 0, libc::IPC_STAT, status.as_mut_ptr()) })?;
+    // SAFETY: the structure is made of integers, for which zeros are valid, too.
+    let status = unsafe { status.assume_init() };
+    if status.sem_nsems != size as libc::c_ulong {
+        return Err(io::Error::other(format!("the set has {} semaphores, not {size}", status.sem_nsems)));
+    }
+    let mut values = vec![0_u16; size];
+    // SAFETY: the set has `size` semaphores, which was compared, and the kernel writes as many values.
+    checked(unsafe { libc::semctl(id, 0, libc::GETALL, values.as_mut_ptr()) })?;
+    Ok((values, status.sem_otime))
+}
+
+fn checked(result: c_int) -> io::Result<c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 static INTERRUPTIONS: AtomicU64 = AtomicU64::new(0);

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 fn suite_of(rogue: Backend) -> Suite {
     Suite::new(rogue, |scratch| format!("reference:{}/store", scratch.display()))
         .files(|scratch, _url| vec![scratch.join("store/header")])
+        .shared_between_users("mode=0666")
 }
 
 /// The case has to catch the rogue, with these words.

@@ -5,9 +5,11 @@ use lock_conformance::Suite;
 lock_conformance::main! {
     Suite::new(lock_sem::SYSV, |scratch| format!("sem:{}", scratch.join("store").display()))
         .files(|scratch, _| vec![scratch.join("store")])
-        .fits_in(64 * 1024),
+        .fits_in(64 * 1024)
+        .shared_between_users("mode=0666"),
     Suite::new(lock_sem::POSIX, |scratch| format!("posix-sem:{}", scratch.join("store").display()))
         .files(|scratch, _| vec![scratch.join("store")])
-        .fits_in(64 * 1024),
+        .fits_in(64 * 1024)
+        .shared_between_users("mode=0666"),
     Suite::of_lock("anonymous", lock_sem::ANONYMOUS, lock_sem::anonymous),
 }

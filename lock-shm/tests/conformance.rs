@@ -5,5 +5,6 @@ use lock_conformance::Suite;
 lock_conformance::main! {
     Suite::new(lock_shm::BACKEND, |scratch| format!("shm:{}/store", scratch.display()))
         .files(|scratch, _url| vec![scratch.join("store")])
-        .fits_in(64 * 1024),
+        .fits_in(64 * 1024)
+        .shared_between_users("mode=0666"),
 }

@@ -7,9 +7,13 @@ mod deadlines;
 mod exclusion;
 mod fork;
 mod freeing;
+mod ipc_namespaces;
+mod keeping;
 mod labels;
 mod limits;
 mod listing;
+mod namespace_homes;
+mod namespace_threads;
 mod namespaces;
 mod opening;
 mod owner_death;
@@ -18,6 +22,8 @@ mod reentry;
 mod storm;
 mod tokens;
 mod vanishing;
+mod views;
+mod visibility;
 mod waking;
 
 use std::path::Path;
@@ -40,6 +46,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         owner_death::CASES,
         fork::CASES,
         namespaces::CASES,
+        namespace_threads::CASES,
+        namespace_homes::CASES,
+        ipc_namespaces::CASES,
+        views::CASES,
+        visibility::IN_SURROUNDINGS,
+        visibility::CASES,
         allocation::CASES,
         freeing::CASES,
         labels::CASES,

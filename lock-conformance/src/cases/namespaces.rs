@@ -1,11 +1,10 @@
 //! Processes in pid namespaces of their own, where a pid says nothing to others: two of them have the pid 1.
 
-use std::time::Duration;
-
 use super::cases;
+use super::keeping::{A_WHILE, tells_of};
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::{Grant, Thread};
+use crate::process::Thread;
 
 cases! { "namespaces";
     two_with_one_pid_exclude_each_other [PROCESSES PID_NAMESPACES];
@@ -20,9 +19,6 @@ cases! { "namespaces";
     a_death_in_a_user_namespace_frees_the_lock [PROCESSES USER_NAMESPACES RELEASED];
     a_death_outside_frees_the_lock_for_a_user_namespace [PROCESSES USER_NAMESPACES RELEASED];
 }
-
-/// Long enough for a waiter that begins to look for proof of a death.
-const A_WHILE: Duration = Duration::from_millis(500);
 
 fn two_with_one_pid_exclude_each_other(fixture: &Fixture) {
     let (a, b) = (fixture.peer_apart(), fixture.peer_apart());
@@ -105,14 +101,6 @@ fn the_dead_are_named_although_others_of_their_pid_came_and_went(fixture: &Fixtu
 
 /// Far from the pids that a new namespace begins with.
 const REUSED: u32 = 777;
-
-/// Asserts that the guard names the dead process, where that is claimed.
-fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
-    if need::REPORTED.is_met(&fixture.suite) {
-        let told = grant.death.as_ref().expect("an owner died, and the next one was not told");
-        assert_eq!(told.pid, dead, "the dead knew itself by another pid");
-    }
-}
 
 fn a_process_with_the_pid_of_a_dead_owner_is_not_taken_for_it(fixture: &Fixture) {
     let (outside, first) = (fixture.peer(), fixture.peer_apart());

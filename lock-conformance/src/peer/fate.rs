@@ -82,7 +82,7 @@ impl Worker {
     }
 
     /// In a forked child: goes on as a peer of its own.
-    fn be_reborn(&mut self, name: &str) -> Fields {
+    pub(super) fn be_reborn(&mut self, name: &str) -> Fields {
         let Ok((peer, commands)) = self.peer.reborn(name) else { sys::exit_now(4) };
         self.peer = peer;
         self.reborn = Some(commands);

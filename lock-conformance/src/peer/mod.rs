@@ -4,7 +4,9 @@ mod acquire;
 mod allocate;
 mod fate;
 mod loops;
+mod semaphores;
 mod store;
+mod surroundings;
 mod worker;
 
 use std::collections::HashMap;
@@ -26,6 +28,8 @@ use nix::unistd::Pid;
 use crate::Suite;
 use crate::protocol::{Answer, join, split};
 use crate::sys;
+
+pub(crate) use surroundings::{mount_new, own_mounts};
 
 /// The environment variable that makes a peer of the test binary: socket, suite and the peer's name, separated by tabs.
 pub(crate) const VARIABLE: &str = "LOCK_CONFORMANCE_PEER";

@@ -56,14 +56,15 @@ impl Worker {
     }
 
     fn perform(&mut self, verb: &str, arguments: &[&str]) -> Next {
-        if let Some(next) = self.meet_its_fate(verb, arguments) {
+        if let Some(next) = self.meet_its_fate(verb, arguments).or_else(|| self.change_surroundings(verb, arguments)) {
             return next;
         }
         let done = self
             .acquire_or_release(verb, arguments)
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
-            .or_else(|| self.go_round(verb, arguments));
+            .or_else(|| self.go_round(verb, arguments))
+            .or_else(|| self.use_semaphores(verb, arguments));
         Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
     }
 

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use lock_core::{Acquired, Deadline, Death, Error, ErrorKind, Holder, Proof, RawL
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use nix::unistd::gettid;
+use nix::unistd::{geteuid, gettid};
 
 /// A lock file. There is one of these in a process for each file, never closed: closing a file gives up the process's record
 /// locks on it.
@@ -32,7 +32,8 @@ struct Record {
 
 impl FileLock {
     /// The lock of this file. The store's path may be used again for another store, which `identity` tells from this one.
-    pub(crate) fn of(path: &Path, identity: u128) -> Result<Arc<Self>> {
+    /// A new file gets this mode.
+    pub(crate) fn of(path: &Path, identity: u128, mode: u32) -> Result<Arc<Self>> {
         type Locks = Mutex<HashMap<(u128, PathBuf), Arc<FileLock>>>;
         static LOCKS: std::sync::LazyLock<Locks> = std::sync::LazyLock::new(Locks::default);
         let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,6 +48,11 @@ impl FileLock {
             .truncate(false)
             .open(path)
             .map_err(|error| Error::system("open", error))?;
+        let facts = file.metadata().map_err(|error| Error::system("fstat", error))?;
+        if facts.mode() & mode != mode && facts.uid() == geteuid().as_raw() {
+            // The umask has removed bits.
+            file.set_permissions(Permissions::from_mode(mode)).map_err(|error| Error::system("fchmod", error))?;
+        }
         let lock = Arc::new(Self { file, owner: Mutex::default() });
         locks.insert(key, Arc::clone(&lock));
         Ok(lock)

@@ -1,11 +1,9 @@
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,38 +12,13 @@ use lock_core::{
     StoreId, StoreUrl,
 };
 use nix::libc;
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::lock::{FileLock, command_of};
+use super::options::{Bound, Mode};
 
 const MAGIC: &str = "reference-lock-store";
 const VERSION: u32 = 1;
-const DEFAULT: Bound = Bound(Some(128));
-
-/// How many locks there can be: a number, or `unbounded`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Bound(Option<u64>);
-
-impl FromStr for Bound {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match (text, text.parse()) {
-            ("unbounded", _) => Ok(Self(None)),
-            (_, Ok(0)) => Err("a store has at least one lock"),
-            (_, Ok(number)) => Ok(Self(Some(number))),
-            _ => Err("neither a number nor unbounded"),
-        }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(number) => write!(f, "{number}"),
-            None => f.write_str("unbounded"),
-        }
-    }
-}
 
 /// A store that is a directory.
 #[derive(Debug)]
@@ -53,21 +26,26 @@ pub(crate) struct Directory {
     path: PathBuf,
     id: u128,
     bound: Bound,
+    /// The mode of the header, which the other files get, too.
+    mode: Mode,
+    /// The mode that the URL allows.
+    allowed: Mode,
 }
 
 /// Opens a store.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let asked = options.take::<Bound>("capacity")?;
+    let mode_asked = options.take::<Mode>("mode")?.unwrap_or(Mode::DEFAULT);
     options.finish()?;
     let path = Path::new(url.place());
     if mode != OpenMode::Open {
-        let made = Directory::create(path, asked.unwrap_or(DEFAULT))?;
+        let made = Directory::create(path, asked.unwrap_or(Bound::DEFAULT), mode_asked)?;
         if !made && mode == OpenMode::Create {
             return Err(ErrorKind::Exists.into());
         }
     }
-    let store = Directory::read(path)?;
+    let store = Directory::read(path, mode_asked)?;
     match asked {
         Some(asked) if asked != store.bound => {
             Err(ErrorKind::OtherCapacity { found: store.bound.to_string(), asked: asked.to_string() }.into())
@@ -78,7 +56,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 
 impl Directory {
     /// Makes the directory elsewhere and moves it into place: the first one wins, and nobody sees half of it.
-    fn create(path: &Path, bound: Bound) -> Result<bool> {
+    fn create(path: &Path, bound: Bound, mode: Mode) -> Result<bool> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         if fs::symlink_metadata(path).is_ok() {
             return Ok(false);
@@ -91,6 +69,12 @@ impl Directory {
             File::open("/dev/urandom")?.read_exact(&mut id)?;
             let header = format!("{MAGIC} {VERSION} {bound} {}\n", u128::from_le_bytes(id));
             File::options().write(true).create_new(true).mode(0o600).open(made.join("header"))?.write_all(header.as_bytes())?;
+            if mode.is_shared() {
+                fs::set_permissions(made.join("header"), Permissions::from_mode(mode.bits()))?;
+                for directory in [made.join("ids"), made.join("locks"), made.clone()] {
+                    fs::set_permissions(directory, Permissions::from_mode(mode.of_directory()))?;
+                }
+            }
             match fs::rename(&made, path) {
                 Ok(()) => Ok(true),
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => Ok(false),
@@ -104,7 +88,7 @@ impl Directory {
         done.map_err(|error| Error::system("create the directory", error))
     }
 
-    fn read(path: &Path) -> Result<Self> {
+    fn read(path: &Path, allowed: Mode) -> Result<Self> {
         let header = path.join("header");
         let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(&header);
         let mut file = opened.map_err(|error| match error.raw_os_error() {
@@ -113,20 +97,27 @@ impl Directory {
             _ => Error::system("open the header", error),
         })?;
         let facts = file.metadata().map_err(|error| Error::system("fstat", error))?;
-        if facts.uid() != nix::unistd::geteuid().as_raw() {
+        if facts.uid() != nix::unistd::geteuid().as_raw() && !allowed.is_shared() {
             return Err(not_ours("its header belongs to somebody else"));
         }
-        if facts.mode() & 0o022 != 0 {
+        let mode = Mode::of_file(facts.mode());
+        if !mode.is_within(allowed) {
             return Err(not_ours("others may write its header"));
         }
         if facts.nlink() != 1 {
             return Err(not_ours("its header has another name, too"));
         }
+        let filesystem = fstatfs(&file).map_err(|errno| Error::system("fstatfs", errno))?.filesystem_type();
+        if filesystem == OVERLAYFS_SUPER_MAGIC {
+            return Err(not_ours(
+                "its directory is on an overlay, whose locks do not exclude processes that use the layer below",
+            ));
+        }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(|error| Error::system("read the header", error))?;
         let (bound, id) = parse(&text, &header)?;
         let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
-        Ok(Self { path, id, bound })
+        Ok(Self { path, id, bound, mode, allowed })
     }
 
     fn check_range(&self, id: LockId) -> Result<()> {
@@ -167,7 +158,7 @@ impl Manager for Directory {
     }
 
     fn check(&self) -> Result<()> {
-        match Self::read(&self.path) {
+        match Self::read(&self.path, self.allowed) {
             Ok(named) if named.id == self.id => Ok(()),
             Ok(_) => Err(ErrorKind::Replaced.into()),
             Err(error) if matches!(error.kind(), ErrorKind::Absent) => Err(ErrorKind::Destroyed.into()),
@@ -182,7 +173,7 @@ impl Manager for Directory {
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         self.check()?;
         self.check_range(id)?;
-        let lock = FileLock::of(&self.path.join("locks").join(id.to_string()), self.id)?;
+        let lock = FileLock::of(&self.path.join("locks").join(id.to_string()), self.id, self.mode.bits())?;
         Ok(lock)
     }
 

@@ -3,12 +3,13 @@
 //! It is what the suite is tested with: it passes, and the rogues are made from it. Beside it are three that claim other things:
 //! [`modest`], [`single`] and [`private`].
 //!
-//! `reference:/dir?capacity=N` has `header`,
+//! `reference:/dir?capacity=N&mode=0600` has `header`,
 //! `ids/N` for each allocated id, with the label in it, and `locks/N`, with the last token and the holder in it.
 
 mod lock;
 mod manager;
 pub(crate) mod modest;
+mod options;
 pub(crate) mod private;
 pub(crate) mod single;
 
@@ -38,7 +39,8 @@ pub(crate) const BACKEND: Backend =
 pub(crate) fn suites() -> [Suite; 4] {
     [
         Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))
-            .files(|scratch, _url| vec![scratch.join("store/header")]),
+            .files(|scratch, _url| vec![scratch.join("store/header")])
+            .shared_between_users("mode=0666"),
         Suite::new(modest::BACKEND, |scratch| format!("modest:{}/store", scratch.display())),
         Suite::new(single::BACKEND, |scratch| format!("single:{}/store", scratch.display())),
         Suite::of_lock("private", private::CLAIMS, private::lock),

@@ -41,7 +41,7 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     // An inode number may come again; the time of birth does not.
     let born = facts.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |at| at.as_nanos());
     let id = u128::from(facts.ino()) << 80 | born & ((1 << 80) - 1);
-    Ok(Arc::new(Single { id, lock: FileLock::of(path, id)? }))
+    Ok(Arc::new(Single { id, lock: FileLock::of(path, id, 0o600)? }))
 }
 
 #[derive(Debug)]

@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Sinner> {
 }
 
 /// What an honest lock granted, with another token and other news.
-fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>) -> (u64, Option<Death>)) -> Acquired {
+pub(super) fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>) -> (u64, Option<Death>)) -> Acquired {
     let (token, death) = match acquired {
         Acquired::TimedOut => return acquired,
         Acquired::Held { token } => alter(token, None),

@@ -1,10 +1,16 @@
 //! The rogues: each a [`Sin`] on top of the honest backend.
 
 mod allocators;
+mod blind;
+mod homes;
+mod ipc;
 mod liars;
 mod lockers;
+mod namespaces;
 mod openers;
 mod sin;
+mod sys;
+mod views;
 
 use lock_core::Backend;
 
@@ -17,5 +23,16 @@ pub(crate) struct Sinner {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sinner> {
-    [lockers::all(), allocators::all(), openers::all(), liars::all()].concat()
+    [
+        lockers::all(),
+        allocators::all(),
+        openers::all(),
+        liars::all(),
+        blind::all(),
+        namespaces::all(),
+        homes::all(),
+        ipc::all(),
+        views::all(),
+    ]
+    .concat()
 }

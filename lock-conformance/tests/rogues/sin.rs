@@ -55,6 +55,10 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
         honest.break_lock(id)
     }
 
+    fn destroy(honest: &dyn Manager, _url: &StoreUrl) -> Result<()> {
+        honest.destroy()
+    }
+
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         honest.acquire(deadline)
     }
@@ -141,7 +145,7 @@ impl<S: Sin> Manager for Rogue<S> {
     }
 
     fn destroy(&self) -> Result<()> {
-        self.honest.destroy()
+        S::destroy(&*self.honest, &self.url)
     }
 }
 

@@ -1,0 +1,122 @@
+//! What a pair of threads proves of its surroundings: a live owner keeps its lock, and a dead owner's lock is recovered.
+
+use std::time::Duration;
+
+use crate::fixture::Fixture;
+use crate::need;
+use crate::process::{Grant, LockRef, Pending, Thread, grant};
+use crate::protocol::Refusal;
+
+/// Longer than a waiter waits before it checks whether the owner is dead.
+pub(super) const A_WHILE: Duration = Duration::from_millis(500);
+
+/// Asserts that neither thread gets a lock that the other one holds, and that each releases its lock without an error.
+///
+/// `a` holds the lock already. Where locks have numbers, both wait at the same time, on a lock each.
+pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, lock: LockRef) {
+    if !need::DEADLINES.is_met(&fixture.suite) || !need::NUMBERED.is_met(&fixture.suite) {
+        keeps_its_lock(fixture, a, b, lock);
+        b.lock(lock);
+        return keeps_its_lock(fixture, b, a, lock);
+    }
+    let second = LockRef::Number(a.allocate(""));
+    b.finds_busy(lock, "its owner lives");
+    b.lock(second);
+    a.finds_busy(second, "its owner lives");
+    let waits = [Wait::start(b, lock), Wait::start(a, second)];
+    waits.into_iter().for_each(Wait::times_out);
+    is_released(a, b, lock);
+    is_released(b, a, second);
+}
+
+/// Asserts that the other thread does not get the lock, which the owner holds, and that the owner releases it without an error.
+pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, lock: LockRef) {
+    other.finds_busy(lock, "its owner lives");
+    if need::DEADLINES.is_met(&fixture.suite) {
+        Wait::start(other, lock).times_out();
+        return is_released(owner, other, lock);
+    }
+    let waiter = other.start_lock(lock);
+    waiter.waits("the owner lives");
+    owner.unlock(lock);
+    reports_no_death(&waiter.granted());
+    other.unlock(lock);
+}
+
+/// Asserts that the owner can release the lock, and that the other thread can acquire it without a report of a death.
+fn is_released(owner: &Thread, other: &Thread, lock: LockRef) {
+    owner.unlock(lock);
+    reports_no_death(&other.finds_free(lock, "its owner released it"));
+}
+
+/// Asserts that the grant reports no death.
+pub(super) fn reports_no_death(grant: &Grant) {
+    assert!(grant.death.is_none(), "a death was reported, although no owner died");
+}
+
+/// Tries the lock; `None` when the thread is refused with an error of these kinds.
+pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Option<Option<Grant>> {
+    match thread.ask("try_lock", &[&lock.to_string()]) {
+        Ok(fields) => Some(grant(&fields)),
+        Err(refusal) => {
+            is_one_of(&refusal, refusals);
+            None
+        }
+    }
+}
+
+/// Asserts that the thread does not get the lock, which another one holds: it finds the lock busy, or is refused.
+pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &[&str]) {
+    let Some(granted) = attempt(thread, lock, refusals) else { return };
+    assert!(granted.is_none(), "{thread} got the lock {lock}, although its owner lives");
+    match thread.lock_for(lock, A_WHILE) {
+        Ok(_) => panic!("{thread} got the lock {lock} of an owner that lives"),
+        Err(refusal) if matches!(refusal.kind.as_str(), "TimedOut" | "Unsupported") => {}
+        Err(refusal) => is_one_of(&refusal, refusals),
+    }
+}
+
+fn is_one_of(refusal: &Refusal, kinds: &[&str]) {
+    assert!(kinds.contains(&refusal.kind.as_str()), "a thread was refused in another way than by {kinds:?}: {refusal}");
+}
+
+/// Kills the owner, which holds the lock, and asserts that the waiter gets it and that the death is reported to it alone.
+pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, lock: LockRef) {
+    let pending = waiter.start_lock(lock);
+    pending.waits("the owner lives");
+    fixture.kill(&owner.process);
+    tells_of(fixture, &pending.granted(), owner.process.own_pid());
+    waiter.unlock(lock);
+    let again = waiter.finds_free(lock, "it was released");
+    assert!(again.death.is_none(), "the death was reported to its second owner, too");
+}
+
+/// Asserts that the grant names the dead process, where that is claimed, by the pid that the process knows itself by.
+pub(super) fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
+    if need::REPORTED.is_met(&fixture.suite) {
+        let told = grant.death.as_ref().expect("an owner died, and its death was not reported to the next one");
+        assert_eq!(told.pid, dead, "process {dead} died, and the death of another one was reported");
+    }
+}
+
+/// A wait that has to end by its deadline.
+struct Wait {
+    waiter: Thread,
+    lock: LockRef,
+    pending: Pending,
+}
+
+impl Wait {
+    fn start(waiter: &Thread, lock: LockRef) -> Self {
+        let pending = waiter.start("lock_for", &[&lock.to_string(), &A_WHILE.as_nanos().to_string()]);
+        Self { waiter: waiter.clone(), lock, pending }
+    }
+
+    fn times_out(self) {
+        let (waiter, lock) = (self.waiter, self.lock);
+        match self.pending.outcome() {
+            Ok(_) => panic!("{waiter} got the lock {lock} of an owner that lives"),
+            Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Threads in several PID namespaces, where a thread id is not unique: each namespace counts from 1.
+
+use super::keeping::{each_keeps_its_lock, keeps_its_lock, reports_no_death, tells_of};
+use super::{cases, nothing_went_wrong_in, start_sections_of};
+use crate::fixture::Fixture;
+use crate::process::{Grant, Thread};
+
+cases! { "namespaces";
+    threads_with_equal_ids_exclude_each_other [PROCESSES PID_NAMESPACES];
+    the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone [PROCESSES PID_NAMESPACES];
+    the_deaths_of_threads_with_equal_ids_are_reported_once_each [PROCESSES PID_NAMESPACES RELEASED];
+    sections_of_threads_with_equal_ids_do_not_overlap_after_a_death [PROCESSES PID_NAMESPACES RELEASED];
+    a_thread_that_ends_frees_its_lock_for_another_namespace [PROCESSES PID_NAMESPACES THREAD_DEATH];
+}
+
+/// New processes, each the first one of a PID namespace, with a thread of each that has the same id as the others'. No thread is
+/// a main thread.
+fn threads_with_equal_ids<const N: usize>(fixture: &Fixture) -> ([Thread; N], u32) {
+    // The first ids may differ, since a backend may start threads.
+    const ATTEMPTS: usize = 16;
+    let processes: [_; N] = std::array::from_fn(|_| fixture.peer_apart().process);
+    let mut threads: [Vec<(u32, Thread)>; N] = std::array::from_fn(|_| Vec::new());
+    for attempt in 0..ATTEMPTS {
+        for (process, threads) in processes.iter().zip(&mut threads) {
+            let thread = process.thread(&format!("t{attempt}"));
+            threads.push((thread.tid(), thread));
+        }
+        let with_id = |tid, threads: &Vec<(u32, Thread)>| threads.iter().find(|(own, _)| *own == tid).map(|(_, t)| t.clone());
+        for (tid, _) in &threads[0] {
+            let equal: Vec<_> = threads.iter().filter_map(|threads| with_id(*tid, threads)).collect();
+            if let Ok(equal) = equal.try_into() {
+                return (equal, *tid);
+            }
+        }
+    }
+    panic!("{N} processes have no threads with equal ids among {ATTEMPTS}");
+}
+
+/// Asserts that the grant names this thread of a process with the pid 1, where that is claimed.
+fn tells_of_thread(fixture: &Fixture, grant: &Grant, tid: u32) {
+    tells_of(fixture, grant, 1);
+    if let Some(dead) = grant.death.as_ref().filter(|dead| dead.tid != 0) {
+        assert_eq!(dead.tid, tid, "thread {tid} died, and the death of another one was reported");
+    }
+}
+
+fn threads_with_equal_ids_exclude_each_other(fixture: &Fixture) {
+    let outside = fixture.peer();
+    let ([a, b], _) = threads_with_equal_ids(fixture);
+    let lock = fixture.a_lock(&outside);
+    a.lock(lock);
+    outside.finds_busy(lock, "a thread in another namespace holds it");
+    each_keeps_its_lock(fixture, &a, &b, lock);
+}
+
+/// The kernel cleans up after a dying thread by the id that the thread has in its namespace.
+fn the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone(fixture: &Fixture) {
+    let outside = fixture.peer();
+    let ([owner, waiters @ ..], _) = threads_with_equal_ids::<4>(fixture);
+    let lock = fixture.a_lock(&outside);
+    owner.lock(lock);
+    for waiter in &waiters {
+        let pending = waiter.start_lock(lock);
+        pending.waits("the owner lives");
+        fixture.kill(&waiter.process);
+        outside.finds_busy(lock, "its owner lives, and a waiter with the owner's thread id died");
+    }
+    keeps_its_lock(fixture, &owner, &outside, lock);
+}
+
+fn the_deaths_of_threads_with_equal_ids_are_reported_once_each(fixture: &Fixture) {
+    let outside = fixture.peer();
+    let ([first, others @ ..], tid) = threads_with_equal_ids::<4>(fixture);
+    let lock = fixture.a_lock(&outside);
+    reports_no_death(&first.lock(lock));
+    let mut owner = first;
+    for waiter in others.into_iter().chain([outside.clone()]) {
+        let pending = waiter.start_lock(lock);
+        pending.waits("the owner lives");
+        fixture.kill(&owner.process);
+        tells_of_thread(fixture, &pending.granted(), tid);
+        owner = waiter;
+    }
+    outside.unlock(lock);
+    let again = outside.finds_free(lock, "it was released");
+    assert!(again.death.is_none(), "the last death was reported twice");
+}
+
+/// One thread does critical sections all the time; others with its id do some, and are killed in the middle.
+fn sections_of_threads_with_equal_ids_do_not_overlap_after_a_death(fixture: &Fixture) {
+    const SECTIONS: u64 = 50;
+    const PACE: u32 = 1000;
+    let outside = fixture.peer();
+    let ([survivor, victims @ ..], _) = threads_with_equal_ids::<7>(fixture);
+    let lock = fixture.a_lock(&outside);
+    let (path, arena) = fixture.arena(1);
+    let place = arena.place(0);
+    arena.go();
+    // All of them have the pid 1, so that violations show in the sum.
+    assert!(arena.note_kill(1), "the list of the killed is empty");
+    let surviving = start_sections_of(&survivor, 0, &path, 0, PACE, &[lock]);
+    surviving.begun();
+    for victim in &victims {
+        let before = place.done_by(1);
+        start_sections_of(victim, 1, &path, 0, PACE, &[lock]).begun();
+        fixture.wait_until("a thread does sections", || place.done_by(1) >= before + SECTIONS);
+        fixture.kill(&victim.process);
+    }
+    arena.stop();
+    surviving.done();
+    outside.lock(lock);
+    place.repair();
+    outside.unlock(lock);
+    nothing_went_wrong_in(place);
+}
+
+fn a_thread_that_ends_frees_its_lock_for_another_namespace(fixture: &Fixture) {
+    let (outside, apart) = (fixture.peer(), fixture.peer_apart());
+    ends_and_is_recovered(fixture, &apart, &outside);
+    ends_and_is_recovered(fixture, &outside, &apart);
+}
+
+/// Lets a thread of the process end that holds a lock, while the waiter waits for it. The process lives on.
+fn ends_and_is_recovered(fixture: &Fixture, process: &Thread, waiter: &Thread) {
+    let lock = fixture.a_lock(waiter);
+    let owner = process.process.thread("t1");
+    owner.lock(lock);
+    let pending = waiter.start_lock(lock);
+    pending.waits("the owner lives");
+    let tid = owner.must("end", &[]).get("tid");
+    let told = pending.granted().death.map(|death| (death.pid, death.tid));
+    assert_eq!(
+        told,
+        Some((process.process.own_pid(), tid)),
+        "the end of the thread was not reported, or that of another one was"
+    );
+    process.finds_busy(lock, "the waiter has it");
+    waiter.unlock(lock);
+    reports_no_death(&process.finds_free(lock, "it was released"));
+}

@@ -1,0 +1,61 @@
+//! A thread of a peer changes its user, its namespaces and its mounts.
+//!
+//! Namespaces other than those of users belong to a thread. A case therefore uses the main thread alone, and the threads that a
+//! backend starts from there inherit them.
+
+use lock_core::{Error, Result};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use super::worker::{Next, Worker};
+use crate::protocol::Fields;
+use crate::sys;
+
+impl Worker {
+    pub(super) fn change_surroundings(&mut self, verb: &str, arguments: &[&str]) -> Option<Next> {
+        let done = match (verb, arguments) {
+            ("fork_into_user_namespace", [name]) => return Some(Next::Continue(self.fork_into_user_namespace(name))),
+            ("own_mounts", []) => own_mounts().map_err(|errno| Error::system("unshare(CLONE_NEWNS)", errno)),
+            ("own_ipc", []) => unshare(CloneFlags::CLONE_NEWIPC).map_err(|errno| Error::system("unshare(CLONE_NEWIPC)", errno)),
+            ("mount", [kind, target, options]) => mount_new(kind, target, options).map_err(|errno| Error::system("mount", errno)),
+            ("become", [user]) => become_user(user).map_err(|errno| Error::system("setresuid", errno)),
+            ("deny_dumps", []) => set_dumpable(false).map_err(|errno| Error::system("prctl(PR_SET_DUMPABLE)", errno)),
+            _ => return None,
+        };
+        Some(Next::Continue(done.map(|()| Fields::new())))
+    }
+
+    /// Only a process with one thread can enter a user namespace, and a forked child is one.
+    fn fork_into_user_namespace(&mut self, name: &str) -> Result<Fields> {
+        match self.peer.fork().map_err(|errno| Error::system("fork", errno))? {
+            Some(child) => Ok(Fields::new().with("pid", child)),
+            None if sys::enter_user_namespace(CloneFlags::empty()).is_ok() => Ok(self.be_reborn(name)),
+            None => sys::exit_now(4),
+        }
+    }
+}
+
+/// Moves this thread to a new mount namespace, so that later mounts are visible to it alone.
+pub(crate) fn own_mounts() -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+}
+
+/// Mounts a new file system over the target.
+pub(crate) fn mount_new(kind: &str, target: &str, options: &str) -> Result<(), Errno> {
+    mount(Some(kind), target, Some(kind), MsFlags::empty(), Some(options))
+}
+
+/// Gives up all rights but those of this user, and the group of the same number.
+fn become_user(number: &str) -> Result<(), Errno> {
+    let number = number.parse().expect("a user's number");
+    let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)?;
+    // The kernel denies dumps of a process that changes its user. A process that this user starts allows them.
+    set_dumpable(true)
+}

@@ -1,0 +1,77 @@
+//! The options of a reference store's URL.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How many locks there can be: a number, or `unbounded`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Bound(pub(super) Option<u64>);
+
+impl Bound {
+    pub(super) const DEFAULT: Self = Self(Some(128));
+}
+
+impl FromStr for Bound {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("unbounded", _) => Ok(Self(None)),
+            (_, Ok(0)) => Err("a store has at least one lock"),
+            (_, Ok(number)) => Ok(Self(Some(number))),
+            _ => Err("neither a number nor unbounded"),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str("unbounded"),
+        }
+    }
+}
+
+/// The permission bits of a store's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mode(u32);
+
+impl Mode {
+    pub(super) const DEFAULT: Self = Self(0o600);
+
+    /// The mode of a file, from the bits that `fstat` reports.
+    pub(super) fn of_file(bits: u32) -> Self {
+        Self(bits & 0o666)
+    }
+
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The bits of a directory whose users may create files in it.
+    pub(super) fn of_directory(self) -> u32 {
+        self.0 | (self.0 >> 1 & 0o111)
+    }
+
+    /// Whether other users than the owner may write.
+    pub(super) fn is_shared(self) -> bool {
+        self.0 & 0o022 != 0
+    }
+
+    /// Whether this mode grants no other user the right to write that `limit` does not grant.
+    pub(super) fn is_within(self, limit: Self) -> bool {
+        self.0 & 0o022 & !limit.0 == 0
+    }
+}
+
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(Self(mode)),
+            _ => Err("an octal number such as 0600 or 0666 is expected"),
+        }
+    }
+}

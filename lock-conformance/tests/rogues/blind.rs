@@ -1,0 +1,180 @@
+//! Backends that draw wrong conclusions about an owner that they cannot see, each in one kind of surroundings only.
+
+use std::fmt::Debug;
+use std::fs;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lock_core::{Acquired, Deadline, Error, Manager, OpenMode, RawLock, Result, StoreUrl};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
+use nix::unistd::Pid;
+
+use super::Sinner;
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+/// The surroundings, each with its name and its group of cases. Two backends go wrong in each.
+macro_rules! views {
+    ($($view:ident $name:literal $group:literal;)+) => {
+        /// How much of an owner this process sees.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        enum View {
+            Clear,
+            $($view,)+
+        }
+
+        $(
+            #[derive(Debug)]
+            struct $view;
+
+            impl Blindness for $view {
+                const VIEW: View = View::$view;
+                const OVERTAKES: &'static str = concat!("overtakes-", $name);
+                const FORGETS: &'static str = concat!("forgets-", $name);
+                const LIVE: &'static [(&'static str, &'static str)] =
+                    &[(concat!("visibility::", $group, "::a_live_owner_keeps_its_lock"), "of an owner that lives")];
+                const DEAD: &'static [(&'static str, &'static str)] =
+                    &[(concat!("visibility::", $group, "::the_lock_of_a_dead_owner_is_recovered"), "was not reported")];
+            }
+        )+
+
+        pub(super) fn all() -> Vec<Sinner> {
+            vec![sinner::<NeedsProc>(), $(sinner::<Overtakes<$view>>(), sinner::<Forgets<$view>>(),)+]
+        }
+    };
+}
+
+views! {
+    OtherUser "other-users" "other_user";
+    Hidepid1 "under-hidepid-1" "hidepid_1";
+    Hidepid2 "under-hidepid-2" "hidepid_2";
+    Hidepid4 "under-hidepid-4" "hidepid_4";
+    Hidepid1WithoutDumps "without-dumps-under-hidepid-1" "hidepid_1_without_dumps";
+    Hidepid2WithoutDumps "without-dumps-under-hidepid-2" "hidepid_2_without_dumps";
+    Hidepid4WithoutDumps "without-dumps-under-hidepid-4" "hidepid_4_without_dumps";
+    SubsetPid "under-subset-pid" "subset_pid";
+    NoProc "without-proc" "no_proc";
+    OtherProc "under-another-proc" "other_proc";
+    OtherProcWithEqualPid "under-another-proc-with-equal-pid" "other_proc_with_equal_pid";
+    UserNamespace "in-a-user-namespace" "user_namespace";
+    UserNamespaceWithoutDumps "in-a-user-namespace-without-dumps" "user_namespace_without_dumps";
+}
+
+/// Surroundings in which a backend goes wrong.
+trait Blindness: Debug + Send + Sync + 'static {
+    const VIEW: View;
+    const OVERTAKES: &'static str;
+    const FORGETS: &'static str;
+    const LIVE: &'static [(&'static str, &'static str)];
+    const DEAD: &'static [(&'static str, &'static str)];
+}
+
+impl View {
+    fn of(owner: Pid) -> Self {
+        let owner_dir = format!("/proc/{owner}");
+        let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+            return match statfs("/proc").map(|facts| facts.filesystem_type()) {
+                Ok(PROC_SUPER_MAGIC) if Path::new(&owner_dir).exists() => Self::OtherProcWithEqualPid,
+                Ok(PROC_SUPER_MAGIC) => Self::OtherProc,
+                _ => Self::NoProc,
+            };
+        };
+        let is_of_other_user = kill(owner, None) == Err(Errno::EPERM);
+        let has_all_users = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
+        let top = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc")).unwrap_or_default();
+        let has = |option: &str| top.contains(option);
+        match is_of_other_user {
+            _ if has("subset=pid") => Self::SubsetPid,
+            _ if !has_all_users && has("hidepid=") => Self::UserNamespace,
+            _ if !has_all_users => Self::UserNamespaceWithoutDumps,
+            true if has("hidepid=noaccess") => Self::Hidepid1,
+            true if has("hidepid=invisible") => Self::Hidepid2,
+            true if has("hidepid=ptraceable") => Self::Hidepid4,
+            true => Self::OtherUser,
+            false if has("hidepid=noaccess") => Self::Hidepid1WithoutDumps,
+            false if has("hidepid=invisible") => Self::Hidepid2WithoutDumps,
+            false if has("hidepid=ptraceable") => Self::Hidepid4WithoutDumps,
+            false => Self::Clear,
+        }
+    }
+
+    fn of_holder(lock: &dyn RawLock) -> Option<Self> {
+        let holder = lock.holder().ok()??;
+        Some(Self::of(Pid::from_raw(holder.pid.cast_signed())))
+    }
+}
+
+/// Polls the lock until `otherwise` replaces the result, or the wait ends. `otherwise` gets the last view of a live owner, too.
+fn poll(
+    honest: &dyn RawLock,
+    deadline: Deadline,
+    mut otherwise: impl FnMut(&Acquired, Option<View>) -> Option<Acquired>,
+) -> Result<Acquired> {
+    let mut seen = None;
+    loop {
+        let acquired = honest.acquire(Deadline::Now)?;
+        if acquired == Acquired::TimedOut {
+            seen = View::of_holder(honest).or(seen);
+        }
+        if let Some(other) = otherwise(&acquired, seen) {
+            return Ok(other);
+        }
+        if acquired != Acquired::TimedOut || deadline.has_passed() {
+            return Ok(acquired);
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// Takes an owner for dead that it has waited for, and of which it does not see all.
+#[derive(Debug)]
+struct Overtakes<B>(PhantomData<B>);
+
+impl<B: Blindness> Sin for Overtakes<B> {
+    const NAME: &'static str = B::OVERTAKES;
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::LIVE;
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let begun = Instant::now();
+        poll(honest, deadline, |acquired, seen| {
+            let is_due = *acquired == Acquired::TimedOut && begun.elapsed() > Duration::from_millis(200);
+            (is_due && seen == Some(B::VIEW)).then_some(Acquired::Held { token: u64::MAX })
+        })
+    }
+}
+
+/// Does not report the death of an owner of which it did not see all.
+#[derive(Debug)]
+struct Forgets<B>(PhantomData<B>);
+
+impl<B: Blindness> Sin for Forgets<B> {
+    const NAME: &'static str = B::FORGETS;
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::DEAD;
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        poll(honest, deadline, |acquired, seen| match acquired {
+            Acquired::Recovered(recovery) if seen == Some(B::VIEW) => Some(Acquired::Held { token: recovery.token }),
+            _ => None,
+        })
+    }
+}
+
+/// Opens nothing without `/proc`, and does not say why.
+#[derive(Debug)]
+struct NeedsProc;
+
+impl Sin for NeedsProc {
+    const NAME: &'static str = "needs-proc";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("visibility::a_store_opens_without_proc_or_is_refused", "the error does not name /proc")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        fs::metadata("/proc/self/fd").map_err(|error| Error::system("stat", error))?;
+        reference::open(url, mode)
+    }
+}

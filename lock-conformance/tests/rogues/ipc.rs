@@ -1,0 +1,209 @@
+//! Backends that are wrong about IPC namespaces, and let two owners in.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+
+use lock_core::{Acquired, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use super::Sinner;
+use super::sin::{Sin, sinner};
+use super::sys;
+use crate::reference;
+
+/// The cases, each with a backend that is wrong in it, the words of the failure, and when this backend overtakes an owner.
+macro_rules! overtaking {
+    ($($backend:ident $name:literal $case:literal $words:literal |$handle:ident| $overtakes:expr;)+) => {
+        $(
+            #[derive(Debug)]
+            struct $backend;
+
+            impl Sin for $backend {
+                const NAME: &'static str = $name;
+                const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(concat!("namespaces::", $case), $words)];
+
+                fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+                    open(url, mode)
+                }
+
+                fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+                    let overtakes: fn(&Handle) -> bool = |$handle| $overtakes;
+                    Ok(Arc::new(Handle { honest: honest.lock(id)?, url: url.clone(), made_in: namespace(), overtakes }))
+                }
+            }
+        )+
+
+        pub(super) fn all() -> Vec<Sinner> {
+            vec![sinner::<KeepsIdsOfSets>(), $(sinner::<$backend>()),+]
+        }
+    };
+}
+
+overtaking! {
+    IgnoresNamespaces "ignores-namespaces" "a_process_in_another_ipc_namespace_is_excluded_or_refused"
+        "although its owner lives"
+        |handle| handle.is_of_stranger() && handle.any_user_of(&handle.home()) && knows_boot();
+    BelievesInAReboot "believes-in-a-reboot"
+        "a_process_in_another_ipc_namespace_without_a_boot_id_is_excluded_or_refused"
+        "although its owner lives"
+        |handle| handle.is_of_stranger() && !knows_boot();
+    ForgetsChildren "forgets-children" "a_child_that_has_not_locked_yet_excludes_another_ipc_namespace"
+        "although its owner lives"
+        |handle| handle.is_of_stranger() && !handle.any_user_of(&handle.home());
+    StaysInTheChild "stays-in-the-child" "another_ipc_namespace_excludes_a_child_that_has_not_locked_yet"
+        "although its owner lives"
+        |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.home()) && namespace() == handle.home();
+    LocksWhereItIs "locks-where-it-is" "a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused"
+        "although its owner lives"
+        |handle| !handle.is_of_stranger() && namespace() != handle.home();
+    ForgetsLeavers "forgets-leavers" "an_owner_that_leaves_its_ipc_namespace_keeps_its_lock"
+        "has only left its IPC namespace"
+        |handle| namespace() == handle.home() && handle.has_owner_elsewhere();
+}
+
+/// The IPC namespace of this thread, where `/proc` shows it.
+fn namespace() -> String {
+    namespace_of("/proc/thread-self")
+}
+
+fn namespace_of(thread: &str) -> String {
+    fs::read_link(format!("{thread}/ns/ipc")).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn knows_boot() -> bool {
+    Path::new("/proc/sys/kernel/random/boot_id").exists()
+}
+
+fn file_of(url: &StoreUrl, name: &str) -> String {
+    format!("{}/{name}", url.place())
+}
+
+/// Opens a store, and writes down this process with its namespace: the first one is the creator.
+fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    let store = reference::open(url, mode)?;
+    let users = File::options().create(true).append(true).open(file_of(url, "users"));
+    let written = users.and_then(|mut file| writeln!(file, "{} {}", process::id(), namespace()));
+    written.map_err(|error| Error::system("write the users", error))?;
+    Ok(store)
+}
+
+/// A lock as a process has it that opened the store, or a child of that process.
+#[derive(Debug)]
+struct Handle {
+    honest: Arc<dyn RawLock>,
+    url: StoreUrl,
+    /// The IPC namespace of the thread that made the handle.
+    made_in: String,
+    overtakes: fn(&Self) -> bool,
+}
+
+impl Handle {
+    /// The processes that have opened the store, each with its namespace.
+    fn users(&self) -> Vec<(i32, String)> {
+        let users = fs::read_to_string(file_of(&self.url, "users")).unwrap_or_default();
+        let user = |line: &str| line.split_once(' ').and_then(|(pid, home)| Some((pid.parse().ok()?, home.to_owned())));
+        users.lines().filter_map(user).collect()
+    }
+
+    /// The namespace of the store's creator.
+    fn home(&self) -> String {
+        self.users().into_iter().next().map(|(_, home)| home).unwrap_or_default()
+    }
+
+    /// Whether a process lives that opened the store in this namespace.
+    fn any_user_of(&self, namespace: &str) -> bool {
+        self.users().iter().any(|(pid, home)| home == namespace && kill(Pid::from_raw(*pid), None).is_ok())
+    }
+
+    fn is_of_stranger(&self) -> bool {
+        self.made_in != self.home()
+    }
+
+    /// Whether the owner is in another namespace than the creator was.
+    fn has_owner_elsewhere(&self) -> bool {
+        let Ok(Some(holder)) = self.honest.holder() else { return false };
+        namespace_of(&format!("/proc/{}/task/{}", holder.pid, holder.tid)) != self.home()
+    }
+}
+
+impl RawLock for Handle {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        match self.honest.acquire(Deadline::Now)? {
+            Acquired::TimedOut if (self.overtakes)(self) => Ok(Acquired::Held { token: u64::MAX }),
+            Acquired::TimedOut => self.honest.acquire(deadline),
+            acquired => Ok(acquired),
+        }
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}
+
+/// Has a semaphore beside each lock, and operates on it by its id, whatever namespace the thread is in.
+#[derive(Debug)]
+struct KeepsIdsOfSets;
+
+impl Sin for KeepsIdsOfSets {
+    const NAME: &'static str = "keeps-ids-of-sets";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("namespaces::semaphore_sets_of_other_programs_stay_as_they_are", "of another program was changed")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        let store = reference::open(url, mode)?;
+        let file = file_of(url, "set");
+        if !Path::new(&file).exists() {
+            let made = sys::make_semaphore().and_then(|id| fs::write(file, id.to_string()));
+            made.map_err(|error| Error::system("make a semaphore", error))?;
+        }
+        Ok(store)
+    }
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(WithSemaphore { honest: honest.lock(id)?, set: set_of(url)? }))
+    }
+
+    fn destroy(honest: &dyn Manager, url: &StoreUrl) -> Result<()> {
+        let removed = sys::remove_semaphore(set_of(url)?);
+        honest.destroy()?;
+        removed.map_err(|error| Error::system("semctl", error))
+    }
+}
+
+fn set_of(url: &StoreUrl) -> Result<i32> {
+    let text = fs::read_to_string(file_of(url, "set")).map_err(|error| Error::system("read the set", error))?;
+    Ok(text.parse().expect("an id"))
+}
+
+#[derive(Debug)]
+struct WithSemaphore {
+    honest: Arc<dyn RawLock>,
+    set: i32,
+}
+
+impl RawLock for WithSemaphore {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let acquired = self.honest.acquire(deadline)?;
+        if acquired != Acquired::TimedOut {
+            sys::change_semaphore(self.set, -1).map_err(|error| Error::system("semop", error))?;
+        }
+        Ok(acquired)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)?;
+        sys::change_semaphore(self.set, 1).map_err(|error| Error::system("semop", error))
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}

@@ -1,0 +1,206 @@
+//! Backends that are wrong about processes and threads of other PID namespaces.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{
+    Acquired, Capabilities, Deadline, Death, Error, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Recovery, Result,
+    StoreUrl, ThreadDeath,
+};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::gettid;
+
+use super::Sinner;
+use super::lockers::altered;
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<TakesThreadsForItself>(),
+        sinner::<BelievesDyingWaiters>(),
+        sinner::<ForgetsEqualThreads>(),
+        sinner::<EntersAfterADeath>(),
+        sinner::<WatchesItsOwnThreads>(),
+    ]
+}
+
+fn thread_id() -> u32 {
+    gettid().as_raw().cast_unsigned()
+}
+
+/// Whether this is the calling thread as it knows itself, and not its process's main thread.
+fn is_like_this_thread(holder: &Holder) -> bool {
+    (holder.pid, holder.tid) == (process::id(), thread_id()) && holder.tid != holder.pid
+}
+
+/// Polls the lock until `otherwise` replaces a refusal, or the wait ends.
+pub(super) fn poll(
+    honest: &dyn RawLock,
+    deadline: Deadline,
+    mut otherwise: impl FnMut() -> Option<Acquired>,
+) -> Result<Acquired> {
+    loop {
+        let acquired = honest.acquire(Deadline::Now)?;
+        if acquired != Acquired::TimedOut {
+            return Ok(acquired);
+        }
+        if let Some(other) = otherwise() {
+            return Ok(other);
+        }
+        if deadline.has_passed() {
+            return Ok(acquired);
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// Takes a thread of another namespace that has its ids for itself.
+#[derive(Debug)]
+struct TakesThreadsForItself;
+
+impl Sin for TakesThreadsForItself {
+    const NAME: &'static str = "takes-threads-for-itself";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("namespaces::threads_with_equal_ids_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        match honest.holder()? {
+            // Threads that wait are the subject of another case.
+            Some(holder) if is_like_this_thread(&holder) && deadline == Deadline::Now => Err(ErrorKind::AlreadyHeld.into()),
+            _ => honest.acquire(deadline),
+        }
+    }
+}
+
+/// Takes the death of a waiter for that of an owner with the same thread id, as the kernel does with a robust list.
+#[derive(Debug)]
+struct BelievesDyingWaiters;
+
+impl Sin for BelievesDyingWaiters {
+    const NAME: &'static str = "believes-dying-waiters";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
+        "namespaces::the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone",
+        "a waiter with the owner's thread id died",
+    )];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(WithNotes { honest: honest.lock(id)?, dir: url.place().into(), prefix: format!("waiter-{id}-") }))
+    }
+}
+
+/// A lock whose waiters leave notes, each locked by its writer.
+#[derive(Debug)]
+struct WithNotes {
+    honest: Arc<dyn RawLock>,
+    dir: PathBuf,
+    prefix: String,
+}
+
+impl WithNotes {
+    /// Whether a waiter with this thread id has died.
+    fn has_lost_waiter(&self, tid: u32) -> bool {
+        let notes = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        notes.filter(|note| note.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&self.prefix))).any(|note| {
+            let is_of_thread = fs::read_to_string(&note).is_ok_and(|text| text == tid.to_string());
+            is_of_thread && File::open(&note).is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
+        })
+    }
+}
+
+impl RawLock for WithNotes {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let note = tempfile::Builder::new().prefix(&self.prefix).tempfile_in(&self.dir);
+        let note = note.map_err(|error| Error::system("open a note", error))?;
+        let file = note.as_file().try_clone().map_err(|error| Error::system("dup", error))?;
+        let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| Error::system("flock", errno))?;
+        write!(file, "{}", thread_id()).map_err(|error| Error::system("write", error))?;
+        let acquired = poll(&*self.honest, deadline, || {
+            let holder = self.honest.holder().ok()??;
+            self.has_lost_waiter(holder.tid).then_some(Acquired::Held { token: u64::MAX })
+        });
+        // Removed before it is unlocked: an unlocked note is that of a dead waiter.
+        drop(note);
+        acquired
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}
+
+/// Takes a dead thread that has its ids for itself, and does not report its death.
+#[derive(Debug)]
+struct ForgetsEqualThreads;
+
+impl Sin for ForgetsEqualThreads {
+    const NAME: &'static str = "forgets-equal-threads";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("namespaces::the_deaths_of_threads_with_equal_ids_are_reported_once_each", "was not reported")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let is_other = |death: &Death| !death.holder.as_ref().is_some_and(is_like_this_thread);
+        Ok(altered(honest.acquire(deadline)?, |token, death| (token, death.filter(is_other))))
+    }
+}
+
+/// Once a thread with its ids has died, it believes that the lock of such a thread is free.
+#[derive(Debug)]
+struct EntersAfterADeath;
+
+static SAW_A_DEATH: AtomicBool = AtomicBool::new(false);
+
+impl Sin for EntersAfterADeath {
+    const NAME: &'static str = "enters-after-a-death";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("namespaces::sections_of_threads_with_equal_ids_do_not_overlap_after_a_death", "times an owner")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let acquired = poll(honest, deadline, || {
+            let holder = honest.holder().ok()??;
+            let token = u64::MAX;
+            (SAW_A_DEATH.load(Ordering::Relaxed) && is_like_this_thread(&holder)).then_some(Acquired::Held { token })
+        })?;
+        if let Acquired::Recovered(recovery) = &acquired {
+            SAW_A_DEATH.fetch_or(recovery.death.holder.as_ref().is_some_and(is_like_this_thread), Ordering::Relaxed);
+        }
+        Ok(acquired)
+    }
+
+    fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
+        match honest.release(proof) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotHeld) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Claims to notice the end of every thread, but notices it in the calling process only.
+#[derive(Debug)]
+struct WatchesItsOwnThreads;
+
+impl Sin for WatchesItsOwnThreads {
+    const NAME: &'static str = "watches-its-own-threads";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("namespaces::a_thread_that_ends_frees_its_lock_for_another_namespace", "watchdog")];
+    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        poll(honest, deadline, || {
+            let holder = honest.holder().ok()??;
+            let has_ended = holder.pid == process::id() && !Path::new(&format!("/proc/self/task/{}", holder.tid)).exists();
+            let recovery = || Recovery { token: u64::MAX, death: Death::of(Some(holder)) };
+            has_ended.then(|| Acquired::Recovered(Box::new(recovery())))
+        })
+    }
+}

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// The largest page of the architecture, so that the static below is a whole number of the kernel's pages.
-const PAGE_BYTES: usize = if cfg!(target_arch = "x86_64") { 4096 } else { 65_536 };
-const WORDS: usize = PAGE_BYTES / size_of::<AtomicU64>() - 1;
+/// A multiple of the largest page of every architecture, so that the static below is a whole number of the kernel's pages.
+const BYTES: usize = 65_536;
+const WORDS: usize = BYTES / size_of::<AtomicU64>() - 1;
 
 /// Words that are 0 in a forked child. The first is the fork epoch; [`ForkWords`] hands out the others.
 #[repr(C)]
@@ -17,7 +17,7 @@ struct ForkPage {
     words: [AtomicU64; WORDS],
 }
 
-const _: () = assert!(size_of::<ForkPage>() == PAGE_BYTES && align_of::<ForkPage>() == PAGE_BYTES);
+const _: () = assert!(size_of::<ForkPage>() == BYTES);
 
 static PAGE: ForkPage = ForkPage { epoch: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] };
 
@@ -30,7 +30,7 @@ pub(crate) fn epoch() -> &'static AtomicU64 {
 /// Asks the kernel to zero the page in every forked child. False before Linux 4.14.
 pub(crate) fn wipe_on_fork() -> bool {
     let page = &raw const PAGE;
-    // SAFETY: the range is exactly the static `PAGE`, which is page-aligned and a whole number of pages long, so that nothing
+    // SAFETY: the range is exactly the static `PAGE`, which is aligned to the largest page and a whole number of pages long, so that nothing
     // else is in it. The call changes no memory of this process. In a child, zeros are valid values of all of its words.
     unsafe { libc::madvise(page.cast_mut().cast(), size_of::<ForkPage>(), libc::MADV_WIPEONFORK) == 0 }
 }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -161,18 +162,38 @@ impl Identity {
         if seen == 0 || process.has_exited() { Life::Ended(Cause::ProcessEnded) } else { Life::Ended(Cause::Executed) }
     }
 
-    /// Whether every thread of the process is on its way out, and runs no more of its program.
+    /// Whether every thread of the process is exiting, and runs no more of its program.
     pub(super) fn is_dying(&self) -> bool {
-        const PF_EXITING: u64 = 4;
+        self.all_threads(is_exiting)
+    }
+
+    /// The same, or is about to be killed.
+    pub(super) fn is_being_killed(&self) -> bool {
+        self.all_threads(|thread| is_exiting(thread) || is_killed(thread))
+    }
+
+    fn all_threads(&self, test: fn(&Path) -> bool) -> bool {
         let Ok(process) = self.find() else { return false };
         let Some(tasks) = process.directory().and_then(|directory| fs::read_dir(format!("{directory}/task")).ok()) else {
             return false;
         };
-        let flags = tasks.map(|task| stat_field(&task.ok()?.path().join("stat").to_string_lossy(), 9));
-        flags
-            .fold(None, |all, flags| Some(all.unwrap_or(true) && flags.is_some_and(|flags| flags & PF_EXITING != 0)))
-            .unwrap_or(false)
+        let mut threads = tasks.map(|task| task.is_ok_and(|task| test(&task.path()))).peekable();
+        threads.peek().is_some() && threads.all(|found| found)
     }
+}
+
+/// Whether a thread, given by its directory, runs no more of its program.
+fn is_exiting(thread: &Path) -> bool {
+    const PF_EXITING: u64 = 4;
+    stat_field(thread.join("stat"), 9).is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// Whether SIGKILL is pending for a thread.
+fn is_killed(thread: &Path) -> bool {
+    const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
+    let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    pending.and_then(|pending| u64::from_str_radix(pending.trim(), 16).ok()).is_some_and(|pending| pending & SIGKILL != 0)
 }
 
 impl Process {
@@ -211,7 +232,7 @@ fn start_time(stat: &str) -> Option<u64> {
 }
 
 /// A field of `/proc/PID/stat`, counted from 1 as in proc(5).
-fn stat_field(path: &str, field: usize) -> Option<u64> {
+fn stat_field(path: impl AsRef<Path>, field: usize) -> Option<u64> {
     let stat = fs::read_to_string(path).ok()?;
     // The second field is the command in parentheses, with anything in it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(field - 3)?.parse().ok()

@@ -7,14 +7,12 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::Table;
-use super::identity::Identity;
 use crate::descriptor::FileId;
 use crate::{ErrorKind, Result};
 
-/// A number for a place, never 0: of the boot of the system, the device and the inode.
-pub(super) fn number(id: FileId, boot: u32) -> u64 {
-    let words = [u64::from(boot), id.device, id.inode];
-    let bytes = words.into_iter().flat_map(u64::to_le_bytes);
+/// A number for a place, never 0.
+fn number(id: FileId) -> u64 {
+    let bytes = [id.device, id.inode].into_iter().flat_map(u64::to_le_bytes);
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)) | 1
 }
 
@@ -23,7 +21,7 @@ pub(super) fn number(id: FileId, boot: u32) -> u64 {
 /// # Errors
 /// [`ErrorKind::NotOurs`].
 pub(super) fn check(table: &Table) -> Result<()> {
-    let here = number(table.file.id(), Identity::of_this_process()?.boot);
+    let here = number(table.file.id());
     let word = table.state().location;
     loop {
         let there = word.load(SeqCst);

@@ -151,7 +151,7 @@ mod tests {
         for (entry, generation) in [(0, 1), (16_383, LAST), (77, 12_345)] {
             let owner = Owner::of_process(entry, generation).with_thread(9);
             let number = owner.identity_number();
-            assert!(number >= 1 << 22 && number <= 0x3fff_ffff, "{number:#x}");
+            assert!((1 << 22..=0x3fff_ffff).contains(&number), "{number:#x}");
             assert_eq!(Owner::of_identity_number(number, |_| Some(generation)), Some(owner.process()));
             assert_eq!(Owner::of_identity_number(number, |_| Some(Owner::next_generation(generation))), None);
         }

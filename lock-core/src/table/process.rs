@@ -144,6 +144,11 @@ impl ProcessTable<'_> {
         }
     }
 
+    /// Whether the owner's process is about to end, as far as that is visible: not a proof of anything.
+    pub(super) fn is_being_killed(self, owner: Owner) -> bool {
+        self.entry_of(owner).is_some_and(|entry| self.exists(entry) && self.identity(entry).is_being_killed())
+    }
+
     /// What is known of the owner itself, a thread.
     pub(super) fn life_of_thread(self, owner: Owner) -> Life {
         let life = self.life(owner);

@@ -123,15 +123,18 @@ impl Table {
         let mut pauses = PAUSES.iter();
         loop {
             let processes = self.processes_table();
-            if let Life::Ended(cause) = processes.life_of_thread(owner) {
-                return cause;
-            }
             if let Life::Ended(cause) = processes.life_or_dying(owner) {
                 return cause;
             }
-            match pauses.next() {
-                Some(pause) => std::thread::sleep(*pause),
-                None => return Cause::Unknown,
+            if processes.is_being_killed(owner) {
+                return Cause::ProcessEnded;
+            }
+            let thread = processes.life_of_thread(owner);
+            match (pauses.next(), thread) {
+                (Some(pause), _) => std::thread::sleep(*pause),
+                // Its process did not follow it.
+                (None, Life::Ended(cause)) => return cause,
+                (None, _) => return Cause::Unknown,
             }
         }
     }

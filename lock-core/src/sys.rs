@@ -53,7 +53,7 @@ impl Words {
 impl Drop for Words {
     fn drop(&mut self) {
         if !self.leaked {
-            // SAFETY: it is dropped once, here, and nobody comes to it afterwards.
+            // SAFETY: the mapping is dropped once, here. All references into it borrow `self`, which ends.
             unsafe { ManuallyDrop::drop(&mut self.map) };
         }
     }
@@ -64,7 +64,8 @@ impl Deref for Words {
 
     fn deref(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is at least `len` words long, readable and writable, aligned (asserted in `map`), and lives as long as
-        // `self`. All access to it, here and in other processes, is by atomic operations, and every bit pattern is a valid AtomicU64.
+        // `self`. This process accesses it by atomic operations only. Other processes may write anything to it at any time, by whatever
+        // means: every bit pattern is a valid AtomicU64. If the file is cut off, an access is a SIGBUS, which ends the process.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
     }
 }
@@ -73,7 +74,8 @@ impl Deref for Words {
 pub(crate) fn hot(words: &[AtomicU64]) -> &Hot {
     assert_eq!(size_of_val(words), size_of::<Hot>());
     // SAFETY: the slice has the size of `Hot` (asserted), at least its alignment (that of u64), and the same lifetime. `Hot` is made
-    // of atomic integers only, for which every bit pattern is valid. Nobody accesses a line as plain words.
+    // of atomic integers only, for which every bit pattern is valid. A line is accessed through `Hot` only, so that no access has another
+    // size than another to the same place.
     unsafe { &*words.as_ptr().cast::<Hot>() }
 }
 
@@ -252,7 +254,7 @@ impl<T> Parked<T> {
     }
 
     pub(crate) fn unpark(self) -> Option<Box<T>> {
-        // SAFETY: it came from a box in `new`, and since `self` is no more, nobody has it but who gets it here.
+        // SAFETY: it came from a box in `new`, and `self`, which had the only pointer to it, is consumed.
         self.0.map(|value| unsafe { Box::from_raw(value.as_ptr()) })
     }
 }

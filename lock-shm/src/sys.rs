@@ -169,7 +169,8 @@ impl ThisThread {
     pub(crate) fn list(&self) -> Option<&Head> {
         // SAFETY: libc keeps the head in the thread's own control block, where it stays until the thread has ended, which `self`, not
         // being `Send`, does not outlive. `Head` has the layout of `struct robust_list_head`: two pointers with a long between them, all
-        // of which may have any value. The only other access to it is libc's, in this same thread.
+        // of which may have any value. The only other access to it is libc's, in this same thread. A list that the program registered
+        // in libc's place is one that it has to keep as long, since the kernel reads it when the thread ends.
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
@@ -201,8 +202,8 @@ impl Drop for AtEnd {
             let mut node = list.first.load(Relaxed);
             while node != start && node != 0 {
                 // SAFETY: a node of this list is in a line of a lock that this thread holds, which stays mapped (a table is not unmapped
-                // while its process holds a lock of it). `next` is the word that a link points to, and the lock's word is `OFFSET`
-                // from there.
+                // while its process holds a lock of it). A link is the address of `next`, and the lock's word is `OFFSET` from there.
+                // Links are in shared memory: see `unlink`.
                 let (next, word) = unsafe {
                     ((*(node as *const AtomicUsize)).load(Relaxed), &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32))
                 };
@@ -267,7 +268,7 @@ fn length(head: &Head) -> u32 {
     let (mut node, mut length) = (untagged(head.first.load(Relaxed)), 0);
     while node != start && length < LINKED_AT_MOST {
         // SAFETY: a link in the list of the calling thread is the address of the `next` of a mutex that the thread holds, libc's or
-        // ours, and so mapped; or the start, where the loop ends.
+        // ours, and so mapped; or the start, where the loop ends. Links are in shared memory: see `unlink`.
         node = untagged(unsafe { (*(node as *const AtomicUsize)).load(Relaxed) });
         length += 1;
     }
@@ -314,7 +315,8 @@ pub(crate) fn link(head: &Head, hot: &Hot) {
     hot.next.store(first as u64, Relaxed);
     if first != start {
         count_linked(head);
-        // SAFETY: the list is not empty, and its first node is another lock that this thread holds.
+        // SAFETY: the list is not empty, and its first node is another lock that this thread holds, ours or libc's. The head, which is
+        // this process's alone, has its address, so that no other process can have changed it.
         unsafe { set_prev(first, node) };
     }
     // The node is whole before the kernel can come to it. Its `prev` is written by whoever is put before it, us or libc.
@@ -338,8 +340,10 @@ pub(crate) fn unlink(head: &Head, hot: &Hot) {
     let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
     let next = hot.next.load(Relaxed) as usize;
     let prev = if head.first.load(Relaxed) == node { start } else { hot.prev.load(Relaxed) as usize };
-    // SAFETY: since the lock is held, its node is in this thread's list. Its neighbours are other locks that this thread holds, or the
-    // head: where it is not the first, another was put before it, and that is what `prev` links to.
+    // SAFETY: since the lock is held (the caller has compared the owner that is written down), its node is in this thread's list. Its
+    // neighbours are other locks that this thread holds, or the head: where it is not the first, another was put before it, and that is
+    // what `prev` links to. The links are in shared memory. The kernel and libc follow them as well, in every process-shared robust
+    // mutex: a process that may write to the store is trusted not to change those of held locks.
     unsafe {
         set_next(prev, next);
         if untagged(next) != start {
@@ -354,8 +358,9 @@ pub(crate) fn unlink(head: &Head, hot: &Hot) {
 #[inline]
 unsafe fn set_prev(node: usize, prev: usize) {
     let place = (untagged(node) - size_of::<usize>()) as *const AtomicUsize;
-    // SAFETY: a node is in a mutex of libc's or in a line of ours, which is mapped for as long as it is in the list (a table is not
-    // unmapped while this process holds a lock of it); in both, `prev` is the word before `next`, and is touched by this thread alone.
+    // SAFETY: a node is in a mutex of libc's, which POSIX wants destroyed or unmapped only when it is unlocked, or in a line of ours,
+    // which is mapped for as long as it is in the list (a table is not unmapped while this process holds a lock of it, and a library
+    // that is unloaded leaves it mapped). In both, `prev` is the word before `next`, and is accessed by this thread alone.
     unsafe { (*place).store(prev, Relaxed) };
 }
 

@@ -173,7 +173,7 @@ pub(crate) fn make_semaphore_set(size: usize, value: u16) -> io::Result<c_int> {
 
 /// The values of a System V semaphore set, and the time of the last operation on it (0: none).
 pub(crate) fn semaphore_set(id: c_int, size: usize) -> io::Result<(Vec<u16>, i64)> {
-    let mut status = std::mem::MaybeUninit::<libc::semid_ds>::zeroed();
+    let mut status = MaybeUninit::<libc::semid_ds>::zeroed();
     // SAFETY: the kernel writes a `semid_ds` to the place, which is valid for that.
     checked(unsafe { libc::semctl(id, 0, libc::IPC_STAT, status.as_mut_ptr()) })?;
     // SAFETY: the structure is made of integers, for which zeros are valid, too.

@@ -26,6 +26,7 @@ type Need = fn() -> Option<&'static str>;
 const SCENARIOS: &[(&str, Need, fn())] = &[
     ("limits::ten_thousand_locks_are_held_at_once", many_files, limits::ten_thousand_locks_are_held_at_once),
     ("limits::a_limit_on_open_files_is_an_error_and_nothing_is_half_done", nothing, limits::a_limit_on_open_files_is_an_error),
+    ("limits::more_handles_than_descriptors_work", nothing, limits::more_handles_than_descriptors_work),
     ("limits::without_inotify_a_waiter_looks_by_the_clock", nothing, limits::without_inotify_a_waiter_looks_by_the_clock),
     ("processes::a_forked_child_gives_its_copies_up", nothing, processes::a_forked_child_gives_its_copies_up),
     ("processes::a_child_opens_its_own", nothing, processes::a_child_opens_its_own),

@@ -59,6 +59,29 @@ pub(crate) fn a_limit_on_open_files_is_an_error() {
     refused.lock().unwrap().unlock().unwrap();
 }
 
+pub(crate) fn more_handles_than_descriptors_work() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = store_in(scratch.path());
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+    let locks: Vec<_> = (0..1000).map(|_| store.allocate("").unwrap()).collect();
+    for _ in 0..3 {
+        for lock in &locks {
+            lock.lock().unwrap().unlock().unwrap();
+        }
+    }
+    // Held locks keep their descriptors, however many idle handles want one.
+    let guards: Vec<_> = locks[..20].iter().map(|lock| lock.lock().unwrap()).collect();
+    for lock in &locks[20..] {
+        assert!(lock.try_lock().unwrap().is_some(), "a free lock is busy");
+    }
+    let all_busy = || locks[..20].iter().all(|lock| lock.try_lock().unwrap().is_none());
+    assert!(thread::scope(|scope| scope.spawn(all_busy).join().unwrap()), "a held lock was granted");
+    guards.into_iter().for_each(|guard| guard.unlock().unwrap());
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    assert!(open < 50, "{open} descriptors are open, with a limit of 64");
+}
+
 /// Nobody can be called, and nobody can listen: the releaser and the waiter have no descriptor left.
 pub(crate) fn without_inotify_a_waiter_looks_by_the_clock() {
     let scratch = tempfile::tempdir().unwrap();

@@ -218,7 +218,7 @@ impl RawLock for ShmLock {
     fn release(&self, proof: Proof) -> Result<()> {
         if let Some(thread) = ThisThread::try_fast_as_owner()
             && let Some(list) = thread.list()
-            && self.slot.me_at_home(thread.id) == Some(self.slot.hot().owner())
+            && self.slot.is_owned_at_home_by(thread.id)
             && proof.condition() == Condition::Consistent
         {
             robust::give(list, self.slot.hot(), true);

@@ -66,7 +66,9 @@ pub(crate) struct Me<'a> {
 pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     begin(head, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
-        sys::link(head, hot);
+        if sys::link(head, hot) {
+            sys::count_linked();
+        }
         hot.begin(me)
     });
     end(head);
@@ -78,7 +80,9 @@ pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u
 pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
     begin(me.list, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
-        sys::link(me.list, hot);
+        if sys::link(me.list, hot) && me.number < Owner::FIRST_IDENTITY {
+            sys::count_linked();
+        }
         if waiting != 0 {
             waiters::keep(hot);
         }
@@ -112,7 +116,7 @@ pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
 pub(crate) fn give_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
     begin(list, sys::address(&hot.next));
     if !sys::unlink_only(list, hot) {
-        sys::unlink(list, hot);
+        unlink(list, hot);
     }
     record();
     if waiters::exchange(hot, DIED) {
@@ -124,10 +128,19 @@ pub(crate) fn give_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
 #[cold]
 #[inline(never)]
 fn give_one_of_several(head: &Head, hot: &Hot, plain: bool) {
-    // More locks than the kernel walks are in a list of their own.
-    sys::unlink(sys::list_of(head, &ThisThread::get(), hot.word.load(Relaxed)), hot);
+    unlink(head, hot);
     hot.end();
     finish(head, hot, waiters::release(hot, plain));
+}
+
+/// Takes a lock out of the list that it is in: libc's, or the one of those with an identity number.
+fn unlink(head: &Head, hot: &Hot) {
+    if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {
+        sys::unlink(head, hot);
+        sys::count_unlinked();
+    } else {
+        sys::unlink(ThisThread::get().identity_list(), hot);
+    }
 }
 
 #[cold]

@@ -48,6 +48,13 @@ struct ThreadCache {
     linked: Cell<u32>,
 }
 
+impl ThreadCache {
+    fn set_linked(&self, linked: u32) {
+        self.linked.set(linked);
+        self.fast.set(self.head.get().filter(|_| self.barriers.get() && linked < LINKED_AT_MOST));
+    }
+}
+
 thread_local! {
     static CACHE: ThreadCache = const {
         ThreadCache {
@@ -174,9 +181,14 @@ impl ThisThread {
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
-    /// Whether no further lock is to be put into its list.
+    /// Whether no further lock is to be put into its list. libc's mutexes, which come and go between, may have had some counted twice.
     pub(crate) fn is_full(&self) -> bool {
-        CACHE.with(|cache| cache.linked.get() >= LINKED_AT_MOST)
+        CACHE.with(|cache| {
+            if let (LINKED_AT_MOST.., Some(list)) = (cache.linked.get(), self.list()) {
+                cache.set_linked(length(list));
+            }
+            cache.linked.get() >= LINKED_AT_MOST
+        })
     }
 
     /// Its list of locks that the kernel does not look after. What is in it when the thread ends is marked as a dead owner's.
@@ -225,41 +237,20 @@ fn mark_as_dead(word: &AtomicU32) {
     }
 }
 
-/// The list that a lock with this word is in.
-pub(crate) fn list_of<'a>(head: &'a Head, thread: &'a ThisThread, word: u32) -> &'a Head {
-    if word & libc::FUTEX_TID_MASK >= Owner::FIRST_IDENTITY { thread.identity_list() } else { head }
-}
-
-/// Notes that a lock was put into a list that was not empty.
-#[cold]
-fn count_linked(head: &Head) {
+/// Notes that a lock was put into libc's list, which was not empty.
+#[inline]
+pub(crate) fn count_linked() {
     CACHE.with(|cache| {
-        if cache.head.get() != Some(NonNull::from(head)) {
-            return;
-        }
         cache.linked.set(cache.linked.get() + 1);
-        if cache.linked.get() >= LINKED_AT_MOST {
-            // libc's mutexes, which come and go between, may have had some counted twice.
-            cache.linked.set(length(head));
-        }
         if cache.linked.get() >= LINKED_AT_MOST {
             cache.fast.set(None);
         }
     });
 }
 
-/// Notes that a lock was taken out of a list that had others.
-#[cold]
-fn count_unlinked(head: &Head) {
-    CACHE.with(|cache| {
-        if cache.head.get() != Some(NonNull::from(head)) {
-            return;
-        }
-        cache.linked.set(cache.linked.get().saturating_sub(1));
-        if cache.linked.get() < LINKED_AT_MOST && cache.barriers.get() {
-            cache.fast.set(cache.head.get());
-        }
-    });
+/// Notes that a lock was taken out of libc's list, which had others.
+pub(crate) fn count_unlinked() {
+    CACHE.with(|cache| cache.set_linked(cache.linked.get().saturating_sub(1)));
 }
 
 /// The number of nodes in the calling thread's list, as far as they matter.
@@ -307,14 +298,14 @@ fn membarrier(command: libc::c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
-/// Puts a line's node at the start of the calling thread's list, as libc does with those of its mutexes. The caller owns the lock.
+/// Puts a line's node at the start of the calling thread's list, as libc does with those of its mutexes. The caller owns the lock. True
+/// when the list had others.
 #[inline]
-pub(crate) fn link(head: &Head, hot: &Hot) {
+pub(crate) fn link(head: &Head, hot: &Hot) -> bool {
     let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
     let first = head.first.load(Relaxed);
     hot.next.store(first as u64, Relaxed);
     if first != start {
-        count_linked(head);
         // SAFETY: the list is not empty, and its first node is another lock that this thread holds, ours or libc's. The head, which is
         // this process's alone, has its address, so that no other process can have changed it.
         unsafe { set_prev(first, node) };
@@ -322,6 +313,7 @@ pub(crate) fn link(head: &Head, hot: &Hot) {
     // The node is whole before the kernel can come to it. Its `prev` is written by whoever is put before it, us or libc.
     compiler_fence(SeqCst);
     head.first.store(node, Relaxed);
+    first != start
 }
 
 /// Takes a line's node out of the calling thread's list, if it is the only one there. The caller owns the lock.
@@ -350,7 +342,6 @@ pub(crate) fn unlink(head: &Head, hot: &Hot) {
             set_prev(next, prev);
         }
     }
-    count_unlinked(head);
 }
 
 /// # Safety

@@ -39,9 +39,10 @@ impl Owner {
         if next == 0 { 1 } else { next }
     }
 
-    /// The same process with a thread. Linux has no thread ids above 2²².
+    /// The same process with a thread. Linux has no thread ids of 2²² and above.
     pub(super) const fn with_thread(self, tid: u32) -> Self {
-        Self(self.0 | (tid as u64 & ((1 << TID_BITS) - 1)))
+        debug_assert!(tid < Self::FIRST_IDENTITY);
+        Self(self.0 | tid as u64)
     }
 
     /// As it stands in a store.

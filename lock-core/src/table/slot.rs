@@ -145,6 +145,13 @@ impl Slot {
         (process != 0).then(|| Owner::from_word(process).with_thread(tid))
     }
 
+    /// Whether a thread of this process is written down as the owner, and the process is at home.
+    #[inline]
+    pub fn is_owned_at_home_by(&self, tid: u32) -> bool {
+        // A process that is not at home has the word 0, which with a thread is no owner's.
+        self.hot.owner() == Owner::from_word(self.process[1].load(Relaxed)).with_thread(tid)
+    }
+
     /// Writes the new owner down, called by it right after it took the lock; says what to return from the acquisition.
     ///
     /// If an owner is written down, the caller has found out that it is dead.

@@ -171,24 +171,83 @@ pub(crate) fn make_semaphore_set(size: usize, value: u16) -> io::Result<c_int> {
     Ok(id)
 }
 
-/// The values of a System V semaphore set, and the time of the last operation on it (0: none).
-pub(crate) fn semaphore_set(id: c_int, size: usize) -> io::Result<(Vec<u16>, i64)> {
-    let mut status = MaybeUninit::<libc::semid_ds>::zeroed();
-    // SAFETY: the kernel writes a `semid_ds` to the place, which is valid for that.
-    checked(unsafe { libc::semctl(id, 0, libc::IPC_STAT, status.as_mut_ptr()) })?;
-    // SAFETY: the structure is made of integers, for which zeros are valid, too.
-    let status = unsafe { status.assume_init() };
-    if status.sem_nsems != size as libc::c_ulong {
-        return Err(io::Error::other(format!("the set has {} semaphores, not {size}", status.sem_nsems)));
-    }
-    let mut values = vec![0_u16; size];
-    // SAFETY: the set has `size` semaphores, which was compared, and the kernel writes as many values.
-    checked(unsafe { libc::semctl(id, 0, libc::GETALL, values.as_mut_ptr()) })?;
-    Ok((values, status.sem_otime))
+/// The value of a semaphore of a System V set.
+pub(crate) fn semaphore_value(id: c_int, semaphore: c_int) -> io::Result<c_int> {
+    // SAFETY: the call takes numbers only.
+    checked(unsafe { libc::semctl(id, semaphore, libc::GETVAL) })
 }
 
 fn checked(result: c_int) -> io::Result<c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// How many words hold a mutex of libc.
+pub(crate) const MUTEX_WORDS: usize = size_of::<libc::pthread_mutex_t>().div_ceil(size_of::<AtomicU64>());
+
+/// A robust mutex of libc in memory that processes share.
+#[derive(Clone, Copy)]
+pub(crate) struct RobustMutex(&'static [AtomicU64]);
+
+/// The result of an attempt to lock a mutex.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mutexed {
+    Locked,
+    /// Locked, after the owner died.
+    OwnerDied,
+    Busy,
+}
+
+/// Makes a mutex of these words, which are zero and are used for nothing else.
+pub(crate) fn make_robust_mutex(words: &'static [AtomicU64]) -> io::Result<RobustMutex> {
+    let mutex = find_robust_mutex(words)?;
+    let mut kind = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+    // SAFETY: the first call initialises the attributes, which the others change and read. The mutex has room and alignment (see
+    // `find_robust_mutex`), and no thread uses it yet.
+    unsafe {
+        no_error(libc::pthread_mutexattr_init(kind.as_mut_ptr()))?;
+        no_error(libc::pthread_mutexattr_setpshared(kind.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED))?;
+        no_error(libc::pthread_mutexattr_setrobust(kind.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST))?;
+        no_error(libc::pthread_mutex_init(mutex.pointer(), kind.as_ptr()))?;
+    }
+    Ok(mutex)
+}
+
+/// The mutex that was made of these words.
+pub(crate) fn find_robust_mutex(words: &'static [AtomicU64]) -> io::Result<RobustMutex> {
+    const { assert!(align_of::<libc::pthread_mutex_t>() <= align_of::<AtomicU64>()) };
+    if words.len() < MUTEX_WORDS {
+        return Err(io::Error::other("there is no room for a mutex"));
+    }
+    Ok(RobustMutex(words))
+}
+
+impl RobustMutex {
+    fn pointer(self) -> *mut libc::pthread_mutex_t {
+        // Atomics may be changed behind a shared reference.
+        self.0.as_ptr().cast_mut().cast()
+    }
+
+    pub(crate) fn try_lock(self) -> io::Result<Mutexed> {
+        // SAFETY: the words are mapped for as long as the process lives and hold a mutex. Zeros are a mutex, too, in glibc and musl.
+        match unsafe { libc::pthread_mutex_trylock(self.pointer()) } {
+            libc::EBUSY => Ok(Mutexed::Busy),
+            libc::EOWNERDEAD => {
+                // SAFETY: as above, and this thread has locked the mutex.
+                no_error(unsafe { libc::pthread_mutex_consistent(self.pointer()) })?;
+                Ok(Mutexed::OwnerDied)
+            }
+            code => no_error(code).map(|()| Mutexed::Locked),
+        }
+    }
+
+    pub(crate) fn unlock(self) -> io::Result<()> {
+        // SAFETY: as in `try_lock`. A robust mutex refuses a thread that has not locked it.
+        no_error(unsafe { libc::pthread_mutex_unlock(self.pointer()) })
+    }
+}
+
+fn no_error(code: c_int) -> io::Result<()> {
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }
 
 static INTERRUPTIONS: AtomicU64 = AtomicU64::new(0);

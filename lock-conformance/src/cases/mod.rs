@@ -12,6 +12,7 @@ mod keeping;
 mod labels;
 mod limits;
 mod listing;
+mod mutexes;
 mod namespace_homes;
 mod namespace_threads;
 mod namespaces;
@@ -21,6 +22,7 @@ mod reconciling;
 mod reentry;
 mod storm;
 mod tokens;
+mod trying;
 mod vanishing;
 mod views;
 mod visibility;
@@ -44,6 +46,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         waking::CASES,
         reentry::CASES,
         owner_death::CASES,
+        trying::CASES,
+        mutexes::CASES,
         fork::CASES,
         namespaces::CASES,
         namespace_threads::CASES,

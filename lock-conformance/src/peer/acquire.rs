@@ -33,7 +33,8 @@ impl Worker {
             }),
             ("lock_all", locks) => self.acquire_all(locks, Deadline::Never),
             ("try_lock_all", locks) => self.acquire_all(locks, Deadline::Now),
-            ("lock_range", [count]) => self.lock_range(count.parse().expect("a count")),
+            ("lock_range", [count]) => self.lock_range(0, count.parse().expect("a count")),
+            ("lock_range", [first, end]) => self.lock_range(first.parse().expect("a number"), end.parse().expect("a number")),
             ("unlock", [lock]) => self.guard(lock).unlock().map(|()| Fields::new()),
             ("release", [lock]) => {
                 drop(self.guard(lock));
@@ -73,9 +74,10 @@ impl Worker {
         Ok(Fields::new().with("ids", order))
     }
 
-    /// Locks 0 to `count`, or as many of them as the system has room for.
-    fn lock_range(&mut self, count: u32) -> Result<Fields> {
-        for id in 0..count {
+    /// Locks all ids from `first` to `end`, without the latter, or as many of them as the system has room for. The answer is the
+    /// first id that is not locked.
+    fn lock_range(&mut self, first: u32, end: u32) -> Result<Fields> {
+        for id in first..end {
             let name = id.to_string();
             match self.handle(&name).and_then(Lock::lock) {
                 Ok(guard) => drop(self.guards.insert(name, guard)),
@@ -83,7 +85,7 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Fields::new().with("held", count))
+        Ok(Fields::new().with("held", end))
     }
 
     fn guard(&mut self, lock: &str) -> Guard<'static> {

@@ -4,6 +4,7 @@ mod acquire;
 mod allocate;
 mod fate;
 mod loops;
+mod mutexes;
 mod semaphores;
 mod store;
 mod surroundings;

@@ -1,6 +1,6 @@
 //! A thread of a peer reads and makes System V semaphore sets, as a program does that has nothing to do with the locks.
 
-use std::fs;
+use std::{fs, io};
 
 use lock_core::{Error, Result};
 
@@ -17,20 +17,35 @@ impl Worker {
         Some(match (verb, arguments) {
             ("semaphore_sets", []) => sets(),
             ("make_semaphore_set", [id, size]) => make(id, size),
-            ("semaphore_set", [id, size]) => inspect(id, size),
+            ("semaphore_set", [id]) => inspect(id),
             _ => return None,
         })
     }
 }
 
-/// The ids and the sizes of all sets in the thread's IPC namespace.
-fn sets() -> Result<Fields> {
+/// A row of the kernel's table of sets.
+struct Row {
+    id: i32,
+    size: u32,
+    /// The time of the last operation on the set, in seconds; 0 when there was none.
+    operated: u64,
+}
+
+/// All sets in the thread's IPC namespace.
+fn table() -> Result<Vec<Row>> {
     let table = fs::read_to_string("/proc/sysvipc/sem").map_err(|error| Error::system("read /proc/sysvipc/sem", error))?;
-    let column = |number: usize| {
-        let rows = table.lines().skip(1);
-        list(rows.filter_map(|row| row.split_whitespace().nth(number)?.parse().ok()))
+    let row = |line: &str| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let (id, size) = (columns.get(1)?.parse().ok()?, columns.get(3)?.parse().ok()?);
+        Some(Row { id, size, operated: columns.get(8)?.parse().ok()? })
     };
-    Ok(Fields::new().with("ids", column(1)).with("sizes", column(3)))
+    Ok(table.lines().skip(1).filter_map(row).collect())
+}
+
+fn sets() -> Result<Fields> {
+    let rows = table()?;
+    let ids = list(rows.iter().map(|row| row.id.cast_unsigned()));
+    Ok(Fields::new().with("ids", ids).with("sizes", list(rows.iter().map(|row| row.size))))
 }
 
 /// Makes a set with this id.
@@ -42,9 +57,12 @@ fn make(id: &str, size: &str) -> Result<Fields> {
 }
 
 /// How many semaphores of a set have another value than at first, and when the last operation on the set was.
-fn inspect(id: &str, size: &str) -> Result<Fields> {
-    let (id, size) = (id.parse().expect("an id"), size.parse().expect("a size"));
-    let (values, operated) = sys::semaphore_set(id, size).map_err(|error| Error::system("semctl", error))?;
-    let changed = values.into_iter().filter(|value| *value != VALUE).count();
-    Ok(Fields::new().with("changed", changed).with("operated", operated))
+fn inspect(id: &str) -> Result<Fields> {
+    let id = id.parse().expect("an id");
+    let row = table()?.into_iter().find(|row| row.id == id).unwrap_or_else(|| panic!("the set {id} was removed"));
+    let values = (0..row.size.cast_signed()).map(|semaphore| sys::semaphore_value(id, semaphore));
+    let values: io::Result<Vec<_>> = values.collect();
+    let values = values.map_err(|error| Error::system("semctl", error))?;
+    let changed = values.into_iter().filter(|value| *value != i32::from(VALUE)).count();
+    Ok(Fields::new().with("changed", changed).with("operated", row.operated))
 }

@@ -64,7 +64,8 @@ impl Worker {
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
             .or_else(|| self.go_round(verb, arguments))
-            .or_else(|| self.use_semaphores(verb, arguments));
+            .or_else(|| self.use_semaphores(verb, arguments))
+            .or_else(|| self.use_mutexes(verb, arguments));
         Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
     }
 

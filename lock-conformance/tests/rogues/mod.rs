@@ -10,6 +10,7 @@ mod namespaces;
 mod openers;
 mod sin;
 mod sys;
+mod trying;
 mod views;
 
 use lock_core::Backend;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         homes::all(),
         ipc::all(),
         views::all(),
+        trying::all(),
     ]
     .concat()
 }

@@ -1,6 +1,8 @@
 //! The unsafe code of the wrong backends.
 
 use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::libc;
 
@@ -22,6 +24,26 @@ pub(super) fn change_semaphore(id: i32, change: i16) -> io::Result<()> {
 pub(super) fn remove_semaphore(id: i32) -> io::Result<()> {
     // SAFETY: the call takes numbers only.
     checked(unsafe { libc::semctl(id, 0, libc::IPC_RMID) }).map(drop)
+}
+
+/// The head of a robust list, as the kernel reads it.
+#[repr(C)]
+struct Head {
+    first: AtomicPtr<Head>,
+    offset: isize,
+    pending: AtomicPtr<Head>,
+}
+
+/// Registers an empty robust list for this thread.
+pub(super) fn replace_robust_list() -> io::Result<()> {
+    static EMPTY: Head = Head { first: AtomicPtr::new(ptr::null_mut()), offset: 0, pending: AtomicPtr::new(ptr::null_mut()) };
+    EMPTY.first.store((&raw const EMPTY).cast_mut(), Ordering::Relaxed);
+    // SAFETY: the kernel reads the head when the thread ends, and the head is a static. A list whose first node is its head is empty, so
+    // that the kernel writes nothing.
+    match unsafe { libc::syscall(libc::SYS_set_robust_list, &raw const EMPTY, size_of::<Head>()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn checked(result: i32) -> io::Result<i32> {

@@ -1,0 +1,75 @@
+//! Deaths that a waiter recovers by a check for the owner: a caller that only tries the lock recovers them, too.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::keeping::{reports_no_death, tells_of};
+use super::{cases, with_capacity};
+use crate::fixture::Fixture;
+use crate::process::{Grant, LockRef, Thread};
+
+cases! { "owner_death";
+    trying_recovers_a_lock_after_exec_by_another_thread [PROCESSES RELEASED];
+    trying_recovers_more_locks_of_a_process_than_the_kernel_walks [PROCESSES RELEASED NUMBERED CHOSEN];
+    trying_recovers_more_locks_of_a_thread_than_the_kernel_walks [PROCESSES THREAD_DEATH NUMBERED CHOSEN];
+}
+
+/// How often a lock is tried, with a pause between attempts. A backend may check for a death only now and then.
+const ATTEMPTS: u32 = 2500;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// More locks than the kernel walks of a dying thread, which is 2,048.
+pub(super) const MANY: u32 = 3000;
+
+/// Tries the lock until it is granted, and never waits for it.
+fn recovered_by_trying(thread: &Thread, lock: LockRef) -> Grant {
+    for _ in 0..ATTEMPTS {
+        if let Some(grant) = thread.try_lock(lock) {
+            return grant;
+        }
+        sleep(PAUSE);
+    }
+    panic!("{thread} did not recover the lock {lock} in {ATTEMPTS} attempts, although its owner died");
+}
+
+fn is_recovered_by_trying(fixture: &Fixture, thread: &Thread, lock: LockRef, dead: u32) {
+    tells_of(fixture, &recovered_by_trying(thread, lock), dead);
+    thread.unlock(lock);
+    reports_no_death(&thread.finds_free(lock, "it was released"));
+}
+
+/// Some of the locks with the numbers below this, in the order in which they were acquired.
+fn some_of(held: u32) -> impl Iterator<Item = LockRef> {
+    [0, 1, held / 2, held.saturating_sub(2), held - 1].into_iter().map(LockRef::Number)
+}
+
+fn trying_recovers_a_lock_after_exec_by_another_thread(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let thread = owner.process.thread("t1");
+    let lock = fixture.a_lock(&other);
+    thread.lock(lock);
+    let after = fixture.exec(&thread);
+    is_recovered_by_trying(fixture, &other, lock, owner.pid());
+    after.must("ping", &[]);
+}
+
+fn trying_recovers_more_locks_of_a_process_than_the_kernel_walks(fixture: &Fixture) {
+    let url = with_capacity(fixture, &(MANY + 100).to_string());
+    let (owner, other) = (fixture.peer_with(&url), fixture.peer_with(&url));
+    let held: u32 = owner.must("lock_range", &["0", &MANY.to_string()]).get("held");
+    fixture.kill(&owner.process);
+    for lock in some_of(held) {
+        is_recovered_by_trying(fixture, &other, lock, owner.pid());
+    }
+}
+
+fn trying_recovers_more_locks_of_a_thread_than_the_kernel_walks(fixture: &Fixture) {
+    let main = fixture.peer_with(&with_capacity(fixture, &(MANY + 100).to_string()));
+    let owner = main.process.thread("t1");
+    let held: u32 = owner.must("lock_range", &["0", &MANY.to_string()]).get("held");
+    let tid = owner.must("end", &[]).get("tid");
+    main.process.wait_for_end_of(tid);
+    for lock in some_of(held) {
+        is_recovered_by_trying(fixture, &main, lock, main.pid());
+    }
+}

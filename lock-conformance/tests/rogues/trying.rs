@@ -1,0 +1,160 @@
+//! Backends that recover a death only for a caller that waits, and one that takes the thread's robust list for itself.
+
+use std::fs;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+
+use lock_core::{
+    Acquired, Capabilities, Deadline, Death, Error, Holder, LockId, Manager, Proof, RawLock, Recovery, Result, StoreUrl,
+    ThreadDeath,
+};
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, getpid, gettid};
+
+use super::Sinner;
+use super::namespaces::poll;
+use super::sin::{Sin, sinner};
+use super::sys;
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<WaitsAfterExec>(),
+        sinner::<WaitsBeyondTheWalk>(),
+        sinner::<WaitsForThreads>(),
+        sinner::<ReplacesTheListOfAProcess>(),
+        sinner::<ReplacesTheListOfAThread>(),
+    ]
+}
+
+/// The process that is in the file of a lock: its owner, or a dead owner that has not been recovered.
+fn process_in_file(url: &StoreUrl, id: LockId) -> Option<u32> {
+    let bytes = fs::read(format!("{}/locks/{id}", url.place())).ok()?;
+    let pid = u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?);
+    (pid != 0).then_some(pid)
+}
+
+fn lives(pid: u32) -> bool {
+    kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
+}
+
+/// A lock that does not recover some deaths for a caller that only tries.
+#[derive(Debug)]
+struct Lazy {
+    honest: Arc<dyn RawLock>,
+    url: StoreUrl,
+    id: LockId,
+    /// Whether the death of the process in the lock's file is one of them.
+    leaves: fn(LockId, u32) -> bool,
+}
+
+impl Lazy {
+    fn on(honest: &dyn Manager, url: &StoreUrl, id: LockId, leaves: fn(LockId, u32) -> bool) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(Self { honest: honest.lock(id)?, url: url.clone(), id, leaves }))
+    }
+}
+
+impl RawLock for Lazy {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let is_left = |pid| (self.leaves)(self.id, pid);
+        if deadline == Deadline::Now && process_in_file(&self.url, self.id).is_some_and(is_left) {
+            return Ok(Acquired::TimedOut);
+        }
+        self.honest.acquire(deadline)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}
+
+/// Does not recover the lock of a process that executed another program for a caller that only tries.
+#[derive(Debug)]
+struct WaitsAfterExec;
+
+impl Sin for WaitsAfterExec {
+    const NAME: &'static str = "waits-after-exec";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("owner_death::trying_recovers_a_lock_after_exec_by_another_thread", "did not recover the lock")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Lazy::on(honest, url, id, |_, pid| lives(pid))
+    }
+}
+
+/// Does not recover the locks of a dead process that are beyond the kernel's limit for a caller that only tries.
+#[derive(Debug)]
+struct WaitsBeyondTheWalk;
+
+impl Sin for WaitsBeyondTheWalk {
+    const NAME: &'static str = "waits-beyond-the-walk";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("owner_death::trying_recovers_more_locks_of_a_process_than_the_kernel_walks", "did not recover the lock")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Lazy::on(honest, url, id, |id, pid| id.get() >= 2048 && !lives(pid))
+    }
+}
+
+/// Claims to notice the end of threads, and notices it only while it waits.
+#[derive(Debug)]
+struct WaitsForThreads;
+
+impl Sin for WaitsForThreads {
+    const NAME: &'static str = "waits-for-threads";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("owner_death::trying_recovers_more_locks_of_a_thread_than_the_kernel_walks", "did not recover the lock")];
+    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        poll(honest, deadline, || {
+            let holder = honest.holder().ok()??;
+            let has_ended = holder.pid == process::id() && !Path::new(&format!("/proc/self/task/{}", holder.tid)).exists();
+            let recovery = || Recovery { token: u64::MAX, death: Death::of(Some(holder)) };
+            (has_ended && deadline != Deadline::Now).then(|| Acquired::Recovered(Box::new(recovery())))
+        })
+    }
+}
+
+/// Registers another robust list than libc's in the main thread, so that the kernel does not find libc's mutexes.
+#[derive(Debug)]
+struct ReplacesTheListOfAProcess;
+
+impl Sin for ReplacesTheListOfAProcess {
+    const NAME: &'static str = "replaces-the-list-of-a-process";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("owner_death::robust_mutexes_of_a_process_with_many_locks_are_recovered", "and of 3000 locks died")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        if is_main_thread() {
+            sys::replace_robust_list().map_err(|error| Error::system("set_robust_list", error))?;
+        }
+        honest.acquire(deadline)
+    }
+}
+
+/// The same in all other threads.
+#[derive(Debug)]
+struct ReplacesTheListOfAThread;
+
+impl Sin for ReplacesTheListOfAThread {
+    const NAME: &'static str = "replaces-the-list-of-a-thread";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("owner_death::robust_mutexes_of_a_thread_with_many_locks_are_recovered", "and of 3000 locks died")];
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        if !is_main_thread() {
+            sys::replace_robust_list().map_err(|error| Error::system("set_robust_list", error))?;
+        }
+        honest.acquire(deadline)
+    }
+}
+
+fn is_main_thread() -> bool {
+    gettid() == getpid()
+}

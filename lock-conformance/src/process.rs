@@ -90,9 +90,11 @@ impl Process {
         assert!(self.link.closed(self.deadline), "watchdog: {} does not end", self.link.name);
     }
 
-    /// Whether it is gone, or a zombie all of whose threads are.
+    /// Whether it is gone, or a zombie none of whose threads is left.
     pub(crate) fn is_dead(&self) -> bool {
-        matches!(self.state_of(self.pid()), None | Some('Z' | 'X'))
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let mut ids = threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.all(|tid| matches!(self.state_of(tid), None | Some('Z' | 'X')))
     }
 
     /// The state letter of one of its threads; `None` when there is no such thread.

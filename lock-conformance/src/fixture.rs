@@ -60,6 +60,13 @@ impl Fixture {
         self.scratch.path()
     }
 
+    /// A new, empty directory for a program's own files.
+    pub(crate) fn own_directory(&self) -> PathBuf {
+        let directory = self.dir().join(format!("own{}", self.number()));
+        fs::create_dir(&directory).expect("a directory for a program's files");
+        directory
+    }
+
     /// The URL of the case's store.
     pub(crate) fn url(&self) -> String {
         let known = self.urls.borrow().first().cloned();

@@ -112,6 +112,9 @@ pub(crate) const MOUNTS: Need = Need {
     otherwise: "needs mount namespaces",
 };
 
+/// A kernel that closes descriptors by ranges.
+pub(crate) const CLOSE_RANGE: Need = Need { met: |_| sys::has_close_range(), otherwise: "needs close_range of Linux 5.11" };
+
 /// Whether a backend's claims agree with each other; what does not, in words.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {
     let single = claims.numbering == Numbering::Single;

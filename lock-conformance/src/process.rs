@@ -1,5 +1,6 @@
 //! Peers as cases see them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::rc::Rc;
@@ -74,6 +75,12 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("a peer is there to be signalled");
+    }
+
+    /// The numbers that are open in it.
+    pub(crate) fn descriptors(&self) -> BTreeSet<u32> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a peer's descriptors can be listed");
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// Stops it, and waits until all its threads have stopped.
@@ -216,6 +223,11 @@ impl fmt::Display for Thread {
 }
 
 impl Pending {
+    /// The thread that does it.
+    pub(crate) fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
     /// What comes of the command.
     pub(crate) fn outcome(self) -> Result<Fields, Refusal> {
         let (thread, what) = (&self.thread, &self.what);

@@ -1,4 +1,7 @@
-//! All of the crate's unsafe code, each piece behind a safe function.
+//! All of the crate's unsafe code, here and in the files below, each piece behind a safe function.
+
+mod descriptors;
+mod forks;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -14,20 +17,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::ForkResult;
 
-/// A forked process: `None` in the child, the child's pid in the parent.
-///
-/// The child goes on with this thread only. What other threads were in the middle of stays as it was, so the caller holds
-/// what the child needs; libc takes care of its own locks.
-pub(crate) fn fork() -> nix::Result<Option<Pid>> {
-    // SAFETY: the caller holds the locks that the child goes on to use, and backends take care of theirs; glibc and musl both make the
-    // allocator usable in the child of a threaded process.
-    match unsafe { nix::unistd::fork() }? {
-        ForkResult::Child => Ok(None),
-        ForkResult::Parent { child } => Ok(Some(child)),
-    }
-}
+pub(crate) use descriptors::{by_number, close_all_but, close_all_on_exec, duplicate_over, has_close_range, is_open, write_to};
+pub(crate) use forks::{Fork, at_fork, fork};
 
 /// Whether this process may make such namespaces, found out by making them in a child that does nothing else.
 pub(crate) fn can_unshare(namespaces: CloneFlags) -> bool {

@@ -4,6 +4,7 @@ mod allocation;
 mod breaking;
 mod damage;
 mod deadlines;
+mod descriptors;
 mod exclusion;
 mod fork;
 mod freeing;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         limits::CASES,
     ]
     .into_iter()
+    .chain(descriptors::CASES)
     .flatten()
 }
 

@@ -10,6 +10,7 @@ use lock_core::{
 
 use nix::sched::CloneFlags;
 
+use crate::sys::Fork;
 use crate::{Suite, sys, trace};
 
 /// Something that a case needs, decided before anything runs.
@@ -114,6 +115,14 @@ pub(crate) const MOUNTS: Need = Need {
 
 /// A kernel that closes descriptors by ranges.
 pub(crate) const CLOSE_RANGE: Need = Need { met: |_| sys::has_close_range(), otherwise: "needs close_range of Linux 5.11" };
+
+/// A libc that has a fork without handlers.
+pub(crate) const FORK_WITHOUT_HANDLERS: Need =
+    Need { met: |_| Fork::WithoutHandlers.is_there(), otherwise: "needs _Fork of glibc 2.34" };
+
+/// A machine whose system call for forks the suite can make.
+pub(crate) const FORK_BY_SYSTEM_CALL: Need =
+    Need { met: |_| Fork::SystemCall.is_there(), otherwise: "needs clone with its flags first" };
 
 /// Whether a backend's claims agree with each other; what does not, in words.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {

@@ -39,7 +39,6 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         waking::CASES,
         reentry::CASES,
         owner_death::CASES,
-        fork::CASES,
         namespaces::CASES,
         allocation::CASES,
         freeing::CASES,
@@ -55,6 +54,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         limits::CASES,
     ]
     .into_iter()
+    .chain(fork::CASES)
     .chain(descriptors::CASES)
     .flatten()
 }

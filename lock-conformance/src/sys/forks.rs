@@ -47,6 +47,16 @@ impl Fork {
             child => Ok(Some(Pid::from_raw(child))),
         }
     }
+
+    /// Whether it is available.
+    pub(crate) fn is_there(self) -> bool {
+        match self {
+            Self::Libc => true,
+            Self::WithoutHandlers => without_handlers().is_some(),
+            // s390x takes the flags as the second argument.
+            Self::SystemCall => !cfg!(target_arch = "s390x"),
+        }
+    }
 }
 
 /// Looks up `_Fork`, which glibc has from 2.34 on and musl from 1.2.2 on.

@@ -23,7 +23,7 @@ use crate::arena::Arena;
 use crate::link::Listener;
 use crate::need;
 use crate::peer::{MAIN, PEER_COMMAND, VARIABLE};
-use crate::process::{LockRef, Process, Thread};
+use crate::process::{LockRef, Pending, Process, Thread};
 use crate::protocol::join;
 use crate::scratch::Scratch;
 use crate::transcript::Transcript;
@@ -64,6 +64,13 @@ impl Fixture {
     /// The case's own directory.
     pub(crate) fn dir(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// A new, empty directory for a program's own files.
+    pub(crate) fn own_directory(&self) -> PathBuf {
+        let directory = self.dir().join(format!("own{}", self.number()));
+        fs::create_dir(&directory).expect("a directory for a program's files");
+        directory
     }
 
     /// The URL of the case's store.
@@ -132,8 +139,29 @@ impl Fixture {
 
     /// A child that this thread forks, with the thread as its main thread.
     pub(crate) fn fork(&self, parent: &Thread) -> Thread {
+        self.fork_by("fork", parent)
+    }
+
+    /// The same in the way of this verb.
+    pub(crate) fn fork_by(&self, verb: &str, parent: &Thread) -> Thread {
         let name = format!("p{}", self.number());
-        self.fork_as("fork", parent, &name)
+        self.fork_as(verb, parent, &name)
+    }
+
+    /// The children of a process that was told to fork some that do nothing.
+    pub(crate) fn forked_idle(&self, forking: Pending) -> Vec<Pid> {
+        let pids: Vec<_> = forking.done().numbers("pids").into_iter().map(|pid| Pid::from_raw(pid.cast_signed())).collect();
+        self.forked.borrow_mut().extend(&pids);
+        pids
+    }
+
+    /// Ends forked children whose parent is gone.
+    pub(crate) fn end_forked(&self, children: &[Pid]) {
+        for pid in children {
+            let _ = kill(*pid, Signal::SIGKILL);
+            let _ = waitpid(*pid, None);
+        }
+        self.forked.borrow_mut().retain(|pid| !children.contains(pid));
     }
 
     /// The child is known before it can go wrong, so that it is ended whatever becomes of it.

@@ -12,6 +12,7 @@ use nix::sched::CloneFlags;
 
 use crate::overlay::Layers;
 use crate::scratch::Scratch;
+use crate::sys::Fork;
 use crate::{Suite, peer, sys, trace};
 
 /// Something that a case needs, decided before anything runs.
@@ -161,6 +162,17 @@ fn can_mount_overlays() -> bool {
     let (target, options) = (layers.merged.to_string_lossy(), layers.options());
     sys::can(|| peer::own_mounts().and_then(|()| peer::mount_new("overlay", &target, &options)))
 }
+
+/// A kernel that closes descriptors by ranges.
+pub(crate) const CLOSE_RANGE: Need = Need { met: |_| sys::has_close_range(), otherwise: "needs close_range of Linux 5.11" };
+
+/// A libc that has a fork without handlers.
+pub(crate) const FORK_WITHOUT_HANDLERS: Need =
+    Need { met: |_| Fork::WithoutHandlers.is_there(), otherwise: "needs _Fork of glibc 2.34" };
+
+/// A machine whose system call for forks the suite can make.
+pub(crate) const FORK_BY_SYSTEM_CALL: Need =
+    Need { met: |_| Fork::SystemCall.is_there(), otherwise: "needs clone with its flags first" };
 
 /// Whether a backend's claims agree with each other; what does not, in words.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {

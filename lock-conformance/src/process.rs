@@ -1,5 +1,6 @@
 //! Peers as cases see them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::rc::Rc;
@@ -76,6 +77,12 @@ impl Process {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("a peer is there to be signalled");
     }
 
+    /// The numbers that are open in it.
+    pub(crate) fn descriptors(&self) -> BTreeSet<u32> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a peer's descriptors can be listed");
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// Stops it, and waits until all its threads have stopped.
     pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
@@ -90,9 +97,11 @@ impl Process {
         assert!(self.link.closed(self.deadline), "watchdog: {} does not end", self.link.name);
     }
 
-    /// Whether it is gone, or a zombie all of whose threads are.
+    /// Whether it is gone, or a zombie none of whose threads is left.
     pub(crate) fn is_dead(&self) -> bool {
-        matches!(self.state_of(self.pid()), None | Some('Z' | 'X'))
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let mut ids = threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.all(|tid| matches!(self.state_of(tid), None | Some('Z' | 'X')))
     }
 
     /// The state letter of one of its threads; `None` when there is no such thread.
@@ -214,6 +223,11 @@ impl fmt::Display for Thread {
 }
 
 impl Pending {
+    /// The thread that does it.
+    pub(crate) fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
     /// What comes of the command.
     pub(crate) fn outcome(self) -> Result<Fields, Refusal> {
         let (thread, what) = (&self.thread, &self.what);

@@ -1,4 +1,7 @@
-//! All of the crate's unsafe code, each piece behind a safe function.
+//! All of the crate's unsafe code, here and in the files below, each piece behind a safe function.
+
+mod descriptors;
+mod forks;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -18,20 +21,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::time::TimeSpec;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::ForkResult;
 
-/// A forked process: `None` in the child, the child's pid in the parent.
-///
-/// The child goes on with this thread only. What other threads were in the middle of stays as it was, so the caller holds
-/// what the child needs; libc takes care of its own locks.
-pub(crate) fn fork() -> nix::Result<Option<Pid>> {
-    // SAFETY: the caller holds the locks that the child goes on to use, and backends take care of theirs; glibc and musl both make the
-    // allocator usable in the child of a threaded process.
-    match unsafe { nix::unistd::fork() }? {
-        ForkResult::Child => Ok(None),
-        ForkResult::Parent { child } => Ok(Some(child)),
-    }
-}
+pub(crate) use descriptors::{by_number, close_all_but, close_all_on_exec, duplicate_over, has_close_range, is_open, write_to};
+pub(crate) use forks::{Fork, at_fork, fork};
 
 /// Whether this process may make such namespaces.
 pub(crate) fn can_unshare(namespaces: CloneFlags) -> bool {
@@ -200,7 +193,7 @@ pub(crate) enum Mutexed {
 /// Makes a mutex of these words, which are zero and are used for nothing else.
 pub(crate) fn make_robust_mutex(words: &'static [AtomicU64]) -> io::Result<RobustMutex> {
     let mutex = find_robust_mutex(words)?;
-    let mut kind = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+    let mut kind = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
     // SAFETY: the first call initialises the attributes, which the others change and read. The mutex has room and alignment (see
     // `find_robust_mutex`), and no thread uses it yet.
     unsafe {

@@ -4,6 +4,7 @@ mod allocation;
 mod breaking;
 mod damage;
 mod deadlines;
+mod descriptors;
 mod exclusion;
 mod fork;
 mod freeing;
@@ -48,7 +49,6 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         owner_death::CASES,
         trying::CASES,
         mutexes::CASES,
-        fork::CASES,
         namespaces::CASES,
         namespace_threads::CASES,
         namespace_homes::CASES,
@@ -70,6 +70,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         limits::CASES,
     ]
     .into_iter()
+    .chain(fork::CASES)
+    .chain(descriptors::CASES)
     .flatten()
 }
 

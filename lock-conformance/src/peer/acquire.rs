@@ -45,6 +45,8 @@ impl Worker {
                 Some(waiters) => Fields::new().with("waiters", waiters),
                 None => Fields::new(),
             }),
+            // Makes the handle if the peer has none.
+            ("handle", [lock]) => self.handle(lock).map(|_| Fields::new()),
             ("stale", [lock]) => self.handle(lock).map(|lock| Fields::new().with("stale", lock.is_stale())),
             _ => return None,
         })
@@ -88,7 +90,7 @@ impl Worker {
         Ok(Fields::new().with("held", end))
     }
 
-    fn guard(&mut self, lock: &str) -> Guard<'static> {
+    pub(super) fn guard(&mut self, lock: &str) -> Guard<'static> {
         self.guards.remove(lock).unwrap_or_else(|| panic!("the thread {} has no guard of {lock}", self.name))
     }
 

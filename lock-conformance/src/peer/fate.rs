@@ -11,13 +11,13 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
-use nix::unistd::{Gid, Pid, Uid, gettid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, gettid, setgroups, setresgid, setresuid, setsid};
 
 use super::worker::{Next, Worker};
 use super::{PEER_COMMAND, VARIABLE};
 use crate::need::LAST_PID;
 use crate::protocol::{Answer, Fields, join};
-use crate::sys;
+use crate::sys::{self, Fork};
 
 impl Worker {
     pub(super) fn meet_its_fate(&mut self, verb: &str, arguments: &[&str]) -> Option<Next> {
@@ -42,12 +42,15 @@ impl Worker {
                     .exec();
                 Next::Continue(Err(Error::system("exec", error)))
             }
-            ("fork", [name]) => Next::Continue(self.fork(name)),
-            ("fork_apart", [name]) => Next::Continue(apart().and_then(|()| self.fork(name))),
+            ("fork", [name]) => Next::Continue(self.fork(name, Fork::Libc)),
+            ("fork_without_handlers", [name]) => Next::Continue(self.fork(name, Fork::WithoutHandlers)),
+            ("fork_by_system_call", [name]) => Next::Continue(self.fork(name, Fork::SystemCall)),
+            ("fork_apart", [name]) => Next::Continue(apart().and_then(|()| self.fork(name, Fork::Libc))),
             ("fork_in_user_namespace", [name]) => Next::Continue(self.fork_in_user_namespace(name)),
-            ("fork_with_pid", [name, pid]) => Next::Continue(next_pid(pid).and_then(|()| self.fork(name))),
+            ("fork_with_pid", [name, pid]) => Next::Continue(next_pid(pid).and_then(|()| self.fork(name, Fork::Libc))),
             ("limit", [resource, most]) => Next::Continue(limit(resource, most)),
             ("mount_small", [directory, bytes]) => Next::Continue(mount_small(directory, bytes)),
+            ("setsid", []) => Next::Continue(setsid().map(|_| Fields::new()).map_err(|errno| Error::system("setsid", errno))),
             ("become_nobody", []) => Next::Continue(become_nobody()),
             ("storm", [tid]) => Next::Continue(storm(tid)),
             ("signals", []) => Next::Continue(Ok(Fields::new().with("count", sys::interruptions()))),
@@ -56,16 +59,20 @@ impl Worker {
         })
     }
 
-    fn fork(&mut self, name: &str) -> Result<Fields> {
-        match self.peer.fork().map_err(|errno| Error::system("fork", errno))? {
-            Some(child) => Ok(Fields::new().with("pid", child)),
+    fn fork(&mut self, name: &str, fork: Fork) -> Result<Fields> {
+        let forked = self.peer.fork(fork).map_err(|errno| Error::system("fork", errno))?;
+        match forked {
+            Some(child) => {
+                self.take_back();
+                Ok(Fields::new().with("pid", child))
+            }
             None => Ok(self.be_reborn(name)),
         }
     }
 
     /// Only a process with one thread may enter a user namespace: so a child does, whose own child is the first of a new pid namespace.
     fn fork_in_user_namespace(&mut self, name: &str) -> Result<Fields> {
-        match self.peer.fork().map_err(|errno| Error::system("fork", errno))? {
+        match self.peer.fork(Fork::Libc).map_err(|errno| Error::system("fork", errno))? {
             Some(child) => Ok(Fields::new().with("pid", child)),
             None => {
                 let inside = sys::enter_user_namespace(CloneFlags::CLONE_NEWPID).is_ok().then(sys::fork);

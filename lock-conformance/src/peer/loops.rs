@@ -151,10 +151,10 @@ impl Worker {
     }
 }
 
-fn shared(path: &str) -> Arena {
+pub(super) fn shared(path: &str) -> Arena {
     Arena::open(Path::new(path)).expect("the words that are shared are there")
 }
 
-fn number(text: &str) -> usize {
+pub(super) fn number(text: &str) -> usize {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
 }

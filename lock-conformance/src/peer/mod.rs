@@ -2,9 +2,14 @@
 
 mod acquire;
 mod allocate;
+mod descriptors;
+mod droppable;
 mod fate;
+mod forking;
+mod handlers;
 mod loops;
 mod mutexes;
+pub(crate) mod own_file;
 mod semaphores;
 mod store;
 mod surroundings;
@@ -12,6 +17,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::env;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
@@ -24,11 +30,11 @@ use lock_core::{Lock, Store};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 
 use crate::Suite;
 use crate::protocol::{Answer, join, split};
-use crate::sys;
+use crate::sys::{self, Fork};
 
 pub(crate) use surroundings::{mount_new, own_mounts};
 
@@ -140,18 +146,38 @@ impl Peer {
     }
 
     /// Forks, with everything whole that the child goes on to use.
-    fn fork(&self) -> nix::Result<Option<Pid>> {
+    fn fork(&self, fork: Fork) -> nix::Result<Option<Pid>> {
         let _link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         let _owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        sys::fork()
+        if fork != Fork::Libc {
+            // Then none of them is in the middle of an allocation, which the child could not wait for.
+            while !other_threads_sleep() {
+                thread::yield_now();
+            }
+        }
+        fork.run()
+    }
+
+    /// The descriptors of the socket to the suite.
+    fn link_fds(&self) -> [RawFd; 2] {
+        [self.link_fd, self.link.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()]
     }
 
     /// In a forked child: gives the parent's link up and becomes a peer of its own.
     fn reborn(&self, name: &str) -> io::Result<(Arc<Self>, Receiver<Command>)> {
-        let clone_fd = self.link.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd();
-        sys::give_up(self.link_fd)?;
-        sys::give_up(clone_fd)?;
+        self.link_fds().into_iter().try_for_each(sys::give_up)?;
         let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Self::connect(Arc::clone(&self.suite), &self.socket, name, owned))
     }
+}
+
+/// Whether all threads of this process but the calling one sleep in a system call.
+fn other_threads_sleep() -> bool {
+    let own = gettid().to_string();
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let mut others = threads.filter(|entry| entry.file_name().to_str() != Some(own.as_str()));
+    others.all(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('S'))
+    })
 }

@@ -30,7 +30,7 @@ impl Worker {
 
     /// Only a process with one thread can enter a user namespace, and a forked child is one.
     fn fork_into_user_namespace(&mut self, name: &str) -> Result<Fields> {
-        match self.peer.fork().map_err(|errno| Error::system("fork", errno))? {
+        match self.peer.fork(sys::Fork::Libc).map_err(|errno| Error::system("fork", errno))? {
             Some(child) => Ok(Fields::new().with("pid", child)),
             None if sys::enter_user_namespace(CloneFlags::empty()).is_ok() => Ok(self.be_reborn(name)),
             None => sys::exit_now(4),

@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError};
 use lock_core::{Error, ErrorKind, Guard, Lock, LockId, Result, Store};
 use nix::unistd::gettid;
 
+use super::droppable::Droppable;
+use super::own_file::OwnFile;
 use super::{Command, Inheritance, Peer};
 use crate::case::text_of;
 use crate::protocol::{Answer, Fields, Refusal};
@@ -20,6 +22,10 @@ pub(super) struct Worker {
     pub(super) guards: HashMap<String, Guard<'static>>,
     /// A store and handles of the thread's own, where it was told to have them.
     pub(super) own: Option<RefCell<Inheritance>>,
+    /// A store and a handle that it can drop.
+    pub(super) droppable: Option<Droppable>,
+    /// Files of the program, which the library must leave alone.
+    pub(super) own_files: Vec<OwnFile>,
     /// The command that is being done.
     pub(super) tag: u64,
     /// How long the present acquisition took, in nanoseconds.
@@ -33,7 +39,17 @@ pub(super) type Next = ControlFlow<(), Result<Fields>>;
 
 impl Worker {
     pub(super) fn new(peer: Arc<Peer>, name: &str) -> Self {
-        Self { peer, name: name.to_owned(), guards: HashMap::new(), own: None, tag: 0, took: None, reborn: None }
+        Self {
+            peer,
+            name: name.to_owned(),
+            guards: HashMap::new(),
+            own: None,
+            droppable: None,
+            own_files: Vec::new(),
+            tag: 0,
+            took: None,
+            reborn: None,
+        }
     }
 
     /// Does what it is told until it is told to end.
@@ -65,7 +81,11 @@ impl Worker {
             .or_else(|| self.open_or_list(verb, arguments))
             .or_else(|| self.go_round(verb, arguments))
             .or_else(|| self.use_semaphores(verb, arguments))
-            .or_else(|| self.use_mutexes(verb, arguments));
+            .or_else(|| self.use_mutexes(verb, arguments))
+            .or_else(|| self.close_or_reuse(verb, arguments))
+            .or_else(|| self.open_or_drop(verb, arguments))
+            .or_else(|| self.plan_a_fork(verb, arguments))
+            .or_else(|| self.fork_many_times(verb, arguments));
         Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
     }
 
@@ -109,7 +129,7 @@ pub(super) fn id_of(text: &str) -> LockId {
 }
 
 /// An error of the library, for the way to the suite.
-fn describe(error: &Error, took: Option<u128>) -> Refusal {
+pub(super) fn describe(error: &Error, took: Option<u128>) -> Refusal {
     let kind = format!("{:?}", error.kind());
     let kind = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
     let mut fields = took.map_or_else(Fields::new, |took| Fields::new().with("took", took));

@@ -1,10 +1,9 @@
-use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,13 +13,13 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::{geteuid, gettid};
 
-/// A lock file. There is one of these in a process for each file, never closed: closing a file gives up the process's record
-/// locks on it.
+use super::file_thread::{FileThread, Key, OpenFile};
+
+/// A lock on a file, by an open-file-description lock.
+///
+/// The file stays open in the [`FileThread`] of the process until the process ends, because handles outlive the store.
 pub(crate) struct FileLock {
-    file: File,
-    /// Process and thread that hold it. A record lock belongs to a process, so threads are kept apart here; a forked child finds its
-    /// parent here, and owns nothing.
-    owner: Mutex<Option<(u32, u32)>>,
+    key: Key,
 }
 
 /// What is in the file: the last token, and who took the lock and has not released it.
@@ -34,54 +33,55 @@ impl FileLock {
     /// The lock of this file. The store's path may be used again for another store, which `identity` tells from this one.
     /// A new file gets this mode.
     pub(crate) fn of(path: &Path, identity: u128, mode: u32) -> Result<Arc<Self>> {
-        type Locks = Mutex<HashMap<(u128, PathBuf), Arc<FileLock>>>;
-        static LOCKS: std::sync::LazyLock<Locks> = std::sync::LazyLock::new(Locks::default);
-        let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (identity, path.to_owned());
-        if let Some(lock) = locks.get(&key) {
-            return Ok(Arc::clone(lock));
-        }
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|error| Error::system("open", error))?;
-        let facts = file.metadata().map_err(|error| Error::system("fstat", error))?;
+        let lock = Self { key: (identity, path.to_owned()) };
+        FileThread::run(&lock.key, move |open| open.allow(mode))?;
+        Ok(Arc::new(lock))
+    }
+}
+
+impl OpenFile {
+    /// Gives the file these bits, of which the umask may have removed some.
+    fn allow(&self, mode: u32) -> Result<()> {
+        let facts = self.file.metadata().map_err(|error| Error::system("fstat", error))?;
         if facts.mode() & mode != mode && facts.uid() == geteuid().as_raw() {
-            // The umask has removed bits.
-            file.set_permissions(Permissions::from_mode(mode)).map_err(|error| Error::system("fchmod", error))?;
+            self.file.set_permissions(Permissions::from_mode(mode)).map_err(|error| Error::system("fchmod", error))?;
         }
-        let lock = Arc::new(Self { file, owner: Mutex::default() });
-        locks.insert(key, Arc::clone(&lock));
-        Ok(lock)
+        Ok(())
     }
 
-    /// Takes the lock if it is free.
-    fn attempt(&self) -> Result<Acquired> {
-        let me = (process::id(), gettid().as_raw().cast_unsigned());
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        match *owner {
-            Some(holder) if holder == me => return Err(ErrorKind::AlreadyHeld.into()),
-            Some((pid, _)) if pid == me.0 => return Ok(Acquired::TimedOut),
-            _ => {}
+    /// Takes the lock for the thread if it is free.
+    fn attempt(&mut self, tid: u32) -> Result<Acquired> {
+        match self.owner {
+            Some(owner) if owner == tid => return Err(ErrorKind::AlreadyHeld.into()),
+            Some(_) => return Ok(Acquired::TimedOut),
+            None => {}
         }
-        match fcntl(&self.file, FcntlArg::F_SETLK(&whole_file(libc::F_WRLCK))) {
+        match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(Acquired::TimedOut),
+            Err(Errno::EAGAIN) => return Ok(Acquired::TimedOut),
             Err(errno) => return Err(Error::system("fcntl", errno)),
         }
         let left = self.read()?;
         let death = (left.pid != 0).then(|| Death::of(Some(left.holder())));
-        let record = Record { token: left.token + 1, pid: me.0, tid: me.1 };
-        self.write(&record)?;
-        *owner = Some(me);
-        let token = record.token;
+        let token = left.token + 1;
+        self.write(&Record { token, pid: process::id(), tid })?;
+        self.owner = Some(tid);
         Ok(match death {
             None => Acquired::Held { token },
             Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
         })
+    }
+
+    /// Gives up the lock of the thread.
+    fn release(&mut self, tid: u32) -> Result<()> {
+        if self.owner != Some(tid) {
+            return Err(ErrorKind::NotHeld.into());
+        }
+        let token = self.read()?.token;
+        self.write(&Record { token, pid: 0, tid: 0 })?;
+        self.owner = None;
+        fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK))).map_err(|errno| Error::system("fcntl", errno))?;
+        Ok(())
     }
 
     fn read(&self) -> Result<Record> {
@@ -98,22 +98,20 @@ impl FileLock {
         self.file.write_all_at(&bytes, 0).map_err(|error| Error::system("pwrite", error))
     }
 
-    /// Whether some process holds the record lock.
-    fn is_held(&self) -> Result<bool> {
-        let owner = *self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        if owner.is_some_and(|(pid, _)| pid == process::id()) {
-            return Ok(true);
-        }
+    /// The thread that holds the lock.
+    fn holder(&self) -> Result<Option<Record>> {
         let mut lock = whole_file(libc::F_WRLCK);
-        fcntl(&self.file, FcntlArg::F_GETLK(&mut lock)).map_err(|errno| Error::system("fcntl", errno))?;
-        Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)).map_err(|errno| Error::system("fcntl", errno))?;
+        let is_held = self.owner.is_some() || i32::from(lock.l_type) != libc::F_UNLCK;
+        Ok(if is_held { Some(self.read()?).filter(|record| record.pid != 0) } else { None })
     }
 }
 
 impl RawLock for FileLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let tid = this_thread();
         loop {
-            let acquired = self.attempt()?;
+            let acquired = FileThread::run(&self.key, move |file| file.attempt(tid))?;
             if acquired != Acquired::TimedOut || deadline.has_passed() {
                 return Ok(acquired);
             }
@@ -123,22 +121,17 @@ impl RawLock for FileLock {
     }
 
     fn release(&self, _: Proof) -> Result<()> {
-        let me = (process::id(), gettid().as_raw().cast_unsigned());
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        if *owner != Some(me) {
-            return Err(ErrorKind::NotHeld.into());
-        }
-        let token = self.read()?.token;
-        self.write(&Record { token, pid: 0, tid: 0 })?;
-        *owner = None;
-        fcntl(&self.file, FcntlArg::F_SETLK(&whole_file(libc::F_UNLCK))).map_err(|errno| Error::system("fcntl", errno))?;
-        Ok(())
+        let tid = this_thread();
+        FileThread::run(&self.key, move |file| file.release(tid))
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        let record = self.read()?;
-        Ok((self.is_held()? && record.pid != 0).then(|| record.holder()))
+        Ok(FileThread::run(&self.key, |file| file.holder())?.map(|record| record.holder()))
     }
+}
+
+fn this_thread() -> u32 {
+    gettid().as_raw().cast_unsigned()
 }
 
 impl Record {

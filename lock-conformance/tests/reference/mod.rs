@@ -1,4 +1,4 @@
-//! An honest and simple backend: a directory of small files, with the system's record locks on them.
+//! An honest and simple backend: a directory of small files, with open-file-description locks on them.
 //!
 //! It is what the suite is tested with: it passes, and the rogues are made from it. Beside it are three that claim other things:
 //! [`modest`], [`single`] and [`private`].
@@ -6,12 +6,14 @@
 //! `reference:/dir?capacity=N&mode=0600` has `header`,
 //! `ids/N` for each allocated id, with the label in it, and `locks/N`, with the last token and the holder in it.
 
+mod file_thread;
 mod lock;
 mod manager;
 pub(crate) mod modest;
 mod options;
 pub(crate) mod private;
 pub(crate) mod single;
+mod sys;
 
 use lock_core::{Backend, Capabilities, Capacity, Deadlines, Holders, Labels, OwnerDeath, Reconcile, Reentry, Removal, Tokens};
 
@@ -32,8 +34,7 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::least()
     .removal(Removal::Supported);
 
 /// The honest one.
-pub(crate) const BACKEND: Backend =
-    Backend::new("reference", "lock-conformance", "record locks on small files", open).with(CLAIMS);
+pub(crate) const BACKEND: Backend = Backend::new("reference", "lock-conformance", "locks on small files", open).with(CLAIMS);
 
 /// All that is honest, each with its suite.
 pub(crate) fn suites() -> [Suite; 4] {

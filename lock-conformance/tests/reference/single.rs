@@ -1,4 +1,4 @@
-//! An honest backend whose stores have one lock, without a number: a file with a record lock on it, which nobody removes.
+//! An honest backend whose stores have one lock, without a number: a file with a lock on it, which nobody removes.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,7 +14,7 @@ use lock_core::{
 use super::lock::FileLock;
 
 /// The backend.
-pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "a record lock on a file", open).with(
+pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "a lock on a file", open).with(
     Capabilities::least()
         .numbering(Numbering::Single)
         .owner_death(OwnerDeath::Released)

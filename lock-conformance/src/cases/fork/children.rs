@@ -1,8 +1,9 @@
 //! A process that forks while it holds a lock: the child owns nothing of its parent's.
 
-use super::{Who, cases};
+use crate::cases::{Who, cases};
 use crate::fixture::Fixture;
 use crate::need;
+use crate::process::Dead;
 
 cases! { "fork";
     a_child_owns_nothing [PROCESSES];
@@ -154,4 +155,45 @@ fn a_child_allocates_for_itself(fixture: &Fixture) {
     assert!(first != of_child && of_child != of_parent, "parent and child got one id");
     fixture.kill(&child.process);
     assert!(parent.allocated().contains(&of_child), "an id was lost with the process that allocated it");
+}
+
+/// The same for any way of forking, given by its verb.
+pub(super) fn owns_nothing_and_locks_for_itself(fixture: &Fixture, verb: &str) {
+    let (parent, other, lock) = Who::Processes.two(fixture);
+    parent.lock(lock);
+    let child = fixture.fork_by(verb, &parent);
+    child.finds_busy(lock, "its parent holds it");
+    child.must("release", &[&lock.to_string()]);
+    other.finds_busy(lock, "only a child of its owner dropped its copy of the guard");
+    parent.unlock(lock);
+    other.finds_free(lock, "its owner released it");
+    child.lock(lock);
+    parent.finds_busy(lock, "the child holds it");
+    other.finds_busy(lock, "the child holds it");
+    if need::HOLDERS.is_met(&fixture.suite) {
+        let holder: Option<u32> = other.must("holder", &[&lock.to_string()]).find("pid");
+        assert_eq!(holder, Some(child.pid()), "another process than the child, which holds the lock, is named");
+    }
+    child.unlock(lock);
+    parent.lock(lock);
+    child.finds_busy(lock, "its parent holds it again");
+    let second = fixture.fork_by(verb, &parent);
+    second.refused("NotHeld", "unlock", &[&lock.to_string()]);
+    other.finds_busy(lock, "only a child of its owner tried to release it");
+    if !need::RELEASED.is_met(&fixture.suite) {
+        return;
+    }
+    fixture.kill(&parent.process);
+    names(fixture, other.lock(lock).death, parent.pid());
+    other.unlock(lock);
+    child.lock(lock);
+    fixture.kill(&child.process);
+    names(fixture, second.lock(lock).death, child.pid());
+}
+
+/// Asserts that the death of this process is reported, where that is claimed.
+fn names(fixture: &Fixture, told: Option<Dead>, dead: u32) {
+    if need::REPORTED.is_met(&fixture.suite) {
+        assert_eq!(told.map(|death| death.pid), Some(dead), "another process than the one that died is named, or none");
+    }
 }

@@ -1,0 +1,70 @@
+//! Forks while other threads of the process acquire and release locks.
+
+use crate::cases::{cases, with_capacity};
+use crate::fixture::{Fixture, scale};
+use crate::need;
+use crate::process::LockRef;
+
+cases! { "fork";
+    a_parent_killed_after_racing_forks_leaves_no_lock_held [STORE PROCESSES RELEASED];
+    a_child_forked_while_its_parent_locks_can_lock [STORE PROCESSES];
+}
+
+/// Number of locks that a thread acquires while another one forks.
+const LOCKS: u32 = 64;
+/// Number of parents that are killed.
+const ROUNDS: u32 = 8;
+
+/// A fork may come between the opening of a file and its registration as one that children close.
+fn a_parent_killed_after_racing_forks_leaves_no_lock_held(fixture: &Fixture) {
+    let url = with_capacity(fixture, "100");
+    let other = fixture.peer_with(&url);
+    let locks: Vec<_> = match fixture.a_lock(&other) {
+        LockRef::Number(_) => (0..LOCKS).map(LockRef::Number).collect(),
+        LockRef::Single => vec![LockRef::Single],
+    };
+    let names: Vec<_> = locks.iter().map(ToString::to_string).collect();
+    for _ in 0..ROUNDS * scale() {
+        let parent = fixture.peer_with(&url);
+        let (path, arena) = fixture.arena(1);
+        let path = path.to_str().expect("the scratch path is text");
+        let arguments: Vec<_> = [path].into_iter().chain(names.iter().map(String::as_str)).collect();
+        let locking = parent.process.thread("t1").start("make_handles_and_lock", &arguments);
+        let forking = parent.start("fork_idle", &[path, &std::process::id().to_string()]);
+        locking.begun();
+        forking.begun();
+        arena.go();
+        let children = fixture.forked_idle(forking);
+        locking.done();
+        fixture.kill(&parent.process);
+        for lock in &locks {
+            let granted = other.lock(*lock);
+            if need::REPORTED.is_met(&fixture.suite) {
+                assert_eq!(granted.death.map(|death| death.pid), Some(parent.pid()), "the death of the parent is not reported");
+            }
+        }
+        other.must("release_all", &[]);
+        fixture.end_forked(&children);
+    }
+}
+
+/// A mutex that another thread holds during the fork stays locked in the child.
+fn a_child_forked_while_its_parent_locks_can_lock(fixture: &Fixture) {
+    let (parent, other) = (fixture.peer(), fixture.peer());
+    let (first, second) = (fixture.a_lock(&other), fixture.a_lock(&other));
+    let (path, arena) = fixture.arena(1);
+    let path = path.to_str().expect("the scratch path is text");
+    let [first_name, second_name] = [first, second].map(|lock| lock.to_string());
+    let busy = parent.process.thread("t1").start("make_handles_and_try", &[path, &first_name, &second_name]);
+    busy.begun();
+    arena.go();
+    let milliseconds = (400 * scale()).to_string();
+    let children: u64 = parent.must("fork_and_lock", &[&milliseconds, &first_name, &second_name]).get("children");
+    arena.stop();
+    let rounds: u64 = busy.done().get("rounds");
+    assert!(children > 0 && rounds > 0, "{children} children were forked in {rounds} rounds");
+    for lock in [first, second] {
+        let granted = other.finds_free(lock, "children and parent released it");
+        assert!(granted.death.is_none(), "a death is reported, although no process died");
+    }
+}

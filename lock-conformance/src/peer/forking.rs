@@ -1,0 +1,165 @@
+//! A process that forks many times while its other threads use locks.
+
+use std::io::Write;
+use std::os::fd::RawFd;
+use std::process;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lock_core::{Error, Lock, Result, Store};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::handlers::PROGRAMS_MUTEX;
+use super::loops::{number, shared};
+use super::worker::{Worker, id_of};
+use crate::arena::Arena;
+use crate::protocol::{Fields, list};
+use crate::sys;
+
+/// Maximum number of children of one process that stay alive.
+const MOST_IDLE: usize = 16;
+
+impl Worker {
+    pub(super) fn fork_many_times(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+        Some(match (verb, arguments) {
+            ("fork_many", [count]) => self.fork_many(number(count)),
+            ("fork_idle", [arena, suite]) => self.fork_idle(shared(arena), suite.parse().expect("a pid")),
+            ("fork_and_lock", [milliseconds, locks @ ..]) => self.fork_and_lock(number(milliseconds) as u64, locks),
+            ("open_under_mutex", [arena, url, lock]) => self.open_under_mutex(shared(arena), url, lock),
+            ("make_handles_and_try", [arena, locks @ ..]) => self.make_handles_and_try(shared(arena), locks),
+            ("make_handles_and_lock", [arena, locks @ ..]) => self.make_handles_and_lock(shared(arena), locks),
+            ("release_all", []) => {
+                self.guards.clear();
+                Ok(Fields::new())
+            }
+            _ => return None,
+        })
+    }
+
+    /// Forks children that exit immediately.
+    fn fork_many(&self, count: usize) -> Result<Fields> {
+        self.begin();
+        for _ in 0..count {
+            end_of_child(&|| Ok(()))?;
+        }
+        Ok(Fields::new())
+    }
+
+    /// Forks children that stay alive and idle, until the shared memory says stop or the maximum is reached.
+    fn fork_idle(&self, arena: Arena, suite: i32) -> Result<Fields> {
+        self.begin();
+        arena.wait_for_go();
+        // Another thread may hold the mutex of the socket during the fork, so the child could not ask for them.
+        let link_fds = self.peer.link_fds();
+        let mut children = Vec::new();
+        while children.len() < MOST_IDLE && (children.is_empty() || !arena.is_stopped()) {
+            match sys::fork().map_err(|errno| Error::system("fork", errno))? {
+                Some(child) => children.push(child.as_raw().cast_unsigned()),
+                None => idle(&link_fds, Pid::from_raw(suite)),
+            }
+        }
+        Ok(Fields::new().with("pids", list(children)))
+    }
+
+    /// Forks children that acquire and release each lock, by an inherited handle and by a new one.
+    fn fork_and_lock(&self, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
+        let (store, handles) = (self.store(), locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?);
+        let (began, mut children) = (Instant::now(), 0);
+        self.begin();
+        while began.elapsed() < Duration::from_millis(milliseconds) {
+            end_of_child(&|| {
+                for (name, inherited) in locks.iter().zip(&handles) {
+                    inherited.lock()?.unlock()?;
+                    made(&store, name)?.lock()?.unlock()?;
+                }
+                Ok(())
+            })?;
+            children += 1;
+        }
+        Ok(Fields::new().with("children", children))
+    }
+
+    /// Opens the store and tries a lock until the shared memory says stop, under the program's mutex each time.
+    fn open_under_mutex(&self, arena: Arena, url: &str, lock: &str) -> Result<Fields> {
+        let store = self.store();
+        // Excludes the work that a thread does for its first lock only.
+        drop(made(&store, lock)?.try_lock()?);
+        self.begin();
+        arena.wait_for_go();
+        while !arena.is_stopped() {
+            let _mutex = PROGRAMS_MUTEX.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(made(&store, lock)?.try_lock()?);
+            drop(made(&self.open("open", url)?, lock)?.try_lock()?);
+        }
+        Ok(Fields::new())
+    }
+
+    /// Makes a handle and tries its lock, until the shared memory says stop.
+    fn make_handles_and_try(&self, arena: Arena, locks: &[&str]) -> Result<Fields> {
+        let (store, mut rounds) = (self.store(), 0_u64);
+        self.begin();
+        arena.wait_for_go();
+        for name in locks.iter().cycle().take_while(|_| !arena.is_stopped()) {
+            if let Some(guard) = made(&store, name)?.try_lock()? {
+                guard.unlock()?;
+            }
+            rounds += 1;
+        }
+        Ok(Fields::new().with("rounds", rounds))
+    }
+
+    /// Makes a handle for each lock and acquires it, and then tells the forking thread to stop.
+    fn make_handles_and_lock(&mut self, arena: Arena, locks: &[&str]) -> Result<Fields> {
+        let store = self.store();
+        self.begin();
+        arena.wait_for_go();
+        for name in locks {
+            let guard = made(&store, name)?.lock_owned()?;
+            self.guards.insert((*name).to_owned(), guard);
+        }
+        arena.stop();
+        Ok(Fields::new())
+    }
+}
+
+/// A new handle.
+fn made(store: &Store, lock: &str) -> Result<Lock> {
+    if lock == "-" { store.single() } else { store.retrieve(id_of(lock)) }
+}
+
+/// Sleeps until the suite has ended. The suite kills idle children before that, unless it is killed itself.
+fn idle(link_fds: &[RawFd], suite: Pid) -> ! {
+    // The suite takes the end of the parent's socket for the end of the parent.
+    link_fds.iter().for_each(|number| drop(sys::give_up(*number)));
+    while kill(suite, None) != Err(Errno::ESRCH) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    sys::exit_now(0)
+}
+
+/// Forks a child that does the work, and waits for its end.
+fn end_of_child(work: &dyn Fn() -> Result<()>) -> Result<()> {
+    let parent = process::id();
+    match sys::fork().map_err(|errno| Error::system("fork", errno))? {
+        Some(child) => match waitpid(child, None).map_err(|errno| Error::system("waitpid", errno))? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            other => panic!("a forked child ended with {other:?}"),
+        },
+        None => {
+            let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+            if nix::unistd::getppid().as_raw().cast_unsigned() != parent {
+                sys::exit_now(6);
+            }
+            let done = work();
+            if let Err(error) = &done {
+                let _ = writeln!(std::io::stderr(), "a forked child of {parent} was refused: {error}");
+            }
+            sys::exit_now(if done.is_ok() { 0 } else { 5 })
+        }
+    }
+}

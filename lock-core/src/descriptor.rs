@@ -153,23 +153,46 @@ const TAG: libc::c_int = 61;
 /// inherit, or on overlayfs, where that does not keep locks, by the descriptor.
 #[derive(Debug)]
 pub struct KeptDescription {
+    /// `None` once the mapping alone keeps it.
     descriptor: Option<Descriptor>,
     mapping: Option<DescriptionKeeper>,
 }
 
 impl KeptDescription {
-    /// Keeps the description of this descriptor.
-    pub fn new(descriptor: Descriptor) -> Self {
-        match descriptor.get().filter(|fd| keeps_locks(fd)).map(DescriptionKeeper::new) {
-            Some(Ok(mapping)) => Self { descriptor: None, mapping: Some(mapping) },
-            _ => Self { descriptor: Some(descriptor), mapping: None },
+    /// Keeps the description that `open` makes. Its descriptor is [marked](Descriptor::marked).
+    ///
+    /// It must have no lock yet: a child that another thread forks meanwhile may inherit the description, which is not used then.
+    ///
+    /// # Errors
+    /// Those of `open` and of [`Descriptor`].
+    pub fn new(mut open: impl FnMut() -> Result<OwnedFd>) -> Result<Self> {
+        fork::undisturbed(|| {
+            let descriptor = Descriptor::new(open()?)?.marked()?;
+            let mapping = descriptor.get().filter(|fd| keeps_locks(fd)).and_then(|fd| DescriptionKeeper::new(fd).ok());
+            Ok(Self { descriptor: Some(descriptor), mapping })
+        })
+    }
+
+    /// The descriptor, to lock the file; `None` once it is closed.
+    pub fn descriptor(&self) -> Option<&Descriptor> {
+        self.descriptor.as_ref()
+    }
+
+    /// Closes the descriptor, if the mapping keeps the description.
+    pub fn close(&mut self) {
+        if self.has_mapping() {
+            self.descriptor = None;
         }
     }
 
-    /// Whether the description is still there.
-    pub fn is_kept(&self) -> bool {
+    /// Whether a mapping keeps the description.
+    pub(crate) fn has_mapping(&self) -> bool {
         self.mapping.as_ref().is_some_and(DescriptionKeeper::is_of_this_process)
-            || self.descriptor.as_ref().is_some_and(|descriptor| descriptor.get().is_some())
+    }
+
+    /// Whether the description is still there: not in a forked child, nor where the program closed the descriptor that alone kept it.
+    pub fn is_kept(&self) -> bool {
+        self.has_mapping() || self.descriptor.as_ref().is_some_and(|descriptor| descriptor.get().is_some())
     }
 }
 

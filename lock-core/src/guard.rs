@@ -113,9 +113,16 @@ impl<'a> Guard<'a> {
     pub fn unlock(mut self) -> Result<()> {
         let ours = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
         let proof = Proof::new(condition(self.rest.get()));
-        let released = if ours { self.lock().raw().release(proof) } else { Err(ErrorKind::NotHeld.into()) };
+        let released = if ours { self.lock().raw().release(proof) } else { not_of_this_process() };
         released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
     }
+}
+
+/// In a forked child, which then gives up what it inherited.
+#[cold]
+fn not_of_this_process() -> Result<()> {
+    fork::current();
+    Err(ErrorKind::NotHeld.into())
 }
 
 /// The condition in which a guard leaves what its lock protects.
@@ -177,9 +184,10 @@ impl Drop for Guard<'_> {
 fn drop_slowly(lock: Option<&Lock>, epoch: u64, rest: Parked<Rest>) {
     let rest = rest.unpark();
     let lock = lock.or_else(|| rest.as_ref()?.lock.as_ref());
-    // In a forked child it is not ours, and after `unlock` it is nobody's.
-    if epoch == fork::epoch()
-        && let Some(lock) = lock
+    if epoch != fork::epoch() {
+        // It was inherited by a fork, or `unlock` was called.
+        fork::current();
+    } else if let Some(lock) = lock
         && let Err(error) = lock.raw().release(Proof::new(condition(rest.as_deref())))
     {
         not_released(lock, error);

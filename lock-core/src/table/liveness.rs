@@ -11,8 +11,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::layout::LIVENESS_OFFSET;
 use super::table_file::TableFile;
-use crate::descriptor::Descriptor;
-use crate::sys::DescriptionKeeper;
+use crate::descriptor::{Descriptor, KeptDescription};
 use crate::{Error, ErrorKind, Result};
 
 /// What keeps the lock of a process.
@@ -39,60 +38,47 @@ impl Keeping {
 /// The liveness lock of this process in one store.
 #[derive(Debug)]
 pub(super) struct Liveness {
-    /// The open file description; `None` once a mapping keeps it, and where the store cannot be opened again.
-    descriptor: Option<Descriptor>,
-    mapping: Option<DescriptionKeeper>,
+    /// `None` where the store cannot be opened again.
+    description: Option<KeptDescription>,
 }
 
 impl Liveness {
     /// Without a lock yet. Where the file may not be opened again, a process `with_proof` of its death does without.
     pub(super) fn open(file: &TableFile, with_proof: bool) -> Result<Self> {
-        let descriptor = match file.reopen() {
-            Ok(descriptor) => Some(descriptor),
-            Err(error) if with_proof && is_refusal(&error) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Self { descriptor, mapping: None })
+        match file.reopen() {
+            Ok(description) => Ok(Self { description: Some(description) }),
+            Err(error) if with_proof && is_refusal(&error) => Ok(Self { description: None }),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn keeping(&self) -> Keeping {
-        match (&self.mapping, &self.descriptor) {
-            (Some(_), _) => Keeping::Mapping,
-            (None, Some(_)) => Keeping::Descriptor,
-            (None, None) => Keeping::Nothing,
+        match &self.description {
+            Some(description) if description.has_mapping() => Keeping::Mapping,
+            Some(_) => Keeping::Descriptor,
+            None => Keeping::Nothing,
         }
     }
 
     /// Takes the lock of an entry; false when another process has it.
     pub(super) fn try_lock(&self, entry: usize) -> Result<bool> {
-        self.descriptor.as_ref().map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, libc::F_WRLCK))
+        self.set(entry, libc::F_WRLCK)
     }
 
-    pub(super) fn unlock(&mut self, entry: usize) -> Result<()> {
-        self.mapping = None;
-        self.descriptor.as_ref().map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, libc::F_UNLCK)).map(drop)
+    pub(super) fn unlock(&self, entry: usize) -> Result<()> {
+        self.set(entry, libc::F_UNLCK).map(drop)
     }
 
-    /// Has a mapping keep the lock of this entry instead of the descriptor, where that works. False when the lock was lost to another
-    /// process on the way.
-    pub(super) fn settle(&mut self, file: &TableFile, entry: usize) -> Result<bool> {
-        let Some(descriptor) = self.descriptor.take() else { return Ok(true) };
-        let verified = descriptor.get().filter(|_| file.keeps_locks());
-        let Some(Ok(mapping)) = verified.map(DescriptionKeeper::new) else {
-            self.descriptor = Some(descriptor);
-            return Ok(true);
-        };
-        drop(descriptor);
-        if file.is_locked(entry) == Some(true) {
-            self.mapping = Some(mapping);
-            return Ok(true);
+    fn set(&self, entry: usize, kind: libc::c_int) -> Result<bool> {
+        let descriptor = self.description.as_ref().and_then(KeptDescription::descriptor);
+        descriptor.map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, kind))
+    }
+
+    /// Leaves the lock to the mapping, if there is one: the program can no longer close it.
+    pub(super) fn close(&mut self) {
+        if let Some(description) = &mut self.description {
+            description.close();
         }
-        // The lock went with the descriptor.
-        drop(mapping);
-        let descriptor = file.reopen()?;
-        let locked = lock_byte(&descriptor, entry, libc::F_WRLCK)?;
-        self.descriptor = Some(descriptor);
-        Ok(locked)
     }
 }
 

@@ -135,14 +135,18 @@ impl Table {
         self.segments.iter().rev().find_map(SetOnce::get).map_or(BASE_BYTES, Segment::end)
     }
 
-    /// Whether the store was destroyed, also by somebody who was killed in the middle of that: its file has lost its name.
+    /// Whether the store was destroyed, also by a process that was killed while it did that: its file has lost its name. A name
+    /// that this process may not look up says nothing.
     pub fn is_destroyed(&self) -> bool {
         let told = self.check().is_err_and(|error| matches!(error.kind(), ErrorKind::Destroyed | ErrorKind::Replaced));
-        told || !self.has_its_name()
+        told || self.has_lost_its_name()
     }
 
-    fn has_its_name(&self) -> bool {
-        std::fs::symlink_metadata(self.path()).is_ok_and(|named| self.is(&named))
+    fn has_lost_its_name(&self) -> bool {
+        match std::fs::symlink_metadata(self.path()) {
+            Ok(named) => !self.is(&named),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
     }
 
     fn is(&self, named: &Metadata) -> bool {
@@ -155,7 +159,7 @@ impl Table {
     /// [`ErrorKind::Destroyed`] or [`ErrorKind::Replaced`] when it is not; [`ErrorKind::Corrupt`]; what the system says.
     pub fn destroy(&self) -> Result<()> {
         self.check()?;
-        if !self.has_its_name() {
+        if self.has_lost_its_name() {
             return Err(ErrorKind::Destroyed.into());
         }
         // The name first: a store that is marked and keeps its name could be neither opened nor created.

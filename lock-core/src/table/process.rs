@@ -51,8 +51,9 @@ impl ProcessTable<'_> {
             if let Err(error) = self.back(entry) {
                 no_room = Some(error);
             } else if self.is_vacant(entry, liveness.keeping() != Keeping::Nothing)
-                && let Some(owner) = self.settle(entry, &mut liveness, me)?
+                && let Some(owner) = self.settle(entry, &liveness, me)
             {
+                liveness.close();
                 return Ok((owner, liveness));
             }
             liveness.unlock(entry)?;
@@ -77,11 +78,7 @@ impl ProcessTable<'_> {
     }
 
     /// Makes an entry the caller's, whose liveness lock it has. `None` when another process was faster.
-    fn settle(self, entry: usize, liveness: &mut Liveness, me: &Identity) -> Result<Option<Owner>> {
-        // Before anything is written: on some file systems the lock is lost and taken once more.
-        if !liveness.settle(self.file, entry)? {
-            return Ok(None);
-        }
+    fn settle(self, entry: usize, liveness: &Liveness, me: &Identity) -> Option<Owner> {
         let words = self.entry(entry);
         let before = words[AT_GENERATION].load(SeqCst);
         let generation = Owner::next_generation(before & !WRITING);
@@ -89,7 +86,7 @@ impl ProcessTable<'_> {
         // earlier generation is void.
         let writing = if liveness.keeping() == Keeping::Nothing { generation | WRITING } else { generation };
         if words[AT_GENERATION].compare_exchange(before, writing, SeqCst, SeqCst).is_err() {
-            return Ok(None);
+            return None;
         }
         words[AT_PID].store((u64::from(me.boot) << 32) | u64::from(me.pid), Relaxed);
         words[AT_START].store(me.start_time, Relaxed);
@@ -98,7 +95,7 @@ impl ProcessTable<'_> {
         words[AT_KEEPING].store(liveness.keeping() as u64, Relaxed);
         record::write_text(&words[AT_COMMAND..], &me.command);
         words[AT_GENERATION].store(generation, SeqCst);
-        Ok(Some(Owner::of_process(entry, generation)))
+        Some(Owner::of_process(entry, generation))
     }
 
     /// Whether the entry can be taken: it was given back, or its process is dead. `has_lock` says that its liveness lock is the caller's.

@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstat};
 
 use super::liveness;
-use crate::descriptor::{Descriptor, FileId, keeps_locks};
+use crate::descriptor::{Descriptor, FileId, KeptDescription};
 use crate::fork::{self, PerProcess};
 use crate::{Error, ErrorKind, Result};
 
@@ -22,7 +22,6 @@ pub(super) struct TableFile {
     first: Descriptor,
     /// What a process uses whose program closed the first.
     again: PerProcess<Mutex<Option<Arc<Descriptor>>>>,
-    keeps_locks: bool,
 }
 
 /// A descriptor of the table's file that was found to be that.
@@ -43,9 +42,8 @@ impl AsFd for Verified<'_> {
 impl TableFile {
     pub(super) fn new(path: PathBuf, file: File) -> Result<Self> {
         let id = FileId::of(&file).map_err(|errno| Error::system("fstat", errno))?;
-        let keeps_locks = keeps_locks(&file);
         let first = Descriptor::shared(file)?.marked()?;
-        Ok(Self { path, id, first, again: PerProcess::new(), keeps_locks })
+        Ok(Self { path, id, first, again: PerProcess::new() })
     }
 
     pub(super) fn path(&self) -> &PathBuf {
@@ -54,11 +52,6 @@ impl TableFile {
 
     pub(super) fn id(&self) -> FileId {
         self.id
-    }
-
-    /// Whether a mapping keeps an open file description alive with its locks. It does not on overlayfs.
-    pub(super) fn keeps_locks(&self) -> bool {
-        self.keeps_locks
     }
 
     /// A descriptor of the file, opened again if the program closed it.
@@ -89,8 +82,8 @@ impl TableFile {
     ///
     /// # Errors
     /// Where this process may not open the file any more.
-    pub(super) fn reopen(&self) -> Result<Descriptor> {
-        fork::undisturbed(|| Descriptor::new(self.open_again()?)?.marked())
+    pub(super) fn reopen(&self) -> Result<KeptDescription> {
+        KeptDescription::new(|| self.open_again())
     }
 
     fn open_again(&self) -> Result<OwnedFd> {

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lock_core::descriptor::{Descriptor, KeptDescription};
-use lock_core::fork::{self, PerProcess};
+use lock_core::fork::PerProcess;
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Proof, RawLock, Result, thread};
 use nix::errno::Errno;
 use nix::fcntl::{FlockArg, OFlag, open};
@@ -70,24 +70,26 @@ impl LxcLock {
 
 impl RawLock for LxcLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let (file, inode) = fork::undisturbed(|| {
+        let mut inode = (0, 0);
+        let mut description = KeptDescription::new(|| {
             let (file, meta) = self.open_to_lock()?;
-            let inode = (meta.dev(), meta.ino());
-            Ok((Descriptor::new(descriptors::above(file.into())?)?.marked()?, inode))
+            inode = (meta.dev(), meta.ino());
+            descriptors::above(file.into())
         })?;
         let thread = thread::id();
+        let file = description.descriptor().expect("it is closed below");
         if held()?.iter().any(|held| (held.inode, held.thread) == (inode, thread)) {
             return Err(ErrorKind::AlreadyHeld.into());
         }
         let locked = match deadline {
-            Deadline::Now => try_lock(&file)?,
-            Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(try_lock(&file)?.then_some(())))?.is_some(),
-            Deadline::Never => lock(&file).map(|()| true)?,
+            Deadline::Now => try_lock(file)?,
+            Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(try_lock(file)?.then_some(())))?.is_some(),
+            Deadline::Never => lock(file).map(|()| true)?,
         };
         if !locked {
             return Ok(Acquired::TimedOut);
         }
-        let description = KeptDescription::new(file);
+        description.close();
         if !description.is_kept() {
             return Err(ErrorKind::Lost.into());
         }
@@ -152,12 +154,13 @@ mod tests {
     #[test]
     fn the_lock_of_old_kernels_excludes_and_ends_with_the_description() {
         let path = tempfile::NamedTempFile::new().unwrap();
-        let [one, two] = [(); 2].map(|()| Descriptor::new(path.reopen().unwrap()).unwrap());
-        assert!(try_flock(&one).unwrap());
-        assert!(!try_flock(&two).unwrap());
-        let kept = KeptDescription::new(one);
-        assert!(!try_flock(&two).unwrap());
-        drop(kept);
-        assert!(try_flock(&two).unwrap());
+        let [mut one, two] = [(); 2].map(|()| KeptDescription::new(|| Ok(path.reopen().unwrap().into())).unwrap());
+        let two = two.descriptor().unwrap();
+        assert!(try_flock(one.descriptor().unwrap()).unwrap());
+        assert!(!try_flock(two).unwrap());
+        one.close();
+        assert!(!try_flock(two).unwrap());
+        drop(one);
+        assert!(try_flock(two).unwrap());
     }
 }

@@ -422,6 +422,9 @@ mod tests {
         let [slot] = lines();
         let held = hold(&slot);
         assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next));
+        // The first node has no use for it; but if the parent links another node meanwhile, it does.
+        const MARK: u64 = 0x10ad;
+        slot.hot().prev.store(MARK, Relaxed);
         // SAFETY: the child allocates nothing and takes no lock that another thread could have had at the fork.
         let child = unsafe { libc::fork() };
         if child == 0 {
@@ -435,5 +438,6 @@ mod tests {
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0));
         assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next), "the list of the parent has changed");
+        assert_eq!(slot.hot().prev.load(Relaxed), MARK, "the child has changed a node of the parent");
     }
 }

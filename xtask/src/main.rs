@@ -1,6 +1,7 @@
 //! What a developer of this repository runs, as `cargo xtask COMMAND`.
 #![forbid(unsafe_code)]
 
+mod arm64;
 mod bench;
 mod ci;
 mod fuzz;
@@ -67,6 +68,8 @@ enum Command {
     Outside,
     /// Check the code for the other platforms, and run the suites with musl
     Platforms,
+    /// Boot Debian's arm64 kernel in an emulator, and run the suites of shm, file and sem in it
+    Arm64(arm64::Args),
     /// Kill a process at every instruction and every system call of every operation, and look what is lost
     Sweep(sweep::Args),
     /// Kill processes again and again, most of them while they own a lock, and look what is lost
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::NewBackend { name, path } => new_backend::run(&name, path),
         Command::Outside => outside::run(),
         Command::Platforms => platforms::run(),
+        Command::Arm64(args) => arm64::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Mutants(args) => mutants::run(&args),

@@ -1,0 +1,112 @@
+//! `arm64`: boots Debian's arm64 kernel in an emulator, and runs the suites of shm, file and sem in it.
+//!
+//! An emulator of whole machines has all that an emulator of programs lacks: robust lists, namespaces, System V semaphores.
+
+mod archive;
+mod kernel;
+mod programs;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use self::archive::Archive;
+use crate::Result;
+use crate::metadata::Metadata;
+use crate::shell::Shown;
+
+const EMULATOR: &str = "qemu-system-aarch64";
+/// The start of the line by which the guest says how the suites ended. `init.rs` has it, too.
+const VERDICT: &str = "arm64: ";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Use glibc, linked statically, in the place of musl
+    #[arg(long)]
+    glibc: bool,
+    /// A kernel for the virtual machine [default: that of Debian's package linux-image-arm64, which is downloaded once]
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// End the machine after so many minutes
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// Arguments of each test program, as `--exact` or a part of the name of a case
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    need(EMULATOR, "qemu-system-arm")?;
+    let home = Metadata::load()?.target()?.join("arm64");
+    fs::create_dir_all(&home)?;
+    let kernel = match &args.kernel {
+        Some(kernel) => kernel.clone(),
+        None => kernel::debian(&home)?,
+    };
+    let files = home.join(if args.glibc { "initramfs-glibc" } else { "initramfs-musl" });
+    fs::write(&files, initramfs(args)?)?;
+    boot(&kernel, &files, Duration::from_secs(args.minutes * 60))
+}
+
+/// Everything that is in the guest: its init, the test programs in the order in which they run, and their arguments.
+fn initramfs(args: &Args) -> Result<Vec<u8>> {
+    let programs = programs::build(args.glibc)?;
+    let mut archive = Archive::default();
+    let init = fs::read(&programs.init)?;
+    archive.program("init", &init);
+    archive.directory("bin");
+    archive.program("bin/cat", &init);
+    archive.directory("suites");
+    for (number, suite) in programs.suites.iter().enumerate() {
+        archive.program(&format!("suites/{number:02}-{}", suite.name), &fs::read(&suite.file)?);
+    }
+    archive.file("arguments", args.arguments.join("\n").as_bytes());
+    Ok(archive.end())
+}
+
+/// Boots the kernel with these files, relays the console, and returns the verdict of the guest.
+fn boot(kernel: &Path, files: &Path, limit: Duration) -> Result<()> {
+    let mut machine = Command::new(EMULATOR);
+    // The usual code for pointer authentication takes most of the time of an emulated system.
+    machine.args(["-machine", "virt", "-cpu", "max,pauth-impdef=on", "-smp", "2", "-m", "2G", "-no-reboot"]);
+    machine.args(["-nodefaults", "-display", "none", "-serial", "stdio", "-append", "console=ttyAMA0 quiet panic=-1"]);
+    machine.arg("-kernel").arg(kernel).arg("-initrd").arg(files).stdin(Stdio::null()).stdout(Stdio::piped());
+    eprintln!("$ {}", Shown(&machine));
+    let start = Instant::now();
+    let mut machine = machine.spawn()?;
+    let console = BufReader::new(machine.stdout.take().ok_or("no stdout")?);
+    let relay = thread::spawn(move || {
+        let mut verdict = None;
+        for line in console.split(b'\n').map_while(std::result::Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            println!("{line}");
+            verdict = line.strip_prefix(VERDICT).map(str::to_owned).or(verdict);
+        }
+        verdict
+    });
+    while !relay.is_finished() {
+        if start.elapsed() > limit {
+            machine.kill()?;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let status = machine.wait()?;
+    let verdict = relay.join().map_err(|_| "the relay of the console panicked")?;
+    eprintln!("{EMULATOR} ended after {:.0} s: {status}", start.elapsed().as_secs_f64());
+    match verdict.as_deref() {
+        Some("passed") => Ok(()),
+        Some(failed) => Err(failed.into()),
+        None if start.elapsed() > limit => Err(format!("the suites took more than {} minutes", limit.as_secs() / 60).into()),
+        None => Err("the guest ended before its suites".into()),
+    }
+}
+
+/// Whether a program is there, or the error that says which package has it.
+fn need(program: &str, package: &str) -> Result<()> {
+    match Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{program}: {error}; install it (Debian: `apt-get install {package}`)").into()),
+    }
+}

@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 use std::fs;
 use std::marker::PhantomData;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -89,13 +91,17 @@ impl View {
         let top = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc")).unwrap_or_default();
         let has = |option: &str| top.contains(option);
         match is_of_other_user {
+            _ if has("subset=pid") && !shares_ipc_with(owner) => Self::Clear,
             _ if has("subset=pid") => Self::SubsetPid,
             _ if !has_all_users && has("hidepid=") => Self::UserNamespace,
+            // In a new PID namespace, pids are those of other processes here.
+            _ if !has_all_users && process::id() == 1 => Self::Clear,
             _ if !has_all_users => Self::UserNamespaceWithoutDumps,
             true if has("hidepid=noaccess") => Self::Hidepid1,
             true if has("hidepid=invisible") => Self::Hidepid2,
             true if has("hidepid=ptraceable") => Self::Hidepid4,
-            true => Self::OtherUser,
+            true if is_of_root(owner) => Self::OtherUser,
+            true => Self::Clear,
             false if has("hidepid=noaccess") => Self::Hidepid1WithoutDumps,
             false if has("hidepid=invisible") => Self::Hidepid2WithoutDumps,
             false if has("hidepid=ptraceable") => Self::Hidepid4WithoutDumps,
@@ -107,6 +113,15 @@ impl View {
         let holder = lock.holder().ok()??;
         Some(Self::of(Pid::from_raw(holder.pid.cast_signed())))
     }
+}
+
+fn shares_ipc_with(process: Pid) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/ipc")).ok();
+    namespace("thread-self") == namespace(&process.to_string())
+}
+
+fn is_of_root(process: Pid) -> bool {
+    fs::metadata(format!("/proc/{process}")).is_ok_and(|facts| facts.uid() == 0)
 }
 
 /// Polls the lock until `otherwise` replaces the result, or the wait ends. `otherwise` gets the last view of a live owner, too.

@@ -70,8 +70,10 @@ enum Here {
 impl Here {
     fn of(url: &StoreUrl) -> Result<Self> {
         let home = fs::read_to_string(home_of(url)).map_err(|error| Error::system("read the home", error))?;
-        let (is_home, is_new) = (home.ends_with(&namespace()?), home.starts_with("1 "));
+        let namespace = namespace();
+        let (is_home, is_new) = (home.ends_with(&namespace), home.starts_with("1 "));
         Ok(match process::id() {
+            _ if namespace.is_empty() => Self::Elsewhere,
             1 if !is_home && !is_new => Self::Inside,
             1 => Self::Elsewhere,
             _ if is_home => Self::AtHome,
@@ -84,10 +86,9 @@ fn home_of(url: &StoreUrl) -> String {
     format!("{}/home", url.place())
 }
 
-/// The PID namespace of this process.
-fn namespace() -> Result<String> {
-    let link = fs::read_link("/proc/self/ns/pid").map_err(|error| Error::system("readlink", error))?;
-    Ok(link.to_string_lossy().into_owned())
+/// The PID namespace of this process, where `/proc` shows it.
+fn namespace() -> String {
+    fs::read_link("/proc/self/ns/pid").unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Opens a store. Its creator writes down its pid and its namespace.
@@ -95,8 +96,7 @@ fn open_with_home(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
     let home = home_of(url);
     if !Path::new(&home).exists() {
-        let written =
-            File::create_new(&home).and_then(|mut file| write!(file, "{} {}", process::id(), namespace().unwrap_or_default()));
+        let written = File::create_new(&home).and_then(|mut file| write!(file, "{} {}", process::id(), namespace()));
         written.map_err(|error| Error::system("write the home", error))?;
     }
     Ok(store)

@@ -7,6 +7,7 @@ use std::process;
 use std::sync::Arc;
 
 use lock_core::{Acquired, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -59,10 +60,10 @@ overtaking! {
         |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.home()) && namespace() == handle.home();
     LocksWhereItIs "locks-where-it-is" "a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused"
         "although its owner lives"
-        |handle| !handle.is_of_stranger() && namespace() != handle.home();
+        |handle| !handle.is_of_stranger() && !namespace().is_empty() && namespace() != handle.home();
     ForgetsLeavers "forgets-leavers" "an_owner_that_leaves_its_ipc_namespace_keeps_its_lock"
         "has only left its IPC namespace"
-        |handle| namespace() == handle.home() && handle.has_owner_elsewhere();
+        |handle| namespace() == handle.home() && handle.has_owner_that_left();
 }
 
 /// The IPC namespace of this thread, where `/proc` shows it.
@@ -86,8 +87,8 @@ fn file_of(url: &StoreUrl, name: &str) -> String {
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
     let users = File::options().create(true).append(true).open(file_of(url, "users"));
-    let written = users.and_then(|mut file| writeln!(file, "{} {}", process::id(), namespace()));
-    written.map_err(|error| Error::system("write the users", error))?;
+    // Processes of other users do not matter.
+    let _ = users.and_then(|mut file| writeln!(file, "{} {}", process::id(), namespace()));
     Ok(store)
 }
 
@@ -116,17 +117,21 @@ impl Handle {
 
     /// Whether a process lives that opened the store in this namespace.
     fn any_user_of(&self, namespace: &str) -> bool {
-        self.users().iter().any(|(pid, home)| home == namespace && kill(Pid::from_raw(*pid), None).is_ok())
+        self.users().iter().any(|(pid, home)| home == namespace && kill(Pid::from_raw(*pid), None) != Err(Errno::ESRCH))
     }
 
     fn is_of_stranger(&self) -> bool {
-        self.made_in != self.home()
+        !self.made_in.is_empty() && self.made_in != self.home()
     }
 
-    /// Whether the owner is in another namespace than the creator was.
-    fn has_owner_elsewhere(&self) -> bool {
+    /// Whether the owner was in the creator's namespace when it acquired the lock, and is in another one.
+    fn has_owner_that_left(&self) -> bool {
         let Ok(Some(holder)) = self.honest.holder() else { return false };
-        namespace_of(&format!("/proc/{}/task/{}", holder.pid, holder.tid)) != self.home()
+        let (before, now) = (
+            fs::read_to_string(file_of(&self.url, "acquired")).unwrap_or_default(),
+            namespace_of(&format!("/proc/{}/task/{}", holder.pid, holder.tid)),
+        );
+        before == self.home() && !now.is_empty() && now != before
     }
 }
 
@@ -135,7 +140,10 @@ impl RawLock for Handle {
         match self.honest.acquire(Deadline::Now)? {
             Acquired::TimedOut if (self.overtakes)(self) => Ok(Acquired::Held { token: u64::MAX }),
             Acquired::TimedOut => self.honest.acquire(deadline),
-            acquired => Ok(acquired),
+            acquired => {
+                let _ = fs::write(file_of(&self.url, "acquired"), namespace());
+                Ok(acquired)
+            }
         }
     }
 
@@ -193,14 +201,15 @@ impl RawLock for WithSemaphore {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let acquired = self.honest.acquire(deadline)?;
         if acquired != Acquired::TimedOut {
-            sys::change_semaphore(self.set, -1).map_err(|error| Error::system("semop", error))?;
+            // The semaphore of a dead owner stays as it is, and that of another namespace may not exist.
+            let _ = sys::change_semaphore(self.set, -1);
         }
         Ok(acquired)
     }
 
     fn release(&self, proof: Proof) -> Result<()> {
-        self.honest.release(proof)?;
-        sys::change_semaphore(self.set, 1).map_err(|error| Error::system("semop", error))
+        let _ = sys::change_semaphore(self.set, 1);
+        self.honest.release(proof)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

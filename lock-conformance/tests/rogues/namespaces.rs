@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -195,12 +195,61 @@ impl Sin for WatchesItsOwnThreads {
         &[("namespaces::a_thread_that_ends_frees_its_lock_for_another_namespace", "watchdog")];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
 
-    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        poll(honest, deadline, || {
-            let holder = honest.holder().ok()??;
-            let has_ended = holder.pid == process::id() && !Path::new(&format!("/proc/self/task/{}", holder.tid)).exists();
-            let recovery = || Recovery { token: u64::MAX, death: Death::of(Some(holder)) };
-            has_ended.then(|| Acquired::Recovered(Box::new(recovery())))
-        })
+    fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(WatchingThreads::new(honest.lock(id)?)))
+    }
+}
+
+/// A lock that a thread of this process recovers from another one that has ended. The lock below stays locked for ever then.
+#[derive(Debug)]
+pub(super) struct WatchingThreads {
+    honest: Arc<dyn RawLock>,
+    /// The thread of this process that holds the lock, or 0.
+    owner: AtomicU32,
+    /// The lock below is that of a thread that has ended.
+    is_left: AtomicBool,
+}
+
+impl WatchingThreads {
+    pub(super) fn new(honest: Arc<dyn RawLock>) -> Self {
+        Self { honest, owner: AtomicU32::new(0), is_left: AtomicBool::new(false) }
+    }
+
+    /// Takes the lock over from a thread of this process that has ended, or that has released a lock that was taken over.
+    fn take_over(&self) -> Option<Acquired> {
+        let owner = self.owner.load(Ordering::Relaxed);
+        let has_ended = owner != 0 && !Path::new(&format!("/proc/self/task/{owner}")).exists();
+        let is_free = owner == 0 && self.is_left.load(Ordering::Relaxed);
+        if !has_ended && !is_free
+            || self.owner.compare_exchange(owner, thread_id(), Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return None;
+        }
+        let token = u64::MAX;
+        if is_free {
+            return Some(Acquired::Held { token });
+        }
+        self.is_left.store(true, Ordering::Relaxed);
+        let death = Death::of(Some(Holder::of_process(process::id()).with_thread(owner)));
+        Some(Acquired::Recovered(Box::new(Recovery { token, death })))
+    }
+}
+
+impl RawLock for WatchingThreads {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let acquired = poll(&*self.honest, deadline, || self.take_over())?;
+        if acquired != Acquired::TimedOut {
+            self.owner.store(thread_id(), Ordering::Relaxed);
+        }
+        Ok(acquired)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.owner.store(0, Ordering::Relaxed);
+        if self.is_left.load(Ordering::Relaxed) { Ok(()) } else { self.honest.release(proof) }
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
     }
 }

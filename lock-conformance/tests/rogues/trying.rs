@@ -1,19 +1,16 @@
 //! Backends that recover a death only for a caller that waits, and one that takes the thread's robust list for itself.
 
 use std::fs;
-use std::path::Path;
-use std::process;
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Capabilities, Deadline, Death, Error, Holder, LockId, Manager, Proof, RawLock, Recovery, Result, StoreUrl,
-    ThreadDeath,
+    Acquired, Capabilities, Deadline, Error, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl, ThreadDeath,
 };
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid, gettid};
 
 use super::Sinner;
-use super::namespaces::poll;
+use super::namespaces::WatchingThreads;
 use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
@@ -111,13 +108,30 @@ impl Sin for WaitsForThreads {
         &[("owner_death::trying_recovers_more_locks_of_a_thread_than_the_kernel_walks", "did not recover the lock")];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
 
-    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        poll(honest, deadline, || {
-            let holder = honest.holder().ok()??;
-            let has_ended = holder.pid == process::id() && !Path::new(&format!("/proc/self/task/{}", holder.tid)).exists();
-            let recovery = || Recovery { token: u64::MAX, death: Death::of(Some(holder)) };
-            (has_ended && deadline != Deadline::Now).then(|| Acquired::Recovered(Box::new(recovery())))
-        })
+    fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let honest = honest.lock(id)?;
+        Ok(Arc::new(OnlyIfWaiting { watching: WatchingThreads::new(Arc::clone(&honest)), honest }))
+    }
+}
+
+#[derive(Debug)]
+struct OnlyIfWaiting {
+    honest: Arc<dyn RawLock>,
+    watching: WatchingThreads,
+}
+
+impl RawLock for OnlyIfWaiting {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let is_busy = self.honest.holder()?.is_some();
+        if is_busy && deadline == Deadline::Now { self.honest.acquire(deadline) } else { self.watching.acquire(deadline) }
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.watching.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
     }
 }
 

@@ -1,10 +1,17 @@
 //! The rogues: each a [`Sin`] on top of the honest backend.
 
 mod allocators;
+mod descriptors;
+mod fork_mutexes;
+mod forks;
 mod liars;
 mod lockers;
+mod number;
+mod numbers_reused;
 mod openers;
 mod sin;
+mod sys;
+mod watched;
 
 use lock_core::Backend;
 
@@ -13,9 +20,13 @@ use lock_core::Backend;
 pub(crate) struct Sinner {
     pub(crate) backend: Backend,
     pub(crate) caught_by: &'static [(&'static str, &'static str)],
+    /// Whether it passes all other cases.
+    pub(crate) caught_by_no_other: bool,
 }
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sinner> {
-    [lockers::all(), allocators::all(), openers::all(), liars::all()].concat()
+    let descriptors = [descriptors::all(), numbers_reused::all()].concat();
+    let forks = [forks::all(), fork_mutexes::all()].concat();
+    [lockers::all(), allocators::all(), openers::all(), liars::all(), descriptors, forks].concat()
 }

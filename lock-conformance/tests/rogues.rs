@@ -26,8 +26,9 @@ fn main() -> ExitCode {
     let rogues = sinners.iter().map(|sinner| Arc::new(suite_of(sinner.backend)));
     let everybody: Vec<_> = honest.iter().cloned().chain(rogues).collect();
     peer_if_asked(&everybody);
-    let trials = sinners.iter().flat_map(|sinner| sinner.caught_by.iter().map(|catch| trial(sinner.backend, *catch, &honest)));
-    run_trials(trials.collect())
+    let caught = sinners.iter().flat_map(|sinner| sinner.caught_by.iter().map(|catch| trial(sinner.backend, *catch, &honest)));
+    let by_no_other = sinners.iter().filter(|sinner| sinner.caught_by_no_other).map(trial_of_others);
+    run_trials(caught.chain(by_no_other).collect())
 }
 
 fn suite_of(rogue: Backend) -> Suite {
@@ -59,6 +60,22 @@ fn trial(rogue: Backend, (case, words): (&'static str, &'static str), honest: &[
         Some(reason) => trial.with_kind(reason).with_ignored_flag(true),
         None => trial,
     }
+}
+
+/// Asserts that the wrong backend passes all other cases, so that its own case is necessary. Runs with `--ignored`.
+fn trial_of_others(sinner: &rogues::Sinner) -> Trial {
+    let (suite, caught_by) = (Arc::new(suite_of(sinner.backend)), sinner.caught_by);
+    let trial = Trial::test(format!("{}::is_caught_by_no_other", suite.name()), move || {
+        let prefix = format!("{}::", suite.name());
+        let all = trials(&suite);
+        let others = all.iter().filter(|trial| !trial.has_ignored_flag()).filter_map(|trial| trial.name().strip_prefix(&prefix));
+        let failures = others
+            .filter(|case| !caught_by.iter().any(|(caught_by, _)| caught_by == case))
+            .filter_map(|case| Some(format!("it is caught by {case}: {}", run_case(&suite, case).err()?.message())));
+        let failures: Vec<_> = failures.collect();
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+    });
+    trial.with_kind("takes a minute").with_ignored_flag(true)
 }
 
 fn find(suite: &Arc<Suite>, case: &str) -> Option<Trial> {

@@ -2,16 +2,22 @@
 
 mod allocators;
 mod blind;
+mod descriptors;
+mod fork_mutexes;
+mod forks;
 mod homes;
 mod ipc;
 mod liars;
 mod lockers;
 mod namespaces;
+mod number;
+mod numbers_reused;
 mod openers;
 mod sin;
 mod sys;
 mod trying;
 mod views;
+mod watched;
 
 use lock_core::Backend;
 
@@ -20,6 +26,8 @@ use lock_core::Backend;
 pub(crate) struct Sinner {
     pub(crate) backend: Backend,
     pub(crate) caught_by: &'static [(&'static str, &'static str)],
+    /// Whether it passes all other cases.
+    pub(crate) caught_by_no_other: bool,
 }
 
 /// All of them.
@@ -35,6 +43,10 @@ pub(crate) fn all() -> Vec<Sinner> {
         ipc::all(),
         views::all(),
         trying::all(),
+        descriptors::all(),
+        numbers_reused::all(),
+        forks::all(),
+        fork_mutexes::all(),
     ]
     .concat()
 }

@@ -18,6 +18,8 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
     const NAME: &'static str;
     const CAUGHT_BY: &'static [(&'static str, &'static str)];
     const CLAIMS: Capabilities = reference::CLAIMS;
+    /// Whether it passes all cases but those that catch it.
+    const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         reference::open(url, mode)
@@ -71,7 +73,7 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
 /// The backend that commits this sin.
 pub(super) fn sinner<S: Sin>() -> Sinner {
     let backend = Backend::new(S::NAME, "lock-conformance", "wrong on purpose", open::<S>).with(S::CLAIMS);
-    Sinner { backend, caught_by: S::CAUGHT_BY }
+    Sinner { backend, caught_by: S::CAUGHT_BY, caught_by_no_other: S::CAUGHT_BY_NO_OTHER }
 }
 
 fn open<S: Sin>(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

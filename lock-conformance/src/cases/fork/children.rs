@@ -178,6 +178,7 @@ pub(super) fn owns_nothing_and_locks_for_itself(fixture: &Fixture, verb: &str) {
     parent.lock(lock);
     child.finds_busy(lock, "its parent holds it again");
     let second = fixture.fork_by(verb, &parent);
+    second.finds_busy(lock, "its parent holds it");
     second.refused("NotHeld", "unlock", &[&lock.to_string()]);
     other.finds_busy(lock, "only a child of its owner tried to release it");
     if !need::RELEASED.is_met(&fixture.suite) {

@@ -1,0 +1,281 @@
+//! Wrong backends that mistake a forked child for its parent, or depend on rights that the process gives up.
+
+use std::fs;
+use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{Acquired, Deadline, Error, ErrorKind, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::unistd::geteuid;
+
+use super::Sinner;
+use super::number::{Number, inode_of};
+use super::sin::{Sin, sinner};
+use super::sys;
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<GrantsBeforeItsHandler>(),
+        sinner::<MissesForksWithoutHandlers>(),
+        sinner::<MissesForksBySystemCall>(),
+        sinner::<LeavesAFileToChildren>(),
+        sinner::<BlamesTheStore>(),
+        sinner::<ReleasesWithRightsOnly>(),
+    ]
+}
+
+extern "C" fn nothing() {}
+
+/// Believes that no other code runs in a child before its own handler.
+#[derive(Debug)]
+struct GrantsBeforeItsHandler;
+
+/// The process that is forking.
+static FORKING: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn begin_fork() {
+    FORKING.store(process::id(), Ordering::Relaxed);
+}
+
+extern "C" fn end_fork() {
+    FORKING.store(0, Ordering::Relaxed);
+}
+
+impl Sin for GrantsBeforeItsHandler {
+    const NAME: &'static str = "grants-before-its-handler";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("fork::a_guard_dropped_in_a_child_handler_releases_nothing", "in its handler, a child got the lock of its parent")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| sys::at_fork(begin_fork, end_fork, end_fork));
+        reference::open(url, mode)
+    }
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let forking = FORKING.load(Ordering::Relaxed);
+        let in_new_child = forking != 0 && forking != process::id();
+        if in_new_child { Ok(Acquired::Held { token: u64::MAX }) } else { honest.acquire(deadline) }
+    }
+}
+
+/// The pid that this process believes to have; 0 where it has to ask.
+static BELIEVED: AtomicU32 = AtomicU32::new(0);
+
+/// The believed pid, which is asked for again when `is_new` says that this is a new process.
+fn believed_pid(is_new: impl FnOnce() -> bool) -> u32 {
+    let (believed, pid) = (BELIEVED.load(Ordering::Relaxed), process::id());
+    if believed == pid || (believed != 0 && !is_new()) {
+        return believed;
+    }
+    BELIEVED.store(pid, Ordering::Relaxed);
+    pid
+}
+
+/// Refuses a lock that this process holds by its belief.
+fn acquire_as(pid: u32, honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+    match honest.holder()? {
+        Some(holder) if holder.pid == pid && pid != process::id() => Err(ErrorKind::AlreadyHeld.into()),
+        _ => honest.acquire(deadline),
+    }
+}
+
+/// Notices a fork by a handler, or by a thread that libc has not set up; `_Fork` does neither.
+#[derive(Debug)]
+struct MissesForksWithoutHandlers;
+
+extern "C" fn forget_pid() {
+    BELIEVED.store(0, Ordering::Relaxed);
+}
+
+impl Sin for MissesForksWithoutHandlers {
+    const NAME: &'static str = "misses-forks-without-handlers";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("fork::a_child_without_handlers_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| sys::at_fork(nothing, nothing, forget_pid));
+        reference::open(url, mode)
+    }
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        acquire_as(believed_pid(|| !sys::has_robust_list()), honest, deadline)
+    }
+}
+
+/// Notices a fork only in a thread that libc has set up.
+#[derive(Debug)]
+struct MissesForksBySystemCall;
+
+impl Sin for MissesForksBySystemCall {
+    const NAME: &'static str = "misses-forks-by-system-call";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("fork::a_child_by_system_call_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        acquire_as(believed_pid(sys::has_robust_list), honest, deadline)
+    }
+}
+
+/// Opens a file for each acquisition, and a moment later registers it as one that children close.
+#[derive(Debug)]
+struct LeavesAFileToChildren;
+
+/// The registered numbers, and the process that they belong to.
+static REGISTERED: [Number; 256] = [const { Number::none() }; 256];
+static REGISTERED_BY: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn close_registered() {
+    for number in REGISTERED.iter().filter_map(Number::take) {
+        let _ = nix::unistd::close(number);
+    }
+    REGISTERED_BY.store(process::id(), Ordering::Relaxed);
+}
+
+/// For children of forks that run no handlers.
+fn close_inherited() {
+    if REGISTERED_BY.load(Ordering::Relaxed) != process::id() {
+        close_registered();
+    }
+}
+
+impl Sin for LeavesAFileToChildren {
+    const NAME: &'static str = "leaves-a-file-to-children";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("fork::a_parent_killed_after_racing_forks_leaves_no_lock_held", "watchdog")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            REGISTERED_BY.store(process::id(), Ordering::Relaxed);
+            sys::at_fork(nothing, nothing, close_registered);
+        });
+        reference::open(url, mode)
+    }
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let path = Path::new(url.place()).join(format!("second-{id}"));
+        Ok(Arc::new(WithSecondFile { honest: honest.lock(id)?, path, number: Number::none() }))
+    }
+}
+
+/// A lock with a second file, which the owner locks, too.
+#[derive(Debug)]
+struct WithSecondFile {
+    honest: Arc<dyn RawLock>,
+    path: PathBuf,
+    number: Number,
+}
+
+impl WithSecondFile {
+    /// Locks the file, unless the store has been destroyed.
+    fn lock_second(&self) {
+        let Ok(number) = self.number.open(&self.path) else { return };
+        // A fork in the meantime gives the child a descriptor that is not registered.
+        thread::sleep(Duration::from_micros(300));
+        if let Some(free) = REGISTERED.iter().find(|registered| registered.get().is_none()) {
+            free.set(number);
+        }
+        while fcntl(sys::by_number(number), FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) == Err(Errno::EAGAIN) {
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn unlock_second(&self) {
+        let Some(number) = self.number.take().filter(|number| self.is_second(*number)) else { return };
+        let _ = fcntl(sys::by_number(number), FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
+        if let Some(registered) = REGISTERED.iter().find(|registered| registered.get() == Some(number)) {
+            registered.take();
+        }
+        let _ = nix::unistd::close(number);
+    }
+
+    fn is_second(&self, number: RawFd) -> bool {
+        fs::metadata(&self.path).ok().map(|facts| facts.ino()) == inode_of(number)
+    }
+}
+
+fn whole_file(kind: i32) -> libc::flock {
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+impl RawLock for WithSecondFile {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        close_inherited();
+        let acquired = self.honest.acquire(deadline)?;
+        if acquired != Acquired::TimedOut {
+            self.lock_second();
+        }
+        Ok(acquired)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        close_inherited();
+        if self.honest.holder()?.is_some_and(|holder| holder.pid == process::id()) {
+            self.unlock_second();
+        }
+        self.honest.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<lock_core::Holder>> {
+        self.honest.holder()
+    }
+}
+
+/// Says that the store is destroyed when it lacks the right to open a file.
+#[derive(Debug)]
+struct BlamesTheStore;
+
+impl Sin for BlamesTheStore {
+    const NAME: &'static str = "blames-the-store";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("fork::a_child_without_its_parents_rights_locks_or_gets_the_reason", "names another cause: Destroyed")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        honest.acquire(deadline).map_err(|error| match error.kind() {
+            ErrorKind::System { .. } if !geteuid().is_root() => ErrorKind::Destroyed.into(),
+            _ => error,
+        })
+    }
+}
+
+/// Needs the rights for a release that it needed for the acquisition.
+#[derive(Debug)]
+struct ReleasesWithRightsOnly;
+
+static ACQUIRED_AS: AtomicU32 = AtomicU32::new(0);
+
+impl Sin for ReleasesWithRightsOnly {
+    const NAME: &'static str = "releases-with-rights-only";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("fork::a_lock_acquired_with_rights_is_released_without", "watchdog")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let acquired = honest.acquire(deadline)?;
+        ACQUIRED_AS.store(geteuid().as_raw(), Ordering::Relaxed);
+        Ok(acquired)
+    }
+
+    fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
+        if ACQUIRED_AS.load(Ordering::Relaxed) != geteuid().as_raw() {
+            return Err(Error::system("semop", Errno::EACCES));
+        }
+        honest.release(proof)
+    }
+}

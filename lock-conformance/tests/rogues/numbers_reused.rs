@@ -1,0 +1,165 @@
+//! Wrong backends that use a number without checking which file it refers to.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use lock_core::{Acquired, Deadline, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+
+use super::Sinner;
+use super::number::{Number, inode_of, link_of};
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<LogsToReusedNumbers>(),
+        sinner::<LogsToDuplicatedNumbers>(),
+        sinner::<LogsToInheritedNumbers>(),
+        sinner::<ClosesWhatItDrops>(),
+    ]
+}
+
+/// The number of a log and of a second file, by which the first is checked, and the process that opened them.
+static LOG: Number = Number::none();
+static SECOND: Number = Number::none();
+static OPENER: AtomicU32 = AtomicU32::new(0);
+
+fn open_logs(url: &StoreUrl, mode: OpenMode, second: &str) -> Result<Arc<dyn Manager>> {
+    let store = reference::open(url, mode)?;
+    LOG.open(&Path::new(url.place()).join("log"))?;
+    SECOND.open(&Path::new(url.place()).join(second))?;
+    OPENER.store(process::id(), Ordering::Relaxed);
+    Ok(store)
+}
+
+/// Writes a line to the file of the number.
+fn log() {
+    let Some(number) = LOG.get() else { return };
+    if let Ok(mut file) = File::options().append(true).open(link_of(number)) {
+        let _ = file.write_all(b"an acquisition\n");
+    }
+}
+
+/// The inodes of the files that are open under the two numbers.
+fn inodes() -> Option<(u64, u64)> {
+    Some((inode_of(LOG.get()?)?, inode_of(SECOND.get()?)?))
+}
+
+fn in_opener() -> bool {
+    OPENER.load(Ordering::Relaxed) == process::id()
+}
+
+/// Writes to a number as long as two numbers are two files, as they were.
+#[derive(Debug)]
+struct LogsToReusedNumbers;
+
+impl Sin for LogsToReusedNumbers {
+    const NAME: &'static str = "logs-to-reused-numbers";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("descriptors::a_program_file_under_a_reused_number_is_unchanged", "has another size")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open_logs(url, mode, "log-2")
+    }
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        if in_opener() && inodes().is_some_and(|(log, second)| log != second) {
+            log();
+        }
+        honest.acquire(deadline)
+    }
+}
+
+/// Writes to a number as long as two numbers are one file, as they were.
+#[derive(Debug)]
+struct LogsToDuplicatedNumbers;
+
+impl Sin for LogsToDuplicatedNumbers {
+    const NAME: &'static str = "logs-to-duplicated-numbers";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("descriptors::a_program_file_duplicated_over_a_number_is_unchanged", "has another size")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open_logs(url, mode, "log")
+    }
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        if inodes().is_some_and(|(log, second)| log == second) {
+            log();
+        }
+        honest.acquire(deadline)
+    }
+}
+
+/// Checks its numbers in the process that opened them, and not in a forked child.
+#[derive(Debug)]
+struct LogsToInheritedNumbers;
+
+impl Sin for LogsToInheritedNumbers {
+    const NAME: &'static str = "logs-to-inherited-numbers";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("descriptors::a_child_that_closes_everything_and_opens_a_log_keeps_exclusion", "has another size")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open_logs(url, mode, "log")
+    }
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        if !in_opener() {
+            log();
+        }
+        honest.acquire(deadline)
+    }
+}
+
+/// Closes the number of a handle that is dropped, whatever is open under it.
+#[derive(Debug)]
+struct ClosesWhatItDrops;
+
+impl Sin for ClosesWhatItDrops {
+    const NAME: &'static str = "closes-what-it-drops";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("descriptors::dropping_handle_and_store_closes_no_program_file", "was closed")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let handle = ClosedOnDrop { honest: honest.lock(id)?, number: Number::none() };
+        handle.number.open(&Path::new(url.place()).join("handle"))?;
+        Ok(Arc::new(handle))
+    }
+}
+
+#[derive(Debug)]
+struct ClosedOnDrop {
+    honest: Arc<dyn RawLock>,
+    number: Number,
+}
+
+impl RawLock for ClosedOnDrop {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        self.honest.acquire(deadline)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<lock_core::Holder>> {
+        self.honest.holder()
+    }
+}
+
+impl Drop for ClosedOnDrop {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            let _ = nix::unistd::close(number);
+        }
+    }
+}

@@ -123,10 +123,11 @@ impl Table {
         let mut pauses = PAUSES.iter();
         loop {
             let processes = self.processes_table();
-            if let Life::Ended(cause) = processes.life_of_thread(owner) {
+            // The process first: the threads of a process that is killed end one by one.
+            if let Life::Ended(cause) = processes.life_or_dying(owner) {
                 return cause;
             }
-            if let Life::Ended(cause) = processes.life_or_dying(owner) {
+            if let Life::Ended(cause) = processes.life_of_thread(owner) {
                 return cause;
             }
             match pauses.next() {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use lock_core::fork::PerProcess;
 use lock_core::{
-    Acquired, Capabilities, Deadline, Deadlines, Error, ErrorKind, Holder, Holders, Lock, Numbering, Persistence, Proof, RawLock,
-    Reentry, Result, Sharing, StoreId, Tokens, thread,
+    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, ErrorKind, Holder, Holders, Lock,
+    Numbering, Persistence, Proof, RawLock, Recovery, Reentry, Result, Sharing, StoreId, Tokens, thread,
 };
 
 use crate::sys::{Semaphore, TIMED_WAIT};
@@ -19,15 +19,16 @@ pub const ANONYMOUS: Capabilities = Capabilities::least()
     .reentry(Reentry::Refused)
     .holders(Holders::Named)
     .tokens(Tokens::Fencing)
+    .death_reports(DeathReports::UntilConsistent)
     .persistence(Persistence::Process);
 
 /// LXC's private lock: a new lock between the threads of this process, which belongs to no store.
 ///
 /// It is what `lxc_newlock(NULL, NULL)` makes, an unnamed semaphore with the value 1 (`src/lxc/lxclock.h` of LXC), with what that one
 /// lacks: deadlines are on the monotonic clock, a thread that locks it twice is refused, and it is released by its guard and nothing else,
-/// so that nobody can release it twice and let two in.
+/// so that it cannot be released twice and let two in. A guard that is dropped while its thread panics is reported to the next owners.
 ///
-/// A forked child has a lock of its own: free, whoever held the parent's at the fork. Guards that it inherited do nothing there.
+/// A forked child has a lock of its own, which is free at first. Guards that it inherited do nothing there.
 ///
 /// # Examples
 /// ```
@@ -68,12 +69,19 @@ struct Private {
     semaphore: Box<Semaphore>,
     /// The thread that holds it, or 0.
     owner: AtomicU32,
+    /// The thread that panicked holding it, or 0. For the owner alone.
+    panicked: AtomicU32,
     token: AtomicU64,
 }
 
 impl Private {
     fn new() -> Self {
-        Self { semaphore: Semaphore::private(1), owner: AtomicU32::new(0), token: AtomicU64::new(0) }
+        let [owner, panicked] = [0; 2].map(AtomicU32::new);
+        Self { semaphore: Semaphore::private(1), owner, panicked, token: AtomicU64::new(0) }
+    }
+
+    fn is_held_by_this_thread(&self) -> bool {
+        self.owner.load(Relaxed) == thread::id()
     }
 
     fn take(&self, deadline: Deadline) -> Result<bool> {
@@ -95,30 +103,46 @@ impl Private {
 impl RawLock for Anonymous {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let own = self.own.get_or_try_init(|| Ok(Private::new()))?;
-        let me = thread::id();
-        if own.owner.load(Relaxed) == me {
+        if own.is_held_by_this_thread() {
             return Err(ErrorKind::AlreadyHeld.into());
         }
         if !own.take(deadline)? {
             return Ok(Acquired::TimedOut);
         }
-        own.owner.store(me, Relaxed);
-        Ok(Acquired::Held { token: own.token.fetch_add(1, Relaxed) + 1 })
+        own.owner.store(thread::id(), Relaxed);
+        let token = own.token.fetch_add(1, Relaxed) + 1;
+        Ok(match own.panicked.load(Relaxed) {
+            0 => Acquired::Held { token },
+            thread => {
+                let death = Death::of(Some(describe(thread))).with_cause(Cause::Panicked);
+                Acquired::Recovered(Box::new(Recovery { token, death }))
+            }
+        })
     }
 
-    fn release(&self, _: Proof) -> Result<()> {
-        match self.own.get() {
-            Some(own) if own.owner.load(Relaxed) == thread::id() => {
-                own.owner.store(0, Relaxed);
-                own.semaphore.give().map_err(|e| Error::system("sem_post", e))
-            }
-            _ => Err(ErrorKind::Lost.into()),
+    fn release(&self, proof: Proof) -> Result<()> {
+        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or(ErrorKind::Lost)?;
+        if proof.condition() == Condition::Panicked {
+            own.panicked.store(thread::id(), Relaxed);
         }
+        own.owner.store(0, Relaxed);
+        own.semaphore.give().map_err(|e| Error::system("sem_post", e))
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or(ErrorKind::Lost)?;
+        own.panicked.store(0, Relaxed);
+        Ok(())
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
         let owner = self.own.get().map_or(0, |own| own.owner.load(Relaxed));
-        let command = || fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().to_owned();
-        Ok((owner != 0).then(|| Holder::of_process(std::process::id()).with_thread(owner).with_command(command())))
+        Ok((owner != 0).then(|| describe(owner)))
     }
+}
+
+/// A thread of this process.
+fn describe(thread: u32) -> Holder {
+    let command = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    Holder::of_process(std::process::id()).with_thread(thread).with_command(command.trim_end())
 }

@@ -3,12 +3,14 @@
 
 use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, offset_of};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
 use libc::{c_int, c_uint};
 use lock_core::table::Hot;
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
 
 /// What the kernel says of a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,17 +126,34 @@ pub(crate) const fn step(semaphore: u16, change: i16, flags: c_int) -> libc::sem
 }
 
 /// Does all steps, or none.
-pub(crate) fn operate(set: i32, steps: &mut [libc::sembuf]) -> Result<(), Errno> {
-    // SAFETY: the steps are valid, and as many as the call is told.
-    Errno::result(unsafe { libc::semop(set, steps.as_mut_ptr(), steps.len()) }).map(drop)
+#[inline]
+pub(crate) fn operate(set: i32, steps: &[libc::sembuf]) -> Result<(), Errno> {
+    // SAFETY: the steps are valid, and as many as the call is told. It only reads them, though its declaration has no `const`.
+    Errno::result(unsafe { libc::semop(set, steps.as_ptr().cast_mut(), steps.len()) }).map(drop)
 }
 
 /// The same, waiting for no longer than this (on the monotonic clock).
-pub(crate) fn operate_within(set: i32, steps: &mut [libc::sembuf], duration: Duration) -> Result<(), Errno> {
+pub(crate) fn operate_within(set: i32, steps: &[libc::sembuf], duration: Duration) -> Result<(), Errno> {
     let timeout = timespec(duration);
-    // SAFETY: the steps are valid and as many as the call is told, and it reads the time.
-    let done = unsafe { libc::syscall(libc::SYS_semtimedop, set, steps.as_mut_ptr(), steps.len(), &raw const timeout) };
+    // SAFETY: the steps are valid and as many as the call is told. It only reads them and the time.
+    let done = unsafe { libc::syscall(libc::SYS_semtimedop, set, steps.as_ptr(), steps.len(), &raw const timeout) };
     Errno::result(done).map(drop)
+}
+
+/// The device and the inode of the calling thread's IPC namespace, from Linux 6.11 on.
+pub(crate) fn ipc_namespace_of_this_thread() -> Result<(u64, u64), Errno> {
+    const PIDFD_THREAD: c_int = libc::O_EXCL;
+    const PIDFD_GET_IPC_NAMESPACE: u32 = 0xff02;
+    // SAFETY: the call takes numbers only.
+    let thread = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, nix::unistd::gettid().as_raw(), PIDFD_THREAD) })?;
+    // SAFETY: the call returned a new descriptor, which nothing else owns.
+    let thread = unsafe { OwnedFd::from_raw_fd(thread as RawFd) };
+    // SAFETY: this request takes no argument, and returns a new descriptor.
+    let namespace = Errno::result(unsafe { libc::ioctl(thread.as_raw_fd(), PIDFD_GET_IPC_NAMESPACE as _, 0) })?;
+    // SAFETY: as above.
+    let namespace = unsafe { OwnedFd::from_raw_fd(namespace) };
+    let stat = fstat(&namespace)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// A `sem_t` that is initialised and stays where it is.

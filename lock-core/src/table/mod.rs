@@ -74,9 +74,14 @@ impl Table {
         self.file.path()
     }
 
-    /// The identity of the store.
+    /// The identity of the store. A copy of its file has the same.
     pub fn id(&self) -> StoreId {
         self.header.id
+    }
+
+    /// The device and the inode of the file, which a copy does not have.
+    pub fn device_and_inode(&self) -> (u64, u64) {
+        (self.file.id().device, self.file.id().inode)
     }
 
     /// How many locks there can be; `None` without a bound.

@@ -168,12 +168,31 @@ impl ProcessTable<'_> {
         }
         let identity = self.identity(entry);
         match identity.life() {
-            // It has the same process id, and may be another program by now.
-            Life::Lives => identity.has_executed(self.words.as_ptr().addr()),
+            // It has the same process id, and may be another program by now, which may use the store in its turn.
+            Life::Lives => match identity.has_executed(self.words.as_ptr().addr()) {
+                Life::Lives if locked == Some(false) && self.is_of_earlier_program(entry) => Life::Ended(Cause::Executed),
+                life => life,
+            },
             // The lock ends with the process and with `exec`, and with nothing else.
             Life::Unknown if locked == Some(false) && self.keeping(entry) == Keeping::Mapping => Life::Ended(Cause::ProcessEnded),
             life => life,
         }
+    }
+
+    /// Whether the process of an entry, whose lock is gone, lives and has registered once more, with a lock.
+    ///
+    /// A lock that a mapping keeps ends with the program, so that the later entry is that of the next program that the process
+    /// executes. A lock that a descriptor keeps may have been closed, and the later entry may be that of a second copy of this library.
+    fn is_of_earlier_program(self, entry: usize) -> bool {
+        let process = |entry: usize| {
+            let words = self.entry(entry);
+            [AT_PID, AT_START, AT_NAMESPACE, AT_PIDFD_INODE].map(|at| words[at].load(SeqCst))
+        };
+        let this = process(entry);
+        self.keeping(entry) == Keeping::Mapping
+            && (0..ENTRIES)
+                .filter(|other| *other != entry && self.exists(*other))
+                .any(|other| process(other) == this && self.file.is_locked(other) == Some(true))
     }
 
     /// The owner's entry, if it is still its process's.
@@ -370,6 +389,20 @@ mod tests {
             assert_ne!(fixture.register(&another()).0.entry(), owner.entry(), "its entry was given to another process");
         }
         assert!(!fixture.is_dead(owner));
+    }
+
+    #[test]
+    fn a_process_that_registers_again_after_its_lock_ended_has_executed_another_program() {
+        let fixture = Fixture::new();
+        let [(earlier, ended), (beside, _liveness)] = [fixture.register(me()), fixture.register(me())];
+        // Two copies of this library in one program.
+        assert_eq!([earlier, beside].map(|owner| fixture.table().life(owner)), [Life::Lives; 2]);
+        drop(ended);
+        assert_eq!(fixture.table().life(earlier), Life::Ended(Cause::Executed));
+        assert_eq!(fixture.table().life(beside), Life::Lives);
+        // A lock that the program could have closed proves nothing.
+        fixture.words[earlier.entry() * ENTRY_WORDS + AT_KEEPING].store(Keeping::Descriptor as u64, Relaxed);
+        assert_eq!(fixture.table().life(earlier), Life::Lives);
     }
 
     #[test]

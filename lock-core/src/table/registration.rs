@@ -123,6 +123,7 @@ impl Table {
         let mut pauses = PAUSES.iter();
         loop {
             let processes = self.processes_table();
+            // The process first: the threads of a process that is killed end one by one.
             if let Life::Ended(cause) = processes.life_or_dying(owner) {
                 return cause;
             }

@@ -170,6 +170,15 @@ impl Slot {
         self.acquired(token, death)
     }
 
+    /// The same where the lock was taken away from the owner that is written down, which lives. That is no death, but one that was reported
+    /// to that owner is reported further.
+    #[cold]
+    pub fn begin_after_break(&self, me: Owner) -> Acquired {
+        let death = self.take_note(Owner::INCONSISTENT);
+        let token = self.hot.begin(me);
+        self.acquired(token, death)
+    }
+
     /// What to return from an acquisition, given what [`Slot::take_note`] said.
     pub fn acquired(&self, token: u64, death: Option<Death>) -> Acquired {
         match death {
@@ -206,6 +215,26 @@ impl Slot {
         }
         self.hot.end_inconsistent();
         true
+    }
+
+    /// The same unless the lock was taken away from the calling owner, and the next owner is written down. Then false, and nothing is
+    /// changed.
+    #[inline]
+    pub fn end_unless_lost(&self, me: Owner, condition: Condition) -> bool {
+        let ended = |left: Owner| {
+            compiler_fence(std::sync::atomic::Ordering::SeqCst);
+            self.hot.owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
+        };
+        match condition {
+            Condition::Consistent => return ended(Owner::NONE),
+            Condition::Inconsistent => {}
+            // First, because the next owner reads it.
+            Condition::Panicked if self.hot.owner() == me => {
+                self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed);
+            }
+            Condition::Panicked => return false,
+        }
+        ended(Owner::INCONSISTENT)
     }
 
     /// Forgets the death that the calling owner was told of.

@@ -9,8 +9,8 @@ use nix::errno::Errno;
 
 use crate::sys::{Semaphore, TIMED_WAIT};
 
-/// The longest sleep. A unit of the semaphore can be lost with a process that is killed between two steps; who slept that long
-/// looks whether the lock is free.
+/// The longest sleep. A unit of the semaphore can be lost with a process that is killed between two steps; a thread that slept that long
+/// checks whether the lock is free.
 const SLEEP: Duration = Duration::from_millis(200);
 
 /// Looks at a semaphore that is being made this many times before it sleeps.
@@ -19,9 +19,9 @@ const YIELDS: u32 = 50;
 /// A lock: a tenant, in a word of the line, and a `sem_t` to wait for it.
 ///
 /// # The protocol
-/// The tenant is the truth: a lock is taken by exchanging nobody for oneself, and given up or broken by exchanging that one for
-/// nobody. So it can be given up once only, and of two who break it one succeeds. A unit of the semaphore is no right to the lock, but a
-/// hint that it is worth trying: whoever gives the lock up posts one; whoever has got one and finds a tenant forgets it, since that
+/// The tenant decides: a lock is acquired by exchanging no tenant for oneself, and released or broken by exchanging that one for
+/// none. So it can be released once only, and of two threads that break it one succeeds. A unit of the semaphore is no right to the lock, but a
+/// hint that it is worth trying: a release posts one; a thread that got one and finds a tenant drops it, since that
 /// tenant will post another.
 ///
 /// The first tenant makes the semaphore. Zeros are a free lock without one.
@@ -42,9 +42,15 @@ impl PosixLock {
         tenant_of(hot).compare_exchange(0, me.word(), AcqRel, Relaxed).ok()?;
         Semaphore::make_of(hot);
         let before = hot.owner();
-        // A living owner that is written down is one that the lock was taken from.
-        let broken = !before.is_none() && !self.slot.table().is_dead(before);
-        Some(if broken { Acquired::Held { token: hot.begin(me) } } else { self.slot.begin(me) })
+        Some(if before.is_none() { self.slot.begin(me) } else { self.begin_after(before, me) })
+    }
+
+    /// After a break: the owner that is written down was dead, or the lock was taken away from it.
+    #[cold]
+    fn begin_after(&self, before: Owner, me: Owner) -> Acquired {
+        let table = self.slot.table();
+        let ended = table.is_dead_or_dying(before) || table.is_gone(before);
+        if ended { self.slot.begin(me) } else { self.slot.begin_after_break(me) }
     }
 
     #[cold]
@@ -76,7 +82,7 @@ impl PosixLock {
     }
 }
 
-/// Who has the lock, dead or alive; nobody when it is free.
+/// The thread that has the lock, dead or alive; none when it is free.
 pub(crate) fn tenant(hot: &Hot) -> Owner {
     Owner::from_word(tenant_of(hot).load(Acquire))
 }
@@ -128,11 +134,9 @@ impl RawLock for PosixLock {
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
         let (hot, me) = (self.slot.hot(), self.slot.me(this_thread::id())?);
-        if tenant(hot) != me {
-            return Err(ErrorKind::Lost.into());
-        }
-        self.slot.end(me, proof.condition());
-        if evict(hot, me)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+        // The owner is compared, too: the next one may be written down when the lock is broken in between.
+        let ours = tenant(hot) == me && self.slot.end_unless_lost(me, proof.condition());
+        if ours && evict(hot, me)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
     }
 
     fn mark_consistent(&self) -> Result<()> {

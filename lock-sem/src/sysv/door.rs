@@ -1,54 +1,58 @@
-//! What lets one thread of a process at a time be at a semaphore.
+//! What lets one thread of a process at a time use a semaphore.
 //!
 //! To the kernel, what is to be undone belongs to the process: it cannot tell which of two threads has taken a unit. So a thread goes
-//! through the process's own door first, and stays inside until it has given the unit back, or has gone without it.
+//! through the process's own door first, and stays inside until it has given the unit back, or has given up.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use lock_core::fork::PerProcess;
-use lock_core::{Deadline, LockId, Result, StoreId};
+use lock_core::{Deadline, ErrorKind, LockId, Result, StoreId};
 
 static DOORS: PerProcess<Mutex<Doors>> = PerProcess::new();
 
 /// The doors that this process's handles go through.
 #[derive(Debug, Default)]
 struct Doors {
-    doors: HashMap<(StoreId, LockId), Weak<Door>>,
-    /// When there are as many, those that nobody has any more are thrown away.
+    doors: HashMap<(StoreId, (u64, u64), LockId), Weak<Door>>,
+    /// When there are as many, those that no handle has any more are thrown away.
     limit: usize,
 }
 
 /// The door of one lock in one process, whichever handles its threads have.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
-    state: Mutex<State>,
-    bell: Condvar,
+    /// The thread inside in the low bits, 0 for none; whether it is [`SETTLED`]; and in units of [`QUEUED`] how many wait in front.
+    state: AtomicU64,
+    slow: Mutex<Slow>,
+    changed: Condvar,
 }
 
+/// What only threads that wait need.
 #[derive(Debug, Default)]
-struct State {
-    inside: Inside,
-    /// Threads in front of the door.
-    queue: u32,
+struct Slow {
+    /// When the thread inside first saw the lock in this state; see [`Entered::age_of`].
+    seen: Option<([u64; 2], Instant)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Inside {
-    #[default]
-    Nobody,
-    /// Somebody who does not wait in there: soon it is known what comes of it.
-    Trying,
-    /// Somebody who waits for the lock, or has it.
-    Staying,
-}
+/// A thread id.
+const INSIDE: u64 = (1 << 22) - 1;
+/// The thread inside waits for the lock, and may do so for long.
+const SETTLED: u64 = 1 << 22;
+const QUEUED: u64 = 1 << 32;
+
+/// How long to sleep while the thread inside is about to acquire the lock, or not, or to release it: that takes a system call or two.
+const MOMENT: Duration = Duration::from_micros(100);
 
 impl Door {
-    /// The door of this lock in this process.
-    pub(crate) fn of(store: StoreId, id: LockId) -> Result<Arc<Self>> {
+    /// The door of this lock in this process. A store is known by its identity and its file.
+    pub(crate) fn of(store: StoreId, file: (u64, u64), id: LockId) -> Result<Arc<Self>> {
         let doors = DOORS.get_or_try_init(|| Ok(Mutex::default()))?;
         let mut doors = doors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(door) = doors.doors.get(&(store, id)).and_then(Weak::upgrade) {
+        if let Some(door) = doors.doors.get(&(store, file, id)).and_then(Weak::upgrade) {
             return Ok(door);
         }
         if doors.doors.len() >= doors.limit {
@@ -56,140 +60,234 @@ impl Door {
             doors.limit = 64.max(doors.doors.len() * 2);
         }
         let door = Arc::<Self>::default();
-        doors.doors.insert((store, id), Arc::downgrade(&door));
+        doors.doors.insert((store, file, id), Arc::downgrade(&door));
         Ok(door)
     }
 
-    /// Goes in, if that is possible by the deadline. While somebody else tries, it waits for what comes of that, whatever the
-    /// deadline: else a lock could seem busy that nobody has.
-    pub(crate) fn enter(&self, deadline: Deadline) -> Option<Entered<'_>> {
-        let mut state = self.state();
-        while state.inside != Inside::Nobody {
-            let left = deadline.remaining();
-            let staying = state.inside == Inside::Staying;
-            if staying && left.is_some_and(|left| left.is_zero()) {
-                return None;
-            }
-            state.queue += 1;
-            state = match left {
-                Some(left) if staying => self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                _ => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-            state.queue -= 1;
+    /// Lets a thread in, if that is possible by the deadline. While another thread tries the lock, it waits for the result, whatever the
+    /// deadline: else a lock could seem busy that no thread has. `is_held` says whether this process has the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyHeld`] when this thread is inside.
+    #[inline]
+    pub(crate) fn enter(&self, me: u32, deadline: Deadline, is_held: impl Fn() -> bool) -> Result<Option<Entered<'_>>> {
+        match self.state.compare_exchange(0, me.into(), Acquire, Relaxed) {
+            Ok(_) => Ok(Some(Entered { door: self, me })),
+            Err(_) => self.enter_slowly(me, deadline, is_held),
         }
-        state.inside = Inside::Trying;
-        Some(Entered(self))
     }
 
-    /// Comes out: for who stayed.
-    pub(crate) fn leave(&self) {
-        self.set(Inside::Nobody);
+    #[cold]
+    fn enter_slowly(&self, me: u32, deadline: Deadline, is_held: impl Fn() -> bool) -> Result<Option<Entered<'_>>> {
+        let mut slow = self.slow();
+        loop {
+            let state = self.state.load(Acquire);
+            if state & INSIDE == me.into() {
+                return Err(ErrorKind::AlreadyHeld.into());
+            }
+            if state & INSIDE == 0 {
+                if self.state.compare_exchange(state, state | u64::from(me), Acquire, Relaxed).is_ok() {
+                    return Ok(Some(Entered { door: self, me }));
+                }
+                continue;
+            }
+            let stays = state & SETTLED != 0 || is_held();
+            let left = deadline.remaining();
+            if stays && left.is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
+            // From here on the thread inside sees that another one waits, and has to lock `slow` to wake it.
+            if self.state.compare_exchange(state, state + QUEUED, AcqRel, Relaxed).is_err() {
+                continue;
+            }
+            slow = match left {
+                _ if !stays => self.changed.wait_timeout(slow, MOMENT).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => self.changed.wait_timeout(slow, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(slow).unwrap_or_else(PoisonError::into_inner),
+            };
+            self.state.fetch_sub(QUEUED, AcqRel);
+        }
+    }
+
+    /// Lets the thread out, if it is inside.
+    #[inline]
+    pub(crate) fn leave(&self, me: u32) {
+        if self.state.compare_exchange(me.into(), 0, Release, Relaxed).is_err() {
+            self.leave_slowly(me);
+        }
+    }
+
+    #[cold]
+    fn leave_slowly(&self, me: u32) {
+        if self.state.load(Relaxed) & INSIDE == me.into() {
+            let before = self.state.fetch_and(!(INSIDE | SETTLED), AcqRel);
+            self.wake(before);
+        }
+    }
+
+    /// Wakes the threads in front. All: they wait for different things.
+    fn wake(&self, state: u64) {
+        if state >= QUEUED {
+            drop(self.slow());
+            self.changed.notify_all();
+        }
     }
 
     /// How many threads wait in front of it.
     pub(crate) fn queue(&self) -> u32 {
-        self.state().queue
+        (self.state.load(Relaxed) / QUEUED) as u32
     }
 
-    fn set(&self, inside: Inside) {
-        let mut state = self.state();
-        state.inside = inside;
-        if state.queue > 0 {
-            // All: those who do not wait for somebody who stays have to hear of that, too.
-            self.bell.notify_all();
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slow(&self) -> MutexGuard<'_, Slow> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A thread that went in, and comes out when this is dropped.
+/// A thread that is inside, and leaves when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Entered<'a>(&'a Door);
+pub(crate) struct Entered<'a> {
+    door: &'a Door,
+    me: u32,
+}
 
 impl Entered<'_> {
-    /// It is going to wait in there.
+    /// It is going to wait inside.
     pub(crate) fn settle(&self) {
-        self.0.set(Inside::Staying);
+        if self.door.state.load(Relaxed) & SETTLED == 0 {
+            let before = self.door.state.fetch_or(SETTLED, AcqRel);
+            self.door.wake(before);
+        }
+    }
+
+    /// For how long threads of this process have seen the lock in this state, without another state in between.
+    pub(crate) fn age_of(&self, state: [u64; 2]) -> Duration {
+        let mut slow = self.door.slow();
+        match slow.seen {
+            Some((seen, since)) if seen == state => since.elapsed(),
+            _ => {
+                slow.seen = Some((state, Instant::now()));
+                Duration::ZERO
+            }
+        }
     }
 
     /// It has the lock, and stays until it calls [`Door::leave`].
+    #[inline]
     pub(crate) fn stay(self) {
-        self.settle();
         std::mem::forget(self);
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.door.leave(self.me);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
-    #[test]
-    fn all_handles_of_a_lock_go_through_one_door() {
-        let of = |store, id| Door::of(StoreId::new(store), LockId::new(id)).unwrap();
-        let (first, second) = (of(7, 1), of(7, 1));
-        assert!(Arc::ptr_eq(&first, &second));
-        assert!(!Arc::ptr_eq(&first, &of(7, 2)) && !Arc::ptr_eq(&first, &of(8, 1)));
+    const ME: u32 = 7;
+    const OTHER: u32 = 8;
+
+    fn enters(door: &Door, deadline: Deadline, is_held: bool) -> bool {
+        door.enter(OTHER, deadline, || is_held).unwrap().is_some()
     }
 
     #[test]
-    fn whoever_stays_keeps_others_out_until_it_leaves() {
+    fn all_handles_of_a_lock_go_through_one_door() {
+        let of = |store, inode, id| Door::of(StoreId::new(store), (1, inode), LockId::new(id)).unwrap();
+        let (first, second) = (of(7, 2, 1), of(7, 2, 1));
+        assert!(Arc::ptr_eq(&first, &second));
+        for other in [of(7, 2, 2), of(8, 2, 1), of(7, 3, 1)] {
+            assert!(!Arc::ptr_eq(&first, &other));
+        }
+    }
+
+    #[test]
+    fn the_thread_inside_keeps_others_out_until_it_leaves() {
         let door = Door::default();
-        door.enter(Deadline::Now).unwrap().stay();
-        assert!(door.enter(Deadline::Now).is_none());
-        assert!(door.enter(Deadline::after(Duration::from_millis(5))).is_none());
+        door.enter(ME, Deadline::Now, || false).unwrap().unwrap().stay();
+        assert!(!enters(&door, Deadline::Now, true));
+        assert!(!enters(&door, Deadline::after(Duration::from_millis(5)), true));
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| door.enter(Deadline::Never).is_some());
+            let waiting = scope.spawn(|| enters(&door, Deadline::Never, true));
             while door.queue() == 0 {
                 thread::yield_now();
             }
-            door.leave();
+            door.leave(ME);
             assert!(waiting.join().unwrap());
         });
-        assert!(door.enter(Deadline::Now).is_some());
+        assert!(enters(&door, Deadline::Now, true));
+        assert_eq!(door.queue(), 0);
     }
 
     #[test]
-    fn an_attempt_that_is_under_way_is_waited_for_and_not_taken_for_a_holder() {
+    fn a_thread_that_is_inside_is_refused_and_no_other_can_let_it_out() {
         let door = Door::default();
-        let trying = door.enter(Deadline::Now).unwrap();
+        door.enter(ME, Deadline::Now, || false).unwrap().unwrap().stay();
+        let error = door.enter(ME, Deadline::Never, || true).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::AlreadyHeld), "{error}");
+        door.leave(OTHER);
+        assert!(!enters(&door, Deadline::Now, true));
+    }
+
+    #[test]
+    fn an_attempt_is_waited_for_and_not_taken_for_a_holder() {
+        let door = Door::default();
+        let trying = door.enter(ME, Deadline::Now, || false).unwrap().unwrap();
+        let is_held = AtomicBool::new(false);
+        let another = || door.enter(OTHER, Deadline::Now, || is_held.load(Acquire)).unwrap().is_some();
         thread::scope(|scope| {
-            let other = scope.spawn(|| door.enter(Deadline::Now).is_some());
+            let other = scope.spawn(another);
             while door.queue() == 0 {
                 thread::yield_now();
             }
             drop(trying);
-            assert!(other.join().unwrap(), "the attempt came to nothing, and the lock was called busy");
-            let trying = door.enter(Deadline::Now).unwrap();
-            let other = scope.spawn(|| door.enter(Deadline::Now).is_some());
-            while door.queue() == 0 {
-                thread::yield_now();
+            assert!(other.join().unwrap(), "the attempt failed, and the lock was called busy");
+            // The attempt succeeds, or is going to wait.
+            let trying = door.enter(ME, Deadline::Now, || false).unwrap().unwrap();
+            for succeed in [true, false] {
+                let other = scope.spawn(another);
+                while door.queue() == 0 {
+                    thread::yield_now();
+                }
+                is_held.store(succeed, Release);
+                if !succeed {
+                    trying.settle();
+                }
+                assert!(!other.join().unwrap());
+                is_held.store(false, Release);
             }
-            trying.stay();
-            assert!(!other.join().unwrap());
         });
     }
 
     #[test]
-    fn doors_that_nobody_has_are_thrown_away() {
-        let kept = Door::of(StoreId::new(5), LockId::new(0)).unwrap();
+    fn a_state_has_an_age_while_it_is_the_same() {
+        let door = Door::default();
+        let entered = door.enter(ME, Deadline::Now, || false).unwrap().unwrap();
+        assert_eq!(entered.age_of([1, 1]), Duration::ZERO);
+        while entered.age_of([1, 1]).is_zero() {}
+        drop(entered);
+        let entered = door.enter(OTHER, Deadline::Now, || false).unwrap().unwrap();
+        assert!(!entered.age_of([1, 1]).is_zero());
+        assert_eq!(entered.age_of([1, 2]), Duration::ZERO);
+        assert_eq!(entered.age_of([1, 1]), Duration::ZERO);
+    }
+
+    #[test]
+    fn doors_that_no_handle_has_are_thrown_away() {
+        let kept = Door::of(StoreId::new(5), (1, 1), LockId::new(0)).unwrap();
         for id in 1..10_000 {
-            Door::of(StoreId::new(5), LockId::new(id)).unwrap();
+            Door::of(StoreId::new(5), (1, 1), LockId::new(id)).unwrap();
         }
         let doors = DOORS.get().unwrap().lock().unwrap();
         assert!(doors.doors.len() < 1000, "{}", doors.doors.len());
         drop(doors);
-        assert!(Arc::ptr_eq(&kept, &Door::of(StoreId::new(5), LockId::new(0)).unwrap()));
+        assert!(Arc::ptr_eq(&kept, &Door::of(StoreId::new(5), (1, 1), LockId::new(0)).unwrap()));
     }
 }

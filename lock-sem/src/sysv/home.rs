@@ -1,47 +1,35 @@
+//! What concerns all sets of a store.
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Duration;
 
+use lock_core::fork::PerProcess;
 use lock_core::table::{Slot, Table};
 use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
 
+use super::place::Place;
 use crate::hash::fnv32;
 
-/// Where a store's sets are: in which boot of the system and in which of its IPC namespaces. The numbers of sets mean something else
-/// in every other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place(u64);
+/// How often a process tries to have the sets in its own place, and how long it waits in between: another process that tries the same
+/// and is refused is in the way for a moment.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(1);
 
-impl Place {
-    /// Of this process.
-    fn here() -> Result<Self> {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let namespace = fs::metadata("/proc/self/ns/ipc").map_err(|e| Error::system("stat /proc/self/ns/ipc", e))?;
-        let namespace = namespace.dev().to_ne_bytes().into_iter().chain(namespace.ino().to_ne_bytes());
-        Ok(Self::new(fnv32(boot.bytes()), fnv32(namespace)))
-    }
-
-    const fn new(boot: u32, namespace: u32) -> Self {
-        Self((boot as u64) << 32 | namespace as u64 | 1)
-    }
-
-    const fn is_of_same_boot(self, other: Self) -> bool {
-        (self.0 ^ other.0) >> 32 == 0
-    }
-
-    /// It in half a word, for records.
-    pub(crate) fn brief(self) -> u32 {
-        fnv32(self.0.to_ne_bytes())
-    }
-}
-
-/// What concerns all sets of a store. It is written down in the line of the first id.
+/// The sets of a store: where they are, and how they are to be made. The place is written down in the line of the first id.
+///
+/// The place changes only when it is that of an earlier boot of the system, or when all other processes that have the store open are proved
+/// dead. Every process checks it at its first use of the store: a forked child, too, which is not registered in the table before
+/// that. It registers first and then reads the place; a process that changes the place writes it and then reads who is registered.
 #[derive(Debug)]
 pub(crate) struct Home {
     slot: Slot,
-    place: Place,
+    /// The processes that have checked the place.
+    checked: PerProcess<()>,
     /// User, group and mode that the sets are to have: those of the table's file.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -49,40 +37,75 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Of this store, whose sets are made here if there are none yet.
+    /// The home of this store's sets, which is here if they have none yet.
     ///
     /// # Errors
     /// [`ErrorKind::NotOurs`] when they are in another IPC namespace.
     pub(crate) fn of(table: &Arc<Table>) -> Result<Self> {
         let meta = fs::metadata(table.path()).map_err(|e| Error::system("stat", e))?;
         let (uid, gid, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o666);
-        let home = Self { slot: table.slot(LockId::new(0))?, place: Place::here()?, uid, gid, mode };
-        home.settle()?;
+        let home = Self { slot: table.slot(LockId::new(0))?, checked: PerProcess::new(), uid, gid, mode };
+        home.check()?;
         Ok(home)
     }
 
+    /// Checks, once in each process, that the sets are in the IPC namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOurs`] when they are in another one.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        self.checked.get_or_try_init(|| self.settle()).copied()
+    }
+
+    /// Checks it now, for the calling thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOurs`] when they are in another one.
+    pub(crate) fn check_thread(&self) -> Result<()> {
+        if self.place().is_namespace_of_this_thread()? { Ok(()) } else { Err(elsewhere()) }
+    }
+
     fn settle(&self) -> Result<()> {
-        let (word, here) = (self.place_word(), self.place);
-        loop {
-            let there = Place(word.load(SeqCst));
-            if there == here {
+        self.table().me()?;
+        let here = Place::of_this_thread()?;
+        for _ in 1..ATTEMPTS {
+            if self.try_settle(here) {
                 return Ok(());
             }
-            // After a restart of the system, the sets of before are gone.
-            let gone = there.0 == 0 || !there.is_of_same_boot(here);
-            if !gone && self.table().processes() > 1 {
-                return Err(elsewhere());
+            thread::sleep(PAUSE);
+        }
+        if self.try_settle(here) { Ok(()) } else { Err(elsewhere()) }
+    }
+
+    fn try_settle(&self, here: Place) -> bool {
+        let word = self.place_word();
+        loop {
+            let there = self.place();
+            let same = there.is_same_as(here);
+            let next = if same { there.with_boot_of(here) } else { here };
+            if next == there {
+                return true;
             }
-            if word.compare_exchange(there.0, here.0, SeqCst, SeqCst).is_err() {
+            let vacant = same || there.is_none() || there.is_of_another_boot(here);
+            if !vacant && self.is_used_by_others() {
+                return false;
+            }
+            if word.compare_exchange(there.word(), next.word(), SeqCst, SeqCst).is_err() {
                 continue;
             }
-            // Nobody uses the sets in the other namespace, unless somebody came just now.
-            if !gone && self.table().processes() > 1 {
-                let _ = word.compare_exchange(here.0, there.0, SeqCst, SeqCst);
-                return Err(elsewhere());
+            // A process that has registered meanwhile may have read the place before it changed.
+            if !vacant && self.is_used_by_others() {
+                let _ = word.compare_exchange(next.word(), there.word(), SeqCst, SeqCst);
+                return false;
             }
-            return Ok(());
+            return true;
         }
+    }
+
+    /// Whether another process has the store open, or may have: one that is not proved dead.
+    fn is_used_by_others(&self) -> bool {
+        self.table().processes() > 1
     }
 
     pub(crate) fn table(&self) -> &Arc<Table> {
@@ -93,16 +116,23 @@ impl Home {
         self.table().id()
     }
 
+    /// Where the sets are.
     pub(crate) fn place(&self) -> Place {
-        self.place
+        Place::from_word(self.place_word().load(SeqCst))
     }
 
-    /// Declares that the store is being removed: from now on nobody makes a set for it.
+    /// A number for the place and for the table's file, for records of sets: a copy of the file has sets of its own.
+    pub(crate) fn brief(&self) -> u32 {
+        let (device, inode) = self.table().device_and_inode();
+        fnv32([self.place().word(), device, inode].into_iter().flat_map(u64::to_ne_bytes))
+    }
+
+    /// Declares that the store is being removed: from now on no process makes a set for it.
     pub(crate) fn begin_removal(&self) {
         self.removal().store(1, SeqCst);
     }
 
-    /// Whether somebody has begun to remove the store.
+    /// Whether a process has begun to remove the store.
     pub(crate) fn is_being_removed(&self) -> bool {
         self.removal().load(SeqCst) != 0
     }
@@ -116,19 +146,9 @@ impl Home {
     }
 }
 
+#[cold]
 fn elsewhere() -> Error {
-    let reason = "its semaphores are in another IPC namespace, where other processes use them; run this one there";
+    let reason = "its semaphores are in another IPC namespace than this thread, and other processes may use them there; run this one there, \
+                  or end those";
     ErrorKind::NotOurs { reason: reason.to_owned() }.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_boot_and_a_namespace() {
-        let [a, b, c] = [Place::new(1, 1), Place::new(1, 3), Place::new(2, 1)];
-        assert!(a != b && a.is_of_same_boot(b) && !a.is_of_same_boot(c));
-        assert_eq!(Place::here().unwrap(), Place::here().unwrap());
-    }
 }

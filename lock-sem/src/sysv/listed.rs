@@ -42,7 +42,7 @@ pub fn sets() -> Result<Vec<SemaphoreSet>> {
     let mut sets = Vec::new();
     for candidate in listed {
         let Some(locks) = u16::try_from(candidate.semaphores).ok().and_then(|all| all.checked_sub(LEN)) else { continue };
-        if let Some(Identity { store, run }) = Set::of_id(candidate.id).identity(locks)? {
+        if let Some(Identity { store, run, .. }) = Set::of_id(candidate.id).identity(locks)? {
             sets.push(SemaphoreSet { semid: candidate.id, key: candidate.key as u32, store, first: Run::first_of(run) });
         }
     }

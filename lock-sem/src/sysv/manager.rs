@@ -68,8 +68,8 @@ impl Locks {
 
 impl TableLocks for Locks {
     fn lock(&self, slot: Slot) -> Result<Arc<dyn RawLock>> {
-        let set = Run::of(&self.home, slot.id())?.set()?;
-        Ok(Arc::new(SysvLock::new(slot, Arc::clone(&self.home), set)))
+        let semaphore = Run::of(&self.home, slot.id())?.semaphore(slot.id())?;
+        Ok(Arc::new(SysvLock::new(slot, Arc::clone(&self.home), semaphore)))
     }
 
     fn is_held(&self, _: &Hot, _: Owner, lives: bool) -> bool {
@@ -77,7 +77,7 @@ impl TableLocks for Locks {
     }
 
     fn waiters(&self, id: LockId) -> Option<u32> {
-        Run::of(&self.home, id).ok()?.present_set()?.waiters(Run::semaphore_of(id))
+        Run::of(&self.home, id).ok()?.present_semaphore(id)?.waiters()
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
@@ -88,6 +88,8 @@ impl TableLocks for Locks {
     }
 
     fn destroy(&self) -> Result<()> {
+        // The sets of another namespace would be left.
+        self.home.check_thread()?;
         self.home.begin_removal();
         self.runs()?.into_iter().try_for_each(|id| Run::of(&self.home, id)?.remove())
     }

@@ -7,10 +7,15 @@ mod kernel;
 mod limits;
 mod listed;
 mod lock;
+#[cfg(test)]
+mod lock_tests;
 mod manager;
+mod place;
 mod run;
+mod semaphore;
 mod set;
 mod tenure;
+mod waiting;
 
 pub(crate) use self::manager::open;
 

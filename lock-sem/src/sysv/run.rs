@@ -3,9 +3,11 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use lock_core::table::Slot;
 use lock_core::{Error, ErrorKind, LockId, Result};
+use nix::errno::Errno;
 
 use super::home::Home;
-use super::identity::{ATTEMPTS, Identity, LEN};
+use super::identity::{self, ATTEMPTS, Identity, LEN};
+use super::semaphore::{Seal, Semaphore};
 use super::set::{Outcome, Set};
 
 /// Ids that share a set.
@@ -31,7 +33,8 @@ impl<'a> Run<'a> {
         let first = home.table().slot(Self::first_of(number))?;
         let capacity = home.table().capacity().unwrap_or(1 << 32);
         let locks = (capacity - u64::from(number * IDS)).min(IDS.into()) as u16;
-        Ok(Self { home, first, identity: Identity { store: home.store(), run: number }, locks })
+        let identity = Identity::new(home.store(), home.table().device_and_inode(), number);
+        Ok(Self { home, first, identity, locks })
     }
 
     /// Whether an id is the first of its run.
@@ -44,13 +47,23 @@ impl<'a> Run<'a> {
         LockId::new(number.wrapping_mul(IDS))
     }
 
-    /// Which semaphore of the set is that of a lock.
-    pub(crate) fn semaphore_of(id: LockId) -> u16 {
-        (id.get() % IDS) as u16
+    /// The semaphore of a lock of this run. Its set is made if there is none yet.
+    pub(crate) fn semaphore(&self, id: LockId) -> Result<Semaphore> {
+        Ok(self.semaphore_in(self.set()?, id))
     }
 
-    /// The set, made if there is none yet.
-    pub(crate) fn set(&self) -> Result<Set> {
+    /// The semaphore of a lock of this run, if its set was made.
+    pub(crate) fn present_semaphore(&self, id: LockId) -> Option<Semaphore> {
+        Some(self.semaphore_in(self.present_set()?, id))
+    }
+
+    fn semaphore_in(&self, set: Set, id: LockId) -> Semaphore {
+        let seal = Seal { number: identity::seal_of(self.locks), value: self.identity.seal };
+        Semaphore::new(set, (id.get() % IDS) as u16, seal)
+    }
+
+    fn set(&self) -> Result<Set> {
+        self.home.check()?;
         loop {
             let record = self.record().load(SeqCst);
             let set = match self.decode(record) {
@@ -60,7 +73,10 @@ impl<'a> Run<'a> {
                     None => continue,
                 },
             };
-            return if self.fits(set)? { Ok(set) } else { Err(gone(self.home)) };
+            if self.fits(set)? {
+                return Ok(set);
+            }
+            return Err(if set.is_denied() { denied() } else { not_ours(self.home) });
         }
     }
 
@@ -74,13 +90,14 @@ impl<'a> Run<'a> {
         if self.home.is_being_removed() {
             return Err(ErrorKind::Destroyed.into());
         }
+        self.home.check_thread()?;
         for attempt in 0..ATTEMPTS {
             let found = Set::find_or_make(self.identity.key(attempt), self.semaphores(), self.home.mode)?;
             let Some(set) = found else { continue };
             if !self.fits(set)? {
                 continue;
             }
-            if set.introduce(self.identity, self.locks)? == Outcome::Gone {
+            if set.introduce(self.identity, self.locks)? == Outcome::NotOurs {
                 return Ok(None);
             }
             if set.identity(self.locks)? != Some(self.identity) {
@@ -153,23 +170,33 @@ impl<'a> Run<'a> {
     }
 
     fn encode(&self, set: Set) -> u64 {
-        u64::from(self.home.place().brief()) << 32 | u64::from(set.id().unsigned_abs() + 1)
+        u64::from(self.home.brief()) << 32 | u64::from(set.id().unsigned_abs() + 1)
     }
 
-    /// `None` also when it was written in another place.
+    /// `None` also when it was written in another place, or in the file that this one is a copy of.
     fn decode(&self, record: u64) -> Option<Set> {
-        let here = (record >> 32) as u32 == self.home.place().brief();
+        let here = (record >> 32) as u32 == self.home.brief();
         let id = (record as u32).checked_sub(1)?;
         here.then(|| Set::of_id(id as i32))
     }
 }
 
-/// What it means that a set is gone that is written down.
+/// Why a set that is written down is not there, or not the store's.
 #[cold]
-pub(crate) fn gone(home: &Home) -> Error {
+pub(crate) fn not_ours(home: &Home) -> Error {
     if home.is_being_removed() {
         return ErrorKind::Destroyed.into();
     }
-    let reason = "its semaphores were removed by somebody (ipcrm); destroy it and create it anew";
+    if let Err(error) = home.check_thread() {
+        return error;
+    }
+    let reason = "its semaphores were removed or changed by another program (ipcrm); destroy it and create it anew";
     ErrorKind::Corrupt { reason: reason.to_owned() }.into()
+}
+
+/// What the system says when this user may not change a set.
+#[cold]
+pub(crate) fn denied() -> Error {
+    let call = "semop: this user may not change the store's semaphores, whose owner and mode are those of the store's file";
+    Error::system(call, Errno::EACCES)
 }

@@ -6,11 +6,11 @@ const TERM: u64 = 4;
 /// What [`Owner::process`] leaves free.
 const FREE: u64 = (1 << 22) - 1;
 
-/// Whose turn it is, in one word of a lock's line: the truth of who owns the lock, of which the semaphore is the door.
+/// The state of a lock, in one word of its line. It decides which process has the lock; the semaphore only says when to read it.
 ///
-/// It has the process that owns the lock, or owned it last; whether that one *holds* it; whether the semaphore is *armed*, that is, in
-/// step with this word (held, with the owner's undo; or free); and the *term*, which a new one begins with whenever somebody becomes
-/// the owner without having come through the door. Zero is a fresh lock: free, and its semaphore not armed yet.
+/// It has the process that owns the lock, or owned it last; whether that one *holds* it; whether the semaphore is *armed*, that is, agrees
+/// with this word (held, with the owner's undo; or free, with one unit); and the *term*. A new term begins whenever a process becomes the
+/// owner without the semaphore's unit. Zero is a fresh lock: free, and its semaphore not armed yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tenure(u64);
 
@@ -31,6 +31,12 @@ impl Tenure {
         self.0 & HELD != 0
     }
 
+    /// Whether this process has the lock.
+    #[inline]
+    pub(crate) fn is_held_by(self, me: Owner) -> bool {
+        self.is_held() && self.process() == me.process()
+    }
+
     pub(crate) const fn is_armed(self) -> bool {
         self.0 & ARMED != 0
     }
@@ -40,12 +46,12 @@ impl Tenure {
         (self.0 ^ other.0) & FREE & !(HELD | ARMED) == 0
     }
 
-    /// After this process came in through the door.
+    /// After this process acquired the lock with the unit.
     pub(crate) const fn entered_by(self, me: Owner) -> Self {
         Self(me.process().word() | (self.0 & FREE) | HELD | ARMED)
     }
 
-    /// After this process came in without: a new term, whose semaphore is not armed.
+    /// After this process acquired the lock without the unit: a new term, whose semaphore is not armed.
     pub(crate) const fn taken_over_by(self, me: Owner) -> Self {
         let term = (self.0 + TERM) & FREE & !(HELD | ARMED);
         Self(me.process().word() | term | HELD)
@@ -54,6 +60,11 @@ impl Tenure {
     /// After its owner armed the semaphore.
     pub(crate) const fn armed(self) -> Self {
         Self(self.0 | ARMED)
+    }
+
+    /// After its unit could not be given back.
+    pub(crate) const fn disarmed(self) -> Self {
+        Self(self.0 & !ARMED)
     }
 
     /// After its owner let go.
@@ -96,6 +107,9 @@ mod tests {
         assert!(second.is_held() && second.is_armed() && second.is_of_same_term(first) && second.process() == BOB.process());
         let third = second.taken_over_by(ALICE);
         assert!(third.is_held() && !third.is_armed() && !third.is_of_same_term(second));
+        assert!(third.is_held_by(ALICE) && !third.is_held_by(BOB) && !third.released().is_held_by(ALICE));
+        let disarmed = released.disarmed();
+        assert!(!disarmed.is_armed() && !disarmed.is_held() && disarmed.is_of_same_term(released));
     }
 
     #[test]

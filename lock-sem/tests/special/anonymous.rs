@@ -1,8 +1,9 @@
-//! The private lock, across a fork.
+//! The private lock: forks and panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use lock_core::Cause;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork as split};
 
@@ -12,6 +13,7 @@ use crate::tests;
 tests! {
     a_forked_child_has_a_free_lock_of_its_own,
     names_and_identities_differ,
+    a_panic_is_reported_until_an_owner_declares_that_all_is_in_order,
 }
 
 fn a_forked_child_has_a_free_lock_of_its_own() {
@@ -62,4 +64,26 @@ fn names_and_identities_differ() {
     let guards = lock_core::lock_all([&b, &a], lock_core::Deadline::Now).unwrap();
     assert_eq!(guards.len(), 2);
     assert!(a.id().is_none());
+}
+
+fn a_panic_is_reported_until_an_owner_declares_that_all_is_in_order() {
+    let lock = lock_sem::anonymous();
+    let thread = std::thread::spawn({
+        let lock = lock.clone();
+        move || {
+            let _guard = lock.lock().unwrap();
+            // Without the hook of the panic, which prints a message.
+            std::panic::resume_unwind(Box::new(lock_core::thread::id()));
+        }
+    });
+    let panicked = *thread.join().unwrap_err().downcast::<u32>().unwrap();
+    for marked in [false, false, true] {
+        let mut guard = lock.lock().unwrap();
+        let death = guard.recovered().expect("a thread panicked holding it");
+        assert_eq!((death.cause, death.holder.as_ref().unwrap().tid), (Cause::Panicked, panicked));
+        if marked {
+            guard.mark_consistent().unwrap();
+        }
+    }
+    assert!(lock.lock().unwrap().recovered().is_none());
 }

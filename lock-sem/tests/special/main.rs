@@ -1,4 +1,4 @@
-//! What is special about semaphores: sets and their limits, IPC namespaces, undo across `exec`, and breaking.
+//! What is special about semaphores: sets and their limits, IPC namespaces, undo across `exec`, units that others change, and breaking.
 //!
 //! The binary runs itself again as a peer. A peer says lines on its standard output and is told lines on its standard input;
 //! it ends with that. Nothing sleeps to wait for another.
@@ -9,6 +9,7 @@ mod peer;
 mod posix;
 mod sets;
 mod undo;
+mod units;
 
 use std::process::ExitCode;
 
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
         return peer::run(rest);
     }
     let namespaces = Peer::start(&["namespace"]).says() == "yes";
-    let trials = [sets::trials(), limits::trials(), undo::trials(), posix::trials(), anonymous::trials()].into_iter().flatten();
+    let all = [sets::trials(), limits::trials(), undo::trials(), units::trials(), posix::trials(), anonymous::trials()];
+    let trials = all.into_iter().flatten();
     let trials = trials.map(|test| test.into_trial(namespaces)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

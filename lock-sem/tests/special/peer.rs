@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use lock_core::{Lock, OpenMode, Registry};
+use lock_core::{Error, Lock, OpenMode, Registry};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Uid, setuid};
 
 pub(crate) const MARK: &str = "--peer-of-the-special-tests";
 
@@ -156,7 +157,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 
 fn scenario(name: &str) -> ExitCode {
     assert!(own_namespace(), "main looked before");
-    let all = [crate::sets::trials(), crate::limits::trials(), crate::undo::trials()];
+    let all = [crate::sets::trials(), crate::limits::trials(), crate::undo::trials(), crate::units::trials()];
     let test = all.into_iter().flatten().find(|test| test.name == name).expect("the name of a test");
     match std::panic::catch_unwind(test.run) {
         Ok(()) => ExitCode::SUCCESS,
@@ -164,15 +165,24 @@ fn scenario(name: &str) -> ExitCode {
     }
 }
 
+/// Holds the lock, and does what it hears until its input is closed.
 fn hold(url: &str, id: &str) {
     let lock = lock_of(url, id);
-    let guard = lock.lock().unwrap();
+    let mut held = Some(lock.lock().unwrap());
     say("held");
-    if hear() == "unlock" {
-        say(match guard.unlock() {
-            Ok(()) => "unlocked".to_owned(),
-            Err(error) => format!("{:?}", error.kind()),
-        });
+    loop {
+        let told = hear();
+        let done = match told.as_str() {
+            "unlock" => held.take().expect("it is held").unlock().map(|()| "unlocked"),
+            "lock" => lock.try_lock().map(|guard| guard.map_or("busy", |_| "locked")),
+            "leave undo" => unshare(CloneFlags::CLONE_SYSVSEM).map(|()| "left").map_err(|errno| Error::system("unshare", errno)),
+            "leave IPC" => unshare(CloneFlags::CLONE_NEWIPC).map(|()| "left").map_err(|errno| Error::system("unshare", errno)),
+            "become another user" => {
+                setuid(Uid::from_raw(65_534)).map(|()| "became").map_err(|errno| Error::system("setuid", errno))
+            }
+            _ => break,
+        };
+        say(done.map_or_else(|error| format!("{:?}", error.kind()), str::to_owned));
     }
 }
 
@@ -189,8 +199,9 @@ fn wait(url: &str, id: &str) {
     let lock = lock_of(url, id);
     say("waiting");
     match lock.lock() {
-        Ok(guard) => {
+        Ok(mut guard) => {
             say(guard.recovered().map_or("got".to_owned(), |death| format!("got from {}", death.holder.as_ref().unwrap().pid)));
+            guard.mark_consistent().unwrap();
             hear();
         }
         Err(error) => say(format!("{:?}", error.kind())),

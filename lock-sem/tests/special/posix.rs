@@ -10,6 +10,7 @@ use crate::{Store, tests};
 
 tests! {
     the_dead_are_listed_and_broken_and_told,
+    a_death_that_no_owner_dealt_with_is_told_after_a_break,
     of_racing_breakers_one_succeeds_and_one_thread_gets_in,
     breaking_a_free_lock_is_refused,
     an_owner_that_lives_is_not_called_dead_when_its_lock_is_broken,
@@ -35,10 +36,35 @@ fn the_dead_are_listed_and_broken_and_told() {
     assert_eq!(held[0].holder.as_ref().unwrap().pid, dead);
     store.store.break_lock(0).unwrap();
     assert_eq!(store.store.held().unwrap(), []);
+    for marked in [false, false, true] {
+        let mut guard = lock.lock().unwrap();
+        assert_eq!(guard.recovered().unwrap().holder.as_ref().unwrap().pid, dead);
+        if marked {
+            guard.mark_consistent().unwrap();
+        }
+        guard.unlock().unwrap();
+    }
+    assert!(lock.lock().unwrap().recovered().is_none(), "an owner declared that all is in order");
+}
+
+fn a_death_that_no_owner_dealt_with_is_told_after_a_break() {
+    let store = Store::new("posix-sem", "");
+    let lock = store.store.retrieve(0).unwrap();
+    let dead = dead_owner(&store);
+    store.store.break_lock(0).unwrap();
+    let mut living = Peer::start(&["hold", &store.url, "0"]);
+    assert_eq!(living.says(), "held");
+    store.store.break_lock(0).unwrap();
     let guard = lock.lock().unwrap();
-    assert_eq!(guard.recovered().unwrap().holder.as_ref().unwrap().pid, dead);
+    assert_eq!(
+        guard.recovered().expect("the owner whose lock was broken had not dealt with it").holder.as_ref().unwrap().pid,
+        dead
+    );
+    living.hears("unlock");
+    assert_eq!(living.says(), "Lost");
+    let held = store.store.held().unwrap();
+    assert_eq!(held[0].holder.as_ref().unwrap().pid, std::process::id(), "the release of the previous owner changes nothing");
     guard.unlock().unwrap();
-    assert!(lock.lock().unwrap().recovered().is_none(), "it is told once");
 }
 
 fn of_racing_breakers_one_succeeds_and_one_thread_gets_in() {
@@ -87,7 +113,7 @@ fn an_owner_that_lives_is_not_called_dead_when_its_lock_is_broken() {
     let guard = lock.lock().unwrap();
     assert!(guard.recovered().is_none(), "nobody died");
     owner.hears("unlock");
-    assert_eq!(owner.says(), "NotHeld");
+    assert_eq!(owner.says(), "Lost");
     let mut other = Peer::start(&["wait", &store.url, "0"]);
     assert_eq!(other.says(), "waiting");
     assert_eq!(store.store.held().unwrap()[0].holder.as_ref().unwrap().pid, std::process::id());

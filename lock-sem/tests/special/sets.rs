@@ -1,6 +1,7 @@
 //! Sets: made once, found by all, and gone with their store.
 
 use std::fs;
+use std::path::Path;
 
 use lock_core::{ErrorKind, OpenMode};
 use lock_sem::sysv;
@@ -17,6 +18,7 @@ tests! {
     handles_exclude_each_other_when_store_and_sets_are_gone,
     a_set_that_somebody_removed_is_an_error_and_no_hang,
     #[alone] a_key_that_is_taken_by_another_program_is_left_alone,
+    #[alone] a_copy_of_a_store_has_sets_of_its_own,
     #[alone] a_store_is_refused_in_another_namespace_while_it_is_used,
 }
 
@@ -89,7 +91,7 @@ fn small_stores_have_small_sets() {
     drop(store.store.retrieve(7).unwrap().lock().unwrap());
     let listed = fs::read_to_string("/proc/sysvipc/sem").unwrap();
     let semaphores: Vec<_> = listed.lines().skip(1).map(|line| line.split_whitespace().nth(3).unwrap().to_owned()).collect();
-    assert_eq!(semaphores, ["20"], "eight locks, and twelve that say whose they are");
+    assert_eq!(semaphores, ["21"], "eight locks, and thirteen that say whose they are");
 }
 
 fn sets_name_their_store_and_first_id() {
@@ -149,22 +151,20 @@ fn a_key_that_is_taken_by_another_program_is_left_alone() {
     let store = Store::new("sem", "?capacity=8");
     drop(store.store.retrieve(0).unwrap());
     let [ours] = sets_of(&store)[..] else { panic!("one set") };
-    // A fresh store of the same identity: as if the set had never been made.
-    let copy = store.directory().join("copy");
-    fs::copy(store.directory().join("store"), &copy).unwrap();
     ours.remove().unwrap();
     let make = |semaphores| {
         // SAFETY: the call takes numbers only.
         unsafe { libc::semget(ours.key as i32, semaphores, libc::IPC_CREAT | libc::IPC_EXCL | 0o600) }
     };
+    // As if the set had never been made.
     let forget_the_set = || {
         use std::os::unix::fs::FileExt;
-        // The record of the set is the sixth of the eight words of the first line, which stands behind header, seats and bitmaps.
+        // The record of the set is the sixth of the eight words of the first line, which stands behind header, entries and bitmaps.
         let line = 4096 + 16_384 * 128 + 4096;
-        let file = fs::File::options().write(true).open(&copy).unwrap();
+        let file = fs::File::options().write(true).open(store.directory().join("store")).unwrap();
         file.write_all_at(&[0; 8], line + 48).unwrap();
     };
-    for semaphores in [1, 20, 21] {
+    for semaphores in [1, 21, 22] {
         let foreign = make(semaphores);
         assert!(foreign >= 0);
         let step = |number, change| {
@@ -172,14 +172,13 @@ fn a_key_that_is_taken_by_another_program_is_left_alone() {
             // SAFETY: there is one step, and it is valid.
             assert_eq!(unsafe { libc::semop(foreign, &raw mut step, 1) }, 0);
         };
-        // One of our size says that it is somebody else's.
+        // One of our size says that it is another program's.
         step(semaphores as u16 - 1, 1);
-        if semaphores == 20 {
+        if semaphores == 21 {
             step(8, 1);
         }
         forget_the_set();
-        let other = open(&format!("sem:{}", copy.display()), OpenMode::Open).unwrap();
-        drop(other.retrieve(0).unwrap().lock().unwrap());
+        drop(store.store.retrieve(0).unwrap().lock().unwrap());
         let [made] = sets_of(&store)[..] else { panic!("one set: {:?}", sets_of(&store)) };
         assert_ne!((made.key, made.semid), (ours.key, foreign));
         made.remove().unwrap();
@@ -187,6 +186,26 @@ fn a_key_that_is_taken_by_another_program_is_left_alone() {
         // SAFETY: the call takes numbers only.
         assert_eq!(unsafe { libc::semctl(foreign, 0, libc::IPC_RMID) }, 0);
     }
+}
+
+fn a_copy_of_a_store_has_sets_of_its_own() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let [original, copy] = ["original", "copy"].map(|name| directory.path().join(name));
+    let url = |path: &Path| format!("sem:{}", path.display());
+    // A copy is refused while the original is in use.
+    let mut owner = Peer::start(&["make_and_hold", &url(&original)]);
+    assert_eq!(owner.says(), "held");
+    fs::copy(&original, &copy).unwrap();
+    owner.kill();
+    let [original, copy] = [original, copy].map(|path| open(&url(&path), OpenMode::Open).unwrap());
+    let [in_original, in_copy] = [&original, &copy].map(|store| store.retrieve(0).unwrap());
+    let guards = [&in_original, &in_copy].map(|lock| lock.try_lock().unwrap().expect("its owner is dead"));
+    assert_eq!(all_sets(), 2);
+    drop(guards);
+    copy.destroy().unwrap();
+    assert_eq!(all_sets(), 1);
+    drop(in_original.try_lock().unwrap().expect("it was released"));
+    original.destroy().unwrap();
 }
 
 fn a_store_is_refused_in_another_namespace_while_it_is_used() {

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use lock_core::OpenMode;
+use lock_core::{Cause, OpenMode};
 
 use crate::peer::{self, Peer};
 use crate::{Store, tests};
@@ -25,8 +25,10 @@ fn the_late_end_of_an_executed_program_releases_nobodys_lock() {
     assert_eq!(late.says(), "held");
     assert!(lock.try_lock().unwrap().is_none());
     late.hears("go");
-    let guard = lock.lock().unwrap();
-    assert_eq!(guard.recovered().unwrap().holder.as_ref().unwrap().pid, late.pid());
+    let mut guard = lock.lock().unwrap();
+    let death = guard.recovered().unwrap();
+    assert_eq!((death.holder.as_ref().unwrap().pid, death.cause), (late.pid(), Cause::Executed));
+    guard.mark_consistent().unwrap();
     assert!(late.ends().0, "the other program ended only now");
     let mut other = Peer::start(&["wait", &store.url, "0"]);
     assert_eq!(other.says(), "waiting");

@@ -132,11 +132,12 @@ impl ShmLock {
     fn take_over(&self, me: &Me<'_>, present: u32) -> Option<Acquired> {
         let (owner, table) = (self.slot.hot().owner(), self.slot.table());
         let number = robust::owner(present);
-        let gone = if owner.is_none() {
-            // It is acquiring or releasing. The kernel looks after thread ids.
-            number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
+        let gone = if !owner.is_none() && is_of(owner, number) {
+            table.is_gone(owner)
         } else {
-            is_of(owner, number) && table.is_gone(owner)
+            // The number's owner is acquiring or releasing: no owner is written down, or the dead one that it recovers the lock from.
+            // The kernel looks after thread ids.
+            number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
         };
         match if gone { self.recover(me, present, Some(owner)) } else { Vacant::Changed } {
             Vacant::Taken(acquired) => Some(acquired),

@@ -1,10 +1,10 @@
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use lock_core::table::{Owner, Slot};
 use lock_core::{Acquired, Condition, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 
-use crate::robust::{self, Me};
+use crate::robust::{self, DIED, Me};
 use crate::sys::{self, Occasion, ThisThread};
 use crate::waiters::{Announced, WAITERS, announce};
 
@@ -115,15 +115,14 @@ impl ShmLock {
 
     /// Acquires a lock whose word has no owner.
     ///
-    /// If the owner died, its word in the line is still there. Then the acquisition is a [claim](Self::recover) away: between the
-    /// change of the lock word and the change of the owner's, others could take the new owner for the dead one.
+    /// A word without [`DIED`] is one that a consistent release left: there is nothing to report, and nothing else is read. A word with
+    /// it changes hands under a [claim](Self::recover) only.
     fn take_vacant(&self, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
-        let before = self.slot.hot().owner();
-        if !before.is_none() {
-            return self.recover(me, present, before);
+        if present & DIED != 0 {
+            return self.recover(me, present, None);
         }
         match robust::take(me, self.slot.hot(), present, (present & WAITERS) | waiters) {
-            Some(token) => Vacant::Taken(self.slot.acquired(token, self.slot.take_note(before))),
+            Some(token) => Vacant::Taken(Acquired::Held { token }),
             None => Vacant::Changed,
         }
     }
@@ -133,27 +132,35 @@ impl ShmLock {
     fn take_over(&self, me: &Me<'_>, present: u32) -> Option<Acquired> {
         let (owner, table) = (self.slot.hot().owner(), self.slot.table());
         let number = robust::owner(present);
-        let gone = if owner.is_none() {
-            // It is acquiring or releasing. The kernel looks after thread ids.
-            number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
+        let gone = if !owner.is_none() && is_of(owner, number) {
+            table.is_gone(owner)
         } else {
-            is_of(owner, number) && table.is_gone(owner)
+            // The number's owner is acquiring or releasing: no owner is written down, or the dead one that it recovers the lock from.
+            // The kernel looks after thread ids.
+            number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
         };
-        match if gone { self.recover(me, present, owner) } else { Vacant::Changed } {
+        match if gone { self.recover(me, present, Some(owner)) } else { Vacant::Changed } {
             Vacant::Taken(acquired) => Some(acquired),
             _ => None,
         }
     }
 
-    /// Acquires a lock in the place of a dead owner. Threads that see the same dead owner claim the right to do that first: the others
-    /// could not tell the dead owner's word from that of a new owner with the same number, which has not written itself down yet.
-    fn recover(&self, me: &Me<'_>, present: u32, dead: Owner) -> Vacant {
+    /// Acquires a lock whose word was left by a death or an inconsistent release, or is that of an owner proven dead. Threads that see
+    /// such a word claim the right to do that first. Without the claim, a thread could change a word that has been acquired and left by
+    /// another death since it was read; and it could not tell a dead owner's word from that of a new owner with the same number, which
+    /// is not written down yet.
+    ///
+    /// `dead` is the owner that must still be written down.
+    fn recover(&self, me: &Me<'_>, present: u32, dead: Option<Owner>) -> Vacant {
         let (hot, claim) = (self.slot.hot(), &self.slot.hot().spare[0]);
         if !self.slot.table().claim(claim, me.owner) {
             return Vacant::Claimed;
         }
-        let unchanged = hot.owner() == dead && hot.word.load(Relaxed) == present;
-        let taken = unchanged.then(|| (self.slot.take_note(dead), robust::take(me, hot, present, WAITERS)));
+        // The word first: once it is seen to be this under the claim, the owner does not change any more. An owner that is read before
+        // may be one that has released the lock since.
+        let owner = (hot.word.load(Acquire) == present).then(|| hot.owner());
+        let owner = owner.filter(|owner| dead.is_none_or(|dead| dead == *owner));
+        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));
         claim.store(0, Release);
         match taken {
             Some((note, Some(token))) => Vacant::Taken(self.slot.acquired(token, note)),

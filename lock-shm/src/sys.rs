@@ -193,38 +193,76 @@ impl ThisThread {
 
     /// Its list of locks that the kernel does not look after. What is in it when the thread ends is marked as a dead owner's.
     pub(crate) fn identity_list(&self) -> &Head {
-        AT_END.with(|_| ());
+        // In the destructors of a thread that are called later, what the end needs is there.
+        let _ = AT_END.try_with(|_| ());
         // SAFETY: the thread-local value stays where it is until the thread has ended, which `self`, not being `Send`, does not outlive.
         // It has no destructor, so that it may be used in those of others.
         IDENTITY_LIST.with(|list| unsafe { &*ptr::from_ref(list) })
     }
 }
 
-/// Marks what is in the thread's own list when the thread ends, as the kernel does with what is in libc's.
+/// Has the thread's own list marked at the end of the thread, as the kernel does with libc's list.
+///
+/// Other thread-local values may have guards and may be destroyed later. So this destructor only sets a value of a pthread key, whose
+/// destructor is called after those of all thread-local values. The key alone would not do: a thread that has a thread-local value with
+/// a destructor keeps the library loaded.
 struct AtEnd;
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
-        // In a forked child that has not used the list since, what is in it is the parent's.
-        if CACHE.with(|cache| cache.epoch.get()) != fork::epoch() {
-            return;
+        let value: *const Self = self;
+        // SAFETY: the key was created and is never deleted. The value is not null, and nothing is read from it.
+        if key().is_none_or(|key| unsafe { libc::pthread_setspecific(key, value.cast()) } != 0) {
+            mark_list(ptr::null_mut());
         }
-        IDENTITY_LIST.with(|list| {
-            let start = ptr::from_ref(list).addr();
-            let mut node = list.first.load(Relaxed);
-            while node != start && node != 0 {
-                // SAFETY: a node of this list is in a line of a lock that this thread holds, which stays mapped (a table is not unmapped
-                // while its process holds a lock of it). A link is the address of `next`, and the lock's word is `OFFSET` from there.
-                // Links are in shared memory: see `unlink`.
-                let (next, word) = unsafe {
-                    ((*(node as *const AtomicUsize)).load(Relaxed), &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32))
-                };
-                mark_as_dead(word);
-                node = next;
-            }
-            list.first.store(start, Relaxed);
-        });
     }
+}
+
+/// The key whose destructor is [`mark_list`]; `None` when the process has too many keys.
+fn key() -> Option<libc::pthread_key_t> {
+    /// The key plus one. No thread waits for another in it, which a fork could leave waiting.
+    static KEY: AtomicU64 = AtomicU64::new(0);
+    let known = |key: u64| (key != 0).then(|| (key - 1) as libc::pthread_key_t);
+    if let Some(key) = known(KEY.load(Relaxed)) {
+        return Some(key);
+    }
+    let mut key = 0;
+    // SAFETY: the call writes a key to the place, which is valid for that. The destructor is a function of this library, and has the
+    // type that is asked for.
+    if unsafe { libc::pthread_key_create(&raw mut key, Some(mark_list)) } != 0 {
+        return known(KEY.load(Relaxed));
+    }
+    match KEY.compare_exchange(0, u64::from(key) + 1, Relaxed, Relaxed) {
+        Ok(_) => Some(key),
+        Err(other) => {
+            // SAFETY: no thread has set a value of this key, which is known here only.
+            unsafe { libc::pthread_key_delete(key) };
+            known(other)
+        }
+    }
+}
+
+/// Marks the locks in the thread's own list.
+extern "C" fn mark_list(_: *mut libc::c_void) {
+    // In a forked child that has not used the list since, what is in it is the parent's.
+    if CACHE.with(|cache| cache.epoch.get()) != fork::epoch() {
+        return;
+    }
+    IDENTITY_LIST.with(|list| {
+        let start = ptr::from_ref(list).addr();
+        let mut node = list.first.load(Relaxed);
+        while node != start && node != 0 {
+            // SAFETY: a node of this list is in a line of a lock that this thread holds, which stays mapped (a table is not unmapped
+            // while its process holds a lock of it). A link is the address of `next`, and the lock's word is `OFFSET` from there.
+            // Links are in shared memory: see `unlink`.
+            let (next, word) = unsafe {
+                ((*(node as *const AtomicUsize)).load(Relaxed), &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32))
+            };
+            mark_as_dead(word);
+            node = next;
+        }
+        list.first.store(start, Relaxed);
+    });
 }
 
 /// What the kernel does with the word of a dead thread.

@@ -65,6 +65,10 @@ impl<'a> Waiting<'a> {
         }
         loop {
             let now = self.lock.tenure();
+            if now.is_armed() {
+                // In another program's set, the attempt said nothing of the lock.
+                self.require_seal()?;
+            }
             if let Some(acquired) = self.take_over(now)? {
                 return Ok(acquired);
             }
@@ -78,10 +82,7 @@ impl<'a> Waiting<'a> {
                 self.poll(sleep);
                 continue;
             }
-            let tried = match self.check_seal()? {
-                Outcome::Done => self.lock.semaphore.take_within(sleep)?,
-                outcome => outcome,
-            };
+            let tried = self.lock.semaphore.take_within(sleep)?;
             if let Some(acquired) = self.use_attempt(now, tried)? {
                 return Ok(acquired);
             }
@@ -149,11 +150,7 @@ impl<'a> Waiting<'a> {
         if !free && !slot.table().is_dead(now.process()) {
             return Ok(None);
         }
-        match self.check_seal()? {
-            Outcome::Denied => return Err(denied()),
-            Outcome::NotOurs => self.check_removal()?,
-            Outcome::Done | Outcome::NotDone => {}
-        }
+        self.require_seal()?;
         let mine = now.taken_over_by(self.me);
         if !self.lock.exchange(now, mine) {
             return Ok(None);
@@ -181,14 +178,17 @@ impl<'a> Waiting<'a> {
         if self.yields < YIELDS && !self.set_is_gone { thread::yield_now() } else { thread::sleep(sleep) }
     }
 
-    /// Checks the seal of the set, before a call that does not compare it.
-    fn check_seal(&mut self) -> Result<Outcome> {
+    /// Checks, once, that the set has its seal or went with its store: before a call that does not compare the seal.
+    fn require_seal(&mut self) -> Result<()> {
         if self.sealed || self.set_is_gone {
-            return Ok(Outcome::Done);
+            return Ok(());
         }
-        let outcome = self.lock.semaphore.check_seal()?;
-        self.sealed = outcome == Outcome::Done;
-        Ok(outcome)
+        match self.lock.semaphore.check_seal()? {
+            Outcome::Done | Outcome::NotDone => self.sealed = true,
+            Outcome::Denied => return Err(denied()),
+            Outcome::NotOurs => self.check_removal()?,
+        }
+        Ok(())
     }
 
     /// Finds out why the set is not there, or not the store's: it went with the store, or else that is an error.

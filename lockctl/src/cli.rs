@@ -32,7 +32,10 @@ pub(crate) enum Command {
     /// Run a command while holding a lock, and exit as it does
     ///
     /// The store is created if it is absent. Signals are forwarded to the command; if lockctl dies, the kernel kills the command
-    /// with it. If the lock's last owner died holding it, that is said on stderr.
+    /// with it. The command finds the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token) in its environment.
+    ///
+    /// If an earlier owner died holding the lock, a line on stderr says so, and the variable LOCKCTL_RECOVERED has the same text. Each
+    /// further run is told, too, until a command ends with 0: what the lock protects then counts as in order again.
     Run(RunArgs),
     /// Allocate a lock and print its id
     ///

@@ -13,10 +13,21 @@ use crate::sys;
 
 use super::signals::Signals;
 
-/// Runs the command to its end. Called from the main thread, to whose life the command's is bound.
-pub(super) fn run(command: &[OsString], signals: &Signals) -> Result<ExitStatus, Failure> {
+/// Runs the command to its end, with these variables in its environment. Called from the main thread, to whose life the command's is bound.
+pub(super) fn run(
+    command: &[OsString],
+    environment: &[(&str, Option<String>)],
+    signals: &Signals,
+) -> Result<ExitStatus, Failure> {
     let mut process = Command::new(&command[0]);
     process.args(&command[1..]);
+    for (name, value) in environment {
+        match value {
+            Some(value) => process.env(name, value),
+            // Not those of an outer run.
+            None => process.env_remove(name),
+        };
+    }
     sys::bind_to_this_thread(&mut process, signals.outside());
     let unavailable = |error: io::Error| {
         let message = format!("{} cannot be executed: {error}", command[0].to_string_lossy());

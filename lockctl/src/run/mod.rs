@@ -9,7 +9,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use lock_any::{Lock, Numbering, Store};
+use lock_any::{Death, Guard, Lock, Numbering, Store};
 
 use crate::cli::{Place, RunArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -30,14 +30,33 @@ pub(crate) fn run(place: &Place, args: &RunArgs) -> Result<ExitCode, Failure> {
         }
     })?;
 
-    let guard = acquire::acquire(&lock, args)?;
-    if let Some(death) = guard.recovered() {
-        let who = death.holder.as_ref().map_or_else(|| "an owner that is not known".to_owned(), ToString::to_string);
-        output::say(format_args!("{who} died holding {}", acquire::name(&lock)));
+    let mut guard = acquire::acquire(&lock, args)?;
+    let recovered = guard.recovered().map(|death| describe(death, &lock));
+    if let Some(recovered) = &recovered {
+        output::say(format_args!("{recovered}"));
     }
-    let status = child::run(&args.command, &signals)?;
+    let status = child::run(&args.command, &environment(&guard, recovered), &signals)?;
+    if status.success() {
+        guard.mark_consistent()?;
+    }
     guard.unlock()?;
     Ok(child::exit_code(status))
+}
+
+/// The death of an earlier owner, with the lock named.
+fn describe(death: &Death, lock: &Lock) -> String {
+    let text = death.to_string();
+    text.strip_suffix("it").map_or_else(|| text.clone(), |text| format!("{text}{}", acquire::name(lock)))
+}
+
+/// The variables that the command finds in its environment, with their values; without a value, one that it does not find.
+fn environment(guard: &Guard<'_>, recovered: Option<String>) -> [(&'static str, Option<String>); 3] {
+    let token = Some(guard.token()).filter(|token| *token != 0);
+    [
+        ("LOCKCTL_ID", guard.lock().id().map(|id| id.to_string())),
+        ("LOCKCTL_TOKEN", token.map(|token| token.to_string())),
+        ("LOCKCTL_RECOVERED", recovered),
+    ]
 }
 
 fn choose(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {

@@ -82,6 +82,33 @@ fn when_lockctl_is_killed_its_command_dies_with_it_and_the_next_owner_is_told_wh
 }
 
 #[test]
+fn a_death_is_told_until_a_command_ends_with_0() {
+    let scratch = Scratch::with_store();
+    let print = ["run", "3", "--", "sh", "-c", "echo \"$LOCKCTL_ID $LOCKCTL_TOKEN ${LOCKCTL_RECOVERED-none}\"; exit $0"];
+    let run = |code: &str| scratch.say(&[&print[..], &[code]].concat());
+    assert_eq!(run("0").out, "3 1 none\n");
+    let held = scratch.hold("3");
+    kill(Pid::from_raw(held.pid()), Signal::SIGKILL).unwrap();
+    drop(held);
+    for (code, token) in [("1", 3), ("2", 4), ("0", 5)] {
+        let said = run(code);
+        let death = said.err.trim_end().strip_prefix("lockctl: ").expect("the death is told on stderr");
+        assert!(death.ends_with(" died holding lock 3"), "{death}");
+        assert_eq!(said.out, format!("3 {token} {death}\n"));
+    }
+    let said = run("0");
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("3 6 none\n", ""));
+}
+
+#[test]
+fn a_command_does_not_see_the_variables_of_an_outer_run() {
+    let scratch = Scratch::with_store();
+    let mut run = scratch.lockctl(&["run", "3", "--", "sh", "-c", "echo ${LOCKCTL_RECOVERED-none}"]);
+    let ran = run.env("LOCKCTL_RECOVERED", "another run's").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "none\n");
+}
+
+#[test]
 fn a_command_that_ends_otherwise_is_no_death_of_an_owner() {
     let scratch = Scratch::with_store();
     let held = scratch.hold("3");

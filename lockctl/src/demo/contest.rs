@@ -130,9 +130,10 @@ impl Contest {
     fn settle(&self, outcome: &mut Outcome) -> Result<(), Failure> {
         match self.lock.try_lock()? {
             None => outcome.violations.push("the lock is not free although every worker has ended".to_owned()),
-            Some(guard) => {
+            Some(mut guard) => {
                 outcome.recovered += u64::from(guard.recovered().is_some());
                 self.ledger.finish()?;
+                guard.mark_consistent()?;
             }
         }
         (outcome.expected, outcome.found) = self.ledger.expected_and_found(PROCESSES)?;

@@ -72,7 +72,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
     let born = Instant::now();
     let mut sections = 0;
     while now() < until {
-        let guard = lock.lock_by(deadline)?;
+        let mut guard = lock.lock_by(deadline)?;
         let told = guard.recovered().is_some();
         if told {
             Event::Recovered.tell()?;
@@ -81,6 +81,8 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
         if left && !told && claims.owner_death != OwnerDeath::Released {
             Event::Untold.tell()?;
         }
+        // The section that was left is finished: the next owner is told of the next death.
+        guard.mark_consistent()?;
         // Which step is the last differs from worker to worker.
         let last = args.life.is_some_and(|life| born.elapsed().as_millis() >= u128::from(life)).then(|| std::process::id() % 4);
         let alone = ledger.section(args.slot, |step| {

@@ -21,13 +21,45 @@ const WHOLE: [&str; 7] = [
     "lock-shm/src/waiters.rs",
 ];
 
-/// Items of sources that talk to the machine in their other parts: where they begin.
-const ITEMS: [(&str, &[&str]); 2] = [
-    ("lock-core/src/table/slot.rs", &["#[repr(C)]\n#[derive(Debug)]\npub struct Hot {", "impl Hot {"]),
-    (
-        "lock-shm/src/sys.rs",
-        &[
+/// Some items of a source, whose other parts talk to the machine.
+struct Items {
+    path: &'static str,
+    /// The name of the copy.
+    name: &'static str,
+    /// The block that they stand in.
+    block: Option<&'static str>,
+    /// Where they begin.
+    starts: &'static [&'static str],
+}
+
+const ITEMS: [Items; 3] = [
+    Items {
+        path: "lock-core/src/table/slot.rs",
+        name: "hot.rs",
+        block: None,
+        starts: &["#[repr(C)]\n#[derive(Debug)]\npub struct Hot {", "impl Hot {"],
+    },
+    Items {
+        path: "lock-core/src/table/slot.rs",
+        name: "slot.rs",
+        block: Some("impl Slot"),
+        starts: &[
+            "    pub fn begin(&self, me: Owner) -> Acquired {",
+            "    fn begin_after(",
+            "    pub fn acquired(",
+            "    pub fn take_note(",
+            "    pub fn end(&self, me: Owner, ",
+            "    pub fn mark_consistent(",
+        ],
+    },
+    Items {
+        path: "lock-shm/src/sys.rs",
+        name: "sys.rs",
+        block: None,
+        starts: &[
             "#[repr(C)]\npub(crate) struct Head {",
+            "extern \"C\" fn mark_list(",
+            "fn mark_as_dead(",
             "pub(crate) fn link(",
             "pub(crate) fn unlink_only(",
             "pub(crate) fn unlink(",
@@ -36,7 +68,7 @@ const ITEMS: [(&str, &[&str]); 2] = [
             "fn untagged(",
             "pub(crate) fn address(",
         ],
-    ),
+    },
 ];
 
 /// Names that mean the model's in a copy.
@@ -48,26 +80,26 @@ const NAMES: [(&str, &str); 5] = [
     ("//!", "//"),
 ];
 
-/// What is bounded, so that there is an end: the file, what it says, and what it says in the model.
-const BOUNDS: [(&str, &str, &str); 4] = [
+/// Other changes: bounds, so that there is an end, and checks of addresses before they are followed. The file, its text, and that of the
+/// copy.
+const BOUNDS: [(&str, &str, &str); 6] = [
+    ("sys.rs", "    unsafe { (*place)", "    let _ = world::at(place.addr());\n    unsafe { (*place)"),
+    ("sys.rs", "    unsafe { (*(untagged(node)", "    let _ = world::at(untagged(node));\n    unsafe { (*(untagged(node)"),
     ("lock.rs", "const SPINS: u32 = 100;", "const SPINS: u32 = 1;"),
     ("lock.rs", LOOP, FORGETFUL),
     ("record.rs", "const AT_COMMAND: std::ops::Range<usize> = 4..8;", "const AT_COMMAND: std::ops::Range<usize> = 4..5;"),
     ("record.rs", "const AT_LABEL: std::ops::Range<usize> = 8..16;", "const AT_LABEL: std::ops::Range<usize> = 5..7;"),
 ];
 
-/// The beginning of the loop of a waiter. These are all variables that it has there; how often it doubted does not matter, since it
-/// does not matter how long a sleep is.
+/// The beginning of a waiter's loop. These are all variables that a round of it leaves to the next.
 const LOOP: &str = "        let word = &self.slot.hot().word;
         let mut spins = 0;
-        let mut doubts = 0_u32;
-        // Once it has slept it cannot know whether others do, so that it takes the lock with the bit set.
+        // A thread that has slept acquires the lock with the bit set, because other threads may still be asleep.
         let mut waiters = 0;
         loop {
 ";
 const FORGETFUL: &str = "        let word = &self.slot.hot().word;
         let mut spins = 0;
-        let mut doubts = 0_u32;
         let mut waiters = 0;
         loop {
             crate::step::forget((spins, waiters));
@@ -81,12 +113,14 @@ fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     for path in WHOLE {
-        copy(path, &read(&root, path), &out);
+        let name = Path::new(path).file_name().and_then(|name| name.to_str()).expect("a source has a name");
+        copy(path, &read(&root, path), name, &out);
     }
-    for (path, items) in ITEMS {
+    for Items { path, name, block, starts } in ITEMS {
         let source = read(&root, path);
-        let items: Vec<&str> = items.iter().map(|start| item(path, &source, start)).collect();
-        copy(path, &items.join("\n"), &out);
+        let items = starts.iter().map(|start| item(path, &source, start)).collect::<Vec<_>>().join("\n");
+        let items = block.map_or(items.clone(), |block| format!("{block} {{\n{items}}}\n"));
+        copy(path, &items, name, &out);
     }
 }
 
@@ -96,16 +130,17 @@ fn read(root: &Path, path: &str) -> String {
     source.split("\n#[cfg(test)]\n").next().unwrap_or_default().to_owned()
 }
 
-/// An item of a formatted source: to the first brace that closes at the start of a line.
+/// An item of a formatted source: to the first brace that closes at the indentation of its first line.
 fn item<'a>(path: &str, source: &'a str, start: &str) -> &'a str {
     once(path, source, start);
     let (from, _) = source.match_indices(start).next().expect("it is there once");
-    let length = source[from..].find("\n}\n").expect("an item ends");
-    &source[from..from + length + 3]
+    let indentation = start.len() - start.trim_start().len();
+    let end = format!("\n{}}}\n", &start[..indentation]);
+    let length = source[from..].find(&end).expect("an item ends");
+    &source[from..from + length + end.len()]
 }
 
-fn copy(path: &str, source: &str, out: &Path) {
-    let name = Path::new(path).file_name().and_then(|name| name.to_str()).expect("a source has a name");
+fn copy(path: &str, source: &str, name: &str, out: &Path) {
     let mut text = source.to_owned();
     for (_, from, to) in BOUNDS.iter().filter(|bound| bound.0 == name) {
         once(path, &text, from);

@@ -2,13 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use crate::world::Op;
+use crate::op::Op;
 
 const STACK: usize = 128 * 1024;
 
@@ -82,6 +82,11 @@ impl Drop for Simulated {
     fn drop(&mut self) {
         self.abandon();
     }
+}
+
+/// The running thread cannot go on: what is wrong is for the history, and not for the terminal.
+pub(crate) fn fail(what: String) -> ! {
+    resume_unwind(Box::new(what))
 }
 
 /// Stops the running thread before an operation; returns what that gave.

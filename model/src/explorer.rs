@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use crate::act;
 use crate::coroutine::{Simulated, Stop};
+use crate::final_check;
 use crate::kernel::Choice;
-use crate::scenario::{self, Scenario};
-use crate::scene::Scene;
-use crate::world::{self, State};
+use crate::scenario::Scenario;
+use crate::scene::{OBSERVER, Scene};
+use crate::thread::State;
+use crate::world;
 
 /// What came of a scenario.
 #[derive(Clone, Debug)]
@@ -142,8 +145,8 @@ impl Explorer {
             return;
         }
         self.report.ends += 1;
-        world::with(|world| world.current = world.threads.len());
-        scenario::finish(self.scene);
+        world::with(|world| world.current = OBSERVER);
+        final_check::finish(self.scene);
     }
 
     /// The same once more, for people to read.
@@ -164,7 +167,7 @@ impl Explorer {
         let scene = self.scene;
         for number in 0..self.threads.len() {
             world::with(|world| world.current = number);
-            let stop = self.threads[number].start(move || scenario::run(scene, number));
+            let stop = self.threads[number].start(move || act::run(scene, number));
             settle(number, stop);
         }
     }

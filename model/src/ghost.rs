@@ -1,7 +1,9 @@
 //! What has to hold: what the scenario knows of the locks and ids beside what is in memory.
 
-use crate::scenario::Scenario;
+use crate::scenario::{Left, Scenario};
+use crate::scene::{EARLIER, name};
 use crate::world::World;
+use crate::{Cause, Condition, Death};
 
 /// How many locks there are.
 pub(crate) const LOCKS: usize = 2;
@@ -24,16 +26,20 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Stage {
     pub(crate) locks: [Phase; LOCKS],
+    /// It was told of a death, and has not marked the lock consistent.
+    pub(crate) told: [bool; LOCKS],
     pub(crate) allocating: bool,
 }
 
 /// What a thread was told, or is about to ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Note {
-    /// It has the lock; the token; who is said to have died in it.
-    Enter { lock: usize, token: u64, dead: Option<usize> },
-    /// It is about to release.
-    Leave { lock: usize },
+    /// It has the lock; the token; the death that it is told of.
+    Enter { lock: usize, token: u64, told: Option<Death> },
+    /// It has marked the lock consistent.
+    Marked { lock: usize },
+    /// It is about to leave.
+    Leave { lock: usize, leaving: Leaving },
     /// It does without the lock.
     Without { lock: usize },
     /// An id was allocated.
@@ -50,6 +56,15 @@ pub(crate) enum Note {
     Wrong(&'static str),
 }
 
+/// How a thread leaves the critical section of a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Leaving {
+    /// It releases the lock.
+    Released(Condition),
+    /// It ends, in a process that lives on.
+    Ended,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) enum Id {
     #[default]
@@ -59,13 +74,24 @@ pub(crate) enum Id {
     GivenBy(usize),
 }
 
-/// What was known of a lock before somebody had it.
+/// What is known of a lock.
+#[derive(Clone, Copy, Hash, Debug, Default)]
+struct Lock {
+    inside: Option<usize>,
+    token: u64,
+    /// A thread died inside, and no owner has marked the lock consistent since: each owner has to be told.
+    unresolved: bool,
+    /// The threads whose deaths the next owner may be told of.
+    tellable: u64,
+    /// The threads that panicked inside.
+    panicked: u64,
+}
+
+/// What was known of a lock before a thread had it.
 #[derive(Clone, Copy, Hash, Debug)]
 pub(crate) struct Entered {
     pub(crate) lock: usize,
-    token: u64,
-    untold: bool,
-    tellable: u64,
+    before: Lock,
 }
 
 #[derive(Clone, Hash, Debug, Default)]
@@ -76,16 +102,9 @@ pub(crate) struct Ghost {
     pub(crate) interrupts_left: usize,
     /// How often a sleep may still end by its bound, when nothing else can happen.
     pub(crate) sleeps_left: usize,
-    /// A death was of a kind after which others may have to wait for that.
+    /// A thread died in such a way that others may have to wait for that.
     pub(crate) may_oversleep: bool,
-    /// The same, with no death at all.
-    sleeps_anyway: bool,
-    inside: [Option<usize>; LOCKS],
-    token: [u64; LOCKS],
-    /// Somebody died inside, and nobody has been told.
-    untold: [bool; LOCKS],
-    /// Whose death the next owner may be told of.
-    tellable: [u64; LOCKS],
+    locks: [Lock; LOCKS],
     pub(crate) ids: [Id; IDS],
     /// Who died while allocating.
     pub(crate) died_allocating: u64,
@@ -95,11 +114,13 @@ pub(crate) struct Ghost {
 
 impl Ghost {
     pub(crate) fn new(scenario: &Scenario) -> Self {
+        let left = Lock { unresolved: true, tellable: 1 << EARLIER, ..Lock::default() };
         Self {
+            locks: if scenario.left == Left::Nothing { Default::default() } else { [left, Lock::default()] },
             deaths_left: scenario.deaths,
             interrupts_left: scenario.interrupts,
             sleeps_left: 2 * scenario.threads(),
-            sleeps_anyway: scenario.oversleeps(),
+            may_oversleep: scenario.oversleeps(),
             ids: [Id::Free; IDS],
             ..Self::default()
         }
@@ -109,21 +130,18 @@ impl Ghost {
         self.wrong.get_or_insert(what);
     }
 
-    pub(crate) fn may_oversleep(&self) -> bool {
-        (self.may_oversleep || self.sleeps_anyway) && self.sleeps_left > 0
-    }
-
     pub(crate) fn died(&mut self, thread: usize, stage: Stage, may_oversleep: bool) {
-        self.deaths_left -= 1;
+        // The threads of a process die together.
+        self.deaths_left = self.deaths_left.saturating_sub(1);
         self.deaths += 1;
         self.may_oversleep |= may_oversleep;
-        for (lock, phase) in stage.locks.into_iter().enumerate() {
-            if phase != Phase::Outside {
-                self.tellable[lock] |= 1 << thread;
+        for (lock, phase) in self.locks.iter_mut().zip(stage.locks) {
+            // Another thread inside has the lock, and this one has not.
+            if phase != Phase::Outside && lock.inside.is_none_or(|inside| inside == thread) {
+                lock.tellable |= 1 << thread;
             }
             if phase == Phase::Inside {
-                self.untold[lock] = true;
-                self.inside[lock] = None;
+                *lock = Lock { inside: None, unresolved: true, tellable: 1 << thread, ..*lock };
             }
         }
         if stage.allocating {
@@ -134,38 +152,65 @@ impl Ghost {
         }
     }
 
-    /// Somebody has a lock. Returns what is changed by that.
-    pub(crate) fn enter(&mut self, thread: usize, lock: usize, token: u64, dead: Option<usize>) -> Entered {
-        let before = Entered { lock, token: self.token[lock], untold: self.untold[lock], tellable: self.tellable[lock] };
-        if let Some(other) = self.inside[lock].replace(thread) {
-            self.wrong(format!("it is inside together with {}", crate::scene::name(other)));
+    /// A thread has a lock. Returns what was known before.
+    pub(crate) fn enter(&mut self, thread: usize, lock: usize, token: u64, told: Option<Death>) -> Entered {
+        let before = self.locks[lock];
+        if let Some(other) = before.inside {
+            self.wrong(format!("it is inside together with {}", name(other)));
         }
-        if token <= self.token[lock] {
-            self.wrong(format!("the token {token} is not greater than {}, which was given before", self.token[lock]));
+        if token <= before.token {
+            self.wrong(format!("the token {token} is not greater than {}, which was given before", before.token));
         }
-        self.token[lock] = token;
-        match dead {
-            None if self.untold[lock] => self.wrong("somebody died inside, and it is not told".to_owned()),
-            Some(dead) if self.tellable[lock] & 1 << dead == 0 => {
-                self.wrong(format!("it is told that {} died, who did not", crate::scene::name(dead)));
+        let tellable = match told {
+            None if before.unresolved => {
+                self.wrong("a thread died inside, and it is not told".to_owned());
+                0
             }
-            _ => {}
+            None => 0,
+            Some(death) => self.told_of(before, death),
+        };
+        self.locks[lock] = Lock { inside: Some(thread), token, unresolved: told.is_some(), tellable, ..before };
+        Entered { lock, before }
+    }
+
+    /// Checks what an owner is told. Returns what the next one may be told if this one does not mark the lock consistent.
+    fn told_of(&mut self, before: Lock, death: Death) -> u64 {
+        let Some(thread) = death.thread else {
+            self.wrong("it is told of the death of no thread".to_owned());
+            return 0;
+        };
+        if before.tellable & 1 << thread == 0 {
+            self.wrong(format!("it is told of the death of {}, which did not die inside, or was dealt with", name(thread)));
         }
-        (self.untold[lock], self.tellable[lock]) = (false, 0);
-        before
+        if death.cause == Cause::Panicked && before.panicked & 1 << thread == 0 {
+            self.wrong(format!("it is told that {} panicked, which did not", name(thread)));
+        }
+        1 << thread
     }
 
     /// The thread that had a lock died before it knew.
-    pub(crate) fn take_back(&mut self, before: Entered) {
-        let Entered { lock, token, untold, tellable } = before;
-        (self.inside[lock], self.token[lock]) = (None, token);
-        self.untold[lock] |= untold;
-        self.tellable[lock] |= tellable;
+    pub(crate) fn take_back(&mut self, Entered { lock, before }: Entered) {
+        let now = &mut self.locks[lock];
+        let (unresolved, tellable) = (now.unresolved | before.unresolved, now.tellable | before.tellable);
+        *now = Lock { unresolved, tellable, ..before };
     }
 
-    /// Somebody is about to release a lock.
-    pub(crate) fn leave(&mut self, thread: usize, lock: usize) {
-        if self.inside[lock].take() != Some(thread) {
+    /// The owner has marked a lock consistent.
+    pub(crate) fn mark(&mut self, lock: usize) {
+        (self.locks[lock].unresolved, self.locks[lock].tellable) = (false, 0);
+    }
+
+    /// A thread is about to release a lock, or to end while it holds it.
+    pub(crate) fn leave(&mut self, thread: usize, lock: usize, leaving: Leaving) {
+        let now = &mut self.locks[lock];
+        let was_inside = now.inside.take() == Some(thread);
+        if leaving != Leaving::Released(Condition::Consistent) && leaving != Leaving::Released(Condition::Inconsistent) {
+            (now.unresolved, now.tellable) = (true, 1 << thread);
+        }
+        if leaving == Leaving::Released(Condition::Panicked) {
+            now.panicked |= 1 << thread;
+        }
+        if !was_inside {
             self.wrong("another was inside meanwhile".to_owned());
         }
     }
@@ -179,10 +224,14 @@ impl World {
             Note::Without { lock } => {
                 (thread.stage.locks[lock], thread.woken, thread.armed) = (Phase::Outside, false, false);
             }
+            Note::Marked { lock } => {
+                thread.stage.told[lock] = false;
+                ghost.mark(lock);
+            }
             Note::Took { id } => {
                 thread.stage.allocating = false;
                 if let Id::Of(other) = ghost.ids[id] {
-                    ghost.wrong(format!("it gets an id that {} has", crate::scene::name(other)));
+                    ghost.wrong(format!("it gets an id that {} has", name(other)));
                 }
                 ghost.ids[id] = Id::Of(number);
             }
@@ -198,7 +247,7 @@ impl World {
             }
             Note::Claimed => {
                 if let Some(other) = ghost.claimant.replace(number) {
-                    ghost.wrong(format!("it has a claim that {} has", crate::scene::name(other)));
+                    ghost.wrong(format!("it has a claim that {} has", name(other)));
                 }
             }
             Note::Unclaiming => {

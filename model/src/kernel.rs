@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::world::{Op, Private, State, World};
+use crate::ghost::{LOCKS, Phase, Stage};
+use crate::op::Op;
+use crate::thread::{Private, State, Thread};
+use crate::world::World;
 
 const WAITERS: u64 = libc::FUTEX_WAITERS as u64;
 const DIED: u64 = libc::FUTEX_OWNER_DIED as u64;
@@ -12,6 +15,8 @@ const TID: u64 = libc::FUTEX_TID_MASK as u64;
 #[derive(Clone, Default, Hash, Debug)]
 pub(crate) struct Exit {
     steps: VecDeque<ExitStep>,
+    /// With its process.
+    pub(crate) killed: bool,
 }
 
 #[derive(Clone, Copy, Hash, Debug)]
@@ -22,7 +27,7 @@ enum ExitStep {
         pending: bool,
     },
     Wake(usize),
-    /// Its files are closed and its id is free: its death can be proved.
+    /// Its id is free, and its files are closed if the whole process dies: its end can be proved.
     Vanish,
 }
 
@@ -57,39 +62,68 @@ impl World {
             }
             match &thread.state {
                 State::Ready(op) => choices.extend((0..self.outcomes(number, *op)).map(|k| Choice::Step(number, k))),
-                State::Asleep(_) if thread.armed => choices.push(Choice::Rouse(number)),
-                State::Asleep(_) => asleep.push(number),
+                State::Asleep { .. } if thread.armed => choices.push(Choice::Rouse(number)),
+                State::Asleep { briefly, .. } => asleep.push((number, *briefly)),
                 State::Exiting(exit) => choices.extend((0..self.exit_outcomes(exit)).map(|k| Choice::Exit(number, k))),
-                State::Done | State::Gone => {}
+                State::Done | State::Gone | State::Ended => {}
             }
         }
+        let living = |thread: &(usize, &Thread)| thread.1.lives();
+        let (killed, others): (Vec<_>, Vec<_>) =
+            self.threads.iter().enumerate().filter(living).partition(|(number, _)| self.is_killed(*number));
+        choices.extend(killed.into_iter().flat_map(|(number, thread)| self.deaths(number, thread)));
         let quiet = choices.is_empty();
         if self.ghost.deaths_left > 0 {
-            for (number, thread) in self.threads.iter().enumerate().filter(|(_, thread)| thread.lives()) {
-                let anywhere = self.scene.scenario.dies_in_between;
-                let places = (0..=thread.private.len()).rev().filter(|keep| anywhere || self.pending_after(number, *keep) == 0);
-                choices.extend(places.map(|keep| Choice::Die(number, keep)));
-            }
+            choices.extend(others.into_iter().flat_map(|(number, thread)| self.deaths(number, thread)));
         }
-        if !asleep.is_empty() {
-            if quiet && !self.ghost.may_oversleep() {
-                let names: Vec<String> = asleep.iter().map(|number| crate::scene::name(*number)).collect();
-                self.ghost.wrong(format!("{} would sleep for ever: a wake-up was lost", names.join(" and ")));
-            } else if quiet || self.ghost.interrupts_left > 0 {
-                choices.extend(asleep.into_iter().map(Choice::Rouse));
-            }
+        if quiet {
+            self.end_sleeps(&asleep, &mut choices);
+        } else if self.ghost.interrupts_left > 0 {
+            choices.extend(asleep.into_iter().map(|(number, _)| Choice::Rouse(number)));
         }
         choices
     }
 
-    /// What the kernel finds pending if a thread dies after the first so many of the things that it did since its last step.
-    fn pending_after(&self, number: usize, keep: usize) -> u64 {
-        let pending = self.scene.pending(number);
-        let later = self.threads[number].private[keep..].iter().find_map(|done| match done {
-            Private::Wrote { at, before } if *at == pending => Some(*before),
-            _ => None,
-        });
-        later.unwrap_or_else(|| self.value(pending))
+    /// Nothing else can happen: those sleeps end whose threads may rely on that.
+    fn end_sleeps(&mut self, asleep: &[(usize, bool)], choices: &mut Vec<Choice>) {
+        let may_end = |briefly: bool| (briefly || self.ghost.may_oversleep) && self.ghost.sleeps_left > 0;
+        let before = choices.len();
+        choices.extend(asleep.iter().filter(|sleep| may_end(sleep.1)).map(|(number, _)| Choice::Rouse(*number)));
+        if choices.len() == before && !asleep.is_empty() {
+            let names: Vec<String> = asleep.iter().map(|(number, _)| crate::scene::name(*number)).collect();
+            self.ghost.wrong(format!("{} would sleep for ever: a wake-up was lost", names.join(" and ")));
+        }
+    }
+
+    /// The places at which a thread can die now.
+    fn deaths(&self, number: usize, thread: &Thread) -> impl Iterator<Item = Choice> {
+        let anywhere = self.scene.scenario.dies_in_between;
+        let places = (0..=thread.private.len()).rev().filter(move |keep| anywhere || !self.is_changing(number, *keep));
+        places.map(move |keep| Choice::Die(number, keep))
+    }
+
+    /// Whether a thread is in the middle of a change of a list and a word, after the first so many of the things that it did since its
+    /// last step.
+    fn is_changing(&self, number: usize, keep: usize) -> bool {
+        self.scene.pending(number).into_iter().any(|pending| {
+            let later = self.threads[number].private[keep..].iter().find_map(|done| match done {
+                Private::Wrote { at, before } if *at == pending => Some(*before),
+                _ => None,
+            });
+            later.unwrap_or_else(|| self.value(pending)) != 0
+        })
+    }
+
+    /// Whether others may have to wait for the end of a sleep after its death: it was woken, it was in the middle of a change, it was
+    /// recovering a lock, or it put numbers into words that the kernel does not look after.
+    fn owes(&self, number: usize) -> bool {
+        let me = self.scene.table.owner(number).word();
+        let thread = &self.threads[number];
+        let has_lock = thread.stage.locks.iter().any(|phase| *phase != Phase::Outside);
+        thread.woken
+            || self.is_changing(number, thread.private.len())
+            || self.scene.claims().into_iter().any(|claim| self.value(claim) == me)
+            || (has_lock && self.scene.scenario.uses_identity(number))
     }
 
     fn outcomes(&self, number: usize, op: Op) -> usize {
@@ -109,7 +143,9 @@ impl World {
 
     fn sleepers(&self, at: usize) -> impl Iterator<Item = usize> {
         let threads = self.threads.iter().enumerate();
-        threads.filter(move |(_, thread)| matches!(thread.state, State::Asleep(place) if place == at)).map(|(number, _)| number)
+        threads
+            .filter(move |(_, thread)| matches!(thread.state, State::Asleep { at: place, .. } if place == at))
+            .map(|(number, _)| number)
     }
 
     /// Does it; returns whom it lets go on.
@@ -143,7 +179,7 @@ impl World {
     }
 
     fn step(&mut self, number: usize, op: Op, k: usize) -> Resumed {
-        let drains = matches!(op, Op::Change(..) | Op::Fence | Op::Wait(..) | Op::Wake(_) | Op::Barrier);
+        let drains = matches!(op, Op::Change(..) | Op::Fence | Op::Wait { .. } | Op::Wake(_) | Op::Barrier | Op::End);
         if let Some(trace) = &mut self.trace {
             trace.settle(number);
         }
@@ -154,8 +190,8 @@ impl World {
         let value = match op {
             Op::Load(at) => self.view(number, at),
             Op::Change(at, change) => self.change(at, change),
-            Op::Wait(at, expected) if self.value(at) == expected => {
-                self.threads[number].state = State::Asleep(at);
+            Op::Wait { at, value, briefly } if self.value(at) == value => {
+                self.threads[number].state = State::Asleep { at, briefly };
                 self.say_op(number, op, 1);
                 return NOBODY;
             }
@@ -173,12 +209,17 @@ impl World {
                 self.threads[number].armed &= k == 0;
                 k as u64
             }
-            Op::Gone(other) => self.is_gone(other).into(),
+            Op::Gone { thread, whole } => self.is_proved_gone(number, thread, whole).into(),
+            Op::End => {
+                self.say_op(number, op, 0);
+                self.end(number);
+                return NOBODY;
+            }
             Op::Note(note) => {
                 self.note(number, note);
                 0
             }
-            Op::Wait(..) | Op::Fence => 0,
+            Op::Wait { .. } | Op::Fence => 0,
             Op::Store(..) | Op::Stage(_) | Op::Act(_) | Op::Loop(_) => unreachable!("these are done at once"),
         };
         self.say_op(number, op, value);
@@ -201,36 +242,46 @@ impl World {
         let at_all = keep == self.threads[number].private.len();
         self.undo(number, keep);
         // Who has done nothing yet to release a lock is inside.
-        match self.threads[number].private.iter().position(|done| matches!(done, Private::Left)) {
+        match self.threads[number].private.iter().rposition(|done| matches!(done, Private::Left(_))) {
             Some(last) if last + 1 == keep => {}
             Some(last) => self.settle(number, last + 1),
             None => {}
         }
         self.flush(number);
-        let owes = self.threads[number].woken || self.value(self.scene.pending(number)) != 0;
-        let exit = self.walk(number);
+        let owes = self.owes(number);
         let doing = match &self.threads[number].state {
             State::Ready(op) if at_all => {
                 self.trace.as_ref().map_or(String::new(), |trace| format!(", before it would {}", trace.op(*op, None)))
             }
-            State::Asleep(_) => ", asleep".to_owned(),
+            State::Asleep { .. } => ", asleep".to_owned(),
             _ => String::new(),
         };
         self.say(number, || format!("DIES{doing}"));
+        let stage = self.exit_of(number, true);
+        self.ghost.died(number, stage, owes);
+    }
+
+    /// The thread ends: that of its process is another matter.
+    fn end(&mut self, number: usize) {
+        self.exit_of(number, false);
+    }
+
+    /// From here on the kernel does what is to be done for a thread. Returns what it was doing.
+    fn exit_of(&mut self, number: usize, killed: bool) -> Stage {
+        let exit = Exit { steps: self.walk(number), killed };
         let thread = &mut self.threads[number];
         thread.private.clear();
-        thread.state = State::Exiting(Exit { steps: exit });
+        thread.state = State::Exiting(exit);
         thread.woken = false;
-        thread.leaving = None;
+        thread.leaving = [None; LOCKS];
         thread.armed = false;
-        let stage = std::mem::take(&mut thread.stage);
-        self.ghost.died(number, stage, owes);
+        std::mem::take(&mut thread.stage)
     }
 
     /// The robust list as the dead thread left it: nobody else changes what it links before the kernel has come by.
     fn walk(&self, number: usize) -> VecDeque<ExitStep> {
         let start = self.scene.head(number);
-        let pending = self.value(self.scene.pending(number)) as usize;
+        let pending = self.value(self.scene.pending(number)[0]) as usize;
         let mut steps = VecDeque::new();
         let mut entry = self.value(crate::world::at(start)) as usize;
         while self.scene.served() && entry != start && steps.len() < 16 {
@@ -249,6 +300,7 @@ impl World {
 
     fn exit(&mut self, number: usize, k: usize) -> Resumed {
         let State::Exiting(exit) = &mut self.threads[number].state else { unreachable!("only the dead exit") };
+        let killed = exit.killed;
         let step = exit.steps.pop_front().expect("the last makes it vanish");
         let then = match step {
             ExitStep::Handle { at, pending } => self.handle(number, at, pending),
@@ -257,8 +309,8 @@ impl World {
                 return [self.wake(at, k), None];
             }
             ExitStep::Vanish => {
-                self.say(number, || "its death can be proved".to_owned());
-                self.threads[number].state = State::Gone;
+                self.say(number, || "its end can be proved".to_owned());
+                self.threads[number].state = if killed { State::Gone } else { State::Ended };
                 None
             }
         };

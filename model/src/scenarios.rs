@@ -1,9 +1,12 @@
 //! The scenarios.
 
-use crate::scenario::Act::{Allocate, Both, Claim, Exactly, Keep, Lock, Read, TimedLock, TryLock};
-use crate::scenario::{Act, Scenario};
+use crate::scenario::Act::{
+    Allocate, Both, Claim, End, EndBoth, Exactly, Keep, Late, Leave, Lock, Panic, Read, TimedLock, TryLock,
+};
+use crate::scenario::{Act, Left, Scenario};
 
 const LOCK: Act = Lock(0);
+const LEAVE: Act = Leave(0);
 const TWO: &[&[Act]] = &[&[LOCK], &[LOCK]];
 const TWO_TWICE: &[&[Act]] = &[&[LOCK, LOCK], &[LOCK, LOCK]];
 const THREE: &[&[Act]] = &[&[LOCK], &[LOCK], &[LOCK]];
@@ -34,11 +37,70 @@ pub fn scenarios() -> Vec<Scenario> {
         new("one of three gives up", &[&[LOCK], &[TimedLock], &[LOCK]]),
         new("one of three gives up, another locks twice", &[&[LOCK, LOCK], &[TimedLock], &[LOCK]]).long(),
         new("one of three gives up, one dies", &[&[LOCK], &[TimedLock], &[LOCK]]).deaths(1).long(),
+        new("one only tries, one dies", &[&[LOCK], &[TryLock, TryLock]]).deaths(1),
         new("one of three only tries, one dies", &[&[LOCK], &[TryLock], &[LOCK]]).deaths(1),
         new("a list that the kernel does not serve", THREE).deaths(1).not_served().long(),
-        new("one thread id in two namespaces", THREE).same_tids(0, 1),
-        new("one thread id in two namespaces, one dies", THREE).same_tids(0, 1).deaths(1).not_in_between().long(),
-        new("one thread id in two namespaces, not served", THREE).same_tids(0, 1).deaths(1).not_in_between().not_served().long(),
+        new("a list that is not served, no death in a change", TWO_TWICE).deaths(1).not_served().not_in_between(),
+        new("three lock, a list is not served, no death in a change", THREE).deaths(2).not_served().not_in_between().long(),
+        // Threads of another PID namespace put identity numbers into words, and have the thread ids of threads at home.
+        new("two lock twice, one is foreign", TWO_TWICE).foreign(&[1]),
+        new("two lock twice, one is foreign, one dies", TWO_TWICE).foreign(&[1]).deaths(1),
+        new("two lock, one is foreign, both die", TWO).foreign(&[1]).deaths(2),
+        new("two foreign lock twice, one dies", TWO_TWICE).foreign(&[0, 1]).deaths(1),
+        new("two foreign lock, both die", TWO).foreign(&[0, 1]).deaths(2),
+        new("three lock, one is foreign", THREE).foreign(&[1]),
+        new("three lock, one is foreign, one dies", THREE).foreign(&[1]).deaths(1).long(),
+        new("three lock, one is foreign, two die", THREE).foreign(&[1]).deaths(2).long(),
+        new("three lock, two are foreign, two die", THREE).foreign(&[1, 2]).deaths(2).long(),
+        new("three foreign lock, two die", THREE).foreign(&[0, 1, 2]).deaths(2).long(),
+        new("two foreign, one only tries, one dies", &[&[LOCK], &[TryLock, TryLock]]).foreign(&[0, 1]).deaths(1),
+        new("one foreign of three only tries, one dies", &[&[LOCK], &[TryLock], &[LOCK]]).foreign(&[1]).deaths(1),
+        new("one foreign of three gives up, one dies", &[&[LOCK], &[TimedLock], &[LOCK]]).foreign(&[1]).deaths(1).long(),
+        new("two foreign of one process lock, both may die", TWO).foreign(&[0, 1]).one_process(0, 1).deaths(1),
+        new("two foreign of one process and one at home lock, one dies", THREE)
+            .foreign(&[0, 1])
+            .one_process(0, 1)
+            .deaths(1)
+            .long(),
+        // Threads end in processes that live.
+        new("a thread ends while it holds", &[&[End(0)], &[LOCK, LOCK]]),
+        new("a foreign thread ends while it holds", &[&[End(0)], &[LOCK, LOCK]]).foreign(&[0]),
+        new("a foreign thread ends while it holds, one dies", &[&[End(0)], &[LOCK]]).foreign(&[0]).deaths(1),
+        new("two foreign threads end while they hold", &[&[End(0)], &[End(0)]]).foreign(&[0, 1]),
+        new("a foreign thread of three ends while it holds", &[&[End(0)], &[LOCK], &[LOCK]]).foreign(&[0, 1]).long(),
+        new("a foreign thread of three ends while it holds, one dies", &[&[End(0)], &[LOCK], &[LOCK]])
+            .foreign(&[0, 1])
+            .deaths(1)
+            .long(),
+        // A thread at home with more locks than the kernel walks puts its identity number into words.
+        new("one has no room in its list, one dies", TWO_TWICE).with_room(0, 0).deaths(1),
+        new("one has no room in its list, both die", TWO).with_room(0, 0).deaths(2),
+        new("one of two locks is beyond the room in the list, one dies", &[&[Both], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
+        new("a thread ends with a lock in each list", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1),
+        new("a thread ends with a lock in each list, one dies", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
+        new("a lock is released after it was lost", &[&[Late(0)], &[LOCK, LOCK]]).foreign(&[0]),
+        // What a death left half done is told until an owner marks the lock consistent.
+        new("two do not mark after a death, one dies", &[&[LEAVE, LEAVE], &[LEAVE]]).left(Left::Death).deaths(1),
+        new("one marks after a death, one does not, one dies", &[&[LEAVE, LOCK], &[LEAVE]]).left(Left::Death).deaths(1),
+        new("two release inconsistently after a death", &[&[LEAVE, LEAVE], &[LEAVE, LEAVE]]).left(Left::Death),
+        new("three lock after a death, one dies", THREE).left(Left::Death).deaths(1).long(),
+        new("two lock after an inconsistent release, both die", TWO).left(Left::Inconsistent).deaths(2),
+        new("two lock after an inconsistent release, one is foreign, both die", TWO)
+            .left(Left::Inconsistent)
+            .foreign(&[1])
+            .deaths(2),
+        new("one marks after an inconsistent release, one does not, one dies", &[&[LOCK], &[LEAVE, LEAVE]])
+            .left(Left::Inconsistent)
+            .deaths(1),
+        new("three lock after an inconsistent release, one dies", THREE).left(Left::Inconsistent).deaths(1).long(),
+        new("two lock after a foreign death, one is foreign, both die", TWO).left(Left::ForeignDeath).foreign(&[1]).deaths(2),
+        new("three lock after a foreign death, one is foreign, one dies", THREE)
+            .left(Left::ForeignDeath)
+            .foreign(&[1])
+            .deaths(1)
+            .long(),
+        new("one panics, one dies", &[&[Panic(0)], &[LEAVE, LOCK]]).deaths(1),
+        new("one foreign panics, one dies", &[&[Panic(0)], &[LEAVE, LOCK]]).foreign(&[0]).deaths(1),
         new("two claim twice, one dies", &[&[Claim, Claim], &[Claim, Claim]]).deaths(1),
         new("three claim, two die", &[&[Claim, Claim], &[Claim], &[Claim]]).deaths(2),
         new("one frees what it allocates, one keeps it", &[&[Allocate], &[Keep]]),

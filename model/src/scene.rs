@@ -7,10 +7,14 @@ use crate::hash;
 use crate::scenario::Scenario;
 use crate::sync::AtomicU64;
 use crate::sys::Head;
-use crate::table::{Hot, Owner, Table, hot};
+use crate::table::{Hot, Owner, Slot, Table, hot};
 
 /// At most so many threads.
 pub(crate) const THREADS: usize = 3;
+/// The number of the observer, which comes when all is quiet.
+pub(crate) const OBSERVER: usize = THREADS;
+/// The number of a thread that died before a scenario begins.
+pub(crate) const EARLIER: usize = THREADS + 1;
 
 pub(crate) const LEAVES: usize = 3;
 pub(crate) const SUMMARIES: usize = 1;
@@ -23,8 +27,12 @@ const WORDS: usize = LEAVES + SUMMARIES + IDS * RECORD_WORDS;
 #[repr(C)]
 pub(crate) struct Memory {
     pub(crate) locks: [Hot; LOCKS],
-    /// The last is the observer's.
-    pub(crate) heads: [Head; THREADS + 1],
+    /// The words in which owners write down what the next one is told.
+    pub(crate) deaths: [AtomicU64; LOCKS],
+    /// The lists that the kernel knows. The last is the observer's, here and below.
+    heads: [Head; THREADS + 1],
+    /// The lists that it does not know.
+    identity_heads: [Head; THREADS + 1],
     pub(crate) words: [AtomicU64; WORDS],
 }
 
@@ -44,12 +52,12 @@ impl Scene {
     pub(crate) fn new(scenario: Scenario) -> &'static Self {
         let memory: &'static Memory = Box::leak(Box::new(Memory {
             locks: std::array::from_fn(|_| Hot::new()),
+            deaths: std::array::from_fn(|_| AtomicU64::default()),
             heads: std::array::from_fn(|_| Head::new()),
+            identity_heads: std::array::from_fn(|_| Head::new()),
             words: std::array::from_fn(|_| AtomicU64::default()),
         }));
-        let tids = (0..=scenario.threads.len()).map(|thread| scenario.tid(thread)).collect();
-        let capacity = (FIRST + IDS) as u64;
-        let table = Box::leak(Box::new(Table::new(memory, capacity, tids, scenario.same_tids.is_none())));
+        let table = Box::leak(Box::new(Table::new(memory, (FIRST + IDS) as u64, &scenario)));
         let size = size_of::<Memory>() / 4;
         let ghost = Ghost::new(&scenario);
         let mut scene =
@@ -59,10 +67,11 @@ impl Scene {
     }
 
     fn prepare(&mut self) {
-        for thread in 0..=THREADS {
-            let head = self.at(self.head(thread));
-            self.initial[head] = self.head(thread) as u64;
-            self.private[head..head + size_of::<Head>() / 4].fill(true);
+        for head in self.memory.heads.iter().chain(&self.memory.identity_heads) {
+            let address = std::ptr::from_ref(head).addr();
+            let at = self.at(address);
+            self.initial[at] = address as u64;
+            self.private[at..at + size_of::<Head>() / 4].fill(true);
         }
         for lock in 0..LOCKS {
             let start = self.at(std::ptr::from_ref(&self.memory.locks[lock]).addr());
@@ -73,6 +82,7 @@ impl Scene {
                 }
             }
         }
+        self.prepare_death();
         // The first leaf is full, and the second but for its last two ids, so that it takes hints to come by.
         let words = self.at(self.memory.words.as_ptr().addr());
         (self.initial[words], self.initial[words + 2]) = (u64::MAX, u64::MAX >> 2);
@@ -83,6 +93,26 @@ impl Scene {
             self.private[record + 2..record + 2 * RECORD_WORDS].fill(true);
         }
         self.fingerprint = self.initial.iter().enumerate().fold(0, |all, (at, value)| all ^ hash::word(at, *value));
+    }
+
+    /// What an earlier owner left of the first lock.
+    fn prepare_death(&mut self) {
+        let Some([word, owner, death]) = self.table.left(self.scenario.left) else { return };
+        let line = self.at(std::ptr::from_ref(&self.memory.locks[0]).addr());
+        for (name, offset, _) in hot::WORDS {
+            match name {
+                "word" => self.initial[line + offset / 4] = word,
+                "owner" => self.initial[line + offset / 4] = owner,
+                _ => {}
+            }
+        }
+        let place = self.at(self.memory.deaths.as_ptr().addr());
+        self.initial[place] = death;
+    }
+
+    /// One of the locks.
+    pub(crate) fn slot(&self, lock: usize) -> Slot {
+        Slot::new(self.table, self.memory, lock)
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -121,17 +151,27 @@ impl Scene {
     }
 
     pub(crate) fn head_of(&self, thread: usize) -> &Head {
-        &self.memory.heads[if thread == self.threads() { THREADS } else { thread }]
+        &self.memory.heads[thread]
+    }
+
+    /// The thread's list that the kernel does not know.
+    pub(crate) fn identity_head_of(&self, thread: usize) -> &Head {
+        &self.memory.identity_heads[thread]
     }
 
     /// The address of a thread's list.
     pub(crate) fn head(&self, thread: usize) -> usize {
-        std::ptr::from_ref(&self.memory.heads[thread]).addr()
+        std::ptr::from_ref(self.head_of(thread)).addr()
     }
 
-    /// The word that says which node the thread is about to link or unlink.
-    pub(crate) fn pending(&self, thread: usize) -> usize {
-        self.at(std::ptr::from_ref(&self.memory.heads[thread].pending).addr())
+    /// The words that say which node the thread is about to link or unlink: the one that the kernel reads, and that of the other list.
+    pub(crate) fn pending(&self, thread: usize) -> [usize; 2] {
+        [self.head_of(thread), self.identity_head_of(thread)].map(|head| self.at(std::ptr::from_ref(&head.pending).addr()))
+    }
+
+    /// The words that threads claim to recover a lock.
+    pub(crate) fn claims(&self) -> [usize; LOCKS] {
+        std::array::from_fn(|lock| self.at(std::ptr::from_ref(&self.memory.locks[lock].spare[0]).addr()))
     }
 
     /// The futex word of a node.
@@ -148,10 +188,15 @@ impl Scene {
                 return if number == 0 { (*name).to_owned() } else { format!("{name} of lock {number}") };
             }
         }
-        for thread in 0..=THREADS {
+        if let Some(lock) = self.memory.deaths.iter().position(|word| std::ptr::from_ref(word).addr() == address) {
+            return if lock == 0 { "death".to_owned() } else { format!("death of lock {lock}") };
+        }
+        for (heads, which) in [(&self.memory.heads, ""), (&self.memory.identity_heads, "identity list's ")] {
             let fields = ["first", "offset", "pending"];
-            if let Some(field) = address.checked_sub(self.head(thread)).and_then(|offset| fields.get(offset / 8)) {
-                return format!("{}'s {field}", name(thread));
+            let offset = address.wrapping_sub(heads.as_ptr().addr());
+            if offset < size_of_val(heads) {
+                let (thread, field) = (offset / size_of::<Head>(), fields[offset % size_of::<Head>() / 8]);
+                return format!("{}'s {which}{field}", name(thread));
             }
         }
         let number = (address - self.memory.words.as_ptr().addr()) / 8;
@@ -160,7 +205,7 @@ impl Scene {
             None => format!("summary {}", number - LEAVES),
             Some(word) => {
                 let id = FIRST + word / RECORD_WORDS;
-                let fields = ["claim", "generation", "since", "pid", "command", "label[0]", "label[1]"];
+                let fields = ["claim", "generation", "since", "death", "command", "label[0]", "label[1]"];
                 format!("{} of id {id}", fields[word % RECORD_WORDS])
             }
         }
@@ -172,8 +217,8 @@ impl Scene {
         if called.starts_with("word") {
             return self.show_word(value);
         }
-        if called.starts_with("owner") || called.starts_with("spare") || called.starts_with("claim") {
-            return if value == 0 { "nobody".to_owned() } else { name(Table::thread(Owner::from_word(value))) };
+        if ["owner", "spare", "claim", "death"].iter().any(|kind| called.starts_with(kind)) {
+            return self.table.show(Owner::from_word(value));
         }
         if (self.base()..self.base() + self.bytes()).contains(&(value as usize)) {
             return format!("&{}", self.name_of(self.at(value as usize)));
@@ -183,12 +228,21 @@ impl Scene {
 
     fn show_word(&self, value: u64) -> String {
         let value = value as u32;
-        let tid = value & libc::FUTEX_TID_MASK;
-        let owners: Vec<String> = (0..=self.threads()).filter(|thread| self.tid(*thread) == tid).map(name).collect();
-        let mut parts = Vec::from_iter((tid != 0).then(|| owners.join("/")));
+        let number = value & libc::FUTEX_TID_MASK;
+        let all = (0..self.threads()).chain([OBSERVER, EARLIER]);
+        let owners = all.filter(|thread| self.numbers(*thread).contains(&number)).map(name);
+        let mut parts = Vec::from_iter((number != 0).then(|| owners.collect::<Vec<_>>().join("/")));
+        if number >= Owner::FIRST_IDENTITY {
+            parts[0].push_str(" by identity");
+        }
         parts.extend((value & libc::FUTEX_WAITERS != 0).then(|| "WAITERS".to_owned()));
         parts.extend((value & libc::FUTEX_OWNER_DIED != 0).then(|| "DIED".to_owned()));
         if parts.is_empty() { "0".to_owned() } else { parts.join("|") }
+    }
+
+    /// The numbers of a thread in lock words.
+    fn numbers(&self, thread: usize) -> [u32; 2] {
+        [self.tid(thread), self.table.owner(thread).identity_number()]
     }
 }
 
@@ -200,5 +254,5 @@ impl fmt::Debug for Scene {
 
 /// What a thread is called.
 pub(crate) fn name(thread: usize) -> String {
-    ["A", "B", "C", "the observer"].get(thread).map_or_else(|| "nobody".to_owned(), |name| (*name).to_owned())
+    ["A", "B", "C", "the observer", "an earlier owner"][thread].to_owned()
 }

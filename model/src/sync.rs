@@ -4,7 +4,7 @@
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use std::sync::atomic::compiler_fence;
 
-use crate::world::{Change, Op};
+use crate::op::{Change, Op};
 use crate::{step, world};
 
 /// Drains the thread's store buffer when it is sequentially consistent; else this order of stores holds anyway.
@@ -58,6 +58,22 @@ macro_rules! atomic {
             pub(crate) fn compare_exchange(&self, old: $Value, new: $Value, _: Ordering, _: Ordering) -> Result<$Value, $Value> {
                 let found = self.change(Change::Exchange(old as u64, new as u64));
                 if found == old { Ok(found) } else { Err(found) }
+            }
+
+            pub(crate) fn fetch_update(
+                &self,
+                _: Ordering,
+                _: Ordering,
+                mut change: impl FnMut($Value) -> Option<$Value>,
+            ) -> Result<$Value, $Value> {
+                let mut present = self.load(Ordering::Relaxed);
+                while let Some(new) = change(present) {
+                    match self.compare_exchange(present, new, Ordering::SeqCst, Ordering::Relaxed) {
+                        Ok(before) => return Ok(before),
+                        Err(now) => present = now,
+                    }
+                }
+                Err(present)
             }
         }
     };

@@ -19,27 +19,34 @@ pub(crate) mod record {
     include!(concat!(env!("OUT_DIR"), "/record.rs"));
 }
 pub(crate) mod segment;
+pub(crate) mod slot;
 
 use std::fmt;
 
 pub(crate) use self::hot::Hot;
 pub(crate) use self::owner::Owner;
 use self::segment::Segment;
-use crate::scene::Memory;
+pub(crate) use self::slot::Slot;
+use crate::op::Op;
+use crate::scenario::{Left, Scenario};
+use crate::scene::{EARLIER, Memory, name};
 use crate::sync::AtomicU64;
-use crate::world::{self, Op};
-use crate::{Acquired, ErrorKind, Generation, Holder, LockId, Result, step};
+use crate::world;
+use crate::{Cause, ErrorKind, LockId, Result, step};
+
+/// Generations of processes: all are the first of their entries.
+const GENERATION: u64 = 1;
 
 /// The calling thread's view of the table.
 pub(crate) struct Table {
     header: Header,
     /// Nothing is reserved.
     file: (),
-    command: String,
     segment: Segment,
-    memory: &'static Memory,
-    tids: Vec<u32>,
-    unique: bool,
+    /// The words of the threads, the observer, and an [`EARLIER`](crate::scene::EARLIER) owner.
+    owners: Vec<Owner>,
+    /// Whether these threads are at home.
+    at_home: Vec<bool>,
 }
 
 struct Header {
@@ -55,40 +62,91 @@ impl Bound {
 }
 
 impl Table {
-    pub(crate) fn new(memory: &'static Memory, capacity: u64, tids: Vec<u32>, unique: bool) -> Self {
-        let segment = Segment::new(memory, capacity as usize);
-        Self { header: Header { bound: Bound(capacity) }, file: (), command: "model".to_owned(), segment, memory, tids, unique }
+    pub(crate) fn new(memory: &'static Memory, capacity: u64, scenario: &Scenario) -> Self {
+        let numbers = 0..=EARLIER;
+        let owner = |number| Owner::of_process(scenario.process(number), GENERATION).with_thread(scenario.tid(number));
+        Self {
+            header: Header { bound: Bound(capacity) },
+            file: (),
+            segment: Segment::new(memory, capacity as usize),
+            owners: numbers.clone().map(owner).collect(),
+            at_home: numbers.map(|number| scenario.is_at_home(number)).collect(),
+        }
     }
 
     pub(crate) fn me(&self) -> Result<Owner> {
-        Ok(self.owner(world::with(|world| world.current)))
+        Ok(self.owners[world::with(|world| world.current)])
     }
 
-    /// The word of a thread: each is alone in its process, whose seat has its number.
-    fn owner(&self, thread: usize) -> Owner {
-        Owner::of_seat(thread, 1).with_thread(self.tids[thread])
+    pub(crate) fn me_at_home(&self) -> Option<Owner> {
+        let number = world::with(|world| world.current);
+        self.at_home[number].then(|| self.owners[number])
+    }
+
+    /// The word of a thread.
+    pub(crate) fn owner(&self, thread: usize) -> Owner {
+        self.owners[thread]
     }
 
     /// The thread that a word means.
-    pub(crate) fn thread(owner: Owner) -> usize {
-        owner.seat()
+    pub(crate) fn thread(&self, owner: Owner) -> Option<usize> {
+        self.owners.iter().position(|other| *other == owner)
+    }
+
+    /// The lock word, the owner and the death that an earlier owner left.
+    pub(crate) fn left(&self, left: Left) -> Option<[u64; 3]> {
+        let owner = self.owners[EARLIER];
+        let died = u64::from(libc::FUTEX_OWNER_DIED);
+        match left {
+            Left::Nothing => None,
+            Left::Death => Some([died, owner.word(), 0]),
+            Left::ForeignDeath => Some([owner.identity_number().into(), owner.word(), 0]),
+            Left::Inconsistent => {
+                let death = owner.with_note(Cause::ProcessEnded.number());
+                Some([died, Owner::INCONSISTENT.word(), death.word()])
+            }
+        }
+    }
+
+    /// An owner for people to read.
+    pub(crate) fn show(&self, owner: Owner) -> String {
+        match owner {
+            Owner::NONE => "none".to_owned(),
+            Owner::INCONSISTENT => "inconsistent".to_owned(),
+            owner => self.thread(owner.with_note(0)).map_or_else(|| format!("{owner:?}"), name),
+        }
     }
 
     pub(crate) fn is_gone(&self, owner: Owner) -> bool {
-        !owner.is_none() && step::call(Op::Gone(owner.seat())) != 0
+        let thread = self.thread(owner);
+        thread.is_some_and(|thread| step::call(Op::Gone { thread, whole: false }) != 0)
     }
 
-    /// With one thread in a process, the same.
     pub(crate) fn is_dead(&self, owner: Owner) -> bool {
-        self.is_gone(owner)
+        let thread = self.owners.iter().position(|other| other.process() == owner.process());
+        thread.is_some_and(|thread| step::call(Op::Gone { thread, whole: true }) != 0)
     }
 
-    pub(crate) fn thread_ids_are_unique(&self) -> bool {
-        self.unique
+    pub(crate) fn is_identity_gone(&self, number: u32) -> bool {
+        Owner::of_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_dead(process))
     }
 
     pub(crate) fn claim(&self, word: &AtomicU64, me: Owner) -> bool {
-        me.claim(word, |other| self.is_dead(other))
+        me.claim(word, |other| self.is_gone(other))
+    }
+
+    fn cause(&self, _: Owner) -> Cause {
+        let _ = self;
+        Cause::ProcessEnded
+    }
+
+    fn describe(&self, owner: Owner) -> Option<usize> {
+        self.thread(owner)
+    }
+
+    fn command(&self) -> &'static str {
+        let _ = self;
+        "model"
     }
 
     pub(crate) fn capacity(&self) -> Option<u64> {
@@ -157,46 +215,5 @@ mod layout {
 
     pub(super) fn locate(id: LockId) -> (usize, usize) {
         (0, id.get() as usize)
-    }
-}
-
-/// One lock of the table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot {
-    table: &'static Table,
-    number: usize,
-}
-
-impl Slot {
-    pub(crate) fn new(table: &'static Table, number: usize) -> Self {
-        Self { table, number }
-    }
-
-    pub(crate) fn table(&self) -> &Table {
-        self.table
-    }
-
-    pub(crate) fn hot(&self) -> &Hot {
-        &self.table.memory.locks[self.number]
-    }
-
-    pub(crate) fn generation(&self) -> Generation {
-        Generation::new(1)
-    }
-
-    pub(crate) fn holder(&self) -> Option<Holder> {
-        None
-    }
-
-    pub(crate) fn me(&self, _: u32) -> Result<Owner> {
-        self.table.me()
-    }
-
-    pub(crate) fn me_at_once(&self, _: u32) -> Option<Owner> {
-        self.table.me().ok()
-    }
-
-    pub(crate) fn acquired(&self, token: u64, before: Owner) -> Acquired {
-        if before.is_none() { Acquired::Held { token } } else { Acquired::Recovered { token, dead: Table::thread(before) } }
     }
 }

@@ -1,8 +1,8 @@
 //! A history for people to read: who did what to which word.
 
-use crate::ghost::{Note, Phase};
+use crate::ghost::{Leaving, Note, Phase};
+use crate::op::{Change, Op};
 use crate::scene::{Scene, name};
-use crate::world::{Change, Op};
 
 /// What happened so far. What a thread does that nobody else can notice is written down with its next step, since it may die before.
 pub(crate) struct Trace {
@@ -84,13 +84,14 @@ impl Trace {
                 }
             }
             Op::Fence => "fence".to_owned(),
-            Op::Wait(at, expected) => {
+            Op::Wait { at, value: expected, briefly } => {
                 let end = match value {
                     Some(0) => ", returns at once",
                     Some(_) => ", sleeps",
                     None => "",
                 };
-                format!("futex wait while {} is {}{end}", name(at), show(at, expected))
+                let briefly = if briefly { " briefly" } else { "" };
+                format!("futex wait{briefly} while {} is {}{end}", name(at), show(at, expected))
             }
             Op::Wake(at) => format!("futex wake one at {}", name(at)),
             Op::Barrier => "membarrier: all stores are visible".to_owned(),
@@ -98,10 +99,12 @@ impl Trace {
                 Some(0) => "looks at the clock: there is time".to_owned(),
                 _ => "looks at the clock: the deadline has passed".to_owned(),
             },
-            Op::Gone(thread) => {
+            Op::Gone { thread, whole } => {
                 let proved = value.map_or("?", |value| if value == 0 { "no" } else { "yes" });
-                format!("is the death of {} proved: {proved}", crate::scene::name(thread))
+                let what = if whole { "the process of " } else { "" };
+                format!("is the end of {what}{} proved: {proved}", crate::scene::name(thread))
             }
+            Op::End => "the thread ends".to_owned(),
             Op::Note(note) => self.note(note),
             Op::Stage(stage) => {
                 let lock = stage.locks.iter().position(|phase| matches!(phase, Phase::Acquiring));
@@ -113,11 +116,18 @@ impl Trace {
 
     fn note(&self, note: Note) -> String {
         match note {
-            Note::Enter { lock, token, dead } => {
-                let news = dead.map_or(String::new(), |dead| format!(", told that {} died", name(dead)));
-                format!("-- has lock {lock}, token {token}{news}")
+            Note::Enter { lock, token, told } => {
+                let death = told.map_or(String::new(), |death| {
+                    let thread = death.thread.map_or_else(|| "an unknown thread".to_owned(), name);
+                    format!(", is told of the death of {thread}: {:?}", death.cause)
+                });
+                format!("-- has lock {lock}, token {token}{death}")
             }
-            Note::Leave { lock } => format!("-- release lock {lock}"),
+            Note::Marked { lock } => format!("-- has marked lock {lock} consistent"),
+            Note::Leave { lock, leaving } => match leaving {
+                Leaving::Released(condition) => format!("-- release lock {lock}: {condition:?}"),
+                Leaving::Ended => format!("-- end with lock {lock}"),
+            },
             Note::Without { lock } => format!("-- goes without lock {lock}"),
             Note::Took { id } => format!("-- has id {}", crate::scene::FIRST + id),
             Note::Giving { id } => format!("-- free id {}", crate::scene::FIRST + id),

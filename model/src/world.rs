@@ -2,129 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::ghost::{Entered, Ghost, Note, Phase, Stage};
+use crate::ghost::{Ghost, LOCKS, Note, Phase, Stage};
 use crate::hash;
-use crate::kernel::Exit;
-use crate::scene::Scene;
+use crate::op::{Change, Op};
+use crate::scene::{EARLIER, OBSERVER, Scene};
+use crate::thread::{Private, State, Thread};
 use crate::trace::Trace;
-
-/// What a thread asks for. Each is one step, but for those that nobody else can notice.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Op {
-    Load(usize),
-    Store(usize, u64),
-    Change(usize, Change),
-    Fence,
-    /// Sleeps while the word has this value.
-    Wait(usize, u64),
-    Wake(usize),
-    /// `membarrier`: every thread's stores become visible.
-    Barrier,
-    /// Whether the deadline has passed.
-    Clock,
-    /// Whether this thread has ended.
-    Gone(usize),
-    /// What the scenario tells of what it was told.
-    Note(Note),
-    /// What the thread is doing, should it die.
-    Stage(Stage),
-    /// The thread is at the beginning of an act, and remembers nothing.
-    Act(usize),
-    /// It is at the beginning of a loop, and remembers this of what came before in the act.
-    Loop(u64),
-}
-
-/// A read and a write in one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change {
-    Set(u64),
-    Or(u64),
-    And(u64),
-    Exchange(u64, u64),
-}
-
-impl Change {
-    fn apply(self, before: u64) -> u64 {
-        match self {
-            Self::Set(value) => value,
-            Self::Or(bits) => before | bits,
-            Self::And(bits) => before & bits,
-            Self::Exchange(old, new) => {
-                if before == old {
-                    new
-                } else {
-                    before
-                }
-            }
-        }
-    }
-}
-
-/// What a thread did that nobody else could notice: it is taken back when the thread dies before it.
-#[derive(Clone, Copy, Hash, Debug)]
-pub(crate) enum Private {
-    /// It wrote to a word that only it looks at.
-    Wrote {
-        at: usize,
-        before: u64,
-    },
-    /// Its last store is still in its buffer.
-    Buffered,
-    Stage(Stage),
-    /// It is about to release [`Thread::leaving`].
-    Left,
-    /// It was told that it has a lock.
-    Entered {
-        before: Entered,
-        woken: bool,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum State {
-    /// It is about to do that.
-    Ready(Op),
-    /// It sleeps at that word.
-    Asleep(usize),
-    /// It returned.
-    Done,
-    /// It is dead, and the kernel has yet to do that for it.
-    Exiting(Exit),
-    /// It is dead, and that can be proved.
-    Gone,
-}
-
-pub(crate) struct Thread {
-    pub(crate) state: State,
-    /// Stores that nobody else sees, the oldest first.
-    pub(crate) buffer: Vec<(usize, u64)>,
-    /// What it did since its last step.
-    pub(crate) private: Vec<Private>,
-    /// The fingerprint of all it was told: what it will do follows from that.
-    pub(crate) seen: u128,
-    pub(crate) stage: Stage,
-    /// The number of its act.
-    act: usize,
-    /// The lock that it releases with its next step: until then it is inside.
-    pub(crate) leaving: Option<usize>,
-    /// It has a deadline, which has not passed.
-    pub(crate) armed: bool,
-    /// It has been woken, and has neither the lock nor passed that on.
-    pub(crate) woken: bool,
-}
-
-impl Thread {
-    pub(crate) fn lives(&self) -> bool {
-        matches!(self.state, State::Ready(_) | State::Asleep(_))
-    }
-}
 
 pub(crate) struct World {
     pub(crate) scene: &'static Scene,
     values: Vec<u64>,
     fingerprint: u128,
     pub(crate) threads: Vec<Thread>,
-    /// The thread that runs; one more than there are is the observer, who comes when all is quiet, and whose operations are no steps.
+    /// The thread that runs. The operations of the observer are no steps.
     pub(crate) current: usize,
     pub(crate) ghost: Ghost,
     pub(crate) trace: Option<Trace>,
@@ -139,7 +29,9 @@ thread_local! {
 pub(crate) fn at(address: usize) -> usize {
     let (base, length) = BASE.get();
     let offset = address.wrapping_sub(base);
-    assert!(offset < length, "{address:#x} is not in the simulated memory");
+    if offset >= length {
+        crate::coroutine::fail(format!("{address:#x} is not in the simulated memory"));
+    }
     offset / 4
 }
 
@@ -181,7 +73,7 @@ impl World {
                 seen: 0,
                 stage: Stage::default(),
                 act: 0,
-                leaving: None,
+                leaving: [None; LOCKS],
                 armed: false,
                 woken: false,
             });
@@ -189,7 +81,7 @@ impl World {
         for (number, thread) in self.threads.iter_mut().enumerate() {
             thread.state = State::Done;
             thread.seen = number as u128 + 1;
-            (thread.act, thread.leaving) = (0, None);
+            (thread.act, thread.leaving) = (0, [None; LOCKS]);
             (thread.stage, thread.armed, thread.woken) = (Stage::default(), false, false);
         }
     }
@@ -215,7 +107,7 @@ impl World {
     /// Does at once what nobody else can notice, and whatever the observer wants.
     pub(crate) fn attempt(&mut self, op: Op) -> Option<u64> {
         let me = self.current;
-        if me == self.threads.len() {
+        if me == OBSERVER {
             return Some(self.observe(op));
         }
         let value = match op {
@@ -247,17 +139,17 @@ impl World {
                 self.threads[me].seen = hash::mix(hash::mix(hash::mix(me as u128 + 1, act), 1), rest);
                 0
             }
-            Op::Note(Note::Enter { lock, token, dead }) => {
-                let before = self.ghost.enter(me, lock, token, dead);
+            Op::Note(Note::Enter { lock, token, told }) => {
+                let before = self.ghost.enter(me, lock, token, told);
                 let thread = &mut self.threads[me];
-                thread.stage.locks[lock] = Phase::Inside;
+                (thread.stage.locks[lock], thread.stage.told[lock]) = (Phase::Inside, told.is_some());
                 thread.armed = false;
                 thread.private.push(Private::Entered { before, woken: std::mem::take(&mut thread.woken) });
                 0
             }
-            Op::Note(Note::Leave { lock }) => {
-                self.threads[me].leaving = Some(lock);
-                self.threads[me].private.push(Private::Left);
+            Op::Note(Note::Leave { lock, leaving }) => {
+                self.threads[me].leaving[lock] = Some(leaving);
+                self.threads[me].private.push(Private::Left(lock));
                 0
             }
             Op::Clock if !self.threads[me].armed => 1,
@@ -278,8 +170,8 @@ impl World {
                 0
             }
             Op::Change(at, change) => self.change(at, change),
-            Op::Gone(thread) => self.is_gone(thread).into(),
-            Op::Wait(..) => {
+            Op::Gone { thread, whole } => self.is_proved_gone(OBSERVER, thread, whole).into(),
+            Op::Wait { .. } => {
                 self.ghost.wrong("it would have to sleep although all is quiet".to_owned());
                 0
             }
@@ -288,8 +180,40 @@ impl World {
         }
     }
 
-    pub(crate) fn is_gone(&self, thread: usize) -> bool {
-        self.threads.get(thread).is_some_and(|thread| matches!(thread.state, State::Gone))
+    /// Whether a thread can prove that another has ended, or that its whole process has. A thread of a living process is seen to be
+    /// missing only at home.
+    pub(crate) fn is_proved_gone(&self, viewer: usize, thread: usize, whole: bool) -> bool {
+        match thread {
+            EARLIER => true,
+            OBSERVER => false,
+            _ if self.is_process_gone(thread) => true,
+            _ => {
+                let at_home = |thread| self.scene.scenario.is_at_home(thread);
+                let missing = matches!(self.threads[thread].state, State::Gone | State::Ended);
+                !whole && missing && at_home(viewer) && at_home(thread)
+            }
+        }
+    }
+
+    fn is_process_gone(&self, thread: usize) -> bool {
+        let mut states = self.siblings(thread).map(|thread| &self.threads[thread].state);
+        states.clone().any(|state| matches!(state, State::Gone))
+            && states.all(|state| matches!(state, State::Gone | State::Ended | State::Done))
+    }
+
+    /// Whether its process was killed.
+    pub(crate) fn is_killed(&self, thread: usize) -> bool {
+        let was_killed = |state: &State| match state {
+            State::Exiting(exit) => exit.killed,
+            state => matches!(state, State::Gone),
+        };
+        self.siblings(thread).any(|thread| was_killed(&self.threads[thread].state))
+    }
+
+    /// The threads of its process.
+    fn siblings(&self, thread: usize) -> impl Iterator<Item = usize> + Clone {
+        let scenario = &self.scene.scenario;
+        (0..self.threads.len()).filter(move |other| scenario.process(*other) == scenario.process(thread))
     }
 
     pub(crate) fn change(&mut self, at: usize, change: Change) -> u64 {
@@ -323,18 +247,19 @@ impl World {
 
     /// The first so many of the things that a thread did can no longer be taken back.
     pub(crate) fn settle(&mut self, thread: usize, things: usize) {
-        let leaves = self.threads[thread].private.drain(..things).any(|done| matches!(done, Private::Left));
-        if leaves {
-            self.leave(thread);
+        let done = self.threads[thread].private.drain(..things);
+        let left = done.filter_map(|done| if let Private::Left(lock) = done { Some(lock) } else { None });
+        for lock in left.collect::<Vec<_>>() {
+            self.leave(thread, lock);
         }
     }
 
     /// It is outside of the lock that it is about to release.
-    pub(crate) fn leave(&mut self, number: usize) {
+    fn leave(&mut self, number: usize, lock: usize) {
         let thread = &mut self.threads[number];
-        let lock = thread.leaving.take().expect("it said so");
+        let leaving = thread.leaving[lock].take().expect("it said so");
         thread.stage.locks[lock] = Phase::Releasing;
-        self.ghost.leave(number, lock);
+        self.ghost.leave(number, lock, leaving);
     }
 
     /// The oldest store becomes visible.
@@ -361,12 +286,12 @@ impl World {
                 Private::Buffered => {
                     self.threads[number].buffer.pop();
                 }
-                Private::Left => self.threads[number].leaving = None,
+                Private::Left(lock) => self.threads[number].leaving[lock] = None,
                 Private::Stage(before) => self.threads[number].stage = before,
                 Private::Entered { before, woken } => {
                     self.ghost.take_back(before);
                     let thread = &mut self.threads[number];
-                    thread.stage.locks[before.lock] = Phase::Acquiring;
+                    (thread.stage.locks[before.lock], thread.stage.told[before.lock]) = (Phase::Acquiring, false);
                     thread.woken = woken;
                 }
             }
@@ -379,10 +304,11 @@ impl World {
         for thread in &self.threads {
             let (state, rest) = match &thread.state {
                 State::Ready(_) => (0, thread.seen),
-                State::Asleep(at) => (1, hash::mix(thread.seen, *at as u64)),
+                State::Asleep { at, briefly } => (1, hash::mix(thread.seen, *at as u64 * 2 + u64::from(*briefly))),
                 State::Done => (2, 0),
                 State::Exiting(exit) => (3, hash::of(exit)),
                 State::Gone => (4, 0),
+                State::Ended => (5, 0),
             };
             let rest =
                 hash::of(&(rest, &thread.buffer, &thread.private, thread.stage, thread.leaving, thread.armed, thread.woken));

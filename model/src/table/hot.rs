@@ -2,11 +2,11 @@
 
 use std::mem::offset_of;
 
-use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64, compiler_fence};
 use crate::table::Owner;
 
-include!(concat!(env!("OUT_DIR"), "/slot.rs"));
+include!(concat!(env!("OUT_DIR"), "/hot.rs"));
 
 /// What its words are called, and whether only the owner ever looks at them.
 pub(crate) const WORDS: [(&str, usize, bool); 9] = [

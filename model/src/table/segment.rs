@@ -27,7 +27,9 @@ impl Segment {
     }
 
     pub(super) fn record(&self, index: usize) -> Record<'_> {
-        assert!((FIRST..FIRST + IDS).contains(&index), "{index} is not one of the ids that are free at the start");
+        if !(FIRST..FIRST + IDS).contains(&index) {
+            crate::coroutine::fail(format!("{index} is not one of the ids that are free at the start"));
+        }
         Record::new(&self.words[LEAVES + SUMMARIES + (index - FIRST) * RECORD_WORDS..][..RECORD_WORDS])
     }
 

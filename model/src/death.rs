@@ -1,0 +1,71 @@
+//! The result of an acquisition, and the death that it reports.
+
+/// How an owner ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// In any way but the others.
+    ProcessEnded = 1,
+    /// It released the lock while it panicked.
+    Panicked = 2,
+}
+
+impl Cause {
+    pub(crate) fn number(self) -> u64 {
+        self as u64
+    }
+
+    pub(crate) fn of_number(number: u64) -> Self {
+        if number == Self::Panicked.number() { Self::Panicked } else { Self::ProcessEnded }
+    }
+}
+
+/// The end of an owner inside its critical section.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Death {
+    /// `None` if the word that says so means no thread.
+    pub(crate) thread: Option<usize>,
+    pub(crate) cause: Cause,
+}
+
+impl Death {
+    pub(crate) fn of(thread: Option<Option<usize>>) -> Self {
+        Self { thread: thread.flatten(), cause: Cause::ProcessEnded }
+    }
+
+    pub(crate) fn with_cause(self, cause: Cause) -> Self {
+        Self { cause, ..self }
+    }
+}
+
+/// The acquisition of a lock whose previous owner died inside.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    pub(crate) token: u64,
+    pub(crate) death: Death,
+}
+
+/// The result of an acquisition.
+#[derive(Debug)]
+pub(crate) enum Acquired {
+    Held { token: u64 },
+    Recovered(Box<Recovery>),
+    TimedOut,
+}
+
+/// The condition in which an owner leaves what the lock protects.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Condition {
+    Consistent,
+    Inconsistent,
+    Panicked,
+}
+
+/// Proof that the caller of a release is a guard.
+#[derive(Debug)]
+pub(crate) struct Proof(pub(crate) Condition);
+
+impl Proof {
+    pub(crate) fn condition(&self) -> Condition {
+        self.0
+    }
+}

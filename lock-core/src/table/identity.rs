@@ -15,6 +15,7 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::Pid;
 
 use super::opening::boot_id;
+use super::procfs::{self, PF_EXITING, stat_field};
 use crate::fork::PerProcess;
 use crate::{Cause, Result, sys};
 
@@ -147,23 +148,27 @@ impl Identity {
             Ok(process) => process,
             Err(life) => return life,
         };
-        let ours = mappings("/proc/self/maps").and_then(|mut all| all.find(|mapping| mapping.contains(address)));
-        let theirs = process.directory().and_then(|directory| mappings(&format!("{directory}/maps")));
-        let (Some(ours), Some(theirs)) = (ours, theirs) else { return Life::Lives };
-        let mut seen = 0;
-        for mapping in theirs {
-            if mapping.is_of_same_file(&ours) {
-                return Life::Lives;
-            }
-            seen += 1;
+        match process.maps(address) {
+            None | Some(Maps::SameFile) => Life::Lives,
+            Some(Maps::OtherFiles) if !process.has_exited() => Life::Ended(Cause::Executed),
+            Some(_) => Life::Ended(Cause::ProcessEnded),
         }
-        // A process that is on its way out has no mapping at all.
-        if seen == 0 || process.has_exited() { Life::Ended(Cause::ProcessEnded) } else { Life::Ended(Cause::Executed) }
+    }
+
+    /// Whether it is certain, after the end of one of its threads, that the process neither ends nor executes another program.
+    /// `address` is in the caller's mapping of a file that the process maps, too.
+    pub(super) fn lives_on(&self, address: usize) -> bool {
+        let is_this_one = |me: &Self| (self.pid, self.start_time, self.namespace) == (me.pid, me.start_time, me.namespace);
+        if Self::of_this_process().is_ok_and(is_this_one) {
+            return true;
+        }
+        let Ok(process) = self.find() else { return false };
+        process.directory().is_some_and(|directory| procfs::has_idle_thread(&directory))
+            && matches!(process.maps(address), Some(Maps::SameFile))
     }
 
     /// Whether every thread of the process is on its way out, and runs no more of its program.
     pub(super) fn is_dying(&self) -> bool {
-        const PF_EXITING: u64 = 4;
         let Ok(process) = self.find() else { return false };
         let Some(tasks) = process.directory().and_then(|directory| fs::read_dir(format!("{directory}/task")).ok()) else {
             return false;
@@ -180,6 +185,16 @@ impl Process {
     fn has_exited(&self) -> bool {
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+    }
+
+    /// What the process maps, compared with the file that the caller maps at `address`; `None` where that is not visible.
+    fn maps(&self, address: usize) -> Option<Maps> {
+        let ours = mappings("/proc/self/maps")?.find(|mapping| mapping.contains(address))?;
+        let mut theirs = mappings(&format!("{}/maps", self.directory()?))?.peekable();
+        if theirs.peek().is_none() {
+            return Some(Maps::Nothing);
+        }
+        Some(if theirs.any(|mapping| mapping.is_of_same_file(&ours)) { Maps::SameFile } else { Maps::OtherFiles })
     }
 
     /// Its directory under `/proc`, where that is visible. The kernel tells its id in the namespace of whichever procfs is there.
@@ -210,11 +225,14 @@ fn start_time(stat: &str) -> Option<u64> {
     stat_field(stat, 22)
 }
 
-/// A field of `/proc/PID/stat`, counted from 1 as in proc(5).
-fn stat_field(path: &str, field: usize) -> Option<u64> {
-    let stat = fs::read_to_string(path).ok()?;
-    // The second field is the command in parentheses, with anything in it.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(field - 3)?.parse().ok()
+/// The mappings of a process, compared with a file.
+enum Maps {
+    /// No mapping at all: the process is exiting.
+    Nothing,
+    /// The process maps the file.
+    SameFile,
+    /// The process has mappings, and none of the file.
+    OtherFiles,
 }
 
 /// A line of `/proc/PID/maps`.

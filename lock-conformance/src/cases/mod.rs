@@ -2,6 +2,7 @@
 
 mod allocation;
 mod breaking;
+mod causes;
 mod damage;
 mod deadlines;
 mod exclusion;
@@ -11,8 +12,10 @@ mod labels;
 mod limits;
 mod listing;
 mod namespaces;
+mod news;
 mod opening;
 mod owner_death;
+mod panics;
 mod reconciling;
 mod reentry;
 mod storm;
@@ -38,6 +41,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         waking::CASES,
         reentry::CASES,
         owner_death::CASES,
+        news::CASES,
+        panics::CASES,
+        causes::CASES,
         fork::CASES,
         namespaces::CASES,
         allocation::CASES,

@@ -4,6 +4,7 @@ mod acquire;
 mod allocate;
 mod fate;
 mod loops;
+mod reports;
 mod store;
 mod worker;
 

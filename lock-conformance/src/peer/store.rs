@@ -38,7 +38,7 @@ impl Worker {
         })
     }
 
-    fn open(&self, mode: &str, url: &str) -> Result<Store> {
+    pub(super) fn open(&self, mode: &str, url: &str) -> Result<Store> {
         let mode = match mode {
             "open" => OpenMode::Open,
             "create" => OpenMode::Create,

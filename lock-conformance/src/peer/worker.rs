@@ -63,7 +63,8 @@ impl Worker {
             .acquire_or_release(verb, arguments)
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
-            .or_else(|| self.go_round(verb, arguments));
+            .or_else(|| self.go_round(verb, arguments))
+            .or_else(|| self.report_or_mark(verb, arguments));
         Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
     }
 

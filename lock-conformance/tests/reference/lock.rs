@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Deadline, Death, Error, ErrorKind, Holder, Proof, RawLock, Recovery, Result};
+use lock_core::{Acquired, Condition, Deadline, Error, ErrorKind, Holder, Proof, RawLock, Recovery, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::gettid;
+
+use super::record::{Record, ThreadIds};
 
 /// A lock file. There is one of these in a process for each file, never closed: closing a file gives up the process's record
 /// locks on it.
@@ -20,14 +22,7 @@ pub(crate) struct FileLock {
     file: File,
     /// Process and thread that hold it. A record lock belongs to a process, so threads are kept apart here; a forked child finds its
     /// parent here, and owns nothing.
-    owner: Mutex<Option<(u32, u32)>>,
-}
-
-/// What is in the file: the last token, and who took the lock and has not released it.
-struct Record {
-    token: u64,
-    pid: u32,
-    tid: u32,
+    owner: Mutex<Option<ThreadIds>>,
 }
 
 impl FileLock {
@@ -54,11 +49,11 @@ impl FileLock {
 
     /// Takes the lock if it is free.
     fn attempt(&self) -> Result<Acquired> {
-        let me = (process::id(), gettid().as_raw().cast_unsigned());
+        let me = this_thread();
         let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
         match *owner {
             Some(holder) if holder == me => return Err(ErrorKind::AlreadyHeld.into()),
-            Some((pid, _)) if pid == me.0 => return Ok(Acquired::TimedOut),
+            Some(holder) if holder.pid == me.pid => return Ok(Acquired::TimedOut),
             _ => {}
         }
         match fcntl(&self.file, FcntlArg::F_SETLK(&whole_file(libc::F_WRLCK))) {
@@ -66,36 +61,44 @@ impl FileLock {
             Err(Errno::EAGAIN | Errno::EACCES) => return Ok(Acquired::TimedOut),
             Err(errno) => return Err(Error::system("fcntl", errno)),
         }
-        let left = self.read()?;
-        let death = (left.pid != 0).then(|| Death::of(Some(left.holder())));
-        let record = Record { token: left.token + 1, pid: me.0, tid: me.1 };
+        let record = self.read()?.acquired_by(me);
         self.write(&record)?;
         *owner = Some(me);
         let token = record.token;
-        Ok(match death {
+        Ok(match record.death() {
             None => Acquired::Held { token },
             Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
         })
     }
 
+    /// Gives the lock up, and leaves what it protects in this condition.
+    pub(super) fn release_in(&self, condition: Condition) -> Result<()> {
+        let me = this_thread();
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        if *owner != Some(me) {
+            return Err(ErrorKind::Lost.into());
+        }
+        self.write(&self.read()?.released_by(me, condition))?;
+        *owner = None;
+        fcntl(&self.file, FcntlArg::F_SETLK(&whole_file(libc::F_UNLCK))).map_err(|errno| Error::system("fcntl", errno))?;
+        Ok(())
+    }
+
     fn read(&self) -> Result<Record> {
         // A new file is empty, and nobody has held its lock.
-        let mut bytes = [0; 16];
+        let mut bytes = [0; Record::BYTES];
         self.file.read_at(&mut bytes, 0).map_err(|error| Error::system("pread", error))?;
-        let [token, pid_and_tid] = [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes")));
-        Ok(Record { token, pid: pid_and_tid as u32, tid: (pid_and_tid >> 32) as u32 })
+        Ok(Record::from_bytes(bytes))
     }
 
     fn write(&self, record: &Record) -> Result<()> {
-        let pid_and_tid = u64::from(record.pid) | u64::from(record.tid) << 32;
-        let bytes = [record.token.to_le_bytes(), pid_and_tid.to_le_bytes()].concat();
-        self.file.write_all_at(&bytes, 0).map_err(|error| Error::system("pwrite", error))
+        self.file.write_all_at(&record.to_bytes(), 0).map_err(|error| Error::system("pwrite", error))
     }
 
     /// Whether some process holds the record lock.
     fn is_held(&self) -> Result<bool> {
         let owner = *self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        if owner.is_some_and(|(pid, _)| pid == process::id()) {
+        if owner.is_some_and(|owner| owner.pid == process::id()) {
             return Ok(true);
         }
         let mut lock = whole_file(libc::F_WRLCK);
@@ -116,29 +119,25 @@ impl RawLock for FileLock {
         }
     }
 
-    fn release(&self, _: Proof) -> Result<()> {
-        let me = (process::id(), gettid().as_raw().cast_unsigned());
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        if *owner != Some(me) {
-            return Err(ErrorKind::NotHeld.into());
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.release_in(proof.condition())
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        if *self.owner.lock().unwrap_or_else(PoisonError::into_inner) != Some(this_thread()) {
+            return Err(ErrorKind::Lost.into());
         }
-        let token = self.read()?.token;
-        self.write(&Record { token, pid: 0, tid: 0 })?;
-        *owner = None;
-        fcntl(&self.file, FcntlArg::F_SETLK(&whole_file(libc::F_UNLCK))).map_err(|errno| Error::system("fcntl", errno))?;
-        Ok(())
+        self.write(&self.read()?.consistent())
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
         let record = self.read()?;
-        Ok((self.is_held()? && record.pid != 0).then(|| record.holder()))
+        Ok(if self.is_held()? { record.owner.map(ThreadIds::holder) } else { None })
     }
 }
 
-impl Record {
-    fn holder(&self) -> Holder {
-        Holder::of_process(self.pid).with_thread(self.tid).with_command(command_of(self.pid))
-    }
+fn this_thread() -> ThreadIds {
+    ThreadIds { pid: process::id(), tid: gettid().as_raw().cast_unsigned() }
 }
 
 impl fmt::Debug for FileLock {

@@ -1,18 +1,22 @@
 //! An honest and simple backend: a directory of small files, with the system's record locks on them.
 //!
-//! It is what the suite is tested with: it passes, and the rogues are made from it. Beside it are three that claim other things:
+//! It is what the suite is tested with: it passes, and the rogues are made from it. Beside it are some that claim other things:
 //! [`modest`], [`single`] and [`private`].
 //!
 //! `reference:/dir?capacity=N` has `header`,
-//! `ids/N` for each allocated id, with the label in it, and `locks/N`, with the last token and the holder in it.
+//! `ids/N` for each allocated id, with the label in it, and `locks/N`, with the last token, the holder and
+//! the report of a death in it.
 
 mod lock;
 mod manager;
 pub(crate) mod modest;
 pub(crate) mod private;
+mod record;
 pub(crate) mod single;
 
-use lock_core::{Backend, Capabilities, Capacity, Deadlines, Holders, Labels, OwnerDeath, Reconcile, Reentry, Removal, Tokens};
+use lock_core::{
+    Backend, Capabilities, Capacity, Deadlines, DeathReports, Holders, Labels, OwnerDeath, Reconcile, Reentry, Removal, Tokens,
+};
 
 use lock_conformance::Suite;
 
@@ -21,6 +25,7 @@ pub(crate) use manager::open;
 /// What it claims.
 pub(crate) const CLAIMS: Capabilities = Capabilities::least()
     .owner_death(OwnerDeath::Reported)
+    .death_reports(DeathReports::UntilConsistent)
     .deadlines(Deadlines::Monotonic)
     .reentry(Reentry::Refused)
     .holders(Holders::Named)
@@ -35,12 +40,13 @@ pub(crate) const BACKEND: Backend =
     Backend::new("reference", "lock-conformance", "record locks on small files", open).with(CLAIMS);
 
 /// All that is honest, each with its suite.
-pub(crate) fn suites() -> [Suite; 4] {
+pub(crate) fn suites() -> [Suite; 5] {
     [
         Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))
             .files(|scratch, _url| vec![scratch.join("store/header")]),
         Suite::new(modest::BACKEND, |scratch| format!("modest:{}/store", scratch.display())),
         Suite::new(single::BACKEND, |scratch| format!("single:{}/store", scratch.display())),
+        Suite::new(single::REPORTING, |scratch| format!("reports-once:{}/store", scratch.display())),
         Suite::of_lock("private", private::CLAIMS, private::lock),
     ]
 }

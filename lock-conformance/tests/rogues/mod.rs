@@ -1,9 +1,14 @@
 //! The rogues: each a [`Sin`] on top of the honest backend.
 
 mod allocators;
+mod causes;
 mod liars;
 mod lockers;
 mod openers;
+mod panics;
+mod reopening;
+mod reports;
+mod ruled;
 mod sin;
 
 use lock_core::Backend;
@@ -17,5 +22,6 @@ pub(crate) struct Sinner {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sinner> {
-    [lockers::all(), allocators::all(), openers::all(), liars::all()].concat()
+    let reports = [reports::all(), panics::all(), causes::all(), reopening::all()].concat();
+    [lockers::all(), allocators::all(), openers::all(), liars::all(), reports].concat()
 }

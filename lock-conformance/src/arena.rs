@@ -25,10 +25,11 @@ const FIRST_LOCK: usize = FIRST_KILLED + KILLED;
 const LOCK_WORDS: usize = 48;
 
 /// What went wrong inside critical sections, by kind.
-pub(crate) const WRONGS: [(Wrong, &str); 6] = [
+pub(crate) const WRONGS: [(Wrong, &str); 7] = [
     (Wrong::TwoInside, "found somebody else in its critical section"),
     (Wrong::Untold, "was not told that the owner before it had died"),
     (Wrong::Misnamed, "was told of the death of another process than the one that died"),
+    (Wrong::Cause, "was told of another cause than that of the death"),
     (Wrong::Invented, "was told of a death that had not been"),
     (Wrong::Token, "got a token that is not greater than the one before"),
     (Wrong::Failed, "got an error"),
@@ -40,6 +41,7 @@ pub(crate) enum Wrong {
     TwoInside,
     Untold,
     Misnamed,
+    Cause,
     Invented,
     Token,
     Failed,

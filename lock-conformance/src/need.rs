@@ -4,8 +4,8 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 use lock_core::{
-    Breaking, Capabilities, Capacity, Deadlines, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence, Reconcile,
-    Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence,
+    Reconcile, Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -40,6 +40,7 @@ claims! {
     PROCESSES: sharing >= Sharing::Processes, "lacks sharing between processes";
     RELEASED: owner_death >= OwnerDeath::Released, "lacks release by death";
     REPORTED: owner_death >= OwnerDeath::Reported, "lacks reports of death";
+    LASTING_REPORTS: death_reports >= DeathReports::UntilConsistent, "lacks death reports until consistent";
     THREAD_DEATH: thread_death >= ThreadDeath::Reported, "lacks release by the death of a thread";
     DEADLINES: deadlines >= Deadlines::Monotonic, "lacks deadlines";
     REENTRY: reentry >= Reentry::Refused, "lacks detection of reentry";
@@ -182,6 +183,9 @@ pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {
     }
     if single && claims.reconcile == Reconcile::Supported {
         return Some("it has nothing to allocate, and claims to reconcile");
+    }
+    if claims.owner_death == OwnerDeath::Released && claims.death_reports == DeathReports::UntilConsistent {
+        return Some("it reports no death, and claims to report each until it is dealt with");
     }
     if claims.breaking == Breaking::Explicit && claims.owner_death != OwnerDeath::Stuck {
         return Some("it recovers by itself, and claims to break");

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lock_core::Cause;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -48,11 +49,12 @@ pub(crate) struct Grant {
     pub(crate) death: Option<Dead>,
 }
 
-/// Who died holding the lock; 0 where it is not known.
-#[derive(Clone, Debug)]
+/// Who died holding the lock; 0 where it is not known. And how.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Dead {
     pub(crate) pid: u32,
     pub(crate) tid: u32,
+    pub(crate) cause: Cause,
 }
 
 impl Process {
@@ -197,6 +199,10 @@ impl Thread {
         self.must("unlock", &[&lock.to_string()]);
     }
 
+    pub(crate) fn mark_consistent(&self, lock: LockRef) {
+        self.must("mark_consistent", &[&lock.to_string()]);
+    }
+
     pub(crate) fn allocate(&self, label: &str) -> u32 {
         self.must("allocate", &[label]).get("id")
     }
@@ -298,8 +304,17 @@ pub(crate) fn grant(fields: &Fields) -> Option<Grant> {
     if fields.has("busy") {
         return None;
     }
-    let death = fields
-        .has("death")
-        .then(|| Dead { pid: fields.find("dead_pid").unwrap_or_default(), tid: fields.find("dead_tid").unwrap_or_default() });
+    let death = fields.has("death").then(|| Dead {
+        pid: fields.find("dead_pid").unwrap_or_default(),
+        tid: fields.find("dead_tid").unwrap_or_default(),
+        cause: cause(&fields.get::<String>("cause")),
+    });
     Some(Grant { token: fields.get("token"), death })
+}
+
+/// The cause that a peer named.
+fn cause(name: &str) -> Cause {
+    let known = [Cause::Unknown, Cause::ProcessEnded, Cause::Executed, Cause::ThreadEnded, Cause::Panicked];
+    let named = known.into_iter().find(|cause| format!("{cause:?}") == name);
+    named.unwrap_or_else(|| panic!("a peer named the cause {name:?}, which is unknown"))
 }

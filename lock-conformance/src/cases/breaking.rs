@@ -39,7 +39,7 @@ fn an_owner_whose_lock_was_broken_is_told_and_releases_nothing(fixture: &Fixture
     owner.lock(lock);
     other.must("break", &[&lock.to_string()]);
     other.lock(lock);
-    owner.refused("NotHeld", "unlock", &[&lock.to_string()]);
+    owner.refused("Lost", "unlock", &[&lock.to_string()]);
     fixture.peer().finds_busy(lock, "only the owner before tried to release it");
     if need::HOLDERS.is_met(&fixture.suite) {
         let held = owner.must("held", &[]);

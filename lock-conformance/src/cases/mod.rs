@@ -2,6 +2,7 @@
 
 mod allocation;
 mod breaking;
+mod causes;
 mod damage;
 mod deadlines;
 mod descriptors;
@@ -17,8 +18,10 @@ mod mutexes;
 mod namespace_homes;
 mod namespace_threads;
 mod namespaces;
+mod news;
 mod opening;
 mod owner_death;
+mod panics;
 mod reconciling;
 mod reentry;
 mod storm;
@@ -49,6 +52,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         owner_death::CASES,
         trying::CASES,
         mutexes::CASES,
+        news::CASES,
+        panics::CASES,
+        causes::CASES,
         namespaces::CASES,
         namespace_threads::CASES,
         namespace_homes::CASES,

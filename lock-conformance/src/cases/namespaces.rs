@@ -118,6 +118,7 @@ fn a_process_with_the_pid_of_a_dead_owner_is_not_taken_for_it(fixture: &Fixture)
         for other in [&same_pid, &first, &outside].into_iter().filter(|other| other.pid() != taker.pid()) {
             other.finds_busy(lock, "somebody took it after its owner's death");
         }
+        taker.mark_consistent(lock);
         taker.unlock(lock);
         assert!(same_pid.finds_free(lock, "it was released").death.is_none(), "a death was told twice");
         fixture.kill(&same_pid.process);

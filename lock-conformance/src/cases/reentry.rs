@@ -1,5 +1,6 @@
 //! A thread that locks what it holds already.
 
+use super::owner_death::tells_of;
 use super::{Who, cases};
 use crate::fixture::Fixture;
 use crate::need;
@@ -7,6 +8,7 @@ use crate::need;
 cases! { "reentry";
     locking_twice_is_refused_and_changes_nothing [REENTRY];
     locking_twice_by_another_handle_is_refused [REENTRY STORE];
+    a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already [REENTRY PROCESSES];
     another_thread_waits_and_is_not_refused [REENTRY];
     a_lock_can_be_taken_again_after_its_release [REENTRY];
     who_recovered_a_lock_holds_it [REENTRY PROCESSES RELEASED];
@@ -36,6 +38,19 @@ fn locking_twice_by_another_handle_is_refused(fixture: &Fixture) {
     a.refused("AlreadyHeld", "try_lock", &[&lock.to_string()]);
     a.unlock(lock);
     a.finds_free(lock, "it was released");
+}
+
+/// The owner closes its only handle on the store, and opens the store again.
+fn a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already(fixture: &Fixture) {
+    let other = fixture.peer();
+    let lock = fixture.a_lock(&other);
+    let owner = fixture.blank_peer();
+    owner.refused("AlreadyHeld", "leak_and_reopen", &[&fixture.url(), &lock.to_string()]);
+    other.finds_busy(lock, "its guard was leaked, and its owner lives");
+    if need::RELEASED.is_met(&fixture.suite) {
+        fixture.kill(&owner.process);
+        tells_of(fixture, &other.lock(lock), owner.pid());
+    }
 }
 
 fn another_thread_waits_and_is_not_refused(fixture: &Fixture) {

@@ -70,10 +70,14 @@ impl Worker {
         let handles = locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?;
         let guards = lock_all(handles, deadline)?;
         let order = list(guards.iter().filter_map(|guard| guard.lock().id()).map(LockId::get));
+        let mut fields = Fields::new().with("ids", order);
         for (lock, guard) in locks.iter().zip(guards) {
+            if let Some(death) = guard.recovered() {
+                fields = fields.with(format!("dead_pid.{lock}"), death.holder.as_ref().map_or(0, |holder| holder.pid));
+            }
             self.guards.insert((*lock).to_owned(), guard);
         }
-        Ok(Fields::new().with("ids", order))
+        Ok(fields)
     }
 
     /// Locks all ids from `first` to `end`, without the latter, or as many of them as the system has room for. The answer is the
@@ -107,10 +111,13 @@ pub(super) fn news(guard: &Guard<'_>) -> Fields {
     let fields = Fields::new().with("token", guard.token());
     match guard.recovered() {
         None => fields,
-        Some(death) => match &death.holder {
-            None => fields.with("death", "unknown"),
-            Some(holder) => fields.with("death", holder).with("dead_pid", holder.pid).with("dead_tid", holder.tid),
-        },
+        Some(death) => {
+            let fields = fields.with("cause", format_args!("{:?}", death.cause));
+            match &death.holder {
+                None => fields.with("death", "unknown"),
+                Some(holder) => fields.with("death", holder).with("dead_pid", holder.pid).with("dead_tid", holder.tid),
+            }
+        }
     }
 }
 

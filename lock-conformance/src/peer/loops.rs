@@ -4,7 +4,7 @@ use std::hint::spin_loop;
 use std::path::Path;
 use std::thread;
 
-use lock_core::{Guard, Labels, Lock, OwnerDeath, Result, Tokens};
+use lock_core::{Cause, Guard, Labels, Lock, OwnerDeath, Result, Tokens};
 
 use super::worker::Worker;
 use crate::arena::{Arena, Place, Wrong};
@@ -50,10 +50,11 @@ impl Worker {
     }
 
     fn section(&self, arena: Arena, place: Place, lock: &Lock, slot: usize, round: usize, pace: usize) -> Result<()> {
-        let guard = lock.lock().inspect_err(|_| place.note(Wrong::Failed))?;
+        let mut guard = lock.lock().inspect_err(|_| place.note(Wrong::Failed))?;
         let before = place.inside();
         place.enter(std::process::id());
         self.check_entry(arena, place, &guard, before);
+        guard.mark_consistent().inspect_err(|_| place.note(Wrong::Failed))?;
         place.add_one(slot, || {
             (0..pace).for_each(|_| spin_loop());
             // Now and then somebody else is let run, so that one who does not wait comes in.
@@ -65,7 +66,7 @@ impl Worker {
         guard.unlock().inspect_err(|_| place.note(Wrong::Failed))
     }
 
-    /// Compares what the guard says with the mark that an owner before has left.
+    /// Compares what the guard says with the mark that an owner before has left, and repairs what that one has left.
     fn check_entry(&self, arena: Arena, place: Place, guard: &Guard<'_>, before: u64) {
         let claims = self.peer.suite.capabilities();
         if before != 0 && !arena.was_killed(before) {
@@ -82,6 +83,11 @@ impl Worker {
                 None if arena.kills() == 0 => place.note(Wrong::Invented),
                 _ => {}
             },
+        }
+        // The suite kills processes, and does nothing else to an owner here.
+        let causes = [Cause::Unknown, Cause::ProcessEnded];
+        if guard.recovered().is_some_and(|death| !causes.contains(&death.cause)) {
+            place.note(Wrong::Cause);
         }
         if before != 0 {
             place.note_death();

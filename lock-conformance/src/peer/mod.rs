@@ -10,6 +10,7 @@ mod handlers;
 mod loops;
 mod mutexes;
 pub(crate) mod own_file;
+mod reports;
 mod semaphores;
 mod store;
 mod surroundings;

@@ -85,7 +85,8 @@ impl Worker {
             .or_else(|| self.close_or_reuse(verb, arguments))
             .or_else(|| self.open_or_drop(verb, arguments))
             .or_else(|| self.plan_a_fork(verb, arguments))
-            .or_else(|| self.fork_many_times(verb, arguments));
+            .or_else(|| self.fork_many_times(verb, arguments))
+            .or_else(|| self.report_or_mark(verb, arguments));
         Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
     }
 

@@ -5,7 +5,7 @@ use std::process;
 use std::thread;
 use std::time::Instant;
 
-use lock_core::{Capabilities, Deadlines, ErrorKind, Guard, Labels, Lock, LockId, OwnerDeath, Result, Store, Tokens};
+use lock_core::{Capabilities, Cause, Deadlines, ErrorKind, Guard, Labels, Lock, LockId, OwnerDeath, Result, Store, Tokens};
 
 use super::ledger::{Ledger, Mark, slot};
 use super::{BOUND, CHURNED, INSPECTOR, LOCKS, WITNESS};
@@ -79,7 +79,7 @@ impl<'a> Worker<'a> {
             How::Try => lock.try_lock(),
         };
         self.ledger.waits(self.number, thread, None);
-        let guard = match guard {
+        let mut guard = match guard {
             Ok(Some(guard)) => guard,
             Ok(None) => return,
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => return self.ledger.lost(&error.to_string()),
@@ -88,6 +88,9 @@ impl<'a> Worker<'a> {
         self.ledger.waited(start.elapsed());
         let place = self.ledger.arena.place(number);
         self.enter(number, place, &guard);
+        if let Err(error) = guard.mark_consistent() {
+            self.ledger.note(number, Wrong::Failed, &error.to_string());
+        }
         place.add_one(slot(self.number, thread), || {
             (0..round % 64).for_each(|_| spin_loop());
             // Now and then somebody else is let run, so that one who does not wait comes in.
@@ -104,7 +107,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Leaves its mark, and compares what the guard says with the mark that an owner before has left.
+    /// Leaves its mark, compares what the guard says with the mark that an owner before has left, and repairs what that one has left.
     fn enter(&self, number: usize, place: Place, guard: &Guard<'_>) {
         let (ledger, before) = (self.ledger, Mark::inside(place));
         place.enter(self.mark);
@@ -129,6 +132,11 @@ impl<'a> Worker<'a> {
             Some(None) if ledger.kills() == 0 => ledger.note(number, Wrong::Invented, "somebody unknown"),
             Some(None) => ledger.unnamed(),
             _ => {}
+        }
+        if let Some(death) = guard.recovered()
+            && !matches!(death.cause, Cause::Unknown | Cause::ProcessEnded)
+        {
+            ledger.note(number, Wrong::Cause, &death.to_string());
         }
         if told.is_some() || before.is_some() {
             place.note_death();

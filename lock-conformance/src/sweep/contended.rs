@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use lock_core::{Capabilities, Guard};
+use lock_core::Capabilities;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::operation::{recovers, recovers_in_time, visit};
 use super::route::{Place, Route};
-use super::scene::{Check, Mark, Scene};
+use super::scene::{Check, Mark, Scene, pid_of};
 use super::subject::Subject;
 use super::survey::Survey;
 use super::victim::{Going, Reached, Victim, is_asleep};
@@ -168,8 +168,14 @@ fn run(
     let third = third.map_or_else(|| Third::start(scene), Ok)?;
     drop(guard);
     let check = third.gets_it(scene).and_then(|first| {
-        let next = if served { told(&lock.lock().map_err(|e| e.to_string())?) } else { first };
-        match next {
+        let mut guard = lock.lock().map_err(|e| e.to_string())?;
+        let again = pid_of(&guard).unwrap_or(0);
+        if !served && scene.has_lasting_reports() && again != first {
+            return Err(format!("the first owner after the victim got a report of {first}, the second of {again}"));
+        }
+        // The next victim begins without a report.
+        guard.mark_consistent().map_err(|e| e.to_string())?;
+        match if served { again } else { first } {
             0 if scene.reports() && scene.marked(Mark::Inside) => {
                 Err("a waiter died inside, and the next was not told".to_owned())
             }
@@ -178,11 +184,6 @@ fn run(
         }
     });
     Ok((check, reached))
-}
-
-/// The pid of whom an owner was told that he died; 0 where nobody did.
-fn told(guard: &Guard<'_>) -> u32 {
-    guard.recovered().map_or(0, |death| death.holder.as_ref().map_or(0, |holder| holder.pid))
 }
 
 fn text(error: Errno) -> String {
@@ -200,7 +201,7 @@ impl Third {
             None => {
                 let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
                 if let Ok(guard) = scene.lock().lock() {
-                    scene.note().store(GOT_IT | u64::from(told(&guard)), SeqCst);
+                    scene.note().store(GOT_IT | u64::from(pid_of(&guard).unwrap_or(0)), SeqCst);
                 }
                 sys::exit_now(0);
             }

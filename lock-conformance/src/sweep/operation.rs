@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use lock_core::{Capabilities, Capacity, Deadlines, Guard, LockId, Numbering, OpenMode, OwnerDeath, Reconcile, Removal, Result};
+use lock_core::{
+    Capabilities, Capacity, Deadlines, DeathReports, Guard, LockId, Numbering, OpenMode, OwnerDeath, Reconcile, Removal, Result,
+};
 
 use nix::sys::wait::waitpid;
 
-use super::scene::{CAPACITY, Check, LOCK, Mark, Scene};
+use super::scene::{CAPACITY, Check, Dealing, LOCK, Mark, Scene};
 use crate::sys;
 
 const LABEL: &str = "swept";
@@ -38,7 +40,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_lock(victim, None),
+        check: |scene, victim| scene.check_lock(victim),
     },
     Operation {
         name: "try_lock and unlock",
@@ -51,7 +53,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
                 visit(scene, guard);
             }
         },
-        check: |scene, victim| scene.check_lock(victim, None),
+        check: |scene, victim| scene.check_lock(victim),
     },
     Operation {
         name: "try_lock_for and unlock",
@@ -60,7 +62,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
-        check: |scene, victim| scene.check_lock(victim, None),
+        check: |scene, victim| scene.check_lock(victim),
     },
     Operation {
         name: "try_lock a lock that is held",
@@ -98,6 +100,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         prepare: with_a_dead_owner,
         act: |scene| visit(scene, scene.lock().lock()),
         check: check_recovery,
+    },
+    Operation {
+        name: "recover a lock and mark it consistent",
+        applies: |claims| recovers(claims) && claims.death_reports == DeathReports::UntilConsistent,
+        capacity: CAPACITY,
+        settle: Scene::settle,
+        prepare: with_a_dead_owner,
+        act: |scene| repair(scene, scene.lock().lock()),
+        check: |scene, victim| scene.check_recovered_lock(victim, earlier(scene), Dealing::Marks),
     },
     Operation {
         name: "recover a lock with a deadline",
@@ -182,7 +193,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         check: |scene, victim| {
             scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
             if recovers(&scene.capabilities()) {
-                scene.check_lock(victim, None)?;
+                scene.check_lock(victim)?;
             }
             scene.check_ids(&[], &[])
         },
@@ -206,7 +217,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             scene.with_store()
         },
         act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_lock(victim, None).and_then(|()| scene.check_ids(&[], &[])),
+        check: |scene, victim| scene.check_lock(victim).and_then(|()| scene.check_ids(&[], &[])),
     },
     Operation {
         name: "grow",
@@ -220,7 +231,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         act: |scene| drop(scene.store().allocate_and_retrieve(FAR, label(scene))),
         check: |scene, victim| {
             if recovers(&scene.capabilities()) {
-                scene.check_lock(victim, None)?;
+                scene.check_lock(victim)?;
                 let far = scene.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
                 far.map_err(|e| format!("what grew cannot be locked: {e}"))?;
             }
@@ -274,6 +285,17 @@ pub(super) fn visit(scene: &Scene, guard: Result<Guard<'_>>) {
     }
 }
 
+/// As [`visit`], and marks the lock consistent.
+fn repair(scene: &Scene, guard: Result<Guard<'_>>) {
+    let Ok(mut guard) = guard else { return };
+    scene.mark(Mark::Inside);
+    let marked = guard.mark_consistent();
+    scene.mark(Mark::Leaving);
+    if marked.and_then(|()| guard.unlock()).is_ok() {
+        scene.mark(Mark::Done);
+    }
+}
+
 /// Has a process die that holds the lock; returns its pid.
 fn die_inside(scene: &Scene) -> u32 {
     match sys::fork().expect("a process can be forked") {
@@ -301,7 +323,12 @@ fn with_a_dead_owner(scene: &mut Scene) -> Result<()> {
 }
 
 fn check_recovery(scene: &mut Scene, victim: u32) -> Check {
-    scene.check_lock(victim, Some(scene.note().load(SeqCst) as u32))
+    scene.check_recovered_lock(victim, earlier(scene), Dealing::Leaves)
+}
+
+/// The owner that died before the victim.
+fn earlier(scene: &Scene) -> u32 {
+    scene.note().load(SeqCst) as u32
 }
 
 /// Who was refused never was an owner.
@@ -310,14 +337,14 @@ fn check_refusal(scene: &mut Scene, _: u32) -> Check {
         return Err("a lock that was held was taken".to_owned());
     }
     scene.let_go();
-    scene.check_lock(0, None)
+    scene.check_lock(0)
 }
 
 fn check_creation(scene: &mut Scene, victim: u32) -> Check {
     scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
     scene.mark(Mark::Start);
     if recovers(&scene.capabilities()) {
-        scene.check_lock(victim, None)?;
+        scene.check_lock(victim)?;
     }
     scene.check_ids(&[], &[])?;
     scene.without_store().map_err(|e| format!("the store cannot be destroyed: {e}"))?;

@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use lock_core::{Backend, Capabilities, ErrorKind, Guard, Lock, LockId, Numbering, OpenMode, OwnerDeath, Result, Store};
+use lock_core::{
+    Backend, Capabilities, DeathReports, ErrorKind, Guard, Lock, LockId, Numbering, OpenMode, OwnerDeath, Result, Store,
+};
 
 use crate::sys;
 
@@ -28,6 +30,15 @@ pub(super) enum Mark {
     Leaving,
     /// It had been released; or whatever it was had been done.
     Done,
+}
+
+/// How the operation deals with the report of an earlier death.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Dealing {
+    /// It leaves the report for the next owner.
+    Leaves,
+    /// It marks the lock consistent, before [`Mark::Leaving`].
+    Marks,
 }
 
 /// The outcome of a check: what is wrong, in words.
@@ -153,7 +164,12 @@ impl Scene {
     }
 
     pub(super) fn marked(&self, mark: Mark) -> bool {
-        self.words[0].load(SeqCst) == mark as u64
+        self.progress() == mark
+    }
+
+    fn progress(&self) -> Mark {
+        let word = self.words[0].load(SeqCst);
+        [Mark::Start, Mark::Inside, Mark::Leaving].into_iter().find(|mark| *mark as u64 == word).unwrap_or(Mark::Done)
     }
 
     /// A word for what a third process has to say: see the operations.
@@ -180,32 +196,63 @@ impl Scene {
         self.capabilities().owner_death == OwnerDeath::Reported
     }
 
-    /// The lock can be taken; who does is told of the victim's death if and only if that had it, and of nothing the second time.
-    pub(super) fn check_lock(&self, victim: u32, earlier: Option<u32>) -> Check {
-        let lock = self.lock();
-        let told = {
-            let guard = lock.try_lock_for(Duration::from_secs(1)).map_err(|e| format!("the lock is lost: {e}"))?;
-            guard.recovered().map(|death| death.holder.as_ref().map_or(0, |holder| holder.pid))
-        };
-        if let Some(death) = lock.lock().map_err(|e| e.to_string())?.recovered() {
-            return Err(format!("a death is told twice: {death}"));
-        }
+    /// Whether each owner gets the report of a death until one marks the lock consistent.
+    pub(super) fn has_lasting_reports(&self) -> bool {
+        self.capabilities().death_reports == DeathReports::UntilConsistent
+    }
+
+    /// Asserts that the lock can be acquired, and reports the victim's death if and only if the victim held it.
+    pub(super) fn check_lock(&self, victim: u32) -> Check {
+        self.check_report(victim, None)
+    }
+
+    /// As [`Scene::check_lock`], for a victim that acquired the lock after the death of an earlier owner.
+    pub(super) fn check_recovered_lock(&self, victim: u32, earlier: u32, dealing: Dealing) -> Check {
+        self.check_report(victim, Some((earlier, dealing)))
+    }
+
+    fn check_report(&self, victim: u32, earlier: Option<(u32, Dealing)>) -> Check {
+        let told = self.reported_until_marked()?;
         if !self.reports() {
             return Ok(());
         }
+        let stands = |dealing| self.has_lasting_reports() && dealing == Dealing::Leaves;
+        // The processes that the report may name, and whether there has to be a report.
+        let (expected, has_to_be) = match (self.progress(), earlier) {
+            (Mark::Start, None) => (vec![victim], false),
+            (Mark::Start, Some((earlier, _))) => (vec![victim, earlier], true),
+            (Mark::Inside, _) => (vec![victim], true),
+            (Mark::Leaving, Some((earlier, dealing))) if stands(dealing) => (vec![victim, earlier], true),
+            (Mark::Leaving, _) => (vec![victim], false),
+            (Mark::Done, Some((earlier, dealing))) if stands(dealing) => (vec![earlier], true),
+            (Mark::Done, _) => (vec![], false),
+        };
         match told {
-            None if self.marked(Mark::Inside) => Err(format!("{victim} died inside, and the next owner was not told")),
-            None if self.marked(Mark::Start) && earlier.is_some() => {
-                Err("the death of the earlier owner was not told".to_owned())
-            }
-            Some(pid) if self.marked(Mark::Done) => Err(format!("the next owner was told that {pid} died, which had left")),
-            Some(pid) if pid != victim && Some(pid) != earlier => {
-                Err(format!("the next owner was told that {pid} died; it was {victim}"))
-            }
-            Some(pid) if self.marked(Mark::Inside) && pid != victim => {
-                Err(format!("told of {pid}, who had died before {victim}"))
+            Some(pid) if !expected.contains(&pid) => Err(format!(
+                "killed {:?}, the victim is {victim}, and the death of {pid} is reported; expected are {expected:?}",
+                self.progress()
+            )),
+            None if has_to_be => {
+                Err(format!("killed {:?}, and no death is reported; expected are {expected:?}", self.progress()))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The process that the next owner gets a report of. A second owner gets the same report and marks the lock; a third gets none.
+    fn reported_until_marked(&self) -> Result<Option<u32>, String> {
+        let lock = self.lock();
+        let told = pid_of(&lock.try_lock_for(Duration::from_secs(1)).map_err(|e| format!("the lock is lost: {e}"))?);
+        let mut guard = lock.lock().map_err(|e| e.to_string())?;
+        let again = pid_of(&guard);
+        let expected = told.filter(|_| self.has_lasting_reports());
+        if again != expected {
+            return Err(format!("the first owner got a report of {told:?}, the second of {again:?}"));
+        }
+        guard.mark_consistent().and_then(|()| guard.unlock()).map_err(|e| e.to_string())?;
+        match lock.lock().map_err(|e| e.to_string())?.recovered() {
+            Some(death) => Err(format!("a death is reported after an owner marked the lock consistent: {death}")),
+            None => Ok(told),
         }
     }
 
@@ -253,6 +300,11 @@ impl Scene {
             .collect();
         if left.is_empty() { Ok(()) } else { Err(format!("files are left: {left:?}")) }
     }
+}
+
+/// The process that the guard reports as dead; 0 for an unknown one.
+pub(super) fn pid_of(guard: &Guard<'_>) -> Option<u32> {
+    Some(guard.recovered()?.holder.as_ref().map_or(0, |holder| holder.pid))
 }
 
 impl Drop for Scene {

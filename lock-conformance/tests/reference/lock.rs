@@ -7,26 +7,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Deadline, Death, Error, ErrorKind, Holder, Proof, RawLock, Recovery, Result};
+use lock_core::{Acquired, Condition, Deadline, Error, ErrorKind, Holder, Proof, RawLock, Recovery, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::{geteuid, gettid};
 
 use super::file_thread::{FileThread, Key, OpenFile};
+use super::record::{Record, ThreadIds};
 
 /// A lock on a file, by an open-file-description lock.
 ///
 /// The file stays open in the [`FileThread`] of the process until the process ends, because handles outlive the store.
 pub(crate) struct FileLock {
     key: Key,
-}
-
-/// What is in the file: the last token, and who took the lock and has not released it.
-struct Record {
-    token: u64,
-    pid: u32,
-    tid: u32,
 }
 
 impl FileLock {
@@ -36,6 +30,12 @@ impl FileLock {
         let lock = Self { key: (identity, path.to_owned()) };
         FileThread::run(&lock.key, move |open| open.allow(mode))?;
         Ok(Arc::new(lock))
+    }
+
+    /// Gives the lock up, and leaves what it protects in this condition.
+    pub(super) fn release_in(&self, condition: Condition) -> Result<()> {
+        let tid = this_thread();
+        FileThread::run(&self.key, move |file| file.release(tid, condition))
     }
 }
 
@@ -61,49 +61,51 @@ impl OpenFile {
             Err(Errno::EAGAIN) => return Ok(Acquired::TimedOut),
             Err(errno) => return Err(Error::system("fcntl", errno)),
         }
-        let left = self.read()?;
-        let death = (left.pid != 0).then(|| Death::of(Some(left.holder())));
-        let token = left.token + 1;
-        self.write(&Record { token, pid: process::id(), tid })?;
+        let record = self.read()?.acquired_by(ids(tid));
+        self.write(&record)?;
         self.owner = Some(tid);
-        Ok(match death {
+        let token = record.token;
+        Ok(match record.death() {
             None => Acquired::Held { token },
             Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
         })
     }
 
-    /// Gives up the lock of the thread.
-    fn release(&mut self, tid: u32) -> Result<()> {
-        if self.owner != Some(tid) {
-            return Err(ErrorKind::NotHeld.into());
-        }
-        let token = self.read()?.token;
-        self.write(&Record { token, pid: 0, tid: 0 })?;
+    /// Gives up the lock of the thread, and leaves what it protects in this condition.
+    fn release(&mut self, tid: u32, condition: Condition) -> Result<()> {
+        self.check_owner(tid)?;
+        self.write(&self.read()?.released_by(ids(tid), condition))?;
         self.owner = None;
         fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK))).map_err(|errno| Error::system("fcntl", errno))?;
         Ok(())
     }
 
+    fn mark_consistent(&self, tid: u32) -> Result<()> {
+        self.check_owner(tid)?;
+        self.write(&self.read()?.consistent())
+    }
+
+    fn check_owner(&self, tid: u32) -> Result<()> {
+        if self.owner == Some(tid) { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+    }
+
     fn read(&self) -> Result<Record> {
-        // A new file is empty, and nobody has held its lock.
-        let mut bytes = [0; 16];
+        // A new file is empty, and no thread has held its lock.
+        let mut bytes = [0; Record::BYTES];
         self.file.read_at(&mut bytes, 0).map_err(|error| Error::system("pread", error))?;
-        let [token, pid_and_tid] = [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes")));
-        Ok(Record { token, pid: pid_and_tid as u32, tid: (pid_and_tid >> 32) as u32 })
+        Ok(Record::from_bytes(bytes))
     }
 
     fn write(&self, record: &Record) -> Result<()> {
-        let pid_and_tid = u64::from(record.pid) | u64::from(record.tid) << 32;
-        let bytes = [record.token.to_le_bytes(), pid_and_tid.to_le_bytes()].concat();
-        self.file.write_all_at(&bytes, 0).map_err(|error| Error::system("pwrite", error))
+        self.file.write_all_at(&record.to_bytes(), 0).map_err(|error| Error::system("pwrite", error))
     }
 
     /// The thread that holds the lock.
-    fn holder(&self) -> Result<Option<Record>> {
+    fn holder(&self) -> Result<Option<ThreadIds>> {
         let mut lock = whole_file(libc::F_WRLCK);
         fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)).map_err(|errno| Error::system("fcntl", errno))?;
         let is_held = self.owner.is_some() || i32::from(lock.l_type) != libc::F_UNLCK;
-        Ok(if is_held { Some(self.read()?).filter(|record| record.pid != 0) } else { None })
+        Ok(if is_held { self.read()?.owner } else { None })
     }
 }
 
@@ -120,13 +122,17 @@ impl RawLock for FileLock {
         }
     }
 
-    fn release(&self, _: Proof) -> Result<()> {
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.release_in(proof.condition())
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
         let tid = this_thread();
-        FileThread::run(&self.key, move |file| file.release(tid))
+        FileThread::run(&self.key, move |file| file.mark_consistent(tid))
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        Ok(FileThread::run(&self.key, |file| file.holder())?.map(|record| record.holder()))
+        Ok(FileThread::run(&self.key, |file| file.holder())?.map(ThreadIds::holder))
     }
 }
 
@@ -134,10 +140,8 @@ fn this_thread() -> u32 {
     gettid().as_raw().cast_unsigned()
 }
 
-impl Record {
-    fn holder(&self) -> Holder {
-        Holder::of_process(self.pid).with_thread(self.tid).with_command(command_of(self.pid))
-    }
+fn ids(tid: u32) -> ThreadIds {
+    ThreadIds { pid: process::id(), tid }
 }
 
 impl fmt::Debug for FileLock {

@@ -126,12 +126,12 @@ impl RawLock for Exclusive {
 
     fn release(&self, _: Proof) -> Result<()> {
         if self.owner.load(Ordering::Relaxed) != process::id() {
-            return Err(ErrorKind::NotHeld.into());
+            return Err(ErrorKind::Lost.into());
         }
         self.owner.store(0, Ordering::Relaxed);
         if fs::read_to_string(&self.file).is_ok_and(|owner| owner != process::id().to_string()) {
-            return Err(ErrorKind::NotHeld.into());
+            return Err(ErrorKind::Lost.into());
         }
-        if remove(&self.file)? { Ok(()) } else { Err(ErrorKind::NotHeld.into()) }
+        if remove(&self.file)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
     }
 }

@@ -45,7 +45,7 @@ impl RawLock for Private {
     fn release(&self, _: Proof) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.held {
-            return Err(ErrorKind::NotHeld.into());
+            return Err(ErrorKind::Lost.into());
         }
         state.held = false;
         self.released.notify_one();

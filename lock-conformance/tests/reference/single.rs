@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Allocation, Backend, Capabilities, Deadline, Deadlines, Error, ErrorKind, Generation, Label, LockId, Manager,
-    Numbering, OpenMode, OwnerDeath, Proof, RawLock, Reentry, Result, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Capabilities, Condition, Deadline, Deadlines, Error, ErrorKind, Generation, Label, LockId,
+    Manager, Numbering, OpenMode, OwnerDeath, Proof, RawLock, Recovery, Reentry, Result, StoreId, StoreUrl,
 };
 
 use super::lock::FileLock;
@@ -21,6 +21,10 @@ pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "
         .deadlines(Deadlines::Monotonic)
         .reentry(Reentry::Refused),
 );
+
+/// The same, whose next owner is told of a death, once.
+pub(crate) const REPORTING: Backend = Backend::new("reports-once", "lock-conformance", "a record lock on a file", open)
+    .with(BACKEND.capabilities().owner_death(OwnerDeath::Reported));
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
@@ -41,13 +45,15 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     // An inode number may come again; the time of birth does not.
     let born = facts.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |at| at.as_nanos());
     let id = u128::from(facts.ino()) << 80 | born & ((1 << 80) - 1);
-    Ok(Arc::new(Single { id, lock: FileLock::of(path, id, 0o600)? }))
+    let owner_death = if url.scheme() == REPORTING.scheme() { OwnerDeath::Reported } else { OwnerDeath::Released };
+    Ok(Arc::new(Single { id, lock: FileLock::of(path, id, 0o600)?, owner_death }))
 }
 
 #[derive(Debug)]
 struct Single {
     id: u128,
     lock: Arc<FileLock>,
+    owner_death: OwnerDeath,
 }
 
 fn no_numbers<T>() -> Result<T> {
@@ -68,7 +74,11 @@ impl Manager for Single {
     }
 
     fn single(&self) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Quiet(Arc::clone(&self.lock))))
+        let lock = Arc::clone(&self.lock);
+        Ok(match self.owner_death {
+            OwnerDeath::Reported => Arc::new(ReportsOnce(lock)),
+            _ => Arc::new(Quiet(lock)),
+        })
     }
 
     fn allocate(&self, _: &Label) -> Result<LockId> {
@@ -110,5 +120,26 @@ impl RawLock for Quiet {
 
     fn release(&self, proof: Proof) -> Result<()> {
         self.0.release(proof)
+    }
+}
+
+/// The lock with reports of deaths, each to the next owner alone.
+#[derive(Debug)]
+struct ReportsOnce(Arc<FileLock>);
+
+impl RawLock for ReportsOnce {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        Ok(match self.0.acquire(deadline)? {
+            Acquired::Recovered(recovery) => {
+                self.0.mark_consistent()?;
+                Acquired::Recovered(Box::new(Recovery { token: 0, ..*recovery }))
+            }
+            Acquired::Held { .. } => Acquired::Held { token: 0 },
+            Acquired::TimedOut => Acquired::TimedOut,
+        })
+    }
+
+    fn release(&self, _: Proof) -> Result<()> {
+        self.0.release_in(Condition::Consistent)
     }
 }

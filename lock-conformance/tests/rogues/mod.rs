@@ -2,6 +2,7 @@
 
 mod allocators;
 mod blind;
+mod causes;
 mod descriptors;
 mod fork_mutexes;
 mod forks;
@@ -13,6 +14,10 @@ mod namespaces;
 mod number;
 mod numbers_reused;
 mod openers;
+mod panics;
+mod reopening;
+mod reports;
+mod ruled;
 mod sin;
 mod sys;
 mod trying;
@@ -47,6 +52,10 @@ pub(crate) fn all() -> Vec<Sinner> {
         numbers_reused::all(),
         forks::all(),
         fork_mutexes::all(),
+        reports::all(),
+        panics::all(),
+        causes::all(),
+        reopening::all(),
     ]
     .concat()
 }

@@ -160,6 +160,10 @@ impl<S: Sin> RawLock for RogueLock<S> {
         S::release(&*self.honest, proof)
     }
 
+    fn mark_consistent(&self) -> Result<()> {
+        self.honest.mark_consistent()
+    }
+
     fn holder(&self) -> Result<Option<Holder>> {
         self.honest.holder()
     }

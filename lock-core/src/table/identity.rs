@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,6 +15,7 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::Pid;
 
 use super::opening::boot_id;
+use super::procfs::{self, PF_EXITING, stat_field};
 use crate::fork::PerProcess;
 use crate::{Cause, Result, sys};
 
@@ -148,52 +148,36 @@ impl Identity {
             Ok(process) => process,
             Err(life) => return life,
         };
-        let ours = mappings("/proc/self/maps").and_then(|mut all| all.find(|mapping| mapping.contains(address)));
-        let theirs = process.directory().and_then(|directory| mappings(&format!("{directory}/maps")));
-        let (Some(ours), Some(theirs)) = (ours, theirs) else { return Life::Lives };
-        let mut seen = 0;
-        for mapping in theirs {
-            if mapping.is_of_same_file(&ours) {
-                return Life::Lives;
-            }
-            seen += 1;
+        match process.maps(address) {
+            None | Some(Maps::SameFile) => Life::Lives,
+            Some(Maps::OtherFiles) if !process.has_exited() => Life::Ended(Cause::Executed),
+            Some(_) => Life::Ended(Cause::ProcessEnded),
         }
-        // A process that is on its way out has no mapping at all.
-        if seen == 0 || process.has_exited() { Life::Ended(Cause::ProcessEnded) } else { Life::Ended(Cause::Executed) }
     }
 
-    /// Whether every thread of the process is exiting, and runs no more of its program.
+    /// Whether it is certain, after the end of one of its threads, that the process neither ends nor executes another program.
+    /// `address` is in the caller's mapping of a file that the process maps, too.
+    pub(super) fn lives_on(&self, address: usize) -> bool {
+        let is_this_one = |me: &Self| (self.pid, self.start_time, self.namespace) == (me.pid, me.start_time, me.namespace);
+        if Self::of_this_process().is_ok_and(is_this_one) {
+            return true;
+        }
+        let Ok(process) = self.find() else { return false };
+        process.directory().is_some_and(|directory| procfs::has_idle_thread(&directory))
+            && matches!(process.maps(address), Some(Maps::SameFile))
+    }
+
+    /// Whether every thread of the process is on its way out, and runs no more of its program.
     pub(super) fn is_dying(&self) -> bool {
-        self.all_threads(is_exiting)
-    }
-
-    /// The same, or is about to be killed.
-    pub(super) fn is_being_killed(&self) -> bool {
-        self.all_threads(|thread| is_exiting(thread) || is_killed(thread))
-    }
-
-    fn all_threads(&self, test: fn(&Path) -> bool) -> bool {
         let Ok(process) = self.find() else { return false };
         let Some(tasks) = process.directory().and_then(|directory| fs::read_dir(format!("{directory}/task")).ok()) else {
             return false;
         };
-        let mut threads = tasks.map(|task| task.is_ok_and(|task| test(&task.path()))).peekable();
-        threads.peek().is_some() && threads.all(|found| found)
+        let flags = tasks.map(|task| stat_field(&task.ok()?.path().join("stat").to_string_lossy(), 9));
+        flags
+            .fold(None, |all, flags| Some(all.unwrap_or(true) && flags.is_some_and(|flags| flags & PF_EXITING != 0)))
+            .unwrap_or(false)
     }
-}
-
-/// Whether a thread, given by its directory, runs no more of its program.
-fn is_exiting(thread: &Path) -> bool {
-    const PF_EXITING: u64 = 4;
-    stat_field(thread.join("stat"), 9).is_some_and(|flags| flags & PF_EXITING != 0)
-}
-
-/// Whether SIGKILL is pending for a thread.
-fn is_killed(thread: &Path) -> bool {
-    const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
-    let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
-    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
-    pending.and_then(|pending| u64::from_str_radix(pending.trim(), 16).ok()).is_some_and(|pending| pending & SIGKILL != 0)
 }
 
 impl Process {
@@ -201,6 +185,16 @@ impl Process {
     fn has_exited(&self) -> bool {
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+    }
+
+    /// What the process maps, compared with the file that the caller maps at `address`; `None` where that is not visible.
+    fn maps(&self, address: usize) -> Option<Maps> {
+        let ours = mappings("/proc/self/maps")?.find(|mapping| mapping.contains(address))?;
+        let mut theirs = mappings(&format!("{}/maps", self.directory()?))?.peekable();
+        if theirs.peek().is_none() {
+            return Some(Maps::Nothing);
+        }
+        Some(if theirs.any(|mapping| mapping.is_of_same_file(&ours)) { Maps::SameFile } else { Maps::OtherFiles })
     }
 
     /// Its directory under `/proc`, where that is visible. The kernel tells its id in the namespace of whichever procfs is there.
@@ -231,11 +225,14 @@ fn start_time(stat: &str) -> Option<u64> {
     stat_field(stat, 22)
 }
 
-/// A field of `/proc/PID/stat`, counted from 1 as in proc(5).
-fn stat_field(path: impl AsRef<Path>, field: usize) -> Option<u64> {
-    let stat = fs::read_to_string(path).ok()?;
-    // The second field is the command in parentheses, with anything in it.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(field - 3)?.parse().ok()
+/// The mappings of a process, compared with a file.
+enum Maps {
+    /// No mapping at all: the process is exiting.
+    Nothing,
+    /// The process maps the file.
+    SameFile,
+    /// The process has mappings, and none of the file.
+    OtherFiles,
 }
 
 /// A line of `/proc/PID/maps`.

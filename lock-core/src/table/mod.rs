@@ -26,6 +26,7 @@ mod opening;
 mod options;
 mod owner;
 mod process;
+mod procfs;
 mod record;
 mod registration;
 mod segment;

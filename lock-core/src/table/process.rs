@@ -141,11 +141,6 @@ impl ProcessTable<'_> {
         }
     }
 
-    /// Whether the owner's process is about to end, as far as that is visible: not a proof of anything.
-    pub(super) fn is_being_killed(self, owner: Owner) -> bool {
-        self.entry_of(owner).is_some_and(|entry| self.exists(entry) && self.identity(entry).is_being_killed())
-    }
-
     /// What is known of the owner itself, a thread.
     pub(super) fn life_of_thread(self, owner: Owner) -> Life {
         let life = self.life(owner);
@@ -155,10 +150,15 @@ impl ProcessTable<'_> {
         let Some(entry) = self.entry_of(owner).filter(|entry| self.exists(*entry)) else { return Life::Ended(Cause::Unknown) };
         match (self.identity(entry).life_of_thread(owner.tid()), self.entry_of(owner)) {
             (_, None) => Life::Ended(Cause::Unknown),
-            // The process lives, so that this is about the thread.
-            (Life::Ended(_), Some(_)) => Life::Ended(Cause::ThreadEnded),
+            (Life::Ended(cause), Some(_)) => Life::Ended(cause),
             _ => Life::Lives,
         }
+    }
+
+    /// Whether it is certain that the owner's process lives on after the end of its thread.
+    pub(super) fn lives_on(self, owner: Owner) -> bool {
+        let entry = self.entry_of(owner).filter(|entry| self.exists(*entry));
+        entry.is_some_and(|entry| self.identity(entry).lives_on(self.words.as_ptr().addr()))
     }
 
     /// What says that the process of an entry lives, beside its lock, which it does not have (or nobody can tell).

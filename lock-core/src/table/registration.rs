@@ -122,21 +122,28 @@ impl Table {
     pub(super) fn cause(&self, owner: Owner) -> Cause {
         let mut pauses = PAUSES.iter();
         loop {
-            let processes = self.processes_table();
-            // The process first: the threads of a process that is killed end one by one.
-            if let Life::Ended(cause) = processes.life_or_dying(owner) {
-                return cause;
+            let seen = self.visible_cause(owner);
+            // While a secondary thread executes another program, the process has no main thread for an instant, and seems to have ended.
+            match (seen, pauses.next()) {
+                (Some(cause), _) if seen == self.visible_cause(owner) => return cause,
+                (_, Some(pause)) => std::thread::sleep(*pause),
+                (_, None) => return Cause::Unknown,
             }
-            if processes.is_being_killed(owner) {
-                return Cause::ProcessEnded;
-            }
-            let thread = processes.life_of_thread(owner);
-            match (pauses.next(), thread) {
-                (Some(pause), _) => std::thread::sleep(*pause),
-                // Its process did not follow it.
-                (None, Life::Ended(cause)) => return cause,
-                (None, _) => return Cause::Unknown,
-            }
+        }
+    }
+
+    /// What the system says of the owner's end at this moment.
+    fn visible_cause(&self, owner: Owner) -> Option<Cause> {
+        let processes = self.processes_table();
+        match processes.life_of_thread(owner) {
+            // When a process ends or executes another program, its threads end one after the other.
+            Life::Ended(Cause::ThreadEnded) if processes.lives_on(owner) => return Some(Cause::ThreadEnded),
+            Life::Ended(Cause::ThreadEnded) | Life::Lives | Life::Unknown => {}
+            Life::Ended(cause) => return Some(cause),
+        }
+        match processes.life_or_dying(owner) {
+            Life::Ended(cause) => Some(cause),
+            _ => None,
         }
     }
 

@@ -1,0 +1,79 @@
+//! Commands to mark a lock consistent, to panic, and to leak a guard.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use lock_core::{Guard, Lock, Result, Store};
+
+use super::acquire::news;
+use super::worker::{Worker, id_of};
+use crate::protocol::Fields;
+
+/// A lock to acquire and to release while the thread unwinds.
+struct AcquiredByUnwinding<'a> {
+    lock: &'a Lock,
+    acquired: &'a mut Option<Result<Fields>>,
+}
+
+impl Worker {
+    pub(super) fn report_or_mark(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+        Some(match (verb, arguments) {
+            ("mark_consistent", [lock]) => self.guard_of(lock).mark_consistent().map(|()| Fields::new()),
+            ("panic", [lock]) => {
+                let guard = self.guard(lock);
+                panic_with(guard);
+                Ok(Fields::new())
+            }
+            // The guards stay.
+            ("panic_inside", []) => {
+                panic_with(());
+                Ok(Fields::new())
+            }
+            ("lock_while_panicking", [lock]) => self.handle(lock).and_then(lock_while_panicking),
+            ("leak_and_reopen", [url, lock]) => self.leak_and_reopen(url, lock),
+            _ => return None,
+        })
+    }
+
+    fn guard_of(&mut self, lock: &str) -> &mut Guard<'static> {
+        self.guards.get_mut(lock).unwrap_or_else(|| panic!("the thread {} has no guard of {lock}", self.name))
+    }
+
+    /// Acquires a lock, leaks the guard, closes the store, opens it again, and tries the lock.
+    fn leak_and_reopen(&mut self, url: &str, lock: &str) -> Result<Fields> {
+        {
+            let store = self.open("open", url)?;
+            let handle = handle_of(&store, lock)?;
+            // It borrows the handle, so that nothing keeps the store open.
+            mem::forget(handle.lock()?);
+        }
+        let handle = handle_of(&self.open("open", url)?, lock)?;
+        let Some(guard) = handle.try_lock()? else { return Ok(Fields::new().with("busy", "")) };
+        Ok(news(&guard))
+    }
+}
+
+fn handle_of(store: &Store, lock: &str) -> Result<Lock> {
+    if lock == "-" { store.single() } else { store.retrieve(id_of(lock)) }
+}
+
+/// Panics and drops the value while unwinding.
+fn panic_with<T>(value: T) {
+    let caught = catch_unwind(AssertUnwindSafe(move || {
+        let _value = value;
+        panic!("a panic that the suite asked for");
+    }));
+    caught.expect_err("it panics");
+}
+
+fn lock_while_panicking(lock: &Lock) -> Result<Fields> {
+    let mut acquired = None;
+    panic_with(AcquiredByUnwinding { lock, acquired: &mut acquired });
+    acquired.expect("the destructor ran")
+}
+
+impl Drop for AcquiredByUnwinding<'_> {
+    fn drop(&mut self) {
+        *self.acquired = Some(self.lock.lock().map(|guard| news(&guard)));
+    }
+}

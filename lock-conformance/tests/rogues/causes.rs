@@ -1,0 +1,135 @@
+//! Rogues that report a wrong cause.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{Acquired, Capabilities, Cause, Deadline, Death, Holder, Proof, RawLock, Recovery, Result, ThreadDeath};
+
+use super::Sinner;
+use super::ruled::{Attempt, Rule, Ruled, is_alive, pid, ruled};
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        ruled::<TakesProcessesForThreads>(),
+        ruled::<TakesProcessesForThreadsIfItWaited>(),
+        ruled::<TakesExecForTheEnd>(),
+        ruled::<TakesExecForTheEndIfItWaited>(),
+        sinner::<TakesThreadsForProcesses>(),
+    ]
+}
+
+/// The report with this cause, if the owner died and its process has ended or not.
+fn if_process_ended(death: Option<Death>, ended: bool, cause: Cause) -> Option<Death> {
+    let death = death?;
+    let wrong = death.cause == Cause::Unknown && is_alive(pid(&death)) != ended;
+    Some(if wrong { death.with_cause(cause) } else { death })
+}
+
+fn waited(attempt: &Attempt) -> bool {
+    attempt.note_before_wait.is_some()
+}
+
+/// Says of a process that ended that a thread did.
+#[derive(Debug)]
+struct TakesProcessesForThreads;
+
+impl Rule for TakesProcessesForThreads {
+    const NAME: &'static str = "takes-processes-for-threads";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::the_end_of_a_process_has_that_cause", "and the report says ThreadEnded")];
+
+    fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
+        if waited(attempt) { death } else { if_process_ended(death, true, Cause::ThreadEnded) }
+    }
+}
+
+/// The same, in a thread that waited for the lock.
+#[derive(Debug)]
+struct TakesProcessesForThreadsIfItWaited;
+
+impl Rule for TakesProcessesForThreadsIfItWaited {
+    const NAME: &'static str = "takes-processes-for-threads-if-it-waited";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::the_end_of_a_process_has_that_cause_for_a_sleeping_waiter", "and the report says ThreadEnded")];
+
+    fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
+        let death = death?;
+        // The process may still be a zombie.
+        let exec = fs::read_link(format!("/proc/{}/exe", pid(&death))).is_ok();
+        Some(if waited(attempt) && !exec && death.cause == Cause::Unknown { death.with_cause(Cause::ThreadEnded) } else { death })
+    }
+}
+
+/// Says of a process that executed another program that it ended.
+#[derive(Debug)]
+struct TakesExecForTheEnd;
+
+impl Rule for TakesExecForTheEnd {
+    const NAME: &'static str = "takes-exec-for-the-end";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::an_exec_has_that_cause", "and the report says ProcessEnded")];
+
+    fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
+        if waited(attempt) { death } else { if_process_ended(death, false, Cause::ProcessEnded) }
+    }
+}
+
+/// The same, in a thread that waited for the lock.
+#[derive(Debug)]
+struct TakesExecForTheEndIfItWaited;
+
+impl Rule for TakesExecForTheEndIfItWaited {
+    const NAME: &'static str = "takes-exec-for-the-end-if-it-waited";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::an_exec_has_that_cause_for_a_sleeping_waiter", "and the report says ProcessEnded")];
+
+    fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
+        if waited(attempt) { if_process_ended(death, false, Cause::ProcessEnded) } else { death }
+    }
+}
+
+/// Recovers the lock of a thread that ended, and says that its process did.
+#[derive(Debug)]
+struct TakesThreadsForProcesses;
+
+impl Sin for TakesThreadsForProcesses {
+    const NAME: &'static str = "takes-threads-for-processes";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("news::the_end_of_a_thread_has_that_cause", "and the report says ProcessEnded"),
+        ("news::the_end_of_a_thread_has_that_cause_for_a_sleeping_waiter", "and the report says ProcessEnded"),
+    ];
+    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+
+    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        let mut token = 0;
+        loop {
+            let acquired = honest.acquire(Deadline::Now)?;
+            if acquired != Acquired::TimedOut {
+                return Ok(acquired);
+            }
+            if let Some(dead) = honest.holder()?.filter(has_ended) {
+                token += 1;
+                let death = Death::of(Some(dead)).with_cause(Cause::ProcessEnded);
+                return Ok(Acquired::Recovered(Box::new(Recovery { token: u64::MAX / 2 + token, death })));
+            }
+            if deadline.has_passed() {
+                return Ok(Acquired::TimedOut);
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
+        // The lock of a thread that ended is not this one's to release.
+        let _ = honest.release(proof);
+        Ok(())
+    }
+}
+
+/// Whether the thread has ended, in a process that lives.
+fn has_ended(holder: &Holder) -> bool {
+    is_alive(holder.pid) && fs::metadata(format!("/proc/{}/task/{}", holder.pid, holder.tid)).is_err()
+}

@@ -1,0 +1,247 @@
+//! Rogues that report panics wrongly.
+
+use std::cell::Cell;
+use std::panic;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use lock_core::{Capabilities, Cause, Condition, Death, DeathReports, Holder, Result};
+
+use super::Sinner;
+use super::ruled::{Attempt, Rule, Ruled, is_alive, pid, ruled};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        ruled::<ForgetsPanicsAfterTwoOwners>(),
+        ruled::<ReportsPanicsToOneProcess>(),
+        ruled::<TakesPanicsForDeaths>(),
+        ruled::<KeepsPanicsFromWaiters>(),
+        ruled::<ReportsEveryReleaseWhilePanicking>(),
+        ruled::<ForgetsWhilePanicking>(),
+        ruled::<CountsPanics>(),
+        ruled::<PrefersDeathsToPanics>(),
+        ruled::<PrefersPanicsToDeaths>(),
+        ruled::<ReportsPanicsItDisclaims>(),
+    ]
+}
+
+/// Reports a panic to the next two owners.
+#[derive(Debug)]
+struct ForgetsPanicsAfterTwoOwners;
+
+impl Rule for ForgetsPanicsAfterTwoOwners {
+    const NAME: &'static str = "forgets-panics-after-two-owners";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_panic_is_reported_until_an_owner_marks_the_lock_consistent", "and the next owner got no report")];
+
+    fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        let reports = if panicked(&death) { lock.note().first().copied().unwrap_or(0) } else { 0 };
+        lock.write(&[reports + u32::from(panicked(&death))]);
+        death.filter(|_| reports < 2)
+    }
+}
+
+/// Reports a panic to the threads of one process.
+#[derive(Debug)]
+struct ReportsPanicsToOneProcess;
+
+impl Rule for ReportsPanicsToOneProcess {
+    const NAME: &'static str = "reports-panics-to-one-process";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_panic_is_reported_to_other_processes", "and the next owner got no report")];
+
+    fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        if !panicked(&death) {
+            lock.write(&[]);
+            return death;
+        }
+        if lock.note().is_empty() {
+            lock.write(&[std::process::id()]);
+        }
+        death.filter(|_| lock.note() == [std::process::id()])
+    }
+}
+
+/// Says that an owner died, if its process has ended since it panicked.
+#[derive(Debug)]
+struct TakesPanicsForDeaths;
+
+impl Rule for TakesPanicsForDeaths {
+    const NAME: &'static str = "takes-panics-for-deaths";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_panic_keeps_its_cause_after_the_death_of_its_process", "the report has another cause")];
+
+    fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        let ended = panicked(&death) && !is_alive(pid(death.as_ref()?));
+        if ended { death.map(|death| death.with_cause(Cause::ProcessEnded)) } else { death }
+    }
+}
+
+/// Does not report a panic to a thread that waited for the lock.
+#[derive(Debug)]
+struct KeepsPanicsFromWaiters;
+
+impl Rule for KeepsPanicsFromWaiters {
+    const NAME: &'static str = "keeps-panics-from-waiters";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_sleeping_waiter_gets_the_report_of_a_panic", "and the next owner got no report")];
+
+    fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
+        if panicked(&death) && attempt.note_before_wait.is_some() { None } else { death }
+    }
+}
+
+/// Takes every release while a thread panics for the panic of an owner.
+#[derive(Debug)]
+struct ReportsEveryReleaseWhilePanicking;
+
+static RELEASED_WHILE_PANICKING: AtomicBool = AtomicBool::new(false);
+
+impl Rule for ReportsEveryReleaseWhilePanicking {
+    const NAME: &'static str = "reports-every-release-while-panicking";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::an_acquisition_while_unwinding_is_no_report", "although the panic began before the lock was acquired")];
+
+    fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        let released = RELEASED_WHILE_PANICKING.swap(false, Ordering::Relaxed);
+        death.or_else(|| released.then(own_panic))
+    }
+
+    fn release(_: &Ruled, _: Condition) {
+        RELEASED_WHILE_PANICKING.store(thread::panicking(), Ordering::Relaxed);
+    }
+}
+
+/// Drops a report when its owner panics.
+#[derive(Debug)]
+struct ForgetsWhilePanicking;
+
+impl Rule for ForgetsWhilePanicking {
+    const NAME: &'static str = "forgets-while-panicking";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::an_acquisition_while_unwinding_keeps_the_report", "and the next owner got no report")];
+
+    fn release(lock: &Ruled, condition: Condition) {
+        if thread::panicking() && condition == Condition::Inconsistent {
+            let _ = lock.honest.mark_consistent();
+        }
+    }
+}
+
+/// Takes any panic of a thread that holds the lock for the panic of the owner.
+#[derive(Debug)]
+struct CountsPanics;
+
+thread_local! {
+    static PANICS: Cell<u32> = const { Cell::new(0) };
+    /// The number of panics when the thread acquired a lock.
+    static BEFORE: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Rule for CountsPanics {
+    const NAME: &'static str = "counts-panics";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_panic_that_is_caught_inside_is_no_report", "although the panic was caught")];
+
+    fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        count_panics();
+        BEFORE.set(PANICS.get());
+        let counted = !lock.note().is_empty();
+        lock.write(&[]);
+        death.or_else(|| counted.then(own_panic))
+    }
+
+    fn release(lock: &Ruled, _: Condition) {
+        if !thread::panicking() && PANICS.get() != BEFORE.get() {
+            lock.write(&[1]);
+        }
+    }
+}
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    // A thread that panics cannot set the hook.
+    if !thread::panicking() {
+        ONCE.call_once(|| {
+            let before = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                PANICS.set(PANICS.get() + 1);
+                before(info);
+            }));
+        });
+    }
+}
+
+/// Keeps the report of a death when its next owner panics.
+#[derive(Debug)]
+struct PrefersDeathsToPanics;
+
+impl Rule for PrefersDeathsToPanics {
+    const NAME: &'static str = "prefers-deaths-to-panics";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_panic_after_a_death_is_reported_next", "the report has another cause")];
+
+    fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        match (&death, lock.note().first()) {
+            (Some(later), Some(earlier)) if later.cause == Cause::Panicked => {
+                return Some(Death::of(Some(Holder::of_process(*earlier))));
+            }
+            (Some(death), _) if death.cause != Cause::Panicked => lock.write(&[pid(death)]),
+            _ => {}
+        }
+        death
+    }
+
+    fn mark(lock: &Ruled) -> Result<()> {
+        lock.write(&[]);
+        lock.honest.mark_consistent()
+    }
+}
+
+/// Keeps the cause of a panic when its next owner dies.
+#[derive(Debug)]
+struct PrefersPanicsToDeaths;
+
+impl Rule for PrefersPanicsToDeaths {
+    const NAME: &'static str = "prefers-panics-to-deaths";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_death_after_a_panic_is_reported_next", "and a panic is reported")];
+
+    fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        if panicked(&death) {
+            lock.write(&[1]);
+        }
+        if lock.note().is_empty() { death } else { death.map(|death| death.with_cause(Cause::Panicked)) }
+    }
+
+    fn mark(lock: &Ruled) -> Result<()> {
+        lock.write(&[]);
+        lock.honest.mark_consistent()
+    }
+}
+
+/// Claims to report deaths once, and reports panics.
+#[derive(Debug)]
+struct ReportsPanicsItDisclaims;
+
+impl Rule for ReportsPanicsItDisclaims {
+    const NAME: &'static str = "reports-panics-it-disclaims";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_panic_is_not_reported", "although the backend does not claim to report panics")];
+    const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);
+
+    fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
+        let _ = lock.honest.mark_consistent();
+        death
+    }
+}
+
+fn panicked(death: &Option<Death>) -> bool {
+    death.as_ref().is_some_and(|death| death.cause == Cause::Panicked)
+}
+
+fn own_panic() -> Death {
+    Death::of(Some(Holder::of_process(std::process::id()))).with_cause(Cause::Panicked)
+}

@@ -1,0 +1,84 @@
+//! A rogue that loses its owners with the store's last handle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
+
+use super::Sinner;
+use super::sin::{Sin, sinner};
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![sinner::<LosesOwnersWithTheStore>()]
+}
+
+/// Does not know the owner of a lock that was acquired before the process closed the store.
+#[derive(Debug)]
+struct LosesOwnersWithTheStore;
+
+impl Sin for LosesOwnersWithTheStore {
+    const NAME: &'static str = "loses-owners-with-the-store";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("reentry::a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already", "it should have been AlreadyHeld")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(Opened { honest: honest.lock(id)?, id, acquired: acquired_in(url) }))
+    }
+}
+
+/// The locks that this process has acquired since it opened the store.
+type Acquisitions = Mutex<BTreeSet<LockId>>;
+
+fn acquired_in(url: &StoreUrl) -> Arc<Acquisitions> {
+    static STORES: Mutex<BTreeMap<String, Weak<Acquisitions>>> = Mutex::new(BTreeMap::new());
+    let mut stores = locked(&STORES);
+    let known = stores.get(url.as_str()).and_then(Weak::upgrade);
+    known.unwrap_or_else(|| {
+        let new = Arc::<Acquisitions>::default();
+        stores.insert(url.as_str().to_owned(), Arc::downgrade(&new));
+        new
+    })
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct Opened {
+    honest: Arc<dyn RawLock>,
+    id: LockId,
+    acquired: Arc<Acquisitions>,
+}
+
+impl RawLock for Opened {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        loop {
+            match self.honest.acquire(deadline) {
+                Err(error) if matches!(error.kind(), ErrorKind::AlreadyHeld) && !locked(&self.acquired).contains(&self.id) => {}
+                other => {
+                    locked(&self.acquired).insert(self.id);
+                    return other;
+                }
+            }
+            if deadline.has_passed() {
+                return Ok(Acquired::TimedOut);
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        self.honest.mark_consistent()
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}

@@ -1,0 +1,155 @@
+//! Rogues that report deaths by a wrong rule, and what they have in common.
+
+use std::fmt;
+use std::fs;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lock_core::{
+    Acquired, Capabilities, Condition, Deadline, Death, Holder, LockId, Manager, Proof, RawLock, Recovery, Result, StoreUrl,
+};
+
+use super::Sinner;
+use super::sin::{self, Sin};
+use crate::reference;
+
+/// A wrong rule about the reports of deaths.
+pub(super) trait Rule: fmt::Debug + Send + Sync + 'static {
+    const NAME: &'static str;
+    const CAUGHT_BY: &'static [(&'static str, &'static str)];
+    const CLAIMS: Capabilities = reference::CLAIMS;
+
+    /// The report for an owner, instead of the honest one.
+    fn report(lock: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
+        let (_, _) = (lock, attempt);
+        death
+    }
+
+    /// Runs before a release.
+    fn release(lock: &Ruled, condition: Condition) {
+        let (_, _) = (lock, condition);
+    }
+
+    /// Runs after a deadline passed.
+    fn timed_out(lock: &Ruled) {
+        let _ = lock;
+    }
+
+    /// Marks the lock consistent.
+    fn mark(lock: &Ruled) -> Result<()> {
+        lock.honest.mark_consistent()
+    }
+}
+
+/// An acquisition.
+pub(super) struct Attempt {
+    pub(super) deadline: Deadline,
+    /// The note at the time when the thread began to wait; `None` if it did not wait.
+    pub(super) note_before_wait: Option<Note>,
+}
+
+/// An honest lock, and a file for a note about it.
+pub(super) struct Ruled {
+    pub(super) honest: Arc<dyn RawLock>,
+    file: PathBuf,
+}
+
+/// Numbers that a rule keeps in the store.
+pub(super) type Note = Vec<u32>;
+
+impl Ruled {
+    /// The note; empty if there is none.
+    pub(super) fn note(&self) -> Note {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+    }
+
+    pub(super) fn write(&self, note: &[u32]) {
+        let text: Vec<_> = note.iter().map(u32::to_string).collect();
+        // Cases about limits and full file systems have a rogue without notes.
+        let _ = fs::write(&self.file, text.join(" "));
+    }
+}
+
+/// The rogue that follows this rule.
+pub(super) fn ruled<R: Rule>() -> Sinner {
+    sin::sinner::<By<R>>()
+}
+
+#[derive(Debug)]
+struct By<R>(PhantomData<R>);
+
+impl<R: Rule> Sin for By<R> {
+    const NAME: &'static str = R::NAME;
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = R::CAUGHT_BY;
+    const CLAIMS: Capabilities = R::CLAIMS;
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let file = format!("{}/note-{id}", url.place()).into();
+        Ok(Arc::new(RuledLock::<R> { lock: Ruled { honest: honest.lock(id)?, file }, rule: PhantomData }))
+    }
+}
+
+#[derive(Debug)]
+struct RuledLock<R> {
+    lock: Ruled,
+    rule: PhantomData<R>,
+}
+
+impl<R: Rule> RawLock for RuledLock<R> {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let mut attempt = Attempt { deadline, note_before_wait: None };
+        let mut acquired = self.lock.honest.acquire(Deadline::Now)?;
+        if acquired == Acquired::TimedOut && deadline != Deadline::Now {
+            attempt.note_before_wait = Some(self.lock.note());
+            acquired = self.lock.honest.acquire(deadline)?;
+        }
+        let (token, death) = match acquired {
+            Acquired::TimedOut => {
+                R::timed_out(&self.lock);
+                return Ok(acquired);
+            }
+            Acquired::Held { token } => (token, None),
+            Acquired::Recovered(recovery) => (recovery.token, Some(recovery.death)),
+        };
+        Ok(match R::report(&self.lock, death, &attempt) {
+            None => Acquired::Held { token },
+            Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
+        })
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        R::release(&self.lock, proof.condition());
+        self.lock.honest.release(proof)
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        R::mark(&self.lock)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.lock.honest.holder()
+    }
+}
+
+impl fmt::Debug for Ruled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ruled").finish_non_exhaustive()
+    }
+}
+
+/// The process that a report names.
+pub(super) fn pid(death: &Death) -> u32 {
+    death.holder.as_ref().map_or(0, |holder| holder.pid)
+}
+
+/// The same report of another process.
+pub(super) fn of(pid: u32, death: &Death) -> Death {
+    Death::of(Some(Holder::of_process(pid))).with_cause(death.cause)
+}
+
+/// Whether there is a process with this id.
+pub(super) fn is_alive(pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok()
+}

@@ -1,9 +1,11 @@
 //! A process that forks many times while its other threads use locks.
 
+use std::hint::spin_loop;
 use std::io::Write;
 use std::os::fd::RawFd;
 use std::process;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,18 +23,33 @@ use crate::arena::Arena;
 use crate::protocol::{Fields, list};
 use crate::sys;
 
-/// Maximum number of children of one process that stay alive.
-const MOST_IDLE: usize = 16;
+/// Number of parts into which a thread divides its acquisitions, and number of forks of another thread meanwhile, for each part.
+const PARTS: usize = 16;
+const FORKS_PER_PART: usize = 3;
+
+/// Pauses between forks are different multiples of this. An acquisition takes a few of them.
+const PHASE: Duration = Duration::from_micros(15);
+const PHASES: usize = 16;
+
+/// The acquisitions that the locking thread has begun, and the forks that the forking thread has done.
+static ACQUISITIONS: AtomicUsize = AtomicUsize::new(0);
+static FORKED: AtomicUsize = AtomicUsize::new(0);
+
+fn wait_for(count: usize, counter: &AtomicUsize) {
+    while counter.load(Ordering::Acquire) < count {
+        thread::yield_now();
+    }
+}
 
 impl Worker {
     pub(super) fn fork_many_times(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
             ("fork_many", [count]) => self.fork_many(number(count)),
-            ("fork_idle", [arena, suite]) => self.fork_idle(shared(arena), suite.parse().expect("a pid")),
+            ("fork_beside_locks", [suite, locks]) => self.fork_beside_locks(suite.parse().expect("a pid"), number(locks)),
             ("fork_and_lock", [milliseconds, locks @ ..]) => self.fork_and_lock(number(milliseconds) as u64, locks),
             ("open_under_mutex", [arena, url, lock]) => self.open_under_mutex(shared(arena), url, lock),
             ("make_handles_and_try", [arena, locks @ ..]) => self.make_handles_and_try(shared(arena), locks),
-            ("make_handles_and_lock", [arena, locks @ ..]) => self.make_handles_and_lock(shared(arena), locks),
+            ("lock_beside_forks", locks) => self.lock_beside_forks(locks),
             ("release_all", []) => {
                 self.guards.clear();
                 Ok(Fields::new())
@@ -50,18 +67,24 @@ impl Worker {
         Ok(Fields::new())
     }
 
-    /// Forks children that stay alive and idle, until the shared memory says stop or the maximum is reached.
-    fn fork_idle(&self, arena: Arena, suite: i32) -> Result<Fields> {
+    /// Forks children that stay alive and idle, spread over the acquisitions of [`Self::lock_beside_forks`].
+    fn fork_beside_locks(&self, suite: i32, locks: usize) -> Result<Fields> {
         self.begin();
-        arena.wait_for_go();
         // Another thread may hold the mutex of the socket during the fork, so the child could not ask for them.
         let link_fds = self.peer.link_fds();
         let mut children = Vec::new();
-        while children.len() < MOST_IDLE && (children.is_empty() || !arena.is_stopped()) {
+        for fork in 0..PARTS * FORKS_PER_PART {
+            wait_for(fork / FORKS_PER_PART * locks / PARTS, &ACQUISITIONS);
+            let phase = (fork * 7 + process::id() as usize) % PHASES;
+            let began = Instant::now();
+            while began.elapsed() < PHASE * phase as u32 {
+                spin_loop();
+            }
             match sys::fork().map_err(|errno| Error::system("fork", errno))? {
                 Some(child) => children.push(child.as_raw().cast_unsigned()),
                 None => idle(&link_fds, Pid::from_raw(suite)),
             }
+            FORKED.store(fork + 1, Ordering::Release);
         }
         Ok(Fields::new().with("pids", list(children)))
     }
@@ -113,16 +136,16 @@ impl Worker {
         Ok(Fields::new().with("rounds", rounds))
     }
 
-    /// Makes a handle for each lock and acquires it, and then tells the forking thread to stop.
-    fn make_handles_and_lock(&mut self, arena: Arena, locks: &[&str]) -> Result<Fields> {
+    /// Makes a handle for each lock and acquires it, not faster than [`Self::fork_beside_locks`] forks.
+    fn lock_beside_forks(&mut self, locks: &[&str]) -> Result<Fields> {
         let store = self.store();
         self.begin();
-        arena.wait_for_go();
-        for name in locks {
+        for (n, name) in locks.iter().enumerate() {
+            wait_for(n * PARTS / locks.len() + 1, &FORKED);
+            ACQUISITIONS.store(n + 1, Ordering::Release);
             let guard = made(&store, name)?.lock_owned()?;
             self.guards.insert((*name).to_owned(), guard);
         }
-        arena.stop();
         Ok(Fields::new())
     }
 }

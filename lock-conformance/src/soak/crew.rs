@@ -1,10 +1,13 @@
 //! The processes of a storm: forked, aimed at, killed, replaced.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_core::{Backend, Lock, OpenMode, Store, StoreUrl};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -34,12 +37,31 @@ pub(super) struct Crew {
     dying: Vec<Mark>,
     counts: [u32; CREW + 1],
     random: u64,
+    namespaces: usize,
 }
 
 impl Crew {
-    pub(super) fn new(backend: Backend, url: StoreUrl, store: Store, locks: Vec<Lock>, ledger: Ledger) -> Self {
+    pub(super) fn new(
+        backend: Backend,
+        url: StoreUrl,
+        store: Store,
+        locks: Vec<Lock>,
+        ledger: Ledger,
+        namespaces: usize,
+    ) -> Self {
         let random = u64::from(std::process::id()) << 16 | 1;
-        Self { backend, url, store, locks, ledger, running: [None; CREW + 1], dying: Vec::new(), counts: [0; CREW + 1], random }
+        Self {
+            backend,
+            url,
+            store,
+            locks,
+            ledger,
+            running: [None; CREW + 1],
+            dying: Vec::new(),
+            counts: [0; CREW + 1],
+            random,
+            namespaces,
+        }
     }
 
     /// Starts everybody.
@@ -169,7 +191,8 @@ impl Crew {
         self.counts[worker] += 1;
         let serial = ledger::serial(worker, self.counts[worker]);
         self.ledger.begins(serial);
-        let Some(pid) = sys::fork()? else {
+        let apart = worker != INSPECTOR && !worker.is_multiple_of(self.namespaces);
+        let Some(pid) = (if apart { fork_apart()? } else { sys::fork()? }) else {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
             let _ = sys::set_nice(0, NICE);
             let done = catch_unwind(AssertUnwindSafe(|| self.work(serial)));
@@ -181,14 +204,15 @@ impl Crew {
 
     fn work(&self, serial: u32) {
         let claims = self.backend.capabilities();
+        let several = self.namespaces > 1;
         if !self.counts[Mark::new(serial, 0).worker()].is_multiple_of(OPENS) {
-            return Worker::new(&self.ledger, claims, &self.store, &self.locks, serial).work();
+            return Worker::new(&self.ledger, claims, &self.store, &self.locks, serial, several).work();
         }
         let opened = Store::with_backend(&self.backend, &self.url, OpenMode::Open).and_then(|store| {
             (0..LOCKS as u32).map(|id| store.retrieve(id)).collect::<Result<Vec<_>, _>>().map(|locks| (store, locks))
         });
         match opened {
-            Ok((store, locks)) => Worker::new(&self.ledger, claims, &store, &locks, serial).work(),
+            Ok((store, locks)) => Worker::new(&self.ledger, claims, &store, &locks, serial, several).work(),
             Err(error) => self.ledger.lost(&format!("the store does not open: {error}")),
         }
     }
@@ -200,6 +224,18 @@ impl Crew {
         self.random ^= self.random << 17;
         self.random % bound
     }
+}
+
+/// Forks a child into a PID namespace of which it is the first process.
+fn fork_apart() -> nix::Result<Option<Pid>> {
+    let own = File::open("/proc/self/ns/pid").map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    unshare(CloneFlags::CLONE_NEWPID)?;
+    let forked = sys::fork();
+    if !matches!(forked, Ok(None)) {
+        // The next child is for this one's namespace again.
+        setns(&own, CloneFlags::CLONE_NEWPID)?;
+    }
+    forked
 }
 
 impl Drop for Crew {

@@ -62,12 +62,13 @@ pub struct Soak<'a> {
     url: &'a dyn Fn(&Path) -> String,
     kills: u64,
     time: Duration,
+    namespaces: usize,
 }
 
 impl<'a> Soak<'a> {
     /// A storm of 1,000 kills. `url` gives the URL of a store in a directory.
     pub fn new(backend: &'a Backend, url: &'a dyn Fn(&Path) -> String) -> Self {
-        Self { backend, url, kills: 1000, time: Duration::MAX }
+        Self { backend, url, kills: 1000, time: Duration::MAX, namespaces: 1 }
     }
 
     /// The same, until there were so many kills.
@@ -81,6 +82,14 @@ impl<'a> Soak<'a> {
     #[must_use]
     pub fn time(mut self, time: Duration) -> Self {
         self.time = time;
+        self
+    }
+
+    /// The same, with every `n`th worker in the PID namespace of the caller, and each of the others in a separate one, where its threads have
+    /// the same ids as theirs. That needs the right to make PID namespaces.
+    #[must_use]
+    pub fn namespaces(mut self, n: usize) -> Self {
+        self.namespaces = n.max(1);
         self
     }
 
@@ -126,7 +135,7 @@ impl<'a> Soak<'a> {
         let locks = (0..LOCKS as u32).map(|id| store.allocate_and_retrieve(id, label)).collect::<Result<_, _>>();
         let locks = locks.map_err(io::Error::other)?;
         let ledger = Ledger::create(scratch, store.capacity().unwrap_or(CAPACITY) as usize)?;
-        Ok(Crew::new(*self.backend, url, store, locks, ledger))
+        Ok(Crew::new(*self.backend, url, store, locks, ledger, self.namespaces))
     }
 
     fn storm(&self, crew: &mut Crew, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {

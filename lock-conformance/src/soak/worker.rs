@@ -1,5 +1,6 @@
 //! What a worker in a storm does: critical sections, and ids allocated and freed, until it is killed or told to stop.
 
+use std::fs;
 use std::hint::spin_loop;
 use std::process;
 use std::thread;
@@ -19,6 +20,8 @@ pub(super) struct Worker<'a> {
     pub(super) locks: &'a [Lock],
     pub(super) number: usize,
     pub(super) mark: Mark,
+    /// Whether there are workers in several PID namespaces.
+    several: bool,
 }
 
 /// How a lock is acquired.
@@ -31,9 +34,16 @@ pub(super) enum How {
 
 impl<'a> Worker<'a> {
     /// The worker that this process is from now on.
-    pub(super) fn new(ledger: &'a Ledger, claims: Capabilities, store: &'a Store, locks: &'a [Lock], serial: u32) -> Self {
-        let mark = Mark::new(serial, process::id());
-        Self { ledger, claims, store, locks, number: mark.worker(), mark }
+    pub(super) fn new(
+        ledger: &'a Ledger,
+        claims: Capabilities,
+        store: &'a Store,
+        locks: &'a [Lock],
+        serial: u32,
+        several: bool,
+    ) -> Self {
+        let mark = Mark::new(serial, pid_in_the_drivers_namespace());
+        Self { ledger, claims, store, locks, number: mark.worker(), mark, several }
     }
 
     /// Does what is for the one in this place to do.
@@ -121,6 +131,8 @@ impl<'a> Worker<'a> {
             None if before.is_some() && self.claims.owner_death == OwnerDeath::Reported => {
                 ledger.note(number, Wrong::Untold, &format!("{before:?}"));
             }
+            // The first process of a PID namespace, of which there are several.
+            Some(Some(1)) if self.several => {}
             Some(Some(pid)) if before.is_none_or(|before| before.pid() != pid) => {
                 // It may have died before it could leave a mark, or after it had taken that away.
                 let kill = ledger.last_kill_of(pid);
@@ -197,4 +209,10 @@ impl<'a> Worker<'a> {
     fn free(&self, number: usize) -> Result<()> {
         self.store.free(number as u32)
     }
+}
+
+/// The id of this process in the namespace of `/proc`, which is the driver's.
+fn pid_in_the_drivers_namespace() -> u32 {
+    let link = fs::read_link("/proc/self").ok();
+    link.and_then(|link| link.to_str()?.parse().ok()).unwrap_or_else(process::id)
 }

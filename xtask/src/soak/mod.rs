@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Until so many processes were killed, of each backend; those of earlier runs with the same state count
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     kills: u64,
+    /// Every Nth worker in this PID namespace and the others in separate ones, where their thread ids are equal (needs root)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    namespaces: usize,
     /// No longer than this, for each backend
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
@@ -102,24 +105,28 @@ fn soak_backend(backend: &Backend, args: &Args, state: &mut State) -> Result<Tot
     bar.set_prefix(backend.scheme());
     let mut said = Instant::now();
     let mut kept = Ok(());
-    let done = Soak::new(backend, &url).kills(wanted).time(time).run(scratch.path(), &mut |news| match news {
-        News::Storm(totals) => {
-            bar.set_position(before.kills + totals.kills);
-            bar.set_message(format!("{} owner deaths, {} lost", before.owner_deaths + totals.owner_deaths, totals.lost));
-        }
-        News::Calm(totals) => {
-            let sum = sum(before, *totals);
-            if kept.is_ok() {
-                kept = state.keep(backend.scheme(), sum);
-            }
-            if said.elapsed() > SAY && !io::stderr().is_terminal() {
-                said = Instant::now();
-                eprintln!("{}: {}", backend.scheme(), sentence(&sum));
-            }
-        }
-        News::Wrong(what) => bar.suspend(|| eprintln!("{}: {what}", backend.scheme())),
-        _ => {}
-    });
+    let done =
+        Soak::new(backend, &url).kills(wanted).time(time).namespaces(args.namespaces).run(
+            scratch.path(),
+            &mut |news| match news {
+                News::Storm(totals) => {
+                    bar.set_position(before.kills + totals.kills);
+                    bar.set_message(format!("{} owner deaths, {} lost", before.owner_deaths + totals.owner_deaths, totals.lost));
+                }
+                News::Calm(totals) => {
+                    let sum = sum(before, *totals);
+                    if kept.is_ok() {
+                        kept = state.keep(backend.scheme(), sum);
+                    }
+                    if said.elapsed() > SAY && !io::stderr().is_terminal() {
+                        said = Instant::now();
+                        eprintln!("{}: {}", backend.scheme(), sentence(&sum));
+                    }
+                }
+                News::Wrong(what) => bar.suspend(|| eprintln!("{}: {what}", backend.scheme())),
+                _ => {}
+            },
+        );
     bar.finish_and_clear();
     kept?;
     Ok(sum(before, done?))

@@ -24,16 +24,11 @@ fn a_parent_killed_after_racing_forks_leaves_no_lock_held(fixture: &Fixture) {
         LockRef::Single => vec![LockRef::Single],
     };
     let names: Vec<_> = locks.iter().map(ToString::to_string).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
     for _ in 0..ROUNDS * scale() {
         let parent = fixture.peer_with(&url);
-        let (path, arena) = fixture.arena(1);
-        let path = path.to_str().expect("the scratch path is text");
-        let arguments: Vec<_> = [path].into_iter().chain(names.iter().map(String::as_str)).collect();
-        let locking = parent.process.thread("t1").start("make_handles_and_lock", &arguments);
-        let forking = parent.start("fork_idle", &[path, &std::process::id().to_string()]);
-        locking.begun();
-        forking.begun();
-        arena.go();
+        let locking = parent.process.thread("t1").start("lock_beside_forks", &names);
+        let forking = parent.start("fork_beside_locks", &[&std::process::id().to_string(), &names.len().to_string()]);
         let children = fixture.forked_idle(forking);
         locking.done();
         fixture.kill(&parent.process);

@@ -24,9 +24,10 @@ pub const ANONYMOUS: Capabilities = Capabilities::least()
 
 /// LXC's private lock: a new lock between the threads of this process, which belongs to no store.
 ///
-/// It is what `lxc_newlock(NULL, NULL)` makes, an unnamed semaphore with the value 1 (`src/lxc/lxclock.h` of LXC), with what that one
-/// lacks: deadlines are on the monotonic clock, a thread that locks it twice is refused, and it is released by its guard and nothing else,
-/// so that it cannot be released twice and let two in. A guard that is dropped while its thread panics is reported to the next owners.
+/// It is what `lxc_newlock(NULL, NULL)` makes, an unnamed semaphore with the value 1 (`src/lxc/lxclock.h` of LXC), with what that
+/// one lacks: deadlines are on the monotonic clock, a thread that locks it twice is refused, and it is released by its guard and
+/// nothing else, so that it cannot be released twice and let two in. A guard that is dropped while its thread panics is reported
+/// to the next owners.
 ///
 /// A forked child has a lock of its own, which is free at first. Guards that it inherited do nothing there.
 ///

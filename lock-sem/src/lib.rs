@@ -3,32 +3,51 @@
 //! | | [`SYSV`], `sem:NAME` | [`POSIX`], `posix-sem:NAME` | [`anonymous()`] |
 //! |---|---|---|---|
 //! | what | a System V semaphore for each lock | a process-shared `sem_t` for each lock | an unnamed `sem_t` |
-//! | an owner dies | the kernel releases, and the next owner is told | it stays locked until [`Store::break_lock`] | |
+//! | an owner dies | the kernel releases; the next owners get a report | it stays locked until [`Store::break_lock`] | |
 //! | lock and unlock | two system calls | none | none |
 //!
 //! Both stores are an allocation table: `sem:NAME` is `/dev/shm/NAME`, and `sem:/path` is at that path. Options: `capacity=N` (or
 //! `unbounded`), 1,048,576 unless the creator says otherwise, and `mode=0600`.
 //!
 //! # `sem`
-//! Locks are taken with `SEM_UNDO`, so that the kernel gives back what a process held when it dies, at once. A program that executes
-//! another one keeps its undo; then a waiter that finds proof that the owner is gone takes over. Waiters are counted: each thread of
-//! this process, and each other process once.
+//! Locks are acquired with `SEM_UNDO`, so that the kernel gives back what a process held as soon as it dies. A word in the table
+//! decides which process has a lock, and it changes hands only when the owner has released the lock or is proved dead; the
+//! semaphore only tells waiters when to read it. A program that executes another one keeps its undo; then a waiter that finds
+//! proof that the owner is dead takes over. Waiters are counted: each thread of this process, and each other process once.
 //!
 //! There is a semaphore set for each run of 1,024 ids, made when one of them is first used and removed by [`Store::destroy`].
-//! Where a store's file was removed by hand, [`sysv::sets`] finds what is left, and so does `ipcs -s | grep 0x4c`. The limits of the
-//! kernel (the sysctl `kernel.sem`) are errors that name the limit. Sets live in an IPC namespace: a process in another one is refused
-//! while somebody uses the store where its sets are.
+//! Where a store's file was removed by hand, [`sysv::sets`] finds what is left, and so does `ipcs -s | grep 0x4c`. The limits of
+//! the kernel (the sysctl `kernel.sem`) are errors that name the limit. A set has the owner and the mode of the store's file; a
+//! process whose user may not change it gets [`System`](lock_core::ErrorKind::System) with EACCES from an acquisition. A release
+//! after such a change of users frees the lock.
 //!
-//! What is not promised: when one thread of a process executes another program while a second one is just between taking a semaphore and
-//! saying so, the lock is free again only when that other program ends. And a process that calls `unshare(CLONE_NEWIPC)` loses the
-//! locks that it holds, as the kernel documents for `SEM_UNDO`.
+//! ## IPC namespaces
+//! Sets are in an IPC namespace. A store's sets stay where the first process made them while any process is not proved dead that
+//! has the store open; a process of another namespace is refused with [`NotOurs`](lock_core::ErrorKind::NotOurs). Each process
+//! checks that at its first use of a store, and so does a forked child.
+//!
+//! A thread may change its namespace (`unshare`, `setns`) with a handle open. Whatever it then does, no second owner gets in. Its
+//! acquisitions are refused. Its release of a lock that it holds frees the lock. No semaphore of another program is changed, even
+//! if that program's set has the same number: each operation compares a *seal* in the set, a number of 14 bits that depends on
+//! the store and on the run of ids, behind the semaphores of the locks. The kernel does note a time in such a set when the
+//! process ends (`sem_otime`), because it was asked to undo something there.
+//!
+//! ## Units that are lost or too many
+//! The kernel gives the unit of a lock back when its owner calls `unshare` with `CLONE_NEWIPC` or `CLONE_SYSVSEM`, and any
+//! program of the user may set the value of a semaphore (`semctl`). The owner keeps the lock. But waiters poll for a while, and
+//! the death of such an owner is noticed within 200 ms, not earlier. A lock that is free without a unit is acquired after 200 ms.
 //!
 //! # `posix-sem`
-//! The kernel knows nothing of a `sem_t`, and nobody gives back what the dead held: that is what this backend is honest about.
-//! [`Store::held`] names the dead, and [`Store::break_lock`] gives such a lock back, once, whoever else tries the same; the next owner is
-//! told who died. Breaking the lock of an owner that lives is **dangerous**: two are in then; that owner's release is refused.
-//! It needs glibc 2.30 or newer, for `sem_clockwait`, or musl; programs of the two cannot share a store. musl waits by a clock that
-//! can be set: a deadline is never early there, but it may be late when the clock is set back during the wait.
+//! The kernel knows nothing of a `sem_t`, and does not give back what the dead held. [`Store::held`] names dead owners, and
+//! [`Store::break_lock`] frees such a lock, once, if several threads try that; the next owner is told of the death. Breaking the
+//! lock of an owner that lives is **dangerous**: two are inside then. That owner's release is refused with
+//! [`Lost`](lock_core::ErrorKind::Lost). It needs glibc 2.30 or newer, for `sem_clockwait`, or musl;
+//! programs of the two cannot share a store. musl waits by a clock that can be set: a deadline is never early there, but it may be
+//! late when the clock is set back during the wait.
+//!
+//! Every process that has a store open may write to its semaphores, and libc's functions work on what is there. Damage is an
+//! error where it is noticed; a process that damages a semaphore on purpose can end others that use it. Share a store with
+//! processes that are trusted so far.
 //!
 //! ```
 //! # let directory = tempfile::tempdir().unwrap();

@@ -5,6 +5,8 @@ use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use libc::{c_int, c_uint};
@@ -161,6 +163,21 @@ pub(crate) fn ipc_namespace_of_this_thread() -> Result<(u64, u64), Errno> {
 #[repr(transparent)]
 pub(crate) struct Semaphore(UnsafeCell<libc::sem_t>);
 
+// What the calls on a `sem_t` of a store rest on, which every process that has the store open may write to, by mistake or on
+// purpose:
+//
+// - A `sem_t` of glibc or musl has a number of units, a number of waiters and a constant (whether only one process uses it). It
+//   has no pointer and no index. The functions access these fields and nothing else in memory, and make futex calls with the
+//   address of the first. So all numbers are valid for them. Rust code accesses the bytes through `UnsafeCell` and atomic types
+//   only, so that it assumes nothing of them.
+// - Wrong numbers make wrong results: a unit too many or too few, EOVERFLOW, a waiter that is not woken. The lock bears that: its
+//   tenant decides, and sleeps are bounded.
+// - glibc makes the constant a part of the number of the futex operation, and aborts the process where the kernel does not know
+//   the operation. So `Semaphore::of` compares the constant before each use. That catches damage. It does not stop a process that
+//   changes the constant just between the comparison and the call, which can end this process, or have it make another futex
+//   operation. Nor does anything stop such a process from writing itself into the lock as the tenant. A store is for processes
+//   that trust each other so far; its mode says which they are.
+
 // SAFETY: the functions of libc on an initialised `sem_t` may be called by all threads at a time.
 unsafe impl Sync for Semaphore {}
 // SAFETY: a `sem_t` belongs to no thread. (It is moved only in its box.)
@@ -170,6 +187,7 @@ unsafe impl Send for Semaphore {}
 pub(crate) const ABI: u64 = {
     assert!(size_of::<libc::sem_t>() <= size_of::<Hot>() - offset_of!(Hot, next), "a sem_t fits into the line, behind `next`");
     assert!(offset_of!(Hot, next) % align_of::<libc::sem_t>() == 0 && align_of::<Hot>() >= align_of::<libc::sem_t>());
+    assert!(offset_of!(Hot, spare) == offset_of!(Hot, next) + 8, "the second word of the sem_t is `spare[0]`");
     let libc = if cfg!(target_env = "gnu") { GLIBC } else { MUSL };
     (libc << 32) | ((usize::BITS as u64) << 16) | size_of::<libc::sem_t>() as u64
 };
@@ -190,6 +208,26 @@ pub(crate) fn describe(abi: u64) -> String {
 /// In `word` of a line: its semaphore is initialised.
 const READY: u32 = 1;
 
+/// The second word of a `sem_t` that processes share: the constant behind the numbers of units and of waiters.
+#[inline]
+fn constant() -> u64 {
+    static KNOWN: AtomicU64 = AtomicU64::new(NOT_KNOWN);
+    // Neither libc sets all bits.
+    const NOT_KNOWN: u64 = u64::MAX;
+    match KNOWN.load(Relaxed) {
+        NOT_KNOWN => {
+            let example = [const { AtomicU64::new(0) }; size_of::<libc::sem_t>() / 8];
+            // SAFETY: the array has the size and the alignment of a `sem_t`, and no other thread knows of it.
+            let done = unsafe { libc::sem_init(ptr::from_ref(&example).cast_mut().cast(), 1, 0) };
+            assert_eq!(done, 0, "sem_init takes any value up to SEM_VALUE_MAX: {}", Errno::last());
+            let constant = example[1].load(Relaxed);
+            KNOWN.store(constant, Relaxed);
+            constant
+        }
+        known => known,
+    }
+}
+
 impl Semaphore {
     /// A semaphore between the threads of this process.
     pub(crate) fn private(value: c_uint) -> Box<Self> {
@@ -197,28 +235,41 @@ impl Semaphore {
             // SAFETY: a `sem_t` is made of bytes; it becomes a semaphore in the next step.
             unsafe { MaybeUninit::zeroed().assume_init() },
         )));
-        // SAFETY: the place is valid, nobody else knows of it yet, and it stays where it is: in the box.
+        // SAFETY: the place is valid, no other thread knows of it yet, and it stays where it is: in the box.
         let done = unsafe { libc::sem_init(semaphore.0.get(), 0, value) };
         assert_eq!(done, 0, "sem_init takes any value up to SEM_VALUE_MAX: {}", Errno::last());
         semaphore
     }
 
     /// The semaphore of a line; `None` before its first owner has made it.
+    ///
+    /// # Errors
+    /// EINVAL when the line is damaged.
     #[inline]
-    pub(crate) fn of(line: &Hot) -> Option<&Self> {
-        let ready = line.word.load(std::sync::atomic::Ordering::Acquire) == READY;
-        // SAFETY: the semaphore is within the line, aligned for it (both asserted in `ABI`), initialised, and used through libc only.
-        ready.then(|| unsafe { &*Self::place(line).cast::<Self>() })
+    pub(crate) fn of(line: &Hot) -> Result<Option<&Self>, Errno> {
+        if line.word.load(Acquire) != READY {
+            return Ok(None);
+        }
+        if line.spare[0].load(Relaxed) != constant() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the semaphore is within the line and aligned for it (both asserted in `ABI`), and lives as long as the line.
+        // Other processes may write to it; see above `Semaphore` why that is sound.
+        Ok(Some(unsafe { &*Self::place(line).cast::<Self>() }))
     }
 
-    /// Makes the semaphore of a line, with the value 0. To be called by the owner of the lock, and nobody else.
+    /// Makes the semaphore of a line, with the value 0. To be called by the owner of the lock, and no other thread.
     pub(crate) fn make_of(line: &Hot) {
-        if line.word.load(std::sync::atomic::Ordering::Acquire) != READY {
-            // SAFETY: the place is valid for a `sem_t`, as above. Nobody else uses it: others do not before the line is READY, and
-            // there is one owner at a time; an earlier one that began this and did not end it is dead.
+        if line.word.load(Acquire) != READY {
+            line.spare.iter().for_each(|word| word.store(0, Relaxed));
+            // SAFETY: the place is valid for a `sem_t`, as above. The call stores into it without atomic operations. Threads that
+            // keep the protocol do not access it meanwhile: they do not before the line is READY, and there is one owner at a
+            // time; an earlier one that began this and did not end it is dead. Where the line is damaged, another thread may be
+            // in a call on these bytes. Both accesses are the C library's; the other one may read a mixture of old and new
+            // fields, as after any damage.
             let done = unsafe { libc::sem_init(Self::place(line), 1, 0) };
             assert_eq!(done, 0, "sem_init takes any value up to SEM_VALUE_MAX: {}", Errno::last());
-            line.word.store(READY, std::sync::atomic::Ordering::Release);
+            line.word.store(READY, Release);
         }
     }
 
@@ -230,7 +281,8 @@ impl Semaphore {
     /// Takes a unit, if there is one.
     #[inline]
     pub(crate) fn try_take(&self) -> Result<bool, Errno> {
-        // SAFETY: it is an initialised semaphore, for as long as `self` is borrowed.
+        // SAFETY: it is an initialised semaphore, for as long as `self` is borrowed; in a store, whatever other processes write
+        // to it, see above `Semaphore`.
         match Errno::result(unsafe { libc::sem_trywait(self.0.get()) }) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),

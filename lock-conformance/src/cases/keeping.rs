@@ -86,6 +86,7 @@ pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, l
     pending.waits("the owner lives");
     fixture.kill(&owner.process);
     tells_of(fixture, &pending.granted(), owner.process.own_pid());
+    waiter.mark_consistent(lock);
     waiter.unlock(lock);
     let again = waiter.finds_free(lock, "it was released");
     assert!(again.death.is_none(), "the death was reported to its second owner, too");

@@ -81,6 +81,7 @@ fn the_deaths_of_threads_with_equal_ids_are_reported_once_each(fixture: &Fixture
         tells_of_thread(fixture, &pending.granted(), tid);
         owner = waiter;
     }
+    outside.mark_consistent(lock);
     outside.unlock(lock);
     let again = outside.finds_free(lock, "it was released");
     assert!(again.death.is_none(), "the last death was reported twice");
@@ -135,6 +136,7 @@ fn ends_and_is_recovered(fixture: &Fixture, process: &Thread, waiter: &Thread) {
         "the end of the thread was not reported, or that of another one was"
     );
     process.finds_busy(lock, "the waiter has it");
+    waiter.mark_consistent(lock);
     waiter.unlock(lock);
     reports_no_death(&process.finds_free(lock, "it was released"));
 }

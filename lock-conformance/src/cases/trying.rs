@@ -34,6 +34,7 @@ fn recovered_by_trying(thread: &Thread, lock: LockRef) -> Grant {
 
 fn is_recovered_by_trying(fixture: &Fixture, thread: &Thread, lock: LockRef, dead: u32) {
     tells_of(fixture, &recovered_by_trying(thread, lock), dead);
+    thread.mark_consistent(lock);
     thread.unlock(lock);
     reports_no_death(&thread.finds_free(lock, "it was released"));
 }

@@ -9,8 +9,8 @@ use nix::errno::Errno;
 
 use crate::sys::{Semaphore, TIMED_WAIT};
 
-/// The longest sleep. A unit of the semaphore can be lost with a process that is killed between two steps; a thread that slept that long
-/// checks whether the lock is free.
+/// The longest sleep. A unit of the semaphore can be lost with a process that is killed between two steps; a thread that slept
+/// that long checks whether the lock is free.
 const SLEEP: Duration = Duration::from_millis(200);
 
 /// Looks at a semaphore that is being made this many times before it sleeps.
@@ -20,9 +20,9 @@ const YIELDS: u32 = 50;
 ///
 /// # The protocol
 /// The tenant decides: a lock is acquired by exchanging no tenant for oneself, and released or broken by exchanging that one for
-/// none. So it can be released once only, and of two threads that break it one succeeds. A unit of the semaphore is no right to the lock, but a
-/// hint that it is worth trying: a release posts one; a thread that got one and finds a tenant drops it, since that
-/// tenant will post another.
+/// none. So it can be released once only, and of two threads that break it one succeeds. A unit of the semaphore is no right to
+/// the lock, but a hint that it is worth trying: a release posts one; a thread that got one and finds a tenant drops it, since
+/// that tenant will post another.
 ///
 /// The first tenant makes the semaphore. Zeros are a free lock without one.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl PosixLock {
                 return Ok(Acquired::TimedOut);
             }
             let sleep = remaining.min(SLEEP);
-            match Semaphore::of(hot) {
+            match semaphore_of(hot)? {
                 Some(semaphore) => {
                     semaphore.take_within(Some(sleep)).map_err(|e| refused(TIMED_WAIT, e))?;
                 }
@@ -96,10 +96,15 @@ pub(crate) fn evict(hot: &Hot, tenant: Owner) -> Result<bool> {
     if tenant_of(hot).compare_exchange(tenant.word(), 0, Release, Relaxed).is_err() {
         return Ok(false);
     }
-    if let Some(semaphore) = Semaphore::of(hot) {
+    if let Some(semaphore) = semaphore_of(hot)? {
         semaphore.give().map_err(|e| refused("sem_post", e))?;
     }
     Ok(true)
+}
+
+#[inline]
+fn semaphore_of(hot: &Hot) -> Result<Option<&Semaphore>> {
+    Semaphore::of(hot).map_err(|errno| refused("sem_t", errno))
 }
 
 /// The errnos that are left: EINVAL, and EOVERFLOW of `sem_post`.
@@ -107,7 +112,7 @@ pub(crate) fn evict(hot: &Hot, tenant: Owner) -> Result<bool> {
 fn refused(call: &'static str, errno: Errno) -> Error {
     match errno {
         Errno::EINVAL | Errno::EOVERFLOW => {
-            let reason = format!("{call} finds no semaphore in the lock's line ({errno})");
+            let reason = format!("there is no sound semaphore in the lock's line ({call}: {errno})");
             ErrorKind::Corrupt { reason }.into()
         }
         _ => Error::system(call, errno),
@@ -122,7 +127,7 @@ impl RawLock for PosixLock {
         if tenant(hot) == me {
             return Err(ErrorKind::AlreadyHeld.into());
         }
-        if let Some(semaphore) = Semaphore::of(hot)
+        if let Some(semaphore) = semaphore_of(hot)?
             && semaphore.try_take().map_err(|e| refused("sem_trywait", e))?
             && let Some(acquired) = self.take(me)
         {

@@ -1,7 +1,7 @@
 //! What lets one thread of a process at a time use a semaphore.
 //!
-//! To the kernel, what is to be undone belongs to the process: it cannot tell which of two threads has taken a unit. So a thread goes
-//! through the process's own door first, and stays inside until it has given the unit back, or has given up.
+//! To the kernel, what is to be undone belongs to the process: it cannot tell which of two threads has taken a unit. So a thread
+//! goes through the process's own door first, and stays inside until it has given the unit back, or has given up.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -25,7 +25,8 @@ struct Doors {
 /// The door of one lock in one process, whichever handles its threads have.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
-    /// The thread inside in the low bits, 0 for none; whether it is [`SETTLED`]; and in units of [`QUEUED`] how many wait in front.
+    /// The thread inside in the low bits, 0 for none; whether it is [`SETTLED`]; and in units of [`QUEUED`] how many wait in
+    /// front.
     state: AtomicU64,
     slow: Mutex<Slow>,
     changed: Condvar,
@@ -44,7 +45,8 @@ const INSIDE: u64 = (1 << 22) - 1;
 const SETTLED: u64 = 1 << 22;
 const QUEUED: u64 = 1 << 32;
 
-/// How long to sleep while the thread inside is about to acquire the lock, or not, or to release it: that takes a system call or two.
+/// How long to sleep while the thread inside is about to acquire the lock, or not, or to release it: that takes a system call or
+/// two.
 const MOMENT: Duration = Duration::from_micros(100);
 
 impl Door {
@@ -64,8 +66,8 @@ impl Door {
         Ok(door)
     }
 
-    /// Lets a thread in, if that is possible by the deadline. While another thread tries the lock, it waits for the result, whatever the
-    /// deadline: else a lock could seem busy that no thread has. `is_held` says whether this process has the lock.
+    /// Lets a thread in, if that is possible by the deadline. While another thread tries the lock, it waits for the result,
+    /// whatever the deadline: else a lock could seem busy that no thread has. `is_held` says whether this process has the lock.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyHeld`] when this thread is inside.

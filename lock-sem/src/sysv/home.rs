@@ -15,16 +15,17 @@ use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
 use super::place::Place;
 use crate::hash::fnv32;
 
-/// How often a process tries to have the sets in its own place, and how long it waits in between: another process that tries the same
-/// and is refused is in the way for a moment.
+/// How often a process tries to have the sets in its own place, and how long it waits in between: another process that tries the
+/// same and is refused is in the way for a moment.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The sets of a store: where they are, and how they are to be made. The place is written down in the line of the first id.
 ///
-/// The place changes only when it is that of an earlier boot of the system, or when all other processes that have the store open are proved
-/// dead. Every process checks it at its first use of the store: a forked child, too, which is not registered in the table before
-/// that. It registers first and then reads the place; a process that changes the place writes it and then reads who is registered.
+/// The place changes only when it is that of an earlier boot of the system, or when all other processes that have the store open
+/// are proved dead. Every process checks it at its first use of the store: a forked child, too, which is not registered in the
+/// table before that. It registers first and then reads the place; a process that changes the place writes it and then reads
+/// which processes are registered.
 #[derive(Debug)]
 pub(crate) struct Home {
     slot: Slot,
@@ -148,7 +149,7 @@ impl Home {
 
 #[cold]
 fn elsewhere() -> Error {
-    let reason = "its semaphores are in another IPC namespace than this thread, and other processes may use them there; run this one there, \
-                  or end those";
+    let reason = "its semaphores are in another IPC namespace than this thread, and other processes may use them there; run this \
+                  one there, or end those";
     ErrorKind::NotOurs { reason: reason.to_owned() }.into()
 }

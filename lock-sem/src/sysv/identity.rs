@@ -1,12 +1,12 @@
 //! How a set is found, and how one knows whose it is.
 //!
-//! A set has a key that follows from its seal, the store's identity, the number of the run of ids, and an attempt, of which there are a
-//! few should another program use a key. A key alone proves nothing. So a set has, behind the semaphores of the locks, a few that
-//! are no locks and whose values say which store and run it is for. They are written in one step that succeeds on a set that says
-//! nothing yet and on no other: of two stores that find one key, one gets the set.
+//! A set has a key that follows from its seal, the store's identity, the number of the run of ids, and an attempt, of which there
+//! are a few should another program use a key. A key alone proves nothing. So a set has, behind the semaphores of the locks, a
+//! few that are no locks and whose values say which store and run it is for. They are written in one step that succeeds on a set
+//! that says nothing yet and on no other: of two stores that find one key, one gets the set.
 //!
-//! The last of them is the *seal*, which a [`Semaphore`](super::semaphore::Semaphore) compares whenever it changes the set. It depends on
-//! the table's file, which a copy of a store does not share.
+//! The last of them is the *seal*, which a [`Semaphore`](super::semaphore::Semaphore) compares whenever it changes the set. It
+//! depends on the table's file, which a copy of a store does not share.
 
 use lock_core::StoreId;
 

@@ -17,21 +17,24 @@ use super::waiting::Waiting;
 /// A lock: a tenure in the table, which decides, and a semaphore of a set, which tells waiters when to read it.
 ///
 /// # The protocol
-/// - One thread of a process at a time does any of this, from its first attempt until it has given the unit back: it is inside the
-///   process's own [`Door`]. So what the kernel says of the process is true of that thread.
-/// - The semaphore has one unit when the lock is free. A process takes the unit, with undo, and then exchanges the tenure: from a tenure that
-///   is not held, or whose owner is proved dead. To release the lock, the owner writes that into the tenure, and then gives the unit back. When an owner
-///   dies, the kernel gives its unit back.
-/// - A unit is no proof: the kernel also gives it back when an owner leaves its IPC namespace (`unshare`), and any program of the user may set the
-///   value. A thread that has a unit while the tenure is held keeps it, and waits for the release or for proof of death. After a while it destroys the
-///   unit, because the owner will give another one.
-/// - A program that executes another one keeps its unit, and no other process gets one. A thread that finds an owner in the tenure that is proved dead
-///   takes the lock over by exchanging the tenure, which begins a new term; then it *arms* the semaphore: it sets the value, which
-///   clears what any process would undo (the late end of the other program changes nothing), and takes the unit. A fresh lock
-///   is taken in the same way, and so is a lock that has been free for [`MISSING`](super::waiting::MISSING) without giving a unit: the unit was lost.
-/// - Only the owner of a tenure that is not armed sets the value. So a unit that was taken in a term is safe in that term. A thread that took one
-///   in an earlier term cannot know whether it was cleared, and asks the kernel ([`Semaphore::is_taken_by_us`]).
-/// - An owner that cannot give the unit back, because it is in another IPC namespace or may not change the set any more, leaves the tenure unarmed.
+/// - One thread of a process at a time does any of this, from its first attempt until it has given the unit back: it is inside
+///   the process's own [`Door`]. So what the kernel says of the process is true of that thread.
+/// - The semaphore has one unit when the lock is free. A process takes the unit, with undo, and then exchanges the tenure: from a
+///   tenure that is not held, or whose owner is proved dead. To release the lock, the owner writes that into the tenure, and then
+///   gives the unit back. When an owner dies, the kernel gives its unit back.
+/// - A unit is no proof: the kernel also gives it back when an owner leaves its IPC namespace (`unshare`), and any program of the
+///   user may set the value. A thread that has a unit while the tenure is held keeps it, and waits for the release or for proof
+///   of death. After a while it destroys the unit, because the owner will give another one.
+/// - A program that executes another one keeps its unit, and no other process gets one. A thread that finds an owner in the
+///   tenure that is proved dead takes the lock over by exchanging the tenure, which begins a new term; then it *arms* the
+///   semaphore: it sets the value, which clears what any process would undo (the late end of the other program changes nothing),
+///   and takes the unit. A fresh lock is taken in the same way, and so is a lock that has been free for
+///   [`MISSING`](super::waiting::MISSING) without giving a unit: the unit was lost.
+/// - Only the owner of a tenure that is not armed sets the value. So a unit that was taken in a term is safe in that term. A
+///   thread that took one in an earlier term cannot know whether it was cleared, and asks the kernel
+///   ([`Semaphore::is_taken_by_us`]).
+/// - An owner that cannot give the unit back, because it is in another IPC namespace or may not change the set any more, leaves
+///   the tenure unarmed.
 /// - When the set was removed with its store, handles exclude each other by the tenure alone, and read it five times a second.
 #[derive(Debug)]
 pub(crate) struct SysvLock {

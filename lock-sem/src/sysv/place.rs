@@ -1,4 +1,5 @@
-//! Where semaphore sets are: in a boot of the system, and in one of its IPC namespaces. Elsewhere, their numbers mean other sets or none.
+//! Where semaphore sets are: in a boot of the system, and in one of its IPC namespaces. Elsewhere, their numbers mean other sets
+//! or none.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -15,9 +15,9 @@ const IDS: u32 = 1024;
 
 /// A run of ids, and where the number of its set is written down: in the line of its first id.
 ///
-/// Whoever first wants a lock of a run makes the set. Every step of that can be repeated and shared: processes that race, or follow
-/// one that was killed, find the same set by its key, write the same identity into it, and write the same number down. The semaphores
-/// of a fresh set need no values, because a fresh lock is taken without its semaphore, and armed by its first owner.
+/// Whoever first wants a lock of a run makes the set. Every step of that can be repeated and shared: processes that race, or
+/// follow one that was killed, find the same set by its key, write the same identity into it, and write the same number down. The
+/// semaphores of a fresh set need no values, because a fresh lock is taken without its semaphore, and armed by its first owner.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     home: &'a Home,

@@ -1,8 +1,9 @@
 //! The semaphore of a lock, in a set that is recognised by its seal.
 //!
-//! The number of a set means another program's set in another IPC namespace, and a thread may change its namespace at any time. So an operation
-//! that changes the set also compares the seal, in one step for the kernel: on another set it changes nothing. The calls that cannot do that
-//! are made after [`Semaphore::check_seal`] by the same thread, which cannot change its namespace in between.
+//! The number of a set means another program's set in another IPC namespace, and a thread may change its namespace at any time.
+//! So an operation that changes the set also compares the seal, in one step for the kernel: on another set it changes nothing.
+//! The calls that cannot do that are made after [`Semaphore::check_seal`] by the same thread, which cannot change its namespace
+//! in between.
 
 use std::fmt;
 use std::time::Duration;
@@ -61,7 +62,8 @@ impl Semaphore {
 
     /// Takes the unit, waiting for no longer than this. For a thread that has just found that the set has its seal.
     pub(crate) fn take_within(&self, duration: Duration) -> Result<Outcome> {
-        // Without the seal: while an operation of several steps waits, the kernel looks at it whenever any semaphore of the set changes.
+        // Without the seal: while an operation of several steps waits, the kernel checks it whenever any semaphore of the set
+        // changes.
         outcome(sys::operate_within(self.set.id(), &[step(self.number, -1, UNDO)], duration))
     }
 
@@ -106,12 +108,12 @@ impl Semaphore {
         self.adjust(HALF - 1, HALF - 1)
     }
 
-    /// Adds `raised` to the value, and takes `lowered` from it with undo, after `HALF` was added with undo and taken without; if this process
-    /// has a unit to give back, and not otherwise.
+    /// Adds `raised` to the value, and takes `lowered` from it with undo, after `HALF` was added with undo and taken without; if
+    /// this process has a unit to give back, and not otherwise.
     ///
-    /// The kernel does not tell what it would undo, but it refuses to let that grow out of the range of a short, which is −32,768 to
-    /// 32,767. With n units to give back, the first step makes it n − `HALF`, and the third n − 2 `HALF` − 1, which is n − 32,769: that
-    /// is in range only when n is at least 1. The value stays in its range for as long as it is less than `HALF`.
+    /// The kernel does not tell what it would undo, but it refuses to let that grow out of the range of a short, which is −32,768
+    /// to 32,767. With n units to give back, the first step makes it n − `HALF`, and the third n − 2 `HALF` − 1, which is n −
+    /// 32,769: that is in range only when n is at least 1. The value stays in its range for as long as it is less than `HALF`.
     fn adjust(&self, raised: i16, lowered: i16) -> Result<bool> {
         let number = self.number;
         let done = self.operate(&[

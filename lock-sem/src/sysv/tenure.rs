@@ -8,9 +8,9 @@ const FREE: u64 = (1 << 22) - 1;
 
 /// The state of a lock, in one word of its line. It decides which process has the lock; the semaphore only says when to read it.
 ///
-/// It has the process that owns the lock, or owned it last; whether that one *holds* it; whether the semaphore is *armed*, that is, agrees
-/// with this word (held, with the owner's undo; or free, with one unit); and the *term*. A new term begins whenever a process becomes the
-/// owner without the semaphore's unit. Zero is a fresh lock: free, and its semaphore not armed yet.
+/// It has the process that owns the lock, or owned it last; whether that one *holds* it; whether the semaphore is *armed*, that
+/// is, agrees with this word (held, with the owner's undo; or free, with one unit); and the *term*. A new term begins whenever a
+/// process becomes the owner without the semaphore's unit. Zero is a fresh lock: free, and its semaphore not armed yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tenure(u64);
 

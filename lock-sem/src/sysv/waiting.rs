@@ -1,4 +1,4 @@
-//! What a thread does that does not get a lock at once.
+//! The slow paths of an acquisition: waiting, proof of death, and units that are lost or too many.
 
 use std::thread;
 use std::time::Duration;
@@ -24,8 +24,9 @@ pub(super) const MISSING: Duration = Duration::from_millis(200);
 /// Number of times to poll a tenure that its owner is about to arm before sleeping.
 const YIELDS: u32 = 50;
 
-/// Pauses between queries for the death of an owner whose unit the kernel has given back. The kernel gives back the units of a process
-/// some time before its liveness lock: microseconds, or milliseconds if the process has watches of inotify. They are 80 ms in all.
+/// Pauses between queries for the death of an owner whose unit the kernel has given back. The kernel gives back the units of a
+/// process some time before its liveness lock: microseconds, or milliseconds if the process has watches of inotify. They are 80
+/// ms in all.
 const PAUSES: [Duration; 13] = {
     let mut pauses = [SHORT_SLEEP; 13];
     let mut at = 0;
@@ -89,7 +90,7 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Acquires the lock with what came of an attempt to take the unit while the tenure was `before`.
+    /// Acquires the lock with the result of an attempt to take the unit while the tenure was `before`.
     fn use_attempt(&mut self, before: Tenure, tried: Outcome) -> Result<Option<Acquired>> {
         match tried {
             Outcome::Done => match self.lock.enter(self.me, before) {
@@ -102,8 +103,8 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Becomes the owner with the unit that this thread took while the tenure was `before`, when the owner in the tenure has released
-    /// the lock or is proved dead. `None` when this thread has the unit no more.
+    /// Becomes the owner with the unit that this thread took while the tenure was `before`, when the owner in the tenure has
+    /// released the lock or is proved dead. `None` when this thread does not have the unit any more.
     fn enter_slowly(&mut self, before: Tenure) -> Result<Option<Acquired>> {
         let entered = self.enter_with_proof(before);
         if !matches!(entered, Ok(Some(Acquired::Held { .. } | Acquired::Recovered(_)))) {
@@ -171,7 +172,7 @@ impl<'a> Waiting<'a> {
         self.entered.age_of([now.word(), self.lock.slot.hot().token()]) >= MISSING
     }
 
-    /// Waits for a change of a tenure that no unit tells of.
+    /// Waits for a change of the tenure that gives no unit.
     fn poll(&mut self, sleep: Duration) {
         self.yields += 1;
         // Its owner is about to arm the semaphore, unless the set is gone.

@@ -1,4 +1,5 @@
-//! What is special about semaphores: sets and their limits, IPC namespaces, undo across `exec`, units that others change, and breaking.
+//! What is special about semaphores: sets and their limits, IPC namespaces, undo across `exec`, units that other programs
+//! change, and breaking.
 //!
 //! The binary runs itself again as a peer. A peer says lines on its standard output and is told lines on its standard input;
 //! it ends with that. Nothing sleeps to wait for another.

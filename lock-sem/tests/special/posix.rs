@@ -15,6 +15,7 @@ tests! {
     breaking_a_free_lock_is_refused,
     an_owner_that_lives_is_not_called_dead_when_its_lock_is_broken,
     an_owner_killed_while_others_wait_leaves_them_to_a_break,
+    a_damaged_semaphore_is_an_error_and_ends_no_process,
 }
 
 fn dead_owner(store: &Store) -> u32 {
@@ -130,4 +131,29 @@ fn an_owner_killed_while_others_wait_leaves_them_to_a_break() {
     let dead = owner.kill();
     store.store.break_lock(0).unwrap();
     assert_eq!(waiter.says(), format!("got from {dead}"));
+}
+
+/// glibc makes a part of a `sem_t` a part of a futex operation, and aborts when the kernel does not know that.
+fn a_damaged_semaphore_is_an_error_and_ends_no_process() {
+    use std::os::unix::fs::FileExt;
+    let store = Store::new("posix-sem", "");
+    let lock = store.store.retrieve(0).unwrap();
+    let mut holder = Peer::start(&["hold", &store.url, "0"]);
+    assert_eq!(holder.says(), "held");
+    let file = std::fs::File::options().read(true).write(true).open(store.directory().join("store")).unwrap();
+    // The sixth of the eight words of the first line, which stands behind header, entries and bitmaps.
+    let at = 4096 + 16_384 * 128 + 4096 + 40;
+    let mut constant = [0; 8];
+    file.read_exact_at(&mut constant, at).unwrap();
+    for damage in [[0; 8], [0x55; 8], [0xff; 8]] {
+        file.write_all_at(&damage, at).unwrap();
+        for result in [lock.try_lock().map(drop), lock.try_lock_for(Duration::from_millis(1)).map(drop)] {
+            let error = result.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error:?}");
+        }
+    }
+    holder.hears("unlock");
+    assert!(holder.says().starts_with("Corrupt"));
+    file.write_all_at(&constant, at).unwrap();
+    drop(lock.try_lock().unwrap().expect("its owner released it"));
 }

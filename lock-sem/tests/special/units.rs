@@ -1,5 +1,5 @@
-//! Semaphores whose units are not what the locks made them: the kernel, another program or a change of the user is the cause. The lock
-//! word in the table decides, and the units are put right.
+//! Semaphores whose units are not what the locks made them: the kernel, another program or a change of the user is the cause.
+//! The word in the table decides, and the units are put right.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ tests! {
     #[alone] an_owner_that_may_not_change_the_set_any_more_releases_the_lock,
 }
 
-/// Long enough for a waiter that looks for proof of a death, several times.
+/// Long enough for a waiter to ask for proof of a death several times.
 const A_WHILE: Duration = Duration::from_millis(700);
 
 /// The semaphore of lock 0, as another program of the user sees it.

@@ -118,6 +118,7 @@ fn close_on_exec_for_everything_releases_the_lock_at_exec(fixture: &Fixture) {
     }
     after.must("open", &["open", &fixture.url()]);
     after.finds_busy(lock, "another process acquired it");
+    other.mark_consistent(lock);
     other.unlock(lock);
     exclude_each_other_in_turn(&after, &other, lock);
 }

@@ -2,38 +2,50 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[SET, LOCK, POSIX_LOCK];
+pub(super) const PLANTED: &[&[Planted]] = &[SEMAPHORE, LOCK, WAITING, POSIX_LOCK];
 
-const SET: &[Planted] = planted! { "lock-sem/src/sysv/set.rs":
+const SEMAPHORE: &[Planted] = planted! { "lock-sem/src/sysv/semaphore.rs":
     "undo-missing" ["sem"] "a dead owner keeps the lock";
-"        let done = sys::operate(self.id, &mut [step(lock, -1, UNDO | NOW)]);"
-        => "        let done = sys::operate(self.id, &mut [step(lock, -1, NOW)]);";
+"        let take = [step(number, -1, UNDO | NOW), at_least, no_more, as_before];"
+        => "        let take = [step(number, -1, NOW), at_least, no_more, as_before];";
 };
 
 const LOCK: &[Planted] = planted! { "lock-sem/src/sysv/lock.rs":
-    "taken-over-without-proof" ["sem"] "a lock is taken from an owner that lives";
-"        if !free && !self.slot.table().is_dead(now.process()) {"
-        => "        if !free && false {";
-    "no-takeover" ["sem"] "after an exec, the lock stays locked";
-"        if !free && !self.slot.table().is_dead(now.process()) {"
-        => "        if !free {";
-    "unit-of-an-earlier-term-believed" ["sem"] "a unit that was cleared lets somebody in";
-"            if !now.is_of_same_term(before) && !self.set.is_taken_by_us(self.semaphore)? {"
-        => "            if false && !self.set.is_taken_by_us(self.semaphore)? {";
     "door-left-open" ["sem"] "two threads of a process are inside";
-r"        if acquired != Acquired::TimedOut {
+r"        if !matches!(acquired, Acquired::TimedOut) {
             entered.stay();
         }"
         => "        drop(entered);";
+    "unit-not-given-and-armed" ["sem"] "a lock stays busy whose owner could not give its unit back";
+"        self.exchange(released, released.disarmed());"
+        => "        let _ = released;";
+};
+
+const WAITING: &[Planted] = planted! { "lock-sem/src/sysv/waiting.rs":
+    "taken-over-without-proof" ["sem"] "a lock is taken from an owner that lives";
+"        if !free && !slot.table().is_dead(now.process()) {"
+        => "        if !free && false {";
+    "no-takeover" ["sem"] "after an exec, the lock stays locked";
+"        if !free && !slot.table().is_dead(now.process()) {"
+        => "        if !free {";
+    "unit-taken-for-proof" ["sem"] "an owner that lost its undo is overwritten";
+"            if !now.is_held() || slot.table().is_dead_or_dying(now.process()) {"
+        => "            if true {";
+    "unit-of-an-earlier-term-believed" ["sem"] "a unit that was cleared lets a second owner in";
+"            if !now.is_armed() || (!now.is_of_same_term(before) && !semaphore.is_taken_by_us()?) {"
+        => "            if !now.is_armed() {";
+    "unit-kept" ["sem"] "units pile up";
+"                semaphore.destroy_if_taken()?;"
+        => "                semaphore.give_if_taken()?;";
+    "missing-unit-awaited" ["sem"] "a free lock whose unit was lost stays busy";
+"self.set_is_gone || self.is_unit_missing(now));"
+        => "self.set_is_gone);";
 };
 
 const POSIX_LOCK: &[Planted] = planted! { "lock-sem/src/posix/lock.rs":
-    "released-by-anybody" ["posix-sem"] "who lost the lock strikes out who has it now";
-r"        if tenant(hot) != me {
-            return Err(ErrorKind::NotHeld.into());
-        }
-        hot.end();"
-        => "        hot.end();";
+    "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes its next owner";
+"        let ours = tenant(hot) == me && self.slot.end_unless_lost(me, proof.condition());"
+        => "        let ours = { hot.end(); true };";
     "not-posted" ["posix-sem"] "a waiter sleeps on while the lock is free";
 r#"        semaphore.give().map_err(|e| refused("sem_post", e))?;"#
         => "        let _ = semaphore;";

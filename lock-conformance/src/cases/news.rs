@@ -128,7 +128,7 @@ fn a_lock_all_that_times_out_keeps_the_report(fixture: &Fixture) {
     second.lock(busy);
     first.refused("TimedOut", "try_lock_all", &[&reported.to_string(), &busy.to_string()]);
     gets_report(&first, reported, dead);
-    gets_report(&second, reported, dead);
+    gets_report(&fixture.peer(), reported, dead);
 }
 
 fn an_owner_that_dies_before_it_marks_is_reported_next(fixture: &Fixture) {

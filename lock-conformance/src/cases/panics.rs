@@ -17,6 +17,7 @@ cases! { "news";
     a_panic_that_is_caught_inside_is_no_report [LASTING_REPORTS];
     a_panic_after_a_death_is_reported_next [PROCESSES REPORTED LASTING_REPORTS];
     a_death_after_a_panic_is_reported_next [PROCESSES REPORTED LASTING_REPORTS];
+    breaking_a_lock_keeps_its_report [LASTING_REPORTS BREAKING NUMBERED PROCESSES];
     a_panic_is_not_reported [] unless LASTING_REPORTS;
 }
 
@@ -147,6 +148,20 @@ fn a_death_after_a_panic_is_reported_next(fixture: &Fixture) {
         assert_ne!(told.cause, Cause::Panicked, "{dead} was killed, and a panic is reported");
         other.unlock(lock);
     }
+}
+
+fn breaking_a_lock_keeps_its_report(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let (name, tid) = (lock.to_string(), owner.tid());
+    let next = fixture.peer();
+    panic_inside(&owner, lock);
+    reports_panic(&other.lock(lock), &owner, tid);
+    next.must("break", &[&name]);
+    reports_panic(&next.lock(lock), &owner, tid);
+    other.refused("Lost", "mark_consistent", &[&name]);
+    other.refused("Lost", "unlock", &[&name]);
+    next.unlock(lock);
+    reports_panic(&other.lock(lock), &owner, tid);
 }
 
 fn a_panic_is_not_reported(fixture: &Fixture) {

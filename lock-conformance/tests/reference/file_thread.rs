@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use lock_core::{Error, Result};
@@ -44,7 +44,7 @@ impl FileThread {
             let _ = answer.send(done);
         });
         thread.tasks.send(task).expect("the thread runs until the process ends");
-        wait_awake(&answers)
+        answers.recv().expect("the thread runs every task")
     }
 
     fn of_this_process() -> Result<&'static Self> {
@@ -72,19 +72,8 @@ impl FileThread {
         };
         let spawned = thread::Builder::new().name("lock-files".to_owned()).stack_size(256 << 10).spawn(serve);
         spawned.map_err(|error| Error::system("pthread_create", error))?;
-        wait_awake(&begun).map_err(|error| Error::system("close_range", error))?;
+        begun.recv().expect("the thread reports its start").map_err(|error| Error::system("close_range", error))?;
         Ok(Self { tasks })
-    }
-}
-
-/// Receives the answer without sleeping. The suite takes a thread that sleeps for one that waits for a lock.
-fn wait_awake<T>(answers: &Receiver<T>) -> T {
-    loop {
-        match answers.try_recv() {
-            Ok(answer) => return answer,
-            Err(TryRecvError::Empty) => thread::yield_now(),
-            Err(TryRecvError::Disconnected) => panic!("the thread of the lock files has ended"),
-        }
     }
 }
 

@@ -107,7 +107,8 @@ impl Sin for GrantsAlways {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::threads::a_held_lock_is_busy", "although somebody else holds it"),
         ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
-        ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "although somebody else holds the lock"),
+        // On a busy machine, the second attempt seems to wait, and the third one shows that it does not.
+        ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "although"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
     ];
 

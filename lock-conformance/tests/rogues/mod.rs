@@ -4,6 +4,7 @@ mod allocators;
 mod blind;
 mod causes;
 mod descriptors;
+mod forgetful;
 mod fork_mutexes;
 mod forks;
 mod homes;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         forks::all(),
         fork_mutexes::all(),
         reports::all(),
+        forgetful::all(),
         panics::all(),
         causes::all(),
         reopening::all(),

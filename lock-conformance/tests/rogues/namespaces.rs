@@ -163,7 +163,7 @@ static SAW_A_DEATH: AtomicBool = AtomicBool::new(false);
 impl Sin for EntersAfterADeath {
     const NAME: &'static str = "enters-after-a-death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("namespaces::sections_of_threads_with_equal_ids_do_not_overlap_after_a_death", "times an owner")];
+        &[("namespaces::sections_of_threads_with_equal_ids_do_not_overlap_after_a_death", "Lost")];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         let acquired = poll(honest, deadline, || {

@@ -1,20 +1,12 @@
 //! Rogues that keep or drop the report of a death wrongly.
 
 use std::cell::Cell;
-use std::fs;
-use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
-use lock_core::{
-    Acquired, Capabilities, Condition, Deadline, Death, DeathReports, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result,
-    StoreUrl,
-};
+use lock_core::{Capabilities, Cause, Condition, Deadline, Death, DeathReports, Holder, Result};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::Sinner;
-use super::ruled::{Attempt, Rule, Ruled, is_alive, of, pid, ruled};
-use super::sin::{Sin, sinner};
+use super::ruled::{Attempt, Rule, Ruled, of, pid, ruled};
 use crate::reference;
 
 pub(super) fn all() -> Vec<Sinner> {
@@ -29,9 +21,6 @@ pub(super) fn all() -> Vec<Sinner> {
         ruled::<ForgetsInAParent>(),
         ruled::<ReportsWhatItSawBeforeItSlept>(),
         ruled::<RepeatsDeathsItClaimsToReportOnce>(),
-        sinner::<FreesTheReportWithTheId>(),
-        sinner::<ForgetsWhenAllHaveClosedTheStore>(),
-        sinner::<WakesNobodyAfterAnInconsistentRelease>(),
     ]
 }
 
@@ -46,6 +35,9 @@ impl Rule for ForgetsAfterFiveOwners {
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let death = death?;
+        if death.cause == Cause::Panicked {
+            return Some(death);
+        }
         let reports = match lock.note()[..] {
             [dead, reports] if dead == pid(&death) => reports,
             _ => 0,
@@ -55,7 +47,7 @@ impl Rule for ForgetsAfterFiveOwners {
     }
 }
 
-/// Reports nothing to an owner that acquired the lock with a deadline.
+/// Reports nothing to an owner that acquired the lock with a deadline and did not wait.
 #[derive(Debug)]
 struct IsSilentWithADeadline;
 
@@ -65,15 +57,24 @@ impl Rule for IsSilentWithADeadline {
         &[("news::every_way_to_acquire_reports_a_death", "lock_for does not report it")];
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
-        death.filter(|_| !matches!(attempt.deadline, Deadline::At(_)))
+        death.filter(|_| !matches!(attempt.deadline, Deadline::At(_)) || attempt.note_before_wait.is_some())
     }
 }
 
 thread_local! {
-    /// The number of locks that the thread holds.
-    static HELD: Cell<u32> = const { Cell::new(0) };
+    /// The number of locks that the thread holds, and its process: a forked child holds none.
+    static HELD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     /// Whether an acquisition timed out while the thread held a lock.
     static TIMED_OUT: Cell<bool> = const { Cell::new(false) };
+}
+
+fn held() -> u32 {
+    let (process, held) = HELD.get();
+    if process == std::process::id() { held } else { 0 }
+}
+
+fn count_held(change: i32) {
+    HELD.set((std::process::id(), held().saturating_add_signed(change)));
 }
 
 /// Reports nothing to an owner of another lock.
@@ -85,12 +86,12 @@ impl Rule for IsSilentToAnOwnerOfTwo {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("news::lock_all_reports_each_death", "got other reports")];
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
-        let others = HELD.replace(HELD.get() + 1);
-        death.filter(|_| others == 0)
+        count_held(1);
+        death.filter(|_| held() == 1)
     }
 
     fn release(_: &Ruled, _: Condition) {
-        HELD.set(HELD.get() - 1);
+        count_held(-1);
     }
 }
 
@@ -104,16 +105,16 @@ impl Rule for ForgetsAfterATimeout {
         &[("news::a_lock_all_that_times_out_keeps_the_report", "and no owner marked")];
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
-        HELD.set(HELD.get() + 1);
+        count_held(1);
         death
     }
 
     fn timed_out(_: &Ruled) {
-        TIMED_OUT.set(HELD.get() > 0);
+        TIMED_OUT.set(held() > 0);
     }
 
     fn release(lock: &Ruled, _: Condition) {
-        HELD.set(HELD.get() - 1);
+        count_held(-1);
         if TIMED_OUT.replace(false) {
             let _ = lock.honest.mark_consistent();
         }
@@ -131,11 +132,11 @@ impl Rule for NamesTheFirstDeathAgain {
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let death = death?;
-        if death.cause == lock_core::Cause::Panicked {
+        if death.cause == Cause::Panicked {
             return Some(death);
         }
         match lock.note()[..] {
-            [first, last] if last == pid(&death) => return Some(of(first, &death)),
+            [first, last] if last == pid(&death) && first != last => return Some(of(first, &death)),
             [first, _] => lock.write(&[first, pid(&death)]),
             _ => lock.write(&[pid(&death), pid(&death)]),
         }
@@ -243,145 +244,6 @@ impl Rule for RepeatsDeathsItClaimsToReportOnce {
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
-        death.filter(|death| death.cause != lock_core::Cause::Panicked)
-    }
-}
-
-/// Drops the report of a lock whose id is freed.
-#[derive(Debug)]
-struct FreesTheReportWithTheId;
-
-impl Sin for FreesTheReportWithTheId {
-    const NAME: &'static str = "frees-the-report-with-the-id";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::freeing_and_allocating_again_keeps_the_report", "and no owner marked")];
-
-    fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
-        let _ = fs::write(freed(url, id), "");
-        honest.free(id, None)
-    }
-
-    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(freed(url, id))) }))
-    }
-}
-
-fn freed(url: &StoreUrl, id: LockId) -> String {
-    format!("{}/freed-{id}", url.place())
-}
-
-fn is_there(file: String) -> impl Fn() -> bool + Send + Sync {
-    move || fs::metadata(&file).is_ok()
-}
-
-/// Drops all reports when no process has the store open.
-#[derive(Debug)]
-struct ForgetsWhenAllHaveClosedTheStore;
-
-impl Sin for ForgetsWhenAllHaveClosedTheStore {
-    const NAME: &'static str = "forgets-when-all-have-closed-the-store";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_report_outlives_all_processes_that_have_the_store_open", "and no owner marked")];
-
-    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-        let opened = reference::open(url, mode)?;
-        let processes = format!("{}/processes", url.place());
-        let before = fs::read_to_string(&processes).unwrap_or_default();
-        if !before.is_empty() && !before.lines().filter_map(|pid| pid.parse().ok()).any(is_alive) {
-            let _ = fs::write(format!("{}/forgotten", url.place()), "");
-        }
-        let _ = fs::write(&processes, format!("{before}{}\n", std::process::id()));
-        Ok(opened)
-    }
-
-    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let forgotten = format!("{}/forgotten", url.place());
-        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(forgotten)) }))
-    }
-}
-
-/// A lock that reports nothing under a condition.
-struct SilentIf {
-    honest: Arc<dyn RawLock>,
-    is_silent: Box<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl RawLock for SilentIf {
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        Ok(match self.honest.acquire(deadline)? {
-            Acquired::Recovered(recovery) if (self.is_silent)() => Acquired::Held { token: recovery.token },
-            acquired => acquired,
-        })
-    }
-
-    fn release(&self, proof: Proof) -> Result<()> {
-        self.honest.release(proof)
-    }
-
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
-    }
-
-    fn holder(&self) -> Result<Option<Holder>> {
-        self.honest.holder()
-    }
-}
-
-impl std::fmt::Debug for SilentIf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SilentIf").finish_non_exhaustive()
-    }
-}
-
-/// Wakes no waiter when an owner releases the lock without marking it.
-#[derive(Debug)]
-struct WakesNobodyAfterAnInconsistentRelease;
-
-impl Sin for WakesNobodyAfterAnInconsistentRelease {
-    const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::sleeping_waiters_each_get_the_report_and_none_is_lost", "watchdog")];
-
-    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let file = format!("{}/asleep-{id}", url.place());
-        Ok(Arc::new(Sleeping { honest: honest.lock(id)?, file }))
-    }
-}
-
-/// A lock whose waiters sleep while a file says so.
-#[derive(Debug)]
-struct Sleeping {
-    honest: Arc<dyn RawLock>,
-    file: String,
-}
-
-impl RawLock for Sleeping {
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let mut acquired = self.honest.acquire(Deadline::Now)?;
-        while acquired == Acquired::TimedOut && !deadline.has_passed() {
-            thread::sleep(Duration::from_micros(500));
-            if fs::metadata(&self.file).is_err() {
-                acquired = self.honest.acquire(Deadline::Now)?;
-            }
-        }
-        if acquired != Acquired::TimedOut {
-            let _ = fs::remove_file(&self.file);
-        }
-        Ok(acquired)
-    }
-
-    fn release(&self, proof: Proof) -> Result<()> {
-        if proof.condition() == Condition::Inconsistent {
-            let _ = fs::write(&self.file, "");
-        }
-        self.honest.release(proof)
-    }
-
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
-    }
-
-    fn holder(&self) -> Result<Option<Holder>> {
-        self.honest.holder()
+        death.filter(|death| death.cause != Cause::Panicked)
     }
 }

@@ -1,4 +1,4 @@
-//! Rogues that report deaths by a wrong rule, and what they have in common.
+//! A lock that reports deaths by a wrong rule.
 
 use std::fmt;
 use std::fs;
@@ -67,7 +67,7 @@ impl Ruled {
 
     pub(super) fn write(&self, note: &[u32]) {
         let text: Vec<_> = note.iter().map(u32::to_string).collect();
-        // Cases about limits and full file systems have a rogue without notes.
+        // The note is lost where the store is gone or its file system is full.
         let _ = fs::write(&self.file, text.join(" "));
     }
 }

@@ -4,8 +4,8 @@
 //! goes through the process's own door first, and stays inside until it has given the unit back, or has given up.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,10 @@ struct Doors {
 /// The door of one lock in one process, whichever handles its threads have.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
-    /// The thread inside in the low bits, 0 for none; whether it is [`SETTLED`]; and in units of [`QUEUED`] how many wait in
-    /// front.
-    state: AtomicU64,
+    /// The thread inside, 0 for none, and whether it is [`SETTLED`]. Only that thread changes it, until it leaves.
+    state: AtomicU32,
+    /// How many threads wait in front.
+    queue: AtomicU32,
     slow: Mutex<Slow>,
     changed: Condvar,
 }
@@ -39,15 +40,17 @@ struct Slow {
     seen: Option<([u64; 2], Instant)>,
 }
 
-/// A thread id.
-const INSIDE: u64 = (1 << 22) - 1;
-/// The thread inside waits for the lock, and may do so for long.
-const SETTLED: u64 = 1 << 22;
-const QUEUED: u64 = 1 << 32;
+/// The thread inside waits for the lock, and may do so for long. Thread ids are below 2²².
+const SETTLED: u32 = 1 << 22;
 
 /// How long to sleep while the thread inside is about to acquire the lock, or not, or to release it: that takes a system call or
 /// two.
 const MOMENT: Duration = Duration::from_micros(100);
+
+/// The longest sleep of a thread that has just joined the queue. A thread that leaves stores that and then loads the length of
+/// the queue, without a barrier in between, which would cost as much as the rest of the door: it may miss a thread that has just
+/// joined the queue. After this time it cannot.
+const FIRST_SLEEP: Duration = Duration::from_millis(1);
 
 impl Door {
     /// The door of this lock in this process. A store is known by its identity and its file.
@@ -73,7 +76,7 @@ impl Door {
     /// [`ErrorKind::AlreadyHeld`] when this thread is inside.
     #[inline]
     pub(crate) fn enter(&self, me: u32, deadline: Deadline, is_held: impl Fn() -> bool) -> Result<Option<Entered<'_>>> {
-        match self.state.compare_exchange(0, me.into(), Acquire, Relaxed) {
+        match self.state.compare_exchange(0, me, Acquire, Relaxed) {
             Ok(_) => Ok(Some(Entered { door: self, me })),
             Err(_) => self.enter_slowly(me, deadline, is_held),
         }
@@ -82,13 +85,14 @@ impl Door {
     #[cold]
     fn enter_slowly(&self, me: u32, deadline: Deadline, is_held: impl Fn() -> bool) -> Result<Option<Entered<'_>>> {
         let mut slow = self.slow();
+        let mut queued = None;
         loop {
-            let state = self.state.load(Acquire);
-            if state & INSIDE == me.into() {
+            let state = self.state.load(SeqCst);
+            if state & !SETTLED == me {
                 return Err(ErrorKind::AlreadyHeld.into());
             }
-            if state & INSIDE == 0 {
-                if self.state.compare_exchange(state, state | u64::from(me), Acquire, Relaxed).is_ok() {
+            if state == 0 {
+                if self.state.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
                     return Ok(Some(Entered { door: self, me }));
                 }
                 continue;
@@ -98,50 +102,74 @@ impl Door {
             if stays && left.is_some_and(|left| left.is_zero()) {
                 return Ok(None);
             }
-            // From here on the thread inside sees that another one waits, and has to lock `slow` to wake it.
-            if self.state.compare_exchange(state, state + QUEUED, AcqRel, Relaxed).is_err() {
+            let Some(Queued { since, .. }) = &queued else {
+                // From here on a thread that leaves sees that another one waits, and has to lock `slow` to wake it.
+                queued = Some(Queued::new(&self.queue));
                 continue;
-            }
-            slow = match left {
-                _ if !stays => self.changed.wait_timeout(slow, MOMENT).unwrap_or_else(PoisonError::into_inner).0,
-                Some(left) => self.changed.wait_timeout(slow, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            let sleep = match left {
+                _ if !stays => Some(MOMENT),
+                left if since.elapsed() < FIRST_SLEEP => Some(left.map_or(FIRST_SLEEP, |left| left.min(FIRST_SLEEP))),
+                left => left,
+            };
+            slow = match sleep {
+                Some(sleep) => self.changed.wait_timeout(slow, sleep).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.changed.wait(slow).unwrap_or_else(PoisonError::into_inner),
             };
-            self.state.fetch_sub(QUEUED, AcqRel);
         }
     }
 
     /// Lets the thread out, if it is inside.
     #[inline]
     pub(crate) fn leave(&self, me: u32) {
-        if self.state.compare_exchange(me.into(), 0, Release, Relaxed).is_err() {
-            self.leave_slowly(me);
-        }
-    }
-
-    #[cold]
-    fn leave_slowly(&self, me: u32) {
-        if self.state.load(Relaxed) & INSIDE == me.into() {
-            let before = self.state.fetch_and(!(INSIDE | SETTLED), AcqRel);
-            self.wake(before);
+        if self.state.load(Relaxed) & !SETTLED == me {
+            self.state.store(0, Release);
+            self.wake();
         }
     }
 
     /// Wakes the threads in front. All: they wait for different things.
-    fn wake(&self, state: u64) {
-        if state >= QUEUED {
-            drop(self.slow());
-            self.changed.notify_all();
+    #[inline]
+    fn wake(&self) {
+        if self.queue() > 0 {
+            self.wake_all();
         }
     }
 
+    #[cold]
+    fn wake_all(&self) {
+        drop(self.slow());
+        self.changed.notify_all();
+    }
+
     /// How many threads wait in front of it.
+    #[inline]
     pub(crate) fn queue(&self) -> u32 {
-        (self.state.load(Relaxed) / QUEUED) as u32
+        self.queue.load(Relaxed)
     }
 
     fn slow(&self) -> MutexGuard<'_, Slow> {
         self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that waits in front of a door, counted until this is dropped.
+#[derive(Debug)]
+struct Queued<'a> {
+    queue: &'a AtomicU32,
+    since: Instant,
+}
+
+impl<'a> Queued<'a> {
+    fn new(queue: &'a AtomicU32) -> Self {
+        queue.fetch_add(1, SeqCst);
+        Self { queue, since: Instant::now() }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.queue.fetch_sub(1, SeqCst);
     }
 }
 
@@ -156,8 +184,8 @@ impl Entered<'_> {
     /// It is going to wait inside.
     pub(crate) fn settle(&self) {
         if self.door.state.load(Relaxed) & SETTLED == 0 {
-            let before = self.door.state.fetch_or(SETTLED, AcqRel);
-            self.door.wake(before);
+            self.door.state.fetch_or(SETTLED, SeqCst);
+            self.door.wake();
         }
     }
 

@@ -90,15 +90,18 @@ fn an_owner_that_is_killed_after_a_takeover_is_undone_by_the_kernel() {
     assert!(late.ends().0);
 }
 
-/// Each process goes into the critical section, marks the ground with the token of its turn, and sees whether the mark stays. Then it
-/// leaves, or executes itself inside.
 fn owners_that_execute_themselves_at_any_time_let_one_in_at_a_time() {
     let store = Store::new("sem", "");
+    let_one_in_at_a_time(&store, 4, 100);
+}
+
+/// Has processes enter the critical section. Each writes the token of its turn there, and checks that it stays. Then it leaves, or
+/// executes itself inside.
+pub(crate) fn let_one_in_at_a_time(store: &Store, processes: u64, rounds: u64) {
     let lock = store.store.retrieve(0).unwrap();
     let before = lock.lock().unwrap().token();
     let ground = store.directory().join("ground");
     std::fs::write(&ground, [0; 8]).unwrap();
-    let (processes, rounds) = (4, 100_u64);
     let storm = ["storm", &store.url, ground.to_str().unwrap(), &rounds.to_string()].map(str::to_owned);
     let storm: Vec<_> = storm.iter().map(String::as_str).collect();
     let mut peers: Vec<_> = (0..processes).map(|_| Peer::start(&storm)).collect();

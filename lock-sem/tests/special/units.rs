@@ -1,6 +1,7 @@
 //! Semaphores whose units are not what the locks made them: the kernel, another program or a change of the user is the cause.
 //! The word in the table decides, and the units are put right.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lock_sem::sysv;
@@ -14,6 +15,7 @@ tests! {
     an_owner_that_is_killed_without_undo_is_recovered,
     a_unit_that_another_program_gives_lets_no_process_in,
     a_unit_that_another_program_takes_is_made_up_for,
+    a_program_that_sets_the_value_at_any_time_lets_one_in_at_a_time,
     #[alone] an_owner_that_may_not_change_the_set_any_more_releases_the_lock,
 }
 
@@ -127,6 +129,36 @@ fn a_unit_that_another_program_takes_is_made_up_for() {
         std::thread::yield_now();
     }
     assert_eq!(semaphore.value(), 1);
+}
+
+/// Sets the flag when it is dropped, by a panic, too.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn a_program_that_sets_the_value_at_any_time_lets_one_in_at_a_time() {
+    let store = Store::new("sem", "");
+    drop(store.store.retrieve(0).unwrap().lock().unwrap());
+    let semaphore = Semaphore::of(&store);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0_u32.. {
+                // A low-discrepancy sequence: of the three values, each often follows each.
+                semaphore.set_value((f64::from(round) * 0.618_033_988_749 % 1.0 * 3.0) as i32);
+                std::thread::sleep(Duration::from_micros(u64::from(round * 7919 % 10_000)));
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+        });
+        let _end = End(&ended);
+        crate::undo::let_one_in_at_a_time(&store, 4, 100);
+    });
 }
 
 fn an_owner_that_may_not_change_the_set_any_more_releases_the_lock() {

@@ -2,15 +2,17 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[ONLY];
+pub(super) const PLANTED: &[&[Planted]] = &[FORK, FORK_PAGE];
 
-const ONLY: &[Planted] = planted! { "lock-core/src/fork.rs":
+const FORK: &[Planted] = planted! { "lock-core/src/fork.rs":
     "child-keeps-descriptors" ["file" "shm"] "a dead parent's lock is held by its child";
-r"            let _ = nix::unistd::close((at * 64) as RawFd + bits.trailing_zeros() as RawFd);
+r"            descriptor::close_inherited(next);
 "
         => "";
-    "child-keeps-seat" ["shm"] "a child is taken for its parent";
-r"    watched.tables.iter().filter_map(Weak::upgrade).for_each(|table| table.disown());
-"
-        => "";
+};
+
+const FORK_PAGE: &[Planted] = planted! { "lock-core/src/sys/fork.rs":
+    "child-keeps-identity" ["shm"] "a child is taken for its parent";
+"libc::MADV_WIPEONFORK"
+        => "libc::MADV_NORMAL";
 };

@@ -6,35 +6,16 @@ pub(super) const PLANTED: &[&[Planted]] = &[OFD, LOCK, DIRECTORY];
 
 const OFD: &[Planted] = planted! { "lock-file/src/ofd.rs":
     "lock-not-taken" ["file"] "two processes are inside";
-r"pub(crate) fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    loop {
-        match fcntl(fd, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {"
-        => r"pub(crate) fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    loop {
-        match fcntl(fd, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK))) {";
+"    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_WRLCK) {"
+        => "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_UNLCK) {";
     "shared-lock" ["file"] "two processes are inside";
-r"pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    loop {
-        match fcntl(fd, FcntlArg::F_OFD_SETLKW(&whole_file(libc::F_WRLCK))) {"
-        => r"pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    loop {
-        match fcntl(fd, FcntlArg::F_OFD_SETLKW(&whole_file(libc::F_UNLCK))) {";
+"    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_WRLCK)"
+        => "    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_RDLCK)";
     "signal-ends-a-wait" ["file"] "a signal shows";
-r"            Ok(_) => return Ok(()),
+r"            // Some file systems ask a server, and can be interrupted.
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-/// Gives"
-        => r"            Ok(_) => return Ok(()),
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-/// Gives";
+"
+        => "";
 };
 
 const LOCK: &[Planted] = planted! { "lock-file/src/lock.rs":
@@ -45,17 +26,18 @@ r"            if matches!(present & STATE, WAITING | HELD) && !free {
         => r"            if matches!(present & STATE, WAITING | HELD) && !free {
                 return true;
             }";
-    "waiters-not-called" ["file"] "who waits with a deadline looks by the clock alone";
+    "waiters-not-called" ["file"] "a waiter with a deadline polls by the clock alone";
 r"        self.claim_for(FREE);
-        self.call_waiters(file);
-        Ok(())"
+        self.call_waiters();
+        unlocked"
         => r"        self.claim_for(FREE);
-        Ok(())";
+        unlocked";
     "own-descriptor-not-given-up" ["file"] "a dead parent's lock is held by its child";
-"            Ok(Some(Descriptor::new(descriptors::above(file)?)))"
-        => r"            let file = descriptors::above(file)?;
-            std::mem::forget(file.try_clone());
-            Ok(Some(Descriptor::new(file)))";
+"                Descriptor::new(descriptors::above(file)?)?.marked()"
+        => "                Descriptor::shared(descriptors::above(file)?)?.marked()";
+    "living-owner-not-looked-for" ["file"] "an owner whose descriptor the program closed is overtaken";
+"            if locked && !self.has_living_owner() {"
+        => "            if locked {";
 };
 
 const DIRECTORY: &[Planted] = planted! { "lock-file/src/directory.rs":

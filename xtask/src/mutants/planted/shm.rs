@@ -20,7 +20,9 @@ r"pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option
         => "pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
     "not-linked" ["shm"] "a thread that ends keeps its lock";
 r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
-        sys::link(head, hot);"
+        if sys::link(head, hot) {
+            sys::count_linked();
+        }"
         => "    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
     "owner-not-struck-out" ["shm"] "a clean release is told as a death";
 r"    hot.end();
@@ -32,6 +34,12 @@ r"        if waiting != 0 {
         }
 "
         => "";
+    "inconsistent-word-forgets-the-death" ["shm"] "an owner after one that did not mark the lock consistent is not told of the death";
+"    if waiters::exchange(hot, DIED) {"
+        => "    if waiters::exchange(hot, 0) {";
+    "unlinked-from-the-wrong-list" ["shm"] "releasing a lock beyond the room in the kernel's list tears both lists";
+"    if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
+        => "    if owner(hot.word.load(Relaxed)) <= u32::MAX {";
     "died-bit-lost" ["shm"] "a word that the kernel marked is not recognised as free";
 r"pub(crate) fn owner(word: u32) -> u32 {
     word & TID"
@@ -47,24 +55,56 @@ r"        let mut waiters = 0;
         let mut waiters = 0;
         loop {
             waiters = 0;";
-    "death-believed-without-proof" ["shm"] "a lock is taken from an owner that lives in another pid namespace" shown "one thread id in two namespaces, one dies";
-"(present & DIED == 0 || self.is_believed())"
-        => "(present & DIED == 0 || true)";
     "already-held-unchecked" ["shm"] "a thread waits for itself";
-"            if robust::owner(present) == me.tid() && self.slot.hot().owner() == me {"
-        => "            if false && self.slot.hot().owner() == me {";
-    "already-held-by-tid-alone" ["shm"] "a thread is taken for another of the same id in another pid namespace";
-"            if robust::owner(present) == me.tid() && self.slot.hot().owner() == me {"
-        => "            if robust::owner(present) == me.tid() {";
+"            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {"
+        => "            } else if false && self.slot.hot().owner() == me.owner {";
+    "already-held-by-the-number-alone" ["shm"] "a thread is taken for another of the same id in another PID namespace";
+"            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {"
+        => "            } else if is_of(me.owner, number) {";
+    "foreign-thread-as-one-at-home" ["shm"] "the kernel takes a thread for another of the same id in another PID namespace";
+"        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
+        => "        let at_home = !thread.is_full();";
+    "list-never-full" ["shm"] "other robust mutexes of the thread are beyond what the kernel walks";
+"        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
+        => "        let at_home = self.slot.me_at_home(thread.id).is_some();";
     "take-over-without-proof" ["shm"] "a lock is taken from an owner that lives";
-"if !its_word || dead.is_none() || !table.is_gone(dead) || !table.claim(claim, me) {"
-        => "if !its_word || dead.is_none() || !table.claim(claim, me) {";
-    "take-over-without-claim" ["shm"] "two take over from one dead owner" shown "one thread id in two namespaces, one dies";
-"!table.is_gone(dead) || !table.claim(claim, me) {"
-        => "!table.is_gone(dead) || { let _ = (claim, me); false } {";
-    "next-owner-taken-for-the-dead" ["shm"] "a lock is taken from an owner that lives";
-"let its_word = [0, dead.tid()].contains(&robust::owner(present));"
-        => "let its_word = robust::owner(present) <= u32::MAX;";
+r"            table.is_gone(owner)
+        } else {"
+        => r"            true
+        } else {";
+    "number-gone-without-proof" ["shm"] "a lock is taken from a process that lives, and acquires or releases it";
+"table.is_identity_gone(number)"
+        => "true";
+    "recoverer-not-found-dead" ["shm"] "a lock stays locked whose owner died while it recovered it";
+"            number >= Owner::FIRST_IDENTITY && table"
+        => "            owner.is_none() && number >= Owner::FIRST_IDENTITY && table";
+    "recovery-without-claim" ["shm"] "a death is reported to nobody, because two recover a lock";
+"        if !self.slot.table().claim(claim, me.owner) {"
+        => "        if false {";
+    "vacant-word-without-claim" ["shm"] "a death is reported to nobody, because two acquire a lock after an inconsistent release";
+"        if present & DIED != 0 {"
+        => "        if present & DIED != 0 && !self.slot.hot().owner().is_none() {";
+    "word-not-compared-under-the-claim" ["shm"] "the death of an owner that lives is reported";
+"(hot.word.load(Acquire) == present).then(|| hot.owner())"
+        => "Some(hot.owner())";
+    "owner-read-before-the-word" ["shm"] "the death of an owner that lives is reported";
+"(hot.word.load(Acquire) == present).then(|| hot.owner())"
+        => "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)";
+    "death-written-down-after-the-owner" ["shm"] "an owner is told of its own death";
+"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));"
+        => r"let taken = owner.map(|_| {
+            let taken = robust::take(me, hot, present, WAITERS);
+            (self.slot.take_note(hot.owner()), taken)
+        });";
+    "owner-not-compared-at-release" ["shm"] "a thread that lost a lock releases it";
+"        if hot.owner() != me || !is_of(me, number) {"
+        => "        if false && (hot.owner() != me || !is_of(me, number)) {";
+    "trying-proves-nothing" ["shm"] "a thread that only tries never recovers a lock";
+"if self.checked.is_due(CHECK) {"
+        => "if false && self.checked.is_due(CHECK) {";
+    "long-sleep-while-another-recovers" ["shm"] "a waiter sleeps on while the lock is free" shown "one of three only tries, one dies";
+"Vacant::Claimed => longest = BLIND,"
+        => "Vacant::Claimed => {}";
     "no-take-over" ["shm"] "what the kernel does not walk stays locked";
 r"            if word.load(Relaxed) == asleep
                 && let"
@@ -104,6 +144,12 @@ const SYS: &[Planted] = planted! { "lock-shm/src/sys.rs":
     "prev-not-written" ["shm"] "locks released in another order tear the list";
 "        unsafe { set_prev(first, node) };"
         => "        let _ = (first, node);";
+    "end-of-a-thread-marks-nothing" ["shm"] "the locks of a thread that ended, beyond those that the kernel walks, stay locked";
+"            mark_as_dead(word);"
+        => "            let _ = word;";
+    "end-of-a-thread-wakes-no-waiter" ["shm"] "a waiter sleeps on while its lock is that of an ended thread";
+"    if marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {"
+        => "    if false && marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {";
     "unlink-forgets-next" ["shm"] "the list goes on with a lock that was released";
 "        set_next(prev, next);"
         => "        let _ = prev;";

@@ -2,19 +2,19 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, SEAT, OPENING];
+pub(super) const PLANTED: &[&[Planted]] = &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, PROCESS, IDENTITY, LIVENESS, OPENING];
 
 const ALLOCATION: &[Planted] = planted! { "lock-core/src/table/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
-r"            record.write(label, &self.command);
+r"            record.write(label, self.command());
             segment.allocated().set(index);"
         => r"            segment.allocated().set(index);
-            record.write(label, &self.command);";
+            record.write(label, self.command());";
     "claim-unchecked" ["shm"] "two get one id";
-r"        if !record.claim(me, |other| self.is_dead(other)) {
+r"        if !record.claim(me, |other| self.is_gone(other)) {
             return Ok(false);
         }"
-        => "        let _ = record.claim(me, |other| self.is_dead(other));";
+        => "        let _ = record.claim(me, |other| self.is_gone(other));";
     "not-unclaimed" ["shm"] "an id that was freed cannot be allocated";
 r"        record.unclaim();
 "
@@ -68,12 +68,18 @@ const RECORD: &[Planted] = planted! { "lock-core/src/table/record.rs":
 };
 
 const SLOT: &[Planted] = planted! { "lock-core/src/table/slot.rs":
-    "owner-not-written-down" ["shm"] "nobody is named, and no death is told";
-r"    pub fn end(&self) {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.owner.store(0, Relaxed);"
-        => r"    pub fn end(&self) {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);";
+    "owner-not-removed" ["shm"] "a release is reported as a death";
+r"        // Threads that share a handle of a kernel's lock are ordered by this store and the load in `owner`.
+        self.owner.store(owner.word(), Release);"
+        => "        let _ = owner;";
+    "death-not-kept" ["file" "shm"] "an owner after one that did not mark the lock consistent is not told of the death";
+r"        self.hot.end_inconsistent();
+        true"
+        => r"        self.hot.end();
+        true";
+    "panic-not-written-down" ["shm"] "a panic is not reported";
+"            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
+        => "            Condition::Panicked => {}";
 };
 
 const HEADER: &[Planted] = planted! { "lock-core/src/table/header.rs":
@@ -110,41 +116,52 @@ r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"
         => "    let within = true || end <= limit ||";
 };
 
-const SEAT: &[Planted] = planted! { "lock-core/src/table/seat.rs":
-    "seat-lock-not-asked" ["shm"] "the dead are taken for living";
-"            Ok(_) => query.l_type == libc::F_UNLCK as libc::c_short,"
-        => "            Ok(_) => false,";
-    "turn-not-compared" ["shm"] "who took the seat of the dead is named in its place";
-"        if words[AT_TURN].load(Relaxed) == owner.turn() { holder } else { unknown }"
+const PROCESS: &[Planted] = planted! { "lock-core/src/table/process.rs":
+    "generation-not-compared" ["shm"] "a process that took the entry of the dead is named in its place";
+"        if words[AT_GENERATION].load(Relaxed) == owner.generation() { holder } else { unknown }"
         => r"        drop(unknown);
         holder";
-    "turn-not-counted" ["shm"] "a dead owner lives as long as who has its seat";
-"        words[AT_TURN].store(turn, SeqCst);"
-        => r"        words[AT_TURN].store(1, SeqCst);
-        let turn = turn.min(1);";
-    "unknown-is-dead" ["shm"] "an owner that cannot be looked for is taken for dead";
-r"            Err(_) => false,
-        }
-    }
-
-    /// What the process"
-        => r"            Err(_) => true,
-        }
-    }
-
-    /// What the process";
-    "the-seat-is-always-the-first" ["shm"] "the dead lose their names at once";
+    "generation-not-counted" ["shm"] "a dead owner lives as long as the process that took its entry";
+"        let generation = Owner::next_generation(before & !WRITING);"
+        => "        let generation = (before & !WRITING).max(1);";
+    "the-entry-is-always-the-first" ["shm"] "the dead lose their names at once";
 "let usual = (0..USUAL).map(move |_| self.next.fetch_add(1, Relaxed) as usize % USUAL);"
         => "let usual = 0..USUAL;";
-    "no-room-for-a-seat-is-the-end" ["shm"] "a full file system keeps processes out for which there is room";
-"                Err(error) => no_room = Some(error),"
-        => "                Err(error) => return Err(error),";
+    "no-room-for-an-entry-is-the-end" ["shm"] "a full file system keeps processes out for which there is room";
+"                no_room = Some(error);"
+        => "                return Err(error);";
+};
+
+const IDENTITY: &[Planted] = planted! { "lock-core/src/table/identity.rs":
+    "unknown-is-dead" ["shm"] "an owner that cannot be seen is taken for dead";
+r"            Ok(_) => Life::Lives,
+            Err(life) => life,"
+        => r"            Ok(_) => Life::Lives,
+            Err(_) => Life::Ended(Cause::Unknown),";
+    "another-namespace-is-dead" ["shm"] "an owner in another PID namespace is taken for dead";
+r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
+            return Err(Life::Unknown);"
+        => r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
+            return Err(Life::Ended(Cause::ProcessEnded));";
+    "zombie-lives" ["shm"] "the lock of a dead process stays locked until its parent waits for it";
+"        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))"
+        => "        false && matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))";
+    "process-id-alone" ["shm"] "a dead owner lives as long as a process with its id";
+"            Some(false) => Err(Life::Ended(Cause::ProcessEnded)),"
+        => "            Some(false) => Ok(process),";
+};
+
+const LIVENESS: &[Planted] = planted! { "lock-core/src/table/liveness.rs":
+    "liveness-lock-not-asked" ["shm"] "the dead are taken for living";
+"    Some(query.l_type != libc::F_UNLCK as libc::c_short)"
+        => r"    let _ = query;
+    Some(true)";
 };
 
 const OPENING: &[Planted] = planted! { "lock-core/src/table/opening.rs":
     "replaced-not-noticed" ["shm"] "allocating in a store whose name another has";
 "                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
-        => "                    (_, Some(_)) => meta.len(),";
+        => "                    (_, Some(_)) => stat.st_size.unsigned_abs(),";
     "cut-off-not-noticed" ["shm"] "a store that is cut off while it is open is a SIGBUS";
 r"        file::check_end(length, self.mapped_end())?;
 "

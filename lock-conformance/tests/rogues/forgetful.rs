@@ -1,0 +1,160 @@
+//! Rogues that lose the report of a death, or a waiter, with something else.
+
+use std::fs;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{Acquired, Condition, Deadline, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+
+use super::Sinner;
+use super::ruled::is_alive;
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<FreesTheReportWithTheId>(),
+        sinner::<ForgetsWhenAllHaveClosedTheStore>(),
+        sinner::<WakesNobodyAfterAnInconsistentRelease>(),
+    ]
+}
+
+/// Drops the report of a lock whose id is freed.
+#[derive(Debug)]
+struct FreesTheReportWithTheId;
+
+impl Sin for FreesTheReportWithTheId {
+    const NAME: &'static str = "frees-the-report-with-the-id";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::freeing_and_allocating_again_keeps_the_report", "and no owner marked")];
+
+    fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
+        let _ = fs::write(freed(url, id), "");
+        honest.free(id, None)
+    }
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(freed(url, id))) }))
+    }
+}
+
+fn freed(url: &StoreUrl, id: LockId) -> String {
+    format!("{}/freed-{id}", url.place())
+}
+
+fn is_there(file: String) -> impl Fn() -> bool + Send + Sync {
+    move || fs::metadata(&file).is_ok()
+}
+
+/// Drops all reports when no process has the store open.
+#[derive(Debug)]
+struct ForgetsWhenAllHaveClosedTheStore;
+
+impl Sin for ForgetsWhenAllHaveClosedTheStore {
+    const NAME: &'static str = "forgets-when-all-have-closed-the-store";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_report_outlives_all_processes_that_have_the_store_open", "and no owner marked")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        let opened = reference::open(url, mode)?;
+        let processes = format!("{}/processes", url.place());
+        let before = fs::read_to_string(&processes).unwrap_or_default();
+        if !before.is_empty() && !before.lines().filter_map(|pid| pid.parse().ok()).any(is_alive) {
+            let _ = fs::write(format!("{}/forgotten", url.place()), "");
+        }
+        let _ = fs::write(&processes, format!("{before}{}\n", std::process::id()));
+        Ok(opened)
+    }
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let forgotten = format!("{}/forgotten", url.place());
+        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(forgotten)) }))
+    }
+}
+
+/// A lock that reports nothing under a condition.
+struct SilentIf {
+    honest: Arc<dyn RawLock>,
+    is_silent: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl RawLock for SilentIf {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        Ok(match self.honest.acquire(deadline)? {
+            Acquired::Recovered(recovery) if (self.is_silent)() => Acquired::Held { token: recovery.token },
+            acquired => acquired,
+        })
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        self.honest.mark_consistent()
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}
+
+impl std::fmt::Debug for SilentIf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SilentIf").finish_non_exhaustive()
+    }
+}
+
+/// Wakes no waiter when an owner releases the lock without marking it.
+#[derive(Debug)]
+struct WakesNobodyAfterAnInconsistentRelease;
+
+impl Sin for WakesNobodyAfterAnInconsistentRelease {
+    const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::sleeping_waiters_each_get_the_report_and_none_is_lost", "watchdog")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let file = format!("{}/asleep-{id}", url.place());
+        Ok(Arc::new(Sleeping { honest: honest.lock(id)?, file }))
+    }
+}
+
+/// A lock whose waiters sleep while a file says so.
+#[derive(Debug)]
+struct Sleeping {
+    honest: Arc<dyn RawLock>,
+    file: String,
+}
+
+impl RawLock for Sleeping {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let mut acquired = self.honest.acquire(Deadline::Now)?;
+        while acquired == Acquired::TimedOut && !deadline.has_passed() {
+            thread::sleep(Duration::from_micros(500));
+            if fs::metadata(&self.file).is_err() {
+                acquired = self.honest.acquire(Deadline::Now)?;
+            }
+        }
+        if acquired != Acquired::TimedOut {
+            let _ = fs::remove_file(&self.file);
+        }
+        Ok(acquired)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        if proof.condition() == Condition::Inconsistent {
+            let _ = fs::write(&self.file, "");
+        }
+        self.honest.release(proof)
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        self.honest.mark_consistent()
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}

@@ -43,7 +43,7 @@ pub(crate) struct Table {
     /// Nothing is reserved.
     file: (),
     segment: Segment,
-    /// The words of the threads, the observer, and an [`EARLIER`](crate::scene::EARLIER) owner.
+    /// The words of the threads, the observer, and an [`EARLIER`] owner.
     owners: Vec<Owner>,
     /// Whether these threads are at home.
     at_home: Vec<bool>,

@@ -11,7 +11,7 @@ const AT_CLAIM: usize = 0;
 const AT_GENERATION: usize = 1;
 /// Seconds since the epoch in the high 40 bits, the process id of the allocator in the others.
 const AT_SINCE: usize = 2;
-/// Whose death the next owner of the lock is told, see [`super::recovery`]. The owner of the lock changes it, and not the claimant.
+/// Whose death the next owner of the lock is told, see [`super::Slot::take_note`]. The owner of the lock changes it, and not the claimant.
 const AT_DEATH: usize = 3;
 const AT_COMMAND: std::ops::Range<usize> = 4..8;
 const AT_LABEL: std::ops::Range<usize> = 8..16;

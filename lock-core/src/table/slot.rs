@@ -83,7 +83,7 @@ pub struct Slot {
     hot: Pinned<Table, Hot>,
     generation: Pinned<Table, AtomicU64>,
     death: Pinned<Table, AtomicU64>,
-    /// The calling process as an owner, see [`Table::registered`]; and the same if it is at home.
+    /// The calling process as an owner, without a thread; and the same if it is at home.
     process: &'static [AtomicU64; 2],
     id: LockId,
 }

@@ -51,8 +51,10 @@ impl Actor {
                 Some(deadline) => lock.lock_owned_by(deadline).map(Some),
             };
             match taken {
-                Ok(Some(guard)) => {
+                Ok(Some(mut guard)) => {
                     let death = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.tid));
+                    // The model has each death reported once.
+                    guard.mark_consistent().expect("the guard holds the lock");
                     let attempt = Attempt::Held { token: guard.token(), death };
                     guards.insert(id, guard);
                     attempt

@@ -173,7 +173,10 @@ impl ShmLock {
     fn release_slowly(&self, condition: Condition) -> Result<()> {
         let (hot, thread) = (self.slot.hot(), ThisThread::get());
         let (me, number) = (self.slot.me(thread.id)?, robust::owner(hot.word.load(Relaxed)));
-        if hot.owner() != me || !is_of(me, number) {
+        // The id of a thread that is not at home is no number of its locks, but may be that of the next owner's.
+        let at_home = self.slot.me_at_home(thread.id).is_some();
+        let is_mine = number == me.identity_number() || (at_home && number == me.tid());
+        if hot.owner() != me || !is_mine {
             return Err(ErrorKind::Lost.into());
         }
         let list = match thread.list() {

@@ -144,22 +144,21 @@ impl ThisThread {
     #[cold]
     fn ask(cache: &ThreadCache) {
         #[cfg(target_env = "musl")]
-        if registered().is_none() {
-            register();
+        {
+            // In a forked child, musl leaves the parent's nodes in the list, and writes to the neighbours of the nodes that it adds:
+            // the parent's list would break. None of the parent's mutexes belongs to the child.
+            if let Some(head) = cache.head.get() {
+                // SAFETY: the thread that forked goes on in the child, with its control block at the same address.
+                unsafe { head.as_ref() }.first.store(head.addr().get(), Relaxed);
+            }
+            if registered().is_none() {
+                register();
+            }
         }
         let head = registered().filter(|head| {
             // SAFETY: the kernel has the list of this size registered, and libc keeps it where it is until the thread has ended.
             unsafe { head.as_ref() }.offset.load(Relaxed) == OFFSET
         });
-        if cfg!(target_env = "musl")
-            && cache.epoch.get() != 0
-            && let Some(head) = head
-        {
-            // In a forked child, musl leaves the parent's nodes in the list, and writes to the neighbours of the nodes that it adds: the
-            // parent's list would break. None of the parent's mutexes belongs to the child.
-            // SAFETY: as above; the list is the calling thread's.
-            unsafe { head.as_ref() }.first.store(head.addr().get(), Relaxed);
-        }
         let barriers = membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
         cache.id.set(thread::id());
         cache.head.set(head);

@@ -167,8 +167,8 @@ pub const PLANTED: &[Planted] = &[
         "a release does not compare the owner",
         "a lock is released after it was lost",
         "lock.rs",
-        "if hot.owner() != me || !is_of(me, number) {",
-        "hot.owner() != me || !is_of(me, number)",
+        "if hot.owner() != me || !is_mine {",
+        "hot.owner() != me || !is_mine",
         "false",
     ),
     bug(

@@ -97,8 +97,8 @@ r"            table.is_gone(owner)
             (self.slot.take_note(hot.owner()), taken)
         });";
     "owner-not-compared-at-release" ["shm"] "a thread that lost a lock releases it";
-"        if hot.owner() != me || !is_of(me, number) {"
-        => "        if false && (hot.owner() != me || !is_of(me, number)) {";
+"        if hot.owner() != me || !is_mine {"
+        => "        if false && (hot.owner() != me || !is_mine) {";
     "trying-proves-nothing" ["shm"] "a thread that only tries never recovers a lock";
 "if self.checked.is_due(CHECK) {"
         => "if false && self.checked.is_due(CHECK) {";

@@ -119,14 +119,12 @@ impl Descriptor {
 impl Drop for Descriptor {
     fn drop(&mut self) {
         if self.get().is_some() {
-            if let Some(registration) = self.registration {
-                registration.clear();
-            }
             let _ = nix::unistd::close(self.fd.as_raw_fd());
-        } else if let Some(registration) = self.registration
+        }
+        if let Some(registration) = self.registration
             && self.epoch == fork::epoch()
         {
-            registration.clear();
+            registration.end();
         }
     }
 }
@@ -213,8 +211,9 @@ fn above_standard_streams(fd: OwnedFd) -> Result<OwnedFd> {
 /// can read the list whatever its parent's other threads were doing.
 #[derive(Debug)]
 struct Registration {
-    /// [`FREE`], [`RESERVED`], or the number plus 2.
-    number: AtomicU64,
+    /// [`FREE`], [`RESERVED`], or the number plus 2. After the number was closed during a fork, also [`CLOSED`] and, above that, how
+    /// many forks had begun.
+    state: AtomicU64,
     epoch: AtomicU64,
     device: AtomicU64,
     inode: AtomicU64,
@@ -222,6 +221,8 @@ struct Registration {
 
 const FREE: u64 = 0;
 const RESERVED: u64 = 1;
+const CLOSED: u64 = 1 << 32;
+const FORKS_SHIFT: u32 = 33;
 
 const IN_A_CHUNK: usize = 64;
 
@@ -240,7 +241,7 @@ impl Chunk {
 
 impl Registration {
     const fn empty() -> Self {
-        Self { number: AtomicU64::new(FREE), epoch: AtomicU64::new(0), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+        Self { state: AtomicU64::new(FREE), epoch: AtomicU64::new(0), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
     }
 
     fn new(number: RawFd, file: FileId, epoch: u64) -> &'static Self {
@@ -248,17 +249,14 @@ impl Registration {
         entry.epoch.store(epoch, Relaxed);
         entry.device.store(file.device, Relaxed);
         entry.inode.store(file.inode, Relaxed);
-        entry.number.store(u64::from(number.unsigned_abs()) + 2, Release);
+        entry.state.store(u64::from(number.unsigned_abs()) + 2, Release);
         entry
     }
 
     fn reserve() -> &'static Self {
         let mut chunk = &REGISTRATIONS;
         loop {
-            let free = |entry: &&Self| {
-                entry.number.load(Relaxed) == FREE && entry.number.compare_exchange(FREE, RESERVED, SeqCst, Relaxed).is_ok()
-            };
-            if let Some(entry) = chunk.entries.iter().find(free) {
+            if let Some(entry) = chunk.entries.iter().find(|entry| entry.is_reserved_now()) {
                 return entry;
             }
             chunk = match chunk.next.get() {
@@ -268,21 +266,57 @@ impl Registration {
         }
     }
 
-    fn clear(&self) {
-        self.number.store(FREE, Release);
+    /// Reserves the entry, if it is free: always, or since the forks ended that may have copied its descriptor.
+    fn is_reserved_now(&self) -> bool {
+        let state = self.state.load(SeqCst);
+        let free = state == FREE || (state & CLOSED != 0 && fork::begun_while_forking().is_none());
+        free && self.state.compare_exchange(state, RESERVED, SeqCst, Relaxed).is_ok()
+    }
+
+    /// Frees the entry of a number that has been closed. The kernel copies descriptors to a child before it copies memory, so during a
+    /// fork in another thread the entry stays: the child may have the descriptor, and must find it in its copy of the list.
+    fn end(&self) {
+        match fork::begun_while_forking() {
+            None => self.state.store(FREE, Release),
+            Some(begun) => drop(self.state.fetch_or(CLOSED | begun << FORKS_SHIFT, Release)),
+        }
     }
 }
 
-/// Closes the descriptors of this process's parent, in a process that has just got this epoch.
-pub(crate) fn close_inherited(epoch: u64) {
+/// Closes the descriptors of this process's parent, in a process that has just got this epoch. Its parent had forked `earlier` times
+/// before.
+pub(crate) fn close_inherited(epoch: u64, earlier: u64) {
     let mut chunk = Some(&REGISTRATIONS);
     while let Some(Chunk { entries, next }) = chunk {
         for entry in entries.iter().filter(|entry| entry.epoch.load(Relaxed) != epoch) {
-            let Some(number) = entry.number.load(Acquire).checked_sub(2) else { continue };
+            let state = entry.state.load(Acquire);
+            let Some(number) = (state % CLOSED).checked_sub(2) else { continue };
             let file = FileId { device: entry.device.load(Relaxed), inode: entry.inode.load(Relaxed) };
-            close_if(number as RawFd, file);
-            entry.clear();
+            if !was_closed_before(state, earlier) {
+                close_if(number as RawFd, file);
+            }
+            entry.state.store(FREE, Release);
         }
         chunk = next.get();
+    }
+}
+
+/// Whether the entry's number was closed before the fork began. The difference counts as signed: the numbers are cut to 31 bits.
+fn was_closed_before(state: u64, earlier: u64) -> bool {
+    state & CLOSED != 0 && ((earlier.wrapping_sub(state >> FORKS_SHIFT)) << FORKS_SHIFT).cast_signed() >= 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_closed_before_a_fork_is_told_from_one_closed_during_it() {
+        for begun in [0, 1, 0x7fff_fffe, 0x7fff_ffff, 0x8000_0000, u64::MAX - 1] {
+            let state = 9 | CLOSED | begun << FORKS_SHIFT;
+            assert!(!was_closed_before(state, begun.wrapping_sub(1)), "{begun}");
+            assert!(was_closed_before(state, begun) && was_closed_before(state, begun.wrapping_add(3)), "{begun}");
+        }
+        assert!(!was_closed_before(9, 3));
     }
 }

@@ -23,6 +23,8 @@ static ENDED: AtomicU64 = AtomicU64::new(0);
 thread_local! {
     /// Forks that this thread has begun and not ended.
     static OWN: Cell<u64> = const { Cell::new(0) };
+    /// How many forks had begun before this thread's last.
+    static EARLIER: Cell<u64> = const { Cell::new(0) };
 }
 
 /// How often [`undisturbed`] tries, and how long it waits in between.
@@ -53,7 +55,7 @@ fn begin() -> u64 {
     match sys::epoch().compare_exchange(0, next, SeqCst, SeqCst) {
         Ok(_) => {
             ENDED.store(BEGUN.load(SeqCst), SeqCst);
-            descriptor::close_inherited(next);
+            descriptor::close_inherited(next, EARLIER.get());
             next
         }
         Err(other) => other,
@@ -75,7 +77,7 @@ static WIPED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn prepare() {
     OWN.set(OWN.get() + 1);
-    BEGUN.fetch_add(1, SeqCst);
+    EARLIER.set(BEGUN.fetch_add(1, SeqCst));
 }
 
 extern "C" fn in_parent() {
@@ -112,6 +114,13 @@ pub fn undisturbed<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
         thread::sleep(PAUSE);
     }
     open()
+}
+
+/// While other threads fork, how many forks have begun: their children may still copy what there is now.
+pub(crate) fn begun_while_forking() -> Option<u64> {
+    fence(SeqCst);
+    let begun = BEGUN.load(SeqCst);
+    (ENDED.load(SeqCst) != begun.wrapping_sub(OWN.get())).then_some(begun)
 }
 
 fn begun_by_others() -> u64 {

@@ -1,75 +1,16 @@
 //! Copies the sources that are checked, with the model's atomics in the place of the standard library's, its bounds, and the bugs
-//! that can be switched on. Whatever is to be changed must be there exactly once, so that a change of a source is noticed here.
+//! that can be switched on. A text that is to be changed must be there exactly once, so that a change of a source is noticed here.
 
 #[path = "src/planted.rs"]
 #[allow(unreachable_pub, reason = "in the library it is public")]
 mod planted;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use planted::{PLANTED, Planted};
-
-/// Sources that are taken whole, but for their tests.
-const WHOLE: [&str; 7] = [
-    "lock-core/src/table/owner.rs",
-    "lock-core/src/table/bitmap.rs",
-    "lock-core/src/table/record.rs",
-    "lock-core/src/table/allocation.rs",
-    "lock-shm/src/robust.rs",
-    "lock-shm/src/lock.rs",
-    "lock-shm/src/waiters.rs",
-];
-
-/// Some items of a source, whose other parts talk to the machine.
-struct Items {
-    path: &'static str,
-    /// The name of the copy.
-    name: &'static str,
-    /// The block that they stand in.
-    block: Option<&'static str>,
-    /// Where they begin.
-    starts: &'static [&'static str],
-}
-
-const ITEMS: [Items; 3] = [
-    Items {
-        path: "lock-core/src/table/slot.rs",
-        name: "hot.rs",
-        block: None,
-        starts: &["#[repr(C)]\n#[derive(Debug)]\npub struct Hot {", "impl Hot {"],
-    },
-    Items {
-        path: "lock-core/src/table/slot.rs",
-        name: "slot.rs",
-        block: Some("impl Slot"),
-        starts: &[
-            "    pub fn begin(&self, me: Owner) -> Acquired {",
-            "    fn begin_after(",
-            "    pub fn acquired(",
-            "    pub fn take_note(",
-            "    pub fn end(&self, me: Owner, ",
-            "    pub fn mark_consistent(",
-        ],
-    },
-    Items {
-        path: "lock-shm/src/sys.rs",
-        name: "sys.rs",
-        block: None,
-        starts: &[
-            "#[repr(C)]\npub(crate) struct Head {",
-            "extern \"C\" fn mark_list(",
-            "fn mark_as_dead(",
-            "pub(crate) fn link(",
-            "pub(crate) fn unlink_only(",
-            "pub(crate) fn unlink(",
-            "unsafe fn set_prev(",
-            "unsafe fn set_next(",
-            "fn untagged(",
-            "pub(crate) fn address(",
-        ],
-    },
-];
+use sources::{SOURCES, Source, rename};
 
 /// Names that mean the model's in a copy.
 const NAMES: [(&str, &str); 5] = [
@@ -112,59 +53,26 @@ fn main() {
     println!("cargo::rerun-if-env-changed={WITHOUT_PLANTED}");
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    for path in WHOLE {
-        let name = Path::new(path).file_name().and_then(|name| name.to_str()).expect("a source has a name");
-        copy(path, &read(&root, path), name, &out);
-    }
-    for Items { path, name, block, starts } in ITEMS {
-        let source = read(&root, path);
-        let items = starts.iter().map(|start| item(path, &source, start)).collect::<Vec<_>>().join("\n");
-        let items = block.map_or(items.clone(), |block| format!("{block} {{\n{items}}}\n"));
-        copy(path, &items, name, &out);
+    for source in &SOURCES {
+        copy(source, &root, &out);
     }
 }
 
-fn read(root: &Path, path: &str) -> String {
-    println!("cargo::rerun-if-changed=../{path}");
-    let source = fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    source.split("\n#[cfg(test)]\n").next().unwrap_or_default().to_owned()
-}
-
-/// An item of a formatted source: to the first brace that closes at the indentation of its first line.
-fn item<'a>(path: &str, source: &'a str, start: &str) -> &'a str {
-    once(path, source, start);
-    let (from, _) = source.match_indices(start).next().expect("it is there once");
-    let indentation = start.len() - start.trim_start().len();
-    let end = format!("\n{}}}\n", &start[..indentation]);
-    let length = source[from..].find(&end).expect("an item ends");
-    &source[from..from + length + end.len()]
-}
-
-fn copy(path: &str, source: &str, name: &str, out: &Path) {
-    let mut text = source.to_owned();
-    for (_, from, to) in BOUNDS.iter().filter(|bound| bound.0 == name) {
-        once(path, &text, from);
-        text = text.replace(from, to);
+fn copy(source: &Source, root: &Path, out: &Path) {
+    let mut text = source.read(root);
+    for (_, from, to) in BOUNDS.iter().filter(|bound| bound.0 == source.name) {
+        text = source.replace(&text, from, to);
     }
     let planted: &[Planted] = if env::var_os(WITHOUT_PLANTED).is_some() { &[] } else { PLANTED };
-    for bug in planted.iter().filter(|bug| bug.file == name) {
-        once(path, &text, bug.place);
-        once(path, bug.place, bug.right);
-        text = text.replace(bug.place, &bug.place.replace(bug.right, &either(bug)));
+    for bug in planted.iter().filter(|bug| bug.file == source.name) {
+        let changed = source.replace(bug.place, bug.right, &either(bug));
+        text = source.replace(&text, bug.place, &changed);
     }
-    for (from, to) in NAMES {
-        text = text.replace(from, to);
-    }
-    fs::write(out.join(name), text).expect("cargo's directory can be written to");
+    fs::write(out.join(source.name), rename(text, &NAMES)).expect("cargo's directory can be written to");
 }
 
 /// The text that does what the source says, or the wrong, whichever is switched on.
 fn either(bug: &Planted) -> String {
     let either = format!("if crate::plant::is({:?}) {{ {} }} else {{ {} }}", bug.name, bug.wrong, bug.right);
     if bug.right.ends_with(';') { either } else { format!("({either})") }
-}
-
-fn once(path: &str, source: &str, text: &str) {
-    let times = source.matches(text).count();
-    assert_eq!(times, 1, "{path} has this {times} times, and the model needs it once:\n{text}\n");
 }

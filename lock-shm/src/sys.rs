@@ -339,7 +339,9 @@ fn membarrier(command: libc::c_int) -> bool {
 /// when the list had others.
 #[inline]
 pub(crate) fn link(head: &Head, hot: &Hot) -> bool {
-    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+    // Links are followed by their addresses: from a line to its neighbours, and to the head.
+    let (start, _) = (ptr::from_ref(head).expose_provenance(), ptr::from_ref(hot).expose_provenance());
+    let node = address(&hot.next);
     let first = head.first.load(Relaxed);
     hot.next.store(first as u64, Relaxed);
     if first != start {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{bench, matrix, mutants, outside, platforms, soak, sweep, test};
+use crate::{bench, matrix, mutants, outside, platforms, soak, sweep, test, tsan, weak};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -14,6 +14,8 @@ pub(crate) fn run(tested: bool) -> Result<()> {
         step("tests", || test::run(None))?;
     }
     step("other platforms", platforms::run)?;
+    step("weak memory, a few seeds", weak::run_in_ci)?;
+    step("data races", tsan::run_in_ci)?;
     step("a short sweep", sweep::run_in_ci)?;
     step("a short storm", soak::run_in_ci)?;
     step("a short benchmark", bench::run_in_ci)?;

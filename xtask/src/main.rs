@@ -11,12 +11,15 @@ mod metadata;
 mod model;
 mod mutants;
 mod new_backend;
+mod nightly;
 mod outside;
 mod platforms;
 mod shell;
 mod soak;
 mod sweep;
 mod test;
+mod tsan;
+mod weak;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -78,6 +81,10 @@ enum Command {
     Mutants(mutants::Args),
     /// Visit every state that a few threads can bring locks and the table into, with deaths at every step
     Model(model::Args),
+    /// Run the lock and allocation code under Miri, whose memory is weaker than that of x86
+    Weak(weak::Args),
+    /// Run threads that use locks of each backend under ThreadSanitizer
+    Tsan,
     /// Feed anything to stores, URLs and sequences of operations, with cargo-fuzz, and look what breaks
     Fuzz(fuzz::Args),
     /// Measure what locks cost, side by side with what one would use otherwise
@@ -97,6 +104,8 @@ fn main() -> ExitCode {
         Command::Soak(args) => soak::run(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Weak(args) => weak::run(&args),
+        Command::Tsan => tsan::run(),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

@@ -1,0 +1,31 @@
+//! `tsan`: threads that use locks of each backend, under ThreadSanitizer.
+
+use crate::Result;
+use crate::metadata::Metadata;
+use crate::{nightly, shell};
+
+/// The standard library is built with the sanitizer, too.
+const TARGET: &str = if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
+pub(crate) fn run() -> Result<()> {
+    nightly::add("rust-src", nightly::has_source)?;
+    check()
+}
+
+/// Skips with the reason where the toolchain is missing.
+pub(crate) fn run_in_ci() -> Result<()> {
+    match nightly::add("rust-src", nightly::has_source) {
+        Ok(()) => check(),
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            Ok(())
+        }
+    }
+}
+
+fn check() -> Result<()> {
+    let mut command =
+        nightly::cargo(&["test", "--quiet", "-Zbuild-std", "--target", TARGET, "--package", "lock-weak", "--tests"]);
+    command.env("CARGO_TARGET_DIR", Metadata::load()?.target()?.join("tsan")).env("RUSTFLAGS", "-Zsanitizer=thread");
+    shell::run(&mut command)
+}

@@ -24,9 +24,11 @@
 //! let lock = store.allocate("container web")?;
 //! let id = lock.id().unwrap();
 //!
-//! let guard = store.retrieve(id)?.lock_owned()?;
+//! let mut guard = store.retrieve(id)?.lock_owned()?;
 //! if let Some(death) = guard.recovered() {
-//!     eprintln!("{death}: what it left has to be checked");
+//!     // Each owner gets this report until one has repaired what the lock protects, and says so.
+//!     eprintln!("{death}: repairing what it left");
+//!     guard.mark_consistent()?;
 //! }
 //! drop(guard);
 //!

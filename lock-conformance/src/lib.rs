@@ -19,6 +19,12 @@
 //! socket, so that a case reads like a protocol (`a` locks 3, `b` finds it busy, `a` is killed, `b` gets it and is told). A case that hangs
 //! fails by its watchdog, with the transcript of what was said; peers end with the suite, and stores with their case.
 //!
+//! # Reports of deaths
+//! [`DeathReports::UntilConsistent`](lock_core::DeathReports::UntilConsistent) is the claim that the report of a death stays until an owner
+//! calls [`Guard::mark_consistent`](lock_core::Guard::mark_consistent). A backend with that claim reads
+//! [`Proof::condition`](lock_core::Proof::condition) when a lock is released: unless it is
+//! [`Consistent`](lock_core::Condition::Consistent), the next owner gets a report. The cases are in the group `news`.
+//!
 //! # Settings
 //! - `LOCK_CONFORMANCE_SCALE=10` runs the long cases ten times as long.
 //! - `LOCK_CONFORMANCE_WATCHDOG=300` lets a case take so many seconds.

@@ -65,11 +65,17 @@ impl fmt::Display for Death {
             Some(holder) => write!(f, "{holder} ")?,
             None => f.write_str("an owner that is not known ")?,
         }
-        f.write_str(match self.cause {
-            Cause::Unknown | Cause::ProcessEnded => "died holding it",
-            Cause::Executed => "executed another program holding it",
-            Cause::ThreadEnded => "ended its thread holding it",
-            Cause::Panicked => "panicked holding it",
+        write!(f, "{} holding it", self.cause)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown | Self::ProcessEnded => "died",
+            Self::Executed => "executed another program",
+            Self::ThreadEnded => "ended its thread",
+            Self::Panicked => "panicked",
         })
     }
 }
@@ -84,5 +90,13 @@ mod tests {
             assert_eq!(Cause::of_number(cause.number()), cause);
         }
         assert_eq!(Cause::of_number(15), Cause::Unknown);
+    }
+
+    #[test]
+    fn a_death_names_holder_and_cause() {
+        let holder = Holder::of_process(7).with_command("make");
+        let death = Death::of(Some(holder.clone())).with_cause(Cause::Executed);
+        assert_eq!(death.to_string(), format!("{holder} executed another program holding it"));
+        assert_eq!(Death::of(None).to_string(), "an owner that is not known died holding it");
     }
 }

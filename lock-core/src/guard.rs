@@ -83,6 +83,33 @@ impl<'a> Guard<'a> {
     /// Without this call each next owner is told, in this and all other processes, where the backend claims
     /// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent). (POSIX has `pthread_mutex_consistent`.)
     ///
+    /// # Examples
+    /// With the backend `shm`:
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let url = format!("shm:{}/store", directory.path().display());
+    /// # let registry = lock_core::Registry::default().merge([lock_shm::BACKEND])?;
+    /// # let store = lock_core::Store::open(&registry, &url, lock_core::OpenMode::Create)?;
+    /// let lock = store.allocate("an example")?;
+    /// # std::thread::scope(|scope| {
+    /// #     let owner = || {
+    /// #         let _guard = lock.lock();
+    /// #         panic!("an example");
+    /// #     };
+    /// #     scope.spawn(owner).join().unwrap_err();
+    /// # });
+    /// // An owner has died or panicked meanwhile.
+    /// let mut guard = lock.lock()?;
+    /// if let Some(death) = guard.recovered() {
+    ///     eprintln!("{death}: repairing what it left");
+    ///     // If this process died here, the next owner would get a report of its death.
+    ///     guard.mark_consistent()?;
+    /// }
+    /// drop(guard);
+    /// assert!(lock.lock()?.recovered().is_none());
+    /// # Ok::<(), lock_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotHeld`] in a forked child; [`ErrorKind::Lost`] when the lock is not held any more.
     pub fn mark_consistent(&mut self) -> Result<()> {

@@ -42,7 +42,10 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pid {}", self.pid)?;
+        match self.pid {
+            0 => f.write_str("an unknown process")?,
+            pid => write!(f, "pid {pid}")?,
+        }
         if self.tid != 0 && self.tid != self.pid {
             write!(f, " thread {}", self.tid)?;
         }

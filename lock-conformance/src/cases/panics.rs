@@ -10,6 +10,7 @@ use crate::process::{Grant, LockRef, Thread};
 cases! { "news";
     a_panic_is_reported_until_an_owner_marks_the_lock_consistent [LASTING_REPORTS];
     a_panic_is_reported_to_other_processes [PROCESSES LASTING_REPORTS];
+    a_panic_that_closes_the_store_names_its_process [PROCESSES LASTING_REPORTS];
     a_panic_keeps_its_cause_after_the_death_of_its_process [PROCESSES LASTING_REPORTS];
     a_sleeping_waiter_gets_the_report_of_a_panic [LASTING_REPORTS];
     an_acquisition_while_unwinding_is_no_report [LASTING_REPORTS];
@@ -69,6 +70,17 @@ fn a_panic_is_reported_to_other_processes(fixture: &Fixture) {
     reports_panic(&other.lock(lock), &owner, owner.tid());
     other.unlock(lock);
     reports_panic(&fixture.peer().lock(lock), &owner, owner.tid());
+}
+
+/// The unwinding drops the guard, and then the only handle of the process on the store.
+fn a_panic_that_closes_the_store_names_its_process(fixture: &Fixture) {
+    let (other, owner) = (fixture.peer(), fixture.blank_peer());
+    let lock = fixture.a_lock(&other);
+    owner.must("panic_and_close", &[&fixture.url(), &lock.to_string()]);
+    for thread in [&other, &fixture.peer()] {
+        reports_panic(&thread.lock(lock), &owner, owner.tid());
+        thread.unlock(lock);
+    }
 }
 
 fn a_panic_keeps_its_cause_after_the_death_of_its_process(fixture: &Fixture) {

@@ -30,6 +30,7 @@ impl Worker {
                 Ok(Fields::new())
             }
             ("lock_while_panicking", [lock]) => self.handle(lock).and_then(lock_while_panicking),
+            ("panic_and_close", [url, lock]) => self.panic_and_close(url, lock),
             ("leak_and_reopen", [url, lock]) => self.leak_and_reopen(url, lock),
             _ => return None,
         })
@@ -37,6 +38,16 @@ impl Worker {
 
     fn guard_of(&mut self, lock: &str) -> &mut Guard<'static> {
         self.guards.get_mut(lock).unwrap_or_else(|| panic!("the thread {} has no guard of {lock}", self.name))
+    }
+
+    /// Acquires a lock and panics, with nothing else that keeps the store open.
+    fn panic_and_close(&self, url: &str, lock: &str) -> Result<Fields> {
+        let store = self.open("open", url)?;
+        let handle = handle_of(&store, lock)?;
+        let guard = handle.lock_owned()?;
+        // Dropped in this order.
+        panic_with((guard, handle, store));
+        Ok(Fields::new())
     }
 
     /// Acquires a lock, leaks the guard, closes the store, opens it again, and tries the lock.

@@ -40,6 +40,8 @@ impl Rule for TakesProcessesForThreads {
     const NAME: &'static str = "takes-processes-for-threads";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::the_end_of_a_process_has_that_cause", "and the report says ThreadEnded")];
+    // Storms find it, too.
+    const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         if waited(attempt) { death } else { if_process_ended(death, true, Cause::ThreadEnded) }
@@ -54,6 +56,8 @@ impl Rule for TakesProcessesForThreadsIfItWaited {
     const NAME: &'static str = "takes-processes-for-threads-if-it-waited";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::the_end_of_a_process_has_that_cause_for_a_sleeping_waiter", "and the report says ThreadEnded")];
+    // Storms find it, too.
+    const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         let death = death?;

@@ -28,6 +28,7 @@ impl Sin for FreesTheReportWithTheId {
     const NAME: &'static str = "frees-the-report-with-the-id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::freeing_and_allocating_again_keeps_the_report", "and no owner marked")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
         let _ = fs::write(freed(url, id), "");
@@ -55,15 +56,21 @@ impl Sin for ForgetsWhenAllHaveClosedTheStore {
     const NAME: &'static str = "forgets-when-all-have-closed-the-store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_report_outlives_all_processes_that_have_the_store_open", "and no owner marked")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        let processes = format!("{}/processes", url.place());
-        let before = fs::read_to_string(&processes).unwrap_or_default();
-        if !before.is_empty() && !before.lines().filter_map(|pid| pid.parse().ok()).any(is_alive) {
-            let _ = fs::write(format!("{}/forgotten", url.place()), "");
+        let used = File::options().append(true).create(true).open(format!("{}/used", url.place()));
+        if let Ok(mut used) = used {
+            // Each process that has the store open keeps a shared lock.
+            let alone = flock(&used, libc::LOCK_EX | libc::LOCK_NB);
+            if alone && used.metadata().is_ok_and(|facts| facts.len() > 0) {
+                let _ = fs::write(format!("{}/forgotten", url.place()), "");
+            }
+            let _ = used.write_all(b"used");
+            let _ = flock(&used, libc::LOCK_SH | libc::LOCK_NB);
+            std::mem::forget(used);
         }
-        let _ = fs::write(&processes, format!("{before}{}\n", std::process::id()));
         Ok(opened)
     }
 
@@ -114,6 +121,7 @@ impl Sin for WakesNobodyAfterAnInconsistentRelease {
     const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::sleeping_waiters_each_get_the_report_and_none_is_lost", "watchdog")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let file = format!("{}/asleep-{id}", url.place());

@@ -1,6 +1,7 @@
-//! A rogue that loses its owners with the store's last handle.
+//! Rogues that lose something with the last handle on a store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::Sinner;
 use super::sin::{Sin, sinner};
 
 pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LosesOwnersWithTheStore>()]
+    vec![sinner::<LosesOwnersWithTheStore>(), sinner::<LosesNamesWithTheStore>()]
 }
 
 /// Does not know the owner of a lock that was acquired before the process closed the store.
@@ -22,6 +23,7 @@ impl Sin for LosesOwnersWithTheStore {
     const NAME: &'static str = "loses-owners-with-the-store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reentry::a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already", "it should have been AlreadyHeld")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(Opened { honest: honest.lock(id)?, id, acquired: acquired_in(url) }))
@@ -80,5 +82,60 @@ impl RawLock for Opened {
 
     fn holder(&self) -> Result<Option<Holder>> {
         self.honest.holder()
+    }
+}
+
+/// Does not name a process that panicked and closed the store.
+#[derive(Debug)]
+struct LosesNamesWithTheStore;
+
+impl Sin for LosesNamesWithTheStore {
+    const NAME: &'static str = "loses-names-with-the-store";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::a_panic_that_closes_the_store_names_its_process", "the report names another process")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(Named { honest: honest.lock(id)?, closed: format!("{}/closed", url.place()) }))
+    }
+}
+
+/// A lock, and a file of the processes that have closed it.
+#[derive(Debug)]
+struct Named {
+    honest: Arc<dyn RawLock>,
+    closed: String,
+}
+
+impl RawLock for Named {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let mut acquired = self.honest.acquire(deadline)?;
+        if let Acquired::Recovered(recovery) = &mut acquired {
+            let closed = fs::read_to_string(&self.closed).unwrap_or_default();
+            let pid = recovery.death.holder.as_ref().map_or(0, |holder| holder.pid).to_string();
+            if closed.lines().any(|line| line == pid) {
+                recovery.death.holder = None;
+            }
+        }
+        Ok(acquired)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        self.honest.mark_consistent()
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let closed = fs::read_to_string(&self.closed).unwrap_or_default();
+        let _ = fs::write(&self.closed, format!("{closed}{}\n", std::process::id()));
     }
 }

@@ -157,6 +157,8 @@ impl Rule for IsSilentAfterAMark {
     const NAME: &'static str = "is-silent-after-a-mark";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_owner_that_dies_after_it_marked_is_reported", "and no owner marked")];
+    // Storms find it, too.
+    const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         death.filter(|_| lock.note().is_empty())

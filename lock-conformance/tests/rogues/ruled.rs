@@ -19,6 +19,8 @@ pub(super) trait Rule: fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     const CAUGHT_BY: &'static [(&'static str, &'static str)];
     const CLAIMS: Capabilities = reference::CLAIMS;
+    /// Whether it passes all cases but those that catch it.
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     /// The report for an owner, instead of the honest one.
     fn report(lock: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
@@ -84,6 +86,7 @@ impl<R: Rule> Sin for By<R> {
     const NAME: &'static str = R::NAME;
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = R::CAUGHT_BY;
     const CLAIMS: Capabilities = R::CLAIMS;
+    const CAUGHT_BY_NO_OTHER: bool = R::CAUGHT_BY_NO_OTHER;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let file = format!("{}/note-{id}", url.place()).into();

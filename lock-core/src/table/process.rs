@@ -25,6 +25,9 @@ const AT_PIDFD_INODE: usize = 4;
 const AT_KEEPING: usize = 5;
 const AT_COMMAND: usize = 6;
 
+/// In the place of what keeps the lock: the process has closed the store.
+const GIVEN_BACK: u64 = 4;
+
 /// In the generation of an entry: a process without a liveness lock is about to write to it.
 const WRITING: u64 = 1 << 32;
 
@@ -61,13 +64,17 @@ impl ProcessTable<'_> {
         Err(no_room.unwrap_or_else(|| ErrorKind::TooManyProcesses { limit: ENTRIES as u32 }.into()))
     }
 
-    /// Gives the entry of a process that closes the store to the next one.
+    /// Gives the entry of a process that closes the store to the next one. Until then the entry says which process it was, which a
+    /// report of a panic may name. The caller drops the liveness lock afterwards.
     pub(super) fn unregister(self, owner: Owner) {
         let words = self.entry(owner.entry());
         if words[AT_GENERATION].load(SeqCst) == owner.generation() {
-            words[AT_GENERATION].store(Owner::next_generation(owner.generation()), SeqCst);
-            words[AT_PID].store(0, SeqCst);
+            words[AT_KEEPING].store(GIVEN_BACK, SeqCst);
         }
+    }
+
+    fn is_given_back(self, entry: usize) -> bool {
+        self.entry(entry)[AT_KEEPING].load(SeqCst) == GIVEN_BACK
     }
 
     /// The entries in the order in which they are tried: all processes go through the usual ones together. So the dead are named until
@@ -109,7 +116,7 @@ impl ProcessTable<'_> {
             return false;
         }
         let never_used = generation == 0 || words[AT_PID].load(SeqCst) == 0;
-        never_used || matches!(self.life_without_lock(entry, Some(false)), Life::Ended(_))
+        never_used || self.is_given_back(entry) || matches!(self.life_without_lock(entry, Some(false)), Life::Ended(_))
     }
 
     /// What is known of the owner's process.
@@ -119,6 +126,7 @@ impl ProcessTable<'_> {
         let locked = self.file.is_locked(entry);
         let life = match locked {
             Some(true) => Life::Lives,
+            _ if self.exists(entry) && self.is_given_back(entry) => Life::Ended(Cause::Unknown),
             _ => self.life_without_lock(entry, locked),
         };
         // What was read may have been another process's, and then this one is dead.
@@ -243,7 +251,7 @@ impl ProcessTable<'_> {
             let generation = words[AT_GENERATION].load(SeqCst);
             let used = generation != 0 && generation & WRITING == 0 && words[AT_PID].load(SeqCst) != 0;
             let owner = Owner::of_process(entry, generation);
-            (used && !matches!(self.life(owner), Life::Ended(_))).then_some(owner)
+            (used && !self.is_given_back(entry) && !matches!(self.life(owner), Life::Ended(_))).then_some(owner)
         })
     }
 
@@ -252,7 +260,7 @@ impl ProcessTable<'_> {
         (0..ENTRIES).filter(|entry| self.exists(*entry)).any(|entry| {
             let words = self.entry(entry);
             let used = words[AT_GENERATION].load(SeqCst) != 0 && words[AT_PID].load(SeqCst) != 0;
-            used && !matches!(self.identity(entry).life(), Life::Ended(_))
+            used && !self.is_given_back(entry) && !matches!(self.identity(entry).life(), Life::Ended(_))
         })
     }
 
@@ -425,8 +433,9 @@ mod tests {
             let (owner, liveness) = fixture.register(me());
             assert!(owner.entry() < USUAL, "closed stores use entries up");
             fixture.table().unregister(owner);
-            assert!(fixture.is_dead(owner));
             drop(liveness);
+            assert!(fixture.is_dead(owner));
+            assert_eq!(fixture.table().describe(owner).pid, me().pid, "its entry was not taken again");
         }
         assert_eq!(fixture.table().living().count(), 0);
     }

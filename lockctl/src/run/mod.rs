@@ -5,11 +5,12 @@
 
 mod acquire;
 mod child;
+mod environment;
 mod signals;
 
 use std::process::ExitCode;
 
-use lock_any::{Death, Guard, Lock, Numbering, Store};
+use lock_any::{Death, Lock, Numbering, Store};
 
 use crate::cli::{Place, RunArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -35,7 +36,7 @@ pub(crate) fn run(place: &Place, args: &RunArgs) -> Result<ExitCode, Failure> {
     if let Some(recovered) = &recovered {
         output::say(format_args!("{recovered}"));
     }
-    let status = child::run(&args.command, &environment(&guard, recovered), &signals)?;
+    let status = child::run(&args.command, &environment::variables(&guard, recovered.as_deref()), &signals)?;
     if status.success() {
         guard.mark_consistent()?;
     }
@@ -43,20 +44,10 @@ pub(crate) fn run(place: &Place, args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(child::exit_code(status))
 }
 
-/// The death of an earlier owner, with the lock named.
+/// The report of an earlier owner's death, in words.
 fn describe(death: &Death, lock: &Lock) -> String {
-    let text = death.to_string();
-    text.strip_suffix("it").map_or_else(|| text.clone(), |text| format!("{text}{}", acquire::name(lock)))
-}
-
-/// The variables that the command finds in its environment, with their values; without a value, one that it does not find.
-fn environment(guard: &Guard<'_>, recovered: Option<String>) -> [(&'static str, Option<String>); 3] {
-    let token = Some(guard.token()).filter(|token| *token != 0);
-    [
-        ("LOCKCTL_ID", guard.lock().id().map(|id| id.to_string())),
-        ("LOCKCTL_TOKEN", token.map(|token| token.to_string())),
-        ("LOCKCTL_RECOVERED", recovered),
-    ]
+    let owner = death.holder.as_ref().map_or_else(|| "an owner that is not known".to_owned(), ToString::to_string);
+    format!("{owner} {} holding {}", death.cause, acquire::name(lock))
 }
 
 fn choose(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {

@@ -6,6 +6,7 @@ mod demo;
 mod listing;
 mod manage;
 mod pipes;
+mod reports;
 mod run;
 mod scratch;
 mod signals;

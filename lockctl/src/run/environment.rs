@@ -1,0 +1,22 @@
+//! The environment variables of the command that describe the lock.
+
+use lock_any::Guard;
+
+use crate::output;
+
+/// The number of the lock, in a store whose locks have numbers.
+const ID: &str = "LOCKCTL_ID";
+/// The fencing token of the acquisition, in a store that has them.
+const TOKEN: &str = "LOCKCTL_TOKEN";
+/// The report of an earlier owner's death.
+const RECOVERED: &str = "LOCKCTL_RECOVERED";
+
+/// The variables of a command under this lock, with their values; `None` for one that the command does not have.
+pub(super) fn variables(guard: &Guard<'_>, recovered: Option<&str>) -> [(&'static str, Option<String>); 3] {
+    let token = Some(guard.token()).filter(|token| *token != 0);
+    [
+        (ID, guard.lock().id().map(|id| id.to_string())),
+        (TOKEN, token.map(|token| token.to_string())),
+        (RECOVERED, recovered.map(|text| output::escaped(text).into_owned())),
+    ]
+}

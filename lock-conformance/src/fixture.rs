@@ -150,7 +150,7 @@ impl Fixture {
 
     /// The children of a process that was told to fork some that do nothing.
     pub(crate) fn forked_idle(&self, forking: Pending) -> Vec<Pid> {
-        let pids: Vec<_> = forking.done().numbers("pids").into_iter().map(|pid| Pid::from_raw(pid.cast_signed())).collect();
+        let pids: Vec<_> = forking.done().numbers("pids").into_iter().map(child).collect();
         self.forked.borrow_mut().extend(&pids);
         pids
     }
@@ -166,8 +166,8 @@ impl Fixture {
 
     /// The child is known before it can go wrong, so that it is ended whatever becomes of it.
     fn fork_as(&self, verb: &str, parent: &Thread, name: &str) -> Thread {
-        let pid: i32 = parent.must(verb, &[name]).get("pid");
-        self.forked.borrow_mut().push(Pid::from_raw(pid));
+        let pid = parent.must(verb, &[name]).get("pid");
+        self.forked.borrow_mut().push(child(pid));
         self.welcome(name).thread(MAIN)
     }
 
@@ -311,6 +311,12 @@ impl Drop for Fixture {
 }
 
 /// How long a case may take before it is taken for one that hangs.
+/// A child that a peer has forked. It is killed later, and `kill` takes the numbers below 1 for all processes or for a group.
+fn child(pid: u32) -> Pid {
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1);
+    Pid::from_raw(pid.unwrap_or_else(|| panic!("a peer forked a child with a pid that none has")))
+}
+
 fn watchdog(suite: &Suite) -> Duration {
     let told = env::var("LOCK_CONFORMANCE_WATCHDOG").ok().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
     told.or(suite.watchdog).unwrap_or(Duration::from_secs(60) * scale())

@@ -124,7 +124,7 @@ fn is_of_root(process: Pid) -> bool {
     fs::metadata(format!("/proc/{process}")).is_ok_and(|facts| facts.uid() == 0)
 }
 
-/// Polls the lock until `otherwise` replaces the result, or the wait ends. `otherwise` gets the last view of a live owner, too.
+/// Polls the lock until `otherwise` replaces the result, or the wait ends. `otherwise` gets the first view of a live owner of which something is hidden, too.
 fn poll(
     honest: &dyn RawLock,
     deadline: Deadline,
@@ -134,9 +134,8 @@ fn poll(
     loop {
         let acquired = honest.acquire(Deadline::Now)?;
         if acquired == Acquired::TimedOut {
-            let view = View::of_holder(honest);
-            // Of an owner that is about to vanish, nothing seems to be hidden.
-            seen = if view == Some(View::Clear) { seen.or(view) } else { view.or(seen) };
+            // What is seen of an owner that is about to vanish is wrong.
+            seen = seen.filter(|seen| *seen != View::Clear).or_else(|| View::of_holder(honest)).or(seen);
         }
         if let Some(other) = otherwise(&acquired, seen) {
             return Ok(other);

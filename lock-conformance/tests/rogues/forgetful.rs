@@ -1,14 +1,15 @@
 //! Rogues that lose the report of a death, or a waiter, with something else.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use lock_core::{Acquired, Condition, Deadline, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use nix::fcntl::{Flock, FlockArg};
 
 use super::Sinner;
-use super::ruled::is_alive;
 use super::sin::{Sin, sinner};
 use crate::reference;
 
@@ -60,17 +61,19 @@ impl Sin for ForgetsWhenAllHaveClosedTheStore {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        let used = File::options().append(true).create(true).open(format!("{}/used", url.place()));
-        if let Ok(mut used) = used {
-            // Each process that has the store open keeps a shared lock.
-            let alone = flock(&used, libc::LOCK_EX | libc::LOCK_NB);
-            if alone && used.metadata().is_ok_and(|facts| facts.len() > 0) {
-                let _ = fs::write(format!("{}/forgotten", url.place()), "");
+        let used = File::options().append(true).create(true).open(format!("{}/used", url.place())).unwrap();
+        // Each process that has the store open keeps a shared lock.
+        let mut used = match Flock::lock(used, FlockArg::LockExclusiveNonblock) {
+            Ok(alone) => {
+                if alone.metadata().unwrap().len() > 0 {
+                    fs::write(format!("{}/forgotten", url.place()), "").unwrap();
+                }
+                alone.unlock().map_err(|(_, errno)| errno).unwrap()
             }
-            let _ = used.write_all(b"used");
-            let _ = flock(&used, libc::LOCK_SH | libc::LOCK_NB);
-            std::mem::forget(used);
-        }
+            Err((used, _)) => used,
+        };
+        used.write_all(b"used").unwrap();
+        std::mem::forget(Flock::lock(used, FlockArg::LockShared).map_err(|(_, errno)| errno).unwrap());
         Ok(opened)
     }
 

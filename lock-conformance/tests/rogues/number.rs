@@ -1,8 +1,8 @@
 //! Descriptors that a wrong backend remembers by number, in the descriptor table of the program.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::os::fd::RawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -22,6 +22,8 @@ impl Number {
     pub(super) fn open(&self, path: &Path) -> Result<RawFd> {
         let opened = File::options().read(true).append(true).create(true).open(path);
         let file = opened.map_err(|error| Error::system("open", error))?;
+        // Other users open it, too. Only who created it may say so.
+        let _ = file.set_permissions(Permissions::from_mode(0o666));
         let number = fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(3)).map_err(|errno| Error::system("fcntl", errno))?;
         self.set(number);
         Ok(number)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Cause, Deadline, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
 
 use super::Sinner;
 use super::sin::{Sin, sinner};
@@ -110,7 +110,9 @@ struct Named {
 impl RawLock for Named {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let mut acquired = self.honest.acquire(deadline)?;
-        if let Acquired::Recovered(recovery) = &mut acquired {
+        if let Acquired::Recovered(recovery) = &mut acquired
+            && recovery.death.cause == Cause::Panicked
+        {
             let closed = fs::read_to_string(&self.closed).unwrap_or_default();
             let pid = recovery.death.holder.as_ref().map_or(0, |holder| holder.pid).to_string();
             if closed.lines().any(|line| line == pid) {

@@ -85,7 +85,7 @@ impl Store {
     pub fn allocate(&self, label: impl Into<String>) -> Result<Lock> {
         let allocate = || {
             let id = self.manager.allocate(&Label::new(label)?)?;
-            self.handle(id)
+            self.handle_or_free(id)
         };
         self.done(Operation::Allocate, None, allocate())
     }
@@ -108,7 +108,7 @@ impl Store {
         let id = id.into();
         let allocate = || {
             self.manager.allocate_exact(id, &Label::new(label)?)?;
-            self.handle(id)
+            self.handle_or_free(id)
         };
         self.done(Operation::AllocateAndRetrieve, Some(id), allocate())
     }
@@ -203,6 +203,14 @@ impl Store {
 
     fn handle(&self, id: LockId) -> Result<Lock> {
         Ok(Lock::new(self.manager.lock(id)?, Arc::clone(&self.place), Some(id)))
+    }
+
+    /// The same for an id that was just allocated: it is freed again where there is no handle to return.
+    fn handle_or_free(&self, id: LockId) -> Result<Lock> {
+        self.handle(id).inspect_err(|_| {
+            // The error that says why there is no handle is the one to return.
+            let _ = self.manager.free(id, None);
+        })
     }
 
     fn done<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {

@@ -1,15 +1,19 @@
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
+use std::{fs, io};
 
 use lock_core::descriptor::Descriptor;
 use lock_core::fork::{self, PerProcess};
 use lock_core::table::{Owner, Slot};
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
 
 use crate::directory::Directory;
 use crate::{descriptors, hub, idle, ofd, wait};
@@ -153,29 +157,37 @@ impl FileLock {
             return Ok(None);
         }
         let attempted = self.file().and_then(|mut file| {
-            let locked = self.with_file(&mut file, ofd::try_lock)?;
-            if locked && !self.has_living_owner() {
-                return Ok(true);
+            if !self.with_file(&mut file, ofd::try_lock)? {
+                return Ok(None);
             }
-            if locked {
+            let begun = self.begin(me);
+            if begun.is_none() {
                 self.unlock(&mut file)?;
+                self.close_if_replaced(&mut file);
             }
-            Ok(false)
+            Ok(begun)
         });
-        match attempted {
-            Ok(true) => Ok(Some(self.acquired(me))),
-            other => {
-                self.claim_for(FREE);
-                other.map(|_| None)
-            }
-        }
+        self.claim_for(if matches!(attempted, Ok(Some(_))) { HELD } else { FREE });
+        attempted
     }
 
-    /// Whether the table names an owner that is not proved to be dead. The caller has the kernel's lock.
+    /// Takes the place of the owner that the table names, unless that one is not proved to be dead. The caller has the kernel's lock.
     #[inline]
-    fn has_living_owner(&self) -> bool {
-        let owner = self.slot.hot().owner();
-        !owner.is_none() && !self.slot.table().is_dead_or_dying(owner)
+    fn begin(&self, me: Owner) -> Option<Acquired> {
+        let before = self.slot.hot().owner();
+        let free = before.is_none() || self.slot.table().is_dead_or_dying(before);
+        free.then(|| self.slot.begin_instead_of(before, me)).flatten()
+    }
+
+    /// Closes a file that was removed, or whose name another one has: other threads lock that one.
+    #[cold]
+    fn close_if_replaced(&self, file: &mut Option<Descriptor>) {
+        let is_replaced = |fd: BorrowedFd<'_>| match fs::symlink_metadata(self.path()) {
+            Ok(named) => fstat(fd).is_ok_and(|open| (open.st_dev, open.st_ino) != (named.dev(), named.ino())),
+            // After a `chroot`, for one, all names are gone.
+            Err(error) => error.kind() == io::ErrorKind::NotFound && !self.slot.table().is_destroyed(),
+        };
+        file.take_if(|file| file.get().is_some_and(is_replaced));
     }
 
     /// Gives the kernel's lock back. Where the program closed the descriptor, the kernel has done so.
@@ -188,12 +200,6 @@ impl FileLock {
             }
             done => done.map_err(ofd::error),
         }
-    }
-
-    #[inline]
-    fn acquired(&self, me: Owner) -> Acquired {
-        self.claim_for(HELD);
-        self.slot.begin(me)
     }
 
     #[cold]
@@ -213,30 +219,28 @@ impl FileLock {
             // Another thread has this handle's descriptor, and the lock or the next place in the queue.
             self.waiting(Deadline::Never, || Ok(self.claim(WAITING).then_some(())))?;
         }
-        match self.file().and_then(|mut file| self.wait_in_the_kernel(&mut file)) {
-            Ok(()) => Ok(self.acquired(me)),
-            Err(error) => {
-                self.claim_for(FREE);
-                self.call_waiters();
-                Err(error)
-            }
+        let acquired = self.file().and_then(|mut file| self.wait_in_the_kernel(&mut file, me));
+        self.claim_for(if acquired.is_ok() { HELD } else { FREE });
+        if acquired.is_err() {
+            self.call_waiters();
         }
+        acquired
     }
 
-    fn wait_in_the_kernel(&self, file: &mut Option<Descriptor>) -> Result<()> {
+    fn wait_in_the_kernel(&self, file: &mut Option<Descriptor>, me: Owner) -> Result<Acquired> {
+        let mut pause = FIRST_PAUSE;
         loop {
             self.with_file(file, ofd::lock)?;
             // A lock on a description whose last descriptor was closed meanwhile is gone again.
-            if file.as_ref().is_some_and(|file| file.get().is_some()) {
-                break;
+            while file.as_ref().is_some_and(|file| file.get().is_some()) {
+                if let Some(acquired) = self.begin(me) {
+                    return Ok(acquired);
+                }
+                self.close_if_replaced(file);
+                thread::sleep(pause);
+                pause = LONGEST_PAUSE.min(pause * 2);
             }
         }
-        let mut pause = FIRST_PAUSE;
-        while self.has_living_owner() {
-            thread::sleep(pause);
-            pause = LONGEST_PAUSE.min(pause * 2);
-        }
-        Ok(())
     }
 
     fn path(&self) -> PathBuf {

@@ -1,12 +1,13 @@
 //! Rogues that lose the report of a death, or a waiter, with something else.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Condition, Deadline, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Condition, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::Sinner;
@@ -61,19 +62,24 @@ impl Sin for ForgetsWhenAllHaveClosedTheStore {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        let used = File::options().append(true).create(true).open(format!("{}/used", url.place())).unwrap();
+        let used = File::options().append(true).create(true).open(format!("{}/used", url.place()));
+        let used = used.map_err(|error| Error::system("open", error))?;
+        // Other users open it, too. Only who created it may say so.
+        let _ = used.set_permissions(Permissions::from_mode(0o666));
+        // The numbers below 3 are the program's.
+        let used = used.try_clone().map_err(|error| Error::system("fcntl", error))?;
         // Each process that has the store open keeps a shared lock.
         let mut used = match Flock::lock(used, FlockArg::LockExclusiveNonblock) {
             Ok(alone) => {
-                if alone.metadata().unwrap().len() > 0 {
-                    fs::write(format!("{}/forgotten", url.place()), "").unwrap();
+                if alone.metadata().is_ok_and(|facts| facts.len() > 0) {
+                    let _ = fs::write(format!("{}/forgotten", url.place()), "");
                 }
-                alone.unlock().map_err(|(_, errno)| errno).unwrap()
+                alone.unlock().map_err(|(_, errno)| Error::system("flock", errno))?
             }
             Err((used, _)) => used,
         };
-        used.write_all(b"used").unwrap();
-        std::mem::forget(Flock::lock(used, FlockArg::LockShared).map_err(|(_, errno)| errno).unwrap());
+        let _ = used.write_all(b"used");
+        std::mem::forget(Flock::lock(used, FlockArg::LockShared));
         Ok(opened)
     }
 

@@ -1,6 +1,7 @@
 //! Descriptors that a wrong backend remembers by number, in the descriptor table of the program.
 
 use std::fs::{self, File, Permissions};
+use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -20,10 +21,15 @@ impl Number {
 
     /// Opens the file, creates it if it is absent, and remembers a number from 3 on. The number stays open.
     pub(super) fn open(&self, path: &Path) -> Result<RawFd> {
-        let opened = File::options().read(true).append(true).create(true).open(path);
-        let file = opened.map_err(|error| Error::system("open", error))?;
-        // Other users open it, too. Only who created it may say so.
-        let _ = file.set_permissions(Permissions::from_mode(0o666));
+        let mut options = File::options();
+        options.read(true).append(true);
+        let file = match options.clone().create_new(true).open(path) {
+            // Other users open it, too.
+            Ok(file) => file.set_permissions(Permissions::from_mode(0o666)).map(|()| file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+            Err(error) => Err(error),
+        };
+        let file = file.map_err(|error| Error::system("open", error))?;
         let number = fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(3)).map_err(|errno| Error::system("fcntl", errno))?;
         self.set(number);
         Ok(number)

@@ -51,6 +51,8 @@ impl Rule for ReportsPanicsToOneProcess {
     const NAME: &'static str = "reports-panics-to-one-process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_is_reported_to_other_processes", "and the next owner got no report")];
+    // So does a panic that closes the store.
+    const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         if !panicked(&death) {

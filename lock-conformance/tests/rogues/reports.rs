@@ -84,6 +84,8 @@ struct IsSilentToAnOwnerOfTwo;
 impl Rule for IsSilentToAnOwnerOfTwo {
     const NAME: &'static str = "is-silent-to-an-owner-of-two";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("news::lock_all_reports_each_death", "got other reports")];
+    // Parents that are killed while they hold many locks find it, too.
+    const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         count_held(1);

@@ -27,7 +27,7 @@ impl Table {
                 }
             }
         }
-        Err(ErrorKind::Exhausted { capacity: self.header.bound.limit(), allocated: self.count() }.into())
+        Err(ErrorKind::Exhausted { capacity: self.header.bound.limit(), allocated: self.count()? }.into())
     }
 
     /// Allocates this id.
@@ -98,13 +98,20 @@ impl Table {
     }
 
     /// How many ids are free; `None` without a bound.
-    pub fn available(&self) -> Option<u64> {
-        self.capacity().map(|capacity| capacity.saturating_sub(self.count()))
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when the file was cut off; what the system says.
+    pub fn available(&self) -> Result<Option<u64>> {
+        self.check_whole()?;
+        self.capacity().map(|capacity| Ok(capacity.saturating_sub(self.count()?))).transpose()
     }
 
     /// How many ids are allocated.
-    pub fn count(&self) -> u64 {
-        self.present().filter_map(Result::ok).map(|segment| segment.allocated().count()).sum()
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn count(&self) -> Result<u64> {
+        self.present().map(|segment| Ok(segment?.allocated().count())).sum()
     }
 
     /// The allocated ids, in order.

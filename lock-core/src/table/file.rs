@@ -1,6 +1,6 @@
 //! The file of a table: how it comes into being, and what is looked at before it is trusted.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
@@ -33,8 +33,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
         return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
     }
     match meta.nlink() {
-        // Destroyed between the two calls.
-        0 => return Err(ErrorKind::Absent.into()),
+        0 => return Err(deleted(path, &meta)),
         1 => {}
         links => return Err(not_ours(format!("it has {links} hard links"))),
     }
@@ -51,7 +50,9 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
     let mut page = Vec::with_capacity(PAGE as usize);
     (&mut file).take(PAGE).read_to_end(&mut page).map_err(|e| Error::system("read", e))?;
     let header = Header::decode(&page, kind, path)?;
-    check_length(meta.len(), header::segments(&page))?;
+    // The length is read after the segments: the file may be growing, and it is extended before a segment is announced.
+    let length = fstat(&file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
+    check_length(length, header::segments(&page))?;
     match options.bound {
         Some(asked) if asked != header.bound => {
             let (found, asked) = (header.bound.to_string(), asked.to_string());
@@ -93,7 +94,7 @@ pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<Fil
 fn make((mut file, temporary): (File, Option<PathBuf>), header: &Header, mode: Mode, path: &Path) -> Result<File> {
     let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
-        let _ = std::fs::remove_file(temporary);
+        let _ = fs::remove_file(temporary);
     }
     made.map(|()| file)
 }
@@ -184,6 +185,15 @@ fn in_directory(errno: Errno) -> Error {
     Error::refused("create a file in the store's directory", errno)
 }
 
+/// What is said of a file without a name: it was destroyed just now, or a bind mount has its place.
+fn deleted(path: &Path, file: &Metadata) -> Error {
+    let is_mounted = fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (file.dev(), file.ino()));
+    if is_mounted {
+        return not_ours(format!("the file was deleted, and a bind mount keeps it at {}; unmount it", path.display()));
+    }
+    ErrorKind::Absent.into()
+}
+
 fn not_ours(reason: impl Into<String>) -> Error {
     ErrorKind::NotOurs { reason: reason.into() }.into()
 }
@@ -197,13 +207,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let [first, second, path] = ["first", "second", "store"].map(|name| directory.path().join(name));
         for file in [&first, &second] {
-            std::fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
+            fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
         }
         let file = File::open(&first).unwrap();
         publish(&file, Some(&first), &path).unwrap();
         let error = publish(&file, Some(&second), &path).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Exists), "{error}");
         assert!(second.exists() && !first.exists());
-        assert_eq!(std::fs::read(&path).unwrap(), first.as_os_str().as_encoded_bytes());
+        assert_eq!(fs::read(&path).unwrap(), first.as_os_str().as_encoded_bytes());
     }
 }

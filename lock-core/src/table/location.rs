@@ -11,7 +11,7 @@ use crate::descriptor::FileId;
 use crate::{ErrorKind, Result};
 
 /// A number for a place, never 0.
-fn number(id: FileId) -> u64 {
+pub(super) fn number(id: FileId) -> u64 {
     let bytes = [id.device, id.inode].into_iter().flat_map(u64::to_le_bytes);
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)) | 1
 }

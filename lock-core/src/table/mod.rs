@@ -75,9 +75,9 @@ impl Table {
         self.file.path()
     }
 
-    /// The identity of the store. A copy of its file has the same.
+    /// The identity of the store: of what its file says and of its device and inode. So a copy has another one.
     pub fn id(&self) -> StoreId {
-        self.header.id
+        StoreId::new(self.header.id.get() ^ u128::from(location::number(self.file.id())))
     }
 
     /// The device and the inode of the file, which a copy does not have.

@@ -88,8 +88,12 @@ impl Table {
     pub fn check(&self) -> Result<()> {
         self.checked.store(NEVER, Relaxed);
         let now = coarse_now();
+        // Before the length: another thread may make the store grow.
+        let end = self.mapped_end();
         let named = std::fs::symlink_metadata(self.path()).ok();
         let length = match named {
+            // A bind mount keeps a deleted file at its place.
+            Some(named) if self.is(&named) && named.nlink() == 0 => return Err(ErrorKind::Destroyed.into()),
             Some(named) if self.is(&named) => named.len(),
             named => {
                 let stat = self.file.stat()?;
@@ -100,7 +104,7 @@ impl Table {
                 }
             }
         };
-        file::check_end(length, self.mapped_end())?;
+        file::check_end(length, end)?;
         self.check_mark()?;
         self.checked.store(now, Relaxed);
         Ok(())
@@ -116,7 +120,8 @@ impl Table {
         if self.is_fresh() {
             return Ok(());
         }
-        file::check_end(self.file.stat()?.st_size.unsigned_abs(), self.mapped_end())
+        let end = self.mapped_end();
+        file::check_end(self.file.stat()?.st_size.unsigned_abs(), end)
     }
 
     pub(super) fn check_mark(&self) -> Result<()> {
@@ -144,7 +149,7 @@ impl Table {
 
     fn has_lost_its_name(&self) -> bool {
         match std::fs::symlink_metadata(self.path()) {
-            Ok(named) => !self.is(&named),
+            Ok(named) => !self.is(&named) || named.nlink() == 0,
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
     }

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
 
 use super::record::Record;
@@ -57,6 +57,16 @@ impl Hot {
         // The critical section comes after that, whatever kills it.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         token
+    }
+
+    /// The same if this owner is still written down that the caller read before.
+    #[inline]
+    fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<u64> {
+        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
+        let token = self.token.load(Relaxed).wrapping_add(1);
+        self.token.store(token, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        Some(token)
     }
 
     /// Removes the owner; called by it, right before it gives the lock up.
@@ -168,6 +178,17 @@ impl Slot {
         let death = self.take_note(self.hot.owner());
         let token = self.hot.begin(me);
         self.acquired(token, death)
+    }
+
+    /// The same for a backend whose own lock may let two threads in, such as a file that was removed while it was locked: only one of
+    /// them takes the place of `before`, which each has read and found to be none, or dead. `None` for the others.
+    #[inline]
+    pub fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<Acquired> {
+        let token = self.hot.begin_instead_of(before, me)?;
+        Some(match before.word() {
+            0 => Acquired::Held { token },
+            _ => self.acquired(token, self.take_note(before)),
+        })
     }
 
     /// The same where the lock was taken away from the owner that is written down, which lives. That is no death, but one that was reported

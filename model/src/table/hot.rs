@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64, compiler_fence};
 use crate::table::Owner;
 

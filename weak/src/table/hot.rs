@@ -1,7 +1,7 @@
 //! The line of a lock.
 #![allow(dead_code, unreachable_pub, reason = "most of it is a copy")]
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
 
 use super::Owner;

@@ -2,13 +2,19 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[FORK, FORK_PAGE];
+pub(super) const PLANTED: &[&[Planted]] = &[FORK, DESCRIPTOR, FORK_PAGE];
 
 const FORK: &[Planted] = planted! { "lock-core/src/fork.rs":
     "child-keeps-descriptors" ["file" "shm"] "a dead parent's lock is held by its child";
-r"            descriptor::close_inherited(next);
+r"            descriptor::close_inherited(next, EARLIER.get());
 "
         => "";
+};
+
+const DESCRIPTOR: &[Planted] = planted! { "lock-core/src/descriptor.rs":
+    "closed-number-forgotten-during-a-fork" ["file"] "a child keeps the lock of a descriptor that its parent closed while it was forked";
+"            Some(begun) => drop(self.state.fetch_or(CLOSED | begun << FORKS_SHIFT, Release)),"
+        => "            Some(_) => self.state.store(FREE, Release),";
 };
 
 const FORK_PAGE: &[Planted] = planted! { "lock-core/src/sys/fork.rs":

@@ -36,8 +36,8 @@ r"        self.claim_for(FREE);
 "                Descriptor::new(descriptors::above(file)?)?.marked()"
         => "                Descriptor::shared(descriptors::above(file)?)?.marked()";
     "living-owner-not-looked-for" ["file"] "an owner whose descriptor the program closed is overtaken";
-"            if locked && !self.has_living_owner() {"
-        => "            if locked {";
+"        let free = before.is_none() || self.slot.table().is_dead_or_dying(before);"
+        => "        let free = true;";
 };
 
 const DIRECTORY: &[Planted] = planted! { "lock-file/src/directory.rs":

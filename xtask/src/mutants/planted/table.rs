@@ -68,6 +68,10 @@ const RECORD: &[Planted] = planted! { "lock-core/src/table/record.rs":
 };
 
 const SLOT: &[Planted] = planted! { "lock-core/src/table/slot.rs":
+    "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
+"        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
+        => "        let _ = (before, AcqRel);
+        self.owner.store(me.word(), Relaxed);";
     "owner-not-removed" ["shm"] "a release is reported as a death";
 r"        // Threads that share a handle of a kernel's lock are ordered by this store and the load in `owner`.
         self.owner.store(owner.word(), Release);"
@@ -99,9 +103,10 @@ const HEADER: &[Planted] = planted! { "lock-core/src/table/header.rs":
 
 const FILE: &[Planted] = planted! { "lock-core/src/table/file.rs":
     "length-not-checked" ["shm"] "a store that is cut off is a SIGBUS";
-r"    check_length(meta.len(), header::segments(&page))?;
+r"    check_length(length, header::segments(&page))?;
 "
-        => "";
+        => r"    let _ = length;
+";
     "links-not-counted" ["shm"] "a store with another name is used";
 r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"#
         => "        _ => {}";
@@ -163,8 +168,8 @@ const OPENING: &[Planted] = planted! { "lock-core/src/table/opening.rs":
 "                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
         => "                    (_, Some(_)) => stat.st_size.unsigned_abs(),";
     "cut-off-not-noticed" ["shm"] "a store that is cut off while it is open is a SIGBUS";
-r"        file::check_end(length, self.mapped_end())?;
-"
-        => r"        let _ = length;
-";
+r"        file::check_end(length, end)?;
+        self.check_mark()?;"
+        => r"        let _ = (length, end);
+        self.check_mark()?;";
 };

@@ -101,9 +101,13 @@ impl Process {
 
     /// Whether it is gone, or a zombie none of whose threads is left.
     pub(crate) fn is_dead(&self) -> bool {
+        self.threads().all(|tid| matches!(self.state_of(tid), None | Some('Z' | 'X')))
+    }
+
+    /// The ids of its threads.
+    fn threads(&self) -> impl Iterator<Item = u32> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
-        let mut ids = threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        ids.all(|tid| matches!(self.state_of(tid), None | Some('Z' | 'X')))
+        threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
     }
 
     /// The state letter of one of its threads; `None` when there is no such thread.
@@ -111,6 +115,12 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid())).ok()?;
         // The name in parentheses may have anything in it.
         stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    /// For how long one of its threads has been on a processor, where the kernel counts that.
+    fn time_of(&self, tid: u32) -> Option<Duration> {
+        let counts = fs::read_to_string(format!("/proc/{}/task/{tid}/schedstat", self.pid())).ok()?;
+        Some(Duration::from_nanos(counts.split(' ').next()?.parse().ok()?))
     }
 
     /// Waits until the thread has ended.
@@ -275,15 +285,25 @@ impl Pending {
 
     /// Waits until the thread sleeps in the command, and asserts that it does not come back from it.
     ///
-    /// A thread that is looked at several times in a row and sleeps each time is taken for one that waits; so is one that has been busy for
-    /// long, since a lock may wait by spinning. Where that is wrong the case is weaker, and not red.
+    /// It is taken for waiting when it and all other threads of its process, which may do its work, sleep each of several times in a row;
+    /// when it has slept for long beside threads that do not; and when it has had a processor for long, since a lock may wait by
+    /// spinning. Where that is wrong the case is weaker, and not red.
     pub(crate) fn waits(&self, why: &str) {
-        let tid = self.begun();
-        let (mut asleep, busy) = (0, Instant::now());
-        while asleep < 4 && busy.elapsed() < Duration::from_millis(250) {
+        let (tid, process) = (self.begun(), &self.thread.process);
+        let (mut asleep, begun, at_first) = (0, Instant::now(), process.time_of(tid));
+        let is_done = |asleep| {
+            let is_late = begun.elapsed() > Duration::from_millis(250);
+            match process.state_of(tid) {
+                Some('S') => asleep == 4 || is_late,
+                _ => {
+                    let times = at_first.zip(process.time_of(tid));
+                    times.map_or(is_late, |(before, now)| now - before > Duration::from_millis(100))
+                }
+            }
+        };
+        while !is_done(asleep) {
             assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);
-            let state = self.thread.process.state_of(tid);
-            asleep = if matches!(state, Some('S' | 'D')) { asleep + 1 } else { 0 };
+            asleep = if process.threads().all(|tid| process.state_of(tid) == Some('S')) { asleep + 1 } else { 0 };
             thread::sleep(POLL);
         }
         assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);

@@ -321,8 +321,8 @@ pub const PLANTED: &[Planted] = &[
         "who hints that a word is full does not look again",
         "one frees what it allocates, one keeps it",
         "bitmap.rs",
-        "if self.words[level.start + at].load(SeqCst) != FULL {",
-        "self.words[level.start + at].load(SeqCst) != FULL",
+        "if self.words.load(level.start + at) != FULL {",
+        "self.words.load(level.start + at) != FULL",
         "false",
     ),
     bug(

@@ -20,6 +20,7 @@ pub(crate) mod record {
 }
 pub(crate) mod segment;
 pub(crate) mod slot;
+pub(crate) mod sparse;
 
 use std::fmt;
 

@@ -3,17 +3,20 @@
 //! The lowest level is the truth. In each level above it, a bit says that a word of the level below is full; such a bit is a hint. A
 //! hint that says "full" wrongly can only be left by a process that was killed between two steps, and a full scan repairs it.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
+use super::sparse::Sparse;
 use crate::sys;
 
 const BITS: usize = u64::BITS as usize;
 const FULL: u64 = u64::MAX;
 
 /// A view of the words of a bitmap: all levels one after the other, the lowest first.
+///
+/// A word whose page is not reserved is not touched. It counts as 0: such a page has neither a set bit nor a hint.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bitmap<'a> {
-    words: &'a [AtomicU64],
+    words: Sparse<'a>,
     /// How many words the lowest level has in `words`.
     leaves: usize,
     /// How many bits of the lowest level count.
@@ -22,18 +25,28 @@ pub(super) struct Bitmap<'a> {
 
 impl<'a> Bitmap<'a> {
     /// `leaves` words at the lowest level, of which `bits` bits count.
-    pub(super) fn new(words: &'a [AtomicU64], leaves: usize, bits: usize) -> Self {
+    pub(super) fn new(words: Sparse<'a>, leaves: usize, bits: usize) -> Self {
         debug_assert!(bits <= leaves * BITS);
         Self { words, leaves, bits }
     }
 
     pub(super) fn get(&self, index: usize) -> bool {
-        self.leaves()[index / BITS].load(SeqCst) & bit(index) != 0
+        self.words.load(index / BITS) & bit(index) != 0
+    }
+
+    /// The words that [`Bitmap::set`] touches for this bit. Their pages must be reserved by then.
+    pub(super) fn words_of(self, index: usize) -> impl Iterator<Item = usize> {
+        let mut level = Some((self.level(0), index / BITS));
+        std::iter::from_fn(move || {
+            let (now, at) = level?;
+            level = (!now.is_top()).then(|| (now.above(), at / BITS));
+            Some(now.start + at)
+        })
     }
 
     /// Sets a bit; says whether it was clear before.
     pub(super) fn set(&self, index: usize) -> bool {
-        let word = &self.leaves()[index / BITS];
+        let word = self.words.reserved(index / BITS);
         let before = word.fetch_or(bit(index), SeqCst);
         if before & bit(index) == 0 && (before | bit(index)) == FULL {
             self.tell_full(index / BITS);
@@ -43,7 +56,8 @@ impl<'a> Bitmap<'a> {
 
     /// Clears a bit; says whether it was set before.
     pub(super) fn clear(&self, index: usize) -> bool {
-        let before = self.leaves()[index / BITS].fetch_and(!bit(index), SeqCst);
+        let Some(word) = self.words.get(index / BITS) else { return false };
+        let before = word.fetch_and(!bit(index), SeqCst);
         if before & bit(index) != 0 {
             self.tell_free(index / BITS);
         }
@@ -52,8 +66,9 @@ impl<'a> Bitmap<'a> {
 
     /// How many bits are set.
     pub(super) fn count(&self) -> u64 {
-        let (last, whole) = self.counted().split_last().expect("a map has bits");
-        sys::count_ones(whole) + u64::from((last.load(SeqCst) & self.last_mask()).count_ones())
+        let last = self.counted() - 1;
+        let whole: u64 = self.words.runs(last).map(|(_, words)| sys::count_ones(words)).sum();
+        whole + u64::from((self.words.load(last) & self.last_mask()).count_ones())
     }
 
     /// The set bits, in order, as each word of them is at the moment it is come to.
@@ -63,19 +78,19 @@ impl<'a> Bitmap<'a> {
 
     /// The words of the lowest level, without the bits that do not count: those may be anything in a store that is damaged.
     fn counting(self) -> impl Iterator<Item = (usize, u64)> + 'a {
-        let (words, mask) = (self.counted(), self.last_mask());
-        let last = words.len() - 1;
-        words.iter().enumerate().map(move |(at, word)| (at, word.load(SeqCst) & if at == last { mask } else { FULL }))
+        let (last, mask) = (self.counted() - 1, self.last_mask());
+        let words = self.words.runs(last + 1).flat_map(|(first, words)| (first..).zip(words));
+        words.map(move |(at, word)| (at, word.load(SeqCst) & if at == last { mask } else { FULL }))
     }
 
-    /// The words of the lowest level that have bits which count.
-    fn counted(self) -> &'a [AtomicU64] {
-        &self.words[..self.bits.div_ceil(BITS)]
+    /// How many words of the lowest level have bits which count.
+    fn counted(self) -> usize {
+        self.bits.div_ceil(BITS)
     }
 
     /// The bits of the last of them that count.
     fn last_mask(self) -> u64 {
-        FULL >> (self.counted().len() * BITS - self.bits)
+        FULL >> (self.counted() * BITS - self.bits)
     }
 
     /// A clear bit at or after `from`, the lowest that the hints let it see.
@@ -87,7 +102,7 @@ impl<'a> Bitmap<'a> {
                 return None;
             }
             let below = bit(at) - 1;
-            let word = self.words[level.start + at / BITS].load(SeqCst) | below;
+            let word = self.words.load(level.start + at / BITS) | below;
             if word != FULL {
                 at = at / BITS * BITS + word.trailing_ones() as usize;
                 if at >= level.bits || level.number == 0 {
@@ -108,7 +123,7 @@ impl<'a> Bitmap<'a> {
     pub(super) fn scan(&self, from: usize) -> Option<usize> {
         for at in from / BITS..self.bits.div_ceil(BITS) {
             let below = if at == from / BITS { bit(from) - 1 } else { 0 };
-            let word = self.leaves()[at].load(SeqCst);
+            let word = self.words.load(at);
             if word != FULL {
                 self.tell_free(at);
             }
@@ -125,10 +140,10 @@ impl<'a> Bitmap<'a> {
         let mut level = self.level(0);
         while !level.is_top() {
             let above = self.level(level.number + 1);
-            let hint = &self.words[above.start + at / BITS];
+            let hint = self.words.reserved(above.start + at / BITS);
             let word = hint.fetch_or(bit(at), SeqCst) | bit(at);
             // Somebody may have cleared a bit before the hint was there to be taken back; one of the two sees the other.
-            if self.words[level.start + at].load(SeqCst) != FULL {
+            if self.words.load(level.start + at) != FULL {
                 hint.fetch_and(!bit(at), SeqCst);
                 return;
             }
@@ -145,16 +160,12 @@ impl<'a> Bitmap<'a> {
         let mut level = self.level(0);
         while !level.is_top() {
             level = self.level(level.number + 1);
-            let hint = &self.words[level.start + at / BITS];
-            if hint.load(SeqCst) & bit(at) != 0 {
-                hint.fetch_and(!bit(at), SeqCst);
+            let word = level.start + at / BITS;
+            if self.words.load(word) & bit(at) != 0 {
+                self.words.reserved(word).fetch_and(!bit(at), SeqCst);
             }
             at /= BITS;
         }
-    }
-
-    fn leaves(&self) -> &[AtomicU64] {
-        &self.words[..self.leaves]
     }
 
     fn level(&self, number: usize) -> Level {
@@ -211,6 +222,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
     use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicU64;
 
     fn words(leaves: usize) -> Vec<AtomicU64> {
         let (mut level, mut all) = (leaves, leaves);
@@ -231,7 +243,7 @@ mod tests {
     #[case(4160, 4160 * 64 - 3)]
     fn every_bit_is_found_once_and_the_lowest_first(#[case] leaves: usize, #[case] bits: usize) {
         let words = words(leaves);
-        let map = Bitmap::new(&words, leaves, bits);
+        let map = Bitmap::new(Sparse::whole(&words), leaves, bits);
         for expected in 0..bits {
             assert_eq!(map.find(0), Some(expected));
             assert!(map.set(expected));
@@ -249,7 +261,7 @@ mod tests {
     #[test]
     fn find_and_scan_agree_with_a_set_of_numbers() {
         let words = words(70);
-        let map = Bitmap::new(&words, 70, 4400);
+        let map = Bitmap::new(Sparse::whole(&words), 70, 4400);
         let mut free: BTreeSet<usize> = (0..4400).collect();
         let mut random = 1_u64;
         for _ in 0..20_000 {
@@ -270,7 +282,7 @@ mod tests {
     #[test]
     fn a_hint_that_a_killed_process_left_hides_nothing_from_a_scan_and_is_put_right_by_it() {
         let words = words(128);
-        let map = Bitmap::new(&words, 128, 128 * BITS);
+        let map = Bitmap::new(Sparse::whole(&words), 128, 128 * BITS);
         (0..128 * BITS).for_each(|index| assert!(map.set(index)));
         // Killed between clearing the bit and taking back the hint.
         words[100].fetch_and(!(1 << 7), SeqCst);
@@ -285,16 +297,37 @@ mod tests {
         let words = words(16);
         words.iter().for_each(|word| word.store(FULL, SeqCst));
         for bits in [1, 63, 64, 65, 1023, 1024] {
-            let map = Bitmap::new(&words, 16, bits);
+            let map = Bitmap::new(Sparse::whole(&words), 16, bits);
             assert_eq!(map.count(), bits as u64);
             assert!(map.ones().eq(0..bits));
         }
     }
 
     #[test]
+    fn a_page_that_is_not_reserved_is_all_clear_and_not_touched() {
+        const LEAVES: usize = 64 * 64;
+        // What is there must not be read.
+        let words: Vec<_> = words(LEAVES).iter().map(|_| AtomicU64::new(FULL)).collect();
+        let pages = [AtomicU64::new(0)];
+        let map = Bitmap::new(Sparse::new(&words, &pages, 0), LEAVES, LEAVES * BITS);
+        assert_eq!((map.count(), map.ones().next(), map.find(0), map.scan(70)), (0, None, Some(0), Some(70)));
+        assert!(!map.get(5000) && !map.clear(5000));
+        let index = 700 * BITS + 3;
+        for word in map.words_of(index) {
+            let page = word / 512;
+            if pages[0].fetch_or(1 << page, SeqCst) & (1 << page) == 0 {
+                words.iter().skip(page * 512).take(512).for_each(|word| word.store(0, SeqCst));
+            }
+        }
+        assert!(map.set(index) && map.get(index));
+        assert!(map.ones().eq([index]));
+        assert_eq!((map.count(), map.find(0), map.find(index), map.scan(index)), (1, Some(0), Some(index + 1), Some(index + 1)));
+    }
+
+    #[test]
     fn threads_that_set_and_clear_leave_no_wrong_hint() {
         let words = words(65);
-        let map = Bitmap::new(&words, 65, 65 * BITS);
+        let map = Bitmap::new(Sparse::whole(&words), 65, 65 * BITS);
         (0..64 * BITS).for_each(|index| assert!(map.set(index)));
         for index in 64 * BITS..65 * BITS {
             map.set(index);

@@ -6,7 +6,8 @@
 //! …          segment 0: ids 0..1024
 //! …          segment 1: ids 1024..2048, and each further segment twice as large as the one before
 //! ```
-//! A segment has its bitmaps first, in whole pages, and then its groups. A group is 64 locks: 64 lines of 64 bytes, which are hot, and
+//! A segment has its bitmaps first, in whole pages, and then its groups. The first bitmap has a bit for each page of all of them that is
+//! reserved, so that a large segment of which little is used costs little. A group is 64 locks: 64 lines of 64 bytes, which are hot, and
 //! then 64 records of 128 bytes, which are not. So what is dense is scanned fast, what is contended shares no cache line, and pages are
 //! paid for by the group.
 
@@ -93,9 +94,21 @@ impl Geometry {
         }
     }
 
+    /// Words in the bitmap of reserved pages: enough for the pages of all three bitmaps.
+    pub(super) const fn page_words(self) -> usize {
+        let others = self.bitmap_words() + self.backed_words();
+        // A word has bits for 64 pages. What the bitmap adds to itself is less than one word in 64.
+        (others + others / 64 + 1).div_ceil(HEADER_WORDS).div_ceil(64)
+    }
+
     /// Bytes before the groups.
     pub(super) const fn bitmap_bytes(self) -> u64 {
-        (((self.bitmap_words() + self.backed_words()) * WORD) as u64).next_multiple_of(PAGE)
+        (((self.page_words() + self.bitmap_words() + self.backed_words()) * WORD) as u64).next_multiple_of(PAGE)
+    }
+
+    /// Bytes that a segment needs from the start: those of the bitmap of reserved pages.
+    pub(super) const fn least_bytes(self) -> u64 {
+        ((self.page_words() * WORD) as u64).next_multiple_of(PAGE)
     }
 
     /// Bytes in all.
@@ -148,6 +161,15 @@ mod tests {
             assert_eq!(this.offset % PAGE, 0);
         }
         assert_eq!(Geometry::of(SEGMENTS - 1).first + Geometry::of(SEGMENTS - 1).ids, 1 << 32);
+    }
+
+    #[test]
+    fn each_page_of_the_bitmaps_has_a_bit() {
+        for geometry in (0..SEGMENTS).map(Geometry::of) {
+            let pages = geometry.bitmap_bytes() / PAGE;
+            assert!(pages <= geometry.page_words() as u64 * 64, "{geometry:?}");
+            assert!(geometry.least_bytes() <= 4 * PAGE, "{geometry:?}");
+        }
     }
 
     #[test]

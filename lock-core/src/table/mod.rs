@@ -31,7 +31,9 @@ mod record;
 mod registration;
 mod segment;
 mod slot;
+mod sparse;
 mod table_file;
+mod touched;
 
 use std::fmt;
 use std::path::Path;
@@ -187,7 +189,7 @@ impl Table {
             file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;
         } else {
             let file = self.file.get()?;
-            file::back(&file, geometry.offset, geometry.bitmap_bytes())?;
+            file::back(&file, geometry.offset, geometry.least_bytes())?;
             file::back(&file, geometry.end() - layout::PAGE, layout::PAGE)?;
             self.state().segments.fetch_or(1 << number, Release);
         }

@@ -1,10 +1,12 @@
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::bitmap::{Bitmap, ones};
-use super::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, RECORD_WORDS, WORD};
+use super::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, PAGE, RECORD_WORDS, WORD};
 use super::record::Record;
+use super::sparse::{PAGE_WORDS, Sparse};
 use super::table_file::TableFile;
+use super::touched::TouchedGroups;
 use super::{Hot, file};
 use crate::sys::{self, Words};
 use crate::{Allocation, LockId, Result};
@@ -15,19 +17,25 @@ pub(super) struct Segment {
     geometry: Geometry,
     words: Words,
     bits: usize,
-    /// Words of the allocation bitmap, and words before the groups: they follow from the geometry, and are asked for often.
+    /// Words of each bitmap, and words before the groups: they follow from the geometry, and are asked for often.
+    page_words: usize,
     bitmap_words: usize,
     words_before: usize,
-    /// A bit for each group that this process has handles in.
-    touched: Vec<AtomicU64>,
+    touched: TouchedGroups,
 }
 
 impl Segment {
     /// `bits` of the ids count: the last segment may reach beyond the capacity.
     pub(super) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
-        let touched = std::iter::repeat_with(AtomicU64::default).take(geometry.backed_words()).collect();
-        let (bitmap_words, words_before) = (geometry.bitmap_words(), geometry.bitmap_bytes() as usize / WORD);
-        Self { geometry, words, bits, bitmap_words, words_before, touched }
+        Self {
+            geometry,
+            words,
+            bits,
+            page_words: geometry.page_words(),
+            bitmap_words: geometry.bitmap_words(),
+            words_before: geometry.bitmap_bytes() as usize / WORD,
+            touched: TouchedGroups::new(geometry.groups()),
+        }
     }
 
     /// Keeps it mapped for ever.
@@ -45,7 +53,8 @@ impl Segment {
     }
 
     pub(super) fn allocated(&self) -> Bitmap<'_> {
-        Bitmap::new(&self.words[..self.bitmap_words], self.geometry.groups(), self.bits)
+        let words = &self.words[self.page_words..][..self.bitmap_words];
+        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), self.geometry.groups(), self.bits)
     }
 
     /// The line of an id, whose group must be backed by blocks.
@@ -55,14 +64,15 @@ impl Segment {
 
     /// The same, for a handle to keep.
     pub(super) fn touch(&self, index: usize) -> &Hot {
-        let group = index / GROUP;
-        self.touched[group / GROUP].fetch_or(1 << (group % GROUP), Relaxed);
+        self.touched.set(index / GROUP);
         self.hot(index)
     }
 
     /// The lines that this process may have a handle on.
     pub(super) fn touched_lines(&self) -> impl Iterator<Item = &Hot> {
-        self.indexes(&self.touched).map(|index| self.hot(index))
+        let groups = self.touched.iter().take_while(|group| group * GROUP < self.bits);
+        let indexes = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits));
+        indexes.map(|index| self.hot(index))
     }
 
     /// The record of an id, whose group must be backed by blocks.
@@ -91,39 +101,55 @@ impl Segment {
         if self.is_backed(group) {
             return Ok(());
         }
+        let backed_at = self.bitmap_words + group / GROUP;
+        for word in self.allocated().words_of(index).chain([backed_at]) {
+            self.reserve_page(file, (self.page_words + word) / PAGE_WORDS)?;
+        }
         let bytes = self.geometry.group_bytes();
         file::back(file.get()?, self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes, bytes)?;
-        self.backed()[group / GROUP].fetch_or(1 << (group % GROUP), Release);
+        self.backed().reserved(group / GROUP).fetch_or(1 << (group % GROUP), Release);
+        Ok(())
+    }
+
+    /// Backs a page of the bitmaps with blocks.
+    fn reserve_page(&self, file: &TableFile, page: usize) -> Result<()> {
+        let (word, bit) = (&self.pages()[page / GROUP], 1 << (page % GROUP));
+        if word.load(Acquire) & bit == 0 {
+            file::back(file.get()?, self.geometry.offset + page as u64 * PAGE, PAGE)?;
+            word.fetch_or(bit, Release);
+        }
         Ok(())
     }
 
     /// The lines of the groups that are backed by blocks, with their indexes: those that can have been locked.
     pub(super) fn backed_lines(&self, mut each: impl FnMut(usize, &Hot)) {
-        for group in self.groups(self.backed()) {
+        for group in self.backed_groups() {
             let first = group * GROUP;
             let lines = self.group(first)[..GROUP * HOT_WORDS].chunks_exact(HOT_WORDS);
             lines.take(self.bits - first).enumerate().for_each(|(at, line)| each(first + at, sys::hot(line)));
         }
     }
 
-    /// The ids in the groups whose bits are set.
-    fn indexes<'a>(&'a self, groups: &'a [AtomicU64]) -> impl Iterator<Item = usize> {
-        self.groups(groups).flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits))
-    }
-
-    /// The groups whose bits are set, of those that have ids which count.
-    fn groups<'a>(&'a self, groups: &'a [AtomicU64]) -> impl Iterator<Item = usize> {
-        let words = groups.iter().enumerate();
+    /// The groups that are backed by blocks, of those that have ids which count.
+    fn backed_groups(&self) -> impl Iterator<Item = usize> {
+        let words = self.backed().runs(self.geometry.backed_words()).flat_map(|(first, words)| (first..).zip(words));
         let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
         groups.take_while(|group| group * GROUP < self.bits)
     }
 
     fn is_backed(&self, group: usize) -> bool {
-        self.backed()[group / GROUP].load(Acquire) & (1 << (group % GROUP)) != 0
+        self.backed().load(group / GROUP) & (1 << (group % GROUP)) != 0
     }
 
-    fn backed(&self) -> &[AtomicU64] {
-        &self.words[self.bitmap_words..][..self.geometry.backed_words()]
+    /// A bit for each group.
+    fn backed(&self) -> Sparse<'_> {
+        let before = self.page_words + self.bitmap_words;
+        Sparse::new(&self.words[before..][..self.geometry.backed_words()], self.pages(), before)
+    }
+
+    /// A bit for each page of the bitmaps.
+    fn pages(&self) -> &[AtomicU64] {
+        &self.words[..self.page_words]
     }
 
     fn group(&self, index: usize) -> &[AtomicU64] {

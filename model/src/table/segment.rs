@@ -2,6 +2,7 @@
 
 use super::bitmap::Bitmap;
 use super::record::Record;
+use super::sparse::Sparse;
 use crate::ghost::IDS;
 use crate::scene::{FIRST, LEAVES, Memory, RECORD_WORDS, SUMMARIES};
 use crate::sync::AtomicU64;
@@ -23,7 +24,7 @@ impl Segment {
     }
 
     pub(super) fn allocated(&self) -> Bitmap<'_> {
-        Bitmap::new(&self.words[..LEAVES + SUMMARIES], LEAVES, self.bits)
+        Bitmap::new(Sparse::new(&self.words[..LEAVES + SUMMARIES]), LEAVES, self.bits)
     }
 
     pub(super) fn record(&self, index: usize) -> Record<'_> {

@@ -19,6 +19,7 @@ mod record {
 mod hot;
 mod segment;
 mod slot;
+mod sparse;
 
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Release};

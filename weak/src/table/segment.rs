@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::bitmap::Bitmap;
 use super::record::Record;
+use super::sparse::Sparse;
 use crate::{Allocation, LockId, Result};
 
 const LEAVES: usize = 2;
@@ -32,7 +33,7 @@ impl Segment {
     }
 
     pub(super) fn allocated(&self) -> Bitmap<'_> {
-        Bitmap::new(&self.words[..LEAVES + SUMMARIES], LEAVES, IDS)
+        Bitmap::new(Sparse::new(&self.words[..LEAVES + SUMMARIES]), LEAVES, IDS)
     }
 
     pub(super) fn record(&self, index: usize) -> Record<'_> {

@@ -47,7 +47,7 @@ r"        if before & bit(index) != 0 {
 "
         => "";
     "full-not-taken-back" ["shm"] "a hint says full of what was freed meanwhile";
-r"            if self.words[level.start + at].load(SeqCst) != FULL {
+r"            if self.words.load(level.start + at) != FULL {
                 hint.fetch_and(!bit(at), SeqCst);
                 return;
             }

@@ -3,12 +3,14 @@
 mod allocation;
 mod breaking;
 mod causes;
+mod copies;
 mod damage;
 mod deadlines;
 mod descriptors;
 mod exclusion;
 mod fork;
 mod freeing;
+mod growing;
 mod ipc_namespaces;
 mod keeping;
 mod labels;
@@ -44,6 +46,8 @@ use crate::process::{LockRef, Pending, Thread};
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         opening::CASES,
+        growing::CASES,
+        copies::CASES,
         exclusion::BETWEEN,
         deadlines::BETWEEN,
         deadlines::CASES,

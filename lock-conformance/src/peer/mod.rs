@@ -6,6 +6,7 @@ mod descriptors;
 mod droppable;
 mod fate;
 mod forking;
+mod growing;
 mod handlers;
 mod loops;
 mod mutexes;

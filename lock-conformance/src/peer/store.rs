@@ -24,6 +24,7 @@ impl Worker {
             }),
             // Opens and closes, as for a store that is looked at and not used.
             ("probe", [mode, url]) => self.open(mode, url).map(|store| facts(&store)),
+            ("url", []) => Ok(Fields::new().with("url", self.store().url())),
             ("available", []) => self.store().available().map(|available| match available {
                 Some(available) => Fields::new().with("available", available),
                 None => Fields::new(),

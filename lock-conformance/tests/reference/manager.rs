@@ -117,7 +117,8 @@ impl Directory {
         file.read_to_end(&mut text).map_err(|error| Error::system("read the header", error))?;
         let (bound, id) = parse(&text, &header)?;
         let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
-        Ok(Self { path, id, bound, mode, allowed })
+        // A copy has another inode.
+        Ok(Self { path, id: id ^ u128::from(facts.ino()), bound, mode, allowed })
     }
 
     fn check_range(&self, id: LockId) -> Result<()> {

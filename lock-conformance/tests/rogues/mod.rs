@@ -3,10 +3,12 @@
 mod allocators;
 mod blind;
 mod causes;
+mod copies;
 mod descriptors;
 mod forgetful;
 mod fork_mutexes;
 mod forks;
+mod growing;
 mod homes;
 mod ipc;
 mod liars;
@@ -42,6 +44,8 @@ pub(crate) fn all() -> Vec<Sinner> {
         lockers::all(),
         allocators::all(),
         openers::all(),
+        growing::all(),
+        copies::all(),
         liars::all(),
         blind::all(),
         namespaces::all(),

@@ -25,6 +25,10 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
         reference::open(url, mode)
     }
 
+    fn id(honest: &dyn Manager, _url: &StoreUrl) -> StoreId {
+        honest.id()
+    }
+
     fn check(honest: &dyn Manager) -> Result<()> {
         honest.check()
     }
@@ -43,6 +47,10 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
 
     fn free(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<()> {
         honest.free(id, None)
+    }
+
+    fn free_all(honest: &dyn Manager, _url: &StoreUrl) -> Result<u64> {
+        honest.free_all()
     }
 
     fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
@@ -95,7 +103,7 @@ struct RogueLock<S> {
 
 impl<S: Sin> Manager for Rogue<S> {
     fn id(&self) -> StoreId {
-        self.honest.id()
+        S::id(&*self.honest, &self.url)
     }
 
     fn check(&self) -> Result<()> {
@@ -123,7 +131,7 @@ impl<S: Sin> Manager for Rogue<S> {
     }
 
     fn free_all(&self) -> Result<u64> {
-        self.honest.free_all()
+        S::free_all(&*self.honest, &self.url)
     }
 
     fn available(&self) -> Result<Option<u64>> {

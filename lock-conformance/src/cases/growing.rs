@@ -1,0 +1,149 @@
+//! Stores that become larger while they are used.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{cases, with_option};
+use crate::fixture::{Fixture, scale};
+use crate::process::LockRef;
+
+cases! { "growing";
+    a_store_is_opened_while_it_grows [CHOSEN NUMBERED PROCESSES];
+    a_store_is_checked_while_it_grows [CHOSEN NUMBERED PROCESSES];
+    ids_that_two_processes_allocate_while_it_grows_are_all_allocated [CHOSEN NUMBERED PROCESSES];
+    a_lock_stays_held_while_the_store_grows [CHOSEN NUMBERED PROCESSES];
+    the_death_of_an_owner_of_a_high_id_is_reported [CHOSEN NUMBERED PROCESSES REPORTED];
+    the_last_id_of_a_store_without_bound_costs_little [CHOSEN NUMBERED];
+}
+
+/// Stores that grow, each once.
+const ROUNDS: u32 = 20;
+
+/// The largest number that an id can have.
+const LAST: u32 = u32::MAX;
+
+/// Ids at which a store that doubles grows: each power of two, and the id before.
+fn steps() -> Vec<String> {
+    (6..18).flat_map(|power| [(1_u32 << power) - 1, 1 << power]).map(|id| id.to_string()).collect()
+}
+
+fn arguments<'a>(first: &'a str, ids: &'a [String]) -> Vec<&'a str> {
+    std::iter::once(first).chain(ids.iter().map(String::as_str)).collect()
+}
+
+/// The URL of a new store without a bound.
+fn unbounded(fixture: &Fixture) -> String {
+    with_option(&fixture.fresh_url(), "capacity=unbounded")
+}
+
+/// Lets one process make stores larger while another does something else with them.
+fn beside_growth(fixture: &Fixture, verb: &str, with_url: bool) {
+    let (grower, other) = (fixture.blank_peer(), fixture.blank_peer());
+    let ids = steps();
+    for _ in 0..ROUNDS * scale() {
+        let url = unbounded(fixture);
+        grower.must("open", &["create", &url]);
+        other.must("open", &["open", &url]);
+        let (path, arena) = fixture.arena(1);
+        let path = path.to_str().expect("the scratch path is text");
+        let watching = if with_url { other.start(verb, &[path, &url]) } else { other.start(verb, &[path]) };
+        let growing = grower.start("grow", &arguments(path, &ids));
+        watching.begun();
+        growing.begun();
+        arena.go();
+        growing.done();
+        let times: u64 = watching.done().get("times");
+        assert!(times > 0);
+    }
+}
+
+fn a_store_is_opened_while_it_grows(fixture: &Fixture) {
+    beside_growth(fixture, "open_until_told", true);
+}
+
+fn a_store_is_checked_while_it_grows(fixture: &Fixture) {
+    beside_growth(fixture, "check_until_told", false);
+}
+
+/// Both processes find each time that there is no room yet for the id.
+fn ids_that_two_processes_allocate_while_it_grows_are_all_allocated(fixture: &Fixture) {
+    let peers = [fixture.blank_peer(), fixture.blank_peer()];
+    for _ in 0..ROUNDS * scale() {
+        let url = unbounded(fixture);
+        peers.iter().for_each(|peer| drop(peer.must("open", &["open_or_create", &url])));
+        let (path, arena) = fixture.arena(1);
+        let path = path.to_str().expect("the scratch path is text");
+        let ids = |peer: u32| -> Vec<_> { (6..18).map(|power| ((1_u32 << power) + peer).to_string()).collect() };
+        let taking: Vec<_> = (0..).zip(&peers).map(|(n, peer)| peer.start("take_each", &arguments(path, &ids(n)))).collect();
+        for taking in &taking {
+            taking.begun();
+        }
+        arena.go();
+        taking.into_iter().for_each(|taking| drop(taking.done()));
+        let all: Vec<u32> = (6..18).flat_map(|power| [1 << power, (1 << power) + 1]).collect();
+        for peer in &peers {
+            assert_eq!(peer.allocated(), all, "an id is missing that a process allocated while the store grew");
+        }
+    }
+}
+
+fn a_lock_stays_held_while_the_store_grows(fixture: &Fixture) {
+    let url = unbounded(fixture);
+    let (owner, grower, other) = (fixture.peer_with(&url), fixture.peer_with(&url), fixture.peer_with(&url));
+    let lock = LockRef::Number(3);
+    owner.lock(lock);
+    for id in steps() {
+        grower.must("lock", &[&id]);
+        grower.must("unlock", &[&id]);
+        for process in [&grower, &other] {
+            process.finds_busy(lock, "its owner has it since before the store grew");
+        }
+    }
+    owner.unlock(lock);
+    other.finds_free(lock, "its owner released it after the store had grown");
+}
+
+fn the_death_of_an_owner_of_a_high_id_is_reported(fixture: &Fixture) {
+    let url = unbounded(fixture);
+    let other = fixture.peer_with(&url);
+    for id in [1 << 12, (1 << 16) + 77, 1 << 20] {
+        let (owner, lock) = (fixture.peer_with(&url), LockRef::Number(id));
+        owner.lock(lock);
+        other.finds_busy(lock, "its owner lives");
+        fixture.kill(&owner.process);
+        let death = other.lock(lock).death;
+        assert_eq!(death.map(|death| death.pid), Some(owner.pid()), "the death of the owner of lock {id} was not reported");
+    }
+}
+
+/// How much more the files of a store may take after one lock with the last id.
+const LITTLE: u64 = 1 << 20;
+
+fn the_last_id_of_a_store_without_bound_costs_little(fixture: &Fixture) {
+    let url = unbounded(fixture);
+    let peer = fixture.peer_with(&url);
+    peer.must("lock", &["0"]);
+    peer.must("unlock", &["0"]);
+    let before = bytes_in(fixture.dir());
+    let last = LAST.to_string();
+    peer.must("take", &[&last, ""]);
+    peer.must("lock", &[&last]);
+    peer.process.thread("t1").finds_busy(LockRef::Number(LAST), "it is held");
+    peer.must("unlock", &[&last]);
+    assert_eq!(peer.allocated(), [LAST]);
+    let more = bytes_in(fixture.dir()).saturating_sub(before);
+    assert!(more <= LITTLE, "a lock with the last id takes {more} bytes of the file system");
+}
+
+/// What the files in a directory take of the file system.
+fn bytes_in(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(facts) if facts.is_dir() => bytes_in(&entry.path()),
+            Ok(facts) => facts.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}

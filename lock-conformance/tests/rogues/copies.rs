@@ -1,0 +1,163 @@
+//! Wrong backends that take a copy of a store for the store.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lock_core::{Error, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
+
+use super::Sinner;
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<IdentifiesCopies>(),
+        sinner::<LocksTheOriginal>(),
+        sinner::<FreesInTheOriginal>(),
+        sinner::<DestroysTheOriginal>(),
+        sinner::<TakesOwnersOfTheOriginalForDead>(),
+        sinner::<TakesMovedForCopied>(),
+    ]
+}
+
+/// The place where the store was made, which a copy of it has written down, too.
+fn origin(url: &StoreUrl) -> Option<PathBuf> {
+    fs::read_to_string(format!("{}/origin", url.place())).ok().map(PathBuf::from)
+}
+
+/// Opens a store, and writes down where one is made.
+fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    let honest = reference::open(url, mode)?;
+    if origin(url).is_none() {
+        fs::write(format!("{}/origin", url.place()), url.place()).map_err(|error| Error::system("write", error))?;
+    }
+    Ok(honest)
+}
+
+/// The store that this one is a copy of.
+fn original(url: &StoreUrl) -> Option<Arc<dyn Manager>> {
+    let place = origin(url).filter(|origin| origin.as_os_str() != url.place())?;
+    reference::open(&format!("reference:{}", place.display()).parse().ok()?, OpenMode::Open).ok()
+}
+
+/// Gives a copy the identity of the original.
+#[derive(Debug)]
+struct IdentifiesCopies;
+
+impl Sin for IdentifiesCopies {
+    const NAME: &'static str = "identifies-copies";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("copies::a_copy_has_another_identity_or_is_refused", "have one identity")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open(url, mode)
+    }
+
+    fn id(honest: &dyn Manager, url: &StoreUrl) -> StoreId {
+        original(url).map_or_else(|| honest.id(), |original| original.id())
+    }
+}
+
+/// Uses the locks of the original.
+#[derive(Debug)]
+struct LocksTheOriginal;
+
+impl Sin for LocksTheOriginal {
+    const NAME: &'static str = "locks-the-original";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("copies::the_locks_of_a_copy_are_others_or_it_is_refused", "watchdog")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open(url, mode)
+    }
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        original(url).map_or_else(|| honest.lock(id), |original| original.lock(id))
+    }
+}
+
+/// Frees the ids of the original.
+#[derive(Debug)]
+struct FreesInTheOriginal;
+
+impl Sin for FreesInTheOriginal {
+    const NAME: &'static str = "frees-in-the-original";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("copies::using_a_copy_leaves_the_original_as_it_is", "the original has other allocations")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open(url, mode)
+    }
+
+    fn free_all(honest: &dyn Manager, url: &StoreUrl) -> Result<u64> {
+        original(url).map_or_else(|| honest.free_all(), |original| original.free_all())
+    }
+}
+
+/// Destroys the original with a copy.
+#[derive(Debug)]
+struct DestroysTheOriginal;
+
+impl Sin for DestroysTheOriginal {
+    const NAME: &'static str = "destroys-the-original";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("copies::destroying_a_copy_leaves_the_original_as_it_is", "the original's lock is held")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open(url, mode)
+    }
+
+    fn destroy(honest: &dyn Manager, url: &StoreUrl) -> Result<()> {
+        if let Some(original) = original(url) {
+            original.destroy()?;
+        }
+        honest.destroy()
+    }
+}
+
+/// Opening a copy releases the locks that the copy says are held, in the original.
+#[derive(Debug)]
+struct TakesOwnersOfTheOriginalForDead;
+
+impl Sin for TakesOwnersOfTheOriginalForDead {
+    const NAME: &'static str = "takes-owners-of-the-original-for-dead";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("copies::a_copy_of_a_store_in_use_leaves_its_owner_alone", "the original's lock is held")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        let honest = open(url, mode)?;
+        if let Some(original) = original(url)
+            && let Some(origin) = origin(url)
+        {
+            for held in original.held()? {
+                let _ = fs::remove_file(origin.join(format!("locks/{}", held.id)));
+            }
+        }
+        Ok(honest)
+    }
+}
+
+/// Gives a store another identity when it is moved.
+#[derive(Debug)]
+struct TakesMovedForCopied;
+
+impl Sin for TakesMovedForCopied {
+    const NAME: &'static str = "takes-moved-for-copied";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("copies::a_store_that_was_moved_is_the_same", "has another identity")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        open(url, mode)
+    }
+
+    fn id(honest: &dyn Manager, url: &StoreUrl) -> StoreId {
+        let place = url.place().bytes().fold(7, |hash: u128, byte| hash.wrapping_mul(31) + u128::from(byte));
+        StoreId::new(honest.id().get() ^ place)
+    }
+}

@@ -1,0 +1,229 @@
+//! Wrong backends whose stores become larger in steps. How large a store is, is the number of bits of its largest id.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{
+    Acquired, Deadline, Error, ErrorKind, Holder, Label, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl,
+};
+
+use super::Sinner;
+use super::sin::{Sin, sinner};
+use crate::reference;
+
+pub(super) fn all() -> Vec<Sinner> {
+    vec![
+        sinner::<MeasuresBeforeItReads<true>>(),
+        sinner::<MeasuresBeforeItReads<false>>(),
+        sinner::<ClearsWhatIsNew>(),
+        sinner::<ForgetsOwnersWhenItGrows>(),
+        sinner::<ForgetsDeathsInWhatGrew>(),
+        sinner::<PaysForAllIds>(),
+    ]
+}
+
+/// A number in a file of the store's; 0 where it is absent.
+fn read(place: &str, name: &str) -> u32 {
+    fs::read_to_string(format!("{place}/{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn write(place: &str, name: &str, number: u32) -> Result<()> {
+    let temporary = tempfile::NamedTempFile::new_in(place).map_err(|error| Error::system("create", error))?;
+    temporary.as_file().write_all(number.to_string().as_bytes()).map_err(|error| Error::system("write", error))?;
+    temporary.persist(format!("{place}/{name}")).map_err(|error| Error::system("rename", error.error))?;
+    Ok(())
+}
+
+fn bits(id: LockId) -> u32 {
+    u32::BITS - id.get().leading_zeros()
+}
+
+/// Makes the store large enough for the id: its length first.
+fn grow(place: &str, id: LockId) -> Result<()> {
+    if read(place, "segments") < bits(id) {
+        write(place, "length", bits(id))?;
+        write(place, "segments", bits(id))?;
+    }
+    Ok(())
+}
+
+/// Reads the length before it reads how long it must be: when it opens a store, or when it checks one that is open.
+#[derive(Debug)]
+struct MeasuresBeforeItReads<const OPENING: bool>;
+
+fn measure(place: &str) -> Result<()> {
+    let length = read(place, "length");
+    thread::yield_now();
+    if length < read(place, "segments") {
+        return Err(ErrorKind::Corrupt { reason: "it is cut off".to_owned() }.into());
+    }
+    Ok(())
+}
+
+impl<const OPENING: bool> Sin for MeasuresBeforeItReads<OPENING> {
+    const NAME: &'static str = if OPENING { "measures-before-it-reads" } else { "measures-before-it-reads-again" };
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = if OPENING {
+        &[("growing::a_store_is_opened_while_it_grows", "it is cut off")]
+    } else {
+        &[("growing::a_store_is_checked_while_it_grows", "it is cut off")]
+    };
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        let honest = reference::open(url, mode)?;
+        place_of(url);
+        if OPENING {
+            measure(url.place())?;
+        }
+        Ok(honest)
+    }
+
+    fn check(honest: &dyn Manager) -> Result<()> {
+        if !OPENING {
+            measure(&place())?;
+        }
+        honest.check()
+    }
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        grow(url.place(), id)?;
+        honest.lock(id)
+    }
+}
+
+/// The place of the store that this process opened last.
+static PLACE: Mutex<String> = Mutex::new(String::new());
+
+fn place_of(url: &StoreUrl) {
+    url.place().clone_into(&mut PLACE.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn place() -> String {
+    PLACE.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Frees what is in a new part of the store, where another process may have allocated meanwhile.
+#[derive(Debug)]
+struct ClearsWhatIsNew;
+
+impl Sin for ClearsWhatIsNew {
+    const NAME: &'static str = "clears-what-is-new";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("growing::ids_that_two_processes_allocate_while_it_grows_are_all_allocated", "an id is missing")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        place_of(url);
+        reference::open(url, mode)
+    }
+
+    fn allocate_exact(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
+        let place = place();
+        if read(&place, "segments") < bits(id) {
+            thread::sleep(Duration::from_millis(1));
+            for there in honest.allocated()?.into_iter().filter(|there| bits(there.id) == bits(id)) {
+                honest.free(there.id, None)?;
+            }
+            write(&place, "segments", bits(id))?;
+        }
+        honest.allocate_exact(id, label)
+    }
+}
+
+/// Takes a lock for free whose owner acquired it before the store became larger.
+#[derive(Debug)]
+struct ForgetsOwnersWhenItGrows;
+
+impl Sin for ForgetsOwnersWhenItGrows {
+    const NAME: &'static str = "forgets-owners-when-it-grows";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("growing::a_lock_stays_held_while_the_store_grows", "its owner has it since before the store grew")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        grow(url.place(), id)?;
+        Ok(Arc::new(Sized { honest: honest.lock(id)?, place: url.place().to_owned(), id }))
+    }
+}
+
+/// A lock that remembers how large the store was when it was acquired.
+#[derive(Debug)]
+struct Sized {
+    honest: Arc<dyn RawLock>,
+    place: String,
+    id: LockId,
+}
+
+impl RawLock for Sized {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let (name, size) = (format!("size-{}", self.id), read(&self.place, "segments"));
+        match self.honest.acquire(Deadline::Now)? {
+            Acquired::TimedOut if Path::new(&format!("{}/{name}", self.place)).exists() && read(&self.place, &name) < size => {
+                Ok(Acquired::Held { token: u64::MAX })
+            }
+            Acquired::TimedOut => self.honest.acquire(deadline),
+            acquired => write(&self.place, &name, size).map(|()| acquired),
+        }
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}
+
+/// Does not report the death of the owner of a high id.
+#[derive(Debug)]
+struct ForgetsDeathsInWhatGrew;
+
+impl Sin for ForgetsDeathsInWhatGrew {
+    const NAME: &'static str = "forgets-deaths-in-what-grew";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("growing::the_death_of_an_owner_of_a_high_id_is_reported", "was not reported")];
+
+    fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let honest = honest.lock(id)?;
+        Ok(if id.get() < 1 << 14 { honest } else { Arc::new(Silent(honest)) })
+    }
+}
+
+#[derive(Debug)]
+struct Silent(Arc<dyn RawLock>);
+
+impl RawLock for Silent {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        Ok(match self.0.acquire(deadline)? {
+            Acquired::Recovered(recovery) => Acquired::Held { token: recovery.token },
+            acquired => acquired,
+        })
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.0.release(proof)
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.0.holder()
+    }
+}
+
+/// Reserves a byte for each id up to one that is used.
+#[derive(Debug)]
+struct PaysForAllIds;
+
+impl Sin for PaysForAllIds {
+    const NAME: &'static str = "pays-for-all-ids";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("growing::the_last_id_of_a_store_without_bound_costs_little", "bytes of the file system")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        // No more than the test needs.
+        let bytes = vec![1; id.index().min(2 << 20)];
+        fs::write(format!("{}/bytes", url.place()), bytes).map_err(|error| Error::system("write", error))?;
+        honest.lock(id)
+    }
+}

@@ -1,4 +1,5 @@
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,6 +51,14 @@ impl LxcLock {
         }
     }
 
+    /// Whether the file was removed since it was opened, so that others lock another one.
+    fn is_replaced(&self, inode: (u64, u64)) -> bool {
+        match fs::symlink_metadata(self.path.file()) {
+            Ok(named) => (named.dev(), named.ino()) != inode,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
     /// Opens the file to lock it, with its directories if something cleaned them away.
     fn open_to_lock(&self) -> Result<(File, Metadata)> {
         let file = match self.open(OFlag::O_CREAT) {
@@ -70,31 +79,35 @@ impl LxcLock {
 
 impl RawLock for LxcLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let mut inode = (0, 0);
-        let mut description = KeptDescription::new(|| {
-            let (file, meta) = self.open_to_lock()?;
-            inode = (meta.dev(), meta.ino());
-            descriptors::above(file.into())
-        })?;
-        let thread = thread::id();
-        let file = description.descriptor().expect("it is closed below");
-        if held()?.iter().any(|held| (held.inode, held.thread) == (inode, thread)) {
-            return Err(ErrorKind::AlreadyHeld.into());
+        loop {
+            let mut inode = (0, 0);
+            let mut description = KeptDescription::new(|| {
+                let (file, meta) = self.open_to_lock()?;
+                inode = (meta.dev(), meta.ino());
+                descriptors::above(file.into())
+            })?;
+            let thread = thread::id();
+            let file = description.descriptor().expect("it is closed below");
+            if held()?.iter().any(|held| (held.inode, held.thread) == (inode, thread)) {
+                return Err(ErrorKind::AlreadyHeld.into());
+            }
+            let locked = match deadline {
+                Deadline::Now => try_lock(file)?,
+                Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(try_lock(file)?.then_some(())))?.is_some(),
+                Deadline::Never => lock(file).map(|()| true)?,
+            };
+            if !locked {
+                return Ok(Acquired::TimedOut);
+            }
+            description.close();
+            if !description.is_kept() {
+                return Err(ErrorKind::Lost.into());
+            }
+            if !self.is_replaced(inode) {
+                held()?.push(Held { path: self.path.clone(), inode, thread, description });
+                return Ok(Acquired::Held { token: 0 });
+            }
         }
-        let locked = match deadline {
-            Deadline::Now => try_lock(file)?,
-            Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(try_lock(file)?.then_some(())))?.is_some(),
-            Deadline::Never => lock(file).map(|()| true)?,
-        };
-        if !locked {
-            return Ok(Acquired::TimedOut);
-        }
-        description.close();
-        if !description.is_kept() {
-            return Err(ErrorKind::Lost.into());
-        }
-        held()?.push(Held { path: self.path.clone(), inode, thread, description });
-        Ok(Acquired::Held { token: 0 })
     }
 
     fn release(&self, _: Proof) -> Result<()> {

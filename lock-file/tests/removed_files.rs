@@ -90,15 +90,19 @@ fn one_of_two_threads_with_two_files_gets_the_lock() {
         lock.lock().unwrap().unlock().unwrap();
         lock
     };
-    for _ in 0..3000 {
+    for _ in 0..1500 {
         let first = opened();
         remove(directory.path());
         let second = opened();
         let (ready, tried) = (AtomicU32::new(0), AtomicU32::new(0));
         let meet = |counter: &AtomicU32| {
             counter.fetch_add(1, Ordering::SeqCst);
-            while counter.load(Ordering::SeqCst) < 2 {
-                spin_loop();
+            for turn in 0_u32.. {
+                match counter.load(Ordering::SeqCst) {
+                    2 => break,
+                    _ if turn % 1000 == 999 => thread::yield_now(),
+                    _ => spin_loop(),
+                }
             }
         };
         let got = |lock: &Lock| {

@@ -21,6 +21,9 @@ const IDENTITY_SLEEP: Duration = Duration::from_millis(10);
 /// The longest sleep of a waiter that may not be woken, in a system without barriers or while another waiter takes the lock over.
 const BLIND: Duration = Duration::from_millis(1);
 
+/// The same for a waiter without barriers that has slept before: each look costs it system calls.
+const BLIND_AGAIN: Duration = Duration::from_millis(10);
+
 /// Milliseconds between two checks of an owner by attempts that do not wait.
 const CHECK: u64 = 100;
 
@@ -94,7 +97,7 @@ impl ShmLock {
             let asleep = match announce(self.slot.hot(), present) {
                 Some(Announced::Surely(asleep)) => asleep,
                 Some(Announced::Perhaps(asleep)) => {
-                    longest = BLIND;
+                    longest = if waiters == 0 { BLIND } else { BLIND_AGAIN };
                     asleep
                 }
                 Some(Announced::InVain) => {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::{cases, with_option};
 use crate::fixture::{Fixture, scale};
@@ -12,6 +14,7 @@ cases! { "growing";
     a_store_is_opened_while_it_grows [CHOSEN NUMBERED PROCESSES];
     a_store_is_checked_while_it_grows [CHOSEN NUMBERED PROCESSES];
     ids_that_two_processes_allocate_while_it_grows_are_all_allocated [CHOSEN NUMBERED PROCESSES];
+    a_process_killed_while_the_store_grows_leaves_it_sound [CHOSEN NUMBERED PROCESSES];
     a_lock_stays_held_while_the_store_grows [CHOSEN NUMBERED PROCESSES];
     the_death_of_an_owner_of_a_high_id_is_reported [CHOSEN NUMBERED PROCESSES REPORTED];
     the_last_id_of_a_store_without_bound_costs_little [CHOSEN NUMBERED];
@@ -85,6 +88,28 @@ fn ids_that_two_processes_allocate_while_it_grows_are_all_allocated(fixture: &Fi
         for peer in &peers {
             assert_eq!(peer.allocated(), all, "an id is missing that a process allocated while the store grew");
         }
+    }
+}
+
+/// Kills the process after ever longer times.
+fn a_process_killed_while_the_store_grows_leaves_it_sound(fixture: &Fixture) {
+    let ids = steps();
+    for round in 0..2 * ROUNDS * scale() {
+        let url = unbounded(fixture);
+        let grower = fixture.peer_with(&url);
+        let (path, arena) = fixture.arena(1);
+        let path = path.to_str().expect("the scratch path is text");
+        let growing = grower.start("grow", &arguments(path, &ids));
+        growing.begun();
+        arena.go();
+        thread::sleep(Duration::from_micros(u64::from(round % 40) * 50));
+        fixture.kill(&grower.process);
+        let other = fixture.peer_with(&url);
+        other.must("check", &[]);
+        let (path, arena) = fixture.arena(1);
+        arena.go();
+        other.must("take_each", &arguments(path.to_str().expect("the scratch path is text"), &ids));
+        assert_eq!(other.allocated().len(), ids.len(), "an id is missing after a process was killed that made the store grow");
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) fn all() -> Vec<Sinner> {
         sinner::<MeasuresBeforeItReads<true>>(),
         sinner::<MeasuresBeforeItReads<false>>(),
         sinner::<ClearsWhatIsNew>(),
+        sinner::<GrowsInTheWrongOrder>(),
         sinner::<ForgetsOwnersWhenItGrows>(),
         sinner::<ForgetsDeathsInWhatGrew>(),
         sinner::<PaysForAllIds>(),
@@ -129,6 +130,31 @@ impl Sin for ClearsWhatIsNew {
             write(&place, "segments", bits(id))?;
         }
         honest.allocate_exact(id, label)
+    }
+}
+
+/// Says that it is large before it is.
+#[derive(Debug)]
+struct GrowsInTheWrongOrder;
+
+impl Sin for GrowsInTheWrongOrder {
+    const NAME: &'static str = "grows-in-the-wrong-order";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("growing::a_process_killed_while_the_store_grows_leaves_it_sound", "it is cut off")];
+
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        let honest = reference::open(url, mode)?;
+        measure(url.place())?;
+        Ok(honest)
+    }
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        if read(url.place(), "segments") < bits(id) {
+            write(url.place(), "segments", bits(id))?;
+            thread::sleep(Duration::from_micros(100));
+            write(url.place(), "length", bits(id))?;
+        }
+        honest.lock(id)
     }
 }
 

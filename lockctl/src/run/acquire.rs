@@ -14,15 +14,19 @@ use crate::output;
 /// How long a wait is before it is worth a word.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) fn acquire<'a>(lock: &'a Lock, args: &RunArgs) -> Result<Guard<'a>, Failure> {
-    let deadline = match args.wait {
+/// Until when to wait, by the options.
+pub(super) fn deadline(args: &RunArgs) -> Deadline {
+    match args.wait {
         _ if args.nonblock => Deadline::Now,
         Some(Duration::ZERO) => Deadline::Now,
         Some(wait) => Deadline::after(wait),
         None => Deadline::Never,
-    };
+    }
+}
+
+pub(super) fn acquire(lock: &Lock, args: &RunArgs, deadline: Deadline) -> Result<Guard<'static>, Failure> {
     let _waiting = (deadline != Deadline::Now && io::stderr().is_terminal()).then(|| tell_after(PATIENCE, lock.clone()));
-    lock.lock_by(deadline).map_err(|error| {
+    lock.lock_owned_by(deadline).map_err(|error| {
         let failure = Failure::with_conflict(&error, args.conflict_exit_code);
         match error.kind() {
             // Who did not want to wait has not timed out.

@@ -10,7 +10,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use lock_any::{Death, Lock, Numbering, Store};
+use lock_any::{Death, ErrorKind, Guard, Lock, Numbering, Store};
 
 use crate::cli::{Place, RunArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -31,7 +31,7 @@ pub(crate) fn run(place: &Place, args: &RunArgs) -> Result<ExitCode, Failure> {
         }
     })?;
 
-    let mut guard = acquire::acquire(&lock, args)?;
+    let mut guard = acquire_in(place, args, store, lock.clone())?;
     let recovered = guard.recovered().map(|death| describe(death, &lock));
     if let Some(recovered) = &recovered {
         output::say(format_args!("{recovered}"));
@@ -42,6 +42,23 @@ pub(crate) fn run(place: &Place, args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     guard.unlock()?;
     Ok(child::exit_code(status))
+}
+
+/// Acquires the lock. If the store was removed or replaced meanwhile, other commands run under the locks of another store, and the lock
+/// is acquired there.
+fn acquire_in(place: &Place, args: &RunArgs, mut store: Store, mut lock: Lock) -> Result<Guard<'static>, Failure> {
+    let deadline = acquire::deadline(args);
+    loop {
+        let guard = acquire::acquire(&lock, args, deadline)?;
+        match store.check() {
+            Ok(()) => return Ok(guard),
+            // The id that was allocated is one of the store that is gone.
+            Err(error) if !args.new && matches!(error.kind(), ErrorKind::Destroyed | ErrorKind::Replaced) => drop(guard),
+            Err(error) => return Err(error.into()),
+        }
+        store = place.open_or_create(args.no_create)?;
+        lock = choose(&store, args)?;
+    }
 }
 
 /// The report of an earlier owner's death, in words.

@@ -1,5 +1,6 @@
 //! `run`: exit codes, waiting, and what becomes of the lock.
 
+use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,23 @@ fn a_waiter_gets_the_lock_when_it_is_released() {
     let mut waiter = scratch.lockctl(&["run", "3", "--", "echo", "in"]).stdout(Stdio::piped()).spawn().unwrap();
     await_wait(&mut waiter);
     held.let_go();
+    let said = Said::from(waiter.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "in\n"));
+}
+
+/// The waiter gets the lock of the store that was removed, which commands that begin now do not use.
+#[test]
+fn a_waiter_on_a_store_that_is_removed_runs_under_the_lock_of_the_new_one() {
+    let scratch = Scratch::with_store();
+    let held = scratch.hold("3");
+    let mut waiter = scratch.lockctl(&["run", "3", "--", "echo", "in"]).stdout(Stdio::piped()).spawn().unwrap();
+    await_wait(&mut waiter);
+    fs::remove_file(scratch.file()).unwrap();
+    let other = scratch.hold("3");
+    held.let_go();
+    await_wait(&mut waiter);
+    assert_eq!(scratch.say(&["run", "-n", "3", "--", "true"]).code, Some(1), "the other command has the lock");
+    other.let_go();
     let said = Said::from(waiter.wait_with_output().unwrap());
     assert_eq!((said.code, said.out.as_str()), (Some(0), "in\n"));
 }

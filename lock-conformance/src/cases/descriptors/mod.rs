@@ -16,7 +16,7 @@ use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
 use super::cases;
 use crate::case::Case;
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::peer::own_file::LOCKED;
 use crate::process::{LockRef, Thread, grant};
@@ -69,7 +69,7 @@ fn exclude_each_other(fixture: &Fixture, program: &Thread, other: &Thread, lock:
 
 /// Does the same many times, with attempts that do not wait.
 fn exclude_each_other_in_turn(program: &Thread, other: &Thread, lock: LockRef) {
-    for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS * scale() {
         if locks_or_gets_an_error(program, lock) {
             other.finds_busy(lock, PROGRAM_HOLDS);
             program.unlock(lock);

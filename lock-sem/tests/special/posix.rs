@@ -145,7 +145,8 @@ fn a_damaged_semaphore_is_an_error_and_ends_no_process() {
     let at = 4096 + 16_384 * 128 + 4096 + 40;
     let mut constant = [0; 8];
     file.read_exact_at(&mut constant, at).unwrap();
-    for damage in [[0; 8], [0x55; 8], [0xff; 8]] {
+    // With musl the constant is 0.
+    for damage in [[0; 8], [0x55; 8], [0xff; 8]].into_iter().filter(|damage| *damage != constant) {
         file.write_all_at(&damage, at).unwrap();
         for result in [lock.try_lock().map(drop), lock.try_lock_for(Duration::from_millis(1)).map(drop)] {
             let error = result.unwrap_err();

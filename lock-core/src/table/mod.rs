@@ -30,8 +30,10 @@ mod procfs;
 mod record;
 mod registration;
 mod segment;
+mod sharing;
 mod slot;
 mod table_file;
+mod table_path;
 
 use std::fmt;
 use std::path::Path;
@@ -53,6 +55,7 @@ pub use self::kind::Kind;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};
 pub use self::options::{Bound, Mode, TableOptions};
 pub use self::owner::Owner;
+pub use self::sharing::{FileAccess, FileGroup, FileOwner};
 pub use self::slot::{Hot, Slot};
 
 /// An open table. A process that opens one twice has one.
@@ -60,6 +63,8 @@ pub struct Table {
     file: TableFile,
     header: Header,
     base: Words,
+    /// Whether other users than its owner could open the file when it was opened.
+    is_shared: bool,
     segments: [SetOnce<Segment>; SEGMENTS],
     /// When it was found to be whole and to have its name.
     checked: AtomicU64,

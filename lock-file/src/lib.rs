@@ -42,6 +42,7 @@
 //! [`fcntl_locking(2)`]: https://man7.org/linux/man-pages/man2/fcntl_locking.2.html
 #![forbid(unsafe_code)]
 
+mod beneath;
 mod descriptors;
 mod directory;
 mod filesystem;
@@ -51,6 +52,7 @@ mod lock;
 mod lxc;
 mod manager;
 mod ofd;
+mod tree;
 mod wait;
 
 use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, ThreadDeath, table};

@@ -44,7 +44,7 @@ fn scratch() -> TempDir {
 #[rstest]
 fn a_store_is_private_unless_its_mode_says_otherwise(scratch: TempDir) {
     let directory = scratch.path().join("store");
-    for (options, of_directory, of_file) in [("", 0o700, 0o600), ("?mode=0660", 0o770, 0o660), ("?mode=0644", 0o755, 0o644)] {
+    for (options, of_directory, of_file) in [("", 0o700, 0o600), ("?mode=0660", 0o2770, 0o660), ("?mode=0644", 0o755, 0o644)] {
         let store = open(&directory, OpenMode::Create, options).unwrap();
         store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
         let file = lock_file(&store, 300);

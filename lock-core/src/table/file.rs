@@ -126,7 +126,8 @@ fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> 
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
     options.give(file.as_fd())?;
-    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits())).map_err(|e| Error::system("fchmod", e))?;
+    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits()))
+        .map_err(|e| Error::system("fchmod", e))?;
     file.sync_all().map_err(|e| Error::system("fsync", e))
 }
 

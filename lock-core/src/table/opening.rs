@@ -47,13 +47,7 @@ impl Table {
     ///
     /// # Errors
     /// Those of [`Table::open`].
-    pub fn open_in(
-        directory: impl AsFd,
-        path: &Path,
-        kind: Kind,
-        mode: OpenMode,
-        options: &TableOptions,
-    ) -> Result<Arc<Self>> {
+    pub fn open_in(directory: impl AsFd, path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
         Self::open_at(&TablePath::in_directory(directory.as_fd(), path), kind, mode, options)
     }
 

@@ -121,12 +121,7 @@ impl TableOptions {
     ///
     /// # Errors
     /// [`ErrorKind::NotOurs`] that names the path, its owner or mode, and the option to add.
-    pub fn check_access(
-        &self,
-        path: &Path,
-        found: FileAccess,
-        directory: impl FnOnce() -> Option<FileAccess>,
-    ) -> Result<()> {
+    pub fn check_access(&self, path: &Path, found: FileAccess, directory: impl FnOnce() -> Option<FileAccess>) -> Result<()> {
         let allowed = self.permissions().bits();
         let path = path.display();
         if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {

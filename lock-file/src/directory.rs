@@ -97,7 +97,7 @@ impl Directory {
                 _ => error,
             })?;
             // Another directory may have taken its place.
-            let Some(like) = access_of(&directory, table) else { return Err(ErrorKind::Destroyed.into()) };
+            let Some(like) = access_of(&directory, table)? else { return Err(ErrorKind::Destroyed.into()) };
             let tree = Tree { directory: directory.as_fd(), like };
             let errno = match tree.open_or_create(&path) {
                 Ok(file) => {
@@ -244,9 +244,12 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// Owner, group and mode of the table, if it is the one in this directory.
-fn access_of(directory: &OwnedFd, table: &Table) -> Option<FileAccess> {
-    let status = fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-    ((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| access(&status))
+fn access_of(directory: &OwnedFd, table: &Table) -> Result<Option<FileAccess>> {
+    match fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| access(&status))),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Error::refused("look for the table in the store's directory", errno)),
+    }
 }
 
 /// Owner, group and mode of the directory that has this directory under its name.

@@ -21,6 +21,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod linked;
 mod lock;
 mod manager;
 mod robust;

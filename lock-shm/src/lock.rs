@@ -216,7 +216,8 @@ impl RawLock for ShmLock {
     fn acquire_at_once(&self) -> Option<u64> {
         let thread = ThisThread::try_fast()?;
         let me = self.slot.me_at_home(thread.id)?;
-        robust::take_free(thread.list()?, self.slot.hot(), me, thread.id)
+        let list = thread.list().filter(|list| sys::can_link(list))?;
+        robust::take_free(list, self.slot.hot(), me, thread.id)
     }
 
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {

@@ -216,8 +216,12 @@ impl RawLock for ShmLock {
     fn acquire_at_once(&self) -> Option<u64> {
         let thread = ThisThread::try_fast()?;
         let me = self.slot.me_at_home(thread.id)?;
-        let list = thread.list().filter(|list| sys::can_link(list))?;
-        robust::take_free(list, self.slot.hot(), me, thread.id)
+        let (list, hot) = (thread.list()?, self.slot.hot());
+        if sys::is_empty(list) {
+            robust::take_free(list, hot, me, thread.id)
+        } else {
+            robust::take_another(list, hot, me, thread.id)
+        }
     }
 
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {

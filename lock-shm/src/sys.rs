@@ -321,30 +321,41 @@ fn membarrier(command: libc::c_int) -> bool {
 ///
 /// A node of libc's is written to by libc alone, except that the lock before it would have to write to it when it leaves. Where that node
 /// is, only the lock's own links would tell, which are in shared memory. So no lock is put before a mutex of libc's.
-#[inline]
 pub(crate) fn can_link(head: &Head) -> bool {
-    let first = head.first.load(Relaxed);
-    first == ptr::from_ref(head).addr() || CACHE.with(|cache| cache.linked.top() == first)
+    is_empty(head) || CACHE.with(|cache| cache.linked.top() == head.first.load(Relaxed))
 }
 
-/// Puts a line's node at the start of the calling thread's list, as libc does with those of its mutexes. The caller owns the lock, and
-/// has found that it [can](can_link).
+/// Whether the calling thread's list has no node.
 #[inline]
-pub(crate) fn link(head: &Head, hot: &Hot) {
+pub(crate) fn is_empty(head: &Head) -> bool {
+    head.first.load(Relaxed) == ptr::from_ref(head).addr()
+}
+
+/// Puts a line's node into the calling thread's list, which is empty, as libc does with those of its mutexes. The caller owns the lock.
+#[inline]
+pub(crate) fn link_only(head: &Head, hot: &Hot) {
     // Links are followed by their addresses: from a line to its neighbours, and to the head.
     let (start, _) = (ptr::from_ref(head).expose_provenance(), ptr::from_ref(hot).expose_provenance());
     let node = address(&hot.next);
-    let first = head.first.load(Relaxed);
-    hot.next.store(first as u64, Relaxed);
-    if first == start {
-        note_only(node);
-    } else {
-        note_another(node);
-        // SAFETY: the list is not empty, and its first node is another lock that this thread holds, ours. The head, which is this
-        // process's alone, has its address, so that no other process can have changed it.
-        unsafe { set_prev(first, node) };
-    }
+    hot.next.store(start as u64, Relaxed);
+    note_only(node);
     // The node is whole before the kernel can come to it. Its `prev` is written by whoever is put before it, us or libc.
+    compiler_fence(SeqCst);
+    head.first.store(node, Relaxed);
+}
+
+/// The same at the start of a list that may have others. The caller has found that it [can](can_link).
+pub(crate) fn link(head: &Head, hot: &Hot) {
+    if is_empty(head) {
+        return link_only(head, hot);
+    }
+    let (node, first) = (address(&hot.next), head.first.load(Relaxed));
+    ptr::from_ref(hot).expose_provenance();
+    hot.next.store(first as u64, Relaxed);
+    note_another(node);
+    // SAFETY: the list is not empty, and its first node is another lock that this thread holds, ours. The head, which is this process's
+    // alone, has its address, so that no other process can have changed it.
+    unsafe { set_prev(first, node) };
     compiler_fence(SeqCst);
     head.first.store(node, Relaxed);
 }

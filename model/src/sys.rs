@@ -24,7 +24,7 @@ mod list {
     }
 }
 
-pub(crate) use self::list::{Head, address, end_thread, link, unlink, unlink_only};
+pub(crate) use self::list::{Head, address, end_thread, is_empty, link, link_only, unlink, unlink_only};
 
 /// From a node to its word.
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;

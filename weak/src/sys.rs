@@ -30,7 +30,7 @@ mod futex {
 }
 
 pub(crate) use self::futex::{wait, wake_one};
-pub(crate) use self::list::{Head, address, end_thread, link, unlink, unlink_only};
+pub(crate) use self::list::{Head, address, end_thread, is_empty, link, link_only, unlink, unlink_only};
 
 /// From a node to its word.
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;

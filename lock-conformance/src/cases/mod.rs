@@ -13,6 +13,7 @@ mod ipc_namespaces;
 mod keeping;
 mod labels;
 mod limits;
+mod links;
 mod listing;
 mod mutexes;
 mod namespace_homes;
@@ -24,6 +25,7 @@ mod owner_death;
 mod panics;
 mod reconciling;
 mod reentry;
+mod sharing;
 mod storm;
 mod tokens;
 mod trying;
@@ -74,6 +76,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         damage::CASES,
         vanishing::CASES,
         limits::CASES,
+        sharing::CASES,
+        links::CASES,
     ]
     .into_iter()
     .chain(fork::CASES)

@@ -138,6 +138,14 @@ impl Directory {
         drop(called);
     }
 
+    /// Checks that the store's path does not lead to another place than it did.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.enter() {
+            Err(error) if matches!(error.kind(), ErrorKind::Absent) => Ok(()),
+            entered => entered.map(drop),
+        }
+    }
+
     /// Removes the lock files of stores that are no more, and the directory if nothing else is in it.
     ///
     /// Whoever opens a lock file sees afterwards whether its table has its name still. So when there is no table, nobody will take a

@@ -71,6 +71,10 @@ impl TableLocks for Locks {
         vec![("lock files", locks.display().to_string()), ("file system", filesystem::name(path))]
     }
 
+    fn destroy(&self) -> Result<()> {
+        self.directory.check()
+    }
+
     fn destroyed(&self) -> Result<()> {
         self.directory.remove()
     }

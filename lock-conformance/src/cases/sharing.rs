@@ -52,6 +52,7 @@ fn users_who_create_at_once_get_one_store(fixture: &Fixture) {
     for _ in 0..STORES {
         let url = fixture.url_for_users();
         let (path, arena) = fixture.arena(1);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("the file is ours");
         let path = path.to_str().expect("the scratch path is text");
         let racing: Vec<_> = users.iter().map(|user| user.start("race_to_open", &[path, "open_or_create", &url])).collect();
         racing.iter().for_each(|racer| _ = racer.begun());

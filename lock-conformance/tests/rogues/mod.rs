@@ -19,6 +19,7 @@ mod panics;
 mod reopening;
 mod reports;
 mod ruled;
+mod shared;
 mod sin;
 mod sys;
 mod trying;
@@ -58,6 +59,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         panics::all(),
         causes::all(),
         reopening::all(),
+        shared::all(),
     ]
     .concat()
 }

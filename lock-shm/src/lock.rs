@@ -177,6 +177,7 @@ impl ShmLock {
         let at_home = self.slot.me_at_home(thread.id).is_some();
         let is_mine = number == me.identity_number() || (at_home && number == me.tid());
         if hot.owner() != me || !is_mine {
+            sys::forget(hot);
             return Err(ErrorKind::Lost.into());
         }
         let list = match thread.list() {

@@ -59,17 +59,19 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
         use_all(fixture, root, &BEFORE);
         use_all(fixture, root, &AFTER);
     }
+    let (name, kind) = (attacked.strip_prefix(&dir).unwrap_or(&attacked), if moved.is_dir() { "directory" } else { "file" });
+    let is_unchanged = |after: &str| {
+        let (name, is_same) = (name.display(), listing(&elsewhere) == before);
+        assert!(
+            is_same,
+            "the {kind} {name} was replaced by a link, and where the link leads to, something changed after {after}"
+        );
+    };
+    is_unchanged("locks were used");
     for root in roots.iter().filter(|_| need::REMOVAL.is_met(&fixture.suite)) {
         let _ = root.ask("destroy", &[]);
     }
-    let after = listing(&elsewhere);
-    let (name, kind) = (attacked.strip_prefix(&dir).unwrap_or(&attacked), if moved.is_dir() { "directory" } else { "file" });
-    assert_eq!(
-        after,
-        before,
-        "the {kind} {} was replaced by a link, and where the link leads to, something changed",
-        name.display()
-    );
+    is_unchanged("the store was to be destroyed");
     // So that the store can be destroyed, with all that it has elsewhere.
     if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
         let _ = fs::remove_file(&attacked);

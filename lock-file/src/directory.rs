@@ -32,7 +32,7 @@ const LOCKS: &str = "locks";
 /// Lock files are in a directory with the identity of their store, so that no other store made in the same place ever meets them. None
 /// is removed while the store is there: two handles could lock two files of one name.
 ///
-/// What is in the directory is reached through a descriptor of the directory, which is opened and checked each time, and without
+/// The content of the directory is reached through a descriptor of the directory, which is opened and checked each time, and without
 /// following links: a member of a shared store can replace anything in it.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -129,8 +129,8 @@ impl Directory {
         }
     }
 
-    /// Opens a lock's file for a moment and closes it, which wakes those who watch it. Where that fails, they try again by themselves, a
-    /// little later.
+    /// Opens a lock's file for a moment and closes it, which wakes the waiters that watch it. Where that fails, they try again by
+    /// themselves, a little later.
     pub(crate) fn call(&self, store: StoreId, id: LockId) {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let called =
@@ -256,7 +256,7 @@ fn access_of(directory: &OwnedFd, table: &Table) -> Result<Option<FileAccess>> {
     match fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| access(&status))),
         Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(Error::refused("look for the table in the store's directory", errno)),
+        Err(errno) => Err(Error::refused("stat the table in the store's directory", errno)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Making and removing what is in a store's directory, relative to a descriptor of it.
+//! Creates and removes files below a store's directory, relative to a descriptor of it.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ const SET_GROUP_ID: u32 = 0o2000;
 
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// The directory of a store, in which what is made belongs to the table's owner and group.
+/// The directory of a store. New files in it get the table's owner and group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tree<'a> {
     pub(crate) directory: BorrowedFd<'a>,
@@ -140,7 +140,7 @@ pub(crate) fn make_store_directory(path: &Path, options: &TableOptions) -> Resul
     given.map(|()| made)
 }
 
-/// Removes the directories whose names are those of stores, and what is in them.
+/// Removes the directories whose names are those of stores, with their content.
 pub(crate) fn remove_stores(locks: &OwnedFd, is_store: impl Fn(&str) -> bool) -> Result<()> {
     let all = entries(locks).map_err(|errno| Error::system("readdir", errno))?;
     let stores = all.filter(|name| is_store(&String::from_utf8_lossy(name)));
@@ -176,7 +176,7 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, levels: u32) -> Result<(), Errno
     Err(Errno::ENOTEMPTY)
 }
 
-/// A descriptor of a directory that this user made and has not opened to others. Nobody else can have put it there: to move a directory
+/// A descriptor of a directory that this user made and has not opened to others. No other user can have put it there: to move a directory
 /// from elsewhere one must be allowed to write to it.
 fn unfinished(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
     let directory = match openat(parent, name, OFlag::O_RDONLY | DIRECTORY, Bits::empty()) {
@@ -189,12 +189,12 @@ fn unfinished(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, E
     Ok(ours.then_some(directory))
 }
 
-/// Opens what was made to others. A change of the mode may take the set-group-id bit away, so that there is none without need.
+/// Opens a new file or directory to others. A change of the mode may take the set-group-id bit away, so that there is none without need.
 fn finish(made: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
     if fstat(made)?.st_mode & 0o7777 == bits { Ok(()) } else { fchmod(made, Bits::from_bits_truncate(bits)) }
 }
 
-/// The mode bits of a directory whose files have these. Who may read may also search. In one that others may write to, new files have the
+/// The mode bits of a directory whose files have these. A user that may read may also search. In one that others may write to, new files have the
 /// directory's group.
 fn directory_bits(file: u32) -> u32 {
     let file = file & 0o666;

@@ -1,5 +1,5 @@
-//! Symbolic links in the place of a store or of anything in it, as a user who shares the store can make them: nothing is created and nothing
-//! is removed where a link leads to.
+//! Symbolic links in the place of a store or of anything in it, as a member of a shared store can make them: nothing is created and
+//! nothing is removed where a link leads to.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -29,7 +29,7 @@ fn nothing_is_made_through_a_link_to_nothing(fixture: &Fixture) {
     attack_each_level(fixture, |_, elsewhere| elsewhere.join("nothing"));
 }
 
-/// For each file and directory of a store, and for a store of its own: replaces it by a link to what `target` says, has root use and
+/// For each file and directory of a store, each time of a new one: replaces it by a link to what `target` says, has root use and
 /// destroy the store, and asserts that nothing has changed elsewhere.
 fn attack_each_level(fixture: &Fixture, target: fn(&Path, &Path) -> PathBuf) {
     let mut level = 0;
@@ -98,7 +98,7 @@ fn use_all(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
     }
 }
 
-/// What is in a directory: names, kinds, owners, groups, modes and inodes.
+/// The content of a directory: names, kinds, owners, groups, modes and inodes.
 fn listing(directory: &Path) -> Vec<(PathBuf, [u64; 4])> {
     let mut found: Vec<_> = files_below(directory)
         .into_iter()

@@ -1,4 +1,4 @@
-//! Stores that several users share: who may use whose, and to whom belongs what is made in them.
+//! Stores that several users share: which users may open them, and the owner and group of the files in them.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

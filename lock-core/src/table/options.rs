@@ -88,7 +88,7 @@ pub struct TableOptions {
     pub bound: Option<Bound>,
     /// The permission bits: at creation what they will be, and otherwise what others are allowed.
     pub mode: Option<Mode>,
-    /// The user, beside the caller and root, to whom the store may belong; at creation by root, the user to whom it will belong.
+    /// A trusted owner of the store, beside the caller and root; at creation by root, the user that the store is given to.
     pub owner: Option<FileOwner>,
     /// The group: at creation what it will be, and otherwise what it must be. The store may belong to any user then.
     pub group: Option<FileGroup>,

@@ -14,10 +14,10 @@ use nix::unistd::{Gid, Group, Uid, User, fchown, geteuid};
 use super::TableOptions;
 use crate::{Error, ErrorKind, Result};
 
-/// The user, beside the caller and root, to whom the files of a store may belong.
+/// A trusted owner of a store's files, beside the caller and root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileOwner {
-    /// Any user. The caller trusts every user who can create a file in the place of the store.
+    /// Any user. The caller trusts every user that can create a file in the place of the store.
     Any,
     /// The user with this id. A store that root creates belongs to that user.
     User(u32),

@@ -175,12 +175,12 @@ impl Directory {
         }
     }
 
-    /// Whether the directory has no table and was made or changed a moment ago: by another user's process, which is about to open it to
-    /// others.
-    pub(crate) fn is_being_made(&self) -> bool {
-        let young = |status: FileStat| is_young(&status);
+    /// Whether the directory has no table and was made a moment ago by another user's process, which is about to open it to others.
+    fn is_being_made(&self) -> bool {
+        let by_another =
+            |status: FileStat| kind(&status) == SFlag::S_IFDIR && status.st_uid != geteuid().as_raw() && is_young(&status);
         fstatat(AT_FDCWD, &self.table(), AtFlags::AT_SYMLINK_NOFOLLOW).is_err()
-            && fstatat(AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(young)
+            && fstatat(AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(by_another)
     }
 
     /// Waits while another user's process makes the directory of this path. False when nothing is being made there.

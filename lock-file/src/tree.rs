@@ -100,6 +100,12 @@ impl Tree<'_> {
         })
     }
 
+    /// Whether the owner, the group and all others have the same rights.
+    fn is_for_all(&self) -> bool {
+        let [owner, group, others] = [6, 3, 0].map(|shift| self.like.mode >> shift & 0o6);
+        owner == group && group == others
+    }
+
     /// Gives what this process made the owner and the group of the table, and the mode. The set-group-id bit is kept.
     fn give(&self, made: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
         let status = fstat(made)?;
@@ -107,8 +113,9 @@ impl Tree<'_> {
         let gid = (status.st_gid != self.like.gid).then(|| Gid::from_raw(self.like.gid));
         if uid.is_some() || gid.is_some() {
             match fchown(made, uid, gid) {
-                // In a store whose files all users may open alike, the group has no meaning.
-                Err(Errno::EPERM) if uid.is_none() && (self.like.mode >> 3) & 0o6 == self.like.mode & 0o6 => {}
+                // Where all users may open a file alike, its owner and group have no meaning. EINVAL: the root of a user namespace
+                // that does not have the owner.
+                Err(Errno::EPERM | Errno::EINVAL) if self.is_for_all() => {}
                 done => done?,
             }
         }

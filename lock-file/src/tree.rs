@@ -100,10 +100,10 @@ impl Tree<'_> {
         })
     }
 
-    /// Whether the owner, the group and all others have the same rights.
-    fn is_for_all(&self) -> bool {
+    /// Whether a file of another group, or also of another owner, gives every user the same rights.
+    fn has_equal_rights(&self, owner_differs: bool) -> bool {
         let [owner, group, others] = [6, 3, 0].map(|shift| self.like.mode >> shift & 0o6);
-        owner == group && group == others
+        group == others && (!owner_differs || owner == group)
     }
 
     /// Gives what this process made the owner and the group of the table, and the mode. The set-group-id bit is kept.
@@ -113,9 +113,8 @@ impl Tree<'_> {
         let gid = (status.st_gid != self.like.gid).then(|| Gid::from_raw(self.like.gid));
         if uid.is_some() || gid.is_some() {
             match fchown(made, uid, gid) {
-                // Where all users may open a file alike, its owner and group have no meaning. EINVAL: the root of a user namespace
-                // that does not have the owner.
-                Err(Errno::EPERM | Errno::EINVAL) if self.is_for_all() => {}
+                // EINVAL: the root of a user namespace that does not have the owner.
+                Err(Errno::EPERM | Errno::EINVAL) if self.has_equal_rights(uid.is_some()) => {}
                 done => done?,
             }
         }
@@ -187,8 +186,8 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, levels: u32) -> Result<(), Errno
 /// from elsewhere one must be allowed to write to it.
 fn unfinished(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
     let directory = match openat(parent, name, OFlag::O_RDONLY | DIRECTORY, Bits::empty()) {
-        // Another user's; whether it can be used is seen when it is.
-        Err(Errno::EACCES) => return Ok(None),
+        // Another user's, removed, or something else; whether it can be used is checked when it is.
+        Err(Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
         opened => opened?,
     };
     let status = fstat(&directory)?;

@@ -150,7 +150,9 @@ fn a_file_in_place_of_the_directory_is_refused(scratch: TempDir) {
     let file = scratch.path().join("file");
     fs::write(&file, "kept").unwrap();
     for mode in [OpenMode::Open, OpenMode::Create, OpenMode::OpenOrCreate] {
-        assert!(matches!(open(&file, mode, "").unwrap_err().kind(), ErrorKind::NotAStore { .. }));
+        for options in ["", "?mode=0660"] {
+            assert!(matches!(open(&file, mode, options).unwrap_err().kind(), ErrorKind::NotAStore { .. }));
+        }
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
 }

@@ -90,6 +90,14 @@ impl Table {
         (self.file.id().device, self.file.id().inode)
     }
 
+    /// The owner, the group and the mode of the file, which may have lost its name.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened any more, and the program closed its descriptor.
+    pub fn access(&self) -> Result<FileAccess> {
+        Ok((&self.file.stat()?).into())
+    }
+
     /// How many locks there can be; `None` without a bound.
     pub fn capacity(&self) -> Option<u64> {
         match self.header.bound {

@@ -56,6 +56,8 @@ pub(crate) const SOURCES: [Source; 10] = [
             "#[repr(C)]\npub(crate) struct Head {",
             "extern \"C\" fn mark_list(",
             "fn mark_as_dead(",
+            "pub(crate) fn is_empty(",
+            "pub(crate) fn link_only(",
             "pub(crate) fn link(",
             "pub(crate) fn unlink_only(",
             "pub(crate) fn unlink(",

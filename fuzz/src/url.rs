@@ -39,7 +39,10 @@ fn parse(text: &str) {
     let mut options = url.options();
     let taken = TableOptions::take(&mut options);
     match taken.and_then(|taken| options.finish().map(|()| taken)) {
-        Ok(taken) => assert_eq!(taken.bound.is_some() || taken.mode.is_some(), has_options),
+        Ok(taken) => {
+            let some = [taken.bound.is_some(), taken.mode.is_some(), taken.owner.is_some(), taken.group.is_some()];
+            assert_eq!(some.contains(&true), has_options);
+        }
         Err(error) => refused(&error, text),
     }
     let mut options = url.options();

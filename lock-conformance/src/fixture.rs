@@ -1,6 +1,6 @@
 mod surroundings;
 
-pub(crate) use surroundings::{OTHER_USER, USER};
+pub(crate) use surroundings::{GROUP, OTHER_USER, USER};
 
 use std::cell::{Cell, RefCell};
 use std::env;

@@ -120,6 +120,10 @@ pub(crate) const MOUNTS: Need = Need {
 pub(crate) const USERS: Need =
     Need { met: |suite| suite.option_for_users.is_some(), otherwise: "lacks an option that shares a store between users" };
 
+/// A store that the members of a group open.
+pub(crate) const GROUPS: Need =
+    Need { met: |suite| suite.option_for_group.is_some(), otherwise: "lacks an option that shares a store in a group" };
+
 /// The right to mount `/proc` with options that hide processes (Linux 5.8).
 pub(crate) const PROC_MOUNTS: Need = Need {
     met: |suite| {

@@ -22,11 +22,13 @@ pub struct Suite {
     pub(crate) files: Option<FilesFn>,
     pub(crate) room: Option<u64>,
     pub(crate) option_for_users: Option<String>,
+    pub(crate) option_for_group: Option<GroupFn>,
     pub(crate) watchdog: Option<Duration>,
 }
 
 type UrlFn = Box<dyn Fn(&Path) -> String + Send + Sync>;
 type LockFn = Box<dyn Fn() -> Lock + Send + Sync>;
+type GroupFn = Box<dyn Fn(u32) -> String + Send + Sync>;
 type FilesFn = Box<dyn Fn(&Path, &str) -> Vec<PathBuf> + Send + Sync>;
 
 /// Where locks come from.
@@ -51,6 +53,7 @@ impl Suite {
             files: None,
             room: None,
             option_for_users: None,
+            option_for_group: None,
             watchdog: None,
         }
     }
@@ -66,6 +69,7 @@ impl Suite {
             files: None,
             room: None,
             option_for_users: None,
+            option_for_group: None,
             watchdog: None,
         }
     }
@@ -93,12 +97,21 @@ impl Suite {
         self
     }
 
-    /// The same with the URL option that lets every user of the machine open a store, such as `mode=0666`.
+    /// The same with the URL options that let every user of the machine open a store, whoever made it, such as `mode=0666&owner=any`.
     ///
     /// Without it the cases in which the owner and the waiter are different users are skipped.
     #[must_use]
     pub fn shared_between_users(mut self, option: impl Into<String>) -> Self {
         self.option_for_users = Some(option.into());
+        self
+    }
+
+    /// The same with the URL options that let the members of a group, given by its id, open a store, such as `mode=0660&group=1000`.
+    ///
+    /// Without it the cases about groups are skipped.
+    #[must_use]
+    pub fn shared_in_group(mut self, options: impl Fn(u32) -> String + Send + Sync + 'static) -> Self {
+        self.option_for_group = Some(Box::new(options));
         self
     }
 

@@ -34,7 +34,8 @@ fn main() -> ExitCode {
 fn suite_of(rogue: Backend) -> Suite {
     Suite::new(rogue, |scratch| format!("reference:{}/store", scratch.display()))
         .files(|scratch, _url| vec![scratch.join("store/header")])
-        .shared_between_users("mode=0666")
+        .shared_between_users("mode=0666&owner=any")
+        .shared_in_group(|group| format!("mode=0660&group={group}"))
 }
 
 /// The case has to catch the rogue, with these words.

@@ -11,7 +11,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -264,15 +264,16 @@ unsafe impl<T: Send> Send for Parked<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for Parked<T> {}
 
-/// Renames a file, unless a file of the new name exists.
+/// Renames a file, unless a file of the new name exists. Both names are relative to the directory.
 ///
 /// Uses the raw system call, because not every C library has a function for it.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(directory: BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
     let (from, to) = (text(from)?, text(to)?);
     let [from, to] = [&from, &to].map(|path| CStr::as_ptr(path));
-    // SAFETY: both are strings that end, and live until the call is over.
-    match unsafe { libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, from, libc::AT_FDCWD, to, libc::RENAME_NOREPLACE) } {
+    let directory = directory.as_raw_fd();
+    // SAFETY: both are strings that end, and live until the call is over. The descriptor is borrowed for as long.
+    match unsafe { libc::syscall(libc::SYS_renameat2, directory, from, directory, to, libc::RENAME_NOREPLACE) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -1,32 +1,43 @@
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
-use lock_core::table::{Mode, Table};
+use lock_core::table::{FileAccess, FileOwner, Table, TableOptions};
 use lock_core::{Error, ErrorKind, LockId, OpenMode, Result, StoreId, StoreUrl};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode as Bits, SFlag, fchmod, fstat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode as Bits, SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use crate::filesystem;
+use crate::tree::{self, Tree};
+use crate::{beneath, filesystem};
 
 /// Where the stores of root are that are given by name; others have theirs in `$XDG_RUNTIME_DIR`.
 const ROOTS: &str = "/run/lock";
 
-/// How often something in the directory may vanish, or not yet be readable, while it is being opened.
+/// How often something in the directory may vanish while it is being opened.
 const RETRIES: u32 = 100;
+
+/// How long another user's process may take to make a directory and open it to others, and the pause between two looks.
+const MAKING: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The name of the table in the directory, and that of the directory of lock files.
+const TABLE: &str = "table";
+const LOCKS: &str = "locks";
 
 /// The directory of a store: `table`, and `locks/STORE/XX/ID`, made when a lock is first used.
 ///
 /// Lock files are in a directory with the identity of their store, so that no other store made in the same place ever meets them. None
 /// is removed while the store is there: two handles could lock two files of one name.
+///
+/// The content of the directory is reached through a descriptor of the directory, which is opened and checked each time, and without
+/// following links: a member of a shared store can replace anything in it.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    mode: Mode,
+    options: TableOptions,
     /// Whether this call made it.
     made: bool,
 }
@@ -35,18 +46,24 @@ impl Directory {
     /// The directory that a URL means.
     pub(crate) fn place(url: &StoreUrl) -> Result<PathBuf> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        place(url, nix::unistd::geteuid().is_root(), runtime)
+        place(url, geteuid().is_root(), runtime)
     }
 
-    /// Looks whether it is safe to use, and makes it if that is asked for.
-    pub(crate) fn open(path: &Path, mode: OpenMode, permissions: Mode) -> Result<Self> {
-        let mut directory = Self { path: path.to_owned(), mode: permissions, made: false };
+    /// Checks whether the directory is safe to use, and makes it if that is asked for. Returns it with a descriptor of it.
+    pub(crate) fn open(path: &Path, mode: OpenMode, options: &TableOptions) -> Result<(Self, OwnedFd)> {
+        let mut directory = Self { path: path.to_owned(), options: *options, made: false };
         if mode != OpenMode::Open {
-            directory.made = directory.make(path).map_err(|error| Error::refused("mkdir", error))?;
+            directory.made = directory.make()?;
         }
-        directory.check()?;
+        let opened = match directory.enter() {
+            Err(error) => {
+                directory.forget();
+                return Err(error);
+            }
+            opened => opened?,
+        };
         filesystem::check(path)?;
-        Ok(directory)
+        Ok((directory, opened))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -54,59 +71,78 @@ impl Directory {
     }
 
     pub(crate) fn table(&self) -> PathBuf {
-        self.path.join("table")
+        self.path.join(TABLE)
     }
 
     /// Where the lock files of a store are.
     pub(crate) fn locks(&self, store: StoreId) -> PathBuf {
-        self.path.join("locks").join(store.to_string())
+        self.path.join(LOCKS).join(store.to_string())
     }
 
     /// Where the file of a lock is.
     pub(crate) fn path_of(&self, store: StoreId, id: LockId) -> PathBuf {
-        self.locks(store).join(format!("{:02x}", id.get() % 256)).join(id.to_string())
+        self.path.join(relative(store, id))
     }
 
     /// Opens a lock's file, which is made if it is not there.
     pub(crate) fn lock_file(&self, table: &Table, id: LockId) -> Result<OwnedFd> {
-        let locks = self.locks(table.id());
-        let file = self.path_of(table.id(), id);
-        let shard = file.parent().unwrap_or(&locks).to_owned();
+        let path = relative(table.id(), id);
         let mut retries = 0;
         loop {
             if table.is_destroyed() {
                 return Err(ErrorKind::Destroyed.into());
             }
-            let errno = match self.open_or_create(&file) {
-                Ok(fd) => {
+            let directory = self.enter().map_err(|error| match error.kind() {
+                ErrorKind::Absent => ErrorKind::Destroyed.into(),
+                _ => error,
+            })?;
+            // Another directory may have taken its place.
+            let Some(like) = access_of(&directory, table)? else { return Err(ErrorKind::Destroyed.into()) };
+            let tree = Tree { directory: directory.as_fd(), like };
+            let errno = match tree.open_or_create(&path) {
+                Ok(file) => {
                     // Files are removed after the table has lost its name. If it has it now, this file is the one that all others have.
                     if table.is_destroyed() {
                         let _ = self.remove();
                         return Err(ErrorKind::Destroyed.into());
                     }
-                    self.check_file(&fd)?;
-                    return Ok(fd);
+                    self.check_file(&file, like, &self.path.join(&path))?;
+                    return Ok(file);
                 }
                 Err(errno) => errno,
             };
             retries += 1;
             match errno {
+                Errno::EACCES if is_being_made(&directory, &path) => thread::sleep(PAUSE),
                 _ if retries > RETRIES => return Err(Error::refused("open a lock file", errno)),
-                Errno::ENOENT => {
-                    for directory in [self.path.join("locks").as_path(), &locks, &shard] {
-                        match self.make(directory) {
-                            // Removed by somebody who destroys a store: it is looked at again.
-                            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                            made => made.map(drop).map_err(|error| Error::refused("mkdir", error))?,
-                        }
-                    }
-                }
+                // Removed by a process that destroys a store: that is checked next.
+                Errno::ENOENT => match tree.make_parents(&path) {
+                    Err(Errno::EACCES) if is_being_made(&directory, &path) => thread::sleep(PAUSE),
+                    Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.linked(&path)),
+                    Err(errno) if errno != Errno::ENOENT => return Err(Error::refused("mkdir", errno)),
+                    _ => {}
+                },
                 Errno::EEXIST => {}
-                // Made by another user who is about to open it to us.
-                Errno::EACCES if self.is_shared() => std::thread::sleep(Duration::from_millis(1)),
-                Errno::ELOOP => return Err(not_ours(format!("{} is a symbolic link", file.display()))),
+                Errno::ELOOP | Errno::ENOTDIR => return Err(self.linked(&path)),
                 errno => return Err(Error::refused("open a lock file", errno)),
             }
+        }
+    }
+
+    /// Opens a lock's file for a moment and closes it, which wakes the waiters that watch it. Where that fails, they try again by
+    /// themselves, a little later.
+    pub(crate) fn call(&self, store: StoreId, id: LockId) {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let called =
+            open_directory(&self.path).map(|directory| beneath::open(directory, &relative(store, id), flags, Bits::empty()));
+        drop(called);
+    }
+
+    /// Checks that the store's path does not lead to another place than it did.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.enter() {
+            Err(error) if matches!(error.kind(), ErrorKind::Absent) => Ok(()),
+            entered => entered.map(drop),
         }
     }
 
@@ -115,115 +151,147 @@ impl Directory {
     /// Whoever opens a lock file sees afterwards whether its table has its name still. So when there is no table, nobody will take a
     /// lock by the name of a file that is here by now, but by the files of a store that is yet to come.
     pub(crate) fn remove(&self) -> Result<()> {
-        let locks = self.path.join("locks");
-        let here = fs::read_dir(&locks).into_iter().flatten().flatten();
-        let stores: Vec<_> = here.filter(|entry| is_store_id(&entry.file_name().to_string_lossy())).collect();
-        if fs::symlink_metadata(self.table()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            stores.iter().try_for_each(|store| remove_all(&store.path()))?;
+        let directory = match self.enter() {
+            Err(error) if matches!(error.kind(), ErrorKind::Absent) => return Ok(()),
+            entered => entered?,
+        };
+        let is_gone = || fstatat(&directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT);
+        match beneath::open(&directory, Path::new(LOCKS), OFlag::O_RDONLY | OFlag::O_DIRECTORY, Bits::empty()) {
+            Ok(locks) if is_gone() => tree::remove_stores(&locks, is_store_id)?,
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.linked(Path::new(LOCKS))),
+            Err(errno) => return Err(Error::refused("open the directory of the lock files", errno)),
         }
         // They stay where another store is being made in the same place.
-        let _ = fs::remove_dir(locks);
-        let _ = fs::remove_dir(&self.path);
+        let _ = unlinkat(&directory, LOCKS, UnlinkatFlags::RemoveDir);
+        let _ = std::fs::remove_dir(&self.path);
         Ok(())
     }
 
     /// Takes back the making of a directory in which no store could be made.
     pub(crate) fn forget(&self) {
         if self.made {
-            let _ = fs::remove_dir(&self.path);
+            let _ = std::fs::remove_dir(&self.path);
         }
     }
 
-    /// Whether others than the owner may use the store.
-    fn is_shared(&self) -> bool {
-        self.mode != Mode::PRIVATE
+    /// Whether the directory has no table and was made a moment ago by another user's process, which is about to open it to others.
+    fn is_being_made(&self) -> bool {
+        let by_another =
+            |status: FileStat| kind(&status) == SFlag::S_IFDIR && status.st_uid != geteuid().as_raw() && is_young(&status);
+        fstatat(AT_FDCWD, &self.table(), AtFlags::AT_SYMLINK_NOFOLLOW).is_err()
+            && fstatat(AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(by_another)
     }
 
-    /// Makes a directory; false when it is there already.
-    fn make(&self, path: &Path) -> io::Result<bool> {
-        // Who may read may also search.
-        let bits = self.mode.bits() | (self.mode.bits() & 0o444) >> 2;
-        match DirBuilder::new().mode(bits).create(path) {
-            Ok(()) if self.is_shared() => fs::set_permissions(path, Permissions::from_mode(bits)).map(|()| true),
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
+    /// Waits while another user's process makes the directory of this path. False when nothing is being made there.
+    pub(crate) fn wait_for_maker(path: &Path, options: &TableOptions) -> bool {
+        let being_made = Self { path: path.to_owned(), options: *options, made: false }.is_being_made();
+        if being_made {
+            thread::sleep(PAUSE);
         }
+        being_made
     }
 
-    fn open_or_create(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-        if !self.is_shared() {
-            return open(path, flags | OFlag::O_CREAT, Bits::from_bits_truncate(self.mode.bits()));
-        }
-        match open(path, flags, Bits::empty()) {
-            Err(Errno::ENOENT) => {
-                let fd = open(path, flags | OFlag::O_CREAT | OFlag::O_EXCL, Bits::from_bits_truncate(0o600))?;
-                // Not by `open`, whose mode the umask restricts.
-                fchmod(fd.as_fd(), Bits::from_bits_truncate(self.mode.bits()))?;
-                Ok(fd)
-            }
-            other => other,
-        }
+    /// Makes the directory; false when it is there already.
+    fn make(&self) -> Result<bool> {
+        tree::make_store_directory(&self.path, &self.options)
     }
 
-    fn check(&self) -> Result<()> {
-        let meta = match fs::symlink_metadata(&self.path) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ErrorKind::Absent.into()),
-            Err(error) => return Err(Error::refused("stat", error)),
+    /// A descriptor of the directory, which was checked. It cannot be read through, but paths can be relative to it.
+    fn enter(&self) -> Result<OwnedFd> {
+        let directory = match open_directory(&self.path) {
+            Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
+            opened => opened.map_err(|errno| Error::refused("open the store's directory", errno))?,
         };
-        if meta.is_symlink() {
-            return Err(not_ours("its directory is a symbolic link"));
+        let status = fstat(&directory).map_err(|errno| Error::system("fstat", errno))?;
+        match kind(&status) {
+            SFlag::S_IFDIR => {}
+            SFlag::S_IFLNK => return Err(not_ours(format!("its directory {} is a symbolic link", self.path.display()))),
+            _ => return Err(ErrorKind::NotAStore { reason: "it is not a directory".to_owned() }.into()),
         }
-        if !meta.is_dir() {
-            return Err(ErrorKind::NotAStore { reason: "it is not a directory".to_owned() }.into());
-        }
-        self.check_owner("its directory", meta.uid(), meta.mode())
+        self.options.check_access(&self.path, access(&status), || access_of_parent(&self.path, &status))?;
+        Ok(directory)
     }
 
-    fn check_file(&self, fd: &OwnedFd) -> Result<()> {
-        let stat = fstat(fd).map_err(|errno| Error::system("fstat", errno))?;
-        if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG {
-            return Err(not_ours("a lock file is not a regular file"));
+    /// Checks a lock file. In a store that others may write to, any of them can have made it.
+    fn check_file(&self, file: &OwnedFd, table: FileAccess, path: &Path) -> Result<()> {
+        let status = fstat(file).map_err(|errno| Error::system("fstat", errno))?;
+        if kind(&status) != SFlag::S_IFREG {
+            return Err(not_ours(format!("{} is not a regular file", path.display())));
         }
-        if stat.st_nlink > 1 {
-            return Err(not_ours(format!("a lock file has {} hard links", stat.st_nlink)));
+        if status.st_nlink > 1 {
+            return Err(not_ours(format!("{} has {} hard links", path.display(), status.st_nlink)));
         }
-        self.check_owner("a lock file", stat.st_uid, stat.st_mode)
+        let mut found = access(&status);
+        if found.uid == table.uid {
+            // The table's owner was checked.
+            found.uid = geteuid().as_raw();
+        }
+        // The group is for those who may open it.
+        let (mut options, mode) = (self.options, self.options.permissions());
+        (options.mode, options.group) = (Some(mode), None);
+        if mode.bits() & 0o022 != 0 {
+            options.owner = Some(FileOwner::Any);
+        }
+        options.check_access(path, found, || None)
     }
 
-    /// The rule of [`Table::open`], for what is beside the table.
-    fn check_owner(&self, what: &str, owner: u32, mode: u32) -> Result<()> {
-        let (us, allowed) = (nix::unistd::geteuid().as_raw(), self.mode.bits() & 0o022);
-        if owner != us && allowed == 0 {
-            return Err(not_ours(format!("{what} belongs to user {owner}, and this is user {us}")));
-        }
-        if mode & 0o022 & !allowed != 0 {
-            let mode = mode & 0o7777;
-            return Err(not_ours(format!(
-                "others may write to {what} (mode {mode:04o}); chmod it, or open the store with mode=0660"
-            )));
-        }
-        Ok(())
+    fn linked(&self, path: &Path) -> Error {
+        not_ours(format!("{} is a symbolic link, or a part of it is", self.path.join(path).display()))
     }
+}
+
+/// The path of a lock's file, relative to the store's directory.
+fn relative(store: StoreId, id: LockId) -> PathBuf {
+    Path::new(LOCKS).join(store.to_string()).join(format!("{:02x}", id.get() % 256)).join(id.to_string())
+}
+
+/// Opens a directory for paths relative to it. What is at the path may also be something else, which is not opened.
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Bits::empty())
+}
+
+/// Owner, group and mode of the table, if it is the one in this directory.
+fn access_of(directory: &OwnedFd, table: &Table) -> Result<Option<FileAccess>> {
+    match fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| access(&status))),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Error::refused("stat the table in the store's directory", errno)),
+    }
+}
+
+/// Owner, group and mode of the directory that has this directory under its name.
+fn access_of_parent(path: &Path, status: &FileStat) -> Option<FileAccess> {
+    let parent = openat(AT_FDCWD, path.parent()?, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Bits::empty()).ok()?;
+    let named = fstatat(&parent, path.file_name()?, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    let same = (named.st_dev, named.st_ino) == (status.st_dev, status.st_ino);
+    if same { fstat(&parent).ok().map(|status| access(&status)) } else { None }
+}
+
+fn access(status: &FileStat) -> FileAccess {
+    FileAccess { uid: status.st_uid, gid: status.st_gid, mode: status.st_mode & 0o7777 }
+}
+
+fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Whether a directory on the way to a file, or the file, was made or changed a moment ago.
+fn is_being_made(directory: &OwnedFd, path: &Path) -> bool {
+    let parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
+    let status = |part: &Path| fstatat(directory, part, AtFlags::AT_SYMLINK_NOFOLLOW);
+    parts.map(status).any(|status| status.is_ok_and(|status| is_young(&status)))
+}
+
+fn is_young(status: &FileStat) -> bool {
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(status.st_ctime.unsigned_abs());
+    let changed = changed + Duration::from_nanos(status.st_ctime_nsec.unsigned_abs());
+    SystemTime::now().duration_since(changed).unwrap_or_default() < MAKING
 }
 
 /// Whether it looks as a [`StoreId`] prints: what else is there is not ours.
 fn is_store_id(name: &str) -> bool {
     name.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
-}
-
-/// Removes a directory to which somebody who does not know yet may be adding.
-fn remove_all(path: &Path) -> Result<()> {
-    let mut retries = 0;
-    loop {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && retries < RETRIES => retries += 1,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::system("remove the lock files", error)),
-            _ => return Ok(()),
-        }
-    }
 }
 
 fn not_ours(reason: impl Into<String>) -> Error {

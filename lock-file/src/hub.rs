@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 
 use lock_core::fork::PerProcess;
 use lock_core::{Error, Result, descriptor};
-use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
-use nix::sys::stat::Mode;
 
 use crate::descriptors;
 
@@ -185,11 +183,4 @@ impl State {
             waiter.bell.notify_one();
         }
     }
-}
-
-/// Calls the waiters that watch the file to try again: closes a descriptor of it that is opened for that. Where that fails, they
-/// try again by themselves, a little later.
-pub(crate) fn call(file: &Path) {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    drop(open(file, flags, Mode::empty()));
 }

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use crate::directory::Directory;
-use crate::{descriptors, hub, idle, ofd, wait};
+use crate::{descriptors, idle, ofd, wait};
 
 /// What the claim on a handle's descriptor is for, in its lowest bits; above them is the epoch, so that a forked child sees nothing in
 /// what it inherits.
@@ -270,7 +270,7 @@ impl FileLock {
     #[cold]
     fn call_waiters_slowly(&self) {
         self.waiters().store(0, SeqCst);
-        hub::call(&self.path());
+        self.directory.call(self.slot.table().id(), self.slot.id());
     }
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use lock_core::table::{Kind, Mode, Slot, Table, TableLocks, TableManager, TableOptions};
+use lock_core::table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions};
 use lock_core::{Error, ErrorKind, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 
 use crate::directory::Directory;
@@ -17,21 +17,36 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
     let path = Directory::place(url)?;
-    let permissions = table_options.mode.unwrap_or(Mode::PRIVATE);
     let mut retries = 0;
     loop {
-        let directory = Directory::open(&path, mode, permissions)?;
-        match Table::open(&directory.table(), KIND, mode, &table_options) {
-            Ok(table) => {
+        let opened = Directory::open(&path, mode, &table_options).and_then(|(directory, descriptor)| {
+            let in_directory = table_options.in_checked_directory();
+            match Table::open_in(&descriptor, &directory.table(), KIND, mode, &in_directory) {
+                Ok(table) => Ok((directory, table)),
+                Err(error) => {
+                    directory.forget();
+                    Err(error)
+                }
+            }
+        });
+        match opened {
+            Ok((directory, table)) => {
                 let locks = Locks { store: table.id(), directory: Arc::new(directory) };
                 return Ok(Arc::new(TableManager::new(table, locks)));
             }
             Err(error) if mode != OpenMode::Open && retries < RETRIES && has_vanished(&error) => retries += 1,
-            Err(error) => {
-                directory.forget();
-                return Err(error);
-            }
+            Err(error) if is_not_open_to_us(&error) && Directory::wait_for_maker(&path, &table_options) => {}
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Whether the directory is not to be used, which may change while another user's process makes it.
+fn is_not_open_to_us(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::System { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
+        ErrorKind::NotOurs { .. } => true,
+        _ => false,
     }
 }
 
@@ -54,6 +69,10 @@ impl TableLocks for Locks {
     fn details(&self) -> Vec<(&'static str, String)> {
         let (path, locks) = (self.directory.path(), self.directory.locks(self.store));
         vec![("lock files", locks.display().to_string()), ("file system", filesystem::name(path))]
+    }
+
+    fn destroy(&self) -> Result<()> {
+        self.directory.check()
     }
 
     fn destroyed(&self) -> Result<()> {

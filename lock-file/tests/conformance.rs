@@ -6,7 +6,8 @@ lock_conformance::main! {
     Suite::new(lock_file::BACKEND, |scratch| format!("file:{}", scratch.join("store").display()))
         .files(|scratch, _url| vec![scratch.join("store/table")])
         .fits_in(64 * 1024)
-        .shared_between_users("mode=0666"),
+        .shared_between_users("mode=0666&owner=any")
+        .shared_in_group(|group| format!("mode=0660&group={group}")),
     // With a run directory of its own, so that nothing is left in that of LXC.
     lock_file::LXC => |scratch| format!("lxc:{0}?name=container&rundir={0}", scratch.display()),
 }

@@ -44,7 +44,7 @@ fn scratch() -> TempDir {
 #[rstest]
 fn a_store_is_private_unless_its_mode_says_otherwise(scratch: TempDir) {
     let directory = scratch.path().join("store");
-    for (options, of_directory, of_file) in [("", 0o700, 0o600), ("?mode=0660", 0o770, 0o660), ("?mode=0644", 0o755, 0o644)] {
+    for (options, of_directory, of_file) in [("", 0o700, 0o600), ("?mode=0660", 0o2770, 0o660), ("?mode=0644", 0o755, 0o644)] {
         let store = open(&directory, OpenMode::Create, options).unwrap();
         store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
         let file = lock_file(&store, 300);
@@ -52,6 +52,72 @@ fn a_store_is_private_unless_its_mode_says_otherwise(scratch: TempDir) {
         assert!(file.ancestors().skip(1).take(3).all(|made| mode_of(made) == of_directory), "{}", file.display());
         store.destroy().unwrap();
     }
+}
+
+#[rstest]
+#[case("")]
+#[case("?mode=0660")]
+#[case("?mode=0644")]
+fn a_set_group_id_bit_is_inherited(scratch: TempDir, #[case] options: &str) {
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o2770)).unwrap();
+    let directory = scratch.path().join("store");
+    let store = open(&directory, OpenMode::Create, options).unwrap();
+    store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
+    let file = lock_file(&store, 300);
+    assert!(file.ancestors().skip(1).take(4).all(|made| mode_of(made) & 0o2000 != 0), "{}", file.display());
+}
+
+#[rstest]
+fn a_directory_of_a_killed_creator_is_finished(scratch: TempDir) {
+    let directory = scratch.path().join("store");
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
+    let store = open(&directory, OpenMode::Create, "?mode=0660").unwrap();
+    assert_eq!(mode_of(&directory), 0o2770);
+    let file = lock_file(&store, 0);
+    fs::create_dir(file.ancestors().nth(3).unwrap()).unwrap();
+    fs::set_permissions(file.ancestors().nth(3).unwrap(), Permissions::from_mode(0o700)).unwrap();
+    store.retrieve(0).unwrap().lock().unwrap().unlock().unwrap();
+    assert!(file.ancestors().skip(1).take(3).all(|made| mode_of(made) == 0o2770));
+}
+
+#[rstest]
+fn root_uses_a_users_private_store_and_leaves_it_to_the_user(scratch: TempDir) {
+    if !nix::unistd::geteuid().is_root() {
+        return; // only root can use it
+    }
+    const USER: u32 = 59_001;
+    let directory = scratch.path().join("store");
+    let store = open(&directory, OpenMode::Create, "?owner=59001").unwrap();
+    store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
+    let file = lock_file(&store, 300);
+    assert!(file.ancestors().take(5).all(|made| fs::metadata(made).unwrap().uid() == USER), "{}", file.display());
+    assert_eq!((mode_of(&file), mode_of(file.parent().unwrap())), (0o600, 0o700));
+    let error = open(&directory, OpenMode::Open, "").unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotOurs { reason } if reason.contains("owner=59001")), "{error}");
+    store.destroy().unwrap();
+    assert!(!directory.exists());
+}
+
+/// A member replaces a directory of lock files while the store is open.
+#[rstest]
+#[case("locks")]
+#[case("locks/STORE")]
+#[case("locks/STORE/07")]
+fn a_link_in_the_place_of_a_directory_is_refused_and_not_followed(scratch: TempDir, #[case] replaced: &str) {
+    let (directory, elsewhere) = (scratch.path().join("store"), scratch.path().join("elsewhere"));
+    let store = open(&directory, OpenMode::Create, "?mode=0666").unwrap();
+    store.retrieve(7).unwrap().lock().unwrap().unlock().unwrap();
+    let replaced = directory.join(replaced.replace("STORE", &store.id().to_string()));
+    fs::rename(&replaced, &elsewhere).unwrap();
+    symlink(&elsewhere, &replaced).unwrap();
+    let count = || fs::read_dir(&elsewhere).unwrap().count();
+    let before = count();
+    let error = store.retrieve(263).unwrap().try_lock().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotOurs { reason } if reason.contains("symbolic link")), "{error}");
+    let _ = store.destroy();
+    assert_eq!(count(), before);
+    assert!(elsewhere.is_dir());
 }
 
 #[rstest]
@@ -84,7 +150,9 @@ fn a_file_in_place_of_the_directory_is_refused(scratch: TempDir) {
     let file = scratch.path().join("file");
     fs::write(&file, "kept").unwrap();
     for mode in [OpenMode::Open, OpenMode::Create, OpenMode::OpenOrCreate] {
-        assert!(matches!(open(&file, mode, "").unwrap_err().kind(), ErrorKind::NotAStore { .. }));
+        for options in ["", "?mode=0660"] {
+            assert!(matches!(open(&file, mode, options).unwrap_err().kind(), ErrorKind::NotAStore { .. }));
+        }
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
 }

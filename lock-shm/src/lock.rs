@@ -180,6 +180,7 @@ impl ShmLock {
         let at_home = self.slot.me_at_home(thread.id).is_some();
         let is_mine = number == me.identity_number() || (at_home && number == me.tid());
         if hot.owner() != me || !is_mine {
+            sys::forget(hot);
             return Err(ErrorKind::Lost.into());
         }
         let list = match thread.list() {
@@ -219,7 +220,12 @@ impl RawLock for ShmLock {
     fn acquire_at_once(&self) -> Option<u64> {
         let thread = ThisThread::try_fast()?;
         let me = self.slot.me_at_home(thread.id)?;
-        robust::take_free(thread.list()?, self.slot.hot(), me, thread.id)
+        let (list, hot) = (thread.list()?, self.slot.hot());
+        if sys::is_empty(list) {
+            robust::take_free(list, hot, me, thread.id)
+        } else {
+            robust::take_another(list, hot, me, thread.id)
+        }
     }
 
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {

@@ -59,20 +59,25 @@ pub(crate) struct Me<'a> {
     pub(crate) list: &'a Head,
 }
 
-/// Acquires a lock whose word is 0: puts the thread's id into the word and the lock into the thread's list, and writes the owner down. No
+/// Acquires a lock whose word is 0, for a thread whose list is empty: puts the thread's id into the word and the lock into the thread's list, and writes the owner down. No
 /// owner was written down before: a lock becomes free when its owner is removed, and free but for [`DIED`] when the owner died.
 /// Returns the token; `None` when the word was not 0.
 #[inline]
 pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     begin(head, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
-        if sys::link(head, hot) {
-            sys::count_linked();
-        }
+        sys::link_only(head, hot);
         hot.begin(me)
     });
     end(head);
     taken
+}
+
+/// The same for a thread whose list may have others; `None` also when the lock [cannot](sys::can_link) be put before them.
+#[inline(never)]
+pub(crate) fn take_another(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+    let can_link = sys::can_link(head);
+    can_link.then(|| take(&Me { owner: me, number: tid, list: head }, hot, 0, 0)).flatten()
 }
 
 /// Acquires a lock whose word is `old`: puts the thread's number and `waiting` into the word and the lock into the list, and writes
@@ -80,8 +85,10 @@ pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u
 pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
     begin(me.list, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
-        if sys::link(me.list, hot) && me.number < Owner::FIRST_IDENTITY {
-            sys::count_linked();
+        if me.number < Owner::FIRST_IDENTITY {
+            sys::link(me.list, hot);
+        } else {
+            sys::link_identity(me.list, hot);
         }
         if waiting != 0 {
             waiters::keep(hot);
@@ -133,13 +140,12 @@ fn give_one_of_several(head: &Head, hot: &Hot, plain: bool) {
     finish(head, hot, waiters::release(hot, plain));
 }
 
-/// Takes a lock out of the list that it is in: libc's, or the one of those with an identity number.
+/// Takes a lock out of what it is in: libc's list, or the locks with an identity number.
 fn unlink(head: &Head, hot: &Hot) {
     if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {
         sys::unlink(head, hot);
-        sys::count_unlinked();
     } else {
-        sys::unlink(ThisThread::get().identity_list(), hot);
+        sys::unlink_identity(ThisThread::get().identity_list(), hot);
     }
 }
 
@@ -187,7 +193,7 @@ pub(crate) mod tests {
 
     pub(crate) fn hold(slot: &Slot) -> ThisThread {
         let (thread, me) = (ThisThread::get(), slot.table().me().unwrap());
-        take_free(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
+        take_another(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
         thread
     }
 
@@ -221,7 +227,7 @@ pub(crate) mod tests {
         let (thread, me) = (ThisThread::get(), slots[0].table().me().unwrap());
         let head = thread.list().unwrap();
         for slot in &slots {
-            take_free(head, slot.hot(), me, thread.id).unwrap();
+            take_another(head, slot.hot(), me, thread.id).unwrap();
         }
         let mut held = vec![2, 1, 0];
         assert_eq!(listed(head, &slots), held);

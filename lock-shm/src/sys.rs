@@ -13,6 +13,8 @@ use std::time::Duration;
 use lock_core::table::{Hot, Owner};
 use lock_core::{fork, thread};
 
+use crate::linked::Linked;
+
 /// The kernel's `struct robust_list_head`, which libc registered for this thread. Only the thread itself touches it, and the kernel
 /// when the thread is dead.
 #[repr(C)]
@@ -44,14 +46,15 @@ struct ThreadCache {
     head: Cell<Option<NonNull<Head>>>,
     /// Whether its process takes part in barriers.
     barriers: Cell<bool>,
-    /// At least the number of locks in the list, less one.
-    linked: Cell<u32>,
+    /// The locks in the list.
+    linked: Linked,
 }
 
 impl ThreadCache {
-    fn set_linked(&self, linked: u32) {
-        self.linked.set(linked);
-        self.fast.set(self.head.get().filter(|_| self.barriers.get() && linked < LINKED_AT_MOST));
+    /// Takes the fast path away from a thread whose list is full, and gives it back.
+    fn update_fast(&self) {
+        let has_room = self.linked.below() < LINKED_AT_MOST;
+        self.fast.set(self.head.get().filter(|_| self.barriers.get() && has_room));
     }
 }
 
@@ -63,10 +66,12 @@ thread_local! {
             fast: Cell::new(None),
             head: Cell::new(None),
             barriers: Cell::new(false),
-            linked: Cell::new(0),
+            linked: Linked::new(),
         }
     };
-    /// The list of locks that the kernel must not look after, because the words have no thread id.
+    /// Locks that the kernel must not look after, because the words have no thread id.
+    static IDENTITIES: Linked = const { Linked::new() };
+    /// What such a lock has in the place of the kernel's list. No node is linked into it.
     static IDENTITY_LIST: Head =
         const { Head { first: AtomicUsize::new(0), offset: AtomicIsize::new(OFFSET), pending: AtomicUsize::new(0) } };
     static AT_END: AtEnd = const { AtEnd };
@@ -164,8 +169,9 @@ impl ThisThread {
         cache.head.set(head);
         cache.fast.set(head.filter(|_| barriers));
         cache.barriers.set(barriers);
-        cache.linked.set(0);
-        // In a forked child, what is in it is the parent's.
+        // In a forked child, what is in them is the parent's.
+        cache.linked.clear();
+        IDENTITIES.with(Linked::clear);
         IDENTITY_LIST.with(|list| list.first.store(ptr::from_ref(list).addr(), Relaxed));
         cache.epoch.set(fork::current());
     }
@@ -180,20 +186,16 @@ impl ThisThread {
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
-    /// Whether no further lock is to be put into its list. libc's mutexes, which come and go between, may have had some counted twice.
+    /// Whether no further lock is to be put into its list: it has many, or the first node is a mutex of libc's.
     pub(crate) fn is_full(&self) -> bool {
-        CACHE.with(|cache| {
-            if let (LINKED_AT_MOST.., Some(list)) = (cache.linked.get(), self.list()) {
-                cache.set_linked(length(list));
-            }
-            cache.linked.get() >= LINKED_AT_MOST
-        })
+        let has_many = CACHE.with(|cache| cache.linked.below() >= LINKED_AT_MOST);
+        has_many || self.list().is_some_and(|list| !can_link(list))
     }
 
-    /// Its list of locks that the kernel does not look after. What is in it when the thread ends is marked as a dead owner's.
+    /// What stands for the kernel's list with locks that the kernel does not look after. Those that are left when the thread ends are marked
+    /// as a dead owner's.
     pub(crate) fn identity_list(&self) -> &Head {
-        // In the destructors of a thread that are called later, what the end needs is there.
-        let _ = AT_END.try_with(|_| ());
+        free_at_end();
         // SAFETY: the thread-local value stays where it is until the thread has ended, which `self`, not being `Send`, does not outlive.
         // It has no destructor, so that it may be used in those of others.
         IDENTITY_LIST.with(|list| unsafe { &*ptr::from_ref(list) })
@@ -215,6 +217,12 @@ impl Drop for AtEnd {
             mark_list(ptr::null_mut());
         }
     }
+}
+
+/// Has [`mark_list`] called at the end of the thread.
+fn free_at_end() {
+    // In the destructors of a thread that are called later, what the end needs is there.
+    let _ = AT_END.try_with(|_| ());
 }
 
 /// The key whose destructor is [`mark_list`]; `None` when the process has too many keys.
@@ -241,27 +249,30 @@ fn key() -> Option<libc::pthread_key_t> {
     }
 }
 
-/// Marks the locks in the thread's own list.
+/// Marks the locks that the thread holds and that the kernel does not look after.
 extern "C" fn mark_list(_: *mut libc::c_void) {
     // In a forked child that has not used the list since, what is in it is the parent's.
     if CACHE.with(|cache| cache.epoch.get()) != fork::epoch() {
         return;
     }
-    IDENTITY_LIST.with(|list| {
-        let start = ptr::from_ref(list).addr();
-        let mut node = list.first.load(Relaxed);
-        while node != start && node != 0 {
-            // SAFETY: a node of this list is in a line of a lock that this thread holds, which stays mapped (a table is not unmapped
-            // while its process holds a lock of it). A link is the address of `next`, and the lock's word is `OFFSET` from there.
-            // Links are in shared memory: see `unlink`.
-            let (next, word) = unsafe {
-                ((*(node as *const AtomicUsize)).load(Relaxed), &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32))
-            };
-            mark_as_dead(word);
-            node = next;
-        }
-        list.first.store(start, Relaxed);
-    });
+    while let Some(node) = pop_identity() {
+        // SAFETY: the thread recorded the node when it acquired the lock, and holds the lock: its line stays mapped (a table is not
+        // unmapped while its process holds a lock of it). The lock's word is `OFFSET` from the node.
+        mark_as_dead(unsafe { &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32) });
+    }
+    free_record();
+}
+
+/// Frees the record's memory, if the thread holds no lock any more.
+fn free_record() {
+    let is_empty = |linked: &&Linked| linked.top() == 0;
+    CACHE.with(|cache| Some(&cache.linked).filter(is_empty).map(Linked::clear));
+    IDENTITIES.with(|linked| Some(linked).filter(is_empty).map(Linked::clear));
+}
+
+/// Removes a lock from those that the kernel does not look after.
+fn pop_identity() -> Option<usize> {
+    IDENTITIES.with(Linked::pop)
 }
 
 /// What the kernel does with the word of a dead thread.
@@ -272,35 +283,6 @@ fn mark_as_dead(word: &AtomicU32) {
     if marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {
         wake_one(word);
     }
-}
-
-/// Notes that a lock was put into libc's list, which was not empty.
-#[inline]
-pub(crate) fn count_linked() {
-    CACHE.with(|cache| {
-        cache.linked.set(cache.linked.get() + 1);
-        if cache.linked.get() >= LINKED_AT_MOST {
-            cache.fast.set(None);
-        }
-    });
-}
-
-/// Notes that a lock was taken out of libc's list, which had others.
-pub(crate) fn count_unlinked() {
-    CACHE.with(|cache| cache.set_linked(cache.linked.get().saturating_sub(1)));
-}
-
-/// The number of nodes in the calling thread's list, as far as they matter.
-fn length(head: &Head) -> u32 {
-    let start = ptr::from_ref(head).addr();
-    let (mut node, mut length) = (untagged(head.first.load(Relaxed)), 0);
-    while node != start && length < LINKED_AT_MOST {
-        // SAFETY: a link in the list of the calling thread is the address of the `next` of a mutex that the thread holds, libc's or
-        // ours, and so mapped; or the start, where the loop ends. Links are in shared memory: see `unlink`.
-        node = untagged(unsafe { (*(node as *const AtomicUsize)).load(Relaxed) });
-        length += 1;
-    }
-    length
 }
 
 /// Remembers when something that takes time was last done.
@@ -335,51 +317,158 @@ fn membarrier(command: libc::c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
-/// Puts a line's node at the start of the calling thread's list, as libc does with those of its mutexes. The caller owns the lock. True
-/// when the list had others.
+/// Whether a node can be put at the start of the calling thread's list: there is none, or the first is a lock that this thread has linked.
+///
+/// A node of libc's is written to by libc alone, except that the lock before it would have to write to it when it leaves. Where that node
+/// is, only the lock's own links would tell, which are in shared memory. So no lock is put before a mutex of libc's.
+pub(crate) fn can_link(head: &Head) -> bool {
+    is_empty(head) || CACHE.with(|cache| cache.linked.top() == head.first.load(Relaxed))
+}
+
+/// Whether the calling thread's list has no node.
 #[inline]
-pub(crate) fn link(head: &Head, hot: &Hot) -> bool {
+pub(crate) fn is_empty(head: &Head) -> bool {
+    head.first.load(Relaxed) == ptr::from_ref(head).addr()
+}
+
+/// Puts a line's node into the calling thread's list, which is empty, as libc does with those of its mutexes. The caller owns the lock.
+#[inline]
+pub(crate) fn link_only(head: &Head, hot: &Hot) {
     // Links are followed by their addresses: from a line to its neighbours, and to the head.
     let (start, _) = (ptr::from_ref(head).expose_provenance(), ptr::from_ref(hot).expose_provenance());
     let node = address(&hot.next);
-    let first = head.first.load(Relaxed);
-    hot.next.store(first as u64, Relaxed);
-    if first != start {
-        // SAFETY: the list is not empty, and its first node is another lock that this thread holds, ours or libc's. The head, which is
-        // this process's alone, has its address, so that no other process can have changed it.
-        unsafe { set_prev(first, node) };
-    }
+    hot.next.store(start as u64, Relaxed);
+    note_only(node);
     // The node is whole before the kernel can come to it. Its `prev` is written by whoever is put before it, us or libc.
     compiler_fence(SeqCst);
     head.first.store(node, Relaxed);
-    first != start
+}
+
+/// The same at the start of a list that may have others. The caller has found that it [can](can_link).
+pub(crate) fn link(head: &Head, hot: &Hot) {
+    if is_empty(head) {
+        return link_only(head, hot);
+    }
+    let (node, first) = (address(&hot.next), head.first.load(Relaxed));
+    ptr::from_ref(hot).expose_provenance();
+    hot.next.store(first as u64, Relaxed);
+    note_another(node);
+    // SAFETY: the list is not empty, and its first node is another lock that this thread holds, ours. The head, which is this process's
+    // alone, has its address, so that no other process can have changed it.
+    unsafe { set_prev(first, node) };
+    compiler_fence(SeqCst);
+    head.first.store(node, Relaxed);
+}
+
+/// Notes that a node was put into the list, which was empty.
+#[inline]
+fn note_only(node: usize) {
+    CACHE.with(|cache| cache.linked.set_only(node));
+}
+
+/// Notes that a node was put into the list, which has others.
+#[cold]
+fn note_another(node: usize) {
+    free_at_end();
+    CACHE.with(|cache| {
+        cache.linked.push(node);
+        cache.update_fast();
+    });
 }
 
 /// Takes a line's node out of the calling thread's list, if it is the only one there. The caller owns the lock.
 #[inline]
 pub(crate) fn unlink_only(head: &Head, hot: &Hot) -> bool {
     let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
-    let only = hot.next.load(Relaxed) as usize == start && head.first.load(Relaxed) == node;
+    let only = head.first.load(Relaxed) == node && is_last(head, hot);
     if only {
         head.first.store(start, Relaxed);
+        note_none();
     }
     only
 }
 
-/// Takes a line's node out of the calling thread's list. The caller owns the lock.
+/// Whether nothing comes after this node, which is the first one.
+#[inline]
+fn is_last(_: &Head, _: &Hot) -> bool {
+    CACHE.with(|cache| cache.linked.below() == 0)
+}
+
+/// Notes that the only node was taken out of the list.
+#[inline]
+fn note_none() {
+    CACHE.with(|cache| cache.linked.remove_only());
+}
+
+/// Takes a line's node out of the calling thread's list, if it is there.
 pub(crate) fn unlink(head: &Head, hot: &Hot) {
-    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
-    let next = hot.next.load(Relaxed) as usize;
-    let prev = if head.first.load(Relaxed) == node { start } else { hot.prev.load(Relaxed) as usize };
-    // SAFETY: since the lock is held (the caller has compared the owner that is written down), its node is in this thread's list. Its
-    // neighbours are other locks that this thread holds, or the head: where it is not the first, another was put before it, and that is
-    // what `prev` links to. The links are in shared memory. The kernel and libc follow them as well, in every process-shared robust
-    // mutex: a process that may write to the store is trusted not to change those of held locks.
+    let start = ptr::from_ref(head).addr();
+    let Some((prev, next)) = take_neighbours(head, hot) else { return };
+    // SAFETY: the neighbours are other locks that this thread has linked, a mutex of libc's that the thread holds, or the head, as
+    // private memory tells. What the line's own links say, which are in shared memory, is not used.
     unsafe {
         set_next(prev, next);
-        if untagged(next) != start {
+        if next != start {
             set_prev(next, prev);
         }
+    }
+}
+
+/// Takes a line's node out of whatever the calling thread has linked it into. The thread has lost the lock, which may be another's.
+pub(crate) fn forget(hot: &Hot) {
+    let thread = ThisThread::get();
+    match thread.list() {
+        Some(list) => unlink(list, hot),
+        None => _ = IDENTITIES.with(|linked| linked.remove(address(&hot.next))),
+    }
+}
+
+/// Removes a node from the thread's record. Returns what the list has before and after it.
+fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+    let beside = CACHE.with(|cache| {
+        let beside = cache.linked.remove(node);
+        cache.update_fast();
+        beside
+    });
+    let Some(beside) = beside else {
+        // The lock's word, which is in shared memory, misled the caller.
+        IDENTITIES.with(|linked| linked.remove(node));
+        return None;
+    };
+    let prev = beside.above.or_else(|| before(head, node))?;
+    Some((prev, beside.below.unwrap_or(start)))
+}
+
+/// What the list has before the latest lock of this thread: the head, or the last of the mutexes that libc has put before it.
+fn before(head: &Head, node: usize) -> Option<usize> {
+    /// More than a thread can have.
+    const MUTEXES: u32 = 1 << 20;
+    let (mut prev, mut next) = (ptr::from_ref(head).addr(), untagged(head.first.load(Relaxed)));
+    for _ in 0..MUTEXES {
+        if next == node {
+            return Some(prev);
+        }
+        // SAFETY: the nodes before the latest lock are mutexes of libc's that the thread holds, and so mapped. The link to the
+        // first is in private memory, and that to each further one in such a mutex.
+        (prev, next) = (next, untagged(unsafe { (*(next as *const AtomicUsize)).load(Relaxed) }));
+    }
+    None
+}
+
+/// Notes that the calling thread holds a lock that the kernel does not look after. The second argument is the list of [`take`](link).
+pub(crate) fn link_identity(_: &Head, hot: &Hot) {
+    ptr::from_ref(hot).expose_provenance();
+    IDENTITIES.with(|linked| linked.push(address(&hot.next)));
+}
+
+/// Notes that the calling thread gives such a lock back.
+pub(crate) fn unlink_identity(_: &Head, hot: &Hot) {
+    let node = address(&hot.next);
+    let known = IDENTITIES.with(|linked| linked.remove(node)).is_some();
+    // The lock's word, which is in shared memory, may have misled the caller.
+    if !known && let Some(list) = ThisThread::get().list() {
+        unlink(list, hot);
     }
 }
 
@@ -455,6 +544,7 @@ fn monotonic() -> Duration {
 mod tests {
     use super::*;
     use crate::robust::tests::{hold, lines};
+    use rstest::rstest;
 
     #[test]
     fn a_forked_child_begins_with_an_empty_list() {
@@ -478,5 +568,119 @@ mod tests {
         assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0));
         assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next), "the list of the parent has changed");
         assert_eq!(slot.hot().prev.load(Relaxed), MARK, "the child has changed a node of the parent");
+    }
+
+    /// Memory of the program's own, which a link of another user's could lead to.
+    struct Private(Box<[AtomicU64; 8]>);
+
+    impl Private {
+        const VALUE: u64 = 0x5ec2_e700_0000_0001;
+
+        fn new() -> Self {
+            Self(Box::new([const { AtomicU64::new(Self::VALUE) }; 8]))
+        }
+
+        fn address(&self) -> u64 {
+            ptr::from_ref(&self.0[4]).addr() as u64
+        }
+
+        fn is_unchanged(&self) -> bool {
+            self.0.iter().all(|word| word.load(Relaxed) == Self::VALUE)
+        }
+    }
+
+    /// Another user writes anything to the links of locks that are held.
+    #[rstest]
+    #[case([0, 1, 2])]
+    #[case([1, 0, 2])]
+    #[case([2, 1, 0])]
+    fn links_in_shared_memory_are_neither_followed_nor_written_through(#[case] order: [usize; 3]) {
+        let private = Private::new();
+        let slots: [_; 3] = lines();
+        slots.iter().for_each(|slot| _ = hold(slot));
+        let thread = ThisThread::get();
+        let head = thread.list().unwrap();
+        for at in order {
+            for slot in &slots {
+                slot.hot().next.store(private.address(), Relaxed);
+                slot.hot().prev.store(private.address(), Relaxed);
+            }
+            crate::robust::give(head, slots[at].hot(), thread.barriers);
+            assert!(private.is_unchanged(), "a release wrote where a link in shared memory led to");
+        }
+        assert!(is_empty(head), "the list is not what the thread has linked");
+        assert!(thread.list().is_some_and(can_link));
+    }
+
+    #[test]
+    fn a_link_that_leaves_out_other_locks_does_not_take_them_out_of_the_list() {
+        let slots: [_; 2] = lines();
+        slots.iter().for_each(|slot| _ = hold(slot));
+        let thread = ThisThread::get();
+        let head = thread.list().unwrap();
+        slots[1].hot().next.store(ptr::from_ref(head).addr() as u64, Relaxed);
+        crate::robust::give(head, slots[1].hot(), thread.barriers);
+        assert_eq!(head.first.load(Relaxed), address(&slots[0].hot().next));
+        crate::robust::give(head, slots[0].hot(), thread.barriers);
+        assert!(is_empty(head));
+    }
+
+    #[test]
+    fn a_word_that_was_changed_does_not_leave_a_lock_in_the_list() {
+        let slots: [_; 2] = lines();
+        slots.iter().for_each(|slot| _ = hold(slot));
+        let thread = ThisThread::get();
+        let head = thread.list().unwrap();
+        for slot in &slots {
+            slot.hot().word.store(Owner::FIRST_IDENTITY, Relaxed);
+            crate::robust::give(head, slot.hot(), thread.barriers);
+        }
+        assert!(is_empty(head));
+        let held = hold(&slots[0]);
+        slots[0].hot().word.store(0, Relaxed);
+        forget(slots[0].hot());
+        assert!(is_empty(held.list().unwrap()));
+    }
+
+    #[test]
+    fn the_end_of_a_thread_follows_no_link_in_shared_memory() {
+        let private = Private::new();
+        let [slot] = lines();
+        let hot = slot.hot();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                link_identity(ThisThread::get().identity_list(), hot);
+                hot.word.store(Owner::FIRST_IDENTITY, Relaxed);
+                hot.next.store(private.address(), Relaxed);
+            });
+        });
+        // The scope may end before the thread's last destructors.
+        let is_marked = || hot.word.load(Relaxed) & libc::FUTEX_OWNER_DIED != 0;
+        while !is_marked() {
+            std::thread::yield_now();
+        }
+        assert!(private.is_unchanged());
+    }
+
+    /// A mutex of libc's stays where it is in the list, and no lock is put before it.
+    #[test]
+    fn no_lock_is_put_before_a_node_that_this_thread_has_not_linked() {
+        let slots: [_; 2] = lines();
+        let thread = hold(&slots[0]);
+        let head = thread.list().unwrap();
+        // What libc does when the thread locks a robust mutex.
+        let mutex = [const { AtomicUsize::new(0) }; 2];
+        let (node, own) = (ptr::from_ref(&mutex[1]).expose_provenance(), address(&slots[0].hot().next));
+        mutex[0].store(ptr::from_ref(head).addr(), Relaxed);
+        mutex[1].store(own, Relaxed);
+        slots[0].hot().prev.store(node as u64, Relaxed);
+        head.first.store(node, Relaxed);
+        assert!(!can_link(head) && thread.is_full());
+        // Another user's link does not matter for the neighbour either.
+        slots[0].hot().prev.store(0xdead_0000, Relaxed);
+        crate::robust::give(head, slots[0].hot(), thread.barriers);
+        assert_eq!((head.first.load(Relaxed), mutex[1].load(Relaxed)), (node, ptr::from_ref(head).addr()));
+        head.first.store(ptr::from_ref(head).addr(), Relaxed);
+        assert!(can_link(head));
     }
 }

@@ -248,9 +248,9 @@ pub const PLANTED: &[Planted] = &[
         "the end of a thread marks nothing",
         "a foreign thread ends while it holds",
         "sys.rs",
-        "            mark_as_dead(word);",
-        "mark_as_dead(word);",
-        "let _ = word;",
+        "        mark_as_dead(unsafe {",
+        "mark_as_dead",
+        "drop::<&AtomicU32>",
     ),
     bug(
         "the end of a thread wakes no waiter",

@@ -24,7 +24,7 @@ mod list {
     }
 }
 
-pub(crate) use self::list::{Head, address, end_thread, link, unlink, unlink_only};
+pub(crate) use self::list::{Head, address, end_thread, is_empty, link, link_only, unlink, unlink_only};
 
 /// From a node to its word.
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
@@ -116,21 +116,55 @@ impl<T> PerThread<T> {
 }
 
 static CACHE: PerThread<ThreadCache> = PerThread(ThreadCache { epoch: Epoch });
-static IDENTITY_LIST: IdentityList = IdentityList;
 
-/// The list of the calling thread that the kernel does not look after.
-struct IdentityList;
-
-impl IdentityList {
-    fn with(&self, act: impl FnOnce(&Head)) {
-        act(ThisThread::get().identity_list());
-    }
+/// Removes a lock from those of the calling thread that the kernel does not look after.
+fn pop_identity() -> Option<usize> {
+    let thread = ThisThread::get();
+    let list = thread.identity_list();
+    let (start, node) = (ptr::from_ref(list).addr(), list.first.load(Relaxed));
+    (node != start).then(|| {
+        let _ = world::at(node);
+        // SAFETY: a node of this list is in a line of the scene.
+        list.first.store(unsafe { (*(node as *const AtomicUsize)).load(Relaxed) }, Relaxed);
+        node
+    })
 }
 
-/// How much room there is in a list follows from the list.
-pub(crate) fn count_linked() {}
+/// No thread has a mutex of libc's.
+pub(crate) fn can_link(_: &Head) -> bool {
+    true
+}
 
-pub(crate) fn count_unlinked() {}
+fn note_only(_: usize) {}
+
+fn note_another(_: usize) {}
+
+fn note_none() {}
+
+/// Nobody writes to the links but the thread itself, so that they say what lock-shm keeps in private memory.
+fn is_last(head: &Head, hot: &Hot) -> bool {
+    hot.next.load(Relaxed) as usize == ptr::from_ref(head).addr()
+}
+
+fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+    let next = hot.next.load(Relaxed) as usize;
+    let prev = if head.first.load(Relaxed) == node { start } else { hot.prev.load(Relaxed) as usize };
+    Some((prev, next))
+}
+
+pub(crate) fn link_identity(list: &Head, hot: &Hot) {
+    link(list, hot);
+}
+
+pub(crate) fn unlink_identity(list: &Head, hot: &Hot) {
+    unlink(list, hot);
+}
+
+fn free_record() {}
+
+/// No thread changes what says that a lock is another's.
+pub(crate) fn forget(_: &Hot) {}
 
 /// It is always time.
 #[derive(Debug, Default)]

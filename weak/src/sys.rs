@@ -30,7 +30,7 @@ mod futex {
 }
 
 pub(crate) use self::futex::{wait, wake_one};
-pub(crate) use self::list::{Head, address, end_thread, link, unlink, unlink_only};
+pub(crate) use self::list::{Head, address, end_thread, is_empty, link, link_only, unlink, unlink_only};
 
 /// From a node to its word.
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
@@ -65,6 +65,18 @@ impl Head {
 /// What a thread remembers of its process.
 struct ThreadCache {
     epoch: Cell<u64>,
+}
+
+/// Removes a lock from those of the calling thread that the kernel does not look after.
+fn pop_identity() -> Option<usize> {
+    IDENTITY_LIST.with(|list| {
+        let (start, node) = (ptr::from_ref(list).addr(), list.first.load(Relaxed));
+        (node != start).then(|| {
+            // SAFETY: a node of this list is in a line of the table, which stays where it is.
+            list.first.store(unsafe { (*(node as *const AtomicUsize)).load(Relaxed) }, Relaxed);
+            node
+        })
+    })
 }
 
 mod fork {
@@ -122,9 +134,41 @@ impl ThisThread {
     }
 }
 
-pub(crate) fn count_linked() {}
+/// No thread has a mutex of libc's.
+pub(crate) fn can_link(_: &Head) -> bool {
+    true
+}
 
-pub(crate) fn count_unlinked() {}
+fn note_only(_: usize) {}
+
+fn note_another(_: usize) {}
+
+fn note_none() {}
+
+/// Nobody writes to the links but the thread itself, so that they say what lock-shm keeps in private memory.
+fn is_last(head: &Head, hot: &Hot) -> bool {
+    hot.next.load(Relaxed) as usize == ptr::from_ref(head).addr()
+}
+
+fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+    let next = hot.next.load(Relaxed) as usize;
+    let prev = if head.first.load(Relaxed) == node { start } else { hot.prev.load(Relaxed) as usize };
+    Some((prev, next))
+}
+
+pub(crate) fn link_identity(list: &Head, hot: &Hot) {
+    link(list, hot);
+}
+
+pub(crate) fn unlink_identity(list: &Head, hot: &Hot) {
+    unlink(list, hot);
+}
+
+fn free_record() {}
+
+/// No thread changes what says that a lock is another's.
+pub(crate) fn forget(_: &Hot) {}
 
 /// It is always time.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ mod ipc_namespaces;
 mod keeping;
 mod labels;
 mod limits;
+mod links;
 mod listing;
 mod mutexes;
 mod namespace_homes;
@@ -26,6 +27,7 @@ mod owner_death;
 mod panics;
 mod reconciling;
 mod reentry;
+mod sharing;
 mod storm;
 mod tokens;
 mod trying;
@@ -78,6 +80,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         damage::CASES,
         vanishing::CASES,
         limits::CASES,
+        sharing::CASES,
+        links::CASES,
     ]
     .into_iter()
     .chain(fork::CASES)

@@ -21,7 +21,7 @@ impl Worker {
             ("own_mounts", []) => own_mounts().map_err(|errno| Error::system("unshare(CLONE_NEWNS)", errno)),
             ("own_ipc", []) => unshare(CloneFlags::CLONE_NEWIPC).map_err(|errno| Error::system("unshare(CLONE_NEWIPC)", errno)),
             ("mount", [kind, target, options]) => mount_new(kind, target, options).map_err(|errno| Error::system("mount", errno)),
-            ("become", [user]) => become_user(user).map_err(|errno| Error::system("setresuid", errno)),
+            ("become", [user, groups @ ..]) => become_user(user, groups).map_err(|errno| Error::system("setresuid", errno)),
             ("deny_dumps", []) => set_dumpable(false).map_err(|errno| Error::system("prctl(PR_SET_DUMPABLE)", errno)),
             _ => return None,
         };
@@ -49,11 +49,12 @@ pub(crate) fn mount_new(kind: &str, target: &str, options: &str) -> Result<(), E
     mount(Some(kind), target, Some(kind), MsFlags::empty(), Some(options))
 }
 
-/// Gives up all rights but those of this user, and the group of the same number.
-fn become_user(number: &str) -> Result<(), Errno> {
+/// Gives up all rights but those of this user, of the group of the same number, and of these groups.
+fn become_user(number: &str, groups: &[&str]) -> Result<(), Errno> {
+    let groups: Vec<_> = groups.iter().map(|group| Gid::from_raw(group.parse().expect("a group's number"))).collect();
     let number = number.parse().expect("a user's number");
     let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));
-    setgroups(&[])?;
+    setgroups(&groups)?;
     setresgid(group, group, group)?;
     setresuid(user, user, user)?;
     // The kernel denies dumps of a process that changes its user. A process that this user starts allows them.

@@ -1,14 +1,19 @@
 //! The lock files of a process, in a descriptor table that the rest of the program does not share.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::IntoRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::process;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use lock_core::{Error, Result};
+use nix::libc;
 
+use super::options::Access;
 use super::sys::{self, PerProcess};
 
 /// Identifies a lock file: the identity of its store, and its path, which a later store may use again.
@@ -32,14 +37,20 @@ type Task = Box<dyn FnOnce(&mut HashMap<Key, OpenFile>) + Send>;
 
 impl FileThread {
     /// Runs `work` on the lock file, and opens or creates the file first if it is not open.
-    pub(super) fn run<T: Send + 'static>(key: &Key, work: impl FnOnce(&mut OpenFile) -> Result<T> + Send + 'static) -> Result<T> {
+    ///
+    /// A file that is created gets this owner, group and mode.
+    pub(super) fn run<T: Send + 'static>(
+        key: &Key,
+        access: Access,
+        work: impl FnOnce(&mut OpenFile) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let thread = Self::of_this_process()?;
         let (answer, answers) = channel();
         let key = key.clone();
         let task: Task = Box::new(move |files| {
             let done = match files.get_mut(&key) {
                 Some(file) => work(file),
-                None => open(&key).and_then(|file| work(files.entry(key).or_insert(file))),
+                None => open(&key, access).and_then(|file| work(files.entry(key).or_insert(file))),
             };
             let _ = answer.send(done);
         });
@@ -77,7 +88,22 @@ impl FileThread {
     }
 }
 
-fn open((_, path): &Key) -> Result<OpenFile> {
-    let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
-    Ok(OpenFile { file: opened.map_err(|error| Error::system("open", error))?, owner: None })
+/// Opens the file. One that is not there is made under another name, so that no process sees it with another owner or mode.
+fn open((_, path): &Key, access: Access) -> Result<OpenFile> {
+    let system = |error| Error::system("open", error);
+    let options = || File::options().read(true).write(true).custom_flags(libc::O_NOFOLLOW).to_owned();
+    loop {
+        match options().open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return Ok(OpenFile { file: opened.map_err(system)?, owner: None }),
+        }
+        let made = path.with_file_name(format!("new-{}", process::id()));
+        let file = options().create(true).truncate(true).mode(0o600).open(&made).map_err(system)?;
+        let named = access.give(&made).and_then(|()| fs::hard_link(&made, path));
+        let _ = fs::remove_file(&made);
+        match named {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            named => return named.map(|()| OpenFile { file, owner: None }).map_err(|error| Error::system("link", error)),
+        }
+    }
 }

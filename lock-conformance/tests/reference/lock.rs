@@ -1,6 +1,6 @@
 use std::fmt;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use lock_core::{Acquired, Condition, Deadline, Error, ErrorKind, Holder, Proof, 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use nix::unistd::{geteuid, gettid};
+use nix::unistd::gettid;
 
 use super::file_thread::{FileThread, Key, OpenFile};
+use super::options::Access;
 use super::record::{Record, ThreadIds};
 
 /// A lock on a file, by an open-file-description lock.
@@ -25,30 +26,21 @@ pub(crate) struct FileLock {
 
 impl FileLock {
     /// The lock of this file. The store's path may be used again for another store, which `identity` tells from this one.
-    /// A new file gets this mode.
-    pub(crate) fn of(path: &Path, identity: u128, mode: u32) -> Result<Arc<Self>> {
+    /// A new file gets this owner, group and mode.
+    pub(crate) fn of(path: &Path, identity: u128, access: Access) -> Result<Arc<Self>> {
         let lock = Self { key: (identity, path.to_owned()) };
-        FileThread::run(&lock.key, move |open| open.allow(mode))?;
+        FileThread::run(&lock.key, access, |_| Ok(()))?;
         Ok(Arc::new(lock))
     }
 
     /// Gives the lock up, and leaves what it protects in this condition.
     pub(super) fn release_in(&self, condition: Condition) -> Result<()> {
         let tid = this_thread();
-        FileThread::run(&self.key, move |file| file.release(tid, condition))
+        FileThread::run(&self.key, Access::DEFAULT, move |file| file.release(tid, condition))
     }
 }
 
 impl OpenFile {
-    /// Gives the file these bits, of which the umask may have removed some.
-    fn allow(&self, mode: u32) -> Result<()> {
-        let facts = self.file.metadata().map_err(|error| Error::system("fstat", error))?;
-        if facts.mode() & mode != mode && facts.uid() == geteuid().as_raw() {
-            self.file.set_permissions(Permissions::from_mode(mode)).map_err(|error| Error::system("fchmod", error))?;
-        }
-        Ok(())
-    }
-
     /// Takes the lock for the thread if it is free.
     fn attempt(&mut self, tid: u32) -> Result<Acquired> {
         match self.owner {
@@ -113,7 +105,7 @@ impl RawLock for FileLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let tid = this_thread();
         loop {
-            let acquired = FileThread::run(&self.key, move |file| file.attempt(tid))?;
+            let acquired = FileThread::run(&self.key, Access::DEFAULT, move |file| file.attempt(tid))?;
             if acquired != Acquired::TimedOut || deadline.has_passed() {
                 return Ok(acquired);
             }
@@ -128,11 +120,11 @@ impl RawLock for FileLock {
 
     fn mark_consistent(&self) -> Result<()> {
         let tid = this_thread();
-        FileThread::run(&self.key, move |file| file.mark_consistent(tid))
+        FileThread::run(&self.key, Access::DEFAULT, move |file| file.mark_consistent(tid))
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        Ok(FileThread::run(&self.key, |file| file.holder())?.map(ThreadIds::holder))
+        Ok(FileThread::run(&self.key, Access::DEFAULT, |file| file.holder())?.map(ThreadIds::holder))
     }
 }
 
@@ -150,9 +142,10 @@ impl fmt::Debug for FileLock {
     }
 }
 
+/// The name of a process's program. Its arguments may be secrets, and a store may be shared.
 pub(crate) fn command_of(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ")
+    String::from_utf8_lossy(&line).split('\0').next().unwrap_or_default().to_owned()
 }
 
 fn whole_file(kind: i32) -> libc::flock {

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use nix::libc;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::lock::{FileLock, command_of};
-use super::options::{Bound, Mode};
+use super::options::{Access, Bound, Mode, Trusted};
 
 const MAGIC: &str = "reference-lock-store";
 const VERSION: u32 = 1;
@@ -26,10 +26,10 @@ pub(crate) struct Directory {
     path: PathBuf,
     id: u128,
     bound: Bound,
-    /// The mode of the header, which the other files get, too.
-    mode: Mode,
-    /// The mode that the URL allows.
-    allowed: Mode,
+    /// Owner, group and mode of the header, which the other files get, too.
+    access: Access,
+    /// The mode and the owners that the URL allows.
+    allowed: (Mode, Trusted),
 }
 
 /// Opens a store.
@@ -37,15 +37,17 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let asked = options.take::<Bound>("capacity")?;
     let mode_asked = options.take::<Mode>("mode")?.unwrap_or(Mode::DEFAULT);
+    let owner = options.take::<String>("owner")?;
+    let trusted = Trusted { any: owner.is_some_and(|owner| owner == "any"), group: options.take("group")? };
     options.finish()?;
     let path = Path::new(url.place());
     if mode != OpenMode::Open {
-        let made = Directory::create(path, asked.unwrap_or(Bound::DEFAULT), mode_asked)?;
+        let made = Directory::create(path, asked.unwrap_or(Bound::DEFAULT), mode_asked, trusted.group)?;
         if !made && mode == OpenMode::Create {
             return Err(ErrorKind::Exists.into());
         }
     }
-    let store = Directory::read(path, mode_asked)?;
+    let store = Directory::read(path, (mode_asked, trusted))?;
     match asked {
         Some(asked) if asked != store.bound => {
             Err(ErrorKind::OtherCapacity { found: store.bound.to_string(), asked: asked.to_string() }.into())
@@ -56,7 +58,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 
 impl Directory {
     /// Makes the directory elsewhere and moves it into place: the first one wins, and nobody sees half of it.
-    fn create(path: &Path, bound: Bound, mode: Mode) -> Result<bool> {
+    fn create(path: &Path, bound: Bound, mode: Mode, group: Option<u32>) -> Result<bool> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         if fs::symlink_metadata(path).is_ok() {
             return Ok(false);
@@ -75,6 +77,11 @@ impl Directory {
                     fs::set_permissions(directory, Permissions::from_mode(mode.of_directory()))?;
                 }
             }
+            if let Some(group) = group {
+                for file in ["header", "ids", "locks", "."] {
+                    chown(made.join(file), None, Some(group))?;
+                }
+            }
             match fs::rename(&made, path) {
                 Ok(()) => Ok(true),
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => Ok(false),
@@ -88,7 +95,8 @@ impl Directory {
         done.map_err(|error| Error::system("create the directory", error))
     }
 
-    fn read(path: &Path, allowed: Mode) -> Result<Self> {
+    fn read(path: &Path, allowed: (Mode, Trusted)) -> Result<Self> {
+        check_link(path)?;
         let header = path.join("header");
         let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(&header);
         let mut file = opened.map_err(|error| match error.raw_os_error() {
@@ -97,11 +105,10 @@ impl Directory {
             _ => Error::system("open the header", error),
         })?;
         let facts = file.metadata().map_err(|error| Error::system("fstat", error))?;
-        if facts.uid() != nix::unistd::geteuid().as_raw() && !allowed.is_shared() {
-            return Err(not_ours("its header belongs to somebody else"));
+        if !allowed.1.includes(&facts) {
+            return Err(not_ours("its header belongs to another user or another group"));
         }
-        let mode = Mode::of_file(facts.mode());
-        if !mode.is_within(allowed) {
+        if !Mode::of_file(facts.mode()).is_within(allowed.0) {
             return Err(not_ours("others may write its header"));
         }
         if facts.nlink() != 1 {
@@ -118,7 +125,7 @@ impl Directory {
         let (bound, id) = parse(&text, &header)?;
         let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
         // A copy has another inode.
-        Ok(Self { path, id: id ^ u128::from(facts.ino()), bound, mode, allowed })
+        Ok(Self { path, id: id ^ u128::from(facts.ino()), bound, access: Access::of(&facts), allowed })
     }
 
     fn check_range(&self, id: LockId) -> Result<()> {
@@ -135,6 +142,8 @@ impl Directory {
     /// Writes the label elsewhere and links it into place: false when the id is taken.
     fn claim(&self, id: LockId, label: &Label) -> Result<bool> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        check_link(&self.path)?;
+        check_link(&self.path.join("ids"))?;
         let written = self.path.join(format!("claim-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         fs::write(&written, format!("{} {label}", process::id())).map_err(|error| Error::system("write", error))?;
         let linked = fs::hard_link(&written, self.id_file(id));
@@ -174,7 +183,9 @@ impl Manager for Directory {
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         self.check()?;
         self.check_range(id)?;
-        let lock = FileLock::of(&self.path.join("locks").join(id.to_string()), self.id, self.mode.bits())?;
+        check_link(&self.path)?;
+        check_link(&self.path.join("locks"))?;
+        let lock = FileLock::of(&self.path.join("locks").join(id.to_string()), self.id, self.access)?;
         Ok(lock)
     }
 
@@ -279,6 +290,11 @@ fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128)> {
     let bound = capacity.parse().map_err(corrupt)?;
     let id = id.parse().map_err(|_| corrupt("its identity is no number"))?;
     Ok((bound, id))
+}
+
+fn check_link(path: &Path) -> Result<()> {
+    let linked = fs::symlink_metadata(path).is_ok_and(|facts| facts.is_symlink());
+    if linked { Err(not_ours("it is a symbolic link, or a directory in it is")) } else { Ok(()) }
 }
 
 fn not_ours(reason: &str) -> Error {

@@ -3,7 +3,7 @@
 //! It is what the suite is tested with: it passes, and the rogues are made from it. Beside it are some that claim other things:
 //! [`modest`], [`single`] and [`private`].
 //!
-//! `reference:/dir?capacity=N&mode=0600` has `header`,
+//! `reference:/dir?capacity=N&mode=0600`, with `owner=any` and `group=GID`, has `header`,
 //! `ids/N` for each allocated id, with the label in it, and `locks/N`, with the last token and the holder and
 //! the report of a death in it.
 
@@ -46,7 +46,8 @@ pub(crate) fn suites() -> [Suite; 5] {
     [
         Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))
             .files(|scratch, _url| vec![scratch.join("store/header")])
-            .shared_between_users("mode=0666"),
+            .shared_between_users("mode=0666&owner=any")
+            .shared_in_group(|group| format!("mode=0660&group={group}")),
         Suite::new(modest::BACKEND, |scratch| format!("modest:{}/store", scratch.display())),
         Suite::new(single::BACKEND, |scratch| format!("single:{}/store", scratch.display())),
         Suite::new(single::REPORTING, |scratch| format!("reports-once:{}/store", scratch.display())),

@@ -1,7 +1,13 @@
 //! The options of a reference store's URL.
 
 use std::fmt;
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 use std::str::FromStr;
+
+use nix::unistd::geteuid;
 
 /// How many locks there can be: a number, or `unbounded`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,5 +79,51 @@ impl FromStr for Mode {
             Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(Self(mode)),
             _ => Err("an octal number such as 0600 or 0666 is expected"),
         }
+    }
+}
+
+/// Whose files a process uses, beside its own and root's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Trusted {
+    /// Those of every user.
+    pub(super) any: bool,
+    /// Those of this group, and no others.
+    pub(super) group: Option<u32>,
+}
+
+impl Trusted {
+    /// Whether a file is one of those.
+    pub(super) fn includes(self, facts: &Metadata) -> bool {
+        let is_known = self.any || [0, geteuid().as_raw()].contains(&facts.uid());
+        self.group.map_or(is_known, |group| facts.gid() == group)
+    }
+}
+
+/// Owner, group and mode of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Access {
+    pub(super) owner: Option<u32>,
+    pub(super) group: Option<u32>,
+    pub(super) mode: u32,
+}
+
+impl Access {
+    /// A file of its creator's alone.
+    pub(crate) const DEFAULT: Self = Self { owner: None, group: None, mode: 0o600 };
+
+    /// Those of the store's header, which what is made in the store gets, too.
+    pub(super) fn of(facts: &Metadata) -> Self {
+        // Only root gives files away.
+        let owner = geteuid().is_root().then(|| facts.uid());
+        Self { owner, group: Some(facts.gid()), mode: facts.mode() & 0o666 }
+    }
+
+    /// Gives them to a file that this process made. A group that it is not in is of no use to it.
+    pub(super) fn give(self, file: &Path) -> io::Result<()> {
+        match chown(file, self.owner, self.group) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+        fs::set_permissions(file, Permissions::from_mode(self.mode))
     }
 }

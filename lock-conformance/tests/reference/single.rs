@@ -12,6 +12,7 @@ use lock_core::{
 };
 
 use super::lock::FileLock;
+use super::options::Access;
 
 /// The backend.
 pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "a lock on a file", open).with(
@@ -46,7 +47,7 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let born = facts.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |at| at.as_nanos());
     let id = u128::from(facts.ino()) << 80 | born & ((1 << 80) - 1);
     let owner_death = if url.scheme() == REPORTING.scheme() { OwnerDeath::Reported } else { OwnerDeath::Released };
-    Ok(Arc::new(Single { id, lock: FileLock::of(path, id, 0o600)?, owner_death }))
+    Ok(Arc::new(Single { id, lock: FileLock::of(path, id, Access::DEFAULT)?, owner_death }))
 }
 
 #[derive(Debug)]

@@ -21,6 +21,7 @@ mod panics;
 mod reopening;
 mod reports;
 mod ruled;
+mod shared;
 mod sin;
 mod sys;
 mod trying;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         panics::all(),
         causes::all(),
         reopening::all(),
+        shared::all(),
     ]
     .concat()
 }

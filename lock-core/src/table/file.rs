@@ -7,21 +7,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, open};
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode as Permissions, fchmod, fstat};
-use nix::unistd::linkat;
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
-use super::{Kind, Mode, TableOptions, process};
+use super::table_path::TablePath;
+use super::{Kind, TableOptions, process};
 use crate::sys::rename_new;
 use crate::{Error, ErrorKind, Result};
 
 /// Opens a file that must be a sound table. Nothing is changed.
-pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> Result<(File, Header)> {
+pub(super) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOptions) -> Result<(File, Header)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let mut file = match open(path, flags, Permissions::empty()) {
+    let mut file = match openat(path.base, path.name, flags, Permissions::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
         Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link")),
@@ -33,23 +34,14 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
         return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
     }
     match meta.nlink() {
-        0 => return Err(deleted(path, &meta)),
+        0 => return Err(deleted(path.whole, &meta)),
         1 => {}
         links => return Err(not_ours(format!("it has {links} hard links"))),
     }
-    let allowed = options.mode.unwrap_or(Mode::PRIVATE).0;
-    let us = nix::unistd::geteuid().as_raw();
-    if meta.uid() != us && allowed & 0o022 == 0 {
-        return Err(not_ours(format!("it belongs to user {}, and this is user {us}", meta.uid())));
-    }
-    let more = meta.mode() & 0o022 & !allowed;
-    if more != 0 {
-        let mode = meta.mode() & 0o7777;
-        return Err(not_ours(format!("others may write to it (mode {mode:04o}); chmod it, or say so with mode={mode:04o}")));
-    }
+    options.check_access(path.whole, (&meta).into(), || path.directory_of(&meta))?;
     let mut page = Vec::with_capacity(PAGE as usize);
     (&mut file).take(PAGE).read_to_end(&mut page).map_err(|e| Error::system("read", e))?;
-    let header = Header::decode(&page, kind, path)?;
+    let header = Header::decode(&page, kind, path.whole)?;
     // The length is read after the segments: the file may be growing, and it is extended before a segment is announced.
     let length = fstat(&file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
     check_length(length, header::segments(&page))?;
@@ -77,24 +69,25 @@ pub(super) fn check_end(bytes: u64, expected: u64) -> Result<()> {
 }
 
 /// Makes a file, with room for the creator's seat, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
-pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<File> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    match make(unnamed(directory, path)?, header, mode, path) {
+pub(super) fn create_new(path: &TablePath<'_>, header: &Header, options: &TableOptions) -> Result<File> {
+    match make(unnamed(path)?, header, options, path) {
         // A file without a name can only be given one through `/proc`, or with privileges.
         Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => {
-            make(temporarily_named(directory, path)?, header, mode, path)
+            make(temporarily_named(path)?, header, options, path)
         }
         made => made,
     }
 }
 
-fn make((mut file, temporary): (File, Option<PathBuf>), header: &Header, mode: Mode, path: &Path) -> Result<File> {
-    let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));
+fn make(
+    (mut file, temporary): (File, Option<PathBuf>),
+    header: &Header,
+    options: &TableOptions,
+    path: &TablePath<'_>,
+) -> Result<File> {
+    let made = fill(&mut file, header, options).and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
-        let _ = fs::remove_file(temporary);
+        let _ = unlinkat(path.base, temporary, UnlinkatFlags::NoRemoveDir);
     }
     made.map(|()| file)
 }
@@ -104,24 +97,24 @@ fn is_absent(error: &Error) -> bool {
 }
 
 /// A file without a name; where the file system has no such thing, one with a name that nobody guesses.
-fn unnamed(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
+fn unnamed(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    match open(directory, flags | OFlag::O_TMPFILE, Permissions::S_IRUSR | Permissions::S_IWUSR) {
+    match openat(path.base, path.parent(), flags | OFlag::O_TMPFILE, Permissions::S_IRUSR | Permissions::S_IWUSR) {
         Ok(fd) => Ok((fd.into(), None)),
-        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => temporarily_named(directory, path),
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => temporarily_named(path),
         Err(errno) => Err(in_directory(errno)),
     }
 }
 
-fn temporarily_named(directory: &Path, path: &Path) -> Result<(File, Option<PathBuf>)> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.{:032x}", super::opening::random()?));
+fn temporarily_named(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
+    let name = path.name.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.parent().join(format!(".{name}.{:032x}", super::opening::random()?));
     let create = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-    let fd = open(&temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
+    let fd = openat(path.base, &temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
     Ok((fd.into(), Some(temporary)))
 }
 
-fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
+fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> {
     let first = Geometry::of(0);
     check_limit(&*file, first.end())?;
     // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
@@ -133,18 +126,20 @@ fn fill(file: &mut File, header: &Header, mode: Mode) -> Result<()> {
     back(&*file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
-    fchmod(file.as_fd(), Permissions::from_bits_truncate(mode.0)).map_err(|e| Error::system("fchmod", e))?;
+    options.give(file.as_fd())?;
+    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits()))
+        .map_err(|e| Error::system("fchmod", e))?;
     file.sync_all().map_err(|e| Error::system("fsync", e))
 }
 
 /// Gives the file its name, if the name is free.
-fn publish(file: &File, temporary: Option<&Path>, path: &Path) -> Result<()> {
+fn publish(file: &File, temporary: Option<&Path>, path: &TablePath<'_>) -> Result<()> {
     let named = match temporary {
         None => {
             let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-            linkat(AT_FDCWD, itself.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW).map_err(Into::into)
+            linkat(AT_FDCWD, itself.as_str(), path.base, path.name, AtFlags::AT_SYMLINK_FOLLOW).map_err(Into::into)
         }
-        Some(temporary) => rename_new(temporary, path),
+        Some(temporary) => rename_new(path.base, temporary, path.name),
     };
     match named {
         Ok(()) => Ok(()),
@@ -210,8 +205,8 @@ mod tests {
             fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
         }
         let file = File::open(&first).unwrap();
-        publish(&file, Some(&first), &path).unwrap();
-        let error = publish(&file, Some(&second), &path).unwrap_err();
+        publish(&file, Some(&first), &TablePath::whole(&path)).unwrap();
+        let error = publish(&file, Some(&second), &TablePath::whole(&path)).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Exists), "{error}");
         assert!(second.exists() && !first.exists());
         assert_eq!(fs::read(&path).unwrap(), first.as_os_str().as_encoded_bytes());

@@ -44,6 +44,8 @@ pub(super) struct Identity {
     pub(super) pidfd_inode: u64,
     /// Its command line, for people to read.
     pub(super) command: String,
+    /// The program's name, without its directory and arguments.
+    pub(super) program: String,
 }
 
 /// A process that there is.
@@ -62,6 +64,7 @@ impl Identity {
         let pid = std::process::id();
         let pidfd = sys::pidfd_open(pid).ok();
         let inode = pidfd.as_ref().and_then(pidfd_inode).unwrap_or(0);
+        let (program, arguments) = command();
         // The link leads to the caller's own namespace, whichever procfs this is.
         let namespace = fs::metadata("/proc/self/ns/pid")
             .ok()
@@ -72,7 +75,8 @@ impl Identity {
             start_time: start_time("/proc/self/stat").unwrap_or(0),
             namespace: namespace.map_or(0, |meta| meta.ino()),
             pidfd_inode: inode,
-            command: command(),
+            command: format!("{program}{arguments}"),
+            program,
         }
     }
 
@@ -270,11 +274,11 @@ fn mappings(path: &str) -> Option<impl Iterator<Item = Mapping> + use<>> {
     Some(lines.map_while(std::io::Result::ok).filter_map(|line| Mapping::parse(&line)))
 }
 
-/// The command line, its parts separated by blanks, and the program without its directory: there is not room for everything.
-pub(super) fn command() -> String {
+/// The command line in two parts: the program without its directory, since there is not room for everything, and the arguments, each after
+/// a blank.
+fn command() -> (String, String) {
     let line = fs::read("/proc/self/cmdline").unwrap_or_default();
     let line = String::from_utf8_lossy(line.strip_suffix(b"\0").unwrap_or(&line));
     let (program, arguments) = line.split_at(line.find('\0').unwrap_or(line.len()));
-    let program = program.rsplit('/').next().unwrap_or_default();
-    format!("{program}{arguments}").replace('\0', " ")
+    (program.rsplit('/').next().unwrap_or_default().to_owned(), arguments.replace('\0', " "))
 }

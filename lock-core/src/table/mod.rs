@@ -30,9 +30,11 @@ mod procfs;
 mod record;
 mod registration;
 mod segment;
+mod sharing;
 mod slot;
 mod sparse;
 mod table_file;
+mod table_path;
 mod touched;
 
 use std::fmt;
@@ -55,6 +57,7 @@ pub use self::kind::Kind;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};
 pub use self::options::{Bound, Mode, TableOptions};
 pub use self::owner::Owner;
+pub use self::sharing::{FileAccess, FileGroup, FileOwner};
 pub use self::slot::{Hot, Slot};
 
 /// An open table. A process that opens one twice has one.
@@ -62,6 +65,8 @@ pub struct Table {
     file: TableFile,
     header: Header,
     base: Words,
+    /// Whether other users than its owner could open the file when it was opened.
+    is_shared: bool,
     segments: [SetOnce<Segment>; SEGMENTS],
     /// When it was found to be whole and to have its name.
     checked: AtomicU64,
@@ -85,6 +90,14 @@ impl Table {
     /// The device and the inode of the file, which a copy does not have.
     pub fn device_and_inode(&self) -> (u64, u64) {
         (self.file.id().device, self.file.id().inode)
+    }
+
+    /// The owner, the group and the mode of the file, which may have lost its name.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened any more, and the program closed its descriptor.
+    pub fn access(&self) -> Result<FileAccess> {
+        Ok((&self.file.stat()?).into())
     }
 
     /// How many locks there can be; `None` without a bound.

@@ -1,6 +1,7 @@
 //! How a table is opened, and how it goes.
 
 use std::fs::{File, Metadata};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::time::ClockId;
 
 use super::header::Header;
@@ -15,7 +17,8 @@ use super::identity::Identity;
 use super::layout::{BASE_BYTES, SEGMENTS};
 use super::segment::Segment;
 use super::table_file::TableFile;
-use super::{Bound, Kind, Mode, Table, TableOptions, file, location, open_tables};
+use super::table_path::TablePath;
+use super::{Bound, Kind, Table, TableOptions, file, location, open_tables, table_path};
 use crate::descriptor::FileId;
 use crate::fork::PerProcess;
 use crate::sys::{self, ForkWords, SetOnce, Words};
@@ -24,6 +27,8 @@ use crate::{Error, ErrorKind, OpenMode, Result, StoreId};
 /// For so many milliseconds it is believed that a store has its name still. Looking at every allocation would make that many times
 /// dearer; and between looking and allocating, a store may lose it anyway.
 const FRESH: u64 = 10;
+/// The mode bits of users other than the owner.
+const OTHERS: u32 = 0o077;
 /// When a table was checked that is to be checked again.
 const NEVER: u64 = 0;
 
@@ -35,10 +40,22 @@ impl Table {
     /// [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`], [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`], and then nothing is
     /// changed; [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`]; what the system says.
     pub fn open(path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
+        Self::open_at(&TablePath::whole(path), kind, mode, options)
+    }
+
+    /// The same for a file in a directory that the caller has opened and checked. The last part of the path is the file's name there.
+    ///
+    /// # Errors
+    /// Those of [`Table::open`].
+    pub fn open_in(directory: impl AsFd, path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
+        Self::open_at(&TablePath::in_directory(directory.as_fd(), path), kind, mode, options)
+    }
+
+    fn open_at(path: &TablePath<'_>, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
         loop {
             if mode != OpenMode::Create {
                 match file::open_existing(path, kind, options) {
-                    Ok((file, header)) => return Self::attach(path, file, header),
+                    Ok((file, header)) => return Self::attach(path.whole, file, header),
                     Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Absent) => {}
                     Err(error) => return Err(error),
                 }
@@ -46,8 +63,8 @@ impl Table {
             let id = StoreId::new(random()?);
             let home = Identity::of_this_process()?.namespace;
             let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id(), home);
-            match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE)) {
-                Ok(file) => return Self::attach(path, file, header),
+            match file::create_new(path, &header, options) {
+                Ok(file) => return Self::attach(path.whole, file, header),
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
                 Err(error) => return Err(error),
             }
@@ -61,10 +78,12 @@ impl Table {
             return Ok(table);
         }
         let base = Words::map(&file, 0, BASE_BYTES).map_err(|e| Error::refused("mmap", e))?;
+        let mode = file.metadata().map_err(|e| Error::system("fstat", e))?.mode();
         let table = Arc::new(Self {
             file: TableFile::new(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file)?,
             header,
             base,
+            is_shared: mode & OTHERS != 0,
             segments: [const { SetOnce::new() }; SEGMENTS],
             checked: AtomicU64::new(0),
             registration: PerProcess::new(),
@@ -168,7 +187,10 @@ impl Table {
             return Err(ErrorKind::Destroyed.into());
         }
         // The name first: a store that is marked and keeps its name could be neither opened nor created.
-        std::fs::remove_file(self.path()).map_err(|e| Error::system("unlink", e))?;
+        table_path::unlink_if(self.path(), self.file.id()).map_err(|errno| match errno {
+            Errno::ENOENT => ErrorKind::Destroyed.into(),
+            errno => Error::system("unlink", errno),
+        })?;
         self.state().destroyed.store(1, SeqCst);
         Ok(())
     }

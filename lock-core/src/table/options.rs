@@ -1,6 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::{FileGroup, FileOwner};
 use crate::{Options, Result};
 
 /// How many locks a store can have at most.
@@ -54,6 +55,9 @@ impl Mode {
     /// For the owner alone: 0600.
     pub const PRIVATE: Self = Self(0o600);
 
+    /// For the owner and the group: 0660.
+    pub const GROUP: Self = Self(0o660);
+
     /// The bits.
     pub const fn bits(self) -> u32 {
         self.0
@@ -71,7 +75,12 @@ impl FromStr for Mode {
     }
 }
 
-/// The options that every backend on a table takes: `capacity=N`, `capacity=unbounded` and `mode=0600`.
+/// The options that every backend on a table takes: `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`, and
+/// `group=GROUP`.
+///
+/// The mode says what other users may do with the store. It does not say whose files the caller trusts: without `owner` and `group`
+/// these are the caller's and root's, and those of the members of a group in a directory that belongs to that group (see
+/// [`TableOptions::check_access`]). All options are checked at every opening.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct TableOptions {
@@ -79,6 +88,10 @@ pub struct TableOptions {
     pub bound: Option<Bound>,
     /// The permission bits: at creation what they will be, and otherwise what others are allowed.
     pub mode: Option<Mode>,
+    /// A trusted owner of the store, beside the caller and root; at creation by root, the user that the store is given to.
+    pub owner: Option<FileOwner>,
+    /// The group: at creation what it will be, and otherwise what it must be. The store may belong to any user then.
+    pub group: Option<FileGroup>,
 }
 
 impl TableOptions {
@@ -87,7 +100,28 @@ impl TableOptions {
     /// # Errors
     /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl).
     pub fn take(options: &mut Options<'_>) -> Result<Self> {
-        Ok(Self { bound: options.take("capacity")?, mode: options.take("mode")? })
+        let (bound, mode) = (options.take("capacity")?, options.take("mode")?);
+        Ok(Self { bound, mode, owner: options.take("owner")?, group: options.take("group")? })
+    }
+
+    /// The permission bits that a creator sets and that others are allowed: 0600 unless a mode or a group is given, and 0660 for a
+    /// group.
+    pub fn permissions(&self) -> Mode {
+        let default = if self.group.is_some() { Mode::GROUP } else { Mode::PRIVATE };
+        self.mode.unwrap_or(default)
+    }
+
+    /// The same for a table in a directory that the caller has checked. The mode that is allowed says who can have created a file
+    /// there.
+    #[must_use]
+    pub fn in_checked_directory(self) -> Self {
+        let owner = match self.owner {
+            // A creator gives the table to that user.
+            Some(FileOwner::User(_)) => self.owner,
+            _ if self.permissions().bits() & 0o022 != 0 => Some(FileOwner::Any),
+            _ => self.owner,
+        };
+        Self { owner, ..self }
     }
 }
 

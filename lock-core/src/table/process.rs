@@ -42,8 +42,8 @@ pub(super) struct ProcessTable<'a> {
 }
 
 impl ProcessTable<'_> {
-    /// Takes an entry for the calling process.
-    pub(super) fn register(self, me: &Identity) -> Result<(Owner, Liveness)> {
+    /// Takes an entry for the calling process, with this text for its command.
+    pub(super) fn register(self, me: &Identity, command: &str) -> Result<(Owner, Liveness)> {
         let mut no_room = None;
         let mut liveness = Liveness::open(self.file, me.namespace != 0)?;
         for entry in self.choices() {
@@ -54,7 +54,7 @@ impl ProcessTable<'_> {
             if let Err(error) = self.back(entry) {
                 no_room = Some(error);
             } else if self.is_vacant(entry, liveness.keeping() != Keeping::Nothing)
-                && let Some(owner) = self.settle(entry, &liveness, me)
+                && let Some(owner) = self.settle(entry, &liveness, me, command)
             {
                 liveness.close();
                 return Ok((owner, liveness));
@@ -85,7 +85,7 @@ impl ProcessTable<'_> {
     }
 
     /// Makes an entry the caller's, whose liveness lock it has. `None` when another process was faster.
-    fn settle(self, entry: usize, liveness: &Liveness, me: &Identity) -> Option<Owner> {
+    fn settle(self, entry: usize, liveness: &Liveness, me: &Identity, command: &str) -> Option<Owner> {
         let words = self.entry(entry);
         let before = words[AT_GENERATION].load(SeqCst);
         let generation = Owner::next_generation(before & !WRITING);
@@ -100,7 +100,7 @@ impl ProcessTable<'_> {
         words[AT_NAMESPACE].store(me.namespace, Relaxed);
         words[AT_PIDFD_INODE].store(me.pidfd_inode, Relaxed);
         words[AT_KEEPING].store(liveness.keeping() as u64, Relaxed);
-        record::write_text(&words[AT_COMMAND..], &me.command);
+        record::write_text(&words[AT_COMMAND..], command);
         words[AT_GENERATION].store(generation, SeqCst);
         Some(Owner::of_process(entry, generation))
     }
@@ -219,6 +219,7 @@ impl ProcessTable<'_> {
             namespace: word(AT_NAMESPACE),
             pidfd_inode: word(AT_PIDFD_INODE),
             command: String::new(),
+            program: String::new(),
         }
     }
 
@@ -341,7 +342,7 @@ mod tests {
         }
 
         fn register(&self, identity: &Identity) -> (Owner, Liveness) {
-            self.table().register(identity).unwrap()
+            self.table().register(identity, &identity.command).unwrap()
         }
 
         fn is_dead(&self, owner: Owner) -> bool {
@@ -449,7 +450,7 @@ mod tests {
         // What is open for reading cannot be given room.
         let limited = TableFile::new(fixture.path.to_path_buf(), File::open(&fixture.path).unwrap()).unwrap();
         let table = ProcessTable { file: &limited, ..fixture.table() };
-        assert_eq!(table.register(&another()).unwrap().0.entry(), dead.entry());
+        assert_eq!(table.register(&another(), "").unwrap().0.entry(), dead.entry());
     }
 
     #[test]

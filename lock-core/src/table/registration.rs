@@ -72,13 +72,15 @@ impl Table {
     }
 
     fn take_entry(&self) -> Result<Registration> {
-        let (owner, liveness) = self.processes_table().register(Identity::of_this_process()?)?;
+        let (owner, liveness) = self.processes_table().register(Identity::of_this_process()?, self.command())?;
         Ok(Registration { owner, _liveness: liveness })
     }
 
-    /// The command line of this process, for people to read.
+    /// The command line of this process, for people to read. In a file that other users may open it is the program's name: arguments
+    /// may be secrets.
     pub(super) fn command(&self) -> &'static str {
-        Identity::of_this_process().map_or("", |identity| identity.command.as_str())
+        let text = |identity: &'static Identity| if self.is_shared { &identity.program } else { &identity.command };
+        Identity::of_this_process().map_or("", |identity| text(identity).as_str())
     }
 
     /// How many processes have the store open, this one included.

@@ -8,7 +8,7 @@ use lock_core::descriptor::{Descriptor, KeptDescription};
 use lock_core::fork::PerProcess;
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Proof, RawLock, Result, thread};
 use nix::errno::Errno;
-use nix::fcntl::{FlockArg, OFlag, open};
+use nix::fcntl::{FlockArg, OFlag};
 use nix::sys::stat::Mode;
 
 use super::path::LockPath;
@@ -40,13 +40,11 @@ impl LxcLock {
     /// Makes the file, or finds it, as the mode of opening asks; `extra` is O_EXCL, O_CREAT or neither.
     pub(super) fn open(&self, extra: OFlag) -> Result<File> {
         let flags = extra | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        match open(self.path.file(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        match self.path.open(flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(fd) => Ok(fd.into()),
             Err(Errno::ENOENT) => Err(ErrorKind::Absent.into()),
             Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
-            Err(Errno::ELOOP) => {
-                Err(ErrorKind::NotOurs { reason: format!("{} is a symbolic link", self.path.file().display()) }.into())
-            }
+            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(self.path.linked()),
             Err(errno) => Err(Error::refused("open LXC's lock file", errno)),
         }
     }

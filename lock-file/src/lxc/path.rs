@@ -1,15 +1,27 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use lock_core::{Error, Result};
+use lock_core::{Error, ErrorKind, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+
+use crate::beneath;
 
 const RUN: &str = "/run";
 
 /// Where the file of a container's lock is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct LockPath(PathBuf);
+pub(super) struct LockPath {
+    /// LXC's run directory.
+    rundir: PathBuf,
+    /// The path of the file from there.
+    below: PathBuf,
+    whole: PathBuf,
+}
 
 impl LockPath {
     /// `$rundir/lxc/lock/$lxcpath/.$name`.
@@ -17,10 +29,10 @@ impl LockPath {
         if name.is_empty() || name.contains(['/', '\0']) {
             return Err(Error::unsupported(format!("{name:?} is not the name of a container")));
         }
-        let mut path = rundir.join("lxc/lock");
+        let mut below = PathBuf::from("lxc/lock");
         for component in lxcpath.components() {
             match component {
-                Component::Normal(part) => path.push(part),
+                Component::Normal(part) => below.push(part),
                 Component::RootDir | Component::CurDir => {}
                 Component::ParentDir | Component::Prefix(_) => {
                     return Err(Error::unsupported(
@@ -29,20 +41,51 @@ impl LockPath {
                 }
             }
         }
-        path.push(format!(".{name}"));
-        Ok(Self(path))
+        below.push(format!(".{name}"));
+        Ok(Self { rundir: rundir.to_owned(), whole: rundir.join(&below), below })
     }
 
     pub(super) fn file(&self) -> &Path {
-        &self.0
+        &self.whole
+    }
+
+    /// Opens the file. Below the run directory no link is followed.
+    pub(super) fn open(&self, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
+        let directory = openat(AT_FDCWD, &self.rundir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        beneath::open(directory, &self.below, flags, mode)
     }
 
     /// Makes what is missing of the directories, as LXC does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOurs`] when one of them is a symbolic link.
     pub(super) fn make_directories(&self) -> Result<()> {
-        let directory = self.0.parent().unwrap_or(Path::new(RUN));
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        made.map_err(|error| Error::refused("make the directories of LXC's lock", error))
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.rundir).map_err(not_made)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut at = openat(AT_FDCWD, &self.rundir, flags, Mode::empty()).map_err(not_made)?;
+        let parts = self.below.parent().map(Path::components).into_iter().flatten();
+        for part in parts {
+            match mkdirat(&at, part.as_os_str(), Mode::from_bits_truncate(0o755)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(not_made(errno)),
+            }
+            at = match openat(&at, part.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty()) {
+                Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.linked()),
+                opened => opened.map_err(not_made)?,
+            };
+        }
+        Ok(())
     }
+
+    /// The error of a path that has a link in it.
+    pub(super) fn linked(&self) -> Error {
+        let (file, rundir) = (self.whole.display(), self.rundir.display());
+        ErrorKind::NotOurs { reason: format!("{file} is a symbolic link, or a part of it below {rundir} is") }.into()
+    }
+}
+
+fn not_made(error: impl Into<std::io::Error>) -> Error {
+    Error::refused("make the directories of LXC's lock", error)
 }
 
 /// LXC's run directory for this user.

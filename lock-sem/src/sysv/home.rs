@@ -1,7 +1,5 @@
 //! What concerns all sets of a store.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -9,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::fork::PerProcess;
-use lock_core::table::{Slot, Table};
+use lock_core::table::{FileAccess, Slot, Table};
 use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
 
 use super::place::Place;
@@ -43,8 +41,8 @@ impl Home {
     /// # Errors
     /// [`ErrorKind::NotOurs`] when they are in another IPC namespace.
     pub(crate) fn of(table: &Arc<Table>) -> Result<Self> {
-        let meta = fs::metadata(table.path()).map_err(|e| Error::system("stat", e))?;
-        let (uid, gid, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o666);
+        let FileAccess { uid, gid, mode } = table.access()?;
+        let mode = mode & 0o666;
         let home = Self { slot: table.slot(LockId::new(0))?, checked: PerProcess::new(), uid, gid, mode };
         home.check()?;
         Ok(home)

@@ -2,7 +2,7 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[OFD, LOCK, DIRECTORY];
+pub(super) const PLANTED: &[&[Planted]] = &[OFD, LOCK, DIRECTORY, BENEATH, TREE];
 
 const OFD: &[Planted] = planted! { "lock-file/src/ofd.rs":
     "lock-not-taken" ["file"] "two processes are inside";
@@ -46,4 +46,19 @@ r"                    if table.is_destroyed() {
                         let _ = self.remove();"
         => r"                    if false {
                         let _ = self.remove();";
+};
+
+const BENEATH: &[Planted] = planted! { "lock-file/src/beneath.rs":
+    "links-followed" ["file"] "a member's link has root create files elsewhere";
+"    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;"
+        => "    let resolve = ResolveFlag::empty();";
+};
+
+const TREE: &[Planted] = planted! { "lock-file/src/tree.rs":
+    "files-of-root-not-given" ["file"] "what root makes in a user's store is refused to the user";
+"        let uid = (status.st_uid != self.like.uid && geteuid().is_root()).then(|| Uid::from_raw(self.like.uid));"
+        => "        let uid = None::<Uid>;";
+    "set-group-id-dropped" ["file"] "what a member makes in a group's store has another group";
+"        finish(made, bits | status.st_mode & SET_GROUP_ID)"
+        => "        finish(made, bits & !SET_GROUP_ID)";
 };

@@ -20,9 +20,7 @@ r"pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option
         => "pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
     "not-linked" ["shm"] "a thread that ends keeps its lock";
 r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
-        if sys::link(head, hot) {
-            sys::count_linked();
-        }"
+        sys::link_only(head, hot);"
         => "    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
     "owner-not-struck-out" ["shm"] "a clean release is told as a death";
 r"    hot.end();
@@ -142,11 +140,11 @@ r"    let asleep = present | WAITERS;
 
 const SYS: &[Planted] = planted! { "lock-shm/src/sys.rs":
     "prev-not-written" ["shm"] "locks released in another order tear the list";
-"        unsafe { set_prev(first, node) };"
-        => "        let _ = (first, node);";
+"    unsafe { set_prev(first, node) };"
+        => "    let _ = first;";
     "end-of-a-thread-marks-nothing" ["shm"] "the locks of a thread that ended, beyond those that the kernel walks, stay locked";
-"            mark_as_dead(word);"
-        => "            let _ = word;";
+"        mark_as_dead(unsafe {"
+        => "        drop::<&AtomicU32>(unsafe {";
     "end-of-a-thread-wakes-no-waiter" ["shm"] "a waiter sleeps on while its lock is that of an ended thread";
 "    if marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {"
         => "    if false && marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {";

@@ -2,7 +2,8 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, PROCESS, IDENTITY, LIVENESS, OPENING];
+pub(super) const PLANTED: &[&[Planted]] =
+    &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
 
 const ALLOCATION: &[Planted] = planted! { "lock-core/src/table/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
@@ -110,12 +111,9 @@ r"    check_length(length, header::segments(&page))?;
     "links-not-counted" ["shm"] "a store with another name is used";
 r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"#
         => "        _ => {}";
-    "mode-not-looked-at" ["shm"] "a store that others may write is used";
-"    if more != 0 {"
-        => "    if false && more != 0 {";
     "published-before-filled" ["shm"] "a store is seen half made";
-"let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));"
-        => "let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file, header, mode));";
+"let made = fill(&mut file, header, options).and_then(|()| publish(&file, temporary.as_deref(), path));"
+        => "let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file, header, options));";
     "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
@@ -172,4 +170,16 @@ r"        file::check_end(length, end)?;
         self.check_mark()?;"
         => r"        let _ = (length, end);
         self.check_mark()?;";
+};
+
+const SHARING: &[Planted] = planted! { "lock-core/src/table/sharing.rs":
+    "mode-not-looked-at" ["shm"] "a store that others may write is used";
+"        if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {"
+        => "        if false && found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {";
+    "owner-not-looked-at" ["shm"] "a store that a stranger made is used";
+"        if !self.trusts(found.uid) && !is_of_group"
+        => "        if false && !is_of_group";
+    "group-not-looked-at" ["shm"] "a store of another group is used";
+"        if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {"
+        => "        if let Some(group) = self.group.filter(|_| false) {";
 };

@@ -1,0 +1,112 @@
+//! Symbolic links in the place of a store or of anything in it, as a member of a shared store can make them: nothing is created and
+//! nothing is removed where a link leads to.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::cases;
+use super::sharing::files_below;
+use crate::fixture::{Fixture, USER};
+use crate::need;
+use crate::process::{LockRef, Thread};
+
+cases! { "links";
+    nothing_is_made_or_removed_through_a_link [STORE PROCESSES USERS ROOT];
+    nothing_is_made_through_a_link_to_nothing [STORE PROCESSES USERS ROOT];
+}
+
+/// Ids that are used before there is a link, and ids that are used for the first time afterwards. Where a backend has a directory for
+/// several, some share one.
+const BEFORE: [u32; 3] = [0, 1, 5];
+const AFTER: [u32; 5] = [2, 64, 100, 257, 261];
+
+fn nothing_is_made_or_removed_through_a_link(fixture: &Fixture) {
+    attack_each_level(fixture, |moved, _| moved.to_owned());
+}
+
+fn nothing_is_made_through_a_link_to_nothing(fixture: &Fixture) {
+    attack_each_level(fixture, |_, elsewhere| elsewhere.join("nothing"));
+}
+
+/// For each file and directory of a store, each time of a new one: replaces it by a link to what `target` says, has root use and
+/// destroy the store, and asserts that nothing has changed elsewhere.
+fn attack_each_level(fixture: &Fixture, target: fn(&Path, &Path) -> PathBuf) {
+    let mut level = 0;
+    while attack(fixture, level, target) {
+        level += 1;
+    }
+    assert!(level > 0, "a store has no file, so that there was nothing to replace");
+}
+
+/// False when the store has not as many files.
+fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) -> bool {
+    let (dir, url) = fixture.place_for_users();
+    let elsewhere = fixture.dir_for_users();
+    let (maker, early) = (fixture.blank_peer_of(USER), fixture.blank_peer());
+    maker.must("open", &["create", &url]);
+    use_all(fixture, &maker, &BEFORE);
+    early.must("open", &["open", &url]);
+    let Some(attacked) = files_below(&dir).into_iter().nth(level) else { return false };
+    let moved = elsewhere.join("moved");
+    fs::rename(&attacked, &moved).expect("root moves a file");
+    symlink(target(&moved, &elsewhere), &attacked).expect("root makes a link");
+    let before = listing(&elsewhere);
+    let late = fixture.blank_peer();
+    let opened = late.ask("open", &["open_or_create", &url]).is_ok();
+    let roots = if opened { vec![&early, &late] } else { vec![&early] };
+    for root in &roots {
+        use_all(fixture, root, &BEFORE);
+        use_all(fixture, root, &AFTER);
+    }
+    let (name, kind) = (attacked.strip_prefix(&dir).unwrap_or(&attacked), if moved.is_dir() { "directory" } else { "file" });
+    let is_unchanged = |after: &str| {
+        let (name, is_same) = (name.display(), listing(&elsewhere) == before);
+        assert!(
+            is_same,
+            "the {kind} {name} was replaced by a link, and where the link leads to, something changed after {after}"
+        );
+    };
+    is_unchanged("locks were used");
+    for root in roots.iter().filter(|_| need::REMOVAL.is_met(&fixture.suite)) {
+        let _ = root.ask("destroy", &[]);
+    }
+    is_unchanged("the store was to be destroyed");
+    // So that the store can be destroyed, with all that it has elsewhere.
+    if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
+        let _ = fs::remove_file(&attacked);
+    }
+    let _ = fs::rename(&moved, &attacked);
+    for peer in [maker, early, late] {
+        fixture.kill(&peer.process);
+    }
+    true
+}
+
+/// Acquires and releases each lock; a refusal is as good.
+fn use_all(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
+    let locks = if need::NUMBERED.is_met(&fixture.suite) {
+        ids.iter().map(|id| LockRef::Number(*id)).collect()
+    } else {
+        vec![LockRef::Single]
+    };
+    for lock in locks {
+        let lock = lock.to_string();
+        if thread.ask("try_lock", &[&lock]).is_ok() {
+            let _ = thread.ask("unlock", &[&lock]);
+        }
+    }
+}
+
+/// The content of a directory: names, kinds, owners, groups, modes and inodes.
+fn listing(directory: &Path) -> Vec<(PathBuf, [u64; 4])> {
+    let mut found: Vec<_> = files_below(directory)
+        .into_iter()
+        .map(|file| {
+            let facts = fs::symlink_metadata(&file).expect("the file is there");
+            (file, [u64::from(facts.uid()), u64::from(facts.gid()), u64::from(facts.mode()), facts.ino()])
+        })
+        .collect();
+    found.sort();
+    found
+}

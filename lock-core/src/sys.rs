@@ -1,6 +1,7 @@
 //! The unsafe code of this crate, each piece behind a safe face.
 #![allow(unsafe_code)]
 
+mod attributes;
 mod descriptor;
 mod fork;
 mod mapping;
@@ -22,6 +23,7 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use crate::table::Hot;
 
+pub(crate) use self::attributes::{is_copied_on_write, switch_copy_on_write_off};
 pub(crate) use self::descriptor::{close_if, set_signal, signal};
 pub(crate) use self::fork::{ForkWords, at_fork, epoch, wipe, wipe_on_fork};
 pub(crate) use self::mapping::DescriptionKeeper;

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode as Bits, SFlag, fchmod, fstat};
 
-use crate::filesystem;
+use crate::runtime;
 
 /// Where the stores of root are that are given by name; others have theirs in `$XDG_RUNTIME_DIR`.
 const ROOTS: &str = "/run/lock";
@@ -35,22 +35,25 @@ impl Directory {
     /// The directory that a URL means.
     pub(crate) fn place(url: &StoreUrl) -> Result<PathBuf> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        place(url, nix::unistd::geteuid().is_root(), runtime)
+        let user = nix::unistd::geteuid();
+        let path = place(url, user.is_root(), runtime)?;
+        if !user.is_root()
+            && !Path::new(url.place()).is_absolute()
+            && let Some(runtime) = path.parent()
+        {
+            runtime::check(url, runtime, user.as_raw())?;
+        }
+        Ok(path)
     }
 
     /// Looks whether it is safe to use, and makes it if that is asked for.
     pub(crate) fn open(path: &Path, mode: OpenMode, permissions: Mode) -> Result<Self> {
         let mut directory = Self { path: path.to_owned(), mode: permissions, made: false };
         if mode != OpenMode::Open {
-            directory.made = directory.make(path).map_err(|error| Error::refused("mkdir", error))?;
+            directory.made = directory.make(path).map_err(|error| Error::refused("mkdir", error).at(path))?;
         }
         directory.check()?;
-        filesystem::check(path)?;
         Ok(directory)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(crate) fn table(&self) -> PathBuf {
@@ -91,13 +94,13 @@ impl Directory {
             };
             retries += 1;
             match errno {
-                _ if retries > RETRIES => return Err(Error::refused("open a lock file", errno)),
+                _ if retries > RETRIES => return Err(Error::refused("open", errno).at(&file)),
                 Errno::ENOENT => {
                     for directory in [self.path.join("locks").as_path(), &locks, &shard] {
                         match self.make(directory) {
                             // Removed by somebody who destroys a store: it is looked at again.
                             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                            made => made.map(drop).map_err(|error| Error::refused("mkdir", error))?,
+                            made => made.map(drop).map_err(|error| Error::refused("mkdir", error).at(directory))?,
                         }
                     }
                 }
@@ -105,7 +108,7 @@ impl Directory {
                 // Made by another user who is about to open it to us.
                 Errno::EACCES if self.is_shared() => std::thread::sleep(Duration::from_millis(1)),
                 Errno::ELOOP => return Err(not_ours(format!("{} is a symbolic link", file.display()))),
-                errno => return Err(Error::refused("open a lock file", errno)),
+                errno => return Err(Error::refused("open", errno).at(&file)),
             }
         }
     }
@@ -170,8 +173,8 @@ impl Directory {
     fn check(&self) -> Result<()> {
         let meta = match fs::symlink_metadata(&self.path) {
             Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ErrorKind::Absent.into()),
-            Err(error) => return Err(Error::refused("stat", error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::from(ErrorKind::Absent).at(&self.path)),
+            Err(error) => return Err(Error::refused("stat", error).at(&self.path)),
         };
         if meta.is_symlink() {
             return Err(not_ours("its directory is a symbolic link"));
@@ -220,7 +223,7 @@ fn remove_all(path: &Path) -> Result<()> {
     loop {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && retries < RETRIES => retries += 1,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::system("remove the lock files", error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::system("remove", error).at(path)),
             _ => return Ok(()),
         }
     }
@@ -231,11 +234,7 @@ fn not_ours(reason: impl Into<String>) -> Error {
 }
 
 fn place(url: &StoreUrl, is_root: bool, runtime: Option<PathBuf>) -> Result<PathBuf> {
-    url.path_in(|| {
-        let directory = if is_root { Some(PathBuf::from(ROOTS)) } else { runtime.filter(|runtime| runtime.is_absolute()) };
-        directory
-            .ok_or_else(|| url.error("XDG_RUNTIME_DIR is not set, so that a name has no place; write file:/absolute/directory"))
-    })
+    url.path_in(|| if is_root { Ok(PathBuf::from(ROOTS)) } else { runtime::directory(url, runtime) })
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@
 //! instances are used up (`fs.inotify.max_user_instances`), releases are noticed after a tenth of a second.
 //!
 //! # Where it ends
-//! - The table is a shared mapping, which machines do not share: a directory on a network file system (NFS, SMB, Ceph, AFS) is refused.
+//! - The table is a shared mapping, which machines do not share: a directory on a network file system, or on one that a program provides
+//!   (FUSE), is refused; see [`lock_core::filesystem`]. [`lxc()`] does not check that, because LXC's own tools do not.
 //! - A lock that a foreign program holds has no holder that could be named.
 //! - A `destroy` that is killed half way may leave lock files, which the `destroy` of the next store in that directory removes.
 //! - After a store was destroyed, handles that have been locked before go on excluding each other; others are refused.
@@ -44,13 +45,13 @@
 
 mod descriptors;
 mod directory;
-mod filesystem;
 mod hub;
 mod idle;
 mod lock;
 mod lxc;
 mod manager;
 mod ofd;
+mod runtime;
 mod wait;
 
 use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, ThreadDeath, table};

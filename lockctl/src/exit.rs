@@ -74,6 +74,11 @@ impl ExitStatus {
         }
     }
 
+    /// What a failed system call of lockctl's own exits with: a limit that was met is temporary, whichever call met it.
+    pub(crate) fn of_call(error: &io::Error, otherwise: Self) -> Self {
+        if Self::of_errno(error) == Self::TEMPORARY { Self::TEMPORARY } else { otherwise }
+    }
+
     fn of_errno(error: &io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Self::NOT_PERMITTED,
@@ -114,9 +119,29 @@ impl Failure {
         Self { status, message: Some(message.into()) }
     }
 
+    /// A failed system call of lockctl's own, in an action that the message names; `otherwise` where no limit was met.
+    pub(crate) fn of_call(action: &str, error: impl Into<io::Error>, otherwise: ExitStatus) -> Self {
+        let error = error.into();
+        let status = ExitStatus::of_call(&error, otherwise);
+        let text = error.to_string();
+        let limit = match Error::system("", error).into_kind() {
+            ErrorKind::Limit { limit, .. } => format!("; {limit}"),
+            _ => String::new(),
+        };
+        Self::new(status, format!("{action}: {text}{limit}"))
+    }
+
     /// An error of the library, where a busy lock exits with `conflict`.
     pub(crate) fn with_conflict(error: &Error, conflict: u8) -> Self {
         Self::new(ExitStatus::of(error, conflict), error.to_string())
+    }
+
+    /// The same failure, with more to say at the end of its message.
+    pub(crate) fn with_advice(mut self, advice: &str) -> Self {
+        if let Some(message) = &mut self.message {
+            message.push_str(advice);
+        }
+        self
     }
 
     /// The same failure, put otherwise.

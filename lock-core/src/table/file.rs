@@ -15,6 +15,7 @@ use nix::unistd::linkat;
 use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
 use super::{Kind, Mode, TableOptions, process};
+use crate::filesystem::{self, Accept};
 use crate::sys::rename_new;
 use crate::{Error, ErrorKind, Result};
 
@@ -24,7 +25,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
     let mut file = match open(path, flags, Permissions::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
-        Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link")),
+        Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link; use the path that it leads to")),
         Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "it is a directory".to_owned() }.into()),
         Err(errno) => return Err(Error::refused("open", errno)),
     };
@@ -32,6 +33,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
     if !meta.is_file() {
         return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
     }
+    filesystem::check_file(&file, path, options.filesystem)?;
     match meta.nlink() {
         // Destroyed between the two calls.
         0 => return Err(ErrorKind::Absent.into()),
@@ -41,7 +43,10 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
     let allowed = options.mode.unwrap_or(Mode::PRIVATE).0;
     let us = nix::unistd::geteuid().as_raw();
     if meta.uid() != us && allowed & 0o022 == 0 {
-        return Err(not_ours(format!("it belongs to user {}, and this is user {us}", meta.uid())));
+        return Err(not_ours(format!(
+            "it belongs to user {}, and this is user {us}; use a store of this user, or share one with mode=0660",
+            meta.uid()
+        )));
     }
     let more = meta.mode() & 0o022 & !allowed;
     if more != 0 {
@@ -76,22 +81,30 @@ pub(super) fn check_end(bytes: u64, expected: u64) -> Result<()> {
 }
 
 /// Makes a file, with room for the creator's seat, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
-pub(super) fn create_new(path: &Path, header: &Header, mode: Mode) -> Result<File> {
+pub(super) fn create_new(path: &Path, header: &Header, mode: Mode, accept: Accept) -> Result<File> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    match make(unnamed(directory, path)?, header, mode, path) {
+    let make = |file| make(file, header, mode, accept, path);
+    match make(unnamed(directory, path)?) {
         // A file without a name can only be given one through `/proc`, or with privileges.
-        Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => {
-            make(temporarily_named(directory, path)?, header, mode, path)
-        }
+        Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => make(temporarily_named(directory, path)?),
         made => made,
     }
 }
 
-fn make((mut file, temporary): (File, Option<PathBuf>), header: &Header, mode: Mode, path: &Path) -> Result<File> {
-    let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));
+fn make(
+    (mut file, temporary): (File, Option<PathBuf>),
+    header: &Header,
+    mode: Mode,
+    accept: Accept,
+    path: &Path,
+) -> Result<File> {
+    let made = filesystem::check(&file, path, accept)
+        .and_then(|()| filesystem::keep_room(&file, path, accept))
+        .and_then(|()| fill(&mut file, header, mode))
+        .and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
         let _ = std::fs::remove_file(temporary);
     }
@@ -181,7 +194,7 @@ fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
 }
 
 fn in_directory(errno: Errno) -> Error {
-    Error::refused("create a file in the store's directory", errno)
+    Error::refused("create", errno)
 }
 
 fn not_ours(reason: impl Into<String>) -> Error {

@@ -38,18 +38,18 @@ impl Table {
         loop {
             if mode != OpenMode::Create {
                 match file::open_existing(path, kind, options) {
-                    Ok((file, header)) => return Self::attach(path, file, header),
+                    Ok((file, header)) => return Self::attach(path, file, header).map_err(|error| error.at(path)),
                     Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Absent) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.at(path)),
                 }
             }
             let id = StoreId::new(random()?);
             let home = Identity::of_this_process()?.namespace;
             let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id(), home);
-            match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE)) {
-                Ok(file) => return Self::attach(path, file, header),
+            match file::create_new(path, &header, options.mode.unwrap_or(Mode::PRIVATE), options.filesystem) {
+                Ok(file) => return Self::attach(path, file, header).map_err(|error| error.at(path)),
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.at(path)),
             }
         }
     }
@@ -163,7 +163,7 @@ impl Table {
             return Err(ErrorKind::Destroyed.into());
         }
         // The name first: a store that is marked and keeps its name could be neither opened nor created.
-        std::fs::remove_file(self.path()).map_err(|e| Error::system("unlink", e))?;
+        std::fs::remove_file(self.path()).map_err(|e| Error::system("unlink", e).at(self.path()))?;
         self.state().destroyed.store(1, SeqCst);
         Ok(())
     }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::filesystem::Accept;
 use crate::{Options, Result};
 
 /// How many locks a store can have at most.
@@ -71,7 +72,8 @@ impl FromStr for Mode {
     }
 }
 
-/// The options that every backend on a table takes: `capacity=N`, `capacity=unbounded` and `mode=0600`.
+/// The options that every backend on a table takes: `capacity=N`, `capacity=unbounded`, `mode=0600` and
+/// `filesystem=any`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct TableOptions {
@@ -79,6 +81,8 @@ pub struct TableOptions {
     pub bound: Option<Bound>,
     /// The permission bits: at creation what they will be, and otherwise what others are allowed.
     pub mode: Option<Mode>,
+    /// The file systems that are accepted.
+    pub filesystem: Accept,
 }
 
 impl TableOptions {
@@ -87,7 +91,11 @@ impl TableOptions {
     /// # Errors
     /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl).
     pub fn take(options: &mut Options<'_>) -> Result<Self> {
-        Ok(Self { bound: options.take("capacity")?, mode: options.take("mode")? })
+        Ok(Self {
+            bound: options.take("capacity")?,
+            mode: options.take("mode")?,
+            filesystem: options.take("filesystem")?.unwrap_or_default(),
+        })
     }
 }
 

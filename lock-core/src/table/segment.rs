@@ -92,7 +92,8 @@ impl Segment {
             return Ok(());
         }
         let bytes = self.geometry.group_bytes();
-        file::back(file.get()?, self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes, bytes)?;
+        let offset = self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes;
+        file::back(file.get()?, offset, bytes).map_err(|error| error.at(file.path()))?;
         self.backed()[group / GROUP].fetch_or(1 << (group % GROUP), Release);
         Ok(())
     }

@@ -41,12 +41,12 @@ impl LxcLock {
         let flags = extra | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         match open(self.path.file(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(fd) => Ok(fd.into()),
-            Err(Errno::ENOENT) => Err(ErrorKind::Absent.into()),
+            Err(Errno::ENOENT) => Err(Error::from(ErrorKind::Absent).at(self.path.file())),
             Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
             Err(Errno::ELOOP) => {
                 Err(ErrorKind::NotOurs { reason: format!("{} is a symbolic link", self.path.file().display()) }.into())
             }
-            Err(errno) => Err(Error::refused("open LXC's lock file", errno)),
+            Err(errno) => Err(Error::refused("open", errno).at(self.path.file())),
         }
     }
 
@@ -82,11 +82,13 @@ impl RawLock for LxcLock {
             return Err(ErrorKind::AlreadyHeld.into());
         }
         let locked = match deadline {
-            Deadline::Now => try_lock(file)?,
-            Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(try_lock(file)?.then_some(())))?.is_some(),
-            Deadline::Never => lock(file).map(|()| true)?,
+            Deadline::Now => try_lock(file),
+            Deadline::At(_) => {
+                wait::until(self.path.file(), deadline, || Ok(try_lock(file)?.then_some(()))).map(|locked| locked.is_some())
+            }
+            Deadline::Never => lock(file).map(|()| true),
         };
-        if !locked {
+        if !locked.map_err(|error| error.at(self.path.file()))? {
             return Ok(Acquired::TimedOut);
         }
         description.close();

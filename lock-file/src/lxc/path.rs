@@ -37,11 +37,15 @@ impl LockPath {
         &self.0
     }
 
+    /// The directory of the file.
+    pub(super) fn directory(&self) -> &Path {
+        self.0.parent().unwrap_or(Path::new(RUN))
+    }
+
     /// Makes what is missing of the directories, as LXC does.
     pub(super) fn make_directories(&self) -> Result<()> {
-        let directory = self.0.parent().unwrap_or(Path::new(RUN));
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        made.map_err(|error| Error::refused("make the directories of LXC's lock", error))
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(self.directory());
+        made.map_err(|error| Error::refused("mkdir", error).at(self.directory()))
     }
 }
 

@@ -92,7 +92,8 @@ fn denial(file: &Path) -> String {
     if is_denied(file, AccessFlags::R_OK | AccessFlags::W_OK) {
         return format!("user {user} may not read and write {}; use another path, or run as its owner", described(file));
     }
-    match file.parent() {
+    // The last directory that exists is the one in which something was to be created.
+    match ancestors(file).filter(|directory| directory.exists()).last() {
         Some(directory) if !file.exists() && is_denied(directory, AccessFlags::W_OK) => may_not_create(directory),
         _ => "a security policy denies it (SELinux, AppArmor, seccomp or the like); change the policy, or use another path"
             .to_owned(),

@@ -200,7 +200,9 @@ impl Directory {
     fn check_owner(&self, what: &str, owner: u32, mode: u32) -> Result<()> {
         let (us, allowed) = (nix::unistd::geteuid().as_raw(), self.mode.bits() & 0o022);
         if owner != us && allowed == 0 {
-            return Err(not_ours(format!("{what} belongs to user {owner}, and this is user {us}")));
+            return Err(not_ours(format!(
+                "{what} belongs to user {owner}, and this is user {us}; use a store of this user, or share one with mode=0660"
+            )));
         }
         if mode & 0o022 & !allowed != 0 {
             let mode = mode & 0o7777;

@@ -1,7 +1,8 @@
 //! The backend `file`: one file per lock, beside an allocation table; and LXC's named lock, the backend `lxc`.
 //!
 //! `file:/dir` is the store in the directory `/dir`, which is created with it. `file:NAME` is `$XDG_RUNTIME_DIR/NAME`, and for root
-//! `/run/lock/NAME`. Options: `capacity=N` (or `unbounded`), 1,048,576 unless the creator says otherwise, and `mode=0600`.
+//! `/run/lock/NAME`. Options: `capacity=N` (or `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
+//! and `filesystem=any` (see [`lock_core::filesystem`]).
 //!
 //! A lock is an open-file-description lock ([`fcntl_locking(2)`]) on the whole of a file, so `lslocks` shows it, and other programs that
 //! use such locks can share it. The kernel drops it when its owner dies, whatever happens; the record that the dead owner left in the

@@ -7,6 +7,7 @@ mod damage;
 mod deadlines;
 mod descriptors;
 mod exclusion;
+mod filesystems;
 mod fork;
 mod freeing;
 mod ipc_namespaces;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         damage::CASES,
         vanishing::CASES,
         limits::CASES,
+        filesystems::CASES,
     ]
     .into_iter()
     .chain(fork::CASES)

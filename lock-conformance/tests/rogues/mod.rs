@@ -4,6 +4,7 @@ mod allocators;
 mod blind;
 mod causes;
 mod descriptors;
+mod filesystems;
 mod forgetful;
 mod fork_mutexes;
 mod forks;
@@ -58,6 +59,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         panics::all(),
         causes::all(),
         reopening::all(),
+        filesystems::all(),
     ]
     .concat()
 }

@@ -41,7 +41,7 @@ impl LxcLock {
         let flags = extra | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         match open(self.path.file(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(fd) => Ok(fd.into()),
-            Err(Errno::ENOENT) => Err(Error::from(ErrorKind::Absent).at(self.path.file())),
+            Err(Errno::ENOENT) => Err(ErrorKind::Absent.into()),
             Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
             Err(Errno::ELOOP) => {
                 Err(ErrorKind::NotOurs { reason: format!("{} is a symbolic link", self.path.file().display()) }.into())

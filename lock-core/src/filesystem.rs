@@ -148,7 +148,7 @@ impl FromStr for Accept {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "any" { Ok(Self::Any) } else { Err("write `any`, or leave the option out") }
+        if text == "any" { Ok(Self::Any) } else { Err("the only value is `any`; write that, or leave the option out") }
     }
 }
 

@@ -26,6 +26,8 @@ mod deadline;
 mod death;
 pub mod descriptor;
 mod error;
+#[cfg(test)]
+mod error_tests;
 pub mod filesystem;
 pub mod fork;
 mod guard;

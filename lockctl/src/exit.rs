@@ -124,11 +124,11 @@ impl Failure {
         let error = error.into();
         let status = ExitStatus::of_call(&error, otherwise);
         let text = error.to_string();
-        let limit = match Error::system("", error).into_kind() {
-            ErrorKind::Limit { limit, .. } => format!("; {limit}"),
-            _ => String::new(),
+        let reason = match Error::system("", error).into_kind() {
+            ErrorKind::Limit { limit, .. } => limit,
+            _ => text,
         };
-        Self::new(status, format!("{action}: {text}{limit}"))
+        Self::new(status, format!("{action}: {reason}"))
     }
 
     /// An error of the library, where a busy lock exits with `conflict`.
@@ -171,5 +171,84 @@ impl From<io::Error> for Failure {
             io::ErrorKind::BrokenPipe => Self { status: ExitStatus::CLOSED_PIPE, message: None },
             _ => Self::new(ExitStatus::OUTPUT, format!("the output could not be written: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(errno: Errno) -> Error {
+        Error::system("call", errno)
+    }
+
+    /// One failure for each status, and more where several kinds of errors share one.
+    fn failures() -> Vec<(u8, Error)> {
+        let text = || "text".to_owned();
+        let kinds: Vec<(u8, ErrorKind)> = vec![
+            (9, ErrorKind::TimedOut { holder: None }),
+            (64, ErrorKind::BadUrl { url: text(), reason: text() }),
+            (64, ErrorKind::BadLabel { label: text(), reason: text() }),
+            (65, ErrorKind::NotAStore { reason: text() }),
+            (65, ErrorKind::Corrupt { reason: text() }),
+            (66, ErrorKind::Absent),
+            (67, ErrorKind::OutOfRange { capacity: 1 }),
+            (67, ErrorKind::NotAllocated),
+            (67, ErrorKind::AlreadyAllocated),
+            (67, ErrorKind::Stale),
+            (69, ErrorKind::Unsupported { reason: text() }),
+            (70, ErrorKind::AlreadyHeld),
+            (70, ErrorKind::NotHeld),
+            (70, ErrorKind::Lost),
+            (73, ErrorKind::Exists),
+            (75, ErrorKind::Exhausted { capacity: 1, allocated: 1 }),
+            (75, ErrorKind::TooManyProcesses { limit: 1 }),
+            (75, ErrorKind::Destroyed),
+            (75, ErrorKind::Replaced),
+            (76, ErrorKind::OtherVersion { found: 1, known: 2, file: "/store".into() }),
+            (76, ErrorKind::OtherAbi { found: text(), needed: text() }),
+            (76, ErrorKind::OtherCapacity { found: text(), asked: text() }),
+            (77, ErrorKind::NotOurs { reason: text() }),
+            (78, ErrorKind::UnknownScheme { scheme: text(), hint: text() }),
+            (78, ErrorKind::DuplicateScheme { scheme: text(), first: "a", second: "b" }),
+        ];
+        let calls = [
+            (71, Errno::EIO),
+            (73, Errno::ENOENT),
+            (73, Errno::ENOTDIR),
+            (73, Errno::ENOSPC),
+            (73, Errno::EDQUOT),
+            (73, Errno::EFBIG),
+            (75, Errno::EMFILE),
+            (75, Errno::ENFILE),
+            (75, Errno::ENOMEM),
+            (75, Errno::EAGAIN),
+            (75, Errno::ENOLCK),
+            (77, Errno::EACCES),
+            (77, Errno::EPERM),
+            (77, Errno::EROFS),
+        ];
+        let calls = calls.map(|(code, errno)| (code, system(errno)));
+        kinds.into_iter().map(|(code, kind)| (code, Error::from(kind))).chain(calls).collect()
+    }
+
+    #[test]
+    fn each_error_of_the_library_has_its_status() {
+        for (code, error) in failures() {
+            assert_eq!(ExitStatus::of(&error, 9).code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_limit_has_one_status_whichever_call_met_it() {
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM] {
+            for otherwise in [ExitStatus::SYSTEM, ExitStatus::UNAVAILABLE, ExitStatus::CANNOT_CREATE] {
+                let failure = Failure::of_call("cannot do it", errno, otherwise);
+                assert_eq!(failure.status, ExitStatus::of(&system(errno), 1), "{errno}");
+                let message = failure.message.unwrap();
+                assert!(message.starts_with("cannot do it: ") && message.contains("; "), "{message}");
+            }
+        }
+        assert_eq!(Failure::of_call("cannot do it", Errno::ENOEXEC, ExitStatus::UNAVAILABLE).status, ExitStatus::UNAVAILABLE);
     }
 }

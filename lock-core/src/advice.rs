@@ -76,7 +76,7 @@ fn missing_directory(file: &Path) -> Option<PathBuf> {
 
 /// What to do where this directory does not exist.
 fn no_directory(directory: &Path) -> String {
-    if directory == Path::new("/dev/shm") {
+    if ["/dev", "/dev/shm"].map(Path::new).contains(&directory) {
         return "the directory /dev/shm does not exist; mount a tmpfs there, or give the store's path, as in shm:/absolute/path"
             .to_owned();
     }

@@ -18,13 +18,14 @@
 //! A store reserves blocks before it touches them, so that a full file system is an error. A file system that writes a block anew to
 //! another place (copy on write) still needs free blocks for each write. It ends a process that finds none with SIGBUS.
 //! [`Room`] classifies each kind. On btrfs a store's file is made without copy-on-write, and a file with copy-on-write is
-//! refused.
+//! refused. On xfs a file that shares blocks with a reflinked copy gets its own blocks when it is opened.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::str::FromStr;
 
 use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statfs::{fstatfs, statfs};
 
 use crate::{Error, Result, sys};
@@ -49,8 +50,10 @@ pub enum Place {
 /// Whether writing to blocks that were reserved needs more blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Room {
-    /// It does not, unless the file's blocks are shared with a copy or a snapshot.
+    /// It does not.
     Kept,
+    /// It does for blocks that a reflinked copy shares. They can be made the file's own again.
+    KeptUnlessReflinked,
     /// It does not for a file without copy-on-write (`chattr +C`), unless a snapshot or a copy shares its blocks.
     KeptWithoutCopyOnWrite,
     /// It may: a full file system can end a process with SIGBUS.
@@ -81,7 +84,7 @@ impl Sharing {
     }
 }
 
-use self::Room::{Kept, KeptWithoutCopyOnWrite, NotSure};
+use self::Room::{Kept, KeptUnlessReflinked, KeptWithoutCopyOnWrite, NotSure};
 use self::Sharing::{Cluster, Host, Network, Program};
 
 const fn local(magic: u32, name: &'static str, room: Room) -> Kind {
@@ -97,7 +100,7 @@ pub const KINDS: &[Kind] = &[
     local(0x0102_1994, "tmpfs", Kept),
     local(0x8584_58f6, "ramfs", Kept),
     local(0xef53, "ext4", Kept),
-    local(0x5846_5342, "xfs", Kept),
+    local(0x5846_5342, "xfs", KeptUnlessReflinked),
     local(0x9123_683e, "btrfs", KeptWithoutCopyOnWrite),
     // Compressed files and checkpoints need new blocks.
     local(0xf2f5_2010, "f2fs", NotSure),
@@ -253,6 +256,25 @@ pub(crate) fn check_room(kind: &Kind, file: impl AsFd, path: &Path) -> Result<()
         Place::Machine(KeptWithoutCopyOnWrite) if sys::is_copied_on_write(file) => Err(copied_on_write(path, None)),
         _ => Ok(()),
     }
+}
+
+/// Replaces the blocks of a store's file that a reflinked copy shares, as `cp` makes one on xfs. Its content stays,
+/// whatever other processes write meanwhile. A snapshot or a copy on btrfs goes on sharing blocks.
+///
+/// # Errors
+/// [`ErrorKind::Limit`](crate::ErrorKind::Limit) where the file system has no room for them.
+pub(crate) fn unshare(file: impl AsFd, accept: Accept) -> Result<()> {
+    let is_needed =
+        accept == Accept::Suitable && Kind::of(&file)?.is_some_and(|kind| kind.place == Place::Machine(KeptUnlessReflinked));
+    let shared = if is_needed { sys::shared_ranges(&file).unwrap_or_default() } else { Vec::new() };
+    for range in shared {
+        let (start, length) = (range.start.cast_signed(), (range.end - range.start).cast_signed());
+        // Where it fails for another reason, the store works as long as there is room.
+        if fallocate(&file, FallocateFlags::FALLOC_FL_UNSHARE_RANGE, start, length) == Err(Errno::ENOSPC) {
+            return Err(Error::system("fallocate", Errno::ENOSPC));
+        }
+    }
+    Ok(())
 }
 
 /// The checks of a store's file that exists: its file system and its room.

@@ -62,7 +62,10 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
             let (found, asked) = (header.bound.to_string(), asked.to_string());
             Err(ErrorKind::OtherCapacity { found, asked }.into())
         }
-        _ => Ok((file, header)),
+        _ => {
+            filesystem::unshare(&file, options.filesystem)?;
+            Ok((file, header))
+        }
     }
 }
 

@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// Enough for every `mkfs`.
 const BYTES: u64 = 320 << 20;
 
+/// The sizes of the pieces in which room is used up.
+const PIECES: [i64; 4] = [64 << 20, 1 << 20, 64 << 10, 4 << 10];
+
 /// A kind of file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -112,7 +115,6 @@ impl Disk {
     /// Uses up the space: by reservations as far as possible, and then by bytes. What the file system frees when it writes back is used
     /// up, too.
     pub(crate) fn fill(&self) -> io::Result<()> {
-        const PIECES: [i64; 4] = [64 << 20, 1 << 20, 64 << 10, 4 << 10];
         // A full file system may have no room for one more name.
         let files: Vec<_> =
             PIECES.iter().map(|bytes| File::create(self.directory.join(format!("full{bytes}")))).collect::<Result<_, _>>()?;
@@ -124,6 +126,14 @@ impl Disk {
             self.sync()?;
         }
         Ok(())
+    }
+
+    /// Frees what [`fill`](Self::fill) uses up.
+    pub(crate) fn empty(&self) -> io::Result<()> {
+        for bytes in PIECES {
+            fs::remove_file(self.directory.join(format!("full{bytes}")))?;
+        }
+        self.sync()
     }
 
     /// Uses up the inodes.

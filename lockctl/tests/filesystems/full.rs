@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use libtest_mimic::Failed;
 
 use crate::Outcome;
-use crate::disk::Disk;
+use crate::disk::{Disk, succeeds};
 
 /// The statuses for which a full file system is a reason.
 const NO_ROOM: i32 = 73;
@@ -113,6 +113,35 @@ pub(crate) fn an_inode_is_missing(disk: &Disk) -> Outcome {
         let said = ends_with(&[NO_ROOM], &store, &["create"])?;
         if !said.contains("no inode is left on the file system of ") {
             return Err(format!("{scheme}: {said:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// A copy on xfs shares the blocks of the original, so that each of them needs another block when it is next written.
+pub(crate) fn after_a_copy(disk: &Disk) -> Outcome {
+    for scheme in ["shm", "sem", "posix-sem"] {
+        for is_opened_before in [true, false] {
+            let [store, copy] = ["store", "copy"].map(|name| disk.path().join(name));
+            let url = url(scheme, &store);
+            ends_with(&[0], &url, &["run", "3", "--", "true"])?;
+            disk.sync()?;
+            succeeds(Command::new("cp").arg("--reflink=always").args([&store, &copy]))?;
+            if is_opened_before {
+                ends_with(&[0], &url, &["list"])?;
+            }
+            disk.fill()?;
+            // A process that opens the store while there is room gives it its own blocks.
+            let codes: &[i32] = if is_opened_before { &[0] } else { &[NO_ROOM] };
+            for _ in 0..3 {
+                ends_with(codes, &url, &["run", "3", "--", "true"])?;
+                names_the_file_system(&ends_with(codes, &url, &["list"])?, disk)?;
+                disk.sync()?;
+            }
+            disk.empty()?;
+            ends_with(&[0], &url, &["run", "3", "--", "true"])?;
+            ends_with(&[0], &url, &["destroy", "--yes"])?;
+            std::fs::remove_file(&copy)?;
         }
     }
     Ok(())

@@ -33,6 +33,13 @@ fn main() -> ExitCode {
     for (name, run) in refused::ON_BTRFS {
         trials.push(trial(format!("btrfs::{name}"), lacks, *btrfs, run));
     }
+    let (xfs, lacks) = &kinds[1];
+    trials.push(trial(
+        "xfs::a_store_with_a_reflinked_copy_is_an_error_and_no_signal".to_owned(),
+        lacks,
+        *xfs,
+        full::after_a_copy,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

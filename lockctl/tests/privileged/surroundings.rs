@@ -1,4 +1,4 @@
-//! Messages where a directory of the system is missing, read-only or another user's. Each names it, and says what can be done.
+//! Messages where a directory of the system is missing, read-only or another user's. Each names the directory and a remedy.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

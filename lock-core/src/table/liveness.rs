@@ -79,7 +79,8 @@ impl Liveness {
         let descriptor = self.description.as_ref().and_then(KeptDescription::descriptor)?;
         let found = conflict(descriptor, entry)?;
         let is_liveness_lock = (found.l_start, found.l_len) == (LIVENESS_OFFSET + entry as i64, 1);
-        (!is_liveness_lock).then(|| program(found.l_pid))
+        let is_foreign = i32::from(found.l_type) != libc::F_UNLCK && !is_liveness_lock;
+        is_foreign.then(|| program(found.l_pid))
     }
 
     /// Leaves the lock to the mapping, if there is one: the program can no longer close it.
@@ -108,15 +109,12 @@ fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result
 
 /// Whether another description has the lock of an entry; `None` when that cannot be asked.
 pub(super) fn is_locked(descriptor: &Descriptor, entry: usize) -> Option<bool> {
-    query(descriptor, entry).map(|found| found.l_type != libc::F_UNLCK as libc::c_short)
+    let query = conflict(descriptor, entry)?;
+    Some(query.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-/// The lock of another description that conflicts with the lock of an entry.
+/// The lock of another description that conflicts with the lock of an entry; one of the type `F_UNLCK` where there is none.
 fn conflict(descriptor: &Descriptor, entry: usize) -> Option<libc::flock> {
-    query(descriptor, entry).filter(|found| found.l_type != libc::F_UNLCK as libc::c_short)
-}
-
-fn query(descriptor: &Descriptor, entry: usize) -> Option<libc::flock> {
     let mut query = descriptor.range(libc::F_WRLCK, LIVENESS_OFFSET + entry as i64, 1);
     fcntl(descriptor.unverified()?, FcntlArg::F_OFD_GETLK(&mut query)).ok()?;
     Some(query)

@@ -109,8 +109,10 @@ r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"
 "    if more != 0 {"
         => "    if false && more != 0 {";
     "published-before-filled" ["shm"] "a store is seen half made";
-"let made = fill(&mut file, header, mode).and_then(|()| publish(&file, temporary.as_deref(), path));"
-        => "let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file, header, mode));";
+r"        .and_then(|()| fill(&mut file, header, mode))
+        .and_then(|()| publish(&file, temporary.as_deref(), path));"
+        => r"        .and_then(|()| publish(&file, temporary.as_deref(), path))
+        .and_then(|()| fill(&mut file, header, mode));";
     "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
@@ -152,6 +154,9 @@ r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namesp
 };
 
 const LIVENESS: &[Planted] = planted! { "lock-core/src/table/liveness.rs":
+    "denial-is-another-process" ["shm"] "a policy that denies file locks is told as too many processes";
+"        Err(Errno::EAGAIN) => Ok(false),"
+        => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
     "liveness-lock-not-asked" ["shm"] "the dead are taken for living";
 "    Some(query.l_type != libc::F_UNLCK as libc::c_short)"
         => r"    let _ = query;

@@ -33,7 +33,7 @@ statuses! {
     UNAVAILABLE = 69, "the command cannot be executed, or the backend cannot do that";
     INTERNAL = 70, "lockctl is not right, or the demo found a violation";
     SYSTEM = 71, "the system refused";
-    CANNOT_CREATE = 73, "the store exists already, or there is no space for it";
+    CANNOT_CREATE = 73, "the store exists already, or its directory or the space for it is missing";
     OUTPUT = 74, "the output could not be written";
     TEMPORARY = 75, "all ids are allocated, or a limit of the system was met: try again later";
     OTHER_FORMAT = 76, "the store has another version, ABI or capacity";

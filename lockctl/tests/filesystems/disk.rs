@@ -68,7 +68,7 @@ impl Kind {
 
     /// Runs a test on a new file system of this kind.
     pub(crate) fn mounted(self, test: impl FnOnce(&Disk) -> Result<(), Failed> + Send) -> Result<(), Failed> {
-        // The mount is the thread's own, and ends with it.
+        // The mount and the semaphore sets are in namespaces of the thread, and end with it.
         thread::scope(|scope| scope.spawn(move || self.mounted_here(test)).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -77,7 +77,7 @@ impl Kind {
         let scratch = tempfile::Builder::new().prefix("lockctl-test-").tempdir()?;
         let disk = Disk { directory: scratch.path().join("mounted") };
         fs::create_dir(&disk.directory)?;
-        unshare(CloneFlags::CLONE_NEWNS)?;
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         self.mount(&scratch, &disk.directory)?;
         let done = test(&disk);

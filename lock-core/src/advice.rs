@@ -11,6 +11,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
+use crate::filesystem;
+
 /// The longest name in a directory, as Linux's file systems have it.
 const LONGEST_NAME: usize = 255;
 
@@ -58,6 +60,10 @@ pub(crate) fn on_absent(file: &Path) -> Option<String> {
         return Some(no_directory(&directory));
     }
     let directory = file.parent()?;
+    if let Some(kind) = filesystem::shared_kind(directory) {
+        let (file, kind) = (file.display(), kind.name());
+        return Some(format!("{file} does not exist, and its directory is on {kind}; use a file system of this machine"));
+    }
     match faccessat(AT_FDCWD, directory, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS) {
         Err(Errno::EACCES) => Some(format!("{} does not exist; {}", file.display(), may_not_create(directory))),
         Err(Errno::EROFS) => {

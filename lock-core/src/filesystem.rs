@@ -196,6 +196,23 @@ pub fn describe(path: &Path) -> String {
     }
 }
 
+/// Checks that the store of this path may be created in a directory. A directory that is not there is no reason.
+///
+/// # Errors
+/// Those of [`check`].
+pub(crate) fn check_directory(directory: &Path, store: &Path, accept: Accept) -> Result<()> {
+    match shared_kind(directory) {
+        Some(kind) if accept == Accept::Suitable => refuse_shared(kind, store),
+        _ => Ok(()),
+    }
+}
+
+/// The kind of a path's file system, if it is one that is refused.
+pub(crate) fn shared_kind(path: &Path) -> Option<&'static Kind> {
+    let found = statfs(path).ok()?;
+    Kind::find(found.filesystem_type().0 as u32).filter(|kind| matches!(kind.place, Place::Shared(_)))
+}
+
 /// Checks that a store may be on the file system of a file or directory that exists.
 ///
 /// # Errors

@@ -89,6 +89,8 @@ pub(super) fn create_new(path: &Path, header: &Header, mode: Mode, accept: Accep
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    // Before a temporary file is made there, which some file systems keep for a moment after it was removed.
+    filesystem::check_directory(directory, path, accept)?;
     let make = |file| make(file, header, mode, accept, path);
     match make(unnamed(directory, path)?) {
         // A file without a name can only be given one through `/proc`, or with privileges.
@@ -104,8 +106,7 @@ fn make(
     accept: Accept,
     path: &Path,
 ) -> Result<File> {
-    let made = filesystem::check(&file, path, accept)
-        .and_then(|()| filesystem::keep_room(&file, path, accept))
+    let made = filesystem::keep_room(&file, path, accept)
         .and_then(|()| fill(&mut file, header, mode))
         .and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Xfs,
     Ext4,
     Tmpfs,
+    /// A directory through a program, `bindfs`.
+    Fuse,
 }
 
 /// A mounted file system.
@@ -36,7 +38,8 @@ pub(crate) struct Disk {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Btrfs, Self::Xfs, Self::Ext4, Self::Tmpfs];
+    /// Those on which a store may be.
+    pub(crate) const SUITABLE: [Self; 4] = [Self::Btrfs, Self::Xfs, Self::Ext4, Self::Tmpfs];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -44,6 +47,7 @@ impl Kind {
             Self::Xfs => "xfs",
             Self::Ext4 => "ext4",
             Self::Tmpfs => "tmpfs",
+            Self::Fuse => "fuse",
         }
     }
 
@@ -60,10 +64,15 @@ impl Kind {
         if self == Self::Btrfs && !is_linux_6_16() {
             return Some("needs Linux 6.16, which keeps the room of mapped files without copy-on-write".to_owned());
         }
-        if self != Self::Tmpfs && which(&format!("mkfs.{}", self.name())).is_none() {
-            return Some(format!("lacks mkfs.{}", self.name()));
+        let tool = match self {
+            Self::Tmpfs => None,
+            Self::Fuse => Some("bindfs".to_owned()),
+            _ => Some(format!("mkfs.{}", self.name())),
+        };
+        if let Some(tool) = tool.filter(|tool| which(tool).is_none()) {
+            return Some(format!("lacks {tool}"));
         }
-        self.mounted(|_| Ok(())).is_err().then(|| format!("lacks loop mounts of {}", self.name()))
+        self.mounted(|_| Ok(())).is_err().then(|| format!("lacks mounts of {}", self.name()))
     }
 
     /// Runs a test on a new file system of this kind.
@@ -89,6 +98,11 @@ impl Kind {
         if self == Self::Tmpfs {
             return Ok(mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some("size=32m,nr_inodes=400"))?);
         }
+        if self == Self::Fuse {
+            let source = scratch.path().join("source");
+            fs::create_dir(&source)?;
+            return succeeds(Command::new("bindfs").args([&source, directory]));
+        }
         let image = scratch.path().join("image");
         File::create(&image)?.set_len(BYTES)?;
         let make: &[&str] = match self {
@@ -105,6 +119,11 @@ impl Kind {
 impl Disk {
     pub(crate) fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// The directory behind a FUSE mount.
+    pub(crate) fn source(&self) -> PathBuf {
+        self.directory.with_file_name("source")
     }
 
     /// Writes everything back, so that the next write to each page needs the file system again.

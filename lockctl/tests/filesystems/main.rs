@@ -17,7 +17,7 @@ use disk::Kind;
 const SCHEMES: [&str; 4] = ["shm", "sem", "posix-sem", "file"];
 
 fn main() -> ExitCode {
-    let kinds = Kind::ALL.map(|kind| (kind, kind.lacks()));
+    let kinds = Kind::SUITABLE.map(|kind| (kind, kind.lacks()));
     let mut trials = Vec::new();
     for (kind, lacks) in &kinds {
         for scheme in SCHEMES {
@@ -39,6 +39,17 @@ fn main() -> ExitCode {
         lacks,
         *xfs,
         full::after_a_copy,
+    ));
+    let lacks = Kind::Fuse.lacks();
+    for scheme in SCHEMES {
+        let name = format!("fuse::{scheme}::a_store_is_refused_unless_the_caller_insists");
+        trials.push(trial(name, &lacks, Kind::Fuse, move |disk| refused::on_fuse(disk, scheme)));
+    }
+    trials.push(trial(
+        "fuse::lxc::a_lock_is_refused_unless_the_caller_insists".to_owned(),
+        &lacks,
+        Kind::Fuse,
+        refused::lxc_on_fuse,
     ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -1,8 +1,10 @@
-//! Files whose room cannot be relied on.
+//! File systems that programs take part in, and files whose room cannot be relied on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::process::Command;
+
+use libtest_mimic::Failed;
 
 use crate::Outcome;
 use crate::disk::{Disk, succeeds};
@@ -50,5 +52,47 @@ fn a_store_in_a_compressed_directory_is_not_compressed(disk: &Disk) -> Outcome {
     fs::create_dir(&directory)?;
     succeeds(Command::new("chattr").arg("+c").arg(&directory))?;
     ends_with(&[0], &url("shm", &directory.join("store")), &["run", "3", "--", "true"])?;
+    Ok(())
+}
+
+/// A store is neither created nor opened on FUSE.
+pub(crate) fn on_fuse(disk: &Disk, scheme: &str) -> Outcome {
+    let store = url(scheme, &disk.path().join("store"));
+    let is_refusal = |said: &str| said.contains(" is on FUSE") && said.contains(&disk.path().display().to_string());
+    let refused = |codes: &[i32], command: &[&str]| {
+        let said = ends_with(codes, &store, command)?;
+        if is_refusal(&said) { Ok(()) } else { Err(Failed::from(format!("{command:?}: {said:?}"))) }
+    };
+    refused(&[66], &["list"])?;
+    refused(&[69], &["create"])?;
+    refused(&[69], &["run", "3", "--", "true"])?;
+    if fs::read_dir(disk.source())?.next().is_some() {
+        return Err("a refused creation left something behind".into());
+    }
+    // The same directory without FUSE.
+    ends_with(&[0], &url(scheme, &disk.source().join("store")), &["create"])?;
+    for command in [&["list"][..], &["create"], &["run", "3", "--", "true"], &["destroy", "--yes"]] {
+        refused(&[69], command)?;
+    }
+    let insisting = format!("{store}?filesystem=any");
+    ends_with(&[0], &insisting, &["list"])?;
+    ends_with(&[0], &insisting, &["destroy", "--yes"])?;
+    Ok(())
+}
+
+pub(crate) fn lxc_on_fuse(disk: &Disk) -> Outcome {
+    let lock = format!("lxc:/containers?name=one&rundir={}", disk.path().display());
+    for (code, url, command) in [
+        (69, lock.clone(), &["create"][..]),
+        (0, format!("{lock}&filesystem=any"), &["create"]),
+        (69, lock.clone(), &["list"]),
+        (69, lock.clone(), &["run", "--", "true"]),
+        (0, format!("{lock}&filesystem=any"), &["run", "--", "true"]),
+    ] {
+        let said = ends_with(&[code], &url, command)?;
+        if code == 69 && !said.contains(" is on FUSE") {
+            return Err(format!("{command:?}: {said:?}").into());
+        }
+    }
     Ok(())
 }

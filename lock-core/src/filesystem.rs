@@ -280,9 +280,8 @@ pub(crate) fn check_room(kind: &Kind, file: impl AsFd, path: &Path) -> Result<()
 ///
 /// # Errors
 /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) where the file system has no room for them.
-pub(crate) fn unshare(file: impl AsFd, accept: Accept) -> Result<()> {
-    let is_needed =
-        accept == Accept::Suitable && Kind::of(&file)?.is_some_and(|kind| kind.place == Place::Machine(KeptUnlessReflinked));
+pub(crate) fn unshare(kind: Option<&Kind>, file: impl AsFd) -> Result<()> {
+    let is_needed = kind.is_some_and(|kind| kind.place == Place::Machine(KeptUnlessReflinked));
     let shared = if is_needed { sys::shared_ranges(&file).unwrap_or_default() } else { Vec::new() };
     for range in shared {
         let (start, length) = (range.start.cast_signed(), (range.end - range.start).cast_signed());
@@ -294,17 +293,19 @@ pub(crate) fn unshare(file: impl AsFd, accept: Accept) -> Result<()> {
     Ok(())
 }
 
-/// The checks of a store's file that exists: its file system and its room.
+/// The checks of a store's file that exists: its file system and its room. Returns the kind; `None` for an unknown one, and where the
+/// caller accepts any.
 ///
 /// # Errors
 /// Those of [`check`] and [`check_room`].
-pub(crate) fn check_file(file: impl AsFd, path: &Path, accept: Accept) -> Result<()> {
+pub(crate) fn check_file(file: impl AsFd, path: &Path, accept: Accept) -> Result<Option<&'static Kind>> {
     if accept == Accept::Any {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(kind) = Kind::of(&file)? else { return Ok(()) };
+    let Some(kind) = Kind::of(&file)? else { return Ok(None) };
     refuse_shared(kind, path)?;
-    check_room(kind, file, path)
+    check_room(kind, file, path)?;
+    Ok(Some(kind))
 }
 
 fn copied_on_write(path: &Path, errno: Option<Errno>) -> Error {

@@ -33,7 +33,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
     if !meta.is_file() {
         return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
     }
-    filesystem::check_file(&file, path, options.filesystem)?;
+    let filesystem = filesystem::check_file(&file, path, options.filesystem)?;
     match meta.nlink() {
         // Destroyed between the two calls.
         0 => return Err(ErrorKind::Absent.into()),
@@ -63,7 +63,7 @@ pub(super) fn open_existing(path: &Path, kind: Kind, options: &TableOptions) -> 
             Err(ErrorKind::OtherCapacity { found, asked }.into())
         }
         _ => {
-            filesystem::unshare(&file, options.filesystem)?;
+            filesystem::unshare(filesystem, &file)?;
             Ok((file, header))
         }
     }

@@ -116,6 +116,15 @@ pub(crate) const MOUNTS: Need = Need {
     otherwise: "needs mount namespaces",
 };
 
+/// A kernel that lets a process deny system calls to itself (seccomp).
+pub(crate) const DENIALS: Need = Need {
+    met: |_| {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(|| sys::can(sys::deny_file_locks))
+    },
+    otherwise: "needs seccomp filters",
+};
+
 /// A store that different users open.
 pub(crate) const USERS: Need =
     Need { met: |suite| suite.option_for_users.is_some(), otherwise: "lacks an option that shares a store between users" };

@@ -1,5 +1,6 @@
 //! All of the crate's unsafe code, here and in the files below, each piece behind a safe function.
 
+mod denials;
 mod descriptors;
 mod forks;
 
@@ -23,6 +24,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 
+pub(crate) use denials::deny_file_locks;
 pub(crate) use descriptors::{by_number, close_all_but, close_all_on_exec, duplicate_over, has_close_range, is_open, write_to};
 pub(crate) use forks::{Fork, at_fork, fork};
 

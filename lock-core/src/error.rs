@@ -1,8 +1,8 @@
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::{Holder, LockId};
+use crate::{Holder, LockId, advice};
 
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +17,9 @@ struct Inner {
     operation: Option<Operation>,
     store: Option<String>,
     id: Option<LockId>,
+    file: Option<PathBuf>,
+    /// What to do, where the kind does not say it.
+    advice: Option<String>,
 }
 
 /// What was being done when an [`Error`] came up.
@@ -128,7 +131,7 @@ pub enum ErrorKind {
     #[error("it exists already; open it, or destroy it first")]
     Exists,
     /// The file is not a store.
-    #[error("it is not a lock store ({reason}); nothing was changed")]
+    #[error("it is not a lock store ({reason}); nothing was changed, use another path")]
     NotAStore {
         /// How one can tell.
         reason: String,
@@ -148,7 +151,7 @@ pub enum ErrorKind {
         file: PathBuf,
     },
     /// The store was made by a program of another ABI, or by another backend.
-    #[error("it was made for {found}, this program needs {needed}")]
+    #[error("it was made for {found}, this program needs {needed}; use the scheme or the program that made it")]
     OtherAbi {
         /// What the store was made for.
         found: String,
@@ -164,7 +167,7 @@ pub enum ErrorKind {
         asked: String,
     },
     /// The store is damaged.
-    #[error("it is corrupt: {reason}; nothing was changed")]
+    #[error("it is corrupt: {reason}; nothing was changed, create it again when no program uses it")]
     Corrupt {
         /// What is wrong.
         reason: String,
@@ -176,10 +179,10 @@ pub enum ErrorKind {
         reason: String,
     },
     /// The store was destroyed while it was open.
-    #[error("the store was destroyed by somebody; open it anew")]
+    #[error("the store was destroyed while it was open; open it again")]
     Destroyed,
     /// The store's name was given to another one while it was open, and who opens it by that name now gets the other.
-    #[error("another store has its name by now, so that others would not meet this one's locks; open it anew")]
+    #[error("the store was replaced by another one with the same name; open it again")]
     Replaced,
     /// Every entry for a process is taken.
     #[error("{limit} processes have it open, which is as many as it can name; close some")]
@@ -196,19 +199,19 @@ pub enum ErrorKind {
         allocated: u64,
     },
     /// The id is beyond the capacity.
-    #[error("the id is out of range: the store has {capacity} locks, numbered from 0")]
+    #[error("the id is out of range: the store has {capacity} locks, numbered from 0; use a lower id")]
     OutOfRange {
         /// How many there are.
         capacity: u64,
     },
     /// The id is allocated already.
-    #[error("the id is allocated already")]
+    #[error("the id is allocated already; use another one, or free it first")]
     AlreadyAllocated,
     /// The id is not allocated.
-    #[error("the id is not allocated")]
+    #[error("the id is not allocated; allocate it first")]
     NotAllocated,
     /// The id was freed and handed to somebody else since the handle was made.
-    #[error("the handle is stale: its id was freed and handed to somebody else")]
+    #[error("the handle is stale: its id was freed and allocated again; retrieve the lock again")]
     Stale,
     /// The deadline passed.
     #[error("timed out; {}", match holder { Some(holder) => format!("held by {holder}"), None => "the holder is not known".to_owned() })]
@@ -217,14 +220,14 @@ pub enum ErrorKind {
         holder: Option<Holder>,
     },
     /// The calling thread holds the lock already.
-    #[error("this thread holds it already; waiting for it would never end")]
+    #[error("this thread already holds the lock; release it first")]
     AlreadyHeld,
     /// The caller does not hold the lock (or its process inherited the guard by a fork).
-    #[error("this process does not hold it")]
+    #[error("this process does not hold the lock; release it in the process that acquired it")]
     NotHeld,
     /// The lock is not the caller's any more, although its guard was not dropped: it was broken, or taken over after what keeps it was
     /// lost. What it protects may have been changed by others since.
-    #[error("the lock was lost: another owner may have held it meanwhile")]
+    #[error("the lock was lost: another owner may have held it meanwhile; check what it protects")]
     Lost,
     /// The backend cannot do that.
     #[error("the backend cannot do that: {reason}")]
@@ -278,18 +281,23 @@ impl Error {
         self.0.id
     }
 
-    /// A failed system call, with `errno` as it stands.
-    pub fn last_os_error(call: &'static str) -> Self {
-        ErrorKind::System { call, source: io::Error::last_os_error() }.into()
+    /// The file or directory that the system refused, where the error is about one.
+    pub fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
     }
 
-    /// A failed system call.
-    pub fn system(call: &'static str, source: impl Into<io::Error>) -> Self {
-        ErrorKind::System { call, source: source.into() }.into()
+    /// A failed system call, with `errno` as it stands.
+    pub fn last_os_error(call: &'static str) -> Self {
+        Self::system(call, io::Error::last_os_error())
     }
 
     /// A failed system call; where a limit was met, [`ErrorKind::Limit`] says which and how to raise it.
     pub fn refused(call: &'static str, source: impl Into<io::Error>) -> Self {
+        Self::system(call, source)
+    }
+
+    /// A failed system call; where a limit was met, [`ErrorKind::Limit`] says which and how to raise it.
+    pub fn system(call: &'static str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let limit = match source.raw_os_error() {
             Some(libc::EMFILE) => "too many open files in this process; raise RLIMIT_NOFILE (`ulimit -n`)",
@@ -301,7 +309,7 @@ impl Error {
             }
             Some(libc::EFBIG) => "a file of this process may not be as large; raise RLIMIT_FSIZE (`ulimit -f`)",
             Some(libc::ENOLCK) => "the kernel has no room for another file lock (or the file system has no locks)",
-            _ => return Self::system(call, source),
+            _ => return ErrorKind::System { call, source }.into(),
         };
         ErrorKind::Limit { limit: limit.to_owned(), source }.into()
     }
@@ -309,6 +317,27 @@ impl Error {
     /// Something that a backend cannot do.
     pub fn unsupported(reason: impl Into<String>) -> Self {
         ErrorKind::Unsupported { reason: reason.into() }.into()
+    }
+
+    /// The same error, about this file: the message names it and says what to do, as far as the file system shows that at this
+    /// moment. A file that is set already stays.
+    #[must_use]
+    pub fn at(mut self, file: &Path) -> Self {
+        if self.0.file.is_some() {
+            return self;
+        }
+        self.0.file = Some(file.to_owned());
+        match &mut self.0.kind {
+            ErrorKind::Absent => self.0.advice = advice::on_absent(file),
+            ErrorKind::System { source, .. } => self.0.advice = advice::on_file(source, file),
+            ErrorKind::Limit { limit, source } => {
+                if let Some(room) = advice::on_room(source, file) {
+                    *limit = room;
+                }
+            }
+            _ => {}
+        }
+        self
     }
 
     /// The same error, on this lock, unless it says already which.
@@ -332,7 +361,7 @@ impl Error {
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { kind, operation: None, store: None, id: None }))
+        Self(Box::new(Inner { kind, operation: None, store: None, id: None, file: None, advice: None }))
     }
 }
 
@@ -348,7 +377,12 @@ impl fmt::Display for Error {
             }
             f.write_str(": ")?;
         }
-        fmt::Display::fmt(&self.0.kind, f)
+        match (&self.0.kind, &self.0.file, &self.0.advice) {
+            (ErrorKind::Absent, _, Some(advice)) => return write!(f, "there is no such store: {advice}"),
+            (ErrorKind::System { call, source }, Some(file), _) => write!(f, "{call} {}: {source}", file.display())?,
+            (kind, ..) => fmt::Display::fmt(kind, f)?,
+        }
+        self.0.advice.as_ref().map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }
 
@@ -359,6 +393,7 @@ impl fmt::Debug for Error {
             .field("operation", &self.0.operation)
             .field("store", &self.0.store)
             .field("id", &self.0.id)
+            .field("file", &self.0.file)
             .finish()
     }
 }

@@ -25,11 +25,11 @@ impl Label {
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
         if text.len() > Self::MAX {
-            let reason = format!("it has {} bytes, and at most {} fit", text.len(), Self::MAX);
+            let reason = format!("it has {} bytes; use at most {}", text.len(), Self::MAX);
             return Err(ErrorKind::BadLabel { label: text, reason }.into());
         }
         if text.chars().any(char::is_control) {
-            let reason = "it has a control character in it".to_owned();
+            let reason = "it has a control character in it; leave that out".to_owned();
             return Err(ErrorKind::BadLabel { label: text, reason }.into());
         }
         Ok(Self(text))

@@ -19,12 +19,16 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("lock-core is for 64-bit Linux: the places of file locks, and stores as they are mapped, need 64 bits");
 
+mod advice;
 mod backend;
 mod capabilities;
 mod deadline;
 mod death;
 pub mod descriptor;
 mod error;
+#[cfg(test)]
+mod error_tests;
+pub mod filesystem;
 pub mod fork;
 mod guard;
 mod holder;

@@ -1,7 +1,9 @@
 //! The unsafe code of this crate, each piece behind a safe face.
 #![allow(unsafe_code)]
 
+mod attributes;
 mod descriptor;
+mod extents;
 mod fork;
 mod mapping;
 mod process;
@@ -22,7 +24,9 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use crate::table::Hot;
 
+pub(crate) use self::attributes::{is_copied_on_write, switch_copy_on_write_off};
 pub(crate) use self::descriptor::{close_if, set_signal, signal};
+pub(crate) use self::extents::shared_ranges;
 pub(crate) use self::fork::{ForkWords, at_fork, epoch, wipe, wipe_on_fork};
 pub(crate) use self::mapping::DescriptionKeeper;
 pub(crate) use self::process::{pid_namespace_of, pidfd_open, random, thread_exists};

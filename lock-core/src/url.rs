@@ -4,6 +4,9 @@ use std::str::FromStr;
 
 use crate::{Error, ErrorKind, Result};
 
+/// The longest name of a file, in bytes.
+const LONGEST_NAME: usize = 255;
+
 /// Where a store is: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
 ///
 /// The scheme picks the backend, which gives the place and the options their meaning. The built-in backends of numbered locks have the
@@ -57,11 +60,33 @@ impl StoreUrl {
         if Path::new(place).is_absolute() {
             return Ok(place.into());
         }
-        if place.is_empty() || place.contains('/') || place.starts_with('.') || place.len() > 255 {
+        if place.len() > LONGEST_NAME {
+            let reason = format!("the name is {} bytes long; use one of at most {LONGEST_NAME}", place.len());
+            return Err(self.error(reason));
+        }
+        if place.is_empty() || place.contains('/') || place.starts_with('.') {
             let reason = format!("write {scheme}:NAME, without a slash and with no dot at its start, or {scheme}:/absolute/path");
             return Err(self.error(reason));
         }
         Ok(directory()?.join(place))
+    }
+
+    /// The same where a store is one file: the path does not end with a slash.
+    ///
+    /// # Errors
+    /// Those of [`StoreUrl::path_in`]; [`ErrorKind::BadUrl`] for a path that can only be a directory's.
+    pub fn file_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+        let path = self.path_in(directory)?;
+        if let Some(file) = self.place().strip_suffix('/') {
+            let (scheme, file) = (self.scheme(), file.trim_end_matches('/'));
+            let reason = if file.is_empty() {
+                format!("{} is a directory, and the store is a file; write {scheme}:/absolute/path", self.place())
+            } else {
+                format!("{} ends with a slash, and the store is a file; write {scheme}:{file}", self.place())
+            };
+            return Err(self.error(reason));
+        }
+        Ok(path)
     }
 
     /// An error that says what is wrong with this URL.
@@ -204,6 +229,23 @@ mod tests {
         for bad in ["shm:", "shm:a/b", "shm:../x", "shm:.hidden"] {
             assert!(path(bad).unwrap_err().to_string().contains("write shm:NAME"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_refused_with_both_lengths() {
+        let url: StoreUrl = format!("shm:{}", "x".repeat(300)).parse().unwrap();
+        let error = url.path_in(|| Ok("/dev/shm".into())).unwrap_err().to_string();
+        assert!(error.contains("300 bytes") && error.contains("255"), "{error}");
+    }
+
+    #[rstest]
+    #[case("shm:/run/x/", "write shm:/run/x")]
+    #[case("sem:/run/x//", "write sem:/run/x")]
+    #[case("shm:/", "write shm:/absolute/path")]
+    fn a_store_that_is_a_file_has_no_slash_at_its_end(#[case] url: &str, #[case] remedy: &str) {
+        let url: StoreUrl = url.parse().unwrap();
+        let error = url.file_in(|| Ok("/dev/shm".into())).unwrap_err().to_string();
+        assert!(error.ends_with(remedy), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nix::sys::stat::{FileStat, Mode as Bits, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::tree::{self, Tree};
-use crate::{beneath, filesystem};
+use crate::{beneath, runtime};
 
 /// Where the stores of root are that are given by name; others have theirs in `$XDG_RUNTIME_DIR`.
 const ROOTS: &str = "/run/lock";
@@ -46,7 +46,15 @@ impl Directory {
     /// The directory that a URL means.
     pub(crate) fn place(url: &StoreUrl) -> Result<PathBuf> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        place(url, geteuid().is_root(), runtime)
+        let user = geteuid();
+        let path = place(url, user.is_root(), runtime)?;
+        if !user.is_root()
+            && !Path::new(url.place()).is_absolute()
+            && let Some(runtime) = path.parent()
+        {
+            runtime::check(url, runtime, user.as_raw())?;
+        }
+        Ok(path)
     }
 
     /// Checks whether the directory is safe to use, and makes it if that is asked for. Returns it with a descriptor of it.
@@ -62,12 +70,7 @@ impl Directory {
             }
             opened => opened?,
         };
-        filesystem::check(path)?;
         Ok((directory, opened))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(crate) fn table(&self) -> PathBuf {
@@ -114,17 +117,17 @@ impl Directory {
             retries += 1;
             match errno {
                 Errno::EACCES if is_being_made(&directory, &path) => thread::sleep(PAUSE),
-                _ if retries > RETRIES => return Err(Error::refused("open a lock file", errno)),
+                _ if retries > RETRIES => return Err(Error::refused("open", errno).at(&self.path.join(&path))),
                 // Removed by a process that destroys a store: that is checked next.
                 Errno::ENOENT => match tree.make_parents(&path) {
                     Err(Errno::EACCES) if is_being_made(&directory, &path) => thread::sleep(PAUSE),
                     Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.linked(&path)),
-                    Err(errno) if errno != Errno::ENOENT => return Err(Error::refused("mkdir", errno)),
+                    Err(errno) if errno != Errno::ENOENT => return Err(Error::refused("mkdir", errno).at(&self.path.join(&path))),
                     _ => {}
                 },
                 Errno::EEXIST => {}
                 Errno::ELOOP | Errno::ENOTDIR => return Err(self.linked(&path)),
-                errno => return Err(Error::refused("open a lock file", errno)),
+                errno => return Err(Error::refused("open", errno).at(&self.path.join(&path))),
             }
         }
     }
@@ -200,8 +203,8 @@ impl Directory {
     /// A descriptor of the directory, which was checked. It cannot be read through, but paths can be relative to it.
     fn enter(&self) -> Result<OwnedFd> {
         let directory = match open_directory(&self.path) {
-            Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
-            opened => opened.map_err(|errno| Error::refused("open the store's directory", errno))?,
+            Err(Errno::ENOENT) => return Err(Error::from(ErrorKind::Absent).at(&self.path)),
+            opened => opened.map_err(|errno| Error::refused("open", errno).at(&self.path))?,
         };
         let status = fstat(&directory).map_err(|errno| Error::system("fstat", errno))?;
         match kind(&status) {
@@ -299,11 +302,7 @@ fn not_ours(reason: impl Into<String>) -> Error {
 }
 
 fn place(url: &StoreUrl, is_root: bool, runtime: Option<PathBuf>) -> Result<PathBuf> {
-    url.path_in(|| {
-        let directory = if is_root { Some(PathBuf::from(ROOTS)) } else { runtime.filter(|runtime| runtime.is_absolute()) };
-        directory
-            .ok_or_else(|| url.error("XDG_RUNTIME_DIR is not set, so that a name has no place; write file:/absolute/directory"))
-    })
+    url.path_in(|| if is_root { Ok(PathBuf::from(ROOTS)) } else { runtime::directory(url, runtime) })
 }
 
 #[cfg(test)]

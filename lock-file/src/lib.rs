@@ -1,8 +1,9 @@
 //! The backend `file`: one file per lock, beside an allocation table; and LXC's named lock, the backend `lxc`.
 //!
 //! `file:/dir` is the store in the directory `/dir`, which is created with it. `file:NAME` is `$XDG_RUNTIME_DIR/NAME`, and for root
-//! `/run/lock/NAME`. Options: `capacity=N` (or `unbounded`), 1,048,576 unless the creator says otherwise, and `mode=0600`,
-//! `group=GROUP` and `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)).
+//! `/run/lock/NAME`. Options: `capacity=N` (or `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
+//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)), and `filesystem=any`
+//! (see [`lock_core::filesystem`]).
 //!
 //! A lock is an open-file-description lock ([`fcntl_locking(2)`]) on the whole of a file, so `lslocks` shows it, and other programs that
 //! use such locks can share it. The kernel drops it when its owner dies, whatever happens; the record that the dead owner left in the
@@ -22,7 +23,8 @@
 //! instances are used up (`fs.inotify.max_user_instances`), releases are noticed after a tenth of a second.
 //!
 //! # Where it ends
-//! - The table is a shared mapping, which machines do not share: a directory on a network file system (NFS, SMB, Ceph, AFS) is refused.
+//! - The table is a shared mapping, which machines do not share: a directory on a network file system, or on one that a program provides
+//!   (FUSE), is refused; see [`lock_core::filesystem`]. [`lxc()`] does not check that, because LXC's own tools do not.
 //! - A lock that a foreign program holds has no holder that could be named.
 //! - A `destroy` that is killed half way may leave lock files, which the `destroy` of the next store in that directory removes.
 //! - After a store was destroyed, handles that have been locked before go on excluding each other; others are refused.
@@ -46,13 +48,13 @@
 mod beneath;
 mod descriptors;
 mod directory;
-mod filesystem;
 mod hub;
 mod idle;
 mod lock;
 mod lxc;
 mod manager;
 mod ofd;
+mod runtime;
 mod tree;
 mod wait;
 

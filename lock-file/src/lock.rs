@@ -81,11 +81,16 @@ impl FileLock {
         if let Some(open) = &*file {
             match act(open) {
                 Err(errno) if ofd::is_closed(errno) => {}
-                done => return done.map_err(ofd::error),
+                done => return done.map_err(|errno| self.refused(errno)),
             }
         }
         let open = file.insert(self.open()?);
-        act(open).map_err(ofd::error)
+        act(open).map_err(|errno| self.refused(errno))
+    }
+
+    #[cold]
+    fn refused(&self, errno: Errno) -> Error {
+        ofd::error(errno).at(&self.path())
     }
 
     #[cold]
@@ -198,7 +203,7 @@ impl FileLock {
                 *file = None;
                 Ok(())
             }
-            done => done.map_err(ofd::error),
+            done => done.map_err(|errno| self.refused(errno)),
         }
     }
 

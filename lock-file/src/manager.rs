@@ -4,7 +4,6 @@ use lock_core::table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions
 use lock_core::{Error, ErrorKind, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 
 use crate::directory::Directory;
-use crate::filesystem;
 use crate::lock::FileLock;
 
 const KIND: Kind = Kind::new("file", 0);
@@ -67,8 +66,7 @@ impl TableLocks for Locks {
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
-        let (path, locks) = (self.directory.path(), self.directory.locks(self.store));
-        vec![("lock files", locks.display().to_string()), ("file system", filesystem::name(path))]
+        vec![("lock files", self.directory.locks(self.store).display().to_string())]
     }
 
     fn destroy(&self) -> Result<()> {

@@ -52,5 +52,5 @@ pub(crate) fn is_closed(errno: Errno) -> bool {
 /// What an errno of these calls means: ENOLCK is a limit, and the others are told as they are.
 #[cold]
 pub(crate) fn error(errno: Errno) -> Error {
-    Error::refused("fcntl (open file description lock)", errno)
+    Error::refused("lock (fcntl)", errno)
 }

@@ -7,8 +7,9 @@
 //! | lock and unlock | two system calls | none | none |
 //!
 //! Both stores are an allocation table: `sem:NAME` is `/dev/shm/NAME`, and `sem:/path` is at that path. Options: `capacity=N` (or
-//! `unbounded`), 1,048,576 unless the creator says otherwise, and `mode=0600`,
-//! `group=GROUP` and `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)).
+//! `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
+//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)), and `filesystem=any`
+//! (see [`lock_core::filesystem`]).
 //!
 //! # `sem`
 //! Locks are acquired with `SEM_UNDO`, so that the kernel gives back what a process held as soon as it dies. A word in the table

@@ -1,8 +1,9 @@
 //! The backend `shm`: robust futexes in a shared segment.
 //!
 //! `shm:NAME` is the store `/dev/shm/NAME`; `shm:/path` is a store at that path, best on a tmpfs. Options: `capacity=N` (or
-//! `unbounded`), 1,048,576 unless the creator says otherwise, and `mode=0600`,
-//! `group=GROUP` and `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)).
+//! `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
+//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)), and `filesystem=any`
+//! (see [`lock_core::filesystem`]).
 //!
 //! Taking a lock that is free, and giving it back, is no system call, no allocation, and touches no cache line but the lock's. The
 //! locks are in the kernel's robust list, next to libc's own, so that the death of an owner frees them at once; for the deaths that

@@ -14,7 +14,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
     let kind = Kind::new("shm", robust::ABI).described(robust::describe);
-    let table = Table::open(&url.path_in(|| Ok(DIRECTORY.into()))?, kind, mode, &table_options)?;
+    let table = Table::open(&url.file_in(|| Ok(DIRECTORY.into()))?, kind, mode, &table_options)?;
     Ok(Arc::new(TableManager::new(table, Locks)))
 }
 

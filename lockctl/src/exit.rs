@@ -33,7 +33,7 @@ statuses! {
     UNAVAILABLE = 69, "the command cannot be executed, or the backend cannot do that";
     INTERNAL = 70, "lockctl is not right, or the demo found a violation";
     SYSTEM = 71, "the system refused";
-    CANNOT_CREATE = 73, "the store exists already, or there is no space for it";
+    CANNOT_CREATE = 73, "the store exists already, or its directory or the space for it is missing";
     OUTPUT = 74, "the output could not be written";
     TEMPORARY = 75, "all ids are allocated, or a limit of the system was met: try again later";
     OTHER_FORMAT = 76, "the store has another version, ABI or capacity";
@@ -72,6 +72,11 @@ impl ExitStatus {
             ErrorKind::System { source, .. } => Self::of_errno(source),
             _ => Self::INTERNAL,
         }
+    }
+
+    /// What a failed system call of lockctl's own exits with: a limit that was met is temporary, whichever call met it.
+    pub(crate) fn of_call(error: &io::Error, otherwise: Self) -> Self {
+        if Self::of_errno(error) == Self::TEMPORARY { Self::TEMPORARY } else { otherwise }
     }
 
     fn of_errno(error: &io::Error) -> Self {
@@ -114,9 +119,29 @@ impl Failure {
         Self { status, message: Some(message.into()) }
     }
 
+    /// A failed system call of lockctl's own, in an action that the message names; `otherwise` where no limit was met.
+    pub(crate) fn of_call(action: &str, error: impl Into<io::Error>, otherwise: ExitStatus) -> Self {
+        let error = error.into();
+        let status = ExitStatus::of_call(&error, otherwise);
+        let text = error.to_string();
+        let reason = match Error::system("", error).into_kind() {
+            ErrorKind::Limit { limit, .. } => limit,
+            _ => text,
+        };
+        Self::new(status, format!("{action}: {reason}"))
+    }
+
     /// An error of the library, where a busy lock exits with `conflict`.
     pub(crate) fn with_conflict(error: &Error, conflict: u8) -> Self {
         Self::new(ExitStatus::of(error, conflict), error.to_string())
+    }
+
+    /// The same failure, with more to say at the end of its message.
+    pub(crate) fn with_advice(mut self, advice: &str) -> Self {
+        if let Some(message) = &mut self.message {
+            message.push_str(advice);
+        }
+        self
     }
 
     /// The same failure, put otherwise.
@@ -146,5 +171,84 @@ impl From<io::Error> for Failure {
             io::ErrorKind::BrokenPipe => Self { status: ExitStatus::CLOSED_PIPE, message: None },
             _ => Self::new(ExitStatus::OUTPUT, format!("the output could not be written: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(errno: Errno) -> Error {
+        Error::system("call", errno)
+    }
+
+    /// One failure for each status, and more where several kinds of errors share one.
+    fn failures() -> Vec<(u8, Error)> {
+        let text = || "text".to_owned();
+        let kinds: Vec<(u8, ErrorKind)> = vec![
+            (9, ErrorKind::TimedOut { holder: None }),
+            (64, ErrorKind::BadUrl { url: text(), reason: text() }),
+            (64, ErrorKind::BadLabel { label: text(), reason: text() }),
+            (65, ErrorKind::NotAStore { reason: text() }),
+            (65, ErrorKind::Corrupt { reason: text() }),
+            (66, ErrorKind::Absent),
+            (67, ErrorKind::OutOfRange { capacity: 1 }),
+            (67, ErrorKind::NotAllocated),
+            (67, ErrorKind::AlreadyAllocated),
+            (67, ErrorKind::Stale),
+            (69, ErrorKind::Unsupported { reason: text() }),
+            (70, ErrorKind::AlreadyHeld),
+            (70, ErrorKind::NotHeld),
+            (70, ErrorKind::Lost),
+            (73, ErrorKind::Exists),
+            (75, ErrorKind::Exhausted { capacity: 1, allocated: 1 }),
+            (75, ErrorKind::TooManyProcesses { limit: 1 }),
+            (75, ErrorKind::Destroyed),
+            (75, ErrorKind::Replaced),
+            (76, ErrorKind::OtherVersion { found: 1, known: 2, file: "/store".into() }),
+            (76, ErrorKind::OtherAbi { found: text(), needed: text() }),
+            (76, ErrorKind::OtherCapacity { found: text(), asked: text() }),
+            (77, ErrorKind::NotOurs { reason: text() }),
+            (78, ErrorKind::UnknownScheme { scheme: text(), hint: text() }),
+            (78, ErrorKind::DuplicateScheme { scheme: text(), first: "a", second: "b" }),
+        ];
+        let calls = [
+            (71, Errno::EIO),
+            (73, Errno::ENOENT),
+            (73, Errno::ENOTDIR),
+            (73, Errno::ENOSPC),
+            (73, Errno::EDQUOT),
+            (73, Errno::EFBIG),
+            (75, Errno::EMFILE),
+            (75, Errno::ENFILE),
+            (75, Errno::ENOMEM),
+            (75, Errno::EAGAIN),
+            (75, Errno::ENOLCK),
+            (77, Errno::EACCES),
+            (77, Errno::EPERM),
+            (77, Errno::EROFS),
+        ];
+        let calls = calls.map(|(code, errno)| (code, system(errno)));
+        kinds.into_iter().map(|(code, kind)| (code, Error::from(kind))).chain(calls).collect()
+    }
+
+    #[test]
+    fn each_error_of_the_library_has_its_status() {
+        for (code, error) in failures() {
+            assert_eq!(ExitStatus::of(&error, 9).code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_limit_has_one_status_whichever_call_met_it() {
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM] {
+            for otherwise in [ExitStatus::SYSTEM, ExitStatus::UNAVAILABLE, ExitStatus::CANNOT_CREATE] {
+                let failure = Failure::of_call("cannot do it", errno, otherwise);
+                assert_eq!(failure.status, ExitStatus::of(&system(errno), 1), "{errno}");
+                let message = failure.message.unwrap();
+                assert!(message.starts_with("cannot do it: ") && message.contains("; "), "{message}");
+            }
+        }
+        assert_eq!(Failure::of_call("cannot do it", Errno::ENOEXEC, ExitStatus::UNAVAILABLE).status, ExitStatus::UNAVAILABLE);
     }
 }

@@ -1,10 +1,15 @@
 //! What takes a mount or another user's file to try: listed as ignored, with the reason, where that cannot be had.
 
+#[path = "privileged/surroundings.rs"]
+mod surroundings;
+
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::unistd::Uid;
 use tempfile::TempDir;
+
+type Check = fn() -> Result<(), Failed>;
 
 const LOCKCTL: &str = env!("CARGO_BIN_EXE_lockctl");
 
@@ -14,12 +19,15 @@ fn main() -> ExitCode {
     let trial = |name: &str, lacks: Option<&str>, run: fn() -> Result<(), Failed>| {
         Trial::test(name, run).with_kind(lacks.unwrap_or_default()).with_ignored_flag(lacks.is_some())
     };
+    let trial_of = |(name, run): (&str, Check)| trial(name, mount, run);
+    let surroundings = surroundings::WITH_MOUNTS.into_iter().map(trial_of);
+    let users = surroundings::OF_USERS.into_iter().map(|(name, run)| trial(name, root.or(mount), run));
     let trials = vec![
         trial("a_full_file_system_is_an_error_and_leaves_nothing", mount, a_full_file_system),
         trial("a_read_only_file_system_is_an_error", mount, a_read_only_file_system),
         trial("the_store_of_another_user_is_refused", root, the_store_of_another_user),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().chain(surroundings).chain(users).collect()).exit_code()
 }
 
 /// A shell with a mount namespace of its own; `$0` is lockctl, and `$1` a scratch directory.

@@ -8,6 +8,7 @@ mod damage;
 mod deadlines;
 mod descriptors;
 mod exclusion;
+mod filesystems;
 mod fork;
 mod freeing;
 mod growing;
@@ -82,6 +83,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         limits::CASES,
         sharing::CASES,
         links::CASES,
+        filesystems::CASES,
     ]
     .into_iter()
     .chain(fork::CASES)

@@ -3,6 +3,9 @@
 //! Namespaces other than those of users belong to a thread. A case therefore uses the main thread alone, and the threads that a
 //! backend starts from there inherit them.
 
+use std::fs::{self, File};
+use std::io::{self, Write};
+
 use lock_core::{Error, Result};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -23,6 +26,9 @@ impl Worker {
             ("mount", [kind, target, options]) => mount_new(kind, target, options).map_err(|errno| Error::system("mount", errno)),
             ("become", [user, groups @ ..]) => become_user(user, groups).map_err(|errno| Error::system("setresuid", errno)),
             ("deny_dumps", []) => set_dumpable(false).map_err(|errno| Error::system("prctl(PR_SET_DUMPABLE)", errno)),
+            ("fill", [file]) => fill(file).map_err(|error| Error::system("write", error)),
+            ("remove_file", [file]) => fs::remove_file(file).map_err(|error| Error::system("unlink", error)),
+            ("deny_file_locks", []) => sys::deny_file_locks().map_err(|error| Error::system("seccomp", error)),
             _ => return None,
         };
         Some(Next::Continue(done.map(|()| Fields::new())))
@@ -34,6 +40,19 @@ impl Worker {
             Some(child) => Ok(Fields::new().with("pid", child)),
             None if sys::enter_user_namespace(CloneFlags::empty()).is_ok() => Ok(self.be_reborn(name)),
             None => sys::exit_now(4),
+        }
+    }
+}
+
+/// Makes a new file that uses up the room of its file system.
+fn fill(file: &str) -> io::Result<()> {
+    let mut file = File::create_new(file)?;
+    loop {
+        match file.write(&[1; 4096]) {
+            Ok(1..) => {}
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
 }

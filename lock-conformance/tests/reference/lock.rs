@@ -53,8 +53,16 @@ impl OpenFile {
             Err(Errno::EAGAIN) => return Ok(Acquired::TimedOut),
             Err(errno) => return Err(Error::system("fcntl", errno)),
         }
-        let record = self.read()?.acquired_by(ids(tid));
-        self.write(&record)?;
+        let written =
+            self.read().map(|record| record.acquired_by(ids(tid))).and_then(|record| self.write(&record).map(|()| record));
+        let record = match written {
+            Ok(record) => record,
+            Err(error) => {
+                fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)))
+                    .map_err(|errno| Error::system("fcntl", errno))?;
+                return Err(error);
+            }
+        };
         self.owner = Some(tid);
         let token = record.token;
         Ok(match record.death() {

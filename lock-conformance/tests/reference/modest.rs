@@ -109,7 +109,10 @@ impl RawLock for Exclusive {
             match File::create_new(&self.file) {
                 Ok(mut file) => {
                     // Who it is, so that an owner can tell that its lock was broken and taken by another one.
-                    file.write_all(process::id().to_string().as_bytes()).map_err(|error| Error::system("write", error))?;
+                    if let Err(error) = file.write_all(process::id().to_string().as_bytes()) {
+                        remove(&self.file)?;
+                        return Err(Error::system("write", error));
+                    }
                     self.owner.store(process::id(), Ordering::Relaxed);
                     return Ok(Acquired::Held { token: 0 });
                 }

@@ -5,6 +5,7 @@ mod blind;
 mod causes;
 mod copies;
 mod descriptors;
+mod filesystems;
 mod forgetful;
 mod fork_mutexes;
 mod forks;
@@ -64,6 +65,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         causes::all(),
         reopening::all(),
         shared::all(),
+        filesystems::all(),
     ]
     .concat()
 }

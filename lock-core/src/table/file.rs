@@ -16,6 +16,7 @@ use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
 use super::table_path::TablePath;
 use super::{Kind, TableOptions, process};
+use crate::filesystem;
 use crate::sys::rename_new;
 use crate::{Error, ErrorKind, Result};
 
@@ -25,7 +26,7 @@ pub(super) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     let mut file = match openat(path.base, path.name, flags, Permissions::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
-        Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link")),
+        Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link; use the path that it leads to")),
         Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "it is a directory".to_owned() }.into()),
         Err(errno) => return Err(Error::refused("open", errno)),
     };
@@ -33,6 +34,7 @@ pub(super) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     if !meta.is_file() {
         return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
     }
+    let filesystem = filesystem::check_file(&file, path.whole, options.filesystem)?;
     match meta.nlink() {
         0 => return Err(deleted(path.whole, &meta)),
         1 => {}
@@ -50,7 +52,10 @@ pub(super) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
             let (found, asked) = (header.bound.to_string(), asked.to_string());
             Err(ErrorKind::OtherCapacity { found, asked }.into())
         }
-        _ => Ok((file, header)),
+        _ => {
+            filesystem::unshare(filesystem, &file)?;
+            Ok((file, header))
+        }
     }
 }
 
@@ -70,6 +75,8 @@ pub(super) fn check_end(bytes: u64, expected: u64) -> Result<()> {
 
 /// Makes a file, with room for the creator's seat, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
 pub(super) fn create_new(path: &TablePath<'_>, header: &Header, options: &TableOptions) -> Result<File> {
+    // Before a temporary file is made there, which some file systems keep for a moment after it was removed.
+    filesystem::check_directory(path.directory(), path.whole, options.filesystem)?;
     match make(unnamed(path)?, header, options, path) {
         // A file without a name can only be given one through `/proc`, or with privileges.
         Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => {
@@ -85,7 +92,9 @@ fn make(
     options: &TableOptions,
     path: &TablePath<'_>,
 ) -> Result<File> {
-    let made = fill(&mut file, header, options).and_then(|()| publish(&file, temporary.as_deref(), path));
+    let made = filesystem::keep_room(&file, path.whole, options.filesystem)
+        .and_then(|()| fill(&mut file, header, options))
+        .and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
         let _ = unlinkat(path.base, temporary, UnlinkatFlags::NoRemoveDir);
     }
@@ -177,7 +186,7 @@ fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
 }
 
 fn in_directory(errno: Errno) -> Error {
-    Error::refused("create a file in the store's directory", errno)
+    Error::refused("create", errno)
 }
 
 /// What is said of a file without a name: it was destroyed just now, or a bind mount has its place.

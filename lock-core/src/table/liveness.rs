@@ -74,6 +74,15 @@ impl Liveness {
         descriptor.map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, kind))
     }
 
+    /// The program whose file lock covers the lock of an entry, and is no liveness lock.
+    pub(super) fn foreign_lock(&self, entry: usize) -> Option<String> {
+        let descriptor = self.description.as_ref().and_then(KeptDescription::descriptor)?;
+        let found = conflict(descriptor, entry)?;
+        let is_liveness_lock = (found.l_start, found.l_len) == (LIVENESS_OFFSET + entry as i64, 1);
+        let is_foreign = i32::from(found.l_type) != libc::F_UNLCK && !is_liveness_lock;
+        is_foreign.then(|| program(found.l_pid))
+    }
+
     /// Leaves the lock to the mapping, if there is one: the program can no longer close it.
     pub(super) fn close(&mut self) {
         if let Some(description) = &mut self.description {
@@ -100,7 +109,25 @@ fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result
 
 /// Whether another description has the lock of an entry; `None` when that cannot be asked.
 pub(super) fn is_locked(descriptor: &Descriptor, entry: usize) -> Option<bool> {
+    let query = conflict(descriptor, entry)?;
+    Some(query.l_type != libc::F_UNLCK as libc::c_short)
+}
+
+/// The lock of another description that conflicts with the lock of an entry; one of the type `F_UNLCK` where there is none.
+fn conflict(descriptor: &Descriptor, entry: usize) -> Option<libc::flock> {
     let mut query = descriptor.range(libc::F_WRLCK, LIVENESS_OFFSET + entry as i64, 1);
     fcntl(descriptor.unverified()?, FcntlArg::F_OFD_GETLK(&mut query)).ok()?;
-    Some(query.l_type != libc::F_UNLCK as libc::c_short)
+    Some(query)
+}
+
+/// Describes the owner of a file lock, as `F_GETLK` has it.
+fn program(pid: libc::pid_t) -> String {
+    if pid <= 0 {
+        return "another program (`lslocks` may name it)".to_owned();
+    }
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    match name.trim_end() {
+        "" => format!("another program (pid {pid})"),
+        name => format!("another program (pid {pid}, {name})"),
+    }
 }

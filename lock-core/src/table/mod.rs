@@ -51,7 +51,7 @@ use self::segment::Segment;
 use self::table_file::TableFile;
 use crate::fork::PerProcess;
 use crate::sys::{ForkWords, Pinned, SetOnce, Words};
-use crate::{Error, ErrorKind, LockId, Result, StoreId};
+use crate::{Error, ErrorKind, LockId, Result, StoreId, filesystem};
 
 pub use self::kind::Kind;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};
@@ -162,6 +162,7 @@ impl Table {
             ("format", format!("version {}, {}", header::VERSION, self.header.kind)),
             ("created", format!("{}, in {boot}", self.header.creation())),
             ("bytes used", used.to_string()),
+            ("file system", filesystem::describe(self.path())),
             ("processes", self.processes().to_string()),
         ]
     }
@@ -202,8 +203,9 @@ impl Table {
             file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;
         } else {
             let file = self.file.get()?;
-            file::back(&file, geometry.offset, geometry.least_bytes())?;
-            file::back(&file, geometry.end() - layout::PAGE, layout::PAGE)?;
+            let back = |offset, bytes| file::back(&file, offset, bytes).map_err(|error| error.at(self.path()));
+            back(geometry.offset, geometry.least_bytes())?;
+            back(geometry.end() - layout::PAGE, layout::PAGE)?;
             self.state().segments.fetch_or(1 << number, Release);
         }
         let bits = geometry.ids.min(self.header.bound.limit() - geometry.first) as usize;

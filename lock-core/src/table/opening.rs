@@ -55,18 +55,18 @@ impl Table {
         loop {
             if mode != OpenMode::Create {
                 match file::open_existing(path, kind, options) {
-                    Ok((file, header)) => return Self::attach(path.whole, file, header),
+                    Ok((file, header)) => return Self::attach(path.whole, file, header).map_err(|error| error.at(path.whole)),
                     Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Absent) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.at(path.whole)),
                 }
             }
             let id = StoreId::new(random()?);
             let home = Identity::of_this_process()?.namespace;
             let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id(), home);
             match file::create_new(path, &header, options) {
-                Ok(file) => return Self::attach(path.whole, file, header),
+                Ok(file) => return Self::attach(path.whole, file, header).map_err(|error| error.at(path.whole)),
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.at(path.whole)),
             }
         }
     }
@@ -189,7 +189,7 @@ impl Table {
         // The name first: a store that is marked and keeps its name could be neither opened nor created.
         table_path::unlink_if(self.path(), self.file.id()).map_err(|errno| match errno {
             Errno::ENOENT => ErrorKind::Destroyed.into(),
-            errno => Error::system("unlink", errno),
+            errno => Error::system("unlink", errno).at(self.path()),
         })?;
         self.state().destroyed.store(1, SeqCst);
         Ok(())

@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{FileGroup, FileOwner};
+use crate::filesystem::Accept;
 use crate::{Options, Result};
 
 /// How many locks a store can have at most.
@@ -75,8 +76,8 @@ impl FromStr for Mode {
     }
 }
 
-/// The options that every backend on a table takes: `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`, and
-/// `group=GROUP`.
+/// The options that every backend on a table takes: `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`,
+/// `group=GROUP`, and `filesystem=any`.
 ///
 /// The mode says what other users may do with the store. It does not say whose files the caller trusts: without `owner` and `group`
 /// these are the caller's and root's, and those of the members of a group in a directory that belongs to that group (see
@@ -92,6 +93,8 @@ pub struct TableOptions {
     pub owner: Option<FileOwner>,
     /// The group: at creation what it will be, and otherwise what it must be. The store may belong to any user then.
     pub group: Option<FileGroup>,
+    /// The file systems that are accepted.
+    pub filesystem: Accept,
 }
 
 impl TableOptions {
@@ -101,7 +104,9 @@ impl TableOptions {
     /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl).
     pub fn take(options: &mut Options<'_>) -> Result<Self> {
         let (bound, mode) = (options.take("capacity")?, options.take("mode")?);
-        Ok(Self { bound, mode, owner: options.take("owner")?, group: options.take("group")? })
+        let (owner, group) = (options.take("owner")?, options.take("group")?);
+        let filesystem = options.take("filesystem")?.unwrap_or_default();
+        Ok(Self { bound, mode, owner, group, filesystem })
     }
 
     /// The permission bits that a creator sets and that others are allowed: 0600 unless a mode or a group is given, and 0660 for a

@@ -12,7 +12,7 @@ use super::layout::{ENTRIES, ENTRIES_OFFSET, ENTRIES_PER_PAGE, ENTRY_WORDS, PAGE
 use super::liveness::{Keeping, Liveness};
 use super::table_file::TableFile;
 use super::{Owner, file, record};
-use crate::{Cause, ErrorKind, Holder, Result};
+use crate::{Cause, Error, ErrorKind, Holder, Result};
 
 /// Entries taken before any beyond them: enough that the dead are named for a while, few enough to stay small.
 const USUAL: usize = 1024;
@@ -61,7 +61,16 @@ impl ProcessTable<'_> {
             }
             liveness.unlock(entry)?;
         }
-        Err(no_room.unwrap_or_else(|| ErrorKind::TooManyProcesses { limit: ENTRIES as u32 }.into()))
+        let foreign = || [0, ENTRIES - 1].into_iter().find_map(|entry| self.foreign_lock(&liveness, entry));
+        let too_many = || ErrorKind::TooManyProcesses { limit: ENTRIES as u32 }.into();
+        Err(no_room.or_else(foreign).unwrap_or_else(too_many))
+    }
+
+    /// The refusal for a file lock of another program that covers the liveness lock of an entry.
+    fn foreign_lock(self, liveness: &Liveness, entry: usize) -> Option<Error> {
+        let foreign = liveness.foreign_lock(entry)?;
+        let reason = format!("{foreign} has a file lock on {}, where this program needs one; end it", self.file.path().display());
+        Some(ErrorKind::NotOurs { reason }.into())
     }
 
     /// Gives the entry of a process that closes the store to the next one. Until then the entry says which process it was, which a
@@ -275,7 +284,7 @@ impl ProcessTable<'_> {
         if self.exists(entry) {
             return Ok(());
         }
-        file::back(self.file.get()?, page_of(entry), PAGE)?;
+        file::back(self.file.get()?, page_of(entry), PAGE).map_err(|error| error.at(self.file.path()))?;
         self.backed[page / 64].fetch_or(1 << (page % 64), Release);
         Ok(())
     }

@@ -106,7 +106,8 @@ impl Segment {
             self.reserve_page(file, (self.page_words + word) / PAGE_WORDS)?;
         }
         let bytes = self.geometry.group_bytes();
-        file::back(file.get()?, self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes, bytes)?;
+        let offset = self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes;
+        file::back(file.get()?, offset, bytes).map_err(|error| error.at(file.path()))?;
         self.backed().reserved(group / GROUP).fetch_or(1 << (group % GROUP), Release);
         Ok(())
     }
@@ -115,7 +116,8 @@ impl Segment {
     fn reserve_page(&self, file: &TableFile, page: usize) -> Result<()> {
         let (word, bit) = (&self.pages()[page / GROUP], 1 << (page % GROUP));
         if word.load(Acquire) & bit == 0 {
-            file::back(file.get()?, self.geometry.offset + page as u64 * PAGE, PAGE)?;
+            let offset = self.geometry.offset + page as u64 * PAGE;
+            file::back(file.get()?, offset, PAGE).map_err(|error| error.at(file.path()))?;
             word.fetch_or(bit, Release);
         }
         Ok(())

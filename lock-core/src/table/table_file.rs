@@ -92,7 +92,7 @@ impl TableFile {
             // The number may have changed its meaning in between.
             Ok(fd) if FileId::of(&fd) == Ok(self.id) => Ok(fd),
             Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::EACCES | Errno::EPERM)) => {
-                Err(Error::refused("open the store's file again", errno))
+                Err(Error::refused("open again", errno).at(&self.path))
             }
             // No `/proc`.
             _ => self.open_by_path(),
@@ -104,7 +104,7 @@ impl TableFile {
         match open(&self.path, flags, Mode::empty()) {
             Ok(fd) if FileId::of(&fd) == Ok(self.id) => Ok(fd),
             Ok(_) => Err(ErrorKind::Replaced.into()),
-            Err(errno) => Err(Error::refused("open the store's file again", errno)),
+            Err(errno) => Err(Error::refused("open again", errno).at(&self.path)),
         }
     }
 

@@ -43,6 +43,14 @@ impl<'a> TablePath<'a> {
         }
     }
 
+    /// The path of the directory that the file is in.
+    pub(super) fn directory(&self) -> &'a Path {
+        match self.whole.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
     /// The owner and the mode of the directory that has this file under its name.
     pub(super) fn directory_of(&self, file: &Metadata) -> Option<FileAccess> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

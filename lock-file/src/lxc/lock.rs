@@ -45,7 +45,7 @@ impl LxcLock {
             Err(Errno::ENOENT) => Err(ErrorKind::Absent.into()),
             Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
             Err(Errno::ELOOP | Errno::ENOTDIR) => Err(self.path.linked()),
-            Err(errno) => Err(Error::refused("open LXC's lock file", errno)),
+            Err(errno) => Err(Error::refused("open", errno).at(self.path.file())),
         }
     }
 
@@ -90,11 +90,13 @@ impl RawLock for LxcLock {
                 return Err(ErrorKind::AlreadyHeld.into());
             }
             let locked = match deadline {
-                Deadline::Now => try_lock(file)?,
-                Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(try_lock(file)?.then_some(())))?.is_some(),
-                Deadline::Never => lock(file).map(|()| true)?,
+                Deadline::Now => try_lock(file),
+                Deadline::At(_) => {
+                    wait::until(self.path.file(), deadline, || Ok(try_lock(file)?.then_some(()))).map(|locked| locked.is_some())
+                }
+                Deadline::Never => lock(file).map(|()| true),
             };
-            if !locked {
+            if !locked.map_err(|error| error.at(self.path.file()))? {
                 return Ok(Acquired::TimedOut);
             }
             description.close();

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lock_core::filesystem::{self, Accept};
 use lock_core::{Allocation, Error, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 use nix::fcntl::OFlag;
 
@@ -8,12 +9,14 @@ use super::lock::LxcLock;
 use super::path::{self, LockPath};
 
 /// Opens `lxc:LXCPATH?name=NAME`, and `&rundir=DIRECTORY` where that is not what LXC's rule says here (in a container, or for one).
+/// The option `filesystem=any` accepts a file system that other machines take part in.
 ///
 /// The store is the lock's file. Whoever locks makes it, LXC's tools too, and nobody ever removes it: so it exists from the first
 /// time on that somebody locked, opened or created it, until the run directory is cleaned, as by a restart.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let (name, rundir) = (options.take::<String>("name")?, options.take::<PathBuf>("rundir")?);
+    let accept: Accept = options.take("filesystem")?.unwrap_or_default();
     options.finish()?;
     let Some(name) = name else { return Err(url.error("which container? write lxc:/var/lib/lxc?name=NAME")) };
     if url.place().is_empty() {
@@ -23,17 +26,16 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let path = LockPath::new(&rundir, Path::new(url.place()), &name)?;
     let (id, file) = (super::identity(&path), path.file().to_owned());
     let lock = LxcLock::new(path.clone());
-    match mode {
-        OpenMode::Open => lock.open(OFlag::empty())?,
-        OpenMode::Create => {
-            path.make_directories()?;
-            lock.open(OFlag::O_CREAT | OFlag::O_EXCL)?
-        }
-        OpenMode::OpenOrCreate => {
-            path.make_directories()?;
-            lock.open(OFlag::O_CREAT)?
-        }
+    let extra = match mode {
+        OpenMode::Open => OFlag::empty(),
+        OpenMode::Create => OFlag::O_CREAT | OFlag::O_EXCL,
+        OpenMode::OpenOrCreate => OFlag::O_CREAT,
     };
+    if mode != OpenMode::Open {
+        path.make_directories()?;
+        filesystem::check_path(path.directory(), accept)?;
+    }
+    filesystem::check(lock.open(extra)?, &file, accept)?;
     Ok(Arc::new(Container { id, file, lock: Arc::new(lock) }))
 }
 

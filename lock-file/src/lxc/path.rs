@@ -1,5 +1,6 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
@@ -55,26 +56,35 @@ impl LockPath {
         beneath::open(directory, &self.below, flags, mode)
     }
 
+    /// The directory of the file.
+    pub(super) fn directory(&self) -> &Path {
+        self.whole.parent().unwrap_or(Path::new(RUN))
+    }
+
     /// Makes what is missing of the directories, as LXC does.
     ///
     /// # Errors
     /// [`ErrorKind::NotOurs`] when one of them is a symbolic link.
     pub(super) fn make_directories(&self) -> Result<()> {
-        DirBuilder::new().recursive(true).mode(0o755).create(&self.rundir).map_err(not_made)?;
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.rundir).map_err(|error| self.not_made(error))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut at = openat(AT_FDCWD, &self.rundir, flags, Mode::empty()).map_err(not_made)?;
+        let mut at = openat(AT_FDCWD, &self.rundir, flags, Mode::empty()).map_err(|error| self.not_made(error))?;
         let parts = self.below.parent().map(Path::components).into_iter().flatten();
         for part in parts {
             match mkdirat(&at, part.as_os_str(), Mode::from_bits_truncate(0o755)) {
                 Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(not_made(errno)),
+                Err(errno) => return Err(self.not_made(errno)),
             }
             at = match openat(&at, part.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty()) {
                 Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.linked()),
-                opened => opened.map_err(not_made)?,
+                opened => opened.map_err(|error| self.not_made(error))?,
             };
         }
         Ok(())
+    }
+
+    fn not_made(&self, error: impl Into<io::Error>) -> Error {
+        Error::refused("mkdir", error).at(self.directory())
     }
 
     /// The error of a path that has a link in it.
@@ -82,10 +92,6 @@ impl LockPath {
         let (file, rundir) = (self.whole.display(), self.rundir.display());
         ErrorKind::NotOurs { reason: format!("{file} is a symbolic link, or a part of it below {rundir} is") }.into()
     }
-}
-
-fn not_made(error: impl Into<std::io::Error>) -> Error {
-    Error::refused("make the directories of LXC's lock", error)
 }
 
 /// LXC's run directory for this user.

@@ -12,7 +12,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
-    let table = Table::open(&url.path_in(|| Ok(DIRECTORY.into()))?, KIND, mode, &table_options)?;
+    let table = Table::open(&url.file_in(|| Ok(DIRECTORY.into()))?, KIND, mode, &table_options)?;
     Ok(Arc::new(TableManager::new(table, Locks)))
 }
 

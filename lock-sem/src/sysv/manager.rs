@@ -16,7 +16,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
-    let path = url.path_in(|| Ok(DIRECTORY.into()))?;
+    let path = url.file_in(|| Ok(DIRECTORY.into()))?;
     loop {
         let table = match Table::open(&path, KIND, mode, &table_options) {
             Ok(table) => table,

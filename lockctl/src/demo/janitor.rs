@@ -41,7 +41,7 @@ impl Janitor {
                 None => Err(io::Error::other("there is no scratch directory")),
             }
         };
-        hire().map_err(|error| Failure::new(ExitStatus::CANNOT_CREATE, format!("the demo cannot start: {error}")))
+        hire().map_err(|error| Failure::of_call("the demo cannot start", error, ExitStatus::CANNOT_CREATE))
     }
 
     /// The scratch directory.
@@ -67,9 +67,9 @@ impl Janitor {
 /// The janitor's side.
 pub(crate) fn janitor(args: &DemoArgs) -> Result<(), Failure> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
-    signals.thread_block().map_err(|error| Failure::new(ExitStatus::SYSTEM, format!("signals: {error}")))?;
-    let dir =
-        scratch_dir(args).map_err(|error| Failure::new(ExitStatus::CANNOT_CREATE, format!("scratch directory: {error}")))?;
+    signals.thread_block().map_err(|error| Failure::of_call("cannot block signals", error, ExitStatus::SYSTEM))?;
+    let dir = scratch_dir(args)
+        .map_err(|error| Failure::of_call("cannot make a scratch directory", error, ExitStatus::CANNOT_CREATE))?;
     let path = dir
         .path()
         .to_str()
@@ -83,7 +83,7 @@ pub(crate) fn janitor(args: &DemoArgs) -> Result<(), Failure> {
             let _ = store.destroy();
         }
     }
-    dir.close().map_err(|error| Failure::new(ExitStatus::SYSTEM, format!("scratch directory: {error}")))
+    dir.close().map_err(|error| Failure::of_call("cannot remove the scratch directory", error, ExitStatus::SYSTEM))
 }
 
 /// In memory where that can be had.

@@ -61,7 +61,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
         Some(id) => store.retrieve(id)?,
         None => store.single()?,
     };
-    let files = |error: io::Error| Failure::new(ExitStatus::SYSTEM, format!("the demo's files: {error}"));
+    let files = |error: io::Error| Failure::of_call("cannot use the demo's files", error, ExitStatus::SYSTEM);
     let ledger = Ledger::open(&args.files).map_err(files)?;
     let claims = store.capabilities();
     let until = Duration::from_nanos(args.until);

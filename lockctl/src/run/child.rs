@@ -30,15 +30,24 @@ pub(super) fn run(
     }
     sys::bind_to_this_thread(&mut process, signals.outside());
     let unavailable = |error: io::Error| {
-        let message = format!("{} cannot be executed: {error}", command[0].to_string_lossy());
-        Failure::new(exit::ExitStatus::UNAVAILABLE, message)
+        let advice = match error.kind() {
+            io::ErrorKind::NotFound => "; give its path, or add its directory to PATH",
+            io::ErrorKind::PermissionDenied => "; give an executable file that this user may execute",
+            _ => "",
+        };
+        let failure = Failure::of_call(
+            &format!("{} cannot be executed", command[0].to_string_lossy()),
+            error,
+            exit::ExitStatus::UNAVAILABLE,
+        );
+        failure.with_advice(advice)
     };
     let mut child = signals.forward_to(|| process.spawn()).map_err(unavailable)?;
     let pid = Pid::from_raw(child.id() as i32);
     // It stays a zombie until nobody forwards signals to its pid any more.
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(nix::errno::Errno::EINTR) {}
     signals.forward_no_more();
-    child.wait().map_err(|error| Failure::new(exit::ExitStatus::SYSTEM, format!("wait for the command: {error}")))
+    child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))
 }
 
 /// The command's own code, or 128 and the signal that killed it.

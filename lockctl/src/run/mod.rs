@@ -71,10 +71,10 @@ fn choose(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {
     let usage = |message: &str| Failure::new(ExitStatus::USAGE, message);
     match (store.capabilities().numbering, args.id, args.new) {
         (Numbering::Single, None, false) => Ok(store.single()?),
-        (Numbering::Single, ..) => Err(usage("this store's only lock has no number: leave the id and --new away")),
+        (Numbering::Single, ..) => Err(usage("this store's only lock has no number; leave the id and --new away")),
         (_, Some(id), _) => Ok(store.retrieve(id)?),
         (_, None, true) => Ok(store.allocate(args.label.as_str())?),
-        (_, None, false) => Err(usage("which lock? Give its id, or --new to allocate one")),
+        (_, None, false) => Err(usage("no lock is named; give its id, or --new to allocate one")),
     }
 }
 

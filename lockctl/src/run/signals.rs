@@ -53,7 +53,7 @@ enum Phase {
 impl Signals {
     /// Blocks the signals, but for those that whoever started lockctl had ignored; called while there is one thread.
     pub(super) fn take() -> Result<Self, Failure> {
-        let failure = |error: nix::Error| Failure::new(ExitStatus::SYSTEM, format!("signals: {error}"));
+        let failure = |error: nix::Error| Failure::of_call("cannot receive signals", error, ExitStatus::SYSTEM);
         let ignored = ignored();
         let set: SigSet = OURS.into_iter().filter(|&signal| ignored >> (signal as i32 - 1) & 1 == 0).collect();
         sys::heed_children().map_err(failure)?;
@@ -85,7 +85,7 @@ impl Signals {
             }
         };
         let thread = thread::Builder::new().name("signals".to_owned()).spawn(watch);
-        thread.map(drop).map_err(|error| Failure::new(ExitStatus::SYSTEM, format!("thread for signals: {error}")))
+        thread.map(drop).map_err(|error| Failure::of_call("cannot start a thread", error, ExitStatus::SYSTEM))
     }
 
     /// Spawns the command; no signal comes between that and being forwarded to it.

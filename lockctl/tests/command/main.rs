@@ -5,6 +5,8 @@ mod bad_input;
 mod demo;
 mod listing;
 mod manage;
+#[cfg(all(feature = "file", feature = "sem"))]
+mod messages;
 mod pipes;
 mod reports;
 mod run;

@@ -8,6 +8,9 @@ const OFD: &[Planted] = planted! { "lock-file/src/ofd.rs":
     "lock-not-taken" ["file"] "two processes are inside";
 "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_WRLCK) {"
         => "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_UNLCK) {";
+    "denial-is-busy" ["file"] "a policy that denies file locks is told as a busy lock";
+"        Err(Errno::EAGAIN) => Ok(false),"
+        => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
     "shared-lock" ["file"] "two processes are inside";
 "    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_WRLCK)"
         => "    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_RDLCK)";

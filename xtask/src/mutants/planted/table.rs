@@ -112,8 +112,10 @@ r"    check_length(length, header::segments(&page))?;
 r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"#
         => "        _ => {}";
     "published-before-filled" ["shm"] "a store is seen half made";
-"let made = fill(&mut file, header, options).and_then(|()| publish(&file, temporary.as_deref(), path));"
-        => "let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file, header, options));";
+r"        .and_then(|()| fill(&mut file, header, options))
+        .and_then(|()| publish(&file, temporary.as_deref(), path));"
+        => r"        .and_then(|()| publish(&file, temporary.as_deref(), path))
+        .and_then(|()| fill(&mut file, header, options));";
     "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
@@ -155,6 +157,9 @@ r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namesp
 };
 
 const LIVENESS: &[Planted] = planted! { "lock-core/src/table/liveness.rs":
+    "denial-is-another-process" ["shm"] "a policy that denies file locks is told as too many processes";
+"        Err(Errno::EAGAIN) => Ok(false),"
+        => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
     "liveness-lock-not-asked" ["shm"] "the dead are taken for living";
 "    Some(query.l_type != libc::F_UNLCK as libc::c_short)"
         => r"    let _ = query;

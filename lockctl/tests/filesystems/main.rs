@@ -1,0 +1,62 @@
+//! Stores on file systems that run full: errors and no signals, also for a holder that releases its lock afterwards.
+//!
+//! Each test mounts a new file system in a private mount namespace. The disk is an image in a scratch directory. A test whose
+//! file system cannot be made or mounted here is listed as ignored, with the reason.
+
+mod disk;
+mod full;
+mod refused;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use disk::Kind;
+
+/// The backends whose stores are files, each with a URL for a path.
+const SCHEMES: [&str; 4] = ["shm", "sem", "posix-sem", "file"];
+
+fn main() -> ExitCode {
+    let kinds = Kind::SUITABLE.map(|kind| (kind, kind.lacks()));
+    let mut trials = Vec::new();
+    for (kind, lacks) in &kinds {
+        for scheme in SCHEMES {
+            let name = format!("{}::{scheme}::a_full_file_system_is_an_error_and_no_signal", kind.name());
+            trials.push(trial(name, lacks, *kind, move |disk| full::every_command_ends_by_itself(disk, scheme)));
+        }
+        let name = format!("{}::without_an_inode_left_the_error_says_so", kind.name());
+        if kind.has_inode_limit() {
+            trials.push(trial(name, lacks, *kind, full::an_inode_is_missing));
+        }
+    }
+    let (btrfs, lacks) = &kinds[0];
+    for (name, run) in refused::ON_BTRFS {
+        trials.push(trial(format!("btrfs::{name}"), lacks, *btrfs, run));
+    }
+    let (xfs, lacks) = &kinds[1];
+    trials.push(trial(
+        "xfs::a_store_with_a_reflinked_copy_is_an_error_and_no_signal".to_owned(),
+        lacks,
+        *xfs,
+        full::after_a_copy,
+    ));
+    let lacks = Kind::Fuse.lacks();
+    for scheme in SCHEMES {
+        let name = format!("fuse::{scheme}::a_store_is_refused_unless_the_caller_insists");
+        trials.push(trial(name, &lacks, Kind::Fuse, move |disk| refused::on_fuse(disk, scheme)));
+    }
+    trials.push(trial(
+        "fuse::lxc::a_lock_is_refused_unless_the_caller_insists".to_owned(),
+        &lacks,
+        Kind::Fuse,
+        refused::lxc_on_fuse,
+    ));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+type Outcome = Result<(), Failed>;
+
+fn trial(name: String, lacks: &Option<String>, kind: Kind, run: impl FnOnce(&disk::Disk) -> Outcome + Send + 'static) -> Trial {
+    let trial = Trial::test(name, move || kind.mounted(run)).with_ignored_flag(lacks.is_some());
+    trial.with_kind(lacks.clone().unwrap_or_default())
+}

@@ -4,6 +4,7 @@
 //! follows one, and writes only to nodes that are recorded here.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 
 /// Nodes in the order in which they were linked.
@@ -13,7 +14,7 @@ pub(crate) struct Linked {
     /// The number of the others.
     below: Cell<u32>,
     /// The others, the earliest first. Without a destructor, so that locks can be released in those of other thread-local values.
-    nodes: Cell<ManuallyDrop<Vec<usize>>>,
+    nodes: Cell<ManuallyDrop<VecDeque<usize>>>,
 }
 
 /// The nodes beside a node that was removed.
@@ -27,7 +28,7 @@ pub(crate) struct Neighbours {
 
 impl Linked {
     pub(crate) const fn new() -> Self {
-        Self { top: Cell::new(0), below: Cell::new(0), nodes: Cell::new(ManuallyDrop::new(Vec::new())) }
+        Self { top: Cell::new(0), below: Cell::new(0), nodes: Cell::new(ManuallyDrop::new(VecDeque::new())) }
     }
 
     /// The latest node; 0 where there is none.
@@ -58,7 +59,7 @@ impl Linked {
     pub(crate) fn push(&self, node: usize) {
         let earlier = self.top.replace(node);
         if earlier != 0 {
-            self.change(|nodes| nodes.push(earlier));
+            self.change(|nodes| nodes.push_back(earlier));
         }
     }
 
@@ -66,7 +67,7 @@ impl Linked {
     pub(crate) fn pop(&self) -> Option<usize> {
         let top = self.top.get();
         (top != 0).then(|| {
-            self.change(|nodes| self.top.set(nodes.pop().unwrap_or(0)));
+            self.change(|nodes| self.top.set(nodes.pop_back().unwrap_or(0)));
             top
         })
     }
@@ -82,28 +83,41 @@ impl Linked {
             return Some(Neighbours { above: None, below: Some(self.top.get()).filter(|node| *node != 0) });
         }
         self.change(|nodes| {
-            // A lock that was acquired late is often released early.
-            let at = nodes.iter().rposition(|other| *other == node)?;
+            let at = position(nodes, node)?;
             nodes.remove(at);
             let below = at.checked_sub(1).map(|below| nodes[below]);
             Some(Neighbours { above: Some(nodes.get(at).copied().unwrap_or(top)), below })
         })
     }
 
-    /// Forgets all nodes. In a forked child they are the parent's.
-    pub(crate) fn clear(&self) {
+    /// Forgets all nodes. In a forked child they are the parent's, and their memory is not freed: another thread of the parent may have
+    /// been in the allocator.
+    pub(crate) fn forget(&self) {
         self.top.set(0);
         self.below.set(0);
-        drop(ManuallyDrop::into_inner(self.nodes.replace(ManuallyDrop::new(Vec::new()))));
+        self.nodes.set(ManuallyDrop::new(VecDeque::new()));
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Vec<usize>) -> T) -> T {
-        let mut nodes = self.nodes.replace(ManuallyDrop::new(Vec::new()));
+    /// Frees the memory of the record, if there is no node.
+    pub(crate) fn free(&self) {
+        if self.top.get() == 0 {
+            drop(ManuallyDrop::into_inner(self.nodes.replace(ManuallyDrop::new(VecDeque::new()))));
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut VecDeque<usize>) -> T) -> T {
+        let mut nodes = self.nodes.replace(ManuallyDrop::new(VecDeque::new()));
         let result = change(&mut nodes);
         self.below.set(nodes.len() as u32);
         self.nodes.set(nodes);
         result
     }
+}
+
+/// Where the node is. Locks are mostly released in the order in which they were acquired, or in the reverse: it is searched from both ends.
+fn position(nodes: &VecDeque<usize>, node: usize) -> Option<usize> {
+    let last = nodes.len().checked_sub(1)?;
+    (0..=last / 2).flat_map(|at| [at, last - at]).find(|at| nodes[*at] == node)
 }
 
 #[cfg(test)]

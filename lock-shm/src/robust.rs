@@ -59,9 +59,9 @@ pub(crate) struct Me<'a> {
     pub(crate) list: &'a Head,
 }
 
-/// Acquires a lock whose word is 0, for a thread whose list is empty: puts the thread's id into the word and the lock into the thread's list, and writes the owner down. No
-/// owner was written down before: a lock becomes free when its owner is removed, and free but for [`DIED`] when the owner died.
-/// Returns the token; `None` when the word was not 0.
+/// Acquires a lock whose word is 0, for a thread whose list is empty: puts the thread's id into the word and the lock into the list, and
+/// writes the owner down. No owner was written down before: a lock becomes free when its owner is removed, and free but for [`DIED`] when
+/// the owner died. Returns the token; `None` when the word was not 0.
 #[inline]
 pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     begin(head, sys::address(&hot.next));

@@ -170,8 +170,8 @@ impl ThisThread {
         cache.fast.set(head.filter(|_| barriers));
         cache.barriers.set(barriers);
         // In a forked child, what is in them is the parent's.
-        cache.linked.clear();
-        IDENTITIES.with(Linked::clear);
+        cache.linked.forget();
+        IDENTITIES.with(Linked::forget);
         IDENTITY_LIST.with(|list| list.first.store(ptr::from_ref(list).addr(), Relaxed));
         cache.epoch.set(fork::current());
     }
@@ -265,9 +265,8 @@ extern "C" fn mark_list(_: *mut libc::c_void) {
 
 /// Frees the record's memory, if the thread holds no lock any more.
 fn free_record() {
-    let is_empty = |linked: &&Linked| linked.top() == 0;
-    CACHE.with(|cache| Some(&cache.linked).filter(is_empty).map(Linked::clear));
-    IDENTITIES.with(|linked| Some(linked).filter(is_empty).map(Linked::clear));
+    CACHE.with(|cache| cache.linked.free());
+    IDENTITIES.with(Linked::free);
 }
 
 /// Removes a lock from those that the kernel does not look after.

@@ -123,8 +123,9 @@ fn described(path: &Path) -> String {
 
 /// Whether the file system can have files and has room for no other one.
 fn has_no_inode(file: &Path) -> bool {
-    let directory = ancestors(file).last().unwrap_or(file);
-    statvfs(directory).is_ok_and(|facts| facts.files() > 0 && facts.files_available() == 0)
+    // A directory of the path may be what was not made.
+    let facts = file.ancestors().skip(1).find_map(|directory| statvfs(directory).ok());
+    facts.is_some_and(|facts| facts.files() > 0 && facts.files_available() == 0)
 }
 
 /// The directories on the way to a file, from the root on.

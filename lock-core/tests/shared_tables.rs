@@ -56,7 +56,7 @@ fn root_creates_a_table_for_a_user_and_a_group() {
     (options.owner, options.group) = (Some(FileOwner::User(STRANGER)), Some(FileGroup::new(GROUP)));
     open(&path, OpenMode::Create, &options).unwrap();
     let meta = fs::metadata(&path).unwrap();
-    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (STRANGER, GROUP, 0o660));
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (STRANGER, GROUP, 0o1660));
     open(&path, OpenMode::Open, &options).unwrap();
     options.group = Some(FileGroup::new(GROUP + 1));
     let error = open(&path, OpenMode::Open, &options).unwrap_err();

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use lock_core::table::{FileAccess, TableOptions};
+use lock_core::table::{FileAccess, IN_USE, TableOptions};
 use lock_core::{Error, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -57,7 +57,7 @@ impl Tree<'_> {
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let unnamed = openat(&parent, ".", flags | OFlag::O_TMPFILE, Bits::from_bits_truncate(0o600));
         if let Ok(file) = unnamed {
-            self.give(file.as_fd(), self.like.mode & 0o666)?;
+            self.give(file.as_fd(), self.file_bits())?;
             let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
             match linkat(AT_FDCWD, itself.as_str(), &parent, name, AtFlags::AT_SYMLINK_FOLLOW) {
                 // No `/proc`, or a file system on which a file without a name cannot get one.
@@ -67,10 +67,15 @@ impl Tree<'_> {
         }
         let create = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let file = openat(&parent, name, create, Bits::from_bits_truncate(0o600))?;
-        self.give(file.as_fd(), self.like.mode & 0o666).inspect_err(|_| {
+        self.give(file.as_fd(), self.file_bits()).inspect_err(|_| {
             let _ = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
         })?;
         Ok(file)
+    }
+
+    /// The mode bits of a file: the table's, and [`IN_USE`].
+    fn file_bits(&self) -> u32 {
+        self.like.mode & 0o666 | IN_USE
     }
 
     /// Makes the directories that a file is in, those that are not there.

@@ -10,12 +10,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::resource::{Resource, getrlimit};
 
 mod machine {
+    pub(crate) mod cleaner;
     pub(crate) mod limits;
     pub(crate) mod lxc;
     pub(crate) mod processes;
     pub(crate) mod room;
 }
-use machine::{limits, lxc, processes, room};
+use machine::{cleaner, limits, lxc, processes, room};
 
 /// The environment variable that names the scenario to run.
 const VARIABLE: &str = "LOCK_FILE_SCENARIO";
@@ -34,6 +35,11 @@ const SCENARIOS: &[(&str, Need, fn())] = &[
     ("processes::a_leaked_guard_keeps_the_lock", nothing, processes::a_leaked_guard_keeps_the_lock),
     ("room::no_inode_left_is_an_error_and_other_locks_work", root, room::no_inode_left_is_an_error_and_other_locks_work),
     ("room::a_read_only_file_system_is_an_error", root, room::a_read_only_file_system_is_an_error),
+    (
+        "cleaner::a_store_that_is_cleaned_while_a_lock_is_held_keeps_it",
+        tmpfiles_and_root,
+        cleaner::a_store_that_is_cleaned_while_a_lock_is_held_keeps_it,
+    ),
     ("lxc::tools_wait_for_our_lock", lxc_and_root, lxc::tools_wait_for_our_lock),
     ("lxc::our_lock_waits_for_tools", lxc_and_root, lxc::our_lock_waits_for_tools),
     ("lxc::the_lock_of_a_killed_tool_is_free", lxc_and_root, lxc::the_lock_of_a_killed_tool_is_free),
@@ -77,4 +83,9 @@ fn root() -> Option<&'static str> {
 fn lxc_and_root() -> Option<&'static str> {
     let installed = Command::new("lxc-info").arg("--version").output().is_ok_and(|ran| ran.status.success());
     if installed { root() } else { Some("needs lxc installed") }
+}
+
+fn tmpfiles_and_root() -> Option<&'static str> {
+    let installed = Command::new("systemd-tmpfiles").arg("--version").output().is_ok_and(|ran| ran.status.success());
+    if installed { root() } else { Some("needs systemd-tmpfiles installed") }
 }

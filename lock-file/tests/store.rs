@@ -44,7 +44,7 @@ fn scratch() -> TempDir {
 #[rstest]
 fn a_store_is_private_unless_its_mode_says_otherwise(scratch: TempDir) {
     let directory = scratch.path().join("store");
-    for (options, of_directory, of_file) in [("", 0o700, 0o600), ("?mode=0660", 0o2770, 0o660), ("?mode=0644", 0o755, 0o644)] {
+    for (options, of_directory, of_file) in [("", 0o700, 0o1600), ("?mode=0660", 0o2770, 0o1660), ("?mode=0644", 0o755, 0o1644)] {
         let store = open(&directory, OpenMode::Create, options).unwrap();
         store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
         let file = lock_file(&store, 300);
@@ -92,7 +92,7 @@ fn root_uses_a_users_private_store_and_leaves_it_to_the_user(scratch: TempDir) {
     store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
     let file = lock_file(&store, 300);
     assert!(file.ancestors().take(5).all(|made| fs::metadata(made).unwrap().uid() == USER), "{}", file.display());
-    assert_eq!((mode_of(&file), mode_of(file.parent().unwrap())), (0o600, 0o700));
+    assert_eq!((mode_of(&file), mode_of(file.parent().unwrap())), (0o1600, 0o700));
     let error = open(&directory, OpenMode::Open, "").unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotOurs { reason } if reason.contains("owner=59001")), "{error}");
     store.destroy().unwrap();

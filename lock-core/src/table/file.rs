@@ -15,7 +15,7 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use super::header::{self, Header, corrupt};
 use super::layout::{BASE_BYTES, Geometry, PAGE};
 use super::table_path::TablePath;
-use super::{Kind, TableOptions, process};
+use super::{IN_USE, Kind, TableOptions, process};
 use crate::filesystem;
 use crate::sys::rename_new;
 use crate::{Error, ErrorKind, Result};
@@ -136,7 +136,7 @@ fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> 
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
     options.give(file.as_fd())?;
-    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits()))
+    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits() | IN_USE))
         .map_err(|e| Error::system("fchmod", e))?;
     file.sync_all().map_err(|e| Error::system("fsync", e))
 }

@@ -55,7 +55,7 @@ use crate::{Error, ErrorKind, LockId, Result, StoreId, filesystem};
 
 pub use self::kind::Kind;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};
-pub use self::options::{Bound, Mode, TableOptions};
+pub use self::options::{Bound, IN_USE, Mode, TableOptions};
 pub use self::owner::Owner;
 pub use self::sharing::{FileAccess, FileGroup, FileOwner};
 pub use self::slot::{Hot, Slot};

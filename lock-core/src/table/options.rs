@@ -76,6 +76,10 @@ impl FromStr for Mode {
     }
 }
 
+/// The mode bit of a store's files that programs respect which remove what seems unused: the sticky bit, as the XDG Base Directory
+/// Specification says it, and `systemd-tmpfiles`. Linux gives it no meaning in a regular file.
+pub const IN_USE: u32 = 0o1000;
+
 /// The options that every backend on a table takes: `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`,
 /// `group=GROUP`, and `filesystem=any`.
 ///

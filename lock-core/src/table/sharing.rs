@@ -145,7 +145,7 @@ impl TableOptions {
             return Err(not_ours(reason));
         }
         if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {
-            let mode = found.mode;
+            let mode = found.mode & 0o777;
             let asked = found.mode & 0o666;
             return Err(not_ours(format!(
                 "others may write to {path} (mode {mode:04o}); chmod it, or add mode={asked:04o} to the store's URL"

@@ -160,10 +160,12 @@ impl Directory {
         };
         let is_gone = || fstatat(&directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT);
         match beneath::open(&directory, Path::new(LOCKS), OFlag::O_RDONLY | OFlag::O_DIRECTORY, Bits::empty()) {
-            Ok(locks) if is_gone() => tree::remove_stores(&locks, is_store_id)?,
+            Ok(locks) if is_gone() => {
+                tree::remove_stores(&locks, is_store_id).map_err(|error| error.at(&self.path.join(LOCKS)))?;
+            }
             Ok(_) | Err(Errno::ENOENT) => {}
             Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.linked(Path::new(LOCKS))),
-            Err(errno) => return Err(Error::refused("open the directory of the lock files", errno)),
+            Err(errno) => return Err(Error::refused("open", errno).at(&self.path.join(LOCKS))),
         }
         // They stay where another store is being made in the same place.
         let _ = unlinkat(&directory, LOCKS, UnlinkatFlags::RemoveDir);
@@ -197,7 +199,7 @@ impl Directory {
 
     /// Makes the directory; false when it is there already.
     fn make(&self) -> Result<bool> {
-        tree::make_store_directory(&self.path, &self.options)
+        tree::make_store_directory(&self.path, &self.options).map_err(|error| error.at(&self.path))
     }
 
     /// A descriptor of the directory, which was checked. It cannot be read through, but paths can be relative to it.

@@ -136,7 +136,7 @@ pub(crate) fn make_store_directory(path: &Path, options: &TableOptions) -> Resul
     };
     let bits = directory_bits(options.permissions().bits());
     let found = if made || bits != UNFINISHED { unfinished(AT_FDCWD, path.as_os_str()) } else { Ok(None) };
-    let Some(directory) = found.map_err(|errno| Error::refused("open the store's directory", errno))? else { return Ok(made) };
+    let Some(directory) = found.map_err(|errno| Error::refused("open", errno))? else { return Ok(made) };
     // A directory with something in it is the user's own, and not one that a killed process left.
     if !made && entries(&directory).map_err(|errno| Error::system("readdir", errno))?.next().is_some() {
         return Ok(false);
@@ -156,7 +156,7 @@ pub(crate) fn remove_stores(locks: &OwnedFd, is_store: impl Fn(&str) -> bool) ->
     let all = entries(locks).map_err(|errno| Error::system("readdir", errno))?;
     let stores = all.filter(|name| is_store(&String::from_utf8_lossy(name)));
     for name in stores {
-        remove(locks.as_fd(), OsStr::from_bytes(&name), LEVELS).map_err(|errno| Error::system("remove the lock files", errno))?;
+        remove(locks.as_fd(), OsStr::from_bytes(&name), LEVELS).map_err(|errno| Error::system("unlink", errno))?;
     }
     Ok(())
 }

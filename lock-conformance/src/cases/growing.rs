@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{cases, with_option};
 use crate::fixture::{Fixture, scale};
-use crate::process::LockRef;
+use crate::need;
+use crate::process::{LockRef, Thread};
 
 cases! { "growing";
     a_store_is_opened_while_it_grows [CHOSEN NUMBERED PROCESSES];
@@ -40,6 +41,13 @@ fn unbounded(fixture: &Fixture) -> String {
     with_option(&fixture.fresh_url(), "capacity=unbounded")
 }
 
+/// Removes the store that this process has open, so that many rounds do not meet a limit of the system.
+fn remove(fixture: &Fixture, peer: &Thread) {
+    if need::REMOVAL.is_met(&fixture.suite) {
+        peer.must("destroy", &[]);
+    }
+}
+
 /// Lets one process make stores larger while another does something else with them.
 fn beside_growth(fixture: &Fixture, verb: &str, with_url: bool) {
     let (grower, other) = (fixture.blank_peer(), fixture.blank_peer());
@@ -58,6 +66,7 @@ fn beside_growth(fixture: &Fixture, verb: &str, with_url: bool) {
         growing.done();
         let times: u64 = watching.done().get("times");
         assert!(times > 0);
+        remove(fixture, &grower);
     }
 }
 
@@ -88,6 +97,7 @@ fn ids_that_two_processes_allocate_while_it_grows_are_all_allocated(fixture: &Fi
         for peer in &peers {
             assert_eq!(peer.allocated(), all, "an id is missing that a process allocated while the store grew");
         }
+        remove(fixture, &peers[0]);
     }
 }
 
@@ -110,6 +120,8 @@ fn a_process_killed_while_the_store_grows_leaves_it_sound(fixture: &Fixture) {
         arena.go();
         other.must("take_each", &arguments(path.to_str().expect("the scratch path is text"), &ids));
         assert_eq!(other.allocated().len(), ids.len(), "an id is missing after a process was killed that made the store grow");
+        remove(fixture, &other);
+        fixture.kill(&other.process);
     }
 }
 

@@ -4,6 +4,7 @@
 use super::cases;
 use super::keeping::{attempt, is_excluded_or_refused, is_recovered, keeps_its_lock};
 use crate::fixture::Fixture;
+use crate::need;
 use crate::overlay::Layers;
 use crate::process::{LockRef, Thread};
 
@@ -82,6 +83,10 @@ fn a_store_of_the_overlay_excludes_the_upper_layer_or_is_refused(fixture: &Fixtu
     let lock = fixture.a_lock(&views.merged);
     if attempt(&views.merged, lock, REFUSALS).flatten().is_some() && views.opens_upper("open") {
         exclude_each_other_or_are_refused(fixture, &views.merged, &views.upper, lock);
+    }
+    if need::REMOVAL.is_met(&fixture.suite) {
+        // What the kernel keeps for the store is found by the path that it was made through.
+        let _ = views.merged.ask("destroy", &[]);
     }
 }
 

@@ -3,6 +3,7 @@
 mod allocation;
 mod breaking;
 mod causes;
+mod cleaning;
 mod copies;
 mod damage;
 mod deadlines;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         opening::CASES,
         growing::CASES,
         copies::CASES,
+        cleaning::CASES,
         exclusion::BETWEEN,
         deadlines::BETWEEN,
         deadlines::CASES,

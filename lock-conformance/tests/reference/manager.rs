@@ -15,7 +15,7 @@ use nix::libc;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::lock::{FileLock, command_of};
-use super::options::{Access, Bound, Mode, Trusted};
+use super::options::{Access, Bound, IN_USE, Mode, Trusted};
 
 const MAGIC: &str = "reference-lock-store";
 const VERSION: u32 = 1;
@@ -70,9 +70,14 @@ impl Directory {
             let mut id = [0; 16];
             File::open("/dev/urandom")?.read_exact(&mut id)?;
             let header = format!("{MAGIC} {VERSION} {bound} {}\n", u128::from_le_bytes(id));
-            File::options().write(true).create_new(true).mode(0o600).open(made.join("header"))?.write_all(header.as_bytes())?;
+            File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600 | IN_USE)
+                .open(made.join("header"))?
+                .write_all(header.as_bytes())?;
             if mode.is_shared() {
-                fs::set_permissions(made.join("header"), Permissions::from_mode(mode.bits()))?;
+                fs::set_permissions(made.join("header"), Permissions::from_mode(mode.bits() | IN_USE))?;
                 for directory in [made.join("ids"), made.join("locks"), made.clone()] {
                     fs::set_permissions(directory, Permissions::from_mode(mode.of_directory()))?;
                 }
@@ -145,7 +150,10 @@ impl Directory {
         check_link(&self.path)?;
         check_link(&self.path.join("ids"))?;
         let written = self.path.join(format!("claim-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-        fs::write(&written, format!("{} {label}", process::id())).map_err(|error| Error::system("write", error))?;
+        let text = format!("{} {label}", process::id());
+        let written_down =
+            fs::write(&written, text).and_then(|()| fs::set_permissions(&written, Permissions::from_mode(0o644 | IN_USE)));
+        written_down.map_err(|error| Error::system("write", error))?;
         let linked = fs::hard_link(&written, self.id_file(id));
         let _ = fs::remove_file(&written);
         match linked {

@@ -99,6 +99,9 @@ impl Trusted {
     }
 }
 
+/// The mode bit of files that programs leave which remove what seems unused.
+pub(super) const IN_USE: u32 = 0o1000;
+
 /// Owner, group and mode of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Access {
@@ -124,6 +127,6 @@ impl Access {
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
             _ => {}
         }
-        fs::set_permissions(file, Permissions::from_mode(self.mode))
+        fs::set_permissions(file, Permissions::from_mode(self.mode | IN_USE))
     }
 }

@@ -3,6 +3,7 @@
 mod allocators;
 mod blind;
 mod causes;
+mod cleaned;
 mod copies;
 mod descriptors;
 mod filesystems;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         openers::all(),
         growing::all(),
         copies::all(),
+        cleaned::all(),
         liars::all(),
         blind::all(),
         namespaces::all(),

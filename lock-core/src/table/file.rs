@@ -152,7 +152,7 @@ fn publish(file: &File, temporary: Option<&Path>, path: &TablePath<'_>) -> Resul
     };
     match named {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(ErrorKind::Exists.into()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path.whole)),
         Err(error) => Err(Error::system("link", error)),
     }
 }
@@ -192,10 +192,17 @@ fn in_directory(errno: Errno) -> Error {
 /// What is said of a file without a name: it was destroyed just now, or a bind mount has its place.
 fn deleted(path: &Path, file: &Metadata) -> Error {
     let is_mounted = fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (file.dev(), file.ino()));
-    if is_mounted {
-        return not_ours(format!("the file was deleted, and a bind mount keeps it at {}; unmount it", path.display()));
-    }
-    ErrorKind::Absent.into()
+    if is_mounted { kept_by_mount(path) } else { ErrorKind::Absent.into() }
+}
+
+/// What is said of a path where no file can be made because one is there.
+fn exists(path: &Path) -> Error {
+    let is_deleted = fs::symlink_metadata(path).is_ok_and(|named| named.nlink() == 0);
+    if is_deleted { kept_by_mount(path) } else { ErrorKind::Exists.into() }
+}
+
+fn kept_by_mount(path: &Path) -> Error {
+    not_ours(format!("the file was deleted, and a bind mount keeps it at {}; unmount it", path.display()))
 }
 
 fn not_ours(reason: impl Into<String>) -> Error {

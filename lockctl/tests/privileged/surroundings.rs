@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::{Check, LOCKCTL, in_mount_namespace};
 
-pub(crate) const WITH_MOUNTS: [(&str, Check); 3] = [
+pub(crate) const WITH_MOUNTS: [(&str, Check); 4] = [
+    ("a_store_that_was_deleted_behind_a_bind_mount_is_named", a_store_deleted_behind_a_bind_mount),
     ("a_missing_dev_shm_is_named", a_missing_dev_shm),
     ("a_read_only_dev_shm_is_named", a_read_only_dev_shm),
     ("without_proc_and_devices_stores_work", without_proc_and_devices),
@@ -45,6 +46,19 @@ fn says(output: &Output, code: i32, words: &[&str], not: &[&str]) -> Result<(), 
 fn after(script: &str, args: &str) -> Result<Output, Failed> {
     let scratch = tempfile::tempdir()?;
     Ok(in_mount_namespace(&format!("{script}; exec $0 {args}"), &scratch).stdin(Stdio::null()).output()?)
+}
+
+fn a_store_deleted_behind_a_bind_mount() -> Result<(), Failed> {
+    for scheme in IN_SHM {
+        let script = format!(
+            "mount -t tmpfs none /mnt; $0 --store {scheme}:/mnt/a create; touch /mnt/b; mount --bind /mnt/a /mnt/b; rm /mnt/a"
+        );
+        for (code, args) in [(77, "run 3 -- true"), (77, "list"), (77, "create"), (77, "info")] {
+            let output = after(&script, &format!("--store {scheme}:/mnt/b {args}"))?;
+            says(&output, code, &["/mnt/b", "bind mount", "unmount it"], &[])?;
+        }
+    }
+    Ok(())
 }
 
 fn a_missing_dev_shm() -> Result<(), Failed> {

@@ -6,6 +6,7 @@
 //! - [`table()`]: any file is either refused with a typed error or a store on which everything returns.
 //! - [`url()`]: any text is either refused with a typed error or a URL whose parts agree.
 //! - [`sequence()`]: any sequence of operations gives what a model of a few lines says.
+//! - [`growing()`]: so it does on ids of any size, in a store that grows.
 //!
 //! A store that is damaged *while* one of its locks is held is not covered: the kernel and libc follow the links in a line of a held
 //! lock, as they follow those in a process-shared mutex. Links in a line of a lock that is free are overwritten before they are read.
@@ -13,6 +14,7 @@
 
 mod actor;
 mod damage;
+mod growing;
 mod model;
 mod scratch;
 mod sequence;
@@ -20,6 +22,7 @@ mod step;
 mod table;
 mod url;
 
+pub use growing::growing;
 pub use sequence::{BACKENDS, sequence};
 pub use table::table;
 pub use url::url;

@@ -69,3 +69,14 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn any_ids_in_a_store_that_grows_give_what_a_set_says_on_every_backend(steps in vec(any::<[u8; 4]>(), 0..60)) {
+        for backend in &lock_fuzz::BACKENDS {
+            lock_fuzz::growing(backend, &steps.concat());
+        }
+    }
+}

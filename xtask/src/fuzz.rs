@@ -9,7 +9,7 @@ use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, Shown};
 
-const TARGETS: [&str; 3] = ["table", "url", "sequence"];
+const TARGETS: [&str; 4] = ["table", "url", "sequence", "growing"];
 
 /// An input that takes longer hangs.
 const LONGEST_SECONDS: u32 = 20;

@@ -22,6 +22,10 @@ fn refused_and_then_not(store: &Store, limits: &str, number: &str) {
     assert!(matches!(error.kind(), ErrorKind::Limit { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&format!("the {number} number of the sysctl kernel.sem")), "{text}");
+    for _ in 0..10 {
+        store.store.allocate_and_retrieve(2048, "").unwrap_err();
+    }
+    assert_eq!(store.store.allocated().unwrap().len(), 0, "ids without handles stay allocated");
     fs::write("/proc/sys/kernel/sem", before).unwrap();
     drop(store.store.retrieve(2048).unwrap().lock().unwrap());
 }

@@ -97,7 +97,7 @@ impl Suite {
         self
     }
 
-    /// The same with the URL options that let every user of the machine open a store, whoever made it, such as `mode=0666&owner=any`.
+    /// The same with the URL options that let every user of the machine open a store of any user, such as `mode=0666&owner=any`.
     ///
     /// Without it the cases in which the owner and the waiter are different users are skipped.
     #[must_use]

@@ -41,7 +41,7 @@ fn unbounded(fixture: &Fixture) -> String {
     with_option(&fixture.fresh_url(), "capacity=unbounded")
 }
 
-/// Removes the store that this process has open, so that many rounds do not meet a limit of the system.
+/// Removes the store that this process has open, so that many rounds do not exceed a limit of the system.
 fn remove(fixture: &Fixture, peer: &Thread) {
     if need::REMOVAL.is_met(&fixture.suite) {
         peer.must("destroy", &[]);

@@ -1,4 +1,4 @@
-//! A thread of a peer makes a store larger, or looks at one that becomes larger.
+//! A thread of a peer makes a store larger, or uses one that becomes larger.
 
 use lock_core::Result;
 

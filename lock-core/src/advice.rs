@@ -12,9 +12,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
 use crate::filesystem;
-
-/// The longest name in a directory, as Linux's file systems have it.
-const LONGEST_NAME: usize = 255;
+use crate::url::LONGEST_NAME;
 
 /// What to do about this error of a call on the file; `None` where the error says all there is.
 pub(crate) fn on_file(error: &io::Error, file: &Path) -> Option<String> {

@@ -256,7 +256,7 @@ impl Registration {
     fn reserve() -> &'static Self {
         let mut chunk = &REGISTRATIONS;
         loop {
-            if let Some(entry) = chunk.entries.iter().find(|entry| entry.is_reserved_now()) {
+            if let Some(entry) = chunk.entries.iter().find(|entry| entry.try_reserve()) {
                 return entry;
             }
             chunk = match chunk.next.get() {
@@ -267,7 +267,7 @@ impl Registration {
     }
 
     /// Reserves the entry, if it is free: always, or since the forks ended that may have copied its descriptor.
-    fn is_reserved_now(&self) -> bool {
+    fn try_reserve(&self) -> bool {
         let state = self.state.load(SeqCst);
         let free = state == FREE || (state & CLOSED != 0 && fork::begun_while_forking().is_none());
         free && self.state.compare_exchange(state, RESERVED, SeqCst, Relaxed).is_ok()

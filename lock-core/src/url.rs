@@ -5,7 +5,7 @@ use std::str::FromStr;
 use crate::{Error, ErrorKind, Result};
 
 /// The longest name of a file, in bytes.
-const LONGEST_NAME: usize = 255;
+pub(crate) const LONGEST_NAME: usize = 255;
 
 /// Where a store is: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
 ///

@@ -214,7 +214,7 @@ impl Directory {
             SFlag::S_IFLNK => return Err(not_ours(format!("its directory {} is a symbolic link", self.path.display()))),
             _ => return Err(ErrorKind::NotAStore { reason: "it is not a directory".to_owned() }.into()),
         }
-        self.options.check_access(&self.path, access(&status), || access_of_parent(&self.path, &status))?;
+        self.options.check_access(&self.path, (&status).into(), || access_of_parent(&self.path, &status))?;
         Ok(directory)
     }
 
@@ -227,7 +227,7 @@ impl Directory {
         if status.st_nlink > 1 {
             return Err(not_ours(format!("{} has {} hard links", path.display(), status.st_nlink)));
         }
-        let mut found = access(&status);
+        let mut found = FileAccess::from(&status);
         if found.uid == table.uid {
             // The table's owner was checked.
             found.uid = geteuid().as_raw();
@@ -259,7 +259,7 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
 /// Owner, group and mode of the table, if it is the one in this directory.
 fn access_of(directory: &OwnedFd, table: &Table) -> Result<Option<FileAccess>> {
     match fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| access(&status))),
+        Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| (&status).into())),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(Error::refused("stat the table in the store's directory", errno)),
     }
@@ -270,11 +270,7 @@ fn access_of_parent(path: &Path, status: &FileStat) -> Option<FileAccess> {
     let parent = openat(AT_FDCWD, path.parent()?, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Bits::empty()).ok()?;
     let named = fstatat(&parent, path.file_name()?, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
     let same = (named.st_dev, named.st_ino) == (status.st_dev, status.st_ino);
-    if same { fstat(&parent).ok().map(|status| access(&status)) } else { None }
-}
-
-fn access(status: &FileStat) -> FileAccess {
-    FileAccess { uid: status.st_uid, gid: status.st_gid, mode: status.st_mode & 0o7777 }
+    if same { fstat(&parent).ok().map(|status| (&status).into()) } else { None }
 }
 
 fn kind(status: &FileStat) -> SFlag {

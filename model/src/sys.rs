@@ -12,6 +12,8 @@ use crate::sync::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, compiler_fence
 use crate::table::{Hot, Owner};
 use crate::world;
 
+mod record;
+
 #[allow(clippy::all, clippy::undocumented_unsafe_blocks, unused_parens, unreachable_pub, reason = "they are copies")]
 mod list {
     use super::*;
@@ -25,6 +27,8 @@ mod list {
 }
 
 pub(crate) use self::list::{Head, address, end_thread, is_empty, link, link_only, unlink, unlink_only};
+pub(crate) use self::record::{Occasion, can_link, forget, link_identity, unlink_identity};
+use self::record::{free_record, is_last, note_another, note_none, note_only, take_neighbours};
 
 /// From a node to its word.
 const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
@@ -128,52 +132,6 @@ fn pop_identity() -> Option<usize> {
         list.first.store(unsafe { (*(node as *const AtomicUsize)).load(Relaxed) }, Relaxed);
         node
     })
-}
-
-/// No thread has a mutex of libc's.
-pub(crate) fn can_link(_: &Head) -> bool {
-    true
-}
-
-fn note_only(_: usize) {}
-
-fn note_another(_: usize) {}
-
-fn note_none() {}
-
-/// Nobody writes to the links but the thread itself, so that they say what lock-shm keeps in private memory.
-fn is_last(head: &Head, hot: &Hot) -> bool {
-    hot.next.load(Relaxed) as usize == ptr::from_ref(head).addr()
-}
-
-fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> {
-    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
-    let next = hot.next.load(Relaxed) as usize;
-    let prev = if head.first.load(Relaxed) == node { start } else { hot.prev.load(Relaxed) as usize };
-    Some((prev, next))
-}
-
-pub(crate) fn link_identity(list: &Head, hot: &Hot) {
-    link(list, hot);
-}
-
-pub(crate) fn unlink_identity(list: &Head, hot: &Hot) {
-    unlink(list, hot);
-}
-
-fn free_record() {}
-
-/// No thread changes what says that a lock is another's.
-pub(crate) fn forget(_: &Hot) {}
-
-/// It is always time.
-#[derive(Debug, Default)]
-pub(crate) struct Occasion;
-
-impl Occasion {
-    pub(crate) fn is_due(&self, _: u64) -> bool {
-        true
-    }
 }
 
 /// Every thread that takes part in barriers comes to one. False where the caller may not ask for that.

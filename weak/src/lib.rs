@@ -16,6 +16,10 @@ mod planted;
 pub use planted::{PLANTED, Planted};
 
 mod process;
+/// What the model's files use, which are shared with it.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+}
 mod sys;
 mod table;
 #[cfg(test)]

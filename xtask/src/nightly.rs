@@ -29,6 +29,17 @@ pub(crate) fn has_source() -> bool {
     })
 }
 
+/// Does the check where what it needs was found; skips it with the reason elsewhere.
+pub(crate) fn check_or_skip(found: Result<()>, check: impl FnOnce() -> Result<()>) -> Result<()> {
+    match found {
+        Ok(()) => check(),
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            Ok(())
+        }
+    }
+}
+
 /// Adds a component with rustup, unless it is there.
 ///
 /// # Errors

@@ -8,19 +8,17 @@ use crate::{nightly, shell};
 const TARGET: &str = if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
 pub(crate) fn run() -> Result<()> {
-    nightly::add("rust-src", nightly::has_source)?;
+    find()?;
     check()
+}
+
+fn find() -> Result<()> {
+    nightly::add("rust-src", nightly::has_source)
 }
 
 /// Skips with the reason where the toolchain is missing.
 pub(crate) fn run_in_ci() -> Result<()> {
-    match nightly::add("rust-src", nightly::has_source) {
-        Ok(()) => check(),
-        Err(reason) => {
-            eprintln!("skipped: {reason}");
-            Ok(())
-        }
-    }
+    nightly::check_or_skip(find(), check)
 }
 
 fn check() -> Result<()> {

@@ -34,13 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Skips with the reason where Miri is missing and cannot be added.
 pub(crate) fn run_in_ci() -> Result<()> {
-    match find_miri() {
-        Ok(()) => shell::run(&mut miri(FEW, None)?),
-        Err(reason) => {
-            eprintln!("skipped: {reason}");
-            Ok(())
-        }
-    }
+    nightly::check_or_skip(find_miri(), || shell::run(&mut miri(FEW, None)?))
 }
 
 fn find_miri() -> Result<()> {

@@ -50,9 +50,7 @@ impl Hot {
     /// Writes the new owner down; called by it, right after it took the lock. Returns the fencing token.
     #[inline]
     pub fn begin(&self, me: Owner) -> u64 {
-        // Nobody counts that far, but a damaged store may begin there; and here is no place to panic, with the lock taken.
-        let token = self.token.load(Relaxed).wrapping_add(1);
-        self.token.store(token, Relaxed);
+        let token = self.next_token();
         self.owner.store(me.word(), Relaxed);
         // The critical section comes after that, whatever kills it.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
@@ -63,10 +61,17 @@ impl Hot {
     #[inline]
     fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<u64> {
         self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
-        let token = self.token.load(Relaxed).wrapping_add(1);
-        self.token.store(token, Relaxed);
+        let token = self.next_token();
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         Some(token)
+    }
+
+    #[inline]
+    fn next_token(&self) -> u64 {
+        // Nobody counts that far, but a damaged store may begin there; and here is no place to panic, with the lock taken.
+        let token = self.token.load(Relaxed).wrapping_add(1);
+        self.token.store(token, Relaxed);
+        token
     }
 
     /// Removes the owner; called by it, right before it gives the lock up.

@@ -37,18 +37,12 @@ impl<'a> TablePath<'a> {
 
     /// The directory that the file is in, relative to the base.
     pub(super) fn parent(&self) -> &'a Path {
-        match self.name.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        }
+        parent_of(self.name)
     }
 
     /// The path of the directory that the file is in.
     pub(super) fn directory(&self) -> &'a Path {
-        match self.whole.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        }
+        parent_of(self.whole)
     }
 
     /// The owner and the mode of the directory that has this file under its name.
@@ -59,6 +53,11 @@ impl<'a> TablePath<'a> {
         let same = (named.st_dev, named.st_ino) == (file.dev(), file.ino());
         if same { fstat(&directory).ok().map(|status| (&status).into()) } else { None }
     }
+}
+
+/// The directory that a path leads to a file of.
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Removes a file, if its name still leads to it. No link in the last part of the path is followed, and the directory is looked up

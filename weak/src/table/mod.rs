@@ -19,6 +19,7 @@ mod record {
 mod hot;
 mod segment;
 mod slot;
+#[path = "../../../model/src/table/sparse.rs"]
 mod sparse;
 
 use std::fmt;

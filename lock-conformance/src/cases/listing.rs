@@ -2,8 +2,9 @@
 
 use super::{Who, cases, start_sections};
 use crate::fixture::{Fixture, scale};
+use crate::need;
 use crate::peer::PEER_COMMAND;
-use crate::process::LockRef;
+use crate::process::{LockRef, Thread};
 
 cases! { "listing";
     every_allocation_is_listed_once_and_in_order [NUMBERED PROCESSES];
@@ -11,6 +12,7 @@ cases! { "listing";
     a_held_lock_is_listed_with_its_holder [HOLDERS NUMBERED PROCESSES];
     a_lock_names_its_holder [HOLDERS];
     a_recovered_lock_is_listed_with_its_new_holder [HOLDERS NUMBERED PROCESSES RELEASED];
+    a_dead_owner_is_no_holder [HOLDERS PROCESSES RELEASED];
     a_stopped_holder_is_listed [HOLDERS NUMBERED PROCESSES];
     looking_takes_no_lock [HOLDERS NUMBERED PROCESSES];
     looking_disturbs_neither_holder_nor_waiters [HOLDERS NUMBERED PROCESSES];
@@ -91,6 +93,34 @@ fn a_recovered_lock_is_listed_with_its_new_holder(fixture: &Fixture) {
     other.lock(LockRef::Number(id));
     let held = fixture.peer().must("held", &[]);
     assert_eq!(held.find::<u32>(&format!("pid.{id}")), Some(other.pid()), "the one who recovered the lock is not its holder");
+}
+
+/// Asserts that the lock is said to be free by each call that names holders.
+fn names_no_holder(fixture: &Fixture, thread: &Thread, lock: LockRef, why: &str) {
+    let named: Option<u32> = thread.must("holder", &[&lock.to_string()]).find("pid");
+    assert_eq!(named, None, "holder() names a process, although {why}");
+    if need::NUMBERED.is_met(&fixture.suite) {
+        let held = thread.must("held", &[]).numbers("ids");
+        assert!(!held.iter().any(|id| LockRef::Number(*id) == lock), "held() lists the lock {lock}, although {why}");
+    }
+}
+
+fn a_dead_owner_is_no_holder(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&other);
+    other.must("handle", &[&lock.to_string()]);
+    owner.lock(lock);
+    fixture.kill(&owner.process);
+    let died = "its owner died, and no thread has acquired the lock since";
+    names_no_holder(fixture, &other, lock, died);
+    names_no_holder(fixture, &fixture.peer(), lock, died);
+    // The report of the death stays, where that is claimed.
+    other.lock(lock);
+    other.unlock(lock);
+    names_no_holder(fixture, &other, lock, "it was recovered and released");
+    other.lock(lock);
+    fixture.kill(&other.process);
+    names_no_holder(fixture, &fixture.peer(), lock, "the owner that recovered it died, too");
 }
 
 fn a_stopped_holder_is_listed(fixture: &Fixture) {

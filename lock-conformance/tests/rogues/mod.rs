@@ -4,6 +4,7 @@ mod allocators;
 mod blind;
 mod causes;
 mod copies;
+mod dead_holders;
 mod descriptors;
 mod filesystems;
 mod forgetful;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         growing::all(),
         copies::all(),
         liars::all(),
+        dead_holders::all(),
         blind::all(),
         namespaces::all(),
         homes::all(),

@@ -12,6 +12,7 @@ mod filesystems;
 mod fork;
 mod freeing;
 mod growing;
+mod ids;
 mod ipc_namespaces;
 mod keeping;
 mod labels;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         visibility::IN_SURROUNDINGS,
         visibility::CASES,
         allocation::CASES,
+        ids::CASES,
         freeing::CASES,
         labels::CASES,
         listing::CASES,

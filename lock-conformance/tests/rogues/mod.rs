@@ -12,6 +12,7 @@ mod fork_mutexes;
 mod forks;
 mod growing;
 mod homes;
+mod ids;
 mod ipc;
 mod liars;
 mod lockers;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         allocators::all(),
         openers::all(),
         growing::all(),
+        ids::all(),
         copies::all(),
         liars::all(),
         dead_holders::all(),

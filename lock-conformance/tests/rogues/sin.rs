@@ -33,6 +33,10 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
         honest.check()
     }
 
+    fn capacity(honest: &dyn Manager) -> Option<u64> {
+        honest.capacity()
+    }
+
     fn lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         honest.lock(id)
     }
@@ -111,7 +115,7 @@ impl<S: Sin> Manager for Rogue<S> {
     }
 
     fn capacity(&self) -> Option<u64> {
-        self.honest.capacity()
+        S::capacity(&*self.honest)
     }
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {

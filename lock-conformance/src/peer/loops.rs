@@ -23,6 +23,21 @@ impl Worker {
                 arena.wait_for_go();
                 self.store().allocate_and_retrieve(id, "").map(|_| Fields::new())
             }
+            ("race_to_break", [arena, id]) => {
+                let arena = shared(arena);
+                self.begin();
+                arena.wait_for_go();
+                return self.open_or_list("break", &[id]);
+            }
+            ("race_to_try", [arena, lock]) => {
+                let arena = shared(arena);
+                if let Err(error) = self.handle(lock) {
+                    return Some(Err(error));
+                }
+                self.begin();
+                arena.wait_for_go();
+                return self.acquire_or_release("try_lock", &[lock]);
+            }
             ("race_to_open", [arena, mode, url]) => {
                 let arena = shared(arena);
                 self.begin();

@@ -19,7 +19,8 @@ use lock_core::{
 pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "files that only one can create", open)
     .with(Capabilities::least().breaking(Breaking::Explicit).removal(Removal::Supported));
 
-fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+/// Opens a store.
+pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
     let plain: StoreUrl = format!("reference:{}", url.place()).parse()?;
     Ok(Arc::new(Modest { ids: super::open(&plain, mode)?, path: url.place().into() }))
@@ -84,7 +85,8 @@ impl Manager for Modest {
     }
 }
 
-fn file_of(path: &Path, store: StoreId, id: LockId) -> PathBuf {
+/// The file that the owner of a lock has created.
+pub(crate) fn file_of(path: &Path, store: StoreId, id: LockId) -> PathBuf {
     path.with_file_name(format!("lock-{store}-{id}"))
 }
 

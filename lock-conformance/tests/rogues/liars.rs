@@ -105,7 +105,7 @@ impl Sin for BreaksInSilence {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("breaking::breaking_is_refused_and_changes_nothing", "it should have been Unsupported")];
 
-    fn break_lock(_: &dyn Manager, _: LockId) -> Result<()> {
+    fn break_lock(_: &dyn Manager, _: &StoreUrl, _: LockId) -> Result<()> {
         Ok(())
     }
 }

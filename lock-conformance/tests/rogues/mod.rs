@@ -30,6 +30,7 @@ mod sys;
 mod trying;
 mod views;
 mod watched;
+mod wrong_reports;
 
 use lock_core::Backend;
 
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         ipc::all(),
         views::all(),
         trying::all(),
+        wrong_reports::all(),
         descriptors::all(),
         numbers_reused::all(),
         forks::all(),

@@ -65,7 +65,7 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
         honest.held()
     }
 
-    fn break_lock(honest: &dyn Manager, id: LockId) -> Result<()> {
+    fn break_lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<()> {
         honest.break_lock(id)
     }
 
@@ -155,7 +155,7 @@ impl<S: Sin> Manager for Rogue<S> {
     }
 
     fn break_lock(&self, id: LockId) -> Result<()> {
-        S::break_lock(&*self.honest, id)
+        S::break_lock(&*self.honest, &self.url, id)
     }
 
     fn destroy(&self) -> Result<()> {

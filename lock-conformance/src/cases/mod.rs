@@ -19,6 +19,7 @@ mod labels;
 mod limits;
 mod links;
 mod listing;
+mod mixed;
 mod mutexes;
 mod namespace_homes;
 mod namespace_threads;
@@ -53,6 +54,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         growing::CASES,
         copies::CASES,
         exclusion::BETWEEN,
+        exclusion::MIXED,
+        mixed::CASES,
         deadlines::BETWEEN,
         deadlines::CASES,
         waking::CASES,
@@ -125,7 +128,16 @@ macro_rules! cases_for_all {
     };
 }
 
-use {cases, cases_for_all};
+/// The table of the cases of a group that are run between threads that share a handle and threads of another process.
+macro_rules! cases_for_mixed {
+    ($group:literal; $($name:ident [$($need:ident)*];)+) => {
+        pub(super) const MIXED: &[$crate::case::Case] = &[$(
+            $crate::cases::cases_for_all!(@ $group, "mixed", Mixed, $name [STORE PROCESSES] [$($need)*]),
+        )+];
+    };
+}
+
+use {cases, cases_for_all, cases_for_mixed};
 
 /// Who contends for a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,17 +148,21 @@ enum Who {
     Handles,
     /// Processes.
     Processes,
+    /// Threads of two processes, in turn. Threads of one process share a handle.
+    Mixed,
 }
 
 impl Who {
     /// So many of them, with the case's store open.
     fn come(self, fixture: &Fixture, count: usize) -> Vec<Thread> {
         let first = fixture.peer();
+        let second = (self == Self::Mixed).then(|| fixture.peer());
         (0..count)
             .map(|n| match self {
                 Self::Processes if n == 0 => first.clone(),
                 Self::Processes => fixture.peer(),
                 Self::Threads => first.process.thread(&format!("t{n}")),
+                Self::Mixed => second.as_ref().filter(|_| n % 2 == 1).unwrap_or(&first).process.thread(&format!("t{n}")),
                 Self::Handles => {
                     let thread = first.process.thread(&format!("t{n}"));
                     thread.must("open_own", &["open", &fixture.url()]);

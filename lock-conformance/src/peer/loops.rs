@@ -10,11 +10,17 @@ use super::worker::Worker;
 use crate::arena::{Arena, Place, Wrong};
 use crate::protocol::Fields;
 
+/// A way to acquire a lock; `None` when it is busy.
+type Acquire = fn(&Lock) -> Result<Option<Guard<'_>>>;
+
 impl Worker {
     pub(super) fn go_round(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
             ("sections", [arena, slot, rounds, pace, locks @ ..]) => {
                 self.sections(shared(arena), number(slot), number(rounds), number(pace), locks)
+            }
+            ("try_sections", [arena, slot, rounds, pace, locks @ ..]) => {
+                self.sections_by(Lock::try_lock, shared(arena), number(slot), number(rounds), number(pace), locks)
             }
             ("churn", [arena, rounds]) => self.churn(shared(arena), number(rounds)),
             ("race_for", [arena, id]) => {
@@ -52,20 +58,39 @@ impl Worker {
 
     /// `rounds` critical sections (0: until it is told to stop), on the locks in turn; see [`Place::add_one`].
     fn sections(&self, arena: Arena, slot: usize, rounds: usize, pace: usize, locks: &[&str]) -> Result<Fields> {
+        self.sections_by(|lock| lock.lock().map(Some), arena, slot, rounds, pace, locks)
+    }
+
+    /// The same with another way to acquire. An attempt that finds the lock busy is repeated.
+    fn sections_by(
+        &self,
+        acquire: Acquire,
+        arena: Arena,
+        slot: usize,
+        rounds: usize,
+        pace: usize,
+        locks: &[&str],
+    ) -> Result<Fields> {
         let handles = locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?;
         self.begin();
         arena.wait_for_go();
         let mut round = 0;
         while (rounds == 0 || round < rounds) && !arena.is_stopped() {
             let turn = (round + slot) % handles.len();
-            self.section(arena, arena.place(turn), handles[turn], slot, round, pace)?;
+            let place = arena.place(turn);
+            match acquire(handles[turn]).inspect_err(|_| place.note(Wrong::Failed))? {
+                Some(guard) => self.section(arena, place, guard, slot, round, pace)?,
+                None => {
+                    thread::yield_now();
+                    continue;
+                }
+            }
             round += 1;
         }
         Ok(Fields::new().with("rounds", round))
     }
 
-    fn section(&self, arena: Arena, place: Place, lock: &Lock, slot: usize, round: usize, pace: usize) -> Result<()> {
-        let mut guard = lock.lock().inspect_err(|_| place.note(Wrong::Failed))?;
+    fn section(&self, arena: Arena, place: Place, mut guard: Guard<'_>, slot: usize, round: usize, pace: usize) -> Result<()> {
         let before = place.inside();
         place.enter(std::process::id());
         self.check_entry(arena, place, &guard, before);

@@ -16,6 +16,7 @@ mod ids;
 mod ipc;
 mod liars;
 mod lockers;
+mod mixed;
 mod namespaces;
 mod number;
 mod numbers_reused;
@@ -47,6 +48,7 @@ pub(crate) struct Sinner {
 pub(crate) fn all() -> Vec<Sinner> {
     [
         lockers::all(),
+        mixed::all(),
         allocators::all(),
         openers::all(),
         growing::all(),

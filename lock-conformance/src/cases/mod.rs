@@ -4,6 +4,7 @@ mod allocation;
 mod breaking;
 mod causes;
 mod copies;
+mod costs;
 mod damage;
 mod deadlines;
 mod descriptors;
@@ -57,7 +58,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         exclusion::MIXED,
         mixed::CASES,
         deadlines::BETWEEN,
+        deadlines::MIXED,
         deadlines::CASES,
+        costs::BETWEEN,
+        costs::CASES,
+        waking::BETWEEN,
+        waking::MIXED,
         waking::CASES,
         reentry::CASES,
         owner_death::CASES,

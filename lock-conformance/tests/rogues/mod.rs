@@ -27,6 +27,7 @@ mod reports;
 mod ruled;
 mod shared;
 mod sin;
+mod slow;
 mod sys;
 mod trying;
 mod views;
@@ -71,6 +72,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         forgetful::all(),
         panics::all(),
         causes::all(),
+        slow::all(),
         reopening::all(),
         shared::all(),
         filesystems::all(),

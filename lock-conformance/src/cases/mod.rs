@@ -17,6 +17,7 @@ mod ids;
 mod ipc_namespaces;
 mod keeping;
 mod labels;
+mod leaks;
 mod limits;
 mod links;
 mod listing;
@@ -94,6 +95,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         limits::CASES,
         sharing::CASES,
         links::CASES,
+        leaks::CASES,
         filesystems::CASES,
     ]
     .into_iter()

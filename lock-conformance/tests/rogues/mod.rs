@@ -14,6 +14,7 @@ mod growing;
 mod homes;
 mod ids;
 mod ipc;
+mod leaking;
 mod liars;
 mod lockers;
 mod mixed;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         fork_mutexes::all(),
         reports::all(),
         forgetful::all(),
+        leaking::all(),
         panics::all(),
         causes::all(),
         slow::all(),

@@ -30,6 +30,7 @@ mod news;
 mod opening;
 mod owner_death;
 mod panics;
+mod permissions;
 mod reconciling;
 mod reentry;
 mod sharing;
@@ -94,6 +95,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         vanishing::CASES,
         limits::CASES,
         sharing::CASES,
+        permissions::CASES,
         links::CASES,
         leaks::CASES,
         filesystems::CASES,

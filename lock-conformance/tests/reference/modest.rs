@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -108,7 +109,7 @@ struct Exclusive {
 impl RawLock for Exclusive {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         loop {
-            match File::create_new(&self.file) {
+            match File::options().write(true).create_new(true).mode(0o600).open(&self.file) {
                 Ok(mut file) => {
                     // Who it is, so that an owner can tell that its lock was broken and taken by another one.
                     if let Err(error) = file.write_all(process::id().to_string().as_bytes()) {

@@ -21,6 +21,7 @@ mod mixed;
 mod namespaces;
 mod number;
 mod numbers_reused;
+mod open_to_others;
 mod openers;
 mod panics;
 mod reopening;
@@ -77,6 +78,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         slow::all(),
         reopening::all(),
         shared::all(),
+        open_to_others::all(),
         filesystems::all(),
     ]
     .concat()

@@ -50,8 +50,8 @@ impl Worker {
                 arena.wait_for_go();
                 return self.open_or_list("open", &[mode, url]);
             }
-            ("look", [arena, rounds]) => self.look(shared(arena), number(rounds)),
-            ("try_until_told", [arena, lock]) => self.try_again_and_again(shared(arena), lock),
+            ("look", [arena]) => self.look(shared(arena)),
+            ("try_times", [arena, lock, count]) => self.try_again_and_again(shared(arena), lock, number(count)),
             _ => return None,
         })
     }
@@ -166,33 +166,33 @@ impl Worker {
         Ok(Fields::new().with("rounds", round))
     }
 
-    /// Lists held locks `rounds` times, and says then that it is enough; with 0, until somebody else says so.
-    fn look(&self, arena: Arena, rounds: usize) -> Result<Fields> {
+    /// Lists held locks until it is told to stop, and once at least.
+    fn look(&self, arena: Arena) -> Result<Fields> {
         let store = self.store();
         self.begin();
         arena.wait_for_go();
         let mut looks = 0;
-        while if rounds == 0 { looks == 0 || !arena.is_stopped() } else { looks < rounds } {
+        while looks == 0 || !arena.is_stopped() {
             store.held()?;
             looks += 1;
         }
-        arena.stop();
         Ok(Fields::new().with("looks", looks))
     }
 
-    /// Tries a lock that nobody else locks; says how often it was busy.
-    fn try_again_and_again(&self, arena: Arena, lock: &str) -> Result<Fields> {
+    /// Tries a lock that no other thread locks, and then tells the others to stop. Answers how often the lock was busy.
+    fn try_again_and_again(&self, arena: Arena, lock: &str, count: usize) -> Result<Fields> {
         let lock = self.handle(lock)?;
         self.begin();
         arena.wait_for_go();
         let (mut tries, mut busy) = (0, 0);
-        while !arena.is_stopped() {
+        while tries < count {
             tries += 1;
             match lock.try_lock()? {
                 Some(guard) => guard.unlock()?,
                 None => busy += 1,
             }
         }
+        arena.stop();
         Ok(Fields::new().with("tries", tries).with("busy_times", busy))
     }
 }

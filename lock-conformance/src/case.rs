@@ -1,8 +1,10 @@
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
 
 use crate::Suite;
 use crate::fixture::Fixture;
@@ -44,7 +46,7 @@ impl Case {
         CAUGHT.set(Some(String::new()));
         let mut said = String::new();
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
-            let fixture = Fixture::new(suite, Arc::clone(&transcript));
+            let fixture = Fixture::new(suite, Arc::clone(&transcript), self.most_time(suite));
             let done = panic::catch_unwind(AssertUnwindSafe(|| (self.run)(&fixture)));
             if let Err(panic) = done {
                 fixture.note_messages();
@@ -53,7 +55,19 @@ impl Case {
             }
         }));
         let message = CAUGHT.take().unwrap_or_default();
+        if done.is_err() && message.contains("watchdog") {
+            hung().insert(self.group_in(suite));
+        }
         done.map_err(|_| Failure { message, transcript: said })
+    }
+
+    fn group_in(&self, suite: &Suite) -> (String, &'static str) {
+        (suite.name().to_owned(), self.name.split("::").next().unwrap_or(self.name))
+    }
+
+    /// The longest time for this case: short after another case of its group has hung, so that a backend that hangs is reported soon.
+    fn most_time(&self, suite: &Suite) -> Duration {
+        if hung().contains(&self.group_in(suite)) { AFTER_A_HANG } else { Duration::MAX }
     }
 }
 
@@ -85,6 +99,15 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The time for the other cases of a group after one has hung.
+const AFTER_A_HANG: Duration = Duration::from_secs(10);
+
+/// The groups of suites in which a case has hung.
+fn hung() -> MutexGuard<'static, BTreeSet<(String, &'static str)>> {
+    static HUNG: Mutex<BTreeSet<(String, &'static str)>> = Mutex::new(BTreeSet::new());
+    HUNG.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 thread_local! {
     /// The message of a panic in a case that runs on this thread; `None` when none runs.
     static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -115,5 +138,11 @@ fn note(text: &mut String, info: &PanicHookInfo<'_>) {
         return;
     }
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    *text = format!("{} ({place})", text_of(info.payload()));
+    let said = text_of(info.payload());
+    // What a case says comes first, and the values follow in lines of their own.
+    let said = ["==", "!="]
+        .iter()
+        .find_map(|sign| said.strip_prefix(&format!("assertion `left {sign} right` failed: ")))
+        .unwrap_or(said);
+    *text = format!("{said} ({place})");
 }

@@ -46,10 +46,11 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    pub(crate) fn new(suite: &Arc<Suite>, transcript: Arc<Transcript>) -> Self {
+    /// A fixture whose watchdog is that of the suite, or `most` where that is shorter.
+    pub(crate) fn new(suite: &Arc<Suite>, transcript: Arc<Transcript>, most: Duration) -> Self {
         Self {
             suite: Arc::clone(suite),
-            deadline: Instant::now() + watchdog(suite),
+            deadline: Instant::now() + watchdog(suite).min(most),
             transcript,
             listener: Listener::new().expect("a socket for the peers"),
             scratch: Scratch::new().expect("a scratch directory"),
@@ -238,7 +239,7 @@ impl Fixture {
     /// Looks again and again until it is so; the watchdog ends it.
     pub(crate) fn wait_until(&self, what: impl Display, mut is_so: impl FnMut() -> bool) {
         while !is_so() {
-            assert!(Instant::now() < self.deadline, "watchdog: it never came that {what}");
+            assert!(Instant::now() + MARGIN < self.deadline, "watchdog: it never came that {what}");
             std::thread::sleep(Duration::from_micros(200));
         }
     }
@@ -310,13 +311,16 @@ impl Drop for Fixture {
     }
 }
 
-/// How long a case may take before it is taken for one that hangs.
+/// A check that fails by the watchdog does so by this much earlier than a command that it repeats, which would be reported as hanging.
+pub(crate) const MARGIN: Duration = Duration::from_secs(1);
+
 /// A child that a peer has forked. It is killed later, and `kill` takes the numbers below 1 for all processes or for a group.
 fn child(pid: u32) -> Pid {
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1);
     Pid::from_raw(pid.unwrap_or_else(|| panic!("a peer forked a child with a pid that none has")))
 }
 
+/// How long a case may take before it is taken for one that hangs.
 fn watchdog(suite: &Suite) -> Duration {
     let told = env::var("LOCK_CONFORMANCE_WATCHDOG").ok().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
     told.or(suite.watchdog).unwrap_or(Duration::from_secs(60) * scale())

@@ -49,6 +49,7 @@ pub mod sweep;
 mod sys;
 mod trace;
 mod transcript;
+mod usage;
 
 pub use case::Failure;
 pub use libtest_mimic::Trial;

@@ -105,7 +105,7 @@ impl Process {
     }
 
     /// The ids of its threads.
-    fn threads(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn threads(&self) -> impl Iterator<Item = u32> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
         threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
     }

@@ -1,16 +1,22 @@
 //! Taking a lock from its owner by force, where that is the only way.
 
 use super::{Who, cases};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, scale};
 use crate::need;
+use crate::process::Pending;
 
 cases! { "breaking";
     the_lock_of_the_dead_is_free_after_it_is_broken [BREAKING NUMBERED PROCESSES];
     a_waiter_gets_a_lock_that_is_broken [BREAKING NUMBERED PROCESSES];
     an_owner_whose_lock_was_broken_is_told_and_releases_nothing [BREAKING NUMBERED PROCESSES];
     breaking_a_free_lock_lets_one_in_at_a_time [BREAKING NUMBERED PROCESSES];
+    a_living_owner_whose_lock_is_broken_is_not_reported_dead [BREAKING NUMBERED PROCESSES];
+    concurrent_breaks_of_one_lock_admit_one_owner [BREAKING NUMBERED PROCESSES];
     breaking_is_refused_and_changes_nothing [NUMBERED PROCESSES] unless BREAKING;
 }
+
+/// Number of concurrent breaks by two processes.
+const ROUNDS: u32 = 200;
 
 fn the_lock_of_the_dead_is_free_after_it_is_broken(fixture: &Fixture) {
     let (owner, other, lock) = Who::Processes.two(fixture);
@@ -59,6 +65,47 @@ fn breaking_a_free_lock_lets_one_in_at_a_time(fixture: &Fixture) {
     }
     a.lock(lock);
     b.finds_busy(lock, "it was broken while it was free, and then taken");
+}
+
+fn a_living_owner_whose_lock_is_broken_is_not_reported_dead(fixture: &Fixture) {
+    let (owner, other, lock) = Who::Processes.two(fixture);
+    let told = "the lock was taken by force from an owner that lives, and its death is reported";
+    owner.lock(lock);
+    other.must("break", &[&lock.to_string()]);
+    assert!(other.lock(lock).death.is_none(), "{told}");
+    let waiter = fixture.peer().start_lock(lock);
+    waiter.waits("the lock is held");
+    owner.must("break", &[&lock.to_string()]);
+    let thread = waiter.thread().clone();
+    assert!(waiter.granted().death.is_none(), "{told} to a waiter");
+    thread.unlock(lock);
+    assert!(owner.process.thread("t1").finds_free(lock, "it was released").death.is_none(), "{told} afterwards");
+}
+
+fn concurrent_breaks_of_one_lock_admit_one_owner(fixture: &Fixture) {
+    let (a, b, lock) = Who::Processes.two(fixture);
+    let owner = fixture.peer();
+    for _ in 0..ROUNDS * scale() {
+        let (path, arena) = fixture.arena(1);
+        let path = path.to_str().expect("the scratch path is text");
+        owner.lock(lock);
+        let breaking = [&a, &b].map(|thread| thread.start("race_to_break", &[path, &lock.to_string()]));
+        breaking.iter().for_each(|breaker| _ = breaker.begun());
+        arena.go();
+        let outcomes = breaking.map(Pending::outcome);
+        assert!(outcomes.iter().any(Result::is_ok), "two processes broke a held lock, and neither succeeded: {outcomes:?}");
+        for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            assert_eq!(
+                refusal.kind, "NotHeld",
+                "another process broke the lock first, and the refusal says something else: {refusal}"
+            );
+        }
+        a.lock(lock);
+        b.finds_busy(lock, "two processes broke it, and one has acquired it since");
+        a.unlock(lock);
+        assert!(b.finds_free(lock, "it was released").death.is_none(), "a death was told, although no process died");
+        owner.refused("Lost", "unlock", &[&lock.to_string()]);
+    }
 }
 
 fn breaking_is_refused_and_changes_nothing(fixture: &Fixture) {

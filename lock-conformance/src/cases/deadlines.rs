@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 
-use super::{Who, cases, cases_for_all};
+use super::{Who, cases, cases_for_all, cases_for_mixed};
 use crate::fixture::Fixture;
 use crate::process::{LockRef, Thread, grant};
 use crate::protocol::Refusal;
@@ -18,11 +18,17 @@ const LONG: Duration = Duration::from_secs(3600);
 
 cases_for_all! { "deadlines";
     a_busy_lock_times_out_and_not_early [DEADLINES];
+    a_time_out_is_not_late [DEADLINES];
     a_deadline_that_has_passed_is_one_attempt [DEADLINES];
     a_lock_that_is_released_in_time_is_granted [DEADLINES];
     a_duration_beyond_all_clocks_is_no_deadline [DEADLINES];
     who_gives_up_leaves_no_trace [DEADLINES];
     a_storm_of_signals_does_not_end_a_wait [];
+}
+
+cases_for_mixed! { "deadlines";
+    who_gives_up_leaves_no_trace [DEADLINES];
+    a_time_out_is_not_late [DEADLINES];
 }
 
 cases! { "deadlines";
@@ -51,6 +57,26 @@ fn a_busy_lock_times_out_and_not_early(fixture: &Fixture, who: Who) {
     }
     a.unlock(lock);
     b.lock_for(lock, SHORT).expect("a free lock is granted whatever the deadline");
+}
+
+/// Number of time-outs whose median is compared with a limit, and the limit.
+const TIME_OUTS: usize = 41;
+const LATE: Duration = Duration::from_millis(60);
+
+/// A single time-out may be late on a busy machine. The median is not.
+fn a_time_out_is_not_late(fixture: &Fixture, who: Who) {
+    let (a, b, lock) = who.two(fixture);
+    a.lock(lock);
+    let short = Duration::from_millis(1);
+    let mut lateness: Vec<_> = (0..TIME_OUTS)
+        .map(|_| {
+            let refusal = times_out(&b, "lock_for", lock, short);
+            Duration::from_nanos(refusal.fields.get("took")).saturating_sub(short)
+        })
+        .collect();
+    lateness.sort_unstable();
+    let median = lateness[TIME_OUTS / 2];
+    assert!(median < LATE, "half of {TIME_OUTS} time-outs of {short:?} were late by {median:?} or more");
 }
 
 fn a_deadline_that_has_passed_is_one_attempt(fixture: &Fixture, who: Who) {

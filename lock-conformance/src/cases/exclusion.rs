@@ -1,6 +1,6 @@
 //! Mutual exclusion between all threads of all processes.
 
-use super::{Who, cases_for_all, nothing_went_wrong_in, start_sections};
+use super::{Who, cases_for_all, cases_for_mixed, nothing_went_wrong_in, start_sections};
 use crate::fixture::{Fixture, scale};
 use crate::process::LockRef;
 
@@ -15,6 +15,12 @@ cases_for_all! { "exclusion";
     two_locks_nest [NUMBERED];
     lock_all_in_opposite_orders_does_not_deadlock [NUMBERED];
     lock_all_takes_all_or_none [NUMBERED];
+    critical_sections_do_not_overlap [];
+    six_make_two_hundred_slow_increments_each [];
+}
+
+cases_for_mixed! { "exclusion";
+    each_of_several_waiters_gets_its_turn [];
     critical_sections_do_not_overlap [];
     six_make_two_hundred_slow_increments_each [];
 }

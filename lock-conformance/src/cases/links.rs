@@ -14,6 +14,7 @@ use crate::process::{LockRef, Thread};
 cases! { "links";
     nothing_is_made_or_removed_through_a_link [STORE PROCESSES USERS ROOT];
     nothing_is_made_through_a_link_to_nothing [STORE PROCESSES USERS ROOT];
+    no_file_of_a_store_is_opened_through_a_link [STORE PROCESSES];
 }
 
 /// Ids that are used before there is a link, and ids that are used for the first time afterwards. Where a backend has a directory for
@@ -78,6 +79,45 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
     }
     let _ = fs::rename(&moved, &attacked);
     for peer in [maker, early, late] {
+        fixture.kill(&peer.process);
+    }
+    true
+}
+
+fn no_file_of_a_store_is_opened_through_a_link(fixture: &Fixture) {
+    let mut level = 0;
+    while opens_no_link(fixture, level) {
+        level += 1;
+    }
+    assert!(level > 0, "a store has no file, so that there was nothing to replace");
+}
+
+/// Replaces a file of a new store by a link, and asserts that a process that uses the store then has not opened it. False when the store
+/// has not as many files.
+fn opens_no_link(fixture: &Fixture, level: usize) -> bool {
+    let (dir, url) = fixture.fresh_place();
+    let elsewhere = fixture.own_directory();
+    let maker = fixture.blank_peer();
+    maker.must("open", &["create", &url]);
+    use_all(fixture, &maker, &BEFORE);
+    let Some(attacked) = files_below(&dir).into_iter().nth(level) else { return false };
+    let moved = elsewhere.join("moved");
+    fs::rename(&attacked, &moved).expect("the file is ours");
+    symlink(&moved, &attacked).expect("the directory is ours");
+    let user = fixture.blank_peer();
+    if user.ask("open", &["open", &url]).is_ok() {
+        use_all(fixture, &user, &BEFORE);
+        use_all(fixture, &user, &AFTER);
+        let opened = user.process.open_files();
+        let through = opened.iter().find(|file| file.starts_with(&moved));
+        let name = attacked.strip_prefix(&dir).unwrap_or(&attacked).display();
+        assert_eq!(through, None, "{name} was replaced by a link, and a process has open what the link leads to");
+    }
+    if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
+        let _ = fs::remove_file(&attacked);
+    }
+    let _ = fs::rename(&moved, &attacked);
+    for peer in [maker, user] {
         fixture.kill(&peer.process);
     }
     true

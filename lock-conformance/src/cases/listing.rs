@@ -2,8 +2,9 @@
 
 use super::{Who, cases, start_sections};
 use crate::fixture::{Fixture, scale};
+use crate::need;
 use crate::peer::PEER_COMMAND;
-use crate::process::LockRef;
+use crate::process::{LockRef, Thread};
 
 cases! { "listing";
     every_allocation_is_listed_once_and_in_order [NUMBERED PROCESSES];
@@ -11,8 +12,10 @@ cases! { "listing";
     a_held_lock_is_listed_with_its_holder [HOLDERS NUMBERED PROCESSES];
     a_lock_names_its_holder [HOLDERS];
     a_recovered_lock_is_listed_with_its_new_holder [HOLDERS NUMBERED PROCESSES RELEASED];
+    a_dead_owner_is_no_holder [HOLDERS PROCESSES RELEASED];
     a_stopped_holder_is_listed [HOLDERS NUMBERED PROCESSES];
     looking_takes_no_lock [HOLDERS NUMBERED PROCESSES];
+    a_holder_that_looks_keeps_its_locks [HOLDERS NUMBERED PROCESSES];
     looking_disturbs_neither_holder_nor_waiters [HOLDERS NUMBERED PROCESSES];
     work_goes_on_while_somebody_looks [HOLDERS NUMBERED PROCESSES];
     waiters_are_counted [WAITERS];
@@ -93,6 +96,34 @@ fn a_recovered_lock_is_listed_with_its_new_holder(fixture: &Fixture) {
     assert_eq!(held.find::<u32>(&format!("pid.{id}")), Some(other.pid()), "the one who recovered the lock is not its holder");
 }
 
+/// Asserts that the lock is said to be free by each call that names holders.
+fn names_no_holder(fixture: &Fixture, thread: &Thread, lock: LockRef, why: &str) {
+    let named: Option<u32> = thread.must("holder", &[&lock.to_string()]).find("pid");
+    assert_eq!(named, None, "holder() names a process, although {why}");
+    if need::NUMBERED.is_met(&fixture.suite) {
+        let held = thread.must("held", &[]).numbers("ids");
+        assert!(!held.iter().any(|id| LockRef::Number(*id) == lock), "held() lists the lock {lock}, although {why}");
+    }
+}
+
+fn a_dead_owner_is_no_holder(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let lock = fixture.a_lock(&other);
+    other.must("handle", &[&lock.to_string()]);
+    owner.lock(lock);
+    fixture.kill(&owner.process);
+    let died = "its owner died, and no thread has acquired the lock since";
+    names_no_holder(fixture, &other, lock, died);
+    names_no_holder(fixture, &fixture.peer(), lock, died);
+    // The report of the death stays, where that is claimed.
+    other.lock(lock);
+    other.unlock(lock);
+    names_no_holder(fixture, &other, lock, "it was recovered and released");
+    other.lock(lock);
+    fixture.kill(&other.process);
+    names_no_holder(fixture, &fixture.peer(), lock, "the owner that recovered it died, too");
+}
+
 fn a_stopped_holder_is_listed(fixture: &Fixture) {
     let (owner, other) = (fixture.peer(), fixture.peer());
     let id = other.allocate("");
@@ -102,21 +133,42 @@ fn a_stopped_holder_is_listed(fixture: &Fixture) {
     assert_eq!(held.find::<u32>(&format!("pid.{id}")), Some(owner.pid()), "a holder that is stopped is not listed");
 }
 
+/// Number of attempts during which another process looks. A listing that takes each lock for microseconds meets one of them.
+const ATTEMPTS: u32 = 20_000;
+
 /// Where a listing takes the locks it lists, somebody else finds one busy.
 fn looking_takes_no_lock(fixture: &Fixture) {
     let (looker, other) = (fixture.peer(), fixture.peer());
     let id = other.allocate("").to_string();
     let (path, arena) = fixture.arena(1);
     let path = path.to_str().expect("the scratch path is text");
-    let trying = other.start("try_until_told", &[path, &id]);
-    let looking = looker.start("look", &[path, &(200 * scale()).to_string()]);
+    let trying = other.start("try_times", &[path, &id, &(ATTEMPTS * scale()).to_string()]);
+    let looking = looker.start("look", &[path]);
     trying.begun();
     looking.begun();
     arena.go();
-    looking.done();
     let tried = trying.done();
+    let looks: u64 = looking.done().get("looks");
     let (tries, busy): (u64, u64) = (tried.get("tries"), tried.get("busy_times"));
-    assert_eq!(busy, 0, "only somebody looked, and the lock was busy {busy} times of {tries}");
+    assert_eq!(busy, 0, "only somebody looked, and the lock was busy {busy} times of {tries}, during {looks} looks");
+}
+
+/// A process that opens and closes the file of a lock gives up its record locks on it.
+fn a_holder_that_looks_keeps_its_locks(fixture: &Fixture) {
+    let (owner, other) = (fixture.peer(), fixture.peer());
+    let lock = LockRef::Number(other.allocate(""));
+    let looker = owner.process.thread("t1");
+    for thread in [&owner, &looker] {
+        owner.lock(lock);
+        thread.must("held", &[]);
+        other.finds_busy(lock, "a thread of its owner's process has only called held()");
+        thread.must("holder", &[&lock.to_string()]);
+        other.finds_busy(lock, "a thread of its owner's process has only called holder()");
+        thread.must("allocated", &[]);
+        other.finds_busy(lock, "a thread of its owner's process has only called allocated()");
+        owner.unlock(lock);
+        other.finds_free(lock, "it was released");
+    }
 }
 
 fn looking_disturbs_neither_holder_nor_waiters(fixture: &Fixture) {
@@ -140,7 +192,7 @@ fn work_goes_on_while_somebody_looks(fixture: &Fixture) {
     let looker = fixture.peer();
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
-    let looking = looker.start("look", &[path.to_str().expect("the scratch path is text"), "0"]);
+    let looking = looker.start("look", &[path.to_str().expect("the scratch path is text")]);
     looking.begun();
     for pending in start_sections(&threads, (&path, arena), 500 * scale(), 20, &[lock]) {
         pending.done();

@@ -5,6 +5,7 @@ mod breaking;
 mod causes;
 mod cleaning;
 mod copies;
+mod costs;
 mod damage;
 mod deadlines;
 mod descriptors;
@@ -13,12 +14,15 @@ mod filesystems;
 mod fork;
 mod freeing;
 mod growing;
+mod ids;
 mod ipc_namespaces;
 mod keeping;
 mod labels;
+mod leaks;
 mod limits;
 mod links;
 mod listing;
+mod mixed;
 mod mutexes;
 mod namespace_homes;
 mod namespace_threads;
@@ -27,6 +31,7 @@ mod news;
 mod opening;
 mod owner_death;
 mod panics;
+mod permissions;
 mod reconciling;
 mod reentry;
 mod sharing;
@@ -54,8 +59,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         copies::CASES,
         cleaning::CASES,
         exclusion::BETWEEN,
+        exclusion::MIXED,
+        mixed::CASES,
         deadlines::BETWEEN,
+        deadlines::MIXED,
         deadlines::CASES,
+        costs::BETWEEN,
+        costs::CASES,
+        waking::BETWEEN,
+        waking::MIXED,
         waking::CASES,
         reentry::CASES,
         owner_death::CASES,
@@ -72,6 +84,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         visibility::IN_SURROUNDINGS,
         visibility::CASES,
         allocation::CASES,
+        ids::CASES,
         freeing::CASES,
         labels::CASES,
         listing::CASES,
@@ -84,7 +97,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         vanishing::CASES,
         limits::CASES,
         sharing::CASES,
+        permissions::CASES,
         links::CASES,
+        leaks::CASES,
         filesystems::CASES,
     ]
     .into_iter()
@@ -125,7 +140,16 @@ macro_rules! cases_for_all {
     };
 }
 
-use {cases, cases_for_all};
+/// The table of the cases of a group that are run between threads that share a handle and threads of another process.
+macro_rules! cases_for_mixed {
+    ($group:literal; $($name:ident [$($need:ident)*];)+) => {
+        pub(super) const MIXED: &[$crate::case::Case] = &[$(
+            $crate::cases::cases_for_all!(@ $group, "mixed", Mixed, $name [STORE PROCESSES] [$($need)*]),
+        )+];
+    };
+}
+
+use {cases, cases_for_all, cases_for_mixed};
 
 /// Who contends for a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,17 +160,21 @@ enum Who {
     Handles,
     /// Processes.
     Processes,
+    /// Threads of two processes, in turn. Threads of one process share a handle.
+    Mixed,
 }
 
 impl Who {
     /// So many of them, with the case's store open.
     fn come(self, fixture: &Fixture, count: usize) -> Vec<Thread> {
         let first = fixture.peer();
+        let second = (self == Self::Mixed).then(|| fixture.peer());
         (0..count)
             .map(|n| match self {
                 Self::Processes if n == 0 => first.clone(),
                 Self::Processes => fixture.peer(),
                 Self::Threads => first.process.thread(&format!("t{n}")),
+                Self::Mixed => second.as_ref().filter(|_| n % 2 == 1).unwrap_or(&first).process.thread(&format!("t{n}")),
                 Self::Handles => {
                     let thread = first.process.thread(&format!("t{n}"));
                     thread.must("open_own", &["open", &fixture.url()]);

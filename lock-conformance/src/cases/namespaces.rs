@@ -57,7 +57,7 @@ fn a_death_in_another_namespace_frees_the_lock(fixture: &Fixture) {
         let grant = waiter.granted();
         if need::REPORTED.is_met(&fixture.suite) {
             let told = grant.death.expect("an owner in another namespace died, and the next one was not told");
-            assert_eq!(told.pid, 1, "the dead knew itself by another pid");
+            assert_eq!(told.pid, 1, "the pid of the dead owner in its own namespace is 1, and another one is reported");
         }
         watcher.unlock(lock);
     }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::{Grant, LockRef, Thread};
+use crate::process::{Grant, LockRef, Pending, Thread};
 
 cases! { "owner_death";
     kill_9_frees_the_lock [PROCESSES RELEASED];
@@ -19,6 +19,7 @@ cases! { "owner_death";
     death_frees_all_locks_of_the_owner [PROCESSES RELEASED NUMBERED];
     death_frees_more_locks_than_the_kernel_walks [PROCESSES RELEASED NUMBERED CHOSEN];
     a_waiter_gets_the_lock_of_the_dead [PROCESSES RELEASED];
+    a_death_is_reported_to_one_of_its_waiters [PROCESSES REPORTED];
     a_death_is_told_once_only [PROCESSES REPORTED] unless LASTING_REPORTS;
     a_clean_release_tells_nothing [PROCESSES];
     the_death_of_who_holds_nothing_tells_nothing [PROCESSES];
@@ -135,6 +136,35 @@ fn a_waiter_gets_the_lock_of_the_dead(fixture: &Fixture) {
     waiter.waits("the owner lives");
     fixture.kill(&owner.process);
     tells_of(fixture, &waiter.granted(), owner.pid());
+}
+
+fn a_death_is_reported_to_one_of_its_waiters(fixture: &Fixture) {
+    let (owner, other, lock) = owner_and_other(fixture);
+    let threads = [other.clone(), fixture.peer(), other.process.thread("t1")];
+    let mut waiting: Vec<_> = threads.iter().map(|thread| thread.start_lock(lock)).collect();
+    waiting.iter().for_each(|waiter| waiter.waits("the owner lives"));
+    fixture.kill(&owner.process);
+    let mut told = Vec::new();
+    while !waiting.is_empty() {
+        fixture.wait_until("a waiter gets the lock of the dead", || waiting.iter().any(Pending::has_answered));
+        let next = waiting.iter().position(Pending::has_answered).expect("one has answered");
+        let waiter = waiting.swap_remove(next);
+        let thread = waiter.thread().clone();
+        told.push(waiter.granted().death.map(|death| death.pid));
+        thread.mark_consistent(lock);
+        thread.unlock(lock);
+    }
+    let (first, later) = told.split_first().expect("three have waited");
+    assert_eq!(
+        *first,
+        Some(owner.pid()),
+        "process {} died, and another death or none is reported to the first waiter",
+        owner.pid()
+    );
+    assert!(
+        later.iter().all(Option::is_none),
+        "the first waiter dealt with the death, and it is reported to a later one, too: {later:?}"
+    );
 }
 
 fn a_death_is_told_once_only(fixture: &Fixture) {

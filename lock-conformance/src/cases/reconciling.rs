@@ -2,10 +2,12 @@
 
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
+use crate::need;
 use crate::process::LockRef;
 
 cases! { "reconciling";
     exactly_the_given_ids_are_allocated [RECONCILE PROCESSES];
+    ids_above_the_greatest_given_one_are_freed [RECONCILE PROCESSES];
     nothing_given_frees_everything [RECONCILE];
     an_id_out_of_range_changes_nothing [RECONCILE CHOSEN];
     a_held_lock_stays_held [RECONCILE PROCESSES];
@@ -25,6 +27,23 @@ fn exactly_the_given_ids_are_allocated(fixture: &Fixture) {
     assert_eq!((again.numbers("claimed"), again.numbers("freed")), (vec![], vec![]), "a second time it changed something");
     a.refused("AlreadyAllocated", "take", &["9", ""]);
     b.must("take", &["1", ""]);
+}
+
+fn ids_above_the_greatest_given_one_are_freed(fixture: &Fixture) {
+    let url = with_capacity(fixture, "256");
+    let (a, b) = (fixture.peer_with(&url), fixture.peer_with(&url));
+    // Ids in several words of a bitmap, where the capacity allows it.
+    let above: &[u32] = if need::CHOSEN.is_met(&fixture.suite) { &[9, 63, 64, 65, 200, 255] } else { &[9] };
+    for id in [1, 2].iter().chain(above) {
+        a.must("take", &[&id.to_string(), ""]);
+    }
+    let freed = b.must("reconcile", &["2"]).numbers("freed");
+    let expected: Vec<_> = [1].iter().chain(above).copied().collect();
+    assert_eq!(freed, expected, "the only given id is 2, and other ids were freed than those below and above it");
+    assert_eq!(a.allocated(), [2], "an id above the greatest given one is still allocated");
+    for id in above {
+        a.must("take", &[&id.to_string(), ""]);
+    }
 }
 
 fn nothing_given_frees_everything(fixture: &Fixture) {

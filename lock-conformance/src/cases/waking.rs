@@ -3,15 +3,31 @@
 //! A waiter that sleeps for a while and looks again gets the lock, too, only later; and a time is nothing that a test asserts. But so
 //! many hand-overs in a row take longer than a case may, if each of them takes a tenth of a second.
 
-use super::{Who, cases};
-use crate::fixture::Fixture;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{Who, cases, cases_for_all, cases_for_mixed};
+use crate::fixture::{Fixture, MARGIN};
 use crate::need;
+use crate::process::{LockRef, Thread};
 
 cases! { "waking";
     whoever_waits_is_woken [];
     whoever_waits_with_a_deadline_is_woken [DEADLINES];
     all_who_wait_are_woken_one_after_the_other [];
     whoever_waits_for_a_thread_that_ends_is_woken [THREAD_DEATH];
+    a_waiter_is_woken_soon_after_a_long_wait [];
+    a_waiter_with_a_deadline_is_woken_soon_after_a_long_wait [DEADLINES];
+}
+
+cases_for_all! { "waking";
+    a_waiter_is_woken_soon [];
+    a_waiter_with_a_deadline_is_woken_soon [DEADLINES];
+}
+
+cases_for_mixed! { "waking";
+    a_waiter_is_woken_soon [];
+    a_waiter_with_a_deadline_is_woken_soon [DEADLINES];
 }
 
 const HAND_OVERS: usize = 700;
@@ -32,7 +48,13 @@ fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
     let (mut owner, mut other, lock) = who.two(fixture);
     let name = lock.to_string();
     owner.lock(lock);
-    for _ in 0..HAND_OVERS {
+    let began = Instant::now();
+    for done in 0..HAND_OVERS {
+        assert!(
+            Instant::now() + MARGIN < fixture.deadline,
+            "watchdog: only {done} of {HAND_OVERS} hand-overs in {:?}: a release does not wake the waiter",
+            began.elapsed()
+        );
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
         waiter.waits("somebody else holds the lock");
         owner.unlock(lock);
@@ -74,4 +96,87 @@ fn whoever_waits_for_a_thread_that_ends_is_woken(fixture: &Fixture) {
         assert!(waiter.granted().death.is_some(), "a thread ended holding the lock, and the next owner was not told");
         process.unlock(lock);
     }
+}
+
+/// Number of hand-overs of which some may be late, on a busy machine, and how many.
+const MEASURED: usize = 60;
+const FEW: usize = 12;
+
+/// Longer than a hand-over takes, shorter than the intervals at which waiters poll that are not woken.
+const LATE: Duration = Duration::from_millis(80);
+
+/// How long a release takes to end a wait of the other thread.
+fn delay(owner: &Thread, waiter: &Thread, lock: LockRef, (verb, more): (&str, &[&str]), wait: impl FnOnce()) -> Duration {
+    let name = lock.to_string();
+    owner.lock(lock);
+    let waiting = waiter.start(verb, &[&[name.as_str()], more].concat());
+    waiting.waits("another thread holds the lock");
+    wait();
+    let released = Instant::now();
+    owner.unlock(lock);
+    waiting.granted();
+    let delay = released.elapsed();
+    waiter.unlock(lock);
+    delay
+}
+
+fn a_waiter_is_woken_soon(fixture: &Fixture, who: Who) {
+    is_woken_soon(fixture, who, ("lock", &[]));
+}
+
+fn a_waiter_with_a_deadline_is_woken_soon(fixture: &Fixture, who: Who) {
+    is_woken_soon(fixture, who, ("lock_for", &[LONG]));
+}
+
+/// Other threads of the processes wait for another lock meanwhile. One wake-up for a whole process may reach them instead.
+fn is_woken_soon(fixture: &Fixture, who: Who, verb: (&str, &[&str])) {
+    let threads = who.come(fixture, 3);
+    let lock = fixture.a_lock(&threads[0]);
+    let bystanders = [threads[0].process.thread("beside-a"), threads[1].process.thread("beside-b")];
+    let other = need::NUMBERED.is_met(&fixture.suite).then(|| LockRef::Number(threads[0].allocate("")));
+    let keeper = threads[0].process.thread("keeper");
+    let beside = other.map(|other| {
+        keeper.lock(other);
+        bystanders.each_ref().map(|thread| thread.start_lock(other))
+    });
+    for waiter in beside.iter().flatten() {
+        waiter.waits("another thread holds that lock");
+    }
+    let mut late = 0;
+    for round in 0..MEASURED {
+        let (owner, waiter) = (&threads[round % 3], &threads[(round + 1) % 3]);
+        late += usize::from(delay(owner, waiter, lock, verb, || ()) > LATE);
+        assert!(
+            late <= FEW,
+            "{late} of {} waits in {} lasted {LATE:?} longer than the lock was held: a release does not wake them",
+            round + 1,
+            verb.0
+        );
+    }
+}
+
+fn a_waiter_is_woken_soon_after_a_long_wait(fixture: &Fixture) {
+    is_woken_soon_after_a_long_wait(fixture, ("lock", &[]));
+}
+
+fn a_waiter_with_a_deadline_is_woken_soon_after_a_long_wait(fixture: &Fixture) {
+    is_woken_soon_after_a_long_wait(fixture, ("lock_for", &[LONG]));
+}
+
+/// The median of some hand-overs after long waits, against that after short ones, which a busy machine makes longer, too.
+fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
+    const ROUNDS: usize = 9;
+    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
+    let (a, b, lock) = who.two(fixture);
+    let median = |wait: Duration| {
+        let mut delays: Vec<_> = (0..ROUNDS).map(|_| delay(&a, &b, lock, verb, || sleep(wait))).collect();
+        delays.sort_unstable();
+        delays[ROUNDS / 2]
+    };
+    let (short, long) = (median(Duration::ZERO), median(Duration::from_millis(260)));
+    let is_soon = long < Duration::from_millis(40) || long < 4 * short;
+    assert!(
+        is_soon,
+        "a release ends a wait of a few milliseconds after {short:?}, and one of 260 ms after {long:?}: the waiter backs off"
+    );
 }

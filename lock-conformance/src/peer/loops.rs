@@ -10,11 +10,17 @@ use super::worker::Worker;
 use crate::arena::{Arena, Place, Wrong};
 use crate::protocol::Fields;
 
+/// A way to acquire a lock; `None` when it is busy.
+type Acquire = fn(&Lock) -> Result<Option<Guard<'_>>>;
+
 impl Worker {
     pub(super) fn go_round(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
             ("sections", [arena, slot, rounds, pace, locks @ ..]) => {
                 self.sections(shared(arena), number(slot), number(rounds), number(pace), locks)
+            }
+            ("try_sections", [arena, slot, rounds, pace, locks @ ..]) => {
+                self.sections_by(Lock::try_lock, shared(arena), number(slot), number(rounds), number(pace), locks)
             }
             ("churn", [arena, rounds]) => self.churn(shared(arena), number(rounds)),
             ("race_for", [arena, id]) => {
@@ -23,34 +29,68 @@ impl Worker {
                 arena.wait_for_go();
                 self.store().allocate_and_retrieve(id, "").map(|_| Fields::new())
             }
+            ("race_to_break", [arena, id]) => {
+                let arena = shared(arena);
+                self.begin();
+                arena.wait_for_go();
+                return self.open_or_list("break", &[id]);
+            }
+            ("race_to_try", [arena, lock]) => {
+                let arena = shared(arena);
+                if let Err(error) = self.handle(lock) {
+                    return Some(Err(error));
+                }
+                self.begin();
+                arena.wait_for_go();
+                return self.acquire_or_release("try_lock", &[lock]);
+            }
             ("race_to_open", [arena, mode, url]) => {
                 let arena = shared(arena);
                 self.begin();
                 arena.wait_for_go();
                 return self.open_or_list("open", &[mode, url]);
             }
-            ("look", [arena, rounds]) => self.look(shared(arena), number(rounds)),
-            ("try_until_told", [arena, lock]) => self.try_again_and_again(shared(arena), lock),
+            ("look", [arena]) => self.look(shared(arena)),
+            ("try_times", [arena, lock, count]) => self.try_again_and_again(shared(arena), lock, number(count)),
             _ => return None,
         })
     }
 
     /// `rounds` critical sections (0: until it is told to stop), on the locks in turn; see [`Place::add_one`].
     fn sections(&self, arena: Arena, slot: usize, rounds: usize, pace: usize, locks: &[&str]) -> Result<Fields> {
+        self.sections_by(|lock| lock.lock().map(Some), arena, slot, rounds, pace, locks)
+    }
+
+    /// The same with another way to acquire. An attempt that finds the lock busy is repeated.
+    fn sections_by(
+        &self,
+        acquire: Acquire,
+        arena: Arena,
+        slot: usize,
+        rounds: usize,
+        pace: usize,
+        locks: &[&str],
+    ) -> Result<Fields> {
         let handles = locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?;
         self.begin();
         arena.wait_for_go();
         let mut round = 0;
         while (rounds == 0 || round < rounds) && !arena.is_stopped() {
             let turn = (round + slot) % handles.len();
-            self.section(arena, arena.place(turn), handles[turn], slot, round, pace)?;
+            let place = arena.place(turn);
+            match acquire(handles[turn]).inspect_err(|_| place.note(Wrong::Failed))? {
+                Some(guard) => self.section(arena, place, guard, slot, round, pace)?,
+                None => {
+                    thread::yield_now();
+                    continue;
+                }
+            }
             round += 1;
         }
         Ok(Fields::new().with("rounds", round))
     }
 
-    fn section(&self, arena: Arena, place: Place, lock: &Lock, slot: usize, round: usize, pace: usize) -> Result<()> {
-        let mut guard = lock.lock().inspect_err(|_| place.note(Wrong::Failed))?;
+    fn section(&self, arena: Arena, place: Place, mut guard: Guard<'_>, slot: usize, round: usize, pace: usize) -> Result<()> {
         let before = place.inside();
         place.enter(std::process::id());
         self.check_entry(arena, place, &guard, before);
@@ -126,33 +166,33 @@ impl Worker {
         Ok(Fields::new().with("rounds", round))
     }
 
-    /// Lists held locks `rounds` times, and says then that it is enough; with 0, until somebody else says so.
-    fn look(&self, arena: Arena, rounds: usize) -> Result<Fields> {
+    /// Lists held locks until it is told to stop, and once at least.
+    fn look(&self, arena: Arena) -> Result<Fields> {
         let store = self.store();
         self.begin();
         arena.wait_for_go();
         let mut looks = 0;
-        while if rounds == 0 { looks == 0 || !arena.is_stopped() } else { looks < rounds } {
+        while looks == 0 || !arena.is_stopped() {
             store.held()?;
             looks += 1;
         }
-        arena.stop();
         Ok(Fields::new().with("looks", looks))
     }
 
-    /// Tries a lock that nobody else locks; says how often it was busy.
-    fn try_again_and_again(&self, arena: Arena, lock: &str) -> Result<Fields> {
+    /// Tries a lock that no other thread locks, and then tells the others to stop. Answers how often the lock was busy.
+    fn try_again_and_again(&self, arena: Arena, lock: &str, count: usize) -> Result<Fields> {
         let lock = self.handle(lock)?;
         self.begin();
         arena.wait_for_go();
         let (mut tries, mut busy) = (0, 0);
-        while !arena.is_stopped() {
+        while tries < count {
             tries += 1;
             match lock.try_lock()? {
                 Some(guard) => guard.unlock()?,
                 None => busy += 1,
             }
         }
+        arena.stop();
         Ok(Fields::new().with("tries", tries).with("busy_times", busy))
     }
 }

@@ -11,6 +11,7 @@ mod handlers;
 mod loops;
 mod mutexes;
 pub(crate) mod own_file;
+mod repeating;
 mod reports;
 mod semaphores;
 mod store;

@@ -64,7 +64,8 @@ impl Worker {
     }
 }
 
-fn handle_of(store: &Store, lock: &str) -> Result<Lock> {
+/// A new handle.
+pub(super) fn handle_of(store: &Store, lock: &str) -> Result<Lock> {
     if lock == "-" { store.single() } else { store.retrieve(id_of(lock)) }
 }
 

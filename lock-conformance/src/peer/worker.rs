@@ -80,6 +80,7 @@ impl Worker {
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
             .or_else(|| self.go_round(verb, arguments))
+            .or_else(|| self.repeat(verb, arguments))
             .or_else(|| self.grow_or_watch(verb, arguments))
             .or_else(|| self.use_semaphores(verb, arguments))
             .or_else(|| self.use_mutexes(verb, arguments))

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -65,8 +65,9 @@ impl Directory {
         }
         let made = path.with_file_name(format!("new-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         let fill = || -> io::Result<bool> {
-            fs::create_dir_all(made.join("ids"))?;
-            fs::create_dir(made.join("locks"))?;
+            for directory in [made.clone(), made.join("ids"), made.join("locks")] {
+                DirBuilder::new().mode(0o700).create(directory)?;
+            }
             let mut id = [0; 16];
             File::open("/dev/urandom")?.read_exact(&mut id)?;
             let header = format!("{MAGIC} {VERSION} {bound} {}\n", u128::from_le_bytes(id));
@@ -150,10 +151,9 @@ impl Directory {
         check_link(&self.path)?;
         check_link(&self.path.join("ids"))?;
         let written = self.path.join(format!("claim-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-        let text = format!("{} {label}", process::id());
-        let written_down =
-            fs::write(&written, text).and_then(|()| fs::set_permissions(&written, Permissions::from_mode(0o644 | IN_USE)));
-        written_down.map_err(|error| Error::system("write", error))?;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&written);
+        let filled = file.and_then(|mut file| write!(file, "{} {label}", process::id()));
+        filled.and_then(|()| self.access.give(&written)).map_err(|error| Error::system("write", error))?;
         let linked = fs::hard_link(&written, self.id_file(id));
         let _ = fs::remove_file(&written);
         match linked {

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use lock_core::{
 pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "files that only one can create", open)
     .with(Capabilities::least().breaking(Breaking::Explicit).removal(Removal::Supported));
 
-fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+/// Opens a store.
+pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
     let plain: StoreUrl = format!("reference:{}", url.place()).parse()?;
     Ok(Arc::new(Modest { ids: super::open(&plain, mode)?, path: url.place().into() }))
@@ -84,7 +86,8 @@ impl Manager for Modest {
     }
 }
 
-fn file_of(path: &Path, store: StoreId, id: LockId) -> PathBuf {
+/// The file that the owner of a lock has created.
+pub(crate) fn file_of(path: &Path, store: StoreId, id: LockId) -> PathBuf {
     path.with_file_name(format!("lock-{store}-{id}"))
 }
 
@@ -106,7 +109,7 @@ struct Exclusive {
 impl RawLock for Exclusive {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         loop {
-            match File::create_new(&self.file) {
+            match File::options().write(true).create_new(true).mode(0o600).open(&self.file) {
                 Ok(mut file) => {
                     // Who it is, so that an owner can tell that its lock was broken and taken by another one.
                     if let Err(error) = file.write_all(process::id().to_string().as_bytes()) {

@@ -1,15 +1,17 @@
 //! Rogues that lie about what they can do, or about what they see.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use lock_core::{
     Capabilities, Deadline, Generations, HeldLock, Holder, Holders, Label, Labels, LockId, Manager, OpenMode, OwnerDeath,
-    Reconcile, Reconciled, Removal, Result, Store, StoreUrl, ThreadDeath, Waiters, lock_all,
+    RawLock, Reconcile, Reconciled, Removal, Result, Store, StoreUrl, ThreadDeath, Waiters, lock_all,
 };
 
 use super::Sinner;
+use super::mixed::{RecordLock, beside};
 use super::sin::{Sin, sinner};
 use crate::reference;
 
@@ -22,6 +24,8 @@ pub(super) fn all() -> Vec<Sinner> {
         sinner::<ListsWhatItDisclaims>(),
         sinner::<BreaksInSilence>(),
         sinner::<LocksWhileItLooks>(),
+        sinner::<TakesEachLockForAMoment>(),
+        sinner::<GivesUpRecordLocksWhenItLooks>(),
         sinner::<NamesAnotherHolder>(),
         sinner::<ClaimsTheDeathOfThreads>(),
         sinner::<ClaimsGenerations>(),
@@ -105,7 +109,7 @@ impl Sin for BreaksInSilence {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("breaking::breaking_is_refused_and_changes_nothing", "it should have been Unsupported")];
 
-    fn break_lock(_: &dyn Manager, _: LockId) -> Result<()> {
+    fn break_lock(_: &dyn Manager, _: &StoreUrl, _: LockId) -> Result<()> {
         Ok(())
     }
 }
@@ -126,6 +130,46 @@ impl Sin for LocksWhileItLooks {
         // A store with many locks takes its time.
         thread::sleep(Duration::from_millis(1));
         drop(all);
+        honest.held()
+    }
+}
+
+/// Takes one lock after the other, each for as long as it takes to release it.
+#[derive(Debug)]
+struct TakesEachLockForAMoment;
+
+impl Sin for TakesEachLockForAMoment {
+    const NAME: &'static str = "takes-each-lock-for-a-moment";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("listing::looking_takes_no_lock", "only somebody looked, and the lock was busy")];
+
+    fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
+        let store = Store::with_backend(&reference::BACKEND, url, OpenMode::Open)?;
+        for id in 0..4 {
+            drop(store.retrieve(id)?.try_lock()?);
+        }
+        honest.held()
+    }
+}
+
+/// Has record locks, which a process gives up when it closes any descriptor of the file, and looks at the file.
+#[derive(Debug)]
+struct GivesUpRecordLocksWhenItLooks;
+
+impl Sin for GivesUpRecordLocksWhenItLooks {
+    const NAME: &'static str = "gives-up-record-locks-when-it-looks";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("listing::a_holder_that_looks_keeps_its_locks", "has only called held()")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        honest.lock(id)?;
+        Ok(Arc::new(RecordLock::on(beside(url, id)?)))
+    }
+
+    fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
+        for id in 0..4 {
+            drop(beside(url, LockId::new(id))?);
+        }
         honest.held()
     }
 }

@@ -5,6 +5,7 @@ mod blind;
 mod causes;
 mod cleaned;
 mod copies;
+mod dead_holders;
 mod descriptors;
 mod filesystems;
 mod forgetful;
@@ -12,12 +13,16 @@ mod fork_mutexes;
 mod forks;
 mod growing;
 mod homes;
+mod ids;
 mod ipc;
+mod leaking;
 mod liars;
 mod lockers;
+mod mixed;
 mod namespaces;
 mod number;
 mod numbers_reused;
+mod open_to_others;
 mod openers;
 mod panics;
 mod reopening;
@@ -25,10 +30,12 @@ mod reports;
 mod ruled;
 mod shared;
 mod sin;
+mod slow;
 mod sys;
 mod trying;
 mod views;
 mod watched;
+mod wrong_reports;
 
 use lock_core::Backend;
 
@@ -45,28 +52,35 @@ pub(crate) struct Sinner {
 pub(crate) fn all() -> Vec<Sinner> {
     [
         lockers::all(),
+        mixed::all(),
         allocators::all(),
         openers::all(),
         growing::all(),
+        ids::all(),
         copies::all(),
         cleaned::all(),
         liars::all(),
+        dead_holders::all(),
         blind::all(),
         namespaces::all(),
         homes::all(),
         ipc::all(),
         views::all(),
         trying::all(),
+        wrong_reports::all(),
         descriptors::all(),
         numbers_reused::all(),
         forks::all(),
         fork_mutexes::all(),
         reports::all(),
         forgetful::all(),
+        leaking::all(),
         panics::all(),
         causes::all(),
+        slow::all(),
         reopening::all(),
         shared::all(),
+        open_to_others::all(),
         filesystems::all(),
     ]
     .concat()

@@ -1,11 +1,13 @@
 //! Rogues that open and make stores wrongly.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use lock_core::{ErrorKind, Manager, OpenMode, Result, StoreUrl};
+use lock_core::{ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
 
 use super::Sinner;
+use super::mixed::{RecordLock, beside};
 use super::sin::{Sin, sinner};
 use crate::reference;
 
@@ -16,6 +18,7 @@ pub(super) fn all() -> Vec<Sinner> {
         sinner::<BelievesAnything>(),
         sinner::<MakesWhatIsAbsent>(),
         sinner::<NeverLooksBack>(),
+        sinner::<TellsStoresApartByPath>(),
     ]
 }
 
@@ -107,5 +110,27 @@ impl Sin for NeverLooksBack {
 
     fn check(_: &dyn Manager) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Has record locks, which belong to the process, and between its threads claims that it finds by the path of the store.
+#[derive(Debug)]
+struct TellsStoresApartByPath;
+
+impl Sin for TellsStoresApartByPath {
+    const NAME: &'static str = "tells-stores-apart-by-path";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("opening::two_spellings_of_a_place_are_one_store", "although it is held by another path to the same store")];
+
+    fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        type Locks = BTreeMap<(String, LockId), Arc<RecordLock>>;
+        static LOCKS: Mutex<Locks> = Mutex::new(BTreeMap::new());
+        honest.lock(id)?;
+        let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (url.place().to_owned(), id);
+        if !locks.contains_key(&key) {
+            locks.insert(key.clone(), Arc::new(RecordLock::on(beside(url, id)?)));
+        }
+        Ok(Arc::clone(&locks[&key]) as Arc<dyn RawLock>)
     }
 }

@@ -33,6 +33,10 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
         honest.check()
     }
 
+    fn capacity(honest: &dyn Manager) -> Option<u64> {
+        honest.capacity()
+    }
+
     fn lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         honest.lock(id)
     }
@@ -61,7 +65,7 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
         honest.held()
     }
 
-    fn break_lock(honest: &dyn Manager, id: LockId) -> Result<()> {
+    fn break_lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<()> {
         honest.break_lock(id)
     }
 
@@ -111,7 +115,7 @@ impl<S: Sin> Manager for Rogue<S> {
     }
 
     fn capacity(&self) -> Option<u64> {
-        self.honest.capacity()
+        S::capacity(&*self.honest)
     }
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
@@ -151,7 +155,7 @@ impl<S: Sin> Manager for Rogue<S> {
     }
 
     fn break_lock(&self, id: LockId) -> Result<()> {
-        S::break_lock(&*self.honest, id)
+        S::break_lock(&*self.honest, &self.url, id)
     }
 
     fn destroy(&self) -> Result<()> {

@@ -26,7 +26,7 @@ pub(super) fn all() -> Vec<Sinner> {
 }
 
 /// The process that is in the file of a lock: its owner, or a dead owner that has not been recovered.
-fn process_in_file(url: &StoreUrl, id: LockId) -> Option<u32> {
+pub(super) fn process_in_file(url: &StoreUrl, id: LockId) -> Option<u32> {
     let bytes = fs::read(format!("{}/locks/{id}", url.place())).ok()?;
     let pid = u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?);
     (pid != 0).then_some(pid)

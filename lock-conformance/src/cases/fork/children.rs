@@ -14,6 +14,8 @@ cases! { "fork";
     the_lock_of_a_dead_parent_is_free_although_its_child_lives [PROCESSES RELEASED];
     the_lock_of_a_dead_parent_is_free_to_its_child [PROCESSES RELEASED];
     the_lock_of_a_dead_child_is_free_and_its_death_is_told [PROCESSES RELEASED];
+    a_child_is_named_as_itself [PROCESSES REPORTED];
+    a_child_is_named_as_the_holder [PROCESSES HOLDERS];
     a_child_of_a_child_owns_nothing [PROCESSES RELEASED];
     a_child_of_another_thread_owns_nothing [PROCESSES RELEASED];
     a_child_allocates_for_itself [PROCESSES NUMBERED];
@@ -196,5 +198,59 @@ pub(super) fn owns_nothing_and_locks_for_itself(fixture: &Fixture, verb: &str) {
 fn names(fixture: &Fixture, told: Option<Dead>, dead: u32) {
     if need::REPORTED.is_met(&fixture.suite) {
         assert_eq!(told.map(|death| death.pid), Some(dead), "another process than the one that died is named, or none");
+    }
+}
+
+/// The ways to fork that this machine has.
+fn ways(fixture: &Fixture) -> Vec<&'static str> {
+    let mut ways = vec!["fork"];
+    if need::FORK_WITHOUT_HANDLERS.is_met(&fixture.suite) {
+        ways.push("fork_without_handlers");
+    }
+    if need::FORK_BY_SYSTEM_CALL.is_met(&fixture.suite) {
+        ways.push("fork_by_system_call");
+    }
+    ways
+}
+
+/// A backend may remember the ids of the process and of its threads, which a fork changes.
+fn a_child_is_named_as_itself(fixture: &Fixture) {
+    let (process, other, lock) = Who::Processes.two(fixture);
+    for parent in [process.clone(), process.process.thread("t1")] {
+        for way in ways(fixture) {
+            parent.finds_free(lock, "no process holds it");
+            let child = fixture.fork_by(way, &parent);
+            let tid = child.tid();
+            child.lock(lock);
+            fixture.kill(&child.process);
+            let told = other.lock(lock).death.unwrap_or_else(|| panic!("a child died after {way}, and no death is reported"));
+            assert_eq!(told.pid, child.pid(), "a child died after {way}, and the death of another process is reported");
+            assert!(
+                [0, tid].contains(&told.tid),
+                "thread {tid} of a child died after {way}, and thread {} is reported",
+                told.tid
+            );
+            other.mark_consistent(lock);
+            other.unlock(lock);
+        }
+    }
+}
+
+fn a_child_is_named_as_the_holder(fixture: &Fixture) {
+    let (process, other, lock) = Who::Processes.two(fixture);
+    for parent in [process.clone(), process.process.thread("t1")] {
+        for way in ways(fixture) {
+            parent.finds_free(lock, "no process holds it");
+            let child = fixture.fork_by(way, &parent);
+            child.lock(lock);
+            let named = other.must("holder", &[&lock.to_string()]);
+            let (pid, tid): (Option<u32>, Option<u32>) = (named.find("pid"), named.find("tid"));
+            assert_eq!(pid, Some(child.pid()), "a child holds the lock after {way}, and another process is named");
+            assert!(
+                [None, Some(0), Some(child.tid())].contains(&tid),
+                "a child holds the lock after {way}, and thread {tid:?} is named"
+            );
+            child.unlock(lock);
+        }
     }
 }

@@ -1,0 +1,143 @@
+//! What stays behind after an operation: descriptors, memory, threads, semaphore sets.
+
+use super::{cases, with_option};
+use crate::fixture::Fixture;
+use crate::need;
+use crate::process::{LockRef, Thread};
+use crate::usage::Usage;
+
+cases! { "leaks";
+    handles_leave_nothing_behind [STORE];
+    stores_leave_nothing_behind [STORE PROCESSES];
+    acquisitions_leave_nothing_behind [];
+    time_outs_leave_nothing_behind [DEADLINES];
+    a_destroyed_store_leaves_nothing_in_the_kernel [STORE PROCESSES NUMBERED REMOVAL IPC_NAMESPACES];
+    a_program_that_is_executed_inherits_nothing [STORE PROCESSES];
+}
+
+/// What an operation may leave behind once, such as a pool of a process. Repetitions must not add to it.
+const DESCRIPTORS: usize = 10;
+const THREADS: usize = 4;
+/// In KiB: less than the smallest block of memory that an allocator hands out, for each of [`ACQUISITIONS`].
+const MEMORY: usize = 384;
+
+const HANDLES: u32 = 100;
+const ACQUISITIONS: u32 = 20_000;
+const TIME_OUTS: u32 = 2000;
+
+/// Repeats the work, in up to three series, and asserts that the process does not grow each time.
+///
+/// Memory may grow once because an allocator keeps some. It must not grow each time.
+fn leaves_nothing_behind(thread: &Thread, what: &str, count: u32, work: impl Fn(u32)) {
+    work(count / 10 + 1);
+    let mut before = thread.process.usage();
+    let mut growth = Vec::new();
+    for _ in 0..3 {
+        work(count);
+        let after = thread.process.usage();
+        growth.push(after.memory.saturating_sub(before.memory));
+        is_small(&before, &after, what, count);
+        before = after;
+        if growth.iter().any(|growth| *growth <= MEMORY) {
+            return;
+        }
+    }
+    panic!("{count} {what} make the process larger, three times in a row: by {growth:?} KiB");
+}
+
+fn is_small(before: &Usage, after: &Usage, what: &str, count: u32) {
+    let numbers = [
+        ("descriptors", after.descriptors, before.descriptors, DESCRIPTORS),
+        ("inotify watches", after.watches, before.watches, DESCRIPTORS),
+        ("threads", after.threads, before.threads, THREADS),
+    ];
+    for (kind, after, before, limit) in numbers {
+        assert!(after <= before + limit, "after {count} {what}, the process has {after} {kind}; it had {before}");
+    }
+}
+
+fn handles_leave_nothing_behind(fixture: &Fixture) {
+    let a = fixture.peer();
+    let lock = fixture.a_lock(&a).to_string();
+    leaves_nothing_behind(&a, "handles", HANDLES, |count| drop(a.must("retrieve_many", &[&lock, &count.to_string()])));
+}
+
+fn stores_leave_nothing_behind(fixture: &Fixture) {
+    let a = fixture.peer();
+    let (lock, url) = (fixture.a_lock(&a).to_string(), fixture.url());
+    let program = fixture.blank_peer();
+    leaves_nothing_behind(&program, "openings of the store", HANDLES, |count| {
+        program.must("open_many", &[&url, &lock, &count.to_string()]);
+    });
+}
+
+fn acquisitions_leave_nothing_behind(fixture: &Fixture) {
+    let a = fixture.peer();
+    let lock = fixture.a_lock(&a).to_string();
+    leaves_nothing_behind(&a, "acquisitions", ACQUISITIONS, |count| drop(a.must("lock_many", &[&lock, &count.to_string()])));
+}
+
+fn time_outs_leave_nothing_behind(fixture: &Fixture) {
+    let who = if need::PROCESSES.is_met(&fixture.suite) { super::Who::Processes } else { super::Who::Threads };
+    let (owner, other, lock) = who.two(fixture);
+    owner.lock(lock);
+    let lock = lock.to_string();
+    leaves_nothing_behind(&other, "time-outs", TIME_OUTS, |count| {
+        other.must("time_out_many", &[&lock, &count.to_string(), "20000"]);
+    });
+}
+
+/// In a new IPC namespace, in which no other case makes a set.
+fn a_destroyed_store_leaves_nothing_in_the_kernel(fixture: &Fixture) {
+    let url = fixture.fresh_url();
+    let (url, last) =
+        if need::CHOSEN.is_met(&fixture.suite) { (with_option(&url, "capacity=600"), Some(599)) } else { (url, None) };
+    let first = fixture.blank_peer();
+    first.must("own_ipc", &[]);
+    first.must("open", &["create", &url]);
+    let second = fixture.fork(&first);
+    second.must("open", &["open", &url]);
+    for thread in [&first, &second] {
+        for id in [0, 1, 2].into_iter().chain(last) {
+            thread.finds_free(LockRef::Number(id), "no process holds it");
+        }
+    }
+    fixture.kill(&second.process);
+    first.must("destroy", &[]);
+    let left = first.must("semaphore_sets", &[]).numbers("ids");
+    assert!(left.is_empty(), "the store was destroyed, and the semaphore sets {left:?} are still there");
+}
+
+/// Descriptors without `FD_CLOEXEC` stay open in it, and with them locks of some kinds.
+fn a_program_that_is_executed_inherits_nothing(fixture: &Fixture) {
+    let (owner, program) = (fixture.peer(), fixture.peer());
+    let (lock, busy) = (fixture.a_lock(&program), fixture.a_lock(&owner));
+    let usual = fixture.blank_peer().process.targets_of_descriptors();
+    program.finds_free(lock, "no process holds it");
+    if busy != lock {
+        owner.lock(busy);
+        let name = busy.to_string();
+        let verbs: &[(&str, &[&str])] = if need::DEADLINES.is_met(&fixture.suite) {
+            &[("lock_for", &["20000000"]), ("try_lock", &[])]
+        } else {
+            &[("try_lock", &[])]
+        };
+        for (verb, more) in verbs {
+            let _ = program.ask(verb, &[&[name.as_str()], *more].concat());
+        }
+    }
+    program.lock(lock);
+    let after = fixture.exec(&program);
+    let mut inherited = after.process.targets_of_descriptors();
+    for target in usual {
+        if let Some(at) = inherited.iter().position(|known| is_same_kind(known, &target)) {
+            inherited.swap_remove(at);
+        }
+    }
+    assert!(inherited.is_empty(), "a program that a user of the locks executes inherits its descriptors of {inherited:?}");
+}
+
+/// Whether two targets are the same, or files for the messages of two peers.
+fn is_same_kind(one: &str, other: &str) -> bool {
+    one == other || (one.contains("/stderr-") && other.contains("/stderr-"))
+}

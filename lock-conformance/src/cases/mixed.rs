@@ -1,0 +1,158 @@
+//! Threads that share a handle, together with another process.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{Who, cases, nothing_went_wrong_in};
+use crate::fixture::{Fixture, scale};
+use crate::need;
+use crate::process::{LockRef, Pending, grant};
+
+cases! { "exclusion";
+    attempts_of_two_threads_exclude_a_waiting_process [STORE PROCESSES];
+    a_waiting_thread_delays_no_other_thread [STORE PROCESSES];
+    crossed_waits_of_threads_are_no_deadlock [STORE PROCESSES NUMBERED];
+    one_of_concurrent_attempts_succeeds_and_the_others_return [STORE PROCESSES];
+}
+
+/// Time in which a thread answers that need not wait. A slow machine takes much less.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Length of a critical section, long enough to overlap another one.
+const PACE: u32 = 2000;
+
+/// Number of critical sections that stands for no limit.
+const UNTIL_STOPPED: &str = "0";
+
+/// Number of critical sections of each thread.
+const TURNS: u32 = 300;
+
+/// Waits for the answers. Returns the command that has none.
+fn without_answer(pending: &[Pending]) -> Option<&Pending> {
+    let began = Instant::now();
+    loop {
+        let missing = pending.iter().find(|pending| !pending.has_answered());
+        if missing.is_none() || began.elapsed() > PATIENCE {
+            return missing;
+        }
+        sleep(Duration::from_micros(200));
+    }
+}
+
+/// An owner that gives up its process's claim before the kernel's lock lets in the other thread, whose lock it then gives up.
+fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
+    let threads = Who::Mixed.come(fixture, 3);
+    let lock = fixture.a_lock(&threads[0]);
+    let (path, arena) = fixture.arena(1);
+    let path = path.to_str().expect("the scratch path is text");
+    let running = [0, 1, 2].map(|slot| {
+        let verb = if slot == 1 { "sections" } else { "try_sections" };
+        let (slot_text, pace) = (slot.to_string(), PACE.to_string());
+        threads[slot].start(verb, &[path, &slot_text, UNTIL_STOPPED, &pace, &lock.to_string()])
+    });
+    running.iter().for_each(|pending| _ = pending.begun());
+    arena.go();
+    // On a machine that has much to do, one of them may get fewer turns. The case is weaker then, and not red.
+    let (began, rounds) = (Instant::now(), u64::from(TURNS * scale()));
+    while began.elapsed() < PATIENCE && (0..3).any(|slot| arena.place(0).done_by(slot) < rounds) {
+        sleep(Duration::from_millis(1));
+    }
+    arena.stop();
+    running.into_iter().for_each(|pending| drop(pending.done()));
+    nothing_went_wrong_in(arena.place(0));
+}
+
+/// A wait that keeps a mutex of its process makes all its threads wait.
+fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
+    let (owner, process, lock) = Who::Processes.two(fixture);
+    let name = lock.to_string();
+    let (waiting, other) = (process.process.thread("t1"), process.process.thread("t2"));
+    other.finds_free(lock, "no process holds it");
+    owner.lock(lock);
+    let verbs: &[(&str, &[&str])] = if need::DEADLINES.is_met(&fixture.suite) {
+        &[("lock", &[]), ("lock_for", &["3600000000000"])]
+    } else {
+        &[("lock", &[])]
+    };
+    for (verb, more) in verbs {
+        let waiter = waiting.start(verb, &[&[name.as_str()], *more].concat());
+        waiter.waits("another process holds the lock");
+        let mut impatient = vec![other.start("try_lock", &[&name])];
+        if need::DEADLINES.is_met(&fixture.suite) {
+            impatient.push(other.start("lock_for", &[&name, "5000000"]));
+        }
+        if need::HOLDERS.is_met(&fixture.suite) {
+            impatient.push(other.start("holder", &[&name]));
+        }
+        let verbs = ["try_lock", "lock_for 5 ms", "holder"];
+        if without_answer(&impatient).is_some() {
+            let answered = impatient.iter().filter(|pending| pending.has_answered()).count();
+            panic!(
+                "a thread waits in {verb}, and another thread of its process does not return from {} while the owner, another \
+                 process, holds the lock: the wait keeps something that the process shares",
+                verbs.get(answered).unwrap_or(&verbs[0])
+            );
+        }
+        for (n, pending) in impatient.into_iter().enumerate() {
+            let what = pending.outcome();
+            let is_granted = n < 2 && what.as_ref().is_ok_and(|fields| !fields.has("busy") && fields.has("token"));
+            assert!(!is_granted, "a second thread got the lock {lock}, although another process holds it");
+        }
+        owner.unlock(lock);
+        waiter.granted();
+        waiting.unlock(lock);
+        owner.lock(lock);
+    }
+}
+
+/// The kernel takes two processes that wait for each other's record locks for deadlocked, and refuses one. Their threads are not.
+fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
+    let (p, q, first) = Who::Processes.two(fixture);
+    let second = LockRef::Number(p.allocate(""));
+    let (a, b) = (p.process.thread("a"), p.process.thread("b"));
+    let (c, d) = (q.process.thread("c"), q.process.thread("d"));
+    for _ in 0..5 {
+        a.lock(first);
+        c.lock(second);
+        let waiting = [b.start_lock(second), d.start_lock(first)];
+        for waiter in &waiting {
+            waiter.waits("threads of two processes wait crosswise for locks that other threads hold, which is no deadlock");
+        }
+        a.unlock(first);
+        c.unlock(second);
+        for (waiter, lock) in waiting.into_iter().zip([second, first]) {
+            let thread = waiter.thread().clone();
+            let outcome = waiter.outcome();
+            assert!(outcome.is_ok(), "{thread} was refused the lock {lock}, for which it may wait: {outcome:?}");
+            thread.unlock(lock);
+        }
+    }
+}
+
+fn one_of_concurrent_attempts_succeeds_and_the_others_return(fixture: &Fixture) {
+    let threads = Who::Mixed.come(fixture, 4);
+    let lock = fixture.a_lock(&threads[0]);
+    let mut won = 0;
+    let rounds = 400 * scale();
+    for round in 0..rounds {
+        let (path, arena) = fixture.arena(1);
+        let path = path.to_str().expect("the scratch path is text");
+        let trying: Vec<_> = threads.iter().map(|thread| thread.start("race_to_try", &[path, &lock.to_string()])).collect();
+        trying.iter().for_each(|attempt| _ = attempt.begun());
+        arena.go();
+        if let Some(missing) = without_answer(&trying) {
+            panic!("{} does not return from try_lock while another thread holds the lock", missing.thread());
+        }
+        let outcomes = trying.into_iter().map(|attempt| (attempt.thread().clone(), grant(&attempt.done())));
+        let winners: Vec<_> = outcomes.filter(|(_, grant)| grant.is_some()).map(|(thread, _)| thread).collect();
+        let names: Vec<_> = winners.iter().map(ToString::to_string).collect();
+        assert!(
+            winners.len() <= 1,
+            "round {round}: {} of four concurrent attempts on one lock succeeded: {names:?}",
+            winners.len()
+        );
+        winners.iter().for_each(|winner| winner.unlock(lock));
+        won += u32::try_from(winners.len()).expect("at most one");
+    }
+    assert!(won > rounds / 2, "of {rounds} times four concurrent attempts on a free lock, one succeeded only {won} times");
+}

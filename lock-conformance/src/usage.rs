@@ -1,0 +1,89 @@
+//! What a peer uses of the system, as `/proc` shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::process::Process;
+
+/// How a thread has spent its time up to a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    at: Instant,
+    /// On a processor.
+    running: Duration,
+    /// Ready to run, with other threads on all processors.
+    queued: Duration,
+}
+
+impl Times {
+    /// The part of the time since `before` that the thread has run, in percent, without the time in which it could not run.
+    pub(crate) fn percent_since(self, before: Self) -> u128 {
+        let running = self.running.saturating_sub(before.running);
+        let able = (self.at - before.at).saturating_sub(self.queued.saturating_sub(before.queued));
+        running.as_nanos() * 100 / able.max(running).as_nanos().max(1)
+    }
+}
+
+/// What a process uses of the system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Open descriptors, in the largest of its tables.
+    pub(crate) descriptors: usize,
+    /// Watches of inotify, among these descriptors.
+    pub(crate) watches: usize,
+    pub(crate) threads: usize,
+    /// Anonymous memory in KiB, without what it shares with other processes; 0 where the kernel does not count it.
+    pub(crate) memory: usize,
+}
+
+impl Process {
+    /// How each of its threads has spent its time, where the kernel counts that.
+    pub(crate) fn times(&self) -> BTreeMap<u32, Times> {
+        let times = |tid| {
+            let counts = fs::read_to_string(format!("/proc/{}/task/{tid}/schedstat", self.pid())).ok()?;
+            let mut counts = counts.split_whitespace().map(|count| count.parse().map(Duration::from_nanos));
+            let (running, queued) = (counts.next()?.ok()?, counts.next()?.ok()?);
+            Some((tid, Times { at: Instant::now(), running, queued }))
+        };
+        self.threads().filter_map(times).collect()
+    }
+
+    /// What it uses of the system.
+    pub(crate) fn usage(&self) -> Usage {
+        let (mut descriptors, mut watches) = (0, 0);
+        let tasks: Vec<_> = self.threads().collect();
+        for tid in &tasks {
+            let numbers = fs::read_dir(format!("/proc/{}/task/{tid}/fdinfo", self.pid())).into_iter().flatten().flatten();
+            let facts: Vec<_> = numbers.map(|number| fs::read_to_string(number.path()).unwrap_or_default()).collect();
+            // Threads may have descriptor tables of their own.
+            descriptors = descriptors.max(facts.len());
+            watches =
+                watches.max(facts.iter().map(|facts| facts.lines().filter(|line| line.starts_with("inotify ")).count()).sum());
+        }
+        let memory = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap_or_default();
+        let kibibytes = memory.lines().find_map(|line| line.strip_prefix("Anonymous:")?.trim().strip_suffix(" kB")?.parse().ok());
+        Usage { descriptors, watches, threads: tasks.len(), memory: kibibytes.unwrap_or(0) }
+    }
+
+    /// What its descriptors lead to, without the numbers of inodes.
+    pub(crate) fn targets_of_descriptors(&self) -> Vec<String> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a peer's descriptors can be listed");
+        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        let mut targets: Vec<_> =
+            targets.map(|target| target.to_string_lossy().split(":[").next().unwrap_or_default().to_owned()).collect();
+        targets.sort();
+        targets
+    }
+
+    /// The files that it has open or mapped.
+    pub(crate) fn open_files(&self) -> BTreeSet<PathBuf> {
+        let tables = self.threads().map(|tid| format!("/proc/{}/task/{tid}/fd", self.pid()));
+        let numbers = tables.flat_map(|table| fs::read_dir(table).into_iter().flatten().flatten());
+        let opened = numbers.filter_map(|number| fs::read_link(number.path()).ok());
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid())).unwrap_or_default();
+        let mapped = maps.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])));
+        opened.chain(mapped).collect()
+    }
+}

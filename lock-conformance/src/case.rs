@@ -1,14 +1,12 @@
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Once};
 
 use crate::Suite;
 use crate::fixture::Fixture;
-use crate::need::Need;
+use crate::need::{Lack, Need};
 use crate::transcript::Transcript;
 
 /// A promise and how it is tested.
@@ -35,9 +33,14 @@ impl Case {
         !self.unless.iter().any(|need| need.is_met(suite))
     }
 
-    /// Why the case is skipped.
-    pub(crate) fn skipped_for(&self, suite: &Suite) -> Option<&'static str> {
-        self.needs.iter().find(|need| !need.is_met(suite)).map(|need| need.otherwise)
+    /// Why the case is skipped: what the backend does not claim, before what the machine lacks.
+    pub(crate) fn skipped_for(&self, suite: &Suite) -> Option<Lack> {
+        self.needs.iter().filter(|need| !need.is_met(suite)).map(|need| need.lack).min()
+    }
+
+    /// The promise that it belongs to.
+    pub(crate) fn group(&self) -> &'static str {
+        self.name.split("::").next().unwrap_or(self.name)
     }
 
     pub(crate) fn run(&self, suite: &Arc<Suite>) -> Result<(), Failure> {
@@ -46,7 +49,7 @@ impl Case {
         CAUGHT.set(Some(String::new()));
         let mut said = String::new();
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
-            let fixture = Fixture::new(suite, Arc::clone(&transcript), self.most_time(suite));
+            let fixture = Fixture::new(suite, Arc::clone(&transcript));
             let done = panic::catch_unwind(AssertUnwindSafe(|| (self.run)(&fixture)));
             if let Err(panic) = done {
                 fixture.note_messages();
@@ -54,22 +57,27 @@ impl Case {
                 panic::resume_unwind(panic);
             }
         }));
-        let message = CAUGHT.take().unwrap_or_default();
+        let mut message = CAUGHT.take().unwrap_or_default();
         if done.is_err() && message.contains("watchdog") {
-            hung().insert(self.group_in(suite));
+            suite.note_hung(self.name);
+            message = format!("{message}; {}", transcript.progress());
         }
         done.map_err(|_| Failure { message, transcript: said })
     }
 
-    fn group_in(&self, suite: &Suite) -> (String, &'static str) {
-        (suite.name().to_owned(), self.name.split("::").next().unwrap_or(self.name))
-    }
-
-    /// The longest time for this case: short after another case of its group has hung, so that a backend that hangs is reported soon.
-    fn most_time(&self, suite: &Suite) -> Duration {
-        if hung().contains(&self.group_in(suite)) { AFTER_A_HANG } else { Duration::MAX }
+    /// The same, unless so many cases of the suite have hung that the others would only delay the report.
+    pub(crate) fn run_unless_too_many_hang(&self, suite: &Arc<Suite>) -> Result<(), Failure> {
+        let hung = suite.hung();
+        if hung.len() < MOST_HUNG {
+            return self.run(suite);
+        }
+        let (count, names) = (hung.len(), hung.join(", "));
+        Err(Failure::new(format!("not run, because {count} cases of {} hang ({names}); by its name alone it runs", suite.name())))
     }
 }
+
+/// Number of cases of a suite that hang before the rest of its cases are not run.
+const MOST_HUNG: usize = 4;
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
@@ -98,15 +106,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// The time for the other cases of a group after one has hung.
-const AFTER_A_HANG: Duration = Duration::from_secs(10);
-
-/// The groups of suites in which a case has hung.
-fn hung() -> MutexGuard<'static, BTreeSet<(String, &'static str)>> {
-    static HUNG: Mutex<BTreeSet<(String, &'static str)>> = Mutex::new(BTreeSet::new());
-    HUNG.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 thread_local! {
     /// The message of a panic in a case that runs on this thread; `None` when none runs.

@@ -46,11 +46,10 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// A fixture whose watchdog is that of the suite, or `most` where that is shorter.
-    pub(crate) fn new(suite: &Arc<Suite>, transcript: Arc<Transcript>, most: Duration) -> Self {
+    pub(crate) fn new(suite: &Arc<Suite>, transcript: Arc<Transcript>) -> Self {
         Self {
             suite: Arc::clone(suite),
-            deadline: Instant::now() + watchdog(suite).min(most),
+            deadline: Instant::now() + watchdog(suite),
             transcript,
             listener: Listener::new().expect("a socket for the peers"),
             scratch: Scratch::new().expect("a scratch directory"),
@@ -185,7 +184,8 @@ impl Fixture {
     pub(crate) fn peer_in_user_namespace(&self) -> Thread {
         let name = format!("p{}", self.number());
         let inside = self.fork_as("fork_in_user_namespace", &self.blank_peer(), &name);
-        // Its parent, which waits for it, is known; the peer itself ends when the suite hangs up.
+        // The child that was forked waits for the peer; both are ended.
+        self.forked.borrow_mut().push(child(inside.pid()));
         inside.must("open", &["open_or_create", &self.url()]);
         inside
     }
@@ -320,10 +320,12 @@ fn child(pid: u32) -> Pid {
     Pid::from_raw(pid.unwrap_or_else(|| panic!("a peer forked a child with a pid that none has")))
 }
 
-/// How long a case may take before it is taken for one that hangs.
+/// How long a case may take before it is taken for one that hangs. Shorter after another case of the suite has hung, so that a backend
+/// that hangs is reported soon.
 fn watchdog(suite: &Suite) -> Duration {
     let told = env::var("LOCK_CONFORMANCE_WATCHDOG").ok().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-    told.or(suite.watchdog).unwrap_or(Duration::from_secs(60) * scale())
+    let watchdog = told.or(suite.watchdog).unwrap_or(Duration::from_secs(30) * scale());
+    if suite.hung().is_empty() { watchdog } else { watchdog / 3 }
 }
 
 /// How many times longer than usual the long cases run (`LOCK_CONFORMANCE_SCALE`, 1 unless told).

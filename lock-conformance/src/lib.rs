@@ -28,6 +28,7 @@
 //! # Settings
 //! - `LOCK_CONFORMANCE_SCALE=10` runs the long cases ten times as long.
 //! - `LOCK_CONFORMANCE_WATCHDOG=300` lets a case take so many seconds.
+//! - `LOCK_CONFORMANCE_REPORT=promises.md` writes the summary by promise to a file, as a table in Markdown.
 //! - `LOCK_CONFORMANCE_SET_CLOCK=1`, as root, lets a case set the machine's clock back by an hour and forward again. Only for a
 //!   machine where nobody minds.
 
@@ -35,12 +36,15 @@ mod arena;
 mod case;
 mod cases;
 mod fixture;
+mod leftovers;
 mod link;
 mod need;
 mod overlay;
 mod peer;
 mod process;
+mod promise;
 mod protocol;
+mod report;
 mod run;
 mod scratch;
 pub mod soak;

@@ -1,5 +1,6 @@
-//! What a case needs of the backend or of the machine, each with the words for its absence.
+//! What a case needs of the backend, of the suite or of the machine.
 
+use std::fmt;
 use std::fs::File;
 use std::sync::OnceLock;
 
@@ -19,8 +20,8 @@ use crate::{Suite, peer, sys, trace};
 #[derive(Clone, Copy)]
 pub(crate) struct Need {
     met: fn(&Suite) -> bool,
-    /// What a listing says where it is not met.
-    pub(crate) otherwise: &'static str,
+    /// What is missing where it is not met.
+    pub(crate) lack: Lack,
 }
 
 impl Need {
@@ -29,41 +30,62 @@ impl Need {
     }
 }
 
+/// What is missing for a case to run, and where.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Lack {
+    /// The backend does not claim it.
+    Claim(&'static str),
+    /// The [`Suite`] was not built with it.
+    Setting(&'static str),
+    /// The machine does not have it, or does not allow it.
+    Machine(&'static str),
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim(what) => write!(f, "not claimed: {what}"),
+            Self::Setting(what) => write!(f, "the suite is not told: {what}"),
+            Self::Machine(what) => write!(f, "this machine lacks: {what}"),
+        }
+    }
+}
+
 macro_rules! claims {
-    ($($name:ident: $field:ident >= $claim:path, $otherwise:literal;)+) => {
-        $(pub(crate) const $name: Need = Need { met: |suite| suite.capabilities().$field >= $claim, otherwise: $otherwise };)+
+    ($($name:ident: $field:ident >= $claim:path, $what:literal;)+) => {
+        $(pub(crate) const $name: Need = Need { met: |suite| suite.capabilities().$field >= $claim, lack: Lack::Claim($what) };)+
     };
 }
 
 claims! {
-    NUMBERED: numbering >= Numbering::Numbered, "lacks numbers";
-    PROCESSES: sharing >= Sharing::Processes, "lacks sharing between processes";
-    RELEASED: owner_death >= OwnerDeath::Released, "lacks release by death";
-    REPORTED: owner_death >= OwnerDeath::Reported, "lacks reports of death";
-    LASTING_REPORTS: death_reports >= DeathReports::UntilConsistent, "lacks death reports until consistent";
-    THREAD_DEATH: thread_death >= ThreadDeath::Reported, "lacks release by the death of a thread";
-    DEADLINES: deadlines >= Deadlines::Monotonic, "lacks deadlines";
-    REENTRY: reentry >= Reentry::Refused, "lacks detection of reentry";
-    HOLDERS: holders >= Holders::Named, "lacks holders";
-    WAITERS: waiters >= Waiters::Counted, "lacks counts of waiters";
-    LABELS: labels >= Labels::Kept, "lacks labels";
-    GENERATIONS: generations >= Generations::Counted, "lacks generations";
-    TOKENS: tokens >= Tokens::Fencing, "lacks tokens";
-    RECONCILE: reconcile >= Reconcile::Supported, "lacks reconcile";
-    CHOSEN: capacity >= Capacity::Chosen, "lacks a choice of capacity";
-    LASTING: persistence >= Persistence::Boot, "lacks persistence";
-    BREAKING: breaking >= Breaking::Explicit, "lacks break";
-    REMOVAL: removal >= Removal::Supported, "lacks destroy";
+    NUMBERED: numbering >= Numbering::Numbered, "numbers";
+    PROCESSES: sharing >= Sharing::Processes, "sharing between processes";
+    RELEASED: owner_death >= OwnerDeath::Released, "release by death";
+    REPORTED: owner_death >= OwnerDeath::Reported, "reports of death";
+    LASTING_REPORTS: death_reports >= DeathReports::UntilConsistent, "death reports until consistent";
+    THREAD_DEATH: thread_death >= ThreadDeath::Reported, "release by the death of a thread";
+    DEADLINES: deadlines >= Deadlines::Monotonic, "deadlines";
+    REENTRY: reentry >= Reentry::Refused, "detection of reentry";
+    HOLDERS: holders >= Holders::Named, "holders";
+    WAITERS: waiters >= Waiters::Counted, "counts of waiters";
+    LABELS: labels >= Labels::Kept, "labels";
+    GENERATIONS: generations >= Generations::Counted, "generations";
+    TOKENS: tokens >= Tokens::Fencing, "tokens";
+    RECONCILE: reconcile >= Reconcile::Supported, "reconcile";
+    CHOSEN: capacity >= Capacity::Chosen, "a choice of capacity";
+    LASTING: persistence >= Persistence::Boot, "persistence";
+    BREAKING: breaking >= Breaking::Explicit, "break";
+    REMOVAL: removal >= Removal::Supported, "destroy";
 }
 
 /// Subjects that are opened by URL.
-pub(crate) const STORE: Need = Need { met: |suite| suite.backend().is_some(), otherwise: "lacks a store" };
+pub(crate) const STORE: Need = Need { met: |suite| suite.backend().is_some(), lack: Lack::Claim("a store") };
 
 /// Files that the suite was told of, to damage.
-pub(crate) const FILES: Need = Need { met: |suite| suite.files.is_some(), otherwise: "lacks files that the suite knows" };
+pub(crate) const FILES: Need = Need { met: |suite| suite.files.is_some(), lack: Lack::Setting("the files of a store") };
 
 /// A caller who may give files away.
-pub(crate) const ROOT: Need = Need { met: |_| nix::unistd::geteuid().is_root(), otherwise: "needs root" };
+pub(crate) const ROOT: Need = Need { met: |_| nix::unistd::geteuid().is_root(), lack: Lack::Machine("root") };
 
 /// A caller who may make pid namespaces, found out by making one in a child.
 pub(crate) const PID_NAMESPACES: Need = Need {
@@ -71,7 +93,7 @@ pub(crate) const PID_NAMESPACES: Need = Need {
         static CAN: OnceLock<bool> = OnceLock::new();
         *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWPID))
     },
-    otherwise: "needs pid namespaces",
+    lack: Lack::Machine("pid namespaces"),
 };
 
 /// A caller who may make user namespaces, and be root in them.
@@ -80,7 +102,7 @@ pub(crate) const USER_NAMESPACES: Need = Need {
         static CAN: OnceLock<bool> = OnceLock::new();
         *CAN.get_or_init(sys::can_enter_user_namespace)
     },
-    otherwise: "needs user namespaces",
+    lack: Lack::Machine("user namespaces"),
 };
 
 /// Who writes a number there lets the next process of its pid namespace have the pid after it.
@@ -92,20 +114,20 @@ pub(crate) const CHOSEN_PIDS: Need = Need {
         let may_write = || File::options().write(true).open(LAST_PID).is_ok();
         ROOT.is_met(suite) && PID_NAMESPACES.is_met(suite) && may_write()
     },
-    otherwise: "needs root and pids that can be chosen",
+    lack: Lack::Machine("root and pids that can be chosen"),
 };
 
 /// A machine whose clock may be set.
 pub(crate) const CLOCK: Need = Need {
     met: |suite| ROOT.is_met(suite) && std::env::var_os("LOCK_CONFORMANCE_SET_CLOCK").is_some(),
-    otherwise: "needs root and LOCK_CONFORMANCE_SET_CLOCK",
+    lack: Lack::Machine("root and LOCK_CONFORMANCE_SET_CLOCK"),
 };
 
 /// A caller who may trace the system calls of its children, on a machine whose registers the suite can read.
-pub(crate) const TRACED: Need = Need { met: |_| trace::can_trace(), otherwise: "needs ptrace on x86-64" };
+pub(crate) const TRACED: Need = Need { met: |_| trace::can_trace(), lack: Lack::Machine("ptrace on x86-64") };
 
 /// A suite that was told how little room a store needs.
-pub(crate) const ROOM: Need = Need { met: |suite| suite.room.is_some(), otherwise: "lacks a size that is enough" };
+pub(crate) const ROOM: Need = Need { met: |suite| suite.room.is_some(), lack: Lack::Setting("the room that a store needs") };
 
 /// A caller who may mount file systems where nobody else sees them.
 pub(crate) const MOUNTS: Need = Need {
@@ -113,7 +135,7 @@ pub(crate) const MOUNTS: Need = Need {
         static CAN: OnceLock<bool> = OnceLock::new();
         *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWNS))
     },
-    otherwise: "needs mount namespaces",
+    lack: Lack::Machine("mount namespaces"),
 };
 
 /// A kernel that lets a process deny system calls to itself (seccomp).
@@ -122,16 +144,16 @@ pub(crate) const DENIALS: Need = Need {
         static CAN: OnceLock<bool> = OnceLock::new();
         *CAN.get_or_init(|| sys::can(sys::deny_file_locks))
     },
-    otherwise: "needs seccomp filters",
+    lack: Lack::Machine("seccomp filters"),
 };
 
 /// A store that different users open.
 pub(crate) const USERS: Need =
-    Need { met: |suite| suite.option_for_users.is_some(), otherwise: "lacks an option that shares a store between users" };
+    Need { met: |suite| suite.option_for_users.is_some(), lack: Lack::Setting("an option that shares a store between users") };
 
 /// A store that the members of a group open.
 pub(crate) const GROUPS: Need =
-    Need { met: |suite| suite.option_for_group.is_some(), otherwise: "lacks an option that shares a store in a group" };
+    Need { met: |suite| suite.option_for_group.is_some(), lack: Lack::Setting("an option that shares a store in a group") };
 
 /// The right to mount `/proc` with options that hide processes (Linux 5.8).
 pub(crate) const PROC_MOUNTS: Need = Need {
@@ -140,7 +162,7 @@ pub(crate) const PROC_MOUNTS: Need = Need {
         let mounts = || peer::own_mounts().and_then(|()| peer::mount_new("proc", "/proc", "hidepid=4,subset=pid"));
         ROOT.is_met(suite) && *CAN.get_or_init(|| sys::can(mounts))
     },
-    otherwise: "needs root and mounts of /proc",
+    lack: Lack::Machine("root and mounts of /proc"),
 };
 
 /// The right to make IPC namespaces.
@@ -149,7 +171,7 @@ pub(crate) const IPC_NAMESPACES: Need = Need {
         static CAN: OnceLock<bool> = OnceLock::new();
         *CAN.get_or_init(|| sys::can_unshare(CloneFlags::CLONE_NEWIPC))
     },
-    otherwise: "needs IPC namespaces",
+    lack: Lack::Machine("IPC namespaces"),
 };
 
 /// The next System V semaphore set of an IPC namespace gets the id that is written there.
@@ -158,7 +180,7 @@ pub(crate) const NEXT_SET: &str = "/proc/sys/kernel/sem_next_id";
 /// The right to choose the ids of System V semaphore sets.
 pub(crate) const CHOSEN_SETS: Need = Need {
     met: |suite| IPC_NAMESPACES.is_met(suite) && File::options().write(true).open(NEXT_SET).is_ok(),
-    otherwise: "needs ids of semaphore sets that can be chosen",
+    lack: Lack::Machine("ids of semaphore sets that can be chosen"),
 };
 
 /// The right to mount overlays on the file system that the suite works on.
@@ -167,7 +189,7 @@ pub(crate) const OVERLAYS: Need = Need {
         static CAN: OnceLock<bool> = OnceLock::new();
         ROOT.is_met(suite) && *CAN.get_or_init(can_mount_overlays)
     },
-    otherwise: "needs root and mounts of overlays",
+    lack: Lack::Machine("root and mounts of overlays"),
 };
 
 fn can_mount_overlays() -> bool {
@@ -178,15 +200,15 @@ fn can_mount_overlays() -> bool {
 }
 
 /// A kernel that closes descriptors by ranges.
-pub(crate) const CLOSE_RANGE: Need = Need { met: |_| sys::has_close_range(), otherwise: "needs close_range of Linux 5.11" };
+pub(crate) const CLOSE_RANGE: Need = Need { met: |_| sys::has_close_range(), lack: Lack::Machine("close_range of Linux 5.11") };
 
 /// A libc that has a fork without handlers.
 pub(crate) const FORK_WITHOUT_HANDLERS: Need =
-    Need { met: |_| Fork::WithoutHandlers.is_there(), otherwise: "needs _Fork of glibc 2.34" };
+    Need { met: |_| Fork::WithoutHandlers.is_there(), lack: Lack::Machine("_Fork of glibc 2.34") };
 
 /// A machine whose system call for forks the suite can make.
 pub(crate) const FORK_BY_SYSTEM_CALL: Need =
-    Need { met: |_| Fork::SystemCall.is_there(), otherwise: "needs clone with its flags first" };
+    Need { met: |_| Fork::SystemCall.is_there(), lack: Lack::Machine("clone with its flags first") };
 
 /// Whether a backend's claims agree with each other; what does not, in words.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {

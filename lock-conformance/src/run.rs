@@ -1,16 +1,22 @@
+use std::env;
+use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, FormatSetting, Trial};
 use nix::sys::prctl;
 
 use crate::case::{Case, Failure};
+use crate::leftovers::{Leftovers, PATIENCE};
+use crate::need::Lack;
+use crate::report::{Outcome, Report};
 use crate::{Suite, cases, need, peer};
 
 /// The `main` of a conformance test: becomes a peer when it was started as one; otherwise runs the cases of all suites as
 /// `cargo test` and nextest expect it of a test binary.
 ///
-/// It fails when there is nothing to run.
+/// At its end it says what became of each promise, and fails when something is left in the system: a semaphore set, a file in `/dev/shm`,
+/// a process. It fails when there is nothing to run.
 pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
     let suites: Vec<_> = suites.into_iter().map(Arc::new).collect();
     peer_if_asked(&suites);
@@ -18,7 +24,56 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
         eprintln!("lock-conformance: {objection}");
         return ExitCode::FAILURE;
     }
-    run_trials(suites.iter().flat_map(trials).collect())
+    let (arguments, report) = (Arguments::from_args(), Arc::new(Report::new(&suites)));
+    let trials: Vec<_> =
+        suites.iter().flat_map(cases_of).map(|(suite, case)| reported(suite, case, &arguments, &report)).collect();
+    if trials.iter().all(Trial::has_ignored_flag) {
+        return nothing_to_run();
+    }
+    let before = Leftovers::now();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if report.count() == 0 {
+        return conclusion.exit_code();
+    }
+    match summarize(&arguments, &report).and_then(|()| nothing_left_since(&before)) {
+        Ok(()) => conclusion.exit_code(),
+        Err(objection) => {
+            eprintln!("lock-conformance: {objection}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A trial whose outcome is in the report.
+fn reported(suite: &Arc<Suite>, case: &'static Case, arguments: &Arguments, report: &Arc<Report>) -> Trial {
+    let (lack, to_report) = (case.skipped_for(suite), Arc::clone(report));
+    let trial = trial(suite, case, lack, move |suite| {
+        let outcome = case.run_unless_too_many_hang(suite);
+        to_report.note(suite, case, if outcome.is_ok() { Outcome::Passed } else { Outcome::Failed });
+        outcome
+    });
+    if let Some(lack) = lack.filter(|_| !arguments.is_filtered_out(&trial)) {
+        report.note(suite, case, Outcome::Skipped(lack));
+    }
+    trial
+}
+
+/// Says what became of each promise. A run of one case, as those of nextest, needs no summary.
+fn summarize(arguments: &Arguments, report: &Report) -> Result<(), String> {
+    if report.count() == 1 {
+        return Ok(());
+    }
+    if arguments.logfile.is_none() && arguments.format != Some(FormatSetting::Json) {
+        println!("{report}");
+    }
+    let Some(path) = env::var_os("LOCK_CONFORMANCE_REPORT") else { return Ok(()) };
+    fs::write(&path, report.markdown())
+        .map_err(|error| format!("cannot write LOCK_CONFORMANCE_REPORT to {}: {error}", path.display()))
+}
+
+fn nothing_left_since(before: &Leftovers) -> Result<(), String> {
+    let left = Leftovers::since(before, PATIENCE);
+    if left.is_empty() { Ok(()) } else { Err(format!("all cases have ended, and this is left behind: {}", left.join(", "))) }
 }
 
 /// Becomes a peer if this process was started as one, and does not return then. For test binaries that have a `main` of their own:
@@ -33,24 +88,43 @@ pub fn peer_if_asked(suites: &[Arc<Suite>]) {
 ///
 /// The binary that runs them calls [`peer_if_asked`] first.
 pub fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    let trial = |case: &'static Case| {
-        let (suite, name) = (Arc::clone(suite), format!("{}::{}", suite.name(), case.name));
-        match case.skipped_for(&suite) {
-            Some(reason) => {
-                let refuse = move || Err(format!("it cannot be run here: {reason}").into());
-                Trial::test(name, refuse).with_kind(reason).with_ignored_flag(true)
-            }
-            None => Trial::test(name, move || Ok(case.run(&suite)?)),
+    cases_of(suite)
+        .map(|(suite, case)| trial(suite, case, case.skipped_for(suite), |suite| case.run_unless_too_many_hang(suite)))
+        .collect()
+}
+
+/// The cases that there are for a suite, those that are skipped included.
+fn cases_of(suite: &Arc<Suite>) -> impl Iterator<Item = (&Arc<Suite>, &'static Case)> {
+    cases::all().filter(|case| case.is_for(suite)).map(move |case| (suite, case))
+}
+
+/// A case as the test harness sees it.
+fn trial(
+    suite: &Arc<Suite>,
+    case: &'static Case,
+    lack: Option<Lack>,
+    run: impl FnOnce(&Arc<Suite>) -> Result<(), Failure> + Send + 'static,
+) -> Trial {
+    let name = format!("{}::{}", suite.name(), case.name);
+    let suite = Arc::clone(suite);
+    match lack {
+        Some(lack) => {
+            let refuse = move || Err(format!("it cannot be run here: {lack}").into());
+            Trial::test(name, refuse).with_kind(lack.to_string()).with_ignored_flag(true)
         }
-    };
-    cases::all().filter(|case| case.is_for(suite)).map(trial).collect()
+        None => Trial::test(name, move || Ok(run(&suite)?)),
+    }
+}
+
+fn nothing_to_run() -> ExitCode {
+    eprintln!("lock-conformance: there is no case to run, which proves nothing");
+    ExitCode::FAILURE
 }
 
 /// Runs trials with the arguments of the command line.
 pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
     if trials.iter().all(Trial::has_ignored_flag) {
-        eprintln!("lock-conformance: there is no case to run, which proves nothing");
-        return ExitCode::FAILURE;
+        return nothing_to_run();
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -115,7 +189,7 @@ mod tests {
         let trials = trials(&suite(BACKEND));
         let find = |name: &str| trials.iter().find(|trial| trial.name() == format!("test::{name}"));
         let absent = find("tokens::threads::a_token_is_greater_than_all_before_it").expect("it is listed");
-        assert_eq!((absent.has_ignored_flag(), absent.kind()), (true, "lacks tokens"));
+        assert_eq!((absent.has_ignored_flag(), absent.kind()), (true, "not claimed: tokens"));
         let refusal = find("breaking::breaking_is_refused_and_changes_nothing").expect("it is listed");
         assert!(!refusal.has_ignored_flag());
         assert!(find("freeing::a_handle_is_never_called_stale").is_some_and(|trial| !trial.has_ignored_flag()));

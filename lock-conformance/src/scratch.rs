@@ -7,6 +7,9 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
+/// What the names of directories begin with that a run makes in shared memory.
+pub(crate) const SCRATCH_PREFIX: &str = "lock-conformance-";
+
 /// The directory of a case, removed at its end.
 pub(crate) struct Scratch {
     dir: PathBuf,
@@ -51,7 +54,7 @@ fn root() -> io::Result<Arc<TempDir>> {
         return Ok(root);
     }
     let mut builder = tempfile::Builder::new();
-    builder.prefix("lock-conformance-").rand_bytes(6);
+    builder.prefix(SCRATCH_PREFIX).rand_bytes(6);
     let made = Arc::new(builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())?);
     *root = Arc::downgrade(&made);
     Ok(made)

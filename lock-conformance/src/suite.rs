@@ -1,5 +1,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lock_core::{Backend, Capabilities, Lock};
@@ -24,6 +25,8 @@ pub struct Suite {
     pub(crate) option_for_users: Option<String>,
     pub(crate) option_for_group: Option<GroupFn>,
     pub(crate) watchdog: Option<Duration>,
+    /// The cases that have hung.
+    hung: Mutex<Vec<&'static str>>,
 }
 
 type UrlFn = Box<dyn Fn(&Path) -> String + Send + Sync>;
@@ -55,6 +58,7 @@ impl Suite {
             option_for_users: None,
             option_for_group: None,
             watchdog: None,
+            hung: Mutex::default(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Suite {
             option_for_users: None,
             option_for_group: None,
             watchdog: None,
+            hung: Mutex::default(),
         }
     }
 
@@ -115,7 +120,7 @@ impl Suite {
         self
     }
 
-    /// The same with another time after which a case that hangs fails (60 s unless told; `LOCK_CONFORMANCE_WATCHDOG`, in seconds,
+    /// The same with another time after which a case that hangs fails (30 s unless told; `LOCK_CONFORMANCE_WATCHDOG`, in seconds,
     /// goes before both).
     #[must_use]
     pub fn watchdog(mut self, watchdog: Duration) -> Self {
@@ -131,6 +136,16 @@ impl Suite {
     /// The claims that it is held to.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    /// Notes that a case hangs.
+    pub(crate) fn note_hung(&self, case: &'static str) {
+        self.hung.lock().unwrap_or_else(PoisonError::into_inner).push(case);
+    }
+
+    /// The cases that have hung so far.
+    pub(crate) fn hung(&self) -> Vec<&'static str> {
+        self.hung.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn backend(&self) -> Option<&Backend> {

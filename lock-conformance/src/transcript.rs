@@ -21,6 +21,13 @@ impl Transcript {
         let line = format!("{at:9.4} {who} {}", what.trim_end().replace('\t', " "));
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
+
+    /// How far the case has come.
+    pub(crate) fn progress(&self) -> String {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = lines.last().map_or("nothing", |line| line.trim());
+        format!("of {:.1} s, the last message of {} was: {last}", self.began.elapsed().as_secs_f64(), lines.len())
+    }
 }
 
 impl fmt::Display for Transcript {

@@ -47,11 +47,12 @@ impl Case {
         catch_quietly();
         let transcript = Arc::new(Transcript::new());
         CAUGHT.set(Some(String::new()));
-        let mut said = String::new();
+        let (mut said, mut progress) = (String::new(), String::new());
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
             let fixture = Fixture::new(suite, Arc::clone(&transcript));
             let done = panic::catch_unwind(AssertUnwindSafe(|| (self.run)(&fixture)));
             if let Err(panic) = done {
+                progress = transcript.progress();
                 fixture.note_messages();
                 said = transcript.to_string();
                 panic::resume_unwind(panic);
@@ -59,25 +60,12 @@ impl Case {
         }));
         let mut message = CAUGHT.take().unwrap_or_default();
         if done.is_err() && message.contains("watchdog") {
-            suite.note_hung(self.name);
-            message = format!("{message}; {}", transcript.progress());
+            suite.note_hung();
+            message = format!("{message}; {progress}");
         }
         done.map_err(|_| Failure { message, transcript: said })
     }
-
-    /// The same, unless so many cases of the suite have hung that the others would only delay the report.
-    pub(crate) fn run_unless_too_many_hang(&self, suite: &Arc<Suite>) -> Result<(), Failure> {
-        let hung = suite.hung();
-        if hung.len() < MOST_HUNG {
-            return self.run(suite);
-        }
-        let (count, names) = (hung.len(), hung.join(", "));
-        Err(Failure::new(format!("not run, because {count} cases of {} hang ({names}); by its name alone it runs", suite.name())))
-    }
 }
-
-/// Number of cases of a suite that hang before the rest of its cases are not run.
-const MOST_HUNG: usize = 4;
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {

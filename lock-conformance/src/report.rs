@@ -21,6 +21,8 @@ pub(crate) enum Outcome {
     Passed,
     Failed,
     Skipped(Lack),
+    /// Not run, because other cases hang.
+    NotRun,
 }
 
 /// What a suite shows of one promise.
@@ -34,6 +36,7 @@ struct Cell {
     failed: BTreeSet<&'static str>,
     /// What cases lacked that were skipped.
     lacks: BTreeSet<Lack>,
+    not_run: usize,
 }
 
 impl Report {
@@ -66,6 +69,7 @@ impl Report {
                 }
                 Outcome::Failed => _ = cell.failed.insert(case.name),
                 Outcome::Skipped(lack) => _ = cell.lacks.insert(*lack),
+                Outcome::NotRun => cell.not_run += 1,
             }
         }
         let row = |promise: &'static Promise| {
@@ -94,6 +98,7 @@ impl fmt::Display for Cell {
         let (failed, run) = (self.failed.len(), self.failed.len() + self.passed);
         let is_kept = self.passed > self.refused || self.refused > 0 && claims.is_empty();
         let verdict = match failed {
+            0 if self.not_run > 0 => Some(format!("not run ({} of {} cases)", self.not_run, self.not_run + run)),
             0 => is_kept.then(|| "kept".to_owned()),
             _ => Some(format!("BROKEN ({failed} of {run} cases)")),
         };

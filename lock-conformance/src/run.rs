@@ -3,7 +3,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, FormatSetting, Trial};
+use libtest_mimic::{Arguments, Completion, FormatSetting, Trial};
 use nix::sys::prctl;
 
 use crate::case::{Case, Failure};
@@ -48,8 +48,13 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
 fn reported(suite: &Arc<Suite>, case: &'static Case, arguments: &Arguments, report: &Arc<Report>) -> Trial {
     let (lack, to_report) = (case.skipped_for(suite), Arc::clone(report));
     let trial = trial(suite, case, lack, move |suite| {
-        let outcome = case.run_unless_too_many_hang(suite);
-        to_report.note(suite, case, if outcome.is_ok() { Outcome::Passed } else { Outcome::Failed });
+        let outcome = run_unless_many_hang(suite, case);
+        let noted = match outcome {
+            Ok(Completion::Completed) => Outcome::Passed,
+            Ok(Completion::Ignored { .. }) => Outcome::NotRun,
+            Err(_) => Outcome::Failed,
+        };
+        to_report.note(suite, case, noted);
         outcome
     });
     if let Some(lack) = lack.filter(|_| !arguments.is_filtered_out(&trial)) {
@@ -73,7 +78,11 @@ fn summarize(arguments: &Arguments, report: &Report) -> Result<(), String> {
 
 fn nothing_left_since(before: &Leftovers) -> Result<(), String> {
     let left = Leftovers::since(before, PATIENCE);
-    if left.is_empty() { Ok(()) } else { Err(format!("all cases have ended, and this is left behind: {}", left.join(", "))) }
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left = left.join(", ");
+    Err(format!("all cases have ended, and this is left behind, unless another program of this user made it meanwhile: {left}"))
 }
 
 /// Becomes a peer if this process was started as one, and does not return then. For test binaries that have a `main` of their own:
@@ -89,7 +98,7 @@ pub fn peer_if_asked(suites: &[Arc<Suite>]) {
 /// The binary that runs them calls [`peer_if_asked`] first.
 pub fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     cases_of(suite)
-        .map(|(suite, case)| trial(suite, case, case.skipped_for(suite), |suite| case.run_unless_too_many_hang(suite)))
+        .map(|(suite, case)| trial(suite, case, case.skipped_for(suite), |suite| run_unless_many_hang(suite, case)))
         .collect()
 }
 
@@ -103,7 +112,7 @@ fn trial(
     suite: &Arc<Suite>,
     case: &'static Case,
     lack: Option<Lack>,
-    run: impl FnOnce(&Arc<Suite>) -> Result<(), Failure> + Send + 'static,
+    run: impl FnOnce(&Arc<Suite>) -> Result<Completion, Failure> + Send + 'static,
 ) -> Trial {
     let name = format!("{}::{}", suite.name(), case.name);
     let suite = Arc::clone(suite);
@@ -112,8 +121,19 @@ fn trial(
             let refuse = move || Err(format!("it cannot be run here: {lack}").into());
             Trial::test(name, refuse).with_kind(lack.to_string()).with_ignored_flag(true)
         }
-        None => Trial::test(name, move || Ok(run(&suite)?)),
+        None => Trial::ignorable_test(name, move || Ok(run(&suite)?)),
     }
+}
+
+/// Number of cases of a suite that hang before its other cases are not run, since they would only delay the report.
+const MANY: usize = 4;
+
+fn run_unless_many_hang(suite: &Arc<Suite>, case: &Case) -> Result<Completion, Failure> {
+    let hung = suite.hung();
+    if hung < MANY {
+        return case.run(suite).map(|()| Completion::Completed);
+    }
+    Ok(Completion::ignored_with(format!("not run, because {hung} cases of {} hang", suite.name())))
 }
 
 fn nothing_to_run() -> ExitCode {

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lock_core::{Backend, Capabilities, Lock};
@@ -25,8 +25,8 @@ pub struct Suite {
     pub(crate) option_for_users: Option<String>,
     pub(crate) option_for_group: Option<GroupFn>,
     pub(crate) watchdog: Option<Duration>,
-    /// The cases that have hung.
-    hung: Mutex<Vec<&'static str>>,
+    /// The number of cases that have hung.
+    hung: AtomicUsize,
 }
 
 type UrlFn = Box<dyn Fn(&Path) -> String + Send + Sync>;
@@ -58,7 +58,7 @@ impl Suite {
             option_for_users: None,
             option_for_group: None,
             watchdog: None,
-            hung: Mutex::default(),
+            hung: AtomicUsize::new(0),
         }
     }
 
@@ -75,7 +75,7 @@ impl Suite {
             option_for_users: None,
             option_for_group: None,
             watchdog: None,
-            hung: Mutex::default(),
+            hung: AtomicUsize::new(0),
         }
     }
 
@@ -139,13 +139,13 @@ impl Suite {
     }
 
     /// Notes that a case hangs.
-    pub(crate) fn note_hung(&self, case: &'static str) {
-        self.hung.lock().unwrap_or_else(PoisonError::into_inner).push(case);
+    pub(crate) fn note_hung(&self) {
+        self.hung.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The cases that have hung so far.
-    pub(crate) fn hung(&self) -> Vec<&'static str> {
-        self.hung.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The number of cases that have hung so far.
+    pub(crate) fn hung(&self) -> usize {
+        self.hung.load(Ordering::Relaxed)
     }
 
     pub(crate) fn backend(&self) -> Option<&Backend> {

@@ -25,8 +25,8 @@ impl Transcript {
     /// How far the case has come.
     pub(crate) fn progress(&self) -> String {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = lines.last().map_or("nothing", |line| line.trim());
-        format!("of {:.1} s, the last message of {} was: {last}", self.began.elapsed().as_secs_f64(), lines.len())
+        let last = lines.last().map_or("none", |line| line.trim());
+        format!("after {:.1} s, the last of {} messages was `{last}`", self.began.elapsed().as_secs_f64(), lines.len())
     }
 }
 

@@ -13,7 +13,16 @@ use planted::{PLANTED, Planted};
 use sources::{SOURCES, Source, rename};
 
 /// Names that mean the model's in a copy.
-const NAMES: [(&str, &str); 5] = [
+const NAMES: [(&str, &str); 14] = [
+    ("crate::bitmap::", "crate::table::bitmap::"),
+    ("crate::owner::", "crate::table::owner::"),
+    ("crate::record::", "crate::table::record::"),
+    ("crate::segment::", "crate::table::segment::"),
+    ("crate::slot::", "crate::table::slot::"),
+    ("crate::sparse::", "crate::table::sparse::"),
+    ("crate::table::table::", "crate::table::"),
+    ("use crate::layout;", "use crate::table::layout;"),
+    ("lock_table::", "crate::table::"),
     ("std::sync::atomic", "crate::sync"),
     ("std::time::", "crate::process::"),
     ("std::process::", "crate::process::"),

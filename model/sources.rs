@@ -22,21 +22,21 @@ const fn whole(path: &'static str, name: &'static str) -> Source {
 
 /// What both crates check.
 pub(crate) const SOURCES: [Source; 10] = [
-    whole("lock-core/src/table/owner.rs", "owner.rs"),
-    whole("lock-core/src/table/bitmap.rs", "bitmap.rs"),
-    whole("lock-core/src/table/record.rs", "record.rs"),
-    whole("lock-core/src/table/allocation.rs", "allocation.rs"),
+    whole("lock-table/src/owner.rs", "owner.rs"),
+    whole("lock-table/src/bitmap.rs", "bitmap.rs"),
+    whole("lock-table/src/record.rs", "record.rs"),
+    whole("lock-table/src/allocation.rs", "allocation.rs"),
     whole("lock-shm/src/robust.rs", "robust.rs"),
     whole("lock-shm/src/lock.rs", "lock.rs"),
     whole("lock-shm/src/waiters.rs", "waiters.rs"),
     Source {
-        path: "lock-core/src/table/slot.rs",
+        path: "lock-table/src/slot.rs",
         name: "hot.rs",
         block: None,
         starts: &["#[repr(C)]\n#[derive(Debug)]\npub struct Hot {", "impl Hot {"],
     },
     Source {
-        path: "lock-core/src/table/slot.rs",
+        path: "lock-table/src/slot.rs",
         name: "slot.rs",
         block: Some("impl Slot"),
         starts: &[

@@ -13,8 +13,21 @@ use planted::PLANTED;
 use sources::{FUTEX, SOURCES, rename};
 
 /// Names that mean the crate's own in a copy.
-const NAMES: [(&str, &str); 4] =
-    [("std::time::", "crate::process::"), ("std::process::", "crate::process::"), ("lock_core::", "crate::"), ("//!", "//")];
+const NAMES: [(&str, &str); 13] = [
+    ("crate::bitmap::", "crate::table::bitmap::"),
+    ("crate::owner::", "crate::table::owner::"),
+    ("crate::record::", "crate::table::record::"),
+    ("crate::segment::", "crate::table::segment::"),
+    ("crate::slot::", "crate::table::slot::"),
+    ("crate::sparse::", "crate::table::sparse::"),
+    ("crate::table::table::", "crate::table::"),
+    ("use crate::layout;", "use crate::table::layout;"),
+    ("lock_table::", "crate::table::"),
+    ("std::time::", "crate::process::"),
+    ("std::process::", "crate::process::"),
+    ("lock_core::", "crate::"),
+    ("//!", "//"),
+];
 
 /// The file, its text, and that of the copy.
 const CHANGES: [(&str, &str, &str); 3] = [

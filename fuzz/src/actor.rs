@@ -32,7 +32,7 @@ impl Actor {
             }
         });
         let mut actor = Self { jobs: Some(jobs), thread: Some(thread), tid: 0 };
-        actor.tid = actor.run(|_| lock_core::thread::id());
+        actor.tid = actor.run(|_| lock_table::thread::id());
         actor
     }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use lock_core::thread;
+use lock_table::thread;
 
 const PAGE: u64 = 4096;
 const SEATS: u64 = PAGE;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lock_core::table::{Kind, Owner, Table, TableOptions};
 use lock_core::{Deadline, LockId, OpenMode, Store, StoreUrl};
+use lock_table::{Kind, Owner, Table, TableOptions};
 
 use crate::damage::damage_all;
 use crate::kind;

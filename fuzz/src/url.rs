@@ -1,5 +1,5 @@
-use lock_core::table::{Bound, Mode, TableOptions};
 use lock_core::{ErrorKind, Label, LockId, StoreUrl};
+use lock_table::{Bound, Mode, TableOptions};
 
 /// Any text, as a URL and as everything else that is read from text.
 ///

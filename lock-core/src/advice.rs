@@ -11,7 +11,6 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
-use crate::filesystem;
 use crate::url::LONGEST_NAME;
 
 /// What to do about this error of a call on the file; `None` where the error says all there is.
@@ -58,10 +57,6 @@ pub(crate) fn on_absent(file: &Path) -> Option<String> {
         return Some(no_directory(&directory));
     }
     let directory = file.parent()?;
-    if let Some(kind) = filesystem::shared_kind(directory) {
-        let (file, kind) = (file.display(), kind.name());
-        return Some(format!("{file} does not exist, and its directory is on {kind}; use a file system of this machine"));
-    }
     match faccessat(AT_FDCWD, directory, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS) {
         Err(Errno::EACCES) => Some(format!("{} does not exist; {}", file.display(), may_not_create(directory))),
         Err(Errno::EROFS) => {

@@ -36,11 +36,12 @@ impl Cause {
     const ALL: [Self; 5] = [Self::Unknown, Self::ProcessEnded, Self::Executed, Self::ThreadEnded, Self::Panicked];
 
     /// A number for a word that keeps it, from 0 to 15.
-    pub(crate) fn number(self) -> u64 {
+    pub fn number(self) -> u64 {
         self as u64
     }
 
-    pub(crate) fn of_number(number: u64) -> Self {
+    /// The cause with this number; [`Cause::Unknown`] if there is none.
+    pub fn of_number(number: u64) -> Self {
         Self::ALL.get(number as usize).copied().unwrap_or(Self::Unknown)
     }
 }

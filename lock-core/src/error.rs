@@ -328,7 +328,7 @@ impl Error {
         }
         self.0.file = Some(file.to_owned());
         match &mut self.0.kind {
-            ErrorKind::Absent => self.0.advice = advice::on_absent(file),
+            ErrorKind::Absent if self.0.advice.is_none() => self.0.advice = advice::on_absent(file),
             ErrorKind::System { source, .. } => self.0.advice = advice::on_file(source, file),
             ErrorKind::Limit { limit, source } => {
                 if let Some(room) = advice::on_room(source, file) {
@@ -337,6 +337,13 @@ impl Error {
             }
             _ => {}
         }
+        self
+    }
+
+    /// The same error with what to do about it, which its message ends with.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.0.advice = Some(advice.into());
         self
     }
 

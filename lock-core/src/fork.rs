@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, fence};
 use std::thread;
 use std::time::Duration;
 
-use crate::sys::{self, SetOnce};
-use crate::{Result, descriptor};
+use once_cell::race::OnceBox;
+
+use crate::{Result, sys};
 
 /// The latest epoch of this process and its ancestors.
 static LATEST: AtomicU64 = AtomicU64::new(0);
@@ -55,10 +56,42 @@ fn begin() -> u64 {
     match sys::epoch().compare_exchange(0, next, SeqCst, SeqCst) {
         Ok(_) => {
             ENDED.store(BEGUN.load(SeqCst), SeqCst);
-            descriptor::close_inherited(next, EARLIER.get());
+            call_hooks(next, EARLIER.get());
             next
         }
         Err(other) => other,
+    }
+}
+
+/// A function that every forked child calls before it has its epoch, with the epoch and the number of forks that its parent had begun
+/// before.
+struct Hook {
+    call: fn(u64, u64),
+    next: OnceBox<Self>,
+}
+
+static HOOKS: OnceBox<Hook> = OnceBox::new();
+
+/// Has forked children call this function, before anything else that uses this crate. It is given the child's epoch and the number of
+/// forks that its parent had begun before.
+///
+/// A function is called once, however often it is given.
+pub fn on_child(call: fn(u64, u64)) {
+    let mut hook = &HOOKS;
+    loop {
+        let Hook { call: known, next } = hook.get_or_init(|| Box::new(Hook { call, next: OnceBox::new() }));
+        if std::ptr::fn_addr_eq(*known, call) {
+            return;
+        }
+        hook = next;
+    }
+}
+
+fn call_hooks(epoch: u64, earlier: u64) {
+    let mut hook = HOOKS.get();
+    while let Some(Hook { call, next }) = hook {
+        call(epoch, earlier);
+        hook = next.get();
     }
 }
 
@@ -117,7 +150,7 @@ pub fn undisturbed<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 /// While other threads fork, how many forks have begun: their children may still copy what there is now.
-pub(crate) fn begun_while_forking() -> Option<u64> {
+pub fn begun_while_forking() -> Option<u64> {
     fence(SeqCst);
     let begun = BEGUN.load(SeqCst);
     (ENDED.load(SeqCst) != begun.wrapping_sub(OWN.get())).then_some(begun)
@@ -133,7 +166,7 @@ fn begun_by_others() -> u64 {
 /// time, one's is kept and the other's dropped. So what a fork may leave locked, as a `Mutex`, is safe inside.
 #[derive(Debug)]
 pub struct PerProcess<T> {
-    first: SetOnce<Own<T>>,
+    first: OnceBox<Own<T>>,
 }
 
 /// The value of one process, and that of the child which it was forked into.
@@ -141,13 +174,13 @@ pub struct PerProcess<T> {
 struct Own<T> {
     value: T,
     epoch: u64,
-    next: SetOnce<Self>,
+    next: OnceBox<Self>,
 }
 
 impl<T> PerProcess<T> {
     /// Nothing yet.
     pub const fn new() -> Self {
-        Self { first: SetOnce::new() }
+        Self { first: OnceBox::new() }
     }
 
     /// This process's value, if it has made one.
@@ -159,16 +192,6 @@ impl<T> PerProcess<T> {
             own = own.next.get()?;
         }
         Some(&own.value)
-    }
-
-    /// This process's value, if it has made one.
-    pub fn get_mut(&mut self) -> Option<&mut T> {
-        let epoch = epoch();
-        let mut own = self.first.get_mut()?;
-        while own.epoch != epoch {
-            own = own.next.get_mut()?;
-        }
-        Some(&mut own.value)
     }
 }
 
@@ -188,15 +211,16 @@ impl<T: Send> PerProcess<T> {
     #[cold]
     fn init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
         let epoch = current();
-        let value = make()?;
+        let mut made = Box::new(Own { value: make()?, epoch, next: OnceBox::new() });
         let mut cell = &self.first;
-        while let Some(own) = cell.get() {
-            if own.epoch == epoch {
-                return Ok(&own.value);
+        loop {
+            match cell.get() {
+                Some(own) if own.epoch == epoch => return Ok(&own.value),
+                Some(own) => cell = &own.next,
+                // Of two threads one sets the cell, and the other finds it set.
+                None => made = cell.set(made).err().unwrap_or_else(|| unreachable!()),
             }
-            cell = &own.next;
         }
-        Ok(&cell.set(Own { value, epoch, next: SetOnce::new() }).value)
     }
 }
 

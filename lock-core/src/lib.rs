@@ -24,12 +24,10 @@ mod backend;
 mod capabilities;
 mod deadline;
 mod death;
-pub mod descriptor;
 mod error;
 #[cfg(test)]
 mod error_tests;
-pub mod filesystem;
-pub mod fork;
+mod fork;
 mod guard;
 mod holder;
 mod id;
@@ -41,8 +39,6 @@ mod raw;
 mod registry;
 mod store;
 mod sys;
-pub mod table;
-pub mod thread;
 mod url;
 
 pub use backend::{Backend, OpenFn, OpenMode};
@@ -53,6 +49,7 @@ pub use capabilities::{
 pub use deadline::Deadline;
 pub use death::{Cause, Death};
 pub use error::{Error, ErrorKind, Operation, Result};
+pub use fork::PerProcess;
 pub use guard::Guard;
 pub use holder::Holder;
 pub use id::{Generation, LockId, StoreId};
@@ -67,6 +64,10 @@ pub use url::{Options, StoreUrl};
 
 #[doc(hidden)]
 pub mod __private {
+    pub mod fork {
+        pub use crate::fork::{begun_while_forking, current, epoch, on_child, undisturbed};
+    }
     pub use crate::registry::Registration;
+    pub use crate::sys::{ForkWords, Pinned};
     pub use inventory;
 }

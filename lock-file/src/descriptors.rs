@@ -8,9 +8,10 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lock_core::descriptor::Descriptor;
-use lock_core::fork::{self, PerProcess};
+use lock_core::PerProcess;
 use lock_core::{Error, Result};
+use lock_table::descriptor::Descriptor;
+use lock_table::fork;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// What has the number, until the inotify instance gets it.

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use lock_core::table::{FileAccess, FileOwner, Table, TableOptions};
 use lock_core::{Error, ErrorKind, LockId, OpenMode, Result, StoreId, StoreUrl};
+use lock_table::{FileAccess, FileOwner, Table, TableOptions};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode as Bits, SFlag, fstat, fstatat};

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lock_core::fork::PerProcess;
-use lock_core::{Error, Result, descriptor};
+use lock_core::PerProcess;
+use lock_core::{Error, Result};
+use lock_table::descriptor;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 

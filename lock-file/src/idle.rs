@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError, Weak};
 
-use lock_core::fork::PerProcess;
+use lock_core::PerProcess;
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::lock::FileLock;

@@ -2,8 +2,8 @@
 //!
 //! `file:/dir` is the store in the directory `/dir`, which is created with it. `file:NAME` is `$XDG_RUNTIME_DIR/NAME`, and for root
 //! `/run/lock/NAME`. Options: `capacity=N` (or `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
-//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)), and `filesystem=any`
-//! (see [`lock_core::filesystem`]).
+//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_table::TableOptions)), and `filesystem=any`
+//! (see [`lock_table::filesystem`]).
 //!
 //! A lock is an open-file-description lock ([`fcntl_locking(2)`]) on the whole of a file, so `lslocks` shows it, and other programs that
 //! use such locks can share it. The kernel drops it when its owner dies, whatever happens; the record that the dead owner left in the
@@ -24,7 +24,7 @@
 //!
 //! # Where it ends
 //! - The table is a shared mapping, which machines do not share: a directory on a network file system, or on one that a program provides
-//!   (FUSE), is refused; see [`lock_core::filesystem`]. [`lxc()`] does not check that, because LXC's own tools do not.
+//!   (FUSE), is refused; see [`lock_table::filesystem`]. [`lxc()`] does not check that, because LXC's own tools do not.
 //! - A lock that a foreign program holds has no holder that could be named.
 //! - A `destroy` that is killed half way may leave lock files, which the `destroy` of the next store in that directory removes.
 //! - After a store was destroyed, handles that have been locked before go on excluding each other; others are refused.
@@ -58,7 +58,7 @@ mod runtime;
 mod tree;
 mod wait;
 
-use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, ThreadDeath, table};
+use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, ThreadDeath};
 
 pub use lxc::lxc;
 
@@ -70,7 +70,7 @@ pub const BACKEND: Backend = Backend::new(
     manager::open,
 )
 .with(
-    table::CLAIMS
+    lock_table::CLAIMS
         .owner_death(OwnerDeath::Reported)
         .thread_death(ThreadDeath::Kept)
         .deadlines(Deadlines::Monotonic)

@@ -8,10 +8,11 @@ use std::thread;
 use std::time::Duration;
 use std::{fs, io};
 
-use lock_core::descriptor::Descriptor;
-use lock_core::fork::{self, PerProcess};
-use lock_core::table::{Owner, Slot};
+use lock_core::PerProcess;
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_table::descriptor::Descriptor;
+use lock_table::fork;
+use lock_table::{Owner, Slot};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
@@ -330,8 +331,8 @@ impl Drop for FileLock {
     /// A lock whose guard was leaked stays held, as its owner's record says: its descriptor stays open.
     fn drop(&mut self) {
         let held = *self.claim.get_mut() == (fork::epoch() << 2) | HELD;
-        if held && let Some(file) = self.file.get_mut() {
-            std::mem::forget(file.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        if held && let Some(file) = self.file.get() {
+            std::mem::forget(file.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 }

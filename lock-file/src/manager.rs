@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use lock_core::table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions};
 use lock_core::{Error, ErrorKind, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
+use lock_table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions};
 
 use crate::directory::Directory;
 use crate::lock::FileLock;

@@ -1,10 +1,10 @@
 //! Locks on the whole of a file that belong to an open file description.
 //!
-//! The range is given relative to the [mark](lock_core::descriptor) of the description, so that the kernel refuses when the program
+//! The range is given relative to the [mark](lock_table::descriptor) of the description, so that the kernel refuses when the program
 //! closed the number and opened another file.
 
-use lock_core::descriptor::Descriptor;
 use lock_core::{Error, Result};
+use lock_table::descriptor::Descriptor;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use lock_core::table::{FileAccess, IN_USE, TableOptions};
 use lock_core::{Error, Result};
+use lock_table::{FileAccess, IN_USE, TableOptions};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};

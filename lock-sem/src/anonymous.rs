@@ -3,11 +3,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use lock_core::fork::PerProcess;
+use lock_core::PerProcess;
 use lock_core::{
     Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, ErrorKind, Holder, Holders, Lock,
-    Numbering, Persistence, Proof, RawLock, Recovery, Reentry, Result, Sharing, StoreId, Tokens, thread,
+    Numbering, Persistence, Proof, RawLock, Recovery, Reentry, Result, Sharing, StoreId, Tokens,
 };
+use lock_table::thread;
 
 use crate::sys::{Semaphore, TIMED_WAIT};
 

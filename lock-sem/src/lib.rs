@@ -8,8 +8,8 @@
 //!
 //! Both stores are an allocation table: `sem:NAME` is `/dev/shm/NAME`, and `sem:/path` is at that path. Options: `capacity=N` (or
 //! `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
-//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)), and `filesystem=any`
-//! (see [`lock_core::filesystem`]).
+//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_table::TableOptions)), and `filesystem=any`
+//! (see [`lock_table::filesystem`]).
 //!
 //! # `sem`
 //! Locks are acquired with `SEM_UNDO`, so that the kernel gives back what a process held as soon as it dies. A word in the table
@@ -77,7 +77,7 @@ mod posix;
 mod sys;
 pub mod sysv;
 
-use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, Waiters, table};
+use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, Waiters};
 
 pub use self::anonymous::{ANONYMOUS, anonymous};
 
@@ -106,7 +106,7 @@ pub const BACKENDS: [Backend; 2] = [SYSV, POSIX];
 const DIRECTORY: &str = "/dev/shm";
 
 /// What both claim.
-const ON_A_TABLE: Capabilities = table::CLAIMS.deadlines(Deadlines::Monotonic).persistence(Persistence::Boot);
+const ON_A_TABLE: Capabilities = lock_table::CLAIMS.deadlines(Deadlines::Monotonic).persistence(Persistence::Boot);
 
 lock_core::register!(SYSV);
 lock_core::register!(POSIX);

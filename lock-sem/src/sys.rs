@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use libc::{c_int, c_uint};
-use lock_core::table::Hot;
+use lock_table::Hot;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 

@@ -2,8 +2,8 @@
 //!
 //! `shm:NAME` is the store `/dev/shm/NAME`; `shm:/path` is a store at that path, best on a tmpfs. Options: `capacity=N` (or
 //! `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
-//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_core::table::TableOptions)), and `filesystem=any`
-//! (see [`lock_core::filesystem`]).
+//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_table::TableOptions)), and `filesystem=any`
+//! (see [`lock_table::filesystem`]).
 //!
 //! Taking a lock that is free, and giving it back, is no system call, no allocation, and touches no cache line but the lock's. The
 //! locks are in the kernel's robust list, next to libc's own, so that the death of an owner frees them at once; for the deaths that
@@ -30,7 +30,7 @@ mod robust;
 mod sys;
 mod waiters;
 
-use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, ThreadDeath, table};
+use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, ThreadDeath};
 
 /// The backend `shm`.
 pub const BACKEND: Backend = Backend::new(
@@ -40,7 +40,7 @@ pub const BACKEND: Backend = Backend::new(
     manager::open,
 )
 .with(
-    table::CLAIMS
+    lock_table::CLAIMS
         .owner_death(OwnerDeath::Reported)
         .thread_death(ThreadDeath::Reported)
         .deadlines(Deadlines::Monotonic)

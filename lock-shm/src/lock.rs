@@ -1,8 +1,8 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-use lock_core::table::{Owner, Slot};
 use lock_core::{Acquired, Condition, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_table::{Owner, Slot};
 
 use crate::robust::{self, DIED, Me};
 use crate::sys::{self, Occasion, ThisThread};

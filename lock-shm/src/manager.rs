@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use lock_core::table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 use lock_core::{Manager, OpenMode, RawLock, Result, StoreUrl};
+use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 
 use crate::lock::ShmLock;
 use crate::robust;

@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::compiler_fence;
 
-use lock_core::table::{Hot, Owner};
+use lock_table::{Hot, Owner};
 
 use crate::sys::{self, Head, ThisThread};
 use crate::waiters::{self, Release};
@@ -178,7 +178,7 @@ fn end(head: &Head) {
 #[cfg(test)]
 pub(crate) mod tests {
     use lock_core::OpenMode;
-    use lock_core::table::{Kind, Slot, Table, TableOptions};
+    use lock_table::{Kind, Slot, Table, TableOptions};
     use rstest::rstest;
 
     use super::*;

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, compiler_fence};
 use std::time::Duration;
 
-use lock_core::table::{Hot, Owner};
-use lock_core::{fork, thread};
+use lock_table::{Hot, Owner};
+use lock_table::{fork, thread};
 
 use crate::linked::Linked;
 

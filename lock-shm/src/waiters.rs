@@ -13,7 +13,7 @@
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed};
 use std::sync::atomic::compiler_fence;
 
-use lock_core::table::Hot;
+use lock_table::Hot;
 
 use crate::sys;
 
@@ -156,7 +156,7 @@ mod tests {
         const WATCHDOG: Duration = Duration::from_secs(100);
         let [slot] = lines();
         let (held, is_held) = mpsc::channel();
-        let waiter = format!("/proc/self/task/{}/stat", lock_core::thread::id());
+        let waiter = format!("/proc/self/task/{}/stat", lock_table::thread::id());
         let is_asleep = || fs::read_to_string(&waiter).unwrap().contains(") S ");
         thread::scope(|scope| {
             scope.spawn(|| {

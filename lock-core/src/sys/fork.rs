@@ -43,7 +43,7 @@ pub(crate) fn wipe() {
 
 /// Two words that are 0 in a forked child until the child sets them.
 #[derive(Debug)]
-pub(crate) struct ForkWords {
+pub struct ForkWords {
     at: usize,
 }
 
@@ -53,15 +53,15 @@ const PAIRS: usize = WORDS / 2;
 
 impl ForkWords {
     /// How many pairs a process has.
-    pub(crate) const LIMIT: usize = PAIRS;
+    pub const LIMIT: usize = PAIRS;
 
     /// A free pair, both words 0; `None` when all are in use.
-    pub(crate) fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         (0..PAIRS).find(|at| USED[at / 64].fetch_or(1 << (at % 64), SeqCst) & (1 << (at % 64)) == 0).map(|at| Self { at })
     }
 
     /// The words, at an address that stays.
-    pub(crate) fn words(&self) -> &'static [AtomicU64; 2] {
+    pub fn words(&self) -> &'static [AtomicU64; 2] {
         PAGE.words[self.at * 2..].first_chunk().expect("a pair has two words")
     }
 }

@@ -4,9 +4,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lock_core::descriptor::{Descriptor, KeptDescription};
-use lock_core::fork::PerProcess;
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Proof, RawLock, Result, thread};
+use lock_core::PerProcess;
+use lock_core::{Acquired, Deadline, Error, ErrorKind, Proof, RawLock, Result};
+use lock_table::descriptor::{Descriptor, KeptDescription};
+use lock_table::thread;
 use nix::errno::Errno;
 use nix::fcntl::{FlockArg, OFlag};
 use nix::sys::stat::Mode;

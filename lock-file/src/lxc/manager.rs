@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lock_core::filesystem::{self, Accept};
 use lock_core::{Allocation, Error, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
+use lock_table::filesystem::{self, Accept};
 use nix::fcntl::OFlag;
 
 use super::lock::LxcLock;

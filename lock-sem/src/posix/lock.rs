@@ -3,8 +3,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::table::{Hot, Owner, Slot};
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result, thread as this_thread};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_table::thread as this_thread;
+use lock_table::{Hot, Owner, Slot};
 use nix::errno::Errno;
 
 use crate::sys::{Semaphore, TIMED_WAIT};

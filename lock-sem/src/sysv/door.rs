@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use lock_core::fork::PerProcess;
+use lock_core::PerProcess;
 use lock_core::{Deadline, ErrorKind, LockId, Result, StoreId};
 
 static DOORS: PerProcess<Mutex<Doors>> = PerProcess::new();

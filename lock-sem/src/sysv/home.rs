@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::fork::PerProcess;
-use lock_core::table::{FileAccess, Slot, Table};
+use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
+use lock_table::{FileAccess, Slot, Table};
 
 use super::place::Place;
 use crate::hash::fnv32;

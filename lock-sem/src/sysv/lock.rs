@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
-use lock_core::fork::PerProcess;
-use lock_core::table::{Hot, Owner, Slot};
-use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result, thread as this_thread};
+use lock_core::PerProcess;
+use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_table::thread as this_thread;
+use lock_table::{Hot, Owner, Slot};
 
 use super::door::{Door, Entered};
 use super::home::Home;

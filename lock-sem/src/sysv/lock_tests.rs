@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::table::{Kind, Owner, Table, TableOptions};
 use lock_core::{Acquired, Deadline, ErrorKind, LockId, OpenMode, RawLock};
+use lock_table::{Kind, Owner, Table, TableOptions};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::home::Home;
@@ -229,7 +229,7 @@ fn a_thread_that_keeps_a_unit_acquires_the_lock_when_its_owner_releases_it_or_di
             let fixture = &fixture;
             let waiter = scope.spawn(|| {
                 let acquired = fixture.is_acquired_by(Deadline::Never);
-                fixture.lock.door().unwrap().leave(lock_core::thread::id());
+                fixture.lock.door().unwrap().leave(lock_table::thread::id());
                 acquired
             });
             while fixture.value() != 0 {

@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lock_core::table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 use lock_core::{ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
+use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 
 use super::home::Home;
 use super::identity::KEY;

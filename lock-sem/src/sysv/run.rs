@@ -1,8 +1,8 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
-use lock_core::table::Slot;
 use lock_core::{Error, ErrorKind, LockId, Result};
+use lock_table::Slot;
 use nix::errno::Errno;
 
 use super::home::Home;

@@ -1,4 +1,4 @@
-use lock_core::table::Owner;
+use lock_table::Owner;
 
 const HELD: u64 = 1;
 const ARMED: u64 = 2;

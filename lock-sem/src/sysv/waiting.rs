@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use lock_core::table::Owner;
 use lock_core::{Acquired, Deadline, Result};
+use lock_table::Owner;
 
 use super::door::Entered;
 use super::lock::SysvLock;

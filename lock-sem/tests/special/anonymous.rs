@@ -73,7 +73,7 @@ fn a_panic_is_reported_until_an_owner_declares_that_all_is_in_order() {
         move || {
             let _guard = lock.lock().unwrap();
             // Without the hook of the panic, which prints a message.
-            std::panic::resume_unwind(Box::new(lock_core::thread::id()));
+            std::panic::resume_unwind(Box::new(lock_table::thread::id()));
         }
     });
     let panicked = *thread.join().unwrap_err().downcast::<u32>().unwrap();

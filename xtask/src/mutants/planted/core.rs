@@ -6,12 +6,12 @@ pub(super) const PLANTED: &[&[Planted]] = &[FORK, DESCRIPTOR, FORK_PAGE];
 
 const FORK: &[Planted] = planted! { "lock-core/src/fork.rs":
     "child-keeps-descriptors" ["file" "shm"] "a dead parent's lock is held by its child";
-r"            descriptor::close_inherited(next, EARLIER.get());
+r"            call_hooks(next, EARLIER.get());
 "
         => "";
 };
 
-const DESCRIPTOR: &[Planted] = planted! { "lock-core/src/descriptor.rs":
+const DESCRIPTOR: &[Planted] = planted! { "lock-table/src/descriptor.rs":
     "closed-number-forgotten-during-a-fork" ["file"] "a child keeps the lock of a descriptor that its parent closed while it was forked";
 "            Some(begun) => drop(self.state.fetch_or(CLOSED | begun << FORKS_SHIFT, Release)),"
         => "            Some(_) => self.state.store(FREE, Release),";

@@ -5,7 +5,7 @@ use super::{Planted, planted};
 pub(super) const PLANTED: &[&[Planted]] =
     &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
 
-const ALLOCATION: &[Planted] = planted! { "lock-core/src/table/allocation.rs":
+const ALLOCATION: &[Planted] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
 r"            record.write(label, self.command());
             segment.allocated().set(index);"
@@ -40,7 +40,7 @@ r"    pub fn allocate(&self, label: &Label) -> Result<LockId> {
         => "    pub fn allocate(&self, label: &Label) -> Result<LockId> {";
 };
 
-const BITMAP: &[Planted] = planted! { "lock-core/src/table/bitmap.rs":
+const BITMAP: &[Planted] = planted! { "lock-table/src/bitmap.rs":
     "tell-free-omitted" ["shm"] "an id that was freed is not found";
 r"        if before & bit(index) != 0 {
             self.tell_free(index / BITS);
@@ -62,13 +62,13 @@ r"            if word != FULL {
         => "";
 };
 
-const RECORD: &[Planted] = planted! { "lock-core/src/table/record.rs":
+const RECORD: &[Planted] = planted! { "lock-table/src/record.rs":
     "generation-not-raised" ["shm"] "a stale handle is not told";
 "        self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);"
         => "        self.0[AT_GENERATION].store(sequence, Release);";
 };
 
-const SLOT: &[Planted] = planted! { "lock-core/src/table/slot.rs":
+const SLOT: &[Planted] = planted! { "lock-table/src/slot.rs":
     "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
 "        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
         => "        let _ = (before, AcqRel);
@@ -87,7 +87,7 @@ r"        self.hot.end_inconsistent();
         => "            Condition::Panicked => {}";
 };
 
-const HEADER: &[Planted] = planted! { "lock-core/src/table/header.rs":
+const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
     "checksum-not-compared" ["shm"] "a damaged header is believed";
 "        if words[AT_SUM] != sum(&words) {"
         => "        if false && words[AT_SUM] != sum(&words) {";
@@ -102,7 +102,7 @@ const HEADER: &[Planted] = planted! { "lock-core/src/table/header.rs":
         => "            1 => {}";
 };
 
-const FILE: &[Planted] = planted! { "lock-core/src/table/file.rs":
+const FILE: &[Planted] = planted! { "lock-table/src/file.rs":
     "length-not-checked" ["shm"] "a store that is cut off is a SIGBUS";
 r"    check_length(length, header::segments(&page))?;
 "
@@ -121,7 +121,7 @@ r"        .and_then(|()| fill(&mut file, header, options))
         => "    let within = true || end <= limit ||";
 };
 
-const PROCESS: &[Planted] = planted! { "lock-core/src/table/process.rs":
+const PROCESS: &[Planted] = planted! { "lock-table/src/process.rs":
     "generation-not-compared" ["shm"] "a process that took the entry of the dead is named in its place";
 "        if words[AT_GENERATION].load(Relaxed) == owner.generation() { holder } else { unknown }"
         => r"        drop(unknown);
@@ -137,7 +137,7 @@ const PROCESS: &[Planted] = planted! { "lock-core/src/table/process.rs":
         => "                return Err(error);";
 };
 
-const IDENTITY: &[Planted] = planted! { "lock-core/src/table/identity.rs":
+const IDENTITY: &[Planted] = planted! { "lock-table/src/identity.rs":
     "unknown-is-dead" ["shm"] "an owner that cannot be seen is taken for dead";
 r"            Ok(_) => Life::Lives,
             Err(life) => life,"
@@ -156,7 +156,7 @@ r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namesp
         => "            Some(false) => Ok(process),";
 };
 
-const LIVENESS: &[Planted] = planted! { "lock-core/src/table/liveness.rs":
+const LIVENESS: &[Planted] = planted! { "lock-table/src/liveness.rs":
     "denial-is-another-process" ["shm"] "a policy that denies file locks is told as too many processes";
 "        Err(Errno::EAGAIN) => Ok(false),"
         => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
@@ -166,7 +166,7 @@ const LIVENESS: &[Planted] = planted! { "lock-core/src/table/liveness.rs":
     Some(true)";
 };
 
-const OPENING: &[Planted] = planted! { "lock-core/src/table/opening.rs":
+const OPENING: &[Planted] = planted! { "lock-table/src/opening.rs":
     "replaced-not-noticed" ["shm"] "allocating in a store whose name another has";
 "                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
         => "                    (_, Some(_)) => stat.st_size.unsigned_abs(),";
@@ -177,7 +177,7 @@ r"        file::check_end(length, end)?;
         self.check_mark()?;";
 };
 
-const SHARING: &[Planted] = planted! { "lock-core/src/table/sharing.rs":
+const SHARING: &[Planted] = planted! { "lock-table/src/sharing.rs":
     "mode-not-looked-at" ["shm"] "a store that others may write is used";
 "        if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {"
         => "        if false && found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {";

@@ -1,0 +1,354 @@
+//! A bitmap that says which ids are allocated, with summaries that make finding a free one cost the same however many there are.
+//!
+//! The lowest level is the truth. In each level above it, a bit says that a word of the level below is full; such a bit is a hint. A
+//! hint that says "full" wrongly can only be left by a process that was killed between two steps, and a full scan repairs it.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::sparse::Sparse;
+use crate::sys;
+
+const BITS: usize = u64::BITS as usize;
+const FULL: u64 = u64::MAX;
+
+/// A view of the words of a bitmap: all levels one after the other, the lowest first.
+///
+/// A word whose page is not reserved is not touched. It counts as 0: such a page has neither a set bit nor a hint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bitmap<'a> {
+    words: Sparse<'a>,
+    /// How many words the lowest level has in `words`.
+    leaves: usize,
+    /// How many bits of the lowest level count.
+    bits: usize,
+}
+
+impl<'a> Bitmap<'a> {
+    /// `leaves` words at the lowest level, of which `bits` bits count.
+    pub(crate) fn new(words: Sparse<'a>, leaves: usize, bits: usize) -> Self {
+        debug_assert!(bits <= leaves * BITS);
+        Self { words, leaves, bits }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> bool {
+        self.words.load(index / BITS) & bit(index) != 0
+    }
+
+    /// The words that [`Bitmap::set`] touches for this bit. Their pages must be reserved by then.
+    pub(crate) fn words_of(self, index: usize) -> impl Iterator<Item = usize> {
+        let mut level = Some((self.level(0), index / BITS));
+        std::iter::from_fn(move || {
+            let (now, at) = level?;
+            level = (!now.is_top()).then(|| (now.above(), at / BITS));
+            Some(now.start + at)
+        })
+    }
+
+    /// Sets a bit; says whether it was clear before.
+    pub(crate) fn set(&self, index: usize) -> bool {
+        let word = self.words.reserved(index / BITS);
+        let before = word.fetch_or(bit(index), SeqCst);
+        if before & bit(index) == 0 && (before | bit(index)) == FULL {
+            self.tell_full(index / BITS);
+        }
+        before & bit(index) == 0
+    }
+
+    /// Clears a bit; says whether it was set before.
+    pub(crate) fn clear(&self, index: usize) -> bool {
+        let Some(word) = self.words.get(index / BITS) else { return false };
+        let before = word.fetch_and(!bit(index), SeqCst);
+        if before & bit(index) != 0 {
+            self.tell_free(index / BITS);
+        }
+        before & bit(index) != 0
+    }
+
+    /// How many bits are set.
+    pub(crate) fn count(&self) -> u64 {
+        let last = self.counted() - 1;
+        let whole: u64 = self.words.runs(last).map(|(_, words)| sys::count_ones(words)).sum();
+        whole + u64::from((self.words.load(last) & self.last_mask()).count_ones())
+    }
+
+    /// The set bits, in order, as each word of them is at the moment it is come to.
+    pub(crate) fn ones(self) -> impl Iterator<Item = usize> + 'a {
+        self.counting().flat_map(|(at, word)| ones(word).map(move |bit| at * BITS + bit))
+    }
+
+    /// The words of the lowest level, without the bits that do not count: those may be anything in a store that is damaged.
+    fn counting(self) -> impl Iterator<Item = (usize, u64)> + 'a {
+        let (last, mask) = (self.counted() - 1, self.last_mask());
+        let words = self.words.runs(last + 1).flat_map(|(first, words)| (first..).zip(words));
+        words.map(move |(at, word)| (at, word.load(SeqCst) & if at == last { mask } else { FULL }))
+    }
+
+    /// How many words of the lowest level have bits which count.
+    fn counted(self) -> usize {
+        self.bits.div_ceil(BITS)
+    }
+
+    /// The bits of the last of them that count.
+    fn last_mask(self) -> u64 {
+        FULL >> (self.counted() * BITS - self.bits)
+    }
+
+    /// A clear bit at or after `from`, the lowest that the hints let it see.
+    pub(crate) fn find(&self, from: usize) -> Option<usize> {
+        // From the beginning the way is downwards, so that a full map is known by one look at its top.
+        let (mut level, mut at) = (if from == 0 { self.top() } else { self.level(0) }, from);
+        loop {
+            if at >= level.bits {
+                return None;
+            }
+            let below = bit(at) - 1;
+            let word = self.words.load(level.start + at / BITS) | below;
+            if word != FULL {
+                at = at / BITS * BITS + word.trailing_ones() as usize;
+                if at >= level.bits || level.number == 0 {
+                    return (at < level.bits).then_some(at);
+                }
+                level = self.level(level.number - 1);
+                at *= BITS;
+            } else if level.is_top() {
+                at = (at / BITS + 1) * BITS;
+            } else {
+                level = self.level(level.number + 1);
+                at = at / BITS + 1;
+            }
+        }
+    }
+
+    /// A clear bit at or after `from`, whatever the hints say. Puts right the hints that it finds wrong.
+    pub(crate) fn scan(&self, from: usize) -> Option<usize> {
+        for at in from / BITS..self.bits.div_ceil(BITS) {
+            let below = if at == from / BITS { bit(from) - 1 } else { 0 };
+            let word = self.words.load(at);
+            if word != FULL {
+                self.tell_free(at);
+            }
+            if word | below != FULL {
+                let index = at * BITS + (word | below).trailing_ones() as usize;
+                return (index < self.bits).then_some(index);
+            }
+        }
+        None
+    }
+
+    /// A word of the lowest level is full: hints upwards, for as long as that fills a word.
+    fn tell_full(&self, mut at: usize) {
+        let mut level = self.level(0);
+        while !level.is_top() {
+            let above = self.level(level.number + 1);
+            let hint = self.words.reserved(above.start + at / BITS);
+            let word = hint.fetch_or(bit(at), SeqCst) | bit(at);
+            // Somebody may have cleared a bit before the hint was there to be taken back; one of the two sees the other.
+            if self.words.load(level.start + at) != FULL {
+                hint.fetch_and(!bit(at), SeqCst);
+                return;
+            }
+            if word != FULL {
+                return;
+            }
+            level = above;
+            at /= BITS;
+        }
+    }
+
+    /// A word of the lowest level is not full: takes back every hint above it.
+    fn tell_free(&self, mut at: usize) {
+        let mut level = self.level(0);
+        while !level.is_top() {
+            level = self.level(level.number + 1);
+            let word = level.start + at / BITS;
+            if self.words.load(word) & bit(at) != 0 {
+                self.words.reserved(word).fetch_and(!bit(at), SeqCst);
+            }
+            at /= BITS;
+        }
+    }
+
+    fn level(&self, number: usize) -> Level {
+        let lowest = Level { number: 0, start: 0, words: self.leaves, bits: self.bits };
+        (0..number).fold(lowest, |level, _| level.above())
+    }
+
+    fn top(&self) -> Level {
+        let mut level = self.level(0);
+        while !level.is_top() {
+            level = level.above();
+        }
+        level
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Level {
+    number: usize,
+    start: usize,
+    words: usize,
+    bits: usize,
+}
+
+impl Level {
+    fn above(self) -> Self {
+        Self {
+            number: self.number + 1,
+            start: self.start + self.words,
+            words: self.words.div_ceil(BITS),
+            bits: self.bits.div_ceil(BITS),
+        }
+    }
+
+    fn is_top(self) -> bool {
+        self.words == 1
+    }
+}
+
+pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = (word != 0).then_some(word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(at)
+    })
+}
+
+const fn bit(index: usize) -> u64 {
+    1 << (index % BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicU64;
+
+    fn words(leaves: usize) -> Vec<AtomicU64> {
+        let (mut level, mut all) = (leaves, leaves);
+        while level > 1 {
+            level = level.div_ceil(BITS);
+            all += level;
+        }
+        (0..all).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    #[rstest]
+    #[case(1, 64)]
+    #[case(1, 5)]
+    #[case(16, 1024)]
+    #[case(16, 1000)]
+    #[case(130, 130 * 64)]
+    #[case(130, 8001)]
+    #[case(4160, 4160 * 64 - 3)]
+    fn every_bit_is_found_once_and_the_lowest_first(#[case] leaves: usize, #[case] bits: usize) {
+        let words = words(leaves);
+        let map = Bitmap::new(Sparse::whole(&words), leaves, bits);
+        for expected in 0..bits {
+            assert_eq!(map.find(0), Some(expected));
+            assert!(map.set(expected));
+            assert!(!map.set(expected));
+        }
+        assert_eq!((map.find(0), map.scan(0)), (None, None));
+        assert_eq!(map.count(), bits as u64);
+        for index in (0..bits).step_by(97) {
+            assert!(map.clear(index) && !map.clear(index));
+            assert_eq!(map.find(0), Some(index));
+            assert!(map.set(index));
+        }
+    }
+
+    #[test]
+    fn find_and_scan_agree_with_a_set_of_numbers() {
+        let words = words(70);
+        let map = Bitmap::new(Sparse::whole(&words), 70, 4400);
+        let mut free: BTreeSet<usize> = (0..4400).collect();
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let index = (random >> 33) as usize % 4400;
+            if random >> 63 == 0 || free.len() > 500 {
+                assert_eq!(map.set(index), free.remove(&index));
+            } else {
+                assert_eq!(map.clear(index), free.insert(index));
+            }
+            assert_eq!(map.find(index), free.range(index..).next().copied());
+            assert_eq!(map.scan(index), map.find(index));
+        }
+        assert_eq!(map.count() as usize, 4400 - free.len());
+        assert_eq!(map.ones().count(), 4400 - free.len());
+    }
+
+    #[test]
+    fn a_hint_that_a_killed_process_left_hides_nothing_from_a_scan_and_is_put_right_by_it() {
+        let words = words(128);
+        let map = Bitmap::new(Sparse::whole(&words), 128, 128 * BITS);
+        (0..128 * BITS).for_each(|index| assert!(map.set(index)));
+        // Killed between clearing the bit and taking back the hint.
+        words[100].fetch_and(!(1 << 7), SeqCst);
+        let lost = 100 * BITS + 7;
+        assert_eq!(map.find(0), None);
+        assert_eq!(map.scan(0), Some(lost));
+        assert_eq!(map.find(0), Some(lost));
+    }
+
+    #[test]
+    fn bits_that_do_not_count_are_neither_counted_nor_listed() {
+        let words = words(16);
+        words.iter().for_each(|word| word.store(FULL, SeqCst));
+        for bits in [1, 63, 64, 65, 1023, 1024] {
+            let map = Bitmap::new(Sparse::whole(&words), 16, bits);
+            assert_eq!(map.count(), bits as u64);
+            assert!(map.ones().eq(0..bits));
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_not_reserved_is_all_clear_and_not_touched() {
+        const LEAVES: usize = 64 * 64;
+        // What is there must not be read.
+        let words: Vec<_> = words(LEAVES).iter().map(|_| AtomicU64::new(FULL)).collect();
+        let pages = [AtomicU64::new(0)];
+        let map = Bitmap::new(Sparse::new(&words, &pages, 0), LEAVES, LEAVES * BITS);
+        assert_eq!((map.count(), map.ones().next(), map.find(0), map.scan(70)), (0, None, Some(0), Some(70)));
+        assert!(!map.get(5000) && !map.clear(5000));
+        let index = 700 * BITS + 3;
+        for word in map.words_of(index) {
+            let page = word / 512;
+            if pages[0].fetch_or(1 << page, SeqCst) & (1 << page) == 0 {
+                words.iter().skip(page * 512).take(512).for_each(|word| word.store(0, SeqCst));
+            }
+        }
+        assert!(map.set(index) && map.get(index));
+        assert!(map.ones().eq([index]));
+        assert_eq!((map.count(), map.find(0), map.find(index), map.scan(index)), (1, Some(0), Some(index + 1), Some(index + 1)));
+    }
+
+    #[test]
+    fn threads_that_set_and_clear_leave_no_wrong_hint() {
+        let words = words(65);
+        let map = Bitmap::new(Sparse::whole(&words), 65, 65 * BITS);
+        (0..64 * BITS).for_each(|index| assert!(map.set(index)));
+        for index in 64 * BITS..65 * BITS {
+            map.set(index);
+        }
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let index = (round * 7 + thread) % (65 * BITS);
+                        if map.clear(index) {
+                            assert!(map.set(index));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(map.find(0), None);
+        for index in 0..65 * BITS {
+            assert!(map.clear(index));
+            assert_eq!(map.find(0), Some(index));
+            assert!(map.set(index));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The file of a table: how it comes into being, and what is looked at before it is trusted.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, openat};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::{Mode as Permissions, fchmod, fstat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+use crate::filesystem;
+use crate::header::{self, Header, corrupt};
+use crate::kind::Kind;
+use crate::layout::{BASE_BYTES, Geometry, PAGE};
+use crate::options::{IN_USE, TableOptions};
+use crate::process;
+use crate::sys::rename_new;
+use crate::table_path::TablePath;
+use lock_core::{Error, ErrorKind, Result};
+
+/// Opens a file that must be a sound table. Nothing is changed.
+pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOptions) -> Result<(File, Header)> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut file = match openat(path.base, path.name, flags, Permissions::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
+        Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link; use the path that it leads to")),
+        Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "it is a directory".to_owned() }.into()),
+        Err(errno) => return Err(Error::refused("open", errno)),
+    };
+    let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
+    if !meta.is_file() {
+        return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
+    }
+    let filesystem = filesystem::check_file(&file, path.whole, options.filesystem)?;
+    match meta.nlink() {
+        0 => return Err(deleted(path.whole, &meta)),
+        1 => {}
+        links => return Err(not_ours(format!("it has {links} hard links"))),
+    }
+    options.check_access(path.whole, (&meta).into(), || path.directory_of(&meta))?;
+    let mut page = Vec::with_capacity(PAGE as usize);
+    (&mut file).take(PAGE).read_to_end(&mut page).map_err(|e| Error::system("read", e))?;
+    let header = Header::decode(&page, kind, path.whole)?;
+    // The length is read after the segments: the file may be growing, and it is extended before a segment is announced.
+    let length = fstat(&file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
+    check_length(length, header::segments(&page))?;
+    match options.bound {
+        Some(asked) if asked != header.bound => {
+            let (found, asked) = (header.bound.to_string(), asked.to_string());
+            Err(ErrorKind::OtherCapacity { found, asked }.into())
+        }
+        _ => {
+            filesystem::unshare(filesystem, &file)?;
+            Ok((file, header))
+        }
+    }
+}
+
+/// Whether the file can have the segments that it says it has.
+pub(crate) fn check_length(bytes: u64, segments: u64) -> Result<()> {
+    let last = segments.checked_ilog2().unwrap_or(0) as usize;
+    check_end(bytes, Geometry::of(last).end())
+}
+
+/// Whether the file reaches as far as that.
+pub(crate) fn check_end(bytes: u64, expected: u64) -> Result<()> {
+    if bytes < expected {
+        return Err(corrupt(format!("it has {bytes} bytes and should have at least {expected}: it is cut off")));
+    }
+    Ok(())
+}
+
+/// Makes a file, with room for the creator's seat, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
+pub(crate) fn create_new(path: &TablePath<'_>, header: &Header, options: &TableOptions) -> Result<File> {
+    // Before a temporary file is made there, which some file systems keep for a moment after it was removed.
+    filesystem::check_directory(path.directory(), path.whole, options.filesystem)?;
+    match make(unnamed(path)?, header, options, path) {
+        // A file without a name can only be given one through `/proc`, or with privileges.
+        Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => {
+            make(temporarily_named(path)?, header, options, path)
+        }
+        made => made,
+    }
+}
+
+fn make(
+    (mut file, temporary): (File, Option<PathBuf>),
+    header: &Header,
+    options: &TableOptions,
+    path: &TablePath<'_>,
+) -> Result<File> {
+    let made = filesystem::keep_room(&file, path.whole, options.filesystem)
+        .and_then(|()| fill(&mut file, header, options))
+        .and_then(|()| publish(&file, temporary.as_deref(), path));
+    if let (Err(_), Some(temporary)) = (&made, &temporary) {
+        let _ = unlinkat(path.base, temporary, UnlinkatFlags::NoRemoveDir);
+    }
+    made.map(|()| file)
+}
+
+fn is_absent(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// A file without a name; where the file system has no such thing, one with a name that nobody guesses.
+fn unnamed(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    match openat(path.base, path.parent(), flags | OFlag::O_TMPFILE, Permissions::S_IRUSR | Permissions::S_IWUSR) {
+        Ok(fd) => Ok((fd.into(), None)),
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => temporarily_named(path),
+        Err(errno) => Err(in_directory(errno)),
+    }
+}
+
+fn temporarily_named(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
+    let name = path.name.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.parent().join(format!(".{name}.{:032x}", super::opening::random()?));
+    let create = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    let fd = openat(path.base, &temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
+    Ok((fd.into(), Some(temporary)))
+}
+
+fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> {
+    let first = Geometry::of(0);
+    check_limit(&*file, first.end())?;
+    // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
+    file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
+    back(&*file, 0, PAGE)?;
+    // A store in which the creator cannot register itself must not become visible.
+    back(&*file, process::page_of(0), PAGE)?;
+    // Nor one that has not room for a lock: backends keep what they need from the start in the first lines.
+    back(&*file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
+    debug_assert_eq!(first.offset, BASE_BYTES);
+    file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
+    options.give(file.as_fd())?;
+    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits() | IN_USE))
+        .map_err(|e| Error::system("fchmod", e))?;
+    file.sync_all().map_err(|e| Error::system("fsync", e))
+}
+
+/// Gives the file its name, if the name is free.
+fn publish(file: &File, temporary: Option<&Path>, path: &TablePath<'_>) -> Result<()> {
+    let named = match temporary {
+        None => {
+            let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(AT_FDCWD, itself.as_str(), path.base, path.name, AtFlags::AT_SYMLINK_FOLLOW).map_err(Into::into)
+        }
+        Some(temporary) => rename_new(path.base, temporary, path.name),
+    };
+    match named {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path.whole)),
+        Err(error) => Err(Error::system("link", error)),
+    }
+}
+
+/// Backs a range of the file with blocks, and makes the file at least that long. What is there already stays as it is. After it,
+/// touching the range through a mapping cannot be a SIGBUS for want of space.
+pub(crate) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
+    let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
+        return Err(Error::system("fallocate", Errno::EFBIG));
+    };
+    check_limit(&file, (offset + bytes).unsigned_abs())?;
+    loop {
+        match fallocate(&file, FallocateFlags::empty(), offset, bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EOPNOTSUPP) => {
+                return Err(Error::unsupported(
+                    "the file system cannot reserve space (fallocate); use tmpfs, ext4, xfs or btrfs",
+                ));
+            }
+            Err(errno) => return Err(Error::refused("fallocate", errno)),
+        }
+    }
+}
+
+/// Whether this process may make the file that long. To try it would be a signal, SIGXFSZ, of which it would die.
+fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| Error::system("getrlimit", errno))?.0;
+    let within = end <= limit || end <= fstat(file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
+    if within { Ok(()) } else { Err(Error::refused("fallocate", Errno::EFBIG)) }
+}
+
+fn in_directory(errno: Errno) -> Error {
+    Error::refused("create", errno)
+}
+
+/// What is said of a file without a name: it was destroyed just now, or a bind mount has its place.
+fn deleted(path: &Path, file: &Metadata) -> Error {
+    let is_mounted = fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (file.dev(), file.ino()));
+    if is_mounted { kept_by_mount(path) } else { ErrorKind::Absent.into() }
+}
+
+/// What is said of a path where no file can be made because one is there.
+fn exists(path: &Path) -> Error {
+    let is_deleted = fs::symlink_metadata(path).is_ok_and(|named| named.nlink() == 0);
+    if is_deleted { kept_by_mount(path) } else { ErrorKind::Exists.into() }
+}
+
+fn kept_by_mount(path: &Path) -> Error {
+    not_ours(format!("the file was deleted, and a bind mount keeps it at {}; unmount it", path.display()))
+}
+
+fn not_ours(reason: impl Into<String>) -> Error {
+    ErrorKind::NotOurs { reason: reason.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publish_renames_a_temporary_file_only_to_a_free_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let [first, second, path] = ["first", "second", "store"].map(|name| directory.path().join(name));
+        for file in [&first, &second] {
+            fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
+        }
+        let file = File::open(&first).unwrap();
+        publish(&file, Some(&first), &TablePath::whole(&path)).unwrap();
+        let error = publish(&file, Some(&second), &TablePath::whole(&path)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Exists), "{error}");
+        assert!(second.exists() && !first.exists());
+        assert_eq!(fs::read(&path).unwrap(), first.as_os_str().as_encoded_bytes());
+    }
+}

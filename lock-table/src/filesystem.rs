@@ -1,0 +1,331 @@
+//! File systems: which ones a store may be on, and on which ones a full file system is an error and no signal.
+//!
+//! A store is a mapped file with file locks on it. Its processes exclude each other only if the kernel keeps one copy of the file's
+//! pages and one list of its locks for all of them. [`KINDS`] lists the file systems that are known; a kind is either of this machine
+//! or one that other machines, or a program, take part in. The latter are refused, unless the caller insists ([`Accept::Any`]).
+//!
+//! | refused | kinds | why |
+//! |---|---|---|
+//! | [network](Sharing::Network) | NFS, SMB and CIFS, AFS, Coda, Ceph, OrangeFS, PanFS, NCP, IBRIX | each machine maps a separate copy |
+//! | [cluster](Sharing::Cluster) | GFS2, OCFS2, Lustre, GPFS, BeeGFS, VxFS, ACFS, StorNext | a process of another machine cannot be proved alive or dead |
+//! | [host](Sharing::Host) | 9p, vboxsf, vmhgfs, Parallels, hostfs | the host and its guests map separate copies |
+//! | [program](Sharing::Program) | FUSE | a program stores the file, perhaps for several machines: GlusterFS, SSHFS, virtiofs, JuiceFS, S3 |
+//!
+//! virtiofs and the usual mounts of GlusterFS have the magic number of FUSE. An unknown kind is accepted: most new ones are of
+//! one machine.
+//!
+//! # Room
+//! A store reserves blocks before it touches them, so that a full file system is an error. A file system that writes a block anew to
+//! another place (copy on write) still needs free blocks for each write. It ends a process that finds none with SIGBUS.
+//! [`Room`] classifies each kind. On btrfs a store's file is made without copy-on-write, and a file with copy-on-write is
+//! refused. On xfs a file that shares blocks with a reflinked copy gets its own blocks when it is opened.
+
+mod room;
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::str::FromStr;
+
+use nix::sys::statfs::{fstatfs, statfs};
+
+use self::room::check_room;
+use lock_core::{Error, Result};
+
+pub(crate) use self::room::{keep_room, unshare};
+
+/// A file system that is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kind {
+    magic: u32,
+    name: &'static str,
+    place: Place,
+}
+
+/// The machines and programs that share a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// This machine alone.
+    Machine(Room),
+    /// Others, too.
+    Shared(Sharing),
+}
+
+/// Whether writing to blocks that were reserved needs more blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// It does not.
+    Kept,
+    /// It does for blocks that a reflinked copy shares. They can be made the file's own again.
+    KeptUnlessReflinked,
+    /// It does not for a file without copy-on-write (`chattr +C`), unless a snapshot or a copy shares its blocks.
+    KeptWithoutCopyOnWrite,
+    /// It may: a full file system can end a process with SIGBUS.
+    NotSure,
+}
+
+/// Why a file system is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sharing {
+    /// Machines map separate copies.
+    Network,
+    /// Machines share the file, and do not see each other's processes.
+    Cluster,
+    /// The host and its guests share it.
+    Host,
+    /// A program provides it.
+    Program,
+}
+
+impl Sharing {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Network => "machines share it without sharing mapped memory, so that two could hand out the same ids",
+            Self::Cluster => "machines share it, and one cannot see whether an owner on another lives",
+            Self::Host => "the host and its guests share it without sharing mapped memory",
+            Self::Program => "a program provides it, which may not keep mapped memory and file locks the same for all processes",
+        }
+    }
+}
+
+use self::Room::{Kept, KeptUnlessReflinked, KeptWithoutCopyOnWrite, NotSure};
+use self::Sharing::{Cluster, Host, Network, Program};
+
+const fn local(magic: u32, name: &'static str, room: Room) -> Kind {
+    Kind { magic, name, place: Place::Machine(room) }
+}
+
+const fn shared(magic: u32, name: &'static str, sharing: Sharing) -> Kind {
+    Kind { magic, name, place: Place::Shared(sharing) }
+}
+
+/// The known file systems. The numbers are from `statfs(2)`, the kernel's `linux/magic.h` and coreutils' `stat.c`.
+pub const KINDS: &[Kind] = &[
+    local(0x0102_1994, "tmpfs", Kept),
+    local(0x8584_58f6, "ramfs", Kept),
+    local(0xef53, "ext4", Kept),
+    local(0x5846_5342, "xfs", KeptUnlessReflinked),
+    local(0x9123_683e, "btrfs", KeptWithoutCopyOnWrite),
+    // Compressed files and checkpoints need new blocks.
+    local(0xf2f5_2010, "f2fs", NotSure),
+    local(0xca45_1a4e, "bcachefs", NotSure),
+    local(0x2fc1_2fc1, "zfs", NotSure),
+    // The room is that of the file system below, which is not visible.
+    local(0x794c_7630, "overlayfs", NotSure),
+    local(0xf15f, "ecryptfs", NotSure),
+    shared(0x6969, "NFS", Network),
+    shared(0x517b, "SMB", Network),
+    shared(0xff53_4d42, "CIFS", Network),
+    shared(0xfe53_4d42, "SMB2", Network),
+    shared(0x00c3_6400, "Ceph", Network),
+    shared(0x5346_414f, "AFS", Network),
+    shared(0x6b41_4653, "kAFS", Network),
+    shared(0x7375_7245, "Coda", Network),
+    shared(0x2003_0528, "OrangeFS", Network),
+    shared(0xaad7_aaea, "PanFS", Network),
+    shared(0x564c, "NCP", Network),
+    shared(0x0131_11a8, "IBRIX", Network),
+    shared(0x0116_1970, "GFS2", Cluster),
+    shared(0x7461_636f, "OCFS2", Cluster),
+    shared(0x0bd0_0bd0, "Lustre", Cluster),
+    shared(0x4750_4653, "GPFS", Cluster),
+    shared(0x1983_0326, "BeeGFS", Cluster),
+    shared(0xa501_fcf5, "VxFS", Cluster),
+    shared(0x6163_6673, "ACFS", Cluster),
+    shared(0xbeef_dead, "StorNext", Cluster),
+    shared(0x0102_1997, "9p", Host),
+    shared(0x786f_4256, "vboxsf", Host),
+    shared(0xbacb_acbc, "vmhgfs", Host),
+    shared(0x7c7c_6673, "Parallels", Host),
+    shared(0x00c0_ffee, "hostfs", Host),
+    shared(0x6573_5546, "FUSE", Program),
+];
+
+/// Which file systems a caller accepts: the option `filesystem=any` of a store's URL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Accept {
+    /// Those on which a store excludes all its processes.
+    #[default]
+    Suitable,
+    /// Any: the caller knows that one machine uses the store, or accepts that a full file system can end a process.
+    Any,
+}
+
+impl FromStr for Accept {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "any" { Ok(Self::Any) } else { Err("the only value is `any`; write that, or leave the option out") }
+    }
+}
+
+impl Kind {
+    /// The kind of an open file's file system; `None` for an unknown one.
+    ///
+    /// # Errors
+    /// What `fstatfs(2)` says.
+    pub fn of(file: impl AsFd) -> Result<Option<&'static Self>> {
+        let found = fstatfs(file).map_err(|errno| Error::system("fstatfs", errno))?;
+        Ok(Self::find(found.filesystem_type().0 as u32))
+    }
+
+    /// The kind with this magic number of `statfs(2)`.
+    pub fn find(magic: u32) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.magic == magic)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The machines and programs that share it.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+}
+
+/// Describes the file system of a path in a few words, for people to read.
+pub fn describe(path: &Path) -> String {
+    let magic = match statfs(path) {
+        Ok(found) => found.filesystem_type().0 as u32,
+        Err(errno) => return errno.desc().to_owned(),
+    };
+    match Kind::find(magic) {
+        Some(Kind { name, place: Place::Machine(NotSure), .. }) => {
+            format!("{name} (when it is full, SIGBUS can end a process)")
+        }
+        Some(Kind { name, .. }) => (*name).to_owned(),
+        None => format!("unknown ({magic:#x})"),
+    }
+}
+
+/// Checks that the store of this path may be created in a directory. A directory that is not there is no reason.
+///
+/// # Errors
+/// Those of [`check`].
+pub(crate) fn check_directory(directory: &Path, store: &Path, accept: Accept) -> Result<()> {
+    match shared_kind(directory) {
+        Some(kind) if accept == Accept::Suitable => refuse_shared(kind, store),
+        _ => Ok(()),
+    }
+}
+
+/// The kind of a path's file system, if it is one that is refused.
+pub(crate) fn shared_kind(path: &Path) -> Option<&'static Kind> {
+    let found = statfs(path).ok()?;
+    Kind::find(found.filesystem_type().0 as u32).filter(|kind| matches!(kind.place, Place::Shared(_)))
+}
+
+/// Checks that a store may be on the file system of a file or directory that exists.
+///
+/// # Errors
+/// Those of [`check`]; what `statfs(2)` says.
+pub fn check_path(path: &Path, accept: Accept) -> Result<()> {
+    let found = statfs(path).map_err(|errno| Error::system("statfs", errno))?;
+    match (Kind::find(found.filesystem_type().0 as u32), accept) {
+        (Some(kind), Accept::Suitable) => refuse_shared(kind, path),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a store may be on the file system of an open file or directory. `path` is what a refusal names.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) with the path, the kind of file system, and what to do.
+pub fn check(file: impl AsFd, path: &Path, accept: Accept) -> Result<()> {
+    match (Kind::of(file)?, accept) {
+        (Some(kind), Accept::Suitable) => refuse_shared(kind, path),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_shared(kind: &Kind, path: &Path) -> Result<()> {
+    let Place::Shared(sharing) = kind.place else { return Ok(()) };
+    Err(Error::unsupported(format!(
+        "{} is on {}: {}; use a file system of this machine, or add filesystem=any if no other machine uses the store",
+        path.display(),
+        kind.name,
+        sharing.reason()
+    )))
+}
+
+/// The checks of a store's file that exists: its file system and its room. Returns the kind; `None` for an unknown one, and where the
+/// caller accepts any.
+///
+/// # Errors
+/// Those of [`check`] and [`check_room`].
+pub(crate) fn check_file(file: impl AsFd, path: &Path, accept: Accept) -> Result<Option<&'static Kind>> {
+    if accept == Accept::Any {
+        return Ok(None);
+    }
+    let Some(kind) = Kind::of(&file)? else { return Ok(None) };
+    refuse_shared(kind, path)?;
+    check_room(kind, file, path)?;
+    Ok(Some(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::ErrorKind;
+    use nix::sys::statfs;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(statfs::NFS_SUPER_MAGIC.0 as u32, "NFS")]
+    #[case(statfs::SMB_SUPER_MAGIC.0 as u32, "SMB")]
+    #[case(statfs::CODA_SUPER_MAGIC.0 as u32, "Coda")]
+    #[case(statfs::AFS_SUPER_MAGIC.0 as u32, "AFS")]
+    #[case(statfs::FUSE_SUPER_MAGIC.0 as u32, "FUSE")]
+    #[case(0x0102_1997, "9p")]
+    #[case(0x0116_1970, "GFS2")]
+    #[case(0x0bd0_0bd0, "Lustre")]
+    fn a_shared_file_system_is_refused_by_path_and_name(#[case] magic: u32, #[case] name: &str) {
+        let error = refuse_shared(Kind::find(magic).unwrap(), Path::new("/mnt/store")).unwrap_err();
+        let ErrorKind::Unsupported { reason } = error.kind() else { panic!("{error}") };
+        assert!(reason.starts_with(&format!("/mnt/store is on {name}: ")), "{reason}");
+        assert!(reason.contains("filesystem=any"), "{reason}");
+    }
+
+    #[rstest]
+    #[case(statfs::EXT4_SUPER_MAGIC.0 as u32)]
+    #[case(statfs::TMPFS_MAGIC.0 as u32)]
+    #[case(statfs::BTRFS_SUPER_MAGIC.0 as u32)]
+    #[case(0x5846_5342)]
+    #[case(statfs::OVERLAYFS_SUPER_MAGIC.0 as u32)]
+    fn a_file_system_of_this_machine_is_accepted(#[case] magic: u32) {
+        refuse_shared(Kind::find(magic).unwrap(), Path::new("/store")).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_file_system_is_accepted() {
+        assert_eq!(Kind::find(0x1234), None);
+    }
+
+    #[test]
+    fn each_number_and_each_name_is_listed_once() {
+        let mut numbers: Vec<_> = KINDS.iter().map(|kind| kind.magic).collect();
+        let mut names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        numbers.sort_unstable();
+        names.sort_unstable();
+        numbers.dedup();
+        names.dedup();
+        assert_eq!((numbers.len(), names.len()), (KINDS.len(), KINDS.len()));
+    }
+
+    #[test]
+    fn the_documentation_names_each_refused_kind() {
+        let documentation = include_str!("filesystem.rs");
+        let table: String = documentation.lines().take_while(|line| line.starts_with("//!")).collect();
+        for kind in KINDS.iter().filter(|kind| matches!(kind.place, Place::Shared(_))) {
+            let name = kind.name.trim_end_matches('2').trim_start_matches('k');
+            assert!(table.contains(name), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn only_any_is_a_value_of_the_option() {
+        assert_eq!("any".parse(), Ok(Accept::Any));
+        assert!("nfs".parse::<Accept>().is_err());
+    }
+}

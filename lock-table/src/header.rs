@@ -1,0 +1,271 @@
+//! The first page of a table's file: what it is, and which parts of it exist.
+
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::kind::Kind;
+use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WORD};
+use crate::options::Bound;
+use lock_core::{Error, ErrorKind, Result, StoreId};
+
+/// Changed with every change of the layout.
+pub(crate) const VERSION: u32 = 2;
+
+/// In seconds since the epoch: no time from then on can be written as RFC 3339 has it.
+const YEAR_10000: u64 = 253_402_300_800;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"LOCKTBL\n");
+
+// Words that never change, and the sum over them.
+const AT_MAGIC: usize = 0;
+const AT_VERSION: usize = 1;
+const AT_KIND: usize = 2;
+const AT_ABI: usize = 3;
+const AT_BOUND: usize = 4;
+const AT_ID: usize = 5;
+const AT_BOOT: usize = 7;
+const AT_CREATED: usize = 9;
+const AT_SUM: usize = 10;
+const AT_HOME: usize = 11;
+const FIXED_WORDS: usize = 16;
+// Words that change.
+const AT_SEGMENTS: usize = 16;
+const AT_STATE: usize = 17;
+const AT_ENTRY_PAGES: usize = 18;
+const ENTRY_PAGE_WORDS: usize = (ENTRIES / ENTRIES_PER_PAGE).div_ceil(64);
+const AT_NEXT_ENTRY: usize = AT_ENTRY_PAGES + ENTRY_PAGE_WORDS;
+const AT_LOCATION: usize = AT_NEXT_ENTRY + 1;
+const USED_WORDS: usize = AT_LOCATION + 1;
+
+/// What the words say that never change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    pub(crate) bound: Bound,
+    pub(crate) id: StoreId,
+    /// The boot id of the system at creation.
+    pub(crate) boot: u128,
+    /// Seconds since the epoch.
+    pub(crate) created: u64,
+    /// The PID namespace of the creator: the processes in it are *at home*. 0 where it is not known, and then none is.
+    pub(crate) home: u64,
+}
+
+impl Header {
+    pub(crate) fn new(kind: Kind, bound: Bound, id: StoreId, boot: u128, home: u64) -> Self {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self { kind, bound, id, boot, created, home }
+    }
+
+    /// When that was, by the clock of that time.
+    pub(crate) fn creation(&self) -> String {
+        // The clock, or who damaged the store, may have said anything.
+        match UNIX_EPOCH.checked_add(Duration::from_secs(self.created)) {
+            Some(time) if self.created < YEAR_10000 => humantime::format_rfc3339_seconds(time).to_string(),
+            _ => format!("{} seconds after 1970", self.created),
+        }
+    }
+
+    /// The page, with segment 0 in place.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut words = [0_u64; HEADER_WORDS];
+        words[AT_MAGIC] = MAGIC;
+        words[AT_VERSION] = u64::from(VERSION);
+        words[AT_KIND] = self.kind.tag();
+        words[AT_ABI] = self.kind.abi;
+        words[AT_BOUND] = self.bound.limit();
+        [words[AT_ID], words[AT_ID + 1]] = halves(self.id.get());
+        [words[AT_BOOT], words[AT_BOOT + 1]] = halves(self.boot);
+        words[AT_CREATED] = self.created;
+        words[AT_HOME] = self.home;
+        words[AT_SUM] = sum(&words);
+        words[AT_SEGMENTS] = 1;
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    /// Reads the page of a file, which may be anything. `page` is shorter than one page only when the file is.
+    pub(crate) fn decode(page: &[u8], kind: Kind, file: &Path) -> Result<Self> {
+        let mut words = [0_u64; HEADER_WORDS];
+        for (word, bytes) in words.iter_mut().zip(page.chunks_exact(WORD)) {
+            *word = u64::from_ne_bytes(bytes.try_into().expect("a chunk has eight bytes"));
+        }
+        if words[AT_MAGIC] != MAGIC {
+            let reason = if page.is_empty() { "it is empty" } else { "its first bytes are something else" };
+            return Err(ErrorKind::NotAStore { reason: reason.to_owned() }.into());
+        }
+        // What a version that is not there would be is not known.
+        let has_version = page.len() >= (AT_VERSION + 1) * WORD;
+        if has_version && words[AT_VERSION] != u64::from(VERSION) {
+            let found = u32::try_from(words[AT_VERSION]).unwrap_or(u32::MAX);
+            return Err(ErrorKind::OtherVersion { found, known: VERSION, file: file.to_owned() }.into());
+        }
+        if page.len() < HEADER_WORDS * WORD {
+            return Err(corrupt(format!("it is cut off after {} bytes", page.len())));
+        }
+        if words[AT_SUM] != sum(&words) {
+            return Err(corrupt("the checksum of its header is wrong"));
+        }
+        let found = Kind::decode(words[AT_KIND], words[AT_ABI], kind);
+        if found != Some(kind) {
+            let found = found.map_or_else(|| Kind::describe_unknown(words[AT_KIND], words[AT_ABI]), |kind| kind.to_string());
+            return Err(ErrorKind::OtherAbi { found, needed: kind.to_string() }.into());
+        }
+        if words[USED_WORDS..].iter().any(|word| *word != 0) {
+            return Err(corrupt("what should be empty in its header is not"));
+        }
+        if words[AT_SEGMENTS] & 1 == 0 || words[AT_SEGMENTS] >> SEGMENTS != 0 {
+            return Err(corrupt("its directory of segments is impossible"));
+        }
+        match words[AT_STATE] {
+            0 => {}
+            1 => return Err(ErrorKind::Destroyed.into()),
+            _ => return Err(corrupt("its state is impossible")),
+        }
+        let bound = match words[AT_BOUND] {
+            0x1_0000_0000 => Bound::Unbounded,
+            locks => match u32::try_from(locks) {
+                Ok(locks @ 1..) => Bound::Locks(locks),
+                _ => return Err(corrupt("its capacity is impossible")),
+            },
+        };
+        Ok(Self {
+            kind,
+            bound,
+            id: StoreId::new(whole(words[AT_ID], words[AT_ID + 1])),
+            boot: whole(words[AT_BOOT], words[AT_BOOT + 1]),
+            created: words[AT_CREATED],
+            home: words[AT_HOME],
+        })
+    }
+}
+
+/// Which segments a whole page, that has been decoded, says are there: bit n is set for segment n.
+pub(crate) fn segments(page: &[u8]) -> u64 {
+    let word = &page[AT_SEGMENTS * WORD..][..WORD];
+    u64::from_ne_bytes(word.try_into().expect("a word has eight bytes"))
+}
+
+/// The words of a mapped header that change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State<'a> {
+    /// Bit n is set when segment n is there.
+    pub(crate) segments: &'a AtomicU64,
+    /// 1 when the store was destroyed.
+    pub(crate) destroyed: &'a AtomicU64,
+    /// A bit for each page of the process table that is backed by blocks.
+    pub(crate) entry_pages: &'a [AtomicU64],
+    /// Counts the entries that were tried; the next process begins there.
+    pub(crate) next_entry: &'a AtomicU64,
+    /// A number for the place of the file, see [`super::location`]; 0 before a process has opened it.
+    pub(crate) location: &'a AtomicU64,
+}
+
+impl<'a> State<'a> {
+    pub(crate) fn new(header: &'a [AtomicU64]) -> Self {
+        Self {
+            segments: &header[AT_SEGMENTS],
+            destroyed: &header[AT_STATE],
+            entry_pages: &header[AT_ENTRY_PAGES..AT_NEXT_ENTRY],
+            next_entry: &header[AT_NEXT_ENTRY],
+            location: &header[AT_LOCATION],
+        }
+    }
+}
+
+pub(crate) fn corrupt(reason: impl Into<String>) -> Error {
+    ErrorKind::Corrupt { reason: reason.into() }.into()
+}
+
+/// FNV-1a over the words that never change, but for the sum itself.
+fn sum(words: &[u64; HEADER_WORDS]) -> u64 {
+    let fixed = words[..FIXED_WORDS].iter().enumerate().filter(|(at, _)| *at != AT_SUM);
+    fixed
+        .flat_map(|(_, word)| word.to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+fn halves(whole: u128) -> [u64; 2] {
+    [(whole >> 64) as u64, whole as u64]
+}
+
+fn whole(high: u64, low: u64) -> u128 {
+    (u128::from(high) << 64) | u128::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: Kind = Kind::new("test", 7);
+
+    fn decode(page: &[u8], kind: Kind) -> Result<Header> {
+        Header::decode(page, kind, Path::new("/a/store"))
+    }
+
+    fn header() -> Header {
+        Header::new(KIND, Bound::Locks(2048), StoreId::new(0x1234_5678_9abc_def0_0fed_cba9_8765_4321), 42, 7)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(decode(&header().encode(), KIND).unwrap(), header());
+        let unbounded = Header { bound: Bound::Unbounded, ..header() };
+        assert_eq!(decode(&unbounded.encode(), KIND).unwrap().bound, Bound::Unbounded);
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed_where_it_matters() {
+        let page = header().encode();
+        for at in 0..page.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut changed = page.clone();
+                changed[at] ^= flip;
+                let harmless = (AT_SEGMENTS * WORD..USED_WORDS * WORD).contains(&at);
+                assert!(decode(&changed, KIND).is_err() || harmless, "byte {at} ^ {flip:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_creation_is_a_time_that_people_read_whatever_the_number() {
+        let creation = |created| Header { created, ..header() }.creation();
+        assert_eq!(creation(0), "1970-01-01T00:00:00Z");
+        assert_eq!(creation(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(creation(YEAR_10000 - 1), "9999-12-31T23:59:59Z");
+        for far in [YEAR_10000, u64::MAX] {
+            assert_eq!(creation(far), format!("{far} seconds after 1970"));
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let page = header().encode();
+        for length in 0..page.len() {
+            let error = decode(&page[..length], KIND).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::NotAStore { .. } | ErrorKind::Corrupt { .. }), "{length}: {error}");
+        }
+    }
+
+    #[test]
+    fn another_backend_and_another_abi_are_told_apart() {
+        let page = header().encode();
+        let error = decode(&page, Kind::new("other", 7)).unwrap_err().to_string();
+        assert!(error.contains("made for test") && error.contains("needs other"), "{error}");
+        assert!(matches!(decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi { .. }));
+        let described = |name| Kind::new(name, 8).described(|abi| format!("{abi} bits"));
+        let error = decode(&page, described("test")).unwrap_err().to_string();
+        assert!(error.contains("made for test (7 bits)") && error.contains("needs test (8 bits)"), "{error}");
+        let error = decode(&page, described("other")).unwrap_err().to_string();
+        assert!(error.contains("made for test (ABI 0x7)"), "{error}");
+    }
+
+    #[test]
+    fn another_version_is_refused_with_what_there_is_to_do() {
+        let mut page = header().encode();
+        page[AT_VERSION * WORD] += 1;
+        let error = decode(&page, KIND).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::OtherVersion { found: 3, known: 2, .. }), "{error}");
+        assert!(error.to_string().contains("remove /a/store"), "{error}");
+    }
+}

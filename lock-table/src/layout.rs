@@ -1,0 +1,183 @@
+//! Where things are in the file of a table. Everything is in words of eight bytes, native-endian.
+//!
+//! ```text
+//! 0          header, one page
+//! 4096       the process table: an entry of 128 bytes for each process
+//! …          segment 0: ids 0..1024
+//! …          segment 1: ids 1024..2048, and each further segment twice as large as the one before
+//! ```
+//! A segment has its bitmaps first, in whole pages, and then its groups. The first bitmap has a bit for each page of all of them that is
+//! reserved, so that a large segment of which little is used costs little. A group is 64 locks: 64 lines of 64 bytes, which are hot, and
+//! then 64 records of 128 bytes, which are not. So what is dense is scanned fast, what is contended shares no cache line, and pages are
+//! paid for by the group.
+
+use lock_core::LockId;
+
+pub(crate) const PAGE: u64 = 4096;
+pub(crate) const WORD: usize = 8;
+
+pub(crate) const HEADER_WORDS: usize = PAGE as usize / WORD;
+
+/// How many processes can have a store open at a time.
+pub(crate) const ENTRIES: usize = 16_384;
+pub(crate) const ENTRY_WORDS: usize = 16;
+pub(crate) const ENTRIES_PER_PAGE: usize = HEADER_WORDS / ENTRY_WORDS;
+pub(crate) const ENTRIES_OFFSET: u64 = PAGE;
+
+/// Where the bytes of the liveness locks are, far beyond any byte that is ever mapped.
+pub(crate) const LIVENESS_OFFSET: i64 = 1 << 40;
+
+/// Header and process table, which are mapped together.
+pub(crate) const BASE_BYTES: u64 = ENTRIES_OFFSET + (ENTRIES * ENTRY_WORDS * WORD) as u64;
+
+/// Locks in a group, and bits in a word.
+pub(crate) const GROUP: usize = 64;
+pub(crate) const HOT_WORDS: usize = 8;
+pub(crate) const RECORD_WORDS: usize = 16;
+pub(crate) const GROUP_WORDS: usize = GROUP * (HOT_WORDS + RECORD_WORDS);
+
+/// Enough for all 2³² ids.
+pub(crate) const SEGMENTS: usize = 23;
+const FIRST_SEGMENT_BITS: u32 = 10;
+
+/// The geometry of one segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Geometry {
+    /// The first id.
+    pub(crate) first: u64,
+    /// How many ids.
+    pub(crate) ids: u64,
+    /// Where in the file.
+    pub(crate) offset: u64,
+}
+
+/// Of all segments; they are asked for often.
+const GEOMETRIES: [Geometry; SEGMENTS] = {
+    let mut all = [Geometry::shape(0, BASE_BYTES); SEGMENTS];
+    let mut at = 1;
+    while at < SEGMENTS {
+        all[at] = Geometry::shape(at, all[at - 1].end());
+        at += 1;
+    }
+    all
+};
+
+impl Geometry {
+    pub(crate) const fn of(segment: usize) -> Self {
+        GEOMETRIES[segment]
+    }
+
+    const fn shape(segment: usize, offset: u64) -> Self {
+        let ids = 1 << (FIRST_SEGMENT_BITS + segment.saturating_sub(1) as u32);
+        Self { first: if segment == 0 { 0 } else { ids }, ids, offset }
+    }
+
+    /// The bits: allocated, summaries of that, and groups that are backed by blocks.
+    pub(crate) const fn groups(self) -> usize {
+        self.ids as usize / GROUP
+    }
+
+    /// Words in the bitmap of backed groups.
+    pub(crate) const fn backed_words(self) -> usize {
+        self.groups().div_ceil(GROUP)
+    }
+
+    /// Words in all levels of the allocation bitmap.
+    pub(crate) const fn bitmap_words(self) -> usize {
+        let (mut level, mut words) = (self.groups(), 0);
+        loop {
+            words += level;
+            if level == 1 {
+                return words;
+            }
+            level = level.div_ceil(GROUP);
+        }
+    }
+
+    /// Words in the bitmap of reserved pages: enough for the pages of all three bitmaps.
+    pub(crate) const fn page_words(self) -> usize {
+        let others = self.bitmap_words() + self.backed_words();
+        // A word has bits for 64 pages. What the bitmap adds to itself is less than one word in 64.
+        (others + others / 64 + 1).div_ceil(HEADER_WORDS).div_ceil(64)
+    }
+
+    /// Bytes before the groups.
+    pub(crate) const fn bitmap_bytes(self) -> u64 {
+        (((self.page_words() + self.bitmap_words() + self.backed_words()) * WORD) as u64).next_multiple_of(PAGE)
+    }
+
+    /// Bytes that a segment needs from the start: those of the bitmap of reserved pages.
+    pub(crate) const fn least_bytes(self) -> u64 {
+        ((self.page_words() * WORD) as u64).next_multiple_of(PAGE)
+    }
+
+    /// Bytes in all.
+    pub(crate) const fn bytes(self) -> u64 {
+        self.bitmap_bytes() + self.group_bytes() * self.groups() as u64
+    }
+
+    /// Bytes of one group.
+    pub(crate) const fn group_bytes(self) -> u64 {
+        (GROUP_WORDS * WORD) as u64
+    }
+
+    /// Where the file ends with this segment.
+    pub(crate) const fn end(self) -> u64 {
+        self.offset + self.bytes()
+    }
+}
+
+/// Which segment an id is in, and at which index.
+pub(crate) fn locate(id: LockId) -> (usize, usize) {
+    let bits = u32::BITS - (id.get() >> FIRST_SEGMENT_BITS).leading_zeros();
+    let segment = bits as usize;
+    (segment, (u64::from(id.get()) - Geometry::shape(segment, 0).first) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(0, 0, 0)]
+    #[case(1023, 0, 1023)]
+    #[case(1024, 1, 0)]
+    #[case(2047, 1, 1023)]
+    #[case(2048, 2, 0)]
+    #[case(4095, 2, 2047)]
+    #[case(4096, 3, 0)]
+    #[case(u32::MAX, 22, (1 << 31) - 1)]
+    fn an_id_is_in_one_segment(#[case] id: u32, #[case] segment: usize, #[case] index: usize) {
+        assert_eq!(locate(LockId::new(id)), (segment, index));
+    }
+
+    #[test]
+    fn segments_follow_each_other_without_a_gap() {
+        for segment in 1..SEGMENTS {
+            let (before, this) = (Geometry::of(segment - 1), Geometry::of(segment));
+            assert_eq!(before.end(), this.offset);
+            assert_eq!(before.first + before.ids, this.first);
+            assert_eq!(this.offset % PAGE, 0);
+        }
+        assert_eq!(Geometry::of(SEGMENTS - 1).first + Geometry::of(SEGMENTS - 1).ids, 1 << 32);
+    }
+
+    #[test]
+    fn each_page_of_the_bitmaps_has_a_bit() {
+        for geometry in (0..SEGMENTS).map(Geometry::of) {
+            let pages = geometry.bitmap_bytes() / PAGE;
+            assert!(pages <= geometry.page_words() as u64 * 64, "{geometry:?}");
+            assert!(geometry.least_bytes() <= 4 * PAGE, "{geometry:?}");
+        }
+    }
+
+    #[test]
+    fn bitmaps_are_a_small_part() {
+        assert_eq!(Geometry::of(0).bitmap_words(), 16 + 1);
+        assert_eq!(Geometry::of(0).bitmap_bytes(), PAGE);
+        let large = Geometry::of(10);
+        assert_eq!(large.bitmap_words(), 8192 + 128 + 2 + 1);
+        assert!(large.bitmap_bytes() * 1000 < large.bytes());
+    }
+}

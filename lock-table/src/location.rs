@@ -1,0 +1,41 @@
+//! Where the file of a table is: device and inode, as the processes see them that use it.
+//!
+//! Two mounts can share a file's pages and not its locks, as the `merged` and `upper` directories of an overlay do; and a copied
+//! file says what the original said when it was copied. Where such a file is opened, the liveness locks of its processes
+//! cannot be seen, so that it is refused unless all of them are proved to be dead by other means.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::descriptor::FileId;
+use crate::table::Table;
+use lock_core::{ErrorKind, Result};
+
+/// A number for a place, never 0.
+pub(crate) fn number(id: FileId) -> u64 {
+    let bytes = [id.device, id.inode].into_iter().flat_map(u64::to_le_bytes);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)) | 1
+}
+
+/// Checks that the table's file is in the place where its processes use it.
+///
+/// # Errors
+/// [`ErrorKind::NotOurs`].
+pub(crate) fn check(table: &Table) -> Result<()> {
+    let here = number(table.file.id());
+    let word = table.state().location;
+    loop {
+        let there = word.load(SeqCst);
+        if there == here {
+            return Ok(());
+        }
+        if there != 0 && table.may_be_used_elsewhere() {
+            let path = table.path().display();
+            let reason = format!(
+                "processes use it through another mount, where this one cannot see their file locks, or {path} is a copy of a store \
+                 that is in use; open it by the path that they use, or remove the copy"
+            );
+            return Err(ErrorKind::NotOurs { reason }.into());
+        }
+        let _ = word.compare_exchange(there, here, SeqCst, SeqCst);
+    }
+}

@@ -1,0 +1,161 @@
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use crate::bitmap::{Bitmap, ones};
+use crate::file;
+use crate::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, PAGE, RECORD_WORDS, WORD};
+use crate::record::Record;
+use crate::slot::Hot;
+use crate::sparse::{PAGE_WORDS, Sparse};
+use crate::sys::{self, Words};
+use crate::table_file::TableFile;
+use crate::touched::TouchedGroups;
+use lock_core::{Allocation, LockId, Result};
+
+/// A mapped part of a table: a range of ids with all that belongs to them.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    geometry: Geometry,
+    words: Words,
+    bits: usize,
+    /// Words of each bitmap, and words before the groups: they follow from the geometry, and are asked for often.
+    page_words: usize,
+    bitmap_words: usize,
+    words_before: usize,
+    touched: TouchedGroups,
+}
+
+impl Segment {
+    /// `bits` of the ids count: the last segment may reach beyond the capacity.
+    pub(crate) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
+        Self {
+            geometry,
+            words,
+            bits,
+            page_words: geometry.page_words(),
+            bitmap_words: geometry.bitmap_words(),
+            words_before: geometry.bitmap_bytes() as usize / WORD,
+            touched: TouchedGroups::new(geometry.groups()),
+        }
+    }
+
+    /// Keeps it mapped for ever.
+    pub(crate) fn leak(&self) {
+        self.words.leak();
+    }
+
+    /// Where the file ends with it.
+    pub(crate) fn end(&self) -> u64 {
+        self.geometry.end()
+    }
+
+    pub(crate) fn id(&self, index: usize) -> LockId {
+        LockId::new((self.geometry.first + index as u64) as u32)
+    }
+
+    pub(crate) fn allocated(&self) -> Bitmap<'_> {
+        let words = &self.words[self.page_words..][..self.bitmap_words];
+        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), self.geometry.groups(), self.bits)
+    }
+
+    /// The line of an id, whose group must be backed by blocks.
+    pub(crate) fn hot(&self, index: usize) -> &Hot {
+        sys::hot(&self.group(index)[index % GROUP * HOT_WORDS..][..HOT_WORDS])
+    }
+
+    /// The same, for a handle to keep.
+    pub(crate) fn touch(&self, index: usize) -> &Hot {
+        self.touched.set(index / GROUP);
+        self.hot(index)
+    }
+
+    /// The lines that this process may have a handle on.
+    pub(crate) fn touched_lines(&self) -> impl Iterator<Item = &Hot> {
+        let groups = self.touched.iter().take_while(|group| group * GROUP < self.bits);
+        let indexes = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits));
+        indexes.map(|index| self.hot(index))
+    }
+
+    /// The record of an id, whose group must be backed by blocks.
+    pub(crate) fn record(&self, index: usize) -> Record<'_> {
+        Record::new(&self.group(index)[GROUP * HOT_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
+    }
+
+    /// The allocation of an id, if it is allocated. What is not found at rest, which takes a damaged table or a writer who is for
+    /// ever interrupted, is not known.
+    pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
+        for _ in 0..1000 {
+            if !self.is_backed(index / GROUP) || !self.allocated().get(index) {
+                return None;
+            }
+            if let Some(allocation) = self.record(index).read(self.id(index)) {
+                return Some(allocation);
+            }
+            std::thread::yield_now();
+        }
+        Some(Allocation::new(self.id(index)))
+    }
+
+    /// Backs the group of an id with blocks, so that it can be touched.
+    pub(crate) fn back_group(&self, file: &TableFile, index: usize) -> Result<()> {
+        let group = index / GROUP;
+        if self.is_backed(group) {
+            return Ok(());
+        }
+        let backed_at = self.bitmap_words + group / GROUP;
+        for word in self.allocated().words_of(index).chain([backed_at]) {
+            self.reserve_page(file, (self.page_words + word) / PAGE_WORDS)?;
+        }
+        let bytes = self.geometry.group_bytes();
+        let offset = self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes;
+        file::back(file.get()?, offset, bytes).map_err(|error| error.at(file.path()))?;
+        self.backed().reserved(group / GROUP).fetch_or(1 << (group % GROUP), Release);
+        Ok(())
+    }
+
+    /// Backs a page of the bitmaps with blocks.
+    fn reserve_page(&self, file: &TableFile, page: usize) -> Result<()> {
+        let (word, bit) = (&self.pages()[page / GROUP], 1 << (page % GROUP));
+        if word.load(Acquire) & bit == 0 {
+            let offset = self.geometry.offset + page as u64 * PAGE;
+            file::back(file.get()?, offset, PAGE).map_err(|error| error.at(file.path()))?;
+            word.fetch_or(bit, Release);
+        }
+        Ok(())
+    }
+
+    /// The lines of the groups that are backed by blocks, with their indexes: those that can have been locked.
+    pub(crate) fn backed_lines(&self, mut each: impl FnMut(usize, &Hot)) {
+        for group in self.backed_groups() {
+            let first = group * GROUP;
+            let lines = self.group(first)[..GROUP * HOT_WORDS].chunks_exact(HOT_WORDS);
+            lines.take(self.bits - first).enumerate().for_each(|(at, line)| each(first + at, sys::hot(line)));
+        }
+    }
+
+    /// The groups that are backed by blocks, of those that have ids which count.
+    fn backed_groups(&self) -> impl Iterator<Item = usize> {
+        let words = self.backed().runs(self.geometry.backed_words()).flat_map(|(first, words)| (first..).zip(words));
+        let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
+        groups.take_while(|group| group * GROUP < self.bits)
+    }
+
+    fn is_backed(&self, group: usize) -> bool {
+        self.backed().load(group / GROUP) & (1 << (group % GROUP)) != 0
+    }
+
+    /// A bit for each group.
+    fn backed(&self) -> Sparse<'_> {
+        let before = self.page_words + self.bitmap_words;
+        Sparse::new(&self.words[before..][..self.geometry.backed_words()], self.pages(), before)
+    }
+
+    /// A bit for each page of the bitmaps.
+    fn pages(&self) -> &[AtomicU64] {
+        &self.words[..self.page_words]
+    }
+
+    fn group(&self, index: usize) -> &[AtomicU64] {
+        &self.words[self.words_before + index / GROUP * GROUP_WORDS..][..GROUP_WORDS]
+    }
+}

@@ -1,0 +1,289 @@
+//! Whose files a process uses: the rule for the owner and the group of a store's files.
+
+use std::fmt;
+use std::fs::Metadata;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::sys::stat::FileStat;
+use nix::unistd::{Gid, Group, Uid, User, fchown, geteuid};
+
+use crate::options::TableOptions;
+use lock_core::{Error, ErrorKind, Result};
+
+/// A trusted owner of a store's files, beside the caller and root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileOwner {
+    /// Any user. The caller trusts every user that can create a file in the place of the store.
+    Any,
+    /// The user with this id. A store that root creates belongs to that user.
+    User(u32),
+}
+
+/// The group of a store's files, by its id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileGroup(u32);
+
+impl FileGroup {
+    /// The group with this id.
+    pub const fn new(gid: u32) -> Self {
+        Self(gid)
+    }
+
+    /// The id.
+    pub const fn gid(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for FileOwner {
+    type Err = String;
+
+    /// Reads `any`, the id of a user, or the name of one that the system knows.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "any" {
+            return Ok(Self::Any);
+        }
+        let find = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
+        let uid = id(text).or_else(find);
+        uid.map(Self::User).ok_or_else(|| "the system knows no such user; give a user's name or id, or `any`".to_owned())
+    }
+}
+
+impl FromStr for FileGroup {
+    type Err = String;
+
+    /// Reads the id of a group, or the name of one that the system knows.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let find = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
+        id(text).or_else(find).map(Self).ok_or_else(|| "the system knows no such group; give a group's name or id".to_owned())
+    }
+}
+
+impl fmt::Display for FileOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::User(uid) => write!(f, "{uid}"),
+        }
+    }
+}
+
+impl fmt::Display for FileGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// An id. The largest number stands for none in chown(2).
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+/// The owner, the group and the mode of a file or a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileAccess {
+    /// The id of the owner.
+    pub uid: u32,
+    /// The id of the group.
+    pub gid: u32,
+    /// The permission bits, with those for set-user-id, set-group-id and sticky.
+    pub mode: u32,
+}
+
+impl From<&FileStat> for FileAccess {
+    fn from(status: &FileStat) -> Self {
+        Self { uid: status.st_uid, gid: status.st_gid, mode: status.st_mode & 0o7777 }
+    }
+}
+
+impl From<&Metadata> for FileAccess {
+    fn from(status: &Metadata) -> Self {
+        Self { uid: status.uid(), gid: status.gid(), mode: status.mode() & 0o7777 }
+    }
+}
+
+/// Mode bits: the group, and all others, may write.
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+
+impl TableOptions {
+    /// Checks the owner, the group and the mode of a file or a directory of the store.
+    ///
+    /// The owner is the caller, root, or the user of [`TableOptions::owner`]. Another owner is accepted in two cases, in which
+    /// the members of a group are trusted: the file has the group of [`TableOptions::group`]; or the mode lets a group write, and
+    /// the directory that the file is in belongs to a trusted user, has the file's group, and cannot be written by others.
+    ///
+    /// `directory` is called for the directory's owner and mode when they matter. It returns `None` when they are not known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOurs`] that names the path, its owner or mode, and the option to add.
+    pub fn check_access(&self, path: &Path, found: FileAccess, directory: impl FnOnce() -> Option<FileAccess>) -> Result<()> {
+        let allowed = self.permissions().bits();
+        let path = path.display();
+        if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {
+            let reason = format!("{path} has the group {}, and not {}", name_of_group(found.gid), name_of_group(group.gid()));
+            return Err(not_ours(reason));
+        }
+        let is_of_group = self.group.is_some();
+        let is_in_groups_directory = || {
+            allowed & GROUP_WRITES != 0
+                && directory().is_some_and(|directory| {
+                    self.trusts(directory.uid) && directory.gid == found.gid && directory.mode & OTHERS_WRITE == 0
+                })
+        };
+        if !self.trusts(found.uid) && !is_of_group && !is_in_groups_directory() {
+            let (owner, us) = (name_of_user(found.uid), name_of_user(geteuid().as_raw()));
+            let reason = format!(
+                "{path} belongs to user {owner}, and this is user {us}; if you trust that user, add owner={} to the store's URL, or \
+                 group=GROUP for the members of a group",
+                found.uid
+            );
+            return Err(not_ours(reason));
+        }
+        if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {
+            let mode = found.mode & 0o777;
+            let asked = found.mode & 0o666;
+            return Err(not_ours(format!(
+                "others may write to {path} (mode {mode:04o}); chmod it, or add mode={asked:04o} to the store's URL"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Gives a new file or directory the owner and the group of these options.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when this user may not do that.
+    pub fn give(&self, file: BorrowedFd<'_>) -> Result<()> {
+        if let Some(group) = self.group {
+            match fchown(file.as_fd(), None, Some(Gid::from_raw(group.gid()))) {
+                Err(Errno::EPERM | Errno::EINVAL) => {
+                    let (us, group) = (name_of_user(geteuid().as_raw()), name_of_group(group.gid()));
+                    return Err(Error::unsupported(format!(
+                        "user {us} is no member of the group {group}, and cannot create a store for it; let a member or root create it"
+                    )));
+                }
+                done => done.map_err(|errno| Error::system("fchown", errno))?,
+            }
+        }
+        match self.owner {
+            Some(FileOwner::User(uid)) if uid != geteuid().as_raw() => match fchown(file, Some(Uid::from_raw(uid)), None) {
+                Err(Errno::EPERM | Errno::EINVAL) => {
+                    let (us, owner) = (name_of_user(geteuid().as_raw()), name_of_user(uid));
+                    Err(Error::unsupported(format!(
+                        "user {us} cannot create a store that belongs to user {owner}; let {owner} or root create it"
+                    )))
+                }
+                done => done.map_err(|errno| Error::system("fchown", errno)),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the caller trusts this user.
+    fn trusts(&self, uid: u32) -> bool {
+        let named = match self.owner {
+            Some(FileOwner::Any) => true,
+            Some(FileOwner::User(owner)) => owner == uid,
+            None => false,
+        };
+        named || uid == 0 || uid == geteuid().as_raw()
+    }
+}
+
+/// The name and the id of a user, or the id alone.
+fn name_of_user(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| format!("{} ({uid})", user.name))
+}
+
+fn name_of_group(gid: u32) -> String {
+    let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    group.map_or_else(|| gid.to_string(), |group| format!("{} ({gid})", group.name))
+}
+
+fn not_ours(reason: String) -> Error {
+    ErrorKind::NotOurs { reason }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Mode;
+    use rstest::rstest;
+
+    /// No account of the machine is expected to have these numbers.
+    const STRANGER: u32 = 59_001;
+    const GROUP: u32 = 59_003;
+
+    fn options(mode: &str, owner: Option<&str>, group: Option<u32>) -> TableOptions {
+        let mode: Mode = mode.parse().unwrap();
+        TableOptions {
+            mode: Some(mode),
+            owner: owner.map(|owner| owner.parse().unwrap()),
+            group: group.map(FileGroup::new),
+            ..TableOptions::default()
+        }
+    }
+
+    #[rstest]
+    #[case::mode_alone("0666", None, None, false)]
+    #[case::any_owner("0666", Some("any"), None, true)]
+    #[case::that_owner("0666", Some("59001"), None, true)]
+    #[case::another_owner("0666", Some("59002"), None, false)]
+    #[case::the_files_group("0660", None, Some(GROUP), true)]
+    #[case::another_group("0660", None, Some(GROUP + 1), false)]
+    #[case::private_and_that_owner("0600", Some("59001"), None, true)]
+    fn a_strangers_file_is_used_only_where_the_options_name_its_owner_or_group(
+        #[case] mode: &str,
+        #[case] owner: Option<&str>,
+        #[case] group: Option<u32>,
+        #[case] accepted: bool,
+    ) {
+        let found = FileAccess { uid: STRANGER, gid: GROUP, mode: mode.parse::<Mode>().unwrap().bits() };
+        let checked = options(mode, owner, group).check_access(Path::new("/x/store"), found, || None);
+        assert_eq!(checked.is_ok(), accepted, "{checked:?}");
+        if let Err(error) = checked {
+            assert!(error.to_string().contains("/x/store"), "{error}");
+        }
+    }
+
+    #[rstest]
+    #[case::of_root("0660", (0, GROUP, 0o2770), true)]
+    #[case::others_can_read("0660", (0, GROUP, 0o2775), true)]
+    #[case::others_can_write("0660", (0, GROUP, 0o3777), false)]
+    #[case::of_a_stranger("0660", (STRANGER, GROUP, 0o2770), false)]
+    #[case::of_another_group("0660", (0, 0, 0o770), false)]
+    #[case::no_group_is_asked_for("0600", (0, GROUP, 0o2770), false)]
+    fn the_directory_of_a_group_speaks_for_its_files(
+        #[case] mode: &str,
+        #[case] (uid, gid, bits): (u32, u32, u32),
+        #[case] accepted: bool,
+    ) {
+        let found = FileAccess { uid: STRANGER, gid: GROUP, mode: 0o600 };
+        let directory = || Some(FileAccess { uid, gid, mode: bits });
+        let checked = options(mode, None, None).check_access(Path::new("store"), found, directory);
+        assert_eq!(checked.is_ok(), accepted, "{checked:?}");
+    }
+
+    #[test]
+    fn a_refusal_says_whose_file_it_is_and_which_option_to_add() {
+        let found = FileAccess { uid: STRANGER, gid: 0, mode: 0o666 };
+        let error = options("0666", None, None).check_access(Path::new("/x/store"), found, || None);
+        let text = error.unwrap_err().to_string();
+        assert!(["/x/store", "user 59001", "owner=59001", "group=GROUP"].iter().all(|part| text.contains(part)), "{text}");
+    }
+
+    #[test]
+    fn names_and_numbers_are_read() {
+        assert_eq!("root".parse(), Ok(FileOwner::User(0)));
+        assert_eq!("any".parse(), Ok(FileOwner::Any));
+        assert_eq!("0".parse(), Ok(FileGroup::new(0)));
+        assert!("4294967295".parse::<FileOwner>().is_err());
+        assert!("no-such-group-here".parse::<FileGroup>().unwrap_err().contains("no such group"));
+    }
+}

@@ -1,0 +1,192 @@
+//! An open table.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use crate::file;
+use crate::filesystem;
+use crate::header;
+use crate::header::{Header, State};
+use crate::layout;
+use crate::layout::{Geometry, HEADER_WORDS, SEGMENTS};
+use crate::location;
+use crate::opening;
+use crate::options::Bound;
+use crate::owner::Owner;
+use crate::record::Record;
+use crate::registration::Registration;
+use crate::segment::Segment;
+use crate::sharing::FileAccess;
+use crate::slot::{Hot, Slot};
+use crate::sys::Words;
+use crate::table_file::TableFile;
+use lock_core::__private::{ForkWords, Pinned};
+use lock_core::PerProcess;
+use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
+use once_cell::race::OnceBox;
+
+/// An open table. A process that opens one twice has one.
+pub struct Table {
+    pub(crate) file: TableFile,
+    pub(crate) header: Header,
+    pub(crate) base: Words,
+    /// Whether other users than its owner could open the file when it was opened.
+    pub(crate) is_shared: bool,
+    pub(crate) segments: [OnceBox<Segment>; SEGMENTS],
+    /// When it was found to be whole and to have its name.
+    pub(crate) checked: AtomicU64,
+    pub(crate) registration: PerProcess<Arc<Registration>>,
+    /// This process as an owner without a thread, and the same if it is at home; 0 while it is not registered, as after a fork.
+    pub(crate) process: ForkWords,
+}
+
+impl Table {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The identity of the store: of what its file says and of its device and inode. So a copy has another one.
+    pub fn id(&self) -> StoreId {
+        StoreId::new(self.header.id.get() ^ u128::from(location::number(self.file.id())))
+    }
+
+    /// The device and the inode of the file, which a copy does not have.
+    pub fn device_and_inode(&self) -> (u64, u64) {
+        (self.file.id().device, self.file.id().inode)
+    }
+
+    /// The owner, the group and the mode of the file, which may have lost its name.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened any more, and the program closed its descriptor.
+    pub fn access(&self) -> Result<FileAccess> {
+        Ok((&self.file.stat()?).into())
+    }
+
+    /// How many locks there can be; `None` without a bound.
+    pub fn capacity(&self) -> Option<u64> {
+        match self.header.bound {
+            Bound::Locks(locks) => Some(u64::from(locks)),
+            Bound::Unbounded => None,
+        }
+    }
+
+    /// The lock with this id, allocated or not, ready to be touched.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`]; [`ErrorKind::Corrupt`] when the file was cut off.
+    /// Whether the table has its name still is not looked at: see [`Table::check`].
+    pub fn slot(self: &Arc<Self>, id: LockId) -> Result<Slot> {
+        self.check_whole()?;
+        self.check_mark()?;
+        let (segment, index) = self.find(id)?;
+        segment.back_group(&self.file, index)?;
+        let hot = Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| segment.touch(index)))?;
+        let record = |word: for<'a> fn(Record<'a>) -> &'a AtomicU64| {
+            Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| word(segment.record(index))))
+        };
+        let (generation, death) = (record(|record| record.generation_word())?, record(|record| record.death_word())?);
+        Ok(Slot::new(hot, generation, death, self.process.words(), id))
+    }
+
+    /// The locks that have an owner written down, dead or alive, with their lines, in order. Touches nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn owned(&self, mut each: impl FnMut(LockId, &Hot, Owner)) -> Result<()> {
+        self.lines(|id, hot| {
+            let owner = hot.owner();
+            if !owner.is_none() {
+                each(id, hot, owner);
+            }
+        })
+    }
+
+    /// All lines that anybody can have touched, in order: those that are backed by blocks. For what a backend keeps in them.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn lines(&self, mut each: impl FnMut(LockId, &Hot)) -> Result<()> {
+        self.check_whole()?;
+        for segment in self.present() {
+            let segment = segment?;
+            segment.backed_lines(|index, hot| each(segment.id(index), hot));
+        }
+        Ok(())
+    }
+
+    /// Facts for people to read.
+    pub fn details(&self) -> Vec<(&'static str, String)> {
+        let boot =
+            if self.header.boot == opening::boot_id() { "this boot of the system" } else { "an earlier boot of the system" };
+        let used = self.file.stat().map_or(0, |stat| stat.st_blocks.unsigned_abs() * 512);
+        vec![
+            ("file", self.path().display().to_string()),
+            ("format", format!("version {}, {}", header::VERSION, self.header.kind)),
+            ("created", format!("{}, in {boot}", self.header.creation())),
+            ("bytes used", used.to_string()),
+            ("file system", filesystem::describe(self.path())),
+            ("processes", self.processes().to_string()),
+        ]
+    }
+
+    pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
+        let capacity = self.header.bound.limit();
+        if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
+    }
+
+    pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
+        self.check_range(id)?;
+        let (number, index) = layout::locate(id);
+        Ok((self.segment(number)?, index))
+    }
+
+    /// The segments that the bound has room for.
+    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
+        let limit = self.header.bound.limit();
+        (0..SEGMENTS).take_while(move |number| Geometry::of(*number).first < limit)
+    }
+
+    pub(crate) fn has_segment(&self, number: usize) -> bool {
+        self.state().segments.load(Acquire) & (1 << number) != 0
+    }
+
+    /// The segments that are there.
+    pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
+        self.segment_numbers().filter(|number| self.has_segment(*number)).map(|number| self.segment(number))
+    }
+
+    /// A segment, made if it is not there. Each step can be repeated by anybody, whoever was killed after whichever.
+    pub(crate) fn segment(&self, number: usize) -> Result<&Segment> {
+        if let Some(segment) = self.segments[number].get() {
+            return Ok(segment);
+        }
+        let geometry = Geometry::of(number);
+        if self.has_segment(number) {
+            file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;
+        } else {
+            let file = self.file.get()?;
+            let back = |offset, bytes| file::back(&file, offset, bytes).map_err(|error| error.at(self.path()));
+            back(geometry.offset, geometry.least_bytes())?;
+            back(geometry.end() - layout::PAGE, layout::PAGE)?;
+            self.state().segments.fetch_or(1 << number, Release);
+        }
+        let bits = geometry.ids.min(self.header.bound.limit() - geometry.first) as usize;
+        let words = Words::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::refused("mmap", e))?;
+        Ok(self.segments[number].get_or_init(|| Box::new(Segment::new(geometry, words, bits))))
+    }
+
+    pub(crate) fn state(&self) -> State<'_> {
+        State::new(&self.base[..HEADER_WORDS])
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("path", self.file.path()).field("header", &self.header).finish_non_exhaustive()
+    }
+}

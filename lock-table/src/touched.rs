@@ -1,0 +1,48 @@
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use crate::bitmap::ones;
+use once_cell::race::OnceBox;
+
+const BITS: usize = u64::BITS as usize;
+/// Words in a chunk.
+const WORDS: usize = 64;
+
+/// The groups of a segment that this process has handles in, in memory of its own. A chunk of bits is there once one of them is set.
+#[derive(Debug)]
+pub(crate) struct TouchedGroups {
+    chunks: Vec<OnceBox<[AtomicU64; WORDS]>>,
+}
+
+impl TouchedGroups {
+    pub(crate) fn new(groups: usize) -> Self {
+        Self { chunks: std::iter::repeat_with(OnceBox::new).take(groups.div_ceil(WORDS * BITS)).collect() }
+    }
+
+    pub(crate) fn set(&self, group: usize) {
+        let chunk = &self.chunks[group / (WORDS * BITS)];
+        let words = chunk.get_or_init(|| Box::new([const { AtomicU64::new(0) }; WORDS]));
+        words[group / BITS % WORDS].fetch_or(1 << (group % BITS), Relaxed);
+    }
+
+    /// The groups, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        let chunks = self.chunks.iter().enumerate().filter_map(|(at, chunk)| Some((at * WORDS, chunk.get()?)));
+        let words = chunks.flat_map(|(first, words)| (first..).zip(words));
+        words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * BITS + bit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_listed_in_order_and_once() {
+        let groups = TouchedGroups::new(100_000);
+        for group in [99_999, 0, 64, 63, 4096, 4095, 64] {
+            groups.set(group);
+        }
+        assert!(groups.iter().eq([0, 63, 64, 4095, 4096, 99_999]));
+    }
+}

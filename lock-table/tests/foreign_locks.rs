@@ -1,0 +1,44 @@
+//! File locks of other programs on a table's file.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use lock_core::{ErrorKind, OpenMode, Result};
+use lock_table::{Kind, Table, TableOptions};
+use nix::fcntl::{FcntlArg, fcntl};
+
+fn open(path: &Path) -> Result<Arc<Table>> {
+    Table::open(path, Kind::new("test", 1), OpenMode::OpenOrCreate, &TableOptions::default())
+}
+
+/// Locks the file from a place on, with a length of 0 to its end and beyond, as long as the result is there.
+fn lock(path: &Path, start: i64, length: i64) -> File {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let range =
+        libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: start, l_len: length, l_pid: 0 };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&range)).unwrap();
+    file
+}
+
+#[test]
+fn a_lock_on_the_whole_file_is_another_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    drop(open(&path).unwrap());
+    let foreign = lock(&path, 0, 0);
+    let error = open(&path).unwrap_err();
+    let ErrorKind::NotOurs { reason } = error.kind() else { panic!("{error}") };
+    assert!(reason.starts_with("another program") && reason.contains(&path.display().to_string()), "{reason}");
+    drop(foreign);
+    open(&path).unwrap();
+}
+
+#[test]
+fn a_lock_on_the_mapped_part_does_not_matter() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    drop(open(&path).unwrap());
+    let _foreign = lock(&path, 0, 1 << 20);
+    open(&path).unwrap();
+}

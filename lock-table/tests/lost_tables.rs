@@ -1,0 +1,74 @@
+//! Tables that lose their names, or a part of their files, while they are open. Between processes it is the suite that looks.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use lock_core::{ErrorKind, Label, OpenMode, Result};
+use lock_table::{Kind, Table, TableOptions};
+
+fn open(path: &Path, mode: OpenMode) -> Arc<Table> {
+    Table::open(path, Kind::new("test", 1), mode, &TableOptions::default()).unwrap()
+}
+
+/// What allocating, freeing and looking at the name say.
+fn refusals(table: &Table) -> [Option<ErrorKind>; 4] {
+    let kind = |result: Result<()>| result.err().map(lock_core::Error::into_kind);
+    [
+        kind(table.check()),
+        kind(table.allocate(&Label::default()).map(drop)),
+        kind(table.free(0.into(), None)),
+        kind(table.free_all().map(drop)),
+    ]
+}
+
+#[test]
+fn a_deleted_table_says_that_it_was_destroyed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    let table = open(&path, OpenMode::Create);
+    let id = table.allocate(&Label::default()).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(refusals(&table).iter().all(|kind| matches!(kind, Some(ErrorKind::Destroyed))), "{:?}", refusals(&table));
+    let anew = open(&path, OpenMode::OpenOrCreate);
+    assert_ne!(anew.id(), table.id());
+    assert!(refusals(&table).iter().all(|kind| matches!(kind, Some(ErrorKind::Destroyed))));
+    assert!(matches!(table.destroy().unwrap_err().kind(), ErrorKind::Destroyed), "it is not this one that has the name");
+    assert!(anew.check().is_ok() && table.is_destroyed() && table.slot(id).is_ok());
+}
+
+#[test]
+fn a_table_that_was_moved_away_goes_on_until_another_has_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, elsewhere] = ["table", "elsewhere"].map(|name| directory.path().join(name));
+    let table = open(&path, OpenMode::Create);
+    table.allocate(&Label::default()).unwrap();
+    fs::rename(&path, &elsewhere).unwrap();
+    assert!(table.check().is_ok() && table.allocate(&Label::default()).is_ok());
+    let anew = open(&path, OpenMode::Create);
+    assert!(refusals(&table).iter().all(|kind| matches!(kind, Some(ErrorKind::Replaced))), "{:?}", refusals(&table));
+    assert!(table.is_destroyed() && anew.check().is_ok());
+    fs::rename(&elsewhere, &path).unwrap();
+    assert_eq!((table.count().unwrap(), refusals(&table).map(|kind| kind.is_none())), (2, [true, true, true, true]));
+}
+
+#[test]
+fn a_table_that_is_cut_off_is_not_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    let table = open(&path, OpenMode::Create);
+    // Another part of the file is mapped with it.
+    table.allocate_exact(3000.into(), &Label::default()).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    for length in [0, 4095, 4096, whole.len() / 2, whole.len() - 1] {
+        file.set_len(length as u64).unwrap();
+        assert!(refusals(&table).iter().all(|kind| matches!(kind, Some(ErrorKind::Corrupt { .. }))), "{length}");
+        assert!(matches!(table.slot(1.into()).unwrap_err().kind(), ErrorKind::Corrupt { .. }), "{length}");
+        assert!(matches!(table.allocated().unwrap_err().kind(), ErrorKind::Corrupt { .. }), "{length}");
+        assert!(matches!(table.owned(|_, _, _| ()).unwrap_err().kind(), ErrorKind::Corrupt { .. }), "{length}");
+        fs::write(&path, &whole).unwrap();
+    }
+    assert_eq!(table.allocated().unwrap().len(), 1);
+    assert!(table.free(3000.into(), None).is_ok());
+}

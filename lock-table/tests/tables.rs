@@ -1,0 +1,194 @@
+//! Allocation, growth and identity of tables, within one process. What happens between processes is the suite's.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+
+use lock_core::{ErrorKind, Generation, Label, LockId, OpenMode};
+use lock_table::{Bound, Kind, Table, TableOptions};
+use rstest::rstest;
+
+fn create(path: &Path, bound: Bound) -> Arc<Table> {
+    let mut options = TableOptions::default();
+    options.bound = Some(bound);
+    Table::open(path, Kind::new("test", 1), OpenMode::Create, &options).unwrap()
+}
+
+fn allocate(table: &Table) -> Option<u32> {
+    match table.allocate(&Label::default()) {
+        Ok(id) => Some(id.get()),
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::Exhausted { .. }), "{error}");
+            None
+        }
+    }
+}
+
+#[rstest]
+#[case(1)]
+#[case(32)]
+#[case(63)]
+#[case(64)]
+#[case(65)]
+#[case(1000)]
+#[case(1024)]
+#[case(1025)]
+#[case(2048)]
+#[case(5000)]
+fn every_id_is_handed_out_once_in_order_and_the_table_grows_to_its_bound(#[case] locks: u32) {
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::Locks(locks));
+    for id in 0..locks {
+        assert_eq!(table.available().unwrap(), Some(u64::from(locks - id)));
+        assert_eq!(allocate(&table), Some(id));
+    }
+    let error = table.allocate(&Label::default()).unwrap_err().to_string();
+    assert!(error.contains(&format!("all {locks} locks")) && error.contains(&format!("({locks} in use)")), "{error}");
+    for id in (0..locks).step_by(7) {
+        table.free(id.into(), None).unwrap();
+        assert_eq!(allocate(&table), Some(id));
+    }
+    assert_eq!(table.free_all().unwrap(), u64::from(locks));
+    assert_eq!((table.count().unwrap(), allocate(&table)), (0, Some(0)));
+    assert!(matches!(table.slot(locks.into()).unwrap_err().kind(), ErrorKind::OutOfRange { .. }));
+    assert!(matches!(table.free(locks.into(), None).unwrap_err().kind(), ErrorKind::OutOfRange { .. }));
+}
+
+#[test]
+fn the_last_of_all_ids_works_and_what_is_not_used_is_not_paid_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    let table = create(&path, Bound::Locks(1 << 20));
+    assert!(fs::metadata(&path).unwrap().blocks() * 512 < 64 * 1024);
+    table.allocate_exact(LockId::new((1 << 20) - 1), &Label::default()).unwrap();
+    table.slot(LockId::new(777_777)).unwrap();
+    assert!(fs::metadata(&path).unwrap().blocks() * 512 < 256 * 1024);
+    assert_eq!((table.available().unwrap(), table.count().unwrap()), (Some((1 << 20) - 1), 1));
+    assert_eq!(allocate(&table), Some(0));
+}
+
+#[test]
+fn a_table_without_a_bound_counts_no_free_ids() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::Unbounded);
+    assert_eq!((table.capacity(), table.available().unwrap()), (None, None));
+    assert_eq!((0..3000).filter_map(|_| allocate(&table)).collect::<Vec<_>>(), (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn opened_twice_in_one_process_it_is_one_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    let table = create(&path, Bound::DEFAULT);
+    let again = Table::open(&path, Kind::new("test", 1), OpenMode::Open, &TableOptions::default()).unwrap();
+    assert!(Arc::ptr_eq(&table, &again));
+}
+
+#[test]
+fn an_allocation_keeps_its_label_and_counts_its_generation() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::DEFAULT);
+    for generation in 1..4 {
+        let label = Label::new("é".repeat(32)).unwrap();
+        let id = table.allocate(&label).unwrap();
+        let list = table.allocated().unwrap();
+        assert_eq!(list.len(), 1);
+        assert_eq!((list[0].id, &list[0].label, list[0].generation), (id, &label, Some(Generation::new(generation))));
+        assert_eq!(list[0].allocator.as_ref().unwrap().pid, std::process::id());
+        let stale = table.free(id, Some(Generation::new(generation - 1))).unwrap_err();
+        assert!(matches!(stale.kind(), ErrorKind::Stale));
+        table.free(id, Some(Generation::new(generation))).unwrap();
+        assert!(matches!(table.free(id, None).unwrap_err().kind(), ErrorKind::NotAllocated));
+    }
+}
+
+#[test]
+fn reconcile_claims_what_is_missing_and_frees_what_is_too_much() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::Locks(10_000));
+    for _ in 0..100 {
+        allocate(&table);
+    }
+    let wanted: BTreeSet<_> = (50..150).chain([9_999]).map(LockId::new).collect();
+    let done = table.reconcile(&wanted).unwrap();
+    assert_eq!(done.freed, (0..50).map(LockId::new).collect::<Vec<_>>());
+    assert_eq!(done.claimed, (100..150).chain([9_999]).map(LockId::new).collect::<Vec<_>>());
+    assert_eq!(table.allocated().unwrap().iter().map(|one| one.id).collect::<BTreeSet<_>>(), wanted);
+
+    let beyond = wanted.iter().copied().chain([LockId::new(10_000)]).skip(10).collect();
+    assert!(matches!(table.reconcile(&beyond).unwrap_err().kind(), ErrorKind::OutOfRange { .. }));
+    assert_eq!(table.count().unwrap(), wanted.len() as u64);
+}
+
+#[test]
+fn threads_that_allocate_and_free_never_share_an_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::Locks(200));
+    let used: Vec<_> = (0..200).map(|_| std::sync::atomic::AtomicBool::new(false)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..3_000 {
+                    let mine: Vec<_> = (0..round % 50).filter_map(|_| allocate(&table)).collect();
+                    for id in &mine {
+                        assert!(!used[*id as usize].swap(true, SeqCst));
+                    }
+                    for id in mine {
+                        used[id as usize].store(false, SeqCst);
+                        table.free(id.into(), None).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(table.count().unwrap(), 0);
+}
+
+#[test]
+fn of_two_who_free_an_id_at_once_one_does() {
+    const ROUNDS: usize = 20_000;
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::Locks(1));
+    let (came, freed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Both go on at the same instant, as nearly as can be.
+    let meet = || {
+        let all = (came.fetch_add(1, SeqCst) / 2 + 1) * 2;
+        while came.load(SeqCst) < all {
+            std::thread::yield_now();
+        }
+    };
+    let go_round = |allocates: bool| {
+        for _ in 0..ROUNDS {
+            if allocates {
+                allocate(&table);
+            }
+            meet();
+            freed.fetch_add(usize::from(table.free(0.into(), None).is_ok()), SeqCst);
+            meet();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| go_round(true));
+        scope.spawn(|| go_round(false));
+    });
+    assert_eq!(freed.load(SeqCst), ROUNDS);
+}
+
+#[test]
+fn a_destroyed_table_says_so_and_its_name_is_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    let table = create(&path, Bound::DEFAULT);
+    let slot = table.slot(LockId::new(3)).unwrap();
+    table.destroy().unwrap();
+    assert!(matches!(table.allocate(&Label::default()).unwrap_err().kind(), ErrorKind::Destroyed));
+    assert!(matches!(table.destroy().unwrap_err().kind(), ErrorKind::Destroyed));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    let anew = create(&path, Bound::DEFAULT);
+    assert_ne!(anew.id(), table.id());
+    assert!(slot.holder().is_none());
+}

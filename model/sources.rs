@@ -30,7 +30,7 @@ pub(crate) const SOURCES: [Source; 10] = [
     whole("lock-shm/src/lock.rs", "lock.rs"),
     whole("lock-shm/src/waiters.rs", "waiters.rs"),
     Source {
-        path: "lock-table/src/slot.rs",
+        path: "lock-table/src/lock_line.rs",
         name: "hot.rs",
         block: None,
         starts: &["#[repr(C)]\n#[derive(Debug)]\npub struct Hot {", "impl Hot {"],

@@ -33,6 +33,9 @@ impl<O: ?Sized, T: ?Sized> Clone for Pinned<O, T> {
 
 impl<O: ?Sized, T: ?Sized> Pinned<O, T> {
     /// What `project` finds in the owner.
+    ///
+    /// # Errors
+    /// Those of `project`.
     pub fn new<E>(owner: Arc<O>, project: impl for<'a> FnOnce(&'a O) -> Result<&'a T, E>) -> Result<Self, E> {
         let target = NonNull::from(project(&owner)?);
         Ok(Self { owner, target })

@@ -7,9 +7,13 @@ use std::sync::{Mutex, PoisonError, Weak};
 use lock_core::PerProcess;
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::lock::FileLock;
+/// A handle that has its file open.
+pub(crate) trait Handle: Send + Sync {
+    /// Closes the file if the handle does not use it; false if it does.
+    fn close_if_idle(&self) -> bool;
+}
 
-static OPEN: PerProcess<Mutex<VecDeque<Weak<FileLock>>>> = PerProcess::new();
+static OPEN: PerProcess<Mutex<VecDeque<Weak<dyn Handle>>>> = PerProcess::new();
 
 /// The most that are open at a time, if not more of them are held; and the part of RLIMIT_NOFILE that they may take.
 const AT_MOST: usize = 1024;
@@ -19,7 +23,7 @@ const PART: usize = 4;
 const ASKED: usize = 8;
 
 /// Notes that a handle has its file open, and has others close theirs if there are too many.
-pub(crate) fn opened(lock: Weak<FileLock>) {
+pub(crate) fn opened(lock: Weak<dyn Handle>) {
     let Ok(open) = OPEN.get_or_try_init(|| Ok(Mutex::default())) else { return };
     let mut asked = Vec::new();
     {
@@ -40,7 +44,7 @@ pub(crate) fn close_all() {
 }
 
 /// Asks the handles; those that are in use stay in the list.
-fn close(open: &Mutex<VecDeque<Weak<FileLock>>>, asked: Vec<Weak<FileLock>>) {
+fn close(open: &Mutex<VecDeque<Weak<dyn Handle>>>, asked: Vec<Weak<dyn Handle>>) {
     let in_use = asked.into_iter().filter(|lock| lock.upgrade().is_some_and(|lock| !lock.close_if_idle())).collect::<Vec<_>>();
     open.lock().unwrap_or_else(PoisonError::into_inner).extend(in_use);
 }

@@ -112,22 +112,6 @@ impl FileLock {
         idle::opened(self.itself.clone());
         Ok(file)
     }
-
-    /// Closes the file if no thread uses it; false when one does.
-    pub(crate) fn close_if_idle(&self) -> bool {
-        let epoch = fork::epoch() << 2;
-        let present = self.claim.load(SeqCst);
-        let free = present & !STATE != epoch || present & STATE == FREE;
-        if !free || self.claim.compare_exchange(present, epoch | TRYING, SeqCst, Relaxed).is_err() {
-            return false;
-        }
-        if let Ok(mut file) = self.file() {
-            *file = None;
-        }
-        self.claim_for(FREE);
-        true
-    }
-
     /// Claims the descriptor for the calling thread, if no other one has it.
     #[inline]
     fn claim(&self, state: u64) -> bool {
@@ -324,6 +308,22 @@ impl RawLock for FileLock {
 
     fn generation(&self) -> Option<Generation> {
         Some(self.slot.generation())
+    }
+}
+
+impl idle::Handle for FileLock {
+    fn close_if_idle(&self) -> bool {
+        let epoch = fork::epoch() << 2;
+        let present = self.claim.load(SeqCst);
+        let free = present & !STATE != epoch || present & STATE == FREE;
+        if !free || self.claim.compare_exchange(present, epoch | TRYING, SeqCst, Relaxed).is_err() {
+            return false;
+        }
+        if let Ok(mut file) = self.file() {
+            *file = None;
+        }
+        self.claim_for(FREE);
+        true
     }
 }
 

@@ -11,13 +11,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
-use nix::errno::Errno;
-use nix::sys::stat::fstat;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Whence, lseek};
 
 use once_cell::race::OnceBox;
 
+use crate::file_id::FileId;
 use crate::sys::{DescriptionKeeper, close_if};
 use crate::{fork, sys};
 use lock_core::__private::fork::{begun_while_forking, on_child};
@@ -39,20 +38,6 @@ pub struct Descriptor {
     epoch: u64,
     /// `None` where forked children share it.
     registration: Option<&'static Registration>,
-}
-
-/// What tells a file from all others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FileId {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-}
-
-impl FileId {
-    pub(crate) fn of(fd: impl AsFd) -> Result<Self, Errno> {
-        let stat = fstat(fd)?;
-        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
-    }
 }
 
 impl Descriptor {

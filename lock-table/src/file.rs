@@ -7,18 +7,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, openat};
-use nix::sys::resource::{Resource, getrlimit};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode as Permissions, fchmod, fstat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
+use crate::blocks::{back, check_limit};
 use crate::filesystem;
 use crate::header::{self, Header, corrupt};
 use crate::kind::Kind;
-use crate::layout::{BASE_BYTES, Geometry, PAGE};
+use crate::layout::{self, BASE_BYTES, Geometry, PAGE};
 use crate::options::{IN_USE, TableOptions};
-use crate::process;
-use crate::sys::rename_new;
+use crate::sys::{self, rename_new};
 use crate::table_path::TablePath;
 use lock_core::{Error, ErrorKind, Result};
 
@@ -119,7 +118,7 @@ fn unnamed(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
 
 fn temporarily_named(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
     let name = path.name.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.parent().join(format!(".{name}.{:032x}", super::opening::random()?));
+    let temporary = path.parent().join(format!(".{name}.{:032x}", random()?));
     let create = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
     let fd = openat(path.base, &temporary, create, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(in_directory)?;
     Ok((fd.into(), Some(temporary)))
@@ -132,7 +131,7 @@ fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> 
     file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
     back(&*file, 0, PAGE)?;
     // A store in which the creator cannot register itself must not become visible.
-    back(&*file, process::page_of(0), PAGE)?;
+    back(&*file, layout::entry_page(0), PAGE)?;
     // Nor one that has not room for a lock: backends keep what they need from the start in the first lines.
     back(&*file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);
@@ -159,32 +158,11 @@ fn publish(file: &File, temporary: Option<&Path>, path: &TablePath<'_>) -> Resul
     }
 }
 
-/// Backs a range of the file with blocks, and makes the file at least that long. What is there already stays as it is. After it,
-/// touching the range through a mapping cannot be a SIGBUS for want of space.
-pub(crate) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
-    let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
-        return Err(Error::system("fallocate", Errno::EFBIG));
-    };
-    check_limit(&file, (offset + bytes).unsigned_abs())?;
-    loop {
-        match fallocate(&file, FallocateFlags::empty(), offset, bytes) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EOPNOTSUPP) => {
-                return Err(Error::unsupported(
-                    "the file system cannot reserve space (fallocate); use tmpfs, ext4, xfs or btrfs",
-                ));
-            }
-            Err(errno) => return Err(Error::refused("fallocate", errno)),
-        }
-    }
-}
-
-/// Whether this process may make the file that long. To try it would be a signal, SIGXFSZ, of which it would die.
-fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
-    let limit = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| Error::system("getrlimit", errno))?.0;
-    let within = end <= limit || end <= fstat(file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
-    if within { Ok(()) } else { Err(Error::refused("fallocate", Errno::EFBIG)) }
+/// A number that nobody guesses.
+pub(crate) fn random() -> Result<u128> {
+    let mut bytes = [0; 16];
+    sys::random(&mut bytes).map_err(|errno| Error::system("getrandom", errno))?;
+    Ok(u128::from_ne_bytes(bytes))
 }
 
 fn in_directory(errno: Errno) -> Error {

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::Pid;
 
-use crate::opening::boot_id;
+use crate::boot;
 use crate::procfs::{self, PF_EXITING, stat_field};
 use crate::sys;
 use lock_core::PerProcess;
@@ -72,7 +72,7 @@ impl Identity {
             .or_else(|| sys::pid_namespace_of(pidfd.as_ref()?.as_fd()).ok()?.metadata().ok());
         Self {
             pid,
-            boot: boot_number(boot_id()),
+            boot: boot_number(boot::id()),
             start_time: start_time("/proc/self/stat").unwrap_or(0),
             namespace: namespace.map_or(0, |meta| meta.ino()),
             pidfd_inode: inode,

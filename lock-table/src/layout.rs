@@ -134,6 +134,11 @@ pub(crate) fn locate(id: LockId) -> (usize, usize) {
     (segment, (u64::from(id.get()) - Geometry::shape(segment, 0).first) as usize)
 }
 
+/// The page of the file that an entry is in.
+pub(crate) fn entry_page(entry: usize) -> u64 {
+    ENTRIES_OFFSET + (entry / ENTRIES_PER_PAGE) as u64 * PAGE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::descriptor::{Descriptor, KeptDescription};
 use crate::layout::LIVENESS_OFFSET;
-use crate::table_file::TableFile;
+use crate::table_file::{TableFile, Verified};
 use lock_core::{Error, ErrorKind, Result};
 
 /// What keeps the lock of a process.
@@ -107,8 +107,19 @@ fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result
     }
 }
 
+impl TableFile {
+    /// Whether a process has the liveness lock of an entry; `None` when that cannot be found out.
+    pub(crate) fn is_locked(&self, entry: usize) -> Option<bool> {
+        // The call notices itself when the number became another file's.
+        is_locked(&self.first, entry).or_else(|| match self.get().ok()? {
+            Verified::First(_) => is_locked(&self.first, entry),
+            Verified::Again(descriptor) => is_locked(&descriptor, entry),
+        })
+    }
+}
+
 /// Whether another description has the lock of an entry; `None` when that cannot be asked.
-pub(crate) fn is_locked(descriptor: &Descriptor, entry: usize) -> Option<bool> {
+fn is_locked(descriptor: &Descriptor, entry: usize) -> Option<bool> {
     let query = conflict(descriptor, entry)?;
     Some(query.l_type != libc::F_UNLCK as libc::c_short)
 }

@@ -6,22 +6,15 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::descriptor::FileId;
 use crate::table::Table;
 use lock_core::{ErrorKind, Result};
-
-/// A number for a place, never 0.
-pub(crate) fn number(id: FileId) -> u64 {
-    let bytes = [id.device, id.inode].into_iter().flat_map(u64::to_le_bytes);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)) | 1
-}
 
 /// Checks that the table's file is in the place where its processes use it.
 ///
 /// # Errors
 /// [`ErrorKind::NotOurs`].
 pub(crate) fn check(table: &Table) -> Result<()> {
-    let here = number(table.file.id());
+    let here = table.file.id().number();
     let word = table.state().location;
     loop {
         let there = word.load(SeqCst);

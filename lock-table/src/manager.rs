@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::slot::{Hot, Slot};
+use crate::lock_line::Hot;
+use crate::slot::Slot;
 
 use crate::owner::Owner;
 

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::descriptor::FileId;
+use crate::file_id::FileId;
 use crate::header::Header;
 use crate::registration::Registration;
 use crate::sys::Published;

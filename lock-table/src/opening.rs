@@ -12,18 +12,18 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::time::ClockId;
 
-use crate::descriptor::FileId;
+use crate::file_id::FileId;
 use crate::header::Header;
 use crate::identity::Identity;
 use crate::kind::Kind;
 use crate::layout::{BASE_BYTES, SEGMENTS};
 use crate::options::{Bound, TableOptions};
 use crate::segment::Segment;
-use crate::sys::{self, Words};
+use crate::sys::Words;
 use crate::table::Table;
 use crate::table_file::TableFile;
 use crate::table_path::TablePath;
-use crate::{file, location, open_tables, table_path};
+use crate::{boot, file, location, open_tables, table_path};
 use lock_core::__private::ForkWords;
 use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, OpenMode, Result, StoreId};
@@ -65,9 +65,9 @@ impl Table {
                     Err(error) => return Err(error.at(path.whole)),
                 }
             }
-            let id = StoreId::new(random()?);
+            let id = StoreId::new(file::random()?);
             let home = Identity::of_this_process()?.namespace;
-            let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot_id(), home);
+            let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot::id(), home);
             match file::create_new(path, &header, options) {
                 Ok(file) => return Self::attach(path.whole, file, header).map_err(|error| error.at(path.whole)),
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
@@ -206,20 +206,8 @@ fn coarse_now() -> u64 {
     ClockId::CLOCK_MONOTONIC_COARSE.now().map_or(NEVER, |now| Duration::from(now).as_millis() as u64 + 1)
 }
 
-pub(crate) fn random() -> Result<u128> {
-    let mut bytes = [0; 16];
-    sys::random(&mut bytes).map_err(|errno| Error::system("getrandom", errno))?;
-    Ok(u128::from_ne_bytes(bytes))
-}
-
 #[cold]
 fn too_many_stores() -> Error {
     let limit = format!("this process has {} stores open, which is as many as it can; close some", ForkWords::LIMIT);
     ErrorKind::Limit { limit, source: std::io::ErrorKind::ResourceBusy.into() }.into()
-}
-
-/// 0 where the system does not say.
-pub(crate) fn boot_id() -> u128 {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    u128::from_str_radix(text.trim().replace('-', "").as_str(), 16).unwrap_or(0)
 }

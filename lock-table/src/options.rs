@@ -1,8 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::file_access::{FileGroup, FileOwner};
 use crate::filesystem::Accept;
-use crate::sharing::{FileGroup, FileOwner};
 use lock_core::{Options, Result};
 
 /// How many locks a store can have at most.

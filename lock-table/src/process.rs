@@ -8,11 +8,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::identity::{Identity, Life};
-use crate::layout::{ENTRIES, ENTRIES_OFFSET, ENTRIES_PER_PAGE, ENTRY_WORDS, PAGE};
+use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, ENTRY_WORDS, PAGE};
 use crate::liveness::{Keeping, Liveness};
 use crate::owner::Owner;
 use crate::table_file::TableFile;
-use crate::{file, record};
+use crate::{blocks, layout, record};
 use lock_core::{Cause, Error, ErrorKind, Holder, Result};
 
 /// Entries taken before any beyond them: enough that the dead are named for a while, few enough to stay small.
@@ -285,7 +285,7 @@ impl ProcessTable<'_> {
         if self.exists(entry) {
             return Ok(());
         }
-        file::back(self.file.get()?, page_of(entry), PAGE).map_err(|error| error.at(self.file.path()))?;
+        blocks::back(self.file.get()?, layout::entry_page(entry), PAGE).map_err(|error| error.at(self.file.path()))?;
         self.backed[page / 64].fetch_or(1 << (page % 64), Release);
         Ok(())
     }
@@ -299,11 +299,6 @@ impl ProcessTable<'_> {
     fn entry(&self, entry: usize) -> &[AtomicU64] {
         &self.words[entry * ENTRY_WORDS..][..ENTRY_WORDS]
     }
-}
-
-/// The page of the file that an entry is in.
-pub(crate) fn page_of(entry: usize) -> u64 {
-    ENTRIES_OFFSET + (entry / ENTRIES_PER_PAGE) as u64 * PAGE
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::bitmap::{Bitmap, ones};
-use crate::file;
+use crate::blocks;
 use crate::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, PAGE, RECORD_WORDS, WORD};
+use crate::lock_line::Hot;
 use crate::record::Record;
-use crate::slot::Hot;
 use crate::sparse::{PAGE_WORDS, Sparse};
 use crate::sys::{self, Words};
 use crate::table_file::TableFile;
@@ -108,7 +108,7 @@ impl Segment {
         }
         let bytes = self.geometry.group_bytes();
         let offset = self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes;
-        file::back(file.get()?, offset, bytes).map_err(|error| error.at(file.path()))?;
+        blocks::back(file.get()?, offset, bytes).map_err(|error| error.at(file.path()))?;
         self.backed().reserved(group / GROUP).fetch_or(1 << (group % GROUP), Release);
         Ok(())
     }
@@ -118,7 +118,7 @@ impl Segment {
         let (word, bit) = (&self.pages()[page / GROUP], 1 << (page % GROUP));
         if word.load(Acquire) & bit == 0 {
             let offset = self.geometry.offset + page as u64 * PAGE;
-            file::back(file.get()?, offset, PAGE).map_err(|error| error.at(file.path()))?;
+            blocks::back(file.get()?, offset, PAGE).map_err(|error| error.at(file.path()))?;
             word.fetch_or(bit, Release);
         }
         Ok(())

@@ -1,98 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::{AtomicU64, compiler_fence};
 
+use crate::lock_line::Hot;
 use crate::owner::Owner;
 use crate::record::Record;
 use crate::table::Table;
 use lock_core::__private::Pinned;
 use lock_core::{Acquired, Cause, Condition, Death, Generation, Holder, LockId, Recovery, Result};
-
-/// The line of a lock: what changes with every acquisition, alone in its 64 bytes. All zero is a free lock.
-///
-/// The table keeps `token` and `owner`. The rest belongs to the backend and is laid out for a futex word in the kernel's robust list:
-/// the node's `next` stands behind the word where the C library's mutexes have it (32 bytes with glibc, 28 with musl), and `prev`
-/// before `next`. So `word` and `waiters` trade places on musl: only a backend whose stores differ there anyway may use them.
-#[repr(C)]
-#[derive(Debug)]
-pub struct Hot {
-    /// The backend's: a futex word.
-    #[cfg(not(target_env = "musl"))]
-    pub word: AtomicU32,
-    /// The backend's: whether anybody waits, or may be about to.
-    pub waiters: AtomicU32,
-    /// The backend's: a futex word.
-    #[cfg(target_env = "musl")]
-    pub word: AtomicU32,
-    token: AtomicU64,
-    owner: AtomicU64,
-    /// The backend's: the link to the previous node.
-    pub prev: AtomicU64,
-    /// The backend's: the link to the next node.
-    pub next: AtomicU64,
-    /// The backend's, for what it needs.
-    pub spare: [AtomicU64; 3],
-}
-
-impl Hot {
-    /// The owner that is written down. A dead one's word stays until the next owner comes.
-    #[inline]
-    pub fn owner(&self) -> Owner {
-        Owner::from_word(self.owner.load(Acquire))
-    }
-
-    /// The token of the present acquisition, or the latest.
-    #[inline]
-    pub fn token(&self) -> u64 {
-        self.token.load(Relaxed)
-    }
-
-    /// Writes the new owner down; called by it, right after it took the lock. Returns the fencing token.
-    #[inline]
-    pub fn begin(&self, me: Owner) -> u64 {
-        let token = self.next_token();
-        self.owner.store(me.word(), Relaxed);
-        // The critical section comes after that, whatever kills it.
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        token
-    }
-
-    /// The same if this owner is still written down that the caller read before.
-    #[inline]
-    fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<u64> {
-        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
-        let token = self.next_token();
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        Some(token)
-    }
-
-    #[inline]
-    fn next_token(&self) -> u64 {
-        // Nobody counts that far, but a damaged store may begin there; and here is no place to panic, with the lock taken.
-        let token = self.token.load(Relaxed).wrapping_add(1);
-        self.token.store(token, Relaxed);
-        token
-    }
-
-    /// Removes the owner; called by it, right before it gives the lock up.
-    #[inline]
-    pub fn end(&self) {
-        self.end_with(Owner::NONE);
-    }
-
-    /// The same, and the next owner is told that what the lock protects is inconsistent.
-    pub fn end_inconsistent(&self) {
-        self.end_with(Owner::INCONSISTENT);
-    }
-
-    #[inline]
-    fn end_with(&self, owner: Owner) {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        // Threads that share a handle of a kernel's lock are ordered by this store and the load in `owner`.
-        self.owner.store(owner.word(), Release);
-    }
-}
 
 /// One lock of a table: its line, its allocation, and the table itself, which it keeps open and mapped.
 pub struct Slot {
@@ -267,6 +183,26 @@ impl Slot {
     /// Forgets the death that the calling owner was told of.
     pub fn mark_consistent(&self) {
         self.death.store(0, Relaxed);
+    }
+}
+
+impl Table {
+    /// The lock with this id, allocated or not, ready to be touched.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`]; [`ErrorKind::Corrupt`] when the file was cut off.
+    /// Whether the table has its name still is not looked at: see [`Table::check`].
+    pub fn slot(self: &Arc<Self>, id: LockId) -> Result<Slot> {
+        self.check_whole()?;
+        self.check_mark()?;
+        let (segment, index) = self.find(id)?;
+        segment.back_group(&self.file, index)?;
+        let hot = Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| segment.touch(index)))?;
+        let record = |word: for<'a> fn(Record<'a>) -> &'a AtomicU64| {
+            Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| word(segment.record(index))))
+        };
+        let (generation, death) = (record(|record| record.generation_word())?, record(|record| record.death_word())?);
+        Ok(Slot::new(hot, generation, death, self.process.words(), id))
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::slot::Hot;
+use crate::lock_line::Hot;
 
 pub(crate) use self::attributes::{is_copied_on_write, switch_copy_on_write_off};
 pub(crate) use self::descriptor::{close_if, set_signal, signal};

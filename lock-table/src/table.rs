@@ -6,24 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
+use crate::blocks;
+use crate::boot;
 use crate::file;
+use crate::file_access::FileAccess;
 use crate::filesystem;
 use crate::header;
 use crate::header::{Header, State};
 use crate::layout;
 use crate::layout::{Geometry, HEADER_WORDS, SEGMENTS};
-use crate::location;
-use crate::opening;
+use crate::lock_line::Hot;
 use crate::options::Bound;
 use crate::owner::Owner;
-use crate::record::Record;
 use crate::registration::Registration;
 use crate::segment::Segment;
-use crate::sharing::FileAccess;
-use crate::slot::{Hot, Slot};
 use crate::sys::Words;
 use crate::table_file::TableFile;
-use lock_core::__private::{ForkWords, Pinned};
+use lock_core::__private::ForkWords;
 use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
 use once_cell::race::OnceBox;
@@ -51,7 +50,7 @@ impl Table {
 
     /// The identity of the store: of what its file says and of its device and inode. So a copy has another one.
     pub fn id(&self) -> StoreId {
-        StoreId::new(self.header.id.get() ^ u128::from(location::number(self.file.id())))
+        StoreId::new(self.header.id.get() ^ u128::from(self.file.id().number()))
     }
 
     /// The device and the inode of the file, which a copy does not have.
@@ -73,24 +72,6 @@ impl Table {
             Bound::Locks(locks) => Some(u64::from(locks)),
             Bound::Unbounded => None,
         }
-    }
-
-    /// The lock with this id, allocated or not, ready to be touched.
-    ///
-    /// # Errors
-    /// [`ErrorKind::OutOfRange`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`]; [`ErrorKind::Corrupt`] when the file was cut off.
-    /// Whether the table has its name still is not looked at: see [`Table::check`].
-    pub fn slot(self: &Arc<Self>, id: LockId) -> Result<Slot> {
-        self.check_whole()?;
-        self.check_mark()?;
-        let (segment, index) = self.find(id)?;
-        segment.back_group(&self.file, index)?;
-        let hot = Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| segment.touch(index)))?;
-        let record = |word: for<'a> fn(Record<'a>) -> &'a AtomicU64| {
-            Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| word(segment.record(index))))
-        };
-        let (generation, death) = (record(|record| record.generation_word())?, record(|record| record.death_word())?);
-        Ok(Slot::new(hot, generation, death, self.process.words(), id))
     }
 
     /// The locks that have an owner written down, dead or alive, with their lines, in order. Touches nothing.
@@ -121,8 +102,7 @@ impl Table {
 
     /// Facts for people to read.
     pub fn details(&self) -> Vec<(&'static str, String)> {
-        let boot =
-            if self.header.boot == opening::boot_id() { "this boot of the system" } else { "an earlier boot of the system" };
+        let boot = if self.header.boot == boot::id() { "this boot of the system" } else { "an earlier boot of the system" };
         let used = self.file.stat().map_or(0, |stat| stat.st_blocks.unsigned_abs() * 512);
         vec![
             ("file", self.path().display().to_string()),
@@ -170,7 +150,7 @@ impl Table {
             file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;
         } else {
             let file = self.file.get()?;
-            let back = |offset, bytes| file::back(&file, offset, bytes).map_err(|error| error.at(self.path()));
+            let back = |offset, bytes| blocks::back(&file, offset, bytes).map_err(|error| error.at(self.path()));
             back(geometry.offset, geometry.least_bytes())?;
             back(geometry.end() - layout::PAGE, layout::PAGE)?;
             self.state().segments.fetch_or(1 << number, Release);

@@ -9,9 +9,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstat};
 
-use crate::descriptor::{Descriptor, FileId, KeptDescription};
+use crate::descriptor::{Descriptor, KeptDescription};
+use crate::file_id::FileId;
 use crate::fork;
-use crate::liveness;
 use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, Result};
 
@@ -20,7 +20,7 @@ use lock_core::{Error, ErrorKind, Result};
 pub(crate) struct TableFile {
     path: PathBuf,
     id: FileId,
-    first: Descriptor,
+    pub(crate) first: Descriptor,
     /// What a process uses whose program closed the first.
     again: PerProcess<Mutex<Option<Arc<Descriptor>>>>,
 }
@@ -107,14 +107,5 @@ impl TableFile {
             Ok(_) => Err(ErrorKind::Replaced.into()),
             Err(errno) => Err(Error::refused("open again", errno).at(&self.path)),
         }
-    }
-
-    /// Whether a process has the liveness lock of an entry; `None` when that cannot be found out.
-    pub(crate) fn is_locked(&self, entry: usize) -> Option<bool> {
-        // The call notices itself when the number became another file's.
-        liveness::is_locked(&self.first, entry).or_else(|| match self.get().ok()? {
-            Verified::First(_) => liveness::is_locked(&self.first, entry),
-            Verified::Again(descriptor) => liveness::is_locked(&descriptor, entry),
-        })
     }
 }

@@ -10,8 +10,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode as Permissions, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::descriptor::FileId;
-use crate::sharing::FileAccess;
+use crate::file_access::FileAccess;
+use crate::file_id::FileId;
 
 /// Where a table's file is.
 #[derive(Clone, Copy, Debug)]

@@ -62,7 +62,8 @@ impl ForkWords {
 
     /// The words, at an address that stays.
     pub fn words(&self) -> &'static [AtomicU64; 2] {
-        PAGE.words[self.at * 2..].first_chunk().expect("a pair has two words")
+        let Some(pair) = PAGE.words[self.at * 2..].first_chunk() else { unreachable!("a pair has two words") };
+        pair
     }
 }
 

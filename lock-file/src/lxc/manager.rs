@@ -24,7 +24,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     }
     let rundir = rundir.map_or_else(path::rundir, Ok)?;
     let path = LockPath::new(&rundir, Path::new(url.place()), &name)?;
-    let (id, file) = (super::identity(&path), path.file().to_owned());
+    let (id, file) = (path.identity(), path.file().to_owned());
     let lock = LxcLock::new(path.clone());
     let extra = match mode {
         OpenMode::Open => OFlag::empty(),

@@ -7,7 +7,7 @@ mod path;
 use std::path::Path;
 use std::sync::Arc;
 
-use lock_core::{Lock, Result, StoreId};
+use lock_core::{Lock, Result};
 
 use self::lock::LxcLock;
 use self::path::LockPath;
@@ -42,14 +42,6 @@ pub fn lxc(lxcpath: impl AsRef<Path>, name: &str) -> Result<Lock> {
     let (lxcpath, rundir) = (lxcpath.as_ref(), path::rundir()?);
     let path = LockPath::new(&rundir, lxcpath, name)?;
     path.make_directories()?;
-    let (url, identity) = (format!("lxc:{}?name={name}", lxcpath.display()), identity(&path));
+    let (url, identity) = (format!("lxc:{}?name={name}", lxcpath.display()), path.identity());
     Ok(Lock::standalone(Arc::new(LxcLock::new(path)), url, identity))
-}
-
-/// A number for the lock, the same wherever its path is (FNV-1a).
-fn identity(path: &LockPath) -> StoreId {
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    let bytes = path.file().as_os_str().as_encoded_bytes();
-    StoreId::new(bytes.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME)))
 }

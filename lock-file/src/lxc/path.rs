@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, ErrorKind, Result, StoreId};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -48,6 +48,14 @@ impl LockPath {
 
     pub(super) fn file(&self) -> &Path {
         &self.whole
+    }
+
+    /// A number for the lock, the same wherever its path is (FNV-1a).
+    pub(super) fn identity(&self) -> StoreId {
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        let bytes = self.whole.as_os_str().as_encoded_bytes();
+        StoreId::new(bytes.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME)))
     }
 
     /// Opens the file. Below the run directory no link is followed.

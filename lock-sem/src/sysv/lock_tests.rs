@@ -10,10 +10,10 @@ use lock_table::{Kind, Owner, Table, TableOptions};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::home::Home;
-use super::lock::SysvLock;
 use super::run::Run;
 use super::semaphore::Semaphore;
 use super::set::{Outcome, Set};
+use super::state::SysvLock;
 use super::tenure::Tenure;
 use crate::sys::{self, step};
 

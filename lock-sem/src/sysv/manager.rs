@@ -6,8 +6,8 @@ use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableO
 
 use super::home::Home;
 use super::identity::KEY;
-use super::lock::SysvLock;
 use super::run::Run;
+use super::state::SysvLock;
 use crate::DIRECTORY;
 
 const KIND: Kind = Kind::new("sem", 0);

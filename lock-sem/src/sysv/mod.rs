@@ -14,6 +14,7 @@ mod place;
 mod run;
 mod semaphore;
 mod set;
+mod state;
 mod tenure;
 mod waiting;
 

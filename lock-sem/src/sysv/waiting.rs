@@ -7,9 +7,9 @@ use lock_core::{Acquired, Deadline, Result};
 use lock_table::Owner;
 
 use super::door::Entered;
-use super::lock::SysvLock;
 use super::run::{denied, not_ours};
 use super::set::Outcome;
+use super::state::SysvLock;
 use super::tenure::Tenure;
 
 /// The longest sleep. A thread that slept that long checks whether the owner lives.

@@ -6,8 +6,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::Room::{KeptUnlessReflinked, KeptWithoutCopyOnWrite};
-use super::{Accept, Kind, Place};
+use super::kind::Room::{KeptUnlessReflinked, KeptWithoutCopyOnWrite};
+use super::kind::{Accept, Kind, Place};
 use crate::sys;
 use lock_core::{Error, Result};
 

@@ -2,7 +2,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 
-use crate::descriptor::FileId;
+use crate::file_id::FileId;
 
 /// Closes the number if it is that file's.
 pub(crate) fn close_if(number: RawFd, file: FileId) {

@@ -1,0 +1,38 @@
+//! Blocks of a file, which are reserved before they are touched.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::fstat;
+
+use lock_core::{Error, Result};
+
+/// Backs a range of the file with blocks, and makes the file at least that long. What is there already stays as it is. After it,
+/// touching the range through a mapping cannot be a SIGBUS for want of space.
+pub(crate) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
+    let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
+        return Err(Error::system("fallocate", Errno::EFBIG));
+    };
+    check_limit(&file, (offset + bytes).unsigned_abs())?;
+    loop {
+        match fallocate(&file, FallocateFlags::empty(), offset, bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EOPNOTSUPP) => {
+                return Err(Error::unsupported(
+                    "the file system cannot reserve space (fallocate); use tmpfs, ext4, xfs or btrfs",
+                ));
+            }
+            Err(errno) => return Err(Error::refused("fallocate", errno)),
+        }
+    }
+}
+
+/// Whether this process may make the file that long. To try it would be a signal, SIGXFSZ, of which it would die.
+pub(crate) fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| Error::system("getrlimit", errno))?.0;
+    let within = end <= limit || end <= fstat(file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
+    if within { Ok(()) } else { Err(Error::refused("fallocate", Errno::EFBIG)) }
+}

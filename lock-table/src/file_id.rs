@@ -1,0 +1,26 @@
+//! The identity of a file.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+
+/// What tells a file from all others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileId {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(fd: impl AsFd) -> Result<Self, Errno> {
+        let stat = fstat(fd)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
+
+    /// A number for the file, never 0.
+    pub(crate) fn number(self) -> u64 {
+        let bytes = [self.device, self.inode].into_iter().flat_map(u64::to_le_bytes);
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)) | 1
+    }
+}

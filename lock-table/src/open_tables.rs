@@ -15,7 +15,10 @@ use lock_core::Result;
 static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
 static TABLES: Published<Vec<Weak<Table>>> = Published::new();
 /// Registrations of tables that were closed while locks of theirs were held, whose guards were leaked.
-static LEFT: PerProcess<Mutex<Vec<(FileId, Header, Arc<Registration>)>>> = PerProcess::new();
+static LEFT: PerProcess<Mutex<Vec<Left>>> = PerProcess::new();
+
+/// A registration that is kept, with the file and the header of its table.
+type Left = (FileId, Header, Arc<Registration>);
 
 /// One table at a time is opened by this process, or registers it.
 pub(crate) struct Opening {

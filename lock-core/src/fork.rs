@@ -63,8 +63,7 @@ fn begin() -> u64 {
     }
 }
 
-/// A function that every forked child calls before it has its epoch, with the epoch and the number of forks that its parent had begun
-/// before.
+/// A function that every forked child calls when it gets its epoch.
 struct Hook {
     call: fn(u64, u64),
     next: OnceBox<Self>,
@@ -72,10 +71,10 @@ struct Hook {
 
 static HOOKS: OnceBox<Hook> = OnceBox::new();
 
-/// Has forked children call this function, before anything else that uses this crate. It is given the child's epoch and the number of
-/// forks that its parent had begun before.
+/// Registers a function that every forked child calls when it gets its epoch, with the epoch and the number of earlier forks of its
+/// parent.
 ///
-/// A function is called once, however often it is given.
+/// Registering a function again changes nothing.
 pub fn on_child(call: fn(u64, u64)) {
     let mut hook = &HOOKS;
     loop {
@@ -211,14 +210,14 @@ impl<T: Send> PerProcess<T> {
     #[cold]
     fn init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
         let epoch = current();
-        let mut made = Box::new(Own { value: make()?, epoch, next: OnceBox::new() });
+        let mut made = Some(Box::new(Own { value: make()?, epoch, next: OnceBox::new() }));
         let mut cell = &self.first;
         loop {
             match cell.get() {
                 Some(own) if own.epoch == epoch => return Ok(&own.value),
                 Some(own) => cell = &own.next,
-                // Of two threads one sets the cell, and the other finds it set.
-                None => made = cell.set(made).err().unwrap_or_else(|| unreachable!()),
+                // Another thread may set the cell first.
+                None => made = made.and_then(|made| cell.set(made).err()),
             }
         }
     }

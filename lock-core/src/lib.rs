@@ -1,4 +1,4 @@
-//! Numbered locks that Linux processes share: traits, guards, errors, the registry of backends, and the allocation table.
+//! Numbered locks that Linux processes share: traits, guards, errors, URLs, and the registry of backends.
 //!
 //! A [`Store`] hands out numbered locks that several processes share; a [`Lock`] is one of them, and a [`Guard`] is the proof that
 //! the calling thread holds it. Those are what programs use, most of them through the crate `lock-any`, which opens a store by
@@ -6,8 +6,8 @@
 //!
 //! A backend is the other side. It implements [`Manager`] and [`RawLock`], which are small and object-safe, has a
 //! `pub const BACKEND:` [`Backend`] that says what it claims ([`Capabilities`]), and registers it with [`register!`]. Time-outs,
-//! guards, recovery and ordering are written here, once, for all backends; so is the [`table`] that finds free ids and remembers
-//! labels and holders, for backends that want it. The crate `lock-conformance` has the tests.
+//! guards, recovery and ordering are written here, once, for all backends. The crate `lock-table` has an allocation table for local
+//! backends, and the crate `lock-conformance` has the tests.
 //!
 //! # What is promised
 //! - Mutual exclusion between all threads of all processes that open a store.
@@ -17,7 +17,7 @@
 #![deny(unsafe_code)]
 
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("lock-core is for 64-bit Linux: the places of file locks, and stores as they are mapped, need 64 bits");
+compile_error!("lock-core is for 64-bit Linux: offsets of file locks and mapped stores need 64 bits");
 
 mod advice;
 mod backend;

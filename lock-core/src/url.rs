@@ -10,7 +10,7 @@ pub(crate) const LONGEST_NAME: usize = 255;
 /// Where a store is: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
 ///
 /// The scheme picks the backend, which gives the place and the options their meaning. The built-in backends of numbered locks have the
-/// options of [`TableOptions`](crate::table::TableOptions), among them `mode`, `group` and `owner`, by which users share a store. `%XX` stands for a byte, so that a
+/// options of `lock_table::TableOptions`, among them `mode`, `group` and `owner`, by which users share a store. `%XX` stands for a byte, so that a
 /// place may have a `?` in it. The text is kept as it was given, for messages.
 ///
 /// # Examples

@@ -10,7 +10,10 @@
 //! - The file grows in segments, each as large as all before it together, and its blocks are reserved before they are touched: a
 //!   full file system is an error and no SIGBUS.
 //! - A process is dead when the file lock is gone that the kernel drops at its death, and nothing else says that it lives.
-
+//!
+//! # Stability
+//! [`descriptor`], [`filesystem`] and [`fork`] are for any backend and follow semantic versioning. The table itself is for the backends of
+//! its repository: its API may change in any release.
 #![deny(unsafe_code)]
 
 mod allocation;

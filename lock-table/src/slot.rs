@@ -190,7 +190,7 @@ impl Table {
     /// The lock with this id, allocated or not, ready to be touched.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`], [`ErrorKind::Limit`], [`ErrorKind::Destroyed`]; [`ErrorKind::Corrupt`] when the file was cut off.
+    /// [`ErrorKind::OutOfRange`](lock_core::ErrorKind::OutOfRange), [`ErrorKind::Limit`](lock_core::ErrorKind::Limit), [`ErrorKind::Destroyed`](lock_core::ErrorKind::Destroyed); [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was cut off.
     /// Whether the table has its name still is not looked at: see [`Table::check`].
     pub fn slot(self: &Arc<Self>, id: LockId) -> Result<Slot> {
         self.check_whole()?;

@@ -9,8 +9,9 @@ use crate::effort::Effort;
 use crate::peers::podman::Segment;
 use crate::promise;
 use crate::rounds::{Subject, compare};
-use crate::row::{Row, Unit};
+use crate::row::Row;
 use crate::scratch::Scratch;
+use crate::unit::Unit;
 
 pub(crate) const GROUP: &str = "allocate + free";
 /// Bytes of a lock in our table, with its record and its part of the bitmaps.

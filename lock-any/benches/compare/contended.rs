@@ -16,9 +16,10 @@ use crate::peers::glibc::Board;
 use crate::peers::podman::Segment;
 use crate::process::{self, Process};
 use crate::promise;
-use crate::row::{Row, Unit};
+use crate::row::Row;
 use crate::scratch::{self, Scratch};
 use crate::sys::Set;
+use crate::unit::Unit;
 
 pub(crate) const ROLE: &str = "contender";
 const CONTENDED: &str = "several processes, one lock";

@@ -11,8 +11,9 @@ use crate::peers::glibc::Board;
 use crate::peers::podman::Segment;
 use crate::process::{self, Process};
 use crate::rounds::{Subject, compare};
-use crate::row::{Row, Unit};
+use crate::row::Row;
 use crate::scratch::{self, Scratch};
+use crate::unit::Unit;
 
 pub(crate) const ROLE: &str = "crowd";
 const GROUP: &str = "very many processes on one store";

@@ -12,8 +12,9 @@ use crate::effort::Effort;
 use crate::peers::glibc::Board;
 use crate::process::{self, Process};
 use crate::promise;
-use crate::row::{Row, Unit, quantile};
+use crate::row::{Row, quantile};
 use crate::scratch::{self, Scratch};
+use crate::unit::Unit;
 
 pub(crate) const ROLE: &str = "owner";
 const HAND_OVER: &str = "from the death of an owner to the next one";

@@ -10,9 +10,10 @@ use crate::effort::Effort;
 use crate::peers::podman::Segment;
 use crate::promise;
 use crate::rounds::{Sample, Subject, compare};
-use crate::row::{Row, Unit};
+use crate::row::Row;
 use crate::scratch::Scratch;
 use crate::sys::Region;
+use crate::unit::Unit;
 
 const GROUP: &str = "lists and counts of a large store";
 /// Locks that are held while those are listed, spread over the store.

@@ -21,6 +21,7 @@ mod scratch;
 mod sizes;
 mod sys;
 mod uncontended;
+mod unit;
 
 use std::fs;
 use std::path::{Path, PathBuf};

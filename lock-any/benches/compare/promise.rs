@@ -55,7 +55,7 @@ impl Promise {
     }
 
     /// As it is printed beside figures of this unit.
-    pub(crate) fn shown(self, unit: crate::row::Unit) -> String {
+    pub(crate) fn shown(self, unit: crate::unit::Unit) -> String {
         match self {
             RatioAtMost(bound) => format!("≤ {} ×", short(bound)),
             RatioAtLeast(bound) => format!("≥ {} ×", short(bound)),

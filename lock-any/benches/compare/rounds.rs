@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::row::{Row, Unit};
+use crate::row::Row;
+use crate::unit::Unit;
 
 /// How long a turn is at least: long against the clock's own cost, short against a time slice.
 const TURN: Duration = Duration::from_micros(300);

@@ -9,8 +9,9 @@ use crate::allocation::has_room;
 use crate::effort::Effort;
 use crate::peers::podman::Segment;
 use crate::promise;
-use crate::row::{Row, Unit};
+use crate::row::Row;
 use crate::scratch::Scratch;
+use crate::unit::Unit;
 
 const GROUP: &str = "a store, by the number of its locks";
 /// The size that is promised something.

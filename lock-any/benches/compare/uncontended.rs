@@ -16,9 +16,10 @@ use crate::peers::glibc::Board;
 use crate::peers::{calls, lxc};
 use crate::promise;
 use crate::rounds::{Subject, compare};
-use crate::row::{Row, Unit};
+use crate::row::Row;
 use crate::scratch::Scratch;
 use crate::sys::Region;
+use crate::unit::Unit;
 
 const MEMORY: &str = "lock + unlock in memory, uncontended";
 const KERNEL: &str = "lock + unlock in the kernel, uncontended";

@@ -2,7 +2,8 @@
 
 use crate::allocation::{Filling, Point};
 use crate::promise::Promise;
-use crate::row::{Spread, Unit};
+use crate::row::Spread;
+use crate::unit::Unit;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;

@@ -1,0 +1,35 @@
+//! The unit of a figure.
+
+/// What a figure counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unit {
+    Nanoseconds,
+    Bytes,
+    PerSecond,
+    /// A part of something, 1 being all of it.
+    Share,
+    Count,
+}
+
+impl Unit {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Bytes => "bytes",
+            Self::PerSecond => "ops/s",
+            Self::Share => "share",
+            Self::Count => "count",
+        }
+    }
+
+    /// The figure with a unit that makes it short.
+    pub(crate) fn show(self, value: f64) -> String {
+        match self {
+            Self::Nanoseconds => scaled(value, 1e3, &["ns", "µs", "ms", "s"]),
+            Self::Bytes => scaled(value, 1024.0, &["B", "KiB", "MiB", "GiB"]),
+            Self::PerSecond => scaled(value, 1e3, &["/s", "k/s", "M/s", "G/s"]),
+            Self::Share => format!("{value:.2}"),
+            Self::Count => format!("{value}"),
+        }
+    }
+}

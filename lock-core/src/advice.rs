@@ -11,7 +11,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
-use crate::url::LONGEST_NAME;
+/// The longest name of a file, in bytes.
+pub(crate) const LONGEST_NAME: usize = 255;
 
 /// What to do about this error of a call on the file; `None` where the error says all there is.
 pub(crate) fn on_file(error: &io::Error, file: &Path) -> Option<String> {

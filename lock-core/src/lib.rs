@@ -19,6 +19,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("lock-core is for 64-bit Linux: offsets of file locks and mapped stores need 64 bits");
 
+mod acquire;
 mod advice;
 mod backend;
 mod capabilities;

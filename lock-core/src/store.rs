@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::lock::Place;
+use crate::lock::StoreContext;
 use crate::{
     Allocation, Backend, Capabilities, Error, HeldLock, Label, Lock, LockId, Manager, OpenMode, Operation, Reconciled, Registry,
     Result, StoreId, StoreUrl, fork,
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Store {
     manager: Arc<dyn Manager>,
-    place: Arc<Place>,
+    context: Arc<StoreContext>,
     capabilities: Capabilities,
 }
 
@@ -41,18 +41,18 @@ impl Store {
         };
         fork::current();
         let manager = backend.open(url, mode).map_err(|error| error.in_context(operation, url.as_str(), None))?;
-        let place = Place { id: manager.id(), url: url.as_str().to_owned(), manager: Some(Arc::clone(&manager)) };
-        Ok(Self { manager, place: Arc::new(place), capabilities: backend.capabilities() })
+        let context = StoreContext { id: manager.id(), url: url.as_str().to_owned(), manager: Some(Arc::clone(&manager)) };
+        Ok(Self { manager, context: Arc::new(context), capabilities: backend.capabilities() })
     }
 
     /// Its identity, the same in every process that has it open.
     pub fn id(&self) -> StoreId {
-        self.place.id
+        self.context.id
     }
 
     /// The URL it was opened by.
     pub fn url(&self) -> &str {
-        &self.place.url
+        &self.context.url
     }
 
     /// What its backend claims.
@@ -118,7 +118,7 @@ impl Store {
     /// # Errors
     /// Refused where locks have numbers.
     pub fn single(&self) -> Result<Lock> {
-        let lock = self.manager.single().map(|raw| Lock::new(raw, Arc::clone(&self.place), None));
+        let lock = self.manager.single().map(|raw| Lock::new(raw, Arc::clone(&self.context), None));
         self.done(Operation::Retrieve, None, lock)
     }
 
@@ -202,7 +202,7 @@ impl Store {
     }
 
     fn handle(&self, id: LockId) -> Result<Lock> {
-        Ok(Lock::new(self.manager.lock(id)?, Arc::clone(&self.place), Some(id)))
+        Ok(Lock::new(self.manager.lock(id)?, Arc::clone(&self.context), Some(id)))
     }
 
     /// The same for an id that was just allocated: it is freed again where there is no handle to return.
@@ -214,12 +214,12 @@ impl Store {
     }
 
     fn done<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {
-        result.map_err(|error: Error| error.in_context(operation, &self.place.url, id))
+        result.map_err(|error: Error| error.in_context(operation, &self.context.url, id))
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("url", &self.place.url).field("id", &self.place.id).finish_non_exhaustive()
+        f.debug_struct("Store").field("url", &self.context.url).field("id", &self.context.id).finish_non_exhaustive()
     }
 }

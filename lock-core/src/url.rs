@@ -2,10 +2,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::advice::LONGEST_NAME;
 use crate::{Error, ErrorKind, Result};
-
-/// The longest name of a file, in bytes.
-pub(crate) const LONGEST_NAME: usize = 255;
 
 /// Where a store is: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
 ///

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{bench, matrix, mutants, outside, platforms, soak, sweep, test, tsan, weak};
+use crate::{bench, matrix, mutants, outside, platforms, soak, sweep, test, tidy, tsan, weak};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -23,6 +23,7 @@ pub(crate) fn run(tested: bool) -> Result<()> {
         let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
+    step("tidy", tidy::run)?;
     step("matrix", || matrix::run(true))?;
     step("planted changes have their places", mutants::check)?;
     step("features, each alone", features)?;

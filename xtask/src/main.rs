@@ -18,6 +18,7 @@ mod shell;
 mod soak;
 mod sweep;
 mod test;
+mod tidy;
 mod tsan;
 mod weak;
 
@@ -67,6 +68,8 @@ enum Command {
         #[arg(long)]
         path: Option<PathBuf>,
     },
+    /// Check what the compiler and clippy do not: no files of a crate import each other in a circle
+    Tidy,
     /// Build and test a backend crate outside of the workspace
     Outside,
     /// Check the code for the other platforms, and run the suites with musl
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Ci { tested } => ci::run(tested),
         Command::Matrix { check } => matrix::run(check),
         Command::NewBackend { name, path } => new_backend::run(&name, path),
+        Command::Tidy => tidy::run(),
         Command::Outside => outside::run(),
         Command::Platforms => platforms::run(),
         Command::Arm64(args) => arm64::run(&args),

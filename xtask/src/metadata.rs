@@ -38,6 +38,18 @@ impl Metadata {
         Ok(targets.iter().any(|target| target["name"] == test && target["kind"][0] == "test"))
     }
 
+    /// The crates of the workspace but its tests and examples: the name of each, and the file of its root module.
+    pub(crate) fn roots(&self) -> Vec<(String, PathBuf)> {
+        let packages = self.0["packages"].as_array().into_iter().flatten().filter(|package| package["source"].is_null());
+        let targets = packages.flat_map(|package| {
+            let targets = package["targets"].as_array().into_iter().flatten();
+            let crates = targets.filter(|target| ["lib", "bin", "bench"].iter().any(|kind| target["kind"][0] == *kind));
+            crates.map(move |target| (package["name"].as_str(), target["name"].as_str(), target["src_path"].as_str()))
+        });
+        let named = targets.filter_map(|(package, name, path)| Some((format!("{} ({})", package?, name?), path?.into())));
+        named.collect()
+    }
+
     fn package(&self, name: &str) -> Result<&Value> {
         let packages = self.0["packages"].as_array().ok_or("no packages")?;
         Ok(packages.iter().find(|package| package["name"] == name).ok_or_else(|| format!("there is no package {name}"))?)

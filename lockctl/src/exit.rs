@@ -33,7 +33,7 @@ statuses! {
     UNAVAILABLE = 69, "the command cannot be executed, or the backend does not support the operation";
     INTERNAL = 70, "an error in lockctl, or a violation in the demo";
     SYSTEM = 71, "a system call failed";
-    CANNOT_CREATE = 73, "the store exists already, or its directory or space is missing";
+    CANNOT_CREATE = 73, "the store already exists, or its directory or space is missing";
     OUTPUT = 74, "the output could not be written";
     TEMPORARY = 75, "all ids are allocated, or a limit of the system was reached; try again later";
     OTHER_FORMAT = 76, "the store has another version, ABI or capacity";

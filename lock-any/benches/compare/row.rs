@@ -82,13 +82,3 @@ pub(crate) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     Some(sorted[(last as f64 * part).round() as usize])
 }
-
-fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
-    let mut at = 0;
-    while value.abs() >= step && at + 1 < units.len() {
-        value /= step;
-        at += 1;
-    }
-    let digits = if value != 0.0 && value.abs() < 10.0 { 2 } else { usize::from(value != 0.0 && value.abs() < 100.0) };
-    format!("{value:.digits$} {}", units[at])
-}

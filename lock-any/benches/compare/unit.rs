@@ -33,3 +33,14 @@ impl Unit {
         }
     }
 }
+
+/// Formats a value with the largest unit that it reaches.
+fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
+    let mut at = 0;
+    while value.abs() >= step && at + 1 < units.len() {
+        value /= step;
+        at += 1;
+    }
+    let digits = if value != 0.0 && value.abs() < 10.0 { 2 } else { usize::from(value != 0.0 && value.abs() < 100.0) };
+    format!("{value:.digits$} {}", units[at])
+}

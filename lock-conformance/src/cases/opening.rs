@@ -102,6 +102,13 @@ fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {
         a.finds_busy(lock, "it is held by another path to the same store");
         thread.unlock(lock);
     }
+    if need::REENTRY.is_met(&fixture.suite) {
+        let c = a.process.thread("t2");
+        c.lock(lock);
+        c.must("open_own", &["open", &linked]);
+        c.refused("AlreadyHeld", "try_lock", &[&lock.to_string()]);
+        c.unlock(lock);
+    }
 }
 
 /// Lets four blank peers open one URL at once, each in one of the modes.

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Who, cases, cases_for_all, cases_for_mixed};
-use crate::fixture::{Fixture, MARGIN};
+use crate::fixture::{Fixture, MARGIN, scale};
 use crate::need;
 use crate::process::{LockRef, Thread};
 
@@ -32,6 +32,9 @@ cases_for_mixed! { "waking";
 
 const HAND_OVERS: usize = 700;
 
+/// Time for the hand-overs. They take a small part of it, but longer if half of them take a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// An hour, which is longer than any case takes.
 const LONG: &str = "3600000000000";
 
@@ -49,14 +52,19 @@ fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
     let name = lock.to_string();
     owner.lock(lock);
     let began = Instant::now();
+    let end = (began + PATIENCE * scale()).min(fixture.deadline - MARGIN);
     for done in 0..HAND_OVERS {
         assert!(
-            Instant::now() + MARGIN < fixture.deadline,
+            Instant::now() < end,
             "watchdog: only {done} of {HAND_OVERS} hand-overs in {:?}: a release does not wake the waiter",
             began.elapsed()
         );
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
-        waiter.waits("somebody else holds the lock");
+        match done % 2 {
+            0 => waiter.waits("somebody else holds the lock"),
+            // The release comes before the waiter sleeps, or while it falls asleep.
+            _ => _ = waiter.begun(),
+        }
         owner.unlock(lock);
         waiter.granted();
         std::mem::swap(&mut owner, &mut other);
@@ -69,10 +77,15 @@ fn all_who_wait_are_woken_one_after_the_other(fixture: &Fixture) {
     let threads = who.come(fixture, 3);
     let (owner, b, c) = (&threads[0], &threads[1], &threads[2]);
     let lock = fixture.a_lock(owner);
-    for _ in 0..HAND_OVERS / 2 {
+    for round in 0..HAND_OVERS / 2 {
         owner.lock(lock);
         let mut waiting = vec![(b, b.start_lock(lock)), (c, c.start_lock(lock))];
-        waiting.iter().for_each(|(_, waiter)| waiter.waits("somebody else holds the lock"));
+        for (_, waiter) in &waiting {
+            match round % 2 {
+                0 => waiter.waits("somebody else holds the lock"),
+                _ => _ = waiter.begun(),
+            }
+        }
         owner.unlock(lock);
         while !waiting.is_empty() {
             fixture.wait_until("a waiter is woken", || waiting.iter().any(|(_, waiter)| waiter.has_answered()));
@@ -166,15 +179,20 @@ fn a_waiter_with_a_deadline_is_woken_soon_after_a_long_wait(fixture: &Fixture) {
 /// The median of some hand-overs after long waits, against that after short ones, which a busy machine makes longer, too.
 fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
     const ROUNDS: usize = 9;
+    const SOON: Duration = Duration::from_millis(40);
     let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
     let (a, b, lock) = who.two(fixture);
-    let median = |wait: Duration| {
-        let mut delays: Vec<_> = (0..ROUNDS).map(|_| delay(&a, &b, lock, verb, || sleep(wait))).collect();
+    // More than half of the delays that are shorter than `enough` suffice to know that the median is.
+    let median = |wait: Duration, enough: Duration| {
+        let mut delays = Vec::new();
+        while delays.len() < ROUNDS && delays.iter().filter(|delay| **delay < enough).count() <= ROUNDS / 2 {
+            delays.push(delay(&a, &b, lock, verb, || sleep(wait)));
+        }
         delays.sort_unstable();
-        delays[ROUNDS / 2]
+        delays[delays.len() / 2]
     };
-    let (short, long) = (median(Duration::ZERO), median(Duration::from_millis(260)));
-    let is_soon = long < Duration::from_millis(40) || long < 4 * short;
+    let (short, long) = (median(Duration::ZERO, Duration::ZERO), median(Duration::from_millis(260), SOON));
+    let is_soon = long < SOON || long < 4 * short;
     assert!(
         is_soon,
         "a release ends a wait of a few milliseconds after {short:?}, and one of 260 ms after {long:?}: the waiter backs off"

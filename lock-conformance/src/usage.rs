@@ -26,6 +26,56 @@ impl Times {
     }
 }
 
+/// Measures for how long a thread or a process sleeps, without the time in which it runs or waits for a processor.
+pub(crate) struct SleepTimer {
+    pid: u32,
+    /// `None` for all threads of the process.
+    tid: Option<u32>,
+    began: Instant,
+    /// The time up to then in which its threads ran or waited for a processor.
+    awake: Duration,
+}
+
+impl SleepTimer {
+    /// Starts to measure the time in which all threads of the process sleep.
+    pub(crate) fn of_process(pid: u32) -> Self {
+        Self::start(pid, None)
+    }
+
+    /// Starts to measure the time in which the thread sleeps.
+    pub(crate) fn of_thread(pid: u32, tid: u32) -> Self {
+        Self::start(pid, Some(tid))
+    }
+
+    fn start(pid: u32, tid: Option<u32>) -> Self {
+        Self { pid, tid, began: Instant::now(), awake: awake(pid, tid) }
+    }
+
+    /// The time since the start, except that in which a thread was awake. It is wrong by up to the interval of the kernel's clock.
+    pub(crate) fn slept(&self) -> Duration {
+        let awake = awake(self.pid, self.tid).saturating_sub(self.awake);
+        self.began.elapsed().saturating_sub(awake)
+    }
+}
+
+/// The time in which a thread, or all of a process together, ran or waited for a processor; 0 where the kernel does not count that.
+fn awake(pid: u32, tid: Option<u32>) -> Duration {
+    let tids: Vec<_> = tid.map_or_else(|| tids_of(pid).collect(), |tid| vec![tid]);
+    tids.into_iter().filter_map(|tid| times_of(pid, tid)).map(|times| times.running + times.queued).sum()
+}
+
+fn tids_of(pid: u32) -> impl Iterator<Item = u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn times_of(pid: u32, tid: u32) -> Option<Times> {
+    let counts = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
+    let mut counts = counts.split_whitespace().map(|count| count.parse().map(Duration::from_nanos));
+    let (running, queued) = (counts.next()?.ok()?, counts.next()?.ok()?);
+    Some(Times { at: Instant::now(), running, queued })
+}
+
 /// What a process uses of the system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
@@ -41,13 +91,7 @@ pub(crate) struct Usage {
 impl Process {
     /// How each of its threads has spent its time, where the kernel counts that.
     pub(crate) fn times(&self) -> BTreeMap<u32, Times> {
-        let times = |tid| {
-            let counts = fs::read_to_string(format!("/proc/{}/task/{tid}/schedstat", self.pid())).ok()?;
-            let mut counts = counts.split_whitespace().map(|count| count.parse().map(Duration::from_nanos));
-            let (running, queued) = (counts.next()?.ok()?, counts.next()?.ok()?);
-            Some((tid, Times { at: Instant::now(), running, queued }))
-        };
-        self.threads().filter_map(times).collect()
+        self.threads().filter_map(|tid| Some((tid, times_of(self.pid(), tid)?))).collect()
     }
 
     /// What it uses of the system.

@@ -106,7 +106,7 @@ fn opens_no_link(fixture: &Fixture, level: usize) -> bool {
     symlink(&moved, &attacked).expect("the directory is ours");
     let user = fixture.blank_peer();
     if user.ask("open", &["open", &url]).is_ok() {
-        use_all(fixture, &user, &BEFORE);
+        use_by_new_handles(fixture, &user, &BEFORE);
         use_all(fixture, &user, &AFTER);
         let opened = user.process.open_files();
         let through = opened.iter().find(|file| file.starts_with(&moved));
@@ -123,18 +123,28 @@ fn opens_no_link(fixture: &Fixture, level: usize) -> bool {
     true
 }
 
+/// Acquires and releases each lock by many new handles, and keeps them open; a refusal is as good.
+fn use_by_new_handles(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
+    for lock in locks(fixture, ids) {
+        let _ = thread.ask("try_and_keep_handles", &[&lock.to_string(), "60"]);
+    }
+}
+
 /// Acquires and releases each lock; a refusal is as good.
 fn use_all(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
-    let locks = if need::NUMBERED.is_met(&fixture.suite) {
-        ids.iter().map(|id| LockRef::Number(*id)).collect()
-    } else {
-        vec![LockRef::Single]
-    };
-    for lock in locks {
+    for lock in locks(fixture, ids) {
         let lock = lock.to_string();
         if thread.ask("try_lock", &[&lock]).is_ok() {
             let _ = thread.ask("unlock", &[&lock]);
         }
+    }
+}
+
+fn locks(fixture: &Fixture, ids: &[u32]) -> Vec<LockRef> {
+    if need::NUMBERED.is_met(&fixture.suite) {
+        ids.iter().map(|id| LockRef::Number(*id)).collect()
+    } else {
+        vec![LockRef::Single]
     }
 }
 

@@ -43,6 +43,7 @@ mod views;
 mod visibility;
 mod waking;
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::arena::{Arena, Place, WRONGS, Wrong};
@@ -197,6 +198,15 @@ impl Who {
 fn with_capacity(fixture: &Fixture, capacity: &str) -> String {
     let url = fixture.url();
     if need::CHOSEN.is_met(&fixture.suite) { with_option(&url, &format!("capacity={capacity}")) } else { url }
+}
+
+/// So many ids from 0, or all where the new store of the thread has fewer.
+fn first_ids(fixture: &Fixture, thread: &Thread, count: u32) -> Range<u32> {
+    if !need::NUMBERED.is_met(&fixture.suite) {
+        return 0..0;
+    }
+    let capacity = thread.available().and_then(|available| u32::try_from(available).ok());
+    0..capacity.map_or(count, |capacity| capacity.min(count))
 }
 
 /// The URL with one more option.

@@ -8,23 +8,32 @@ use lock_core::{LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
 
 use super::Sinner;
 use super::mixed::RecordLock;
+use super::rarely::{Operation, rarely};
 use super::sin::{Sin, sinner};
 use crate::reference;
 
 pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LeavesModesToTheUmask>(), sinner::<LeavesDirectoriesToTheUmask>(), sinner::<OpensWhatALinkLeadsTo>()]
+    vec![
+        sinner::<LeavesModesToTheUmask>(),
+        rarely::<LeavesModesToTheUmask>(),
+        sinner::<LeavesDirectoriesToTheUmask>(),
+        sinner::<OpensWhatALinkLeadsTo>(),
+        rarely::<OpensWhatALinkLeadsTo>(),
+    ]
 }
 
-/// Makes files of locks with the mode 0644.
 #[derive(Debug)]
 struct LeavesModesToTheUmask;
 
 impl Sin for LeavesModesToTheUmask {
     const NAME: &'static str = "leaves-modes-to-the-umask";
+    const FAULT: &'static str = "Makes files of locks with the mode 0644";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("sharing::a_private_store_is_private_whatever_the_umask", "gets the mode 0644, which lets others in"),
         ("sharing::a_store_of_a_group_is_closed_to_others_whatever_the_umask", "gets the mode 0644, which lets others in"),
     ];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let lock = honest.lock(id)?;
@@ -33,36 +42,43 @@ impl Sin for LeavesModesToTheUmask {
     }
 }
 
-/// Makes directories with the mode 0755.
 #[derive(Debug)]
 struct LeavesDirectoriesToTheUmask;
 
 impl Sin for LeavesDirectoriesToTheUmask {
     const NAME: &'static str = "leaves-directories-to-the-umask";
+    const FAULT: &'static str = "Makes directories with the mode 0755";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_private_store_is_private_whatever_the_umask", "ids gets the mode 0755, which lets others in")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        let _ = fs::set_permissions(format!("{}/ids", url.place()), Permissions::from_mode(0o755));
+        // A store of several users would exclude them.
+        if !url.as_str().contains("mode=") {
+            let _ = fs::set_permissions(format!("{}/ids", url.place()), Permissions::from_mode(0o755));
+        }
         Ok(opened)
     }
 }
 
-/// Opens the file of a lock, whether a link leads to it or not.
 #[derive(Debug)]
 struct OpensWhatALinkLeadsTo;
 
 impl Sin for OpensWhatALinkLeadsTo {
     const NAME: &'static str = "opens-what-a-link-leads-to";
+    const FAULT: &'static str = "Opens the file of a lock through a link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("links::no_file_of_a_store_is_opened_through_a_link", "and a process has open what the link leads to")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let file = File::options().read(true).write(true).open(format!("{}/locks/{id}", url.place()));
-        match file {
-            Ok(file) => Ok(Arc::new(RecordLock::on(file))),
-            Err(_) => honest.lock(id),
+        let path = format!("{}/locks/{id}", url.place());
+        let is_link = fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_symlink());
+        match File::options().read(true).write(true).open(path) {
+            Ok(file) if is_link => Ok(Arc::new(RecordLock::on(file))),
+            _ => honest.lock(id),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct SleepTimer {
     /// `None` for all threads of the process.
     tid: Option<u32>,
     began: Instant,
-    /// The time up to then in which its threads ran or waited for a processor.
+    /// The time awake up to then.
     awake: Duration,
 }
 
@@ -53,15 +53,30 @@ impl SleepTimer {
 
     /// The time since the start, except that in which a thread was awake. It is wrong by up to the interval of the kernel's clock.
     pub(crate) fn slept(&self) -> Duration {
-        let awake = awake(self.pid, self.tid).saturating_sub(self.awake);
-        self.began.elapsed().saturating_sub(awake)
+        self.began.elapsed().saturating_sub(awake(self.pid, self.tid).saturating_sub(self.awake))
+    }
+
+    /// Whether it has slept for longer than that, and all threads of the process sleep.
+    ///
+    /// The kernel does not count the time of a thread that waits for a processor before the thread gets one.
+    pub(crate) fn has_slept_for(&self, time: Duration) -> bool {
+        self.began.elapsed() > time && tids_of(self.pid).all(|tid| !is_awake(self.pid, tid)) && self.slept() > time
     }
 }
 
-/// The time in which a thread, or all of a process together, ran or waited for a processor; 0 where the kernel does not count that.
+/// The time in which a thread, or all of a process together, ran, and in which threads of the process waited for a processor: one of them
+/// may work for another one. 0 where the kernel does not count that.
 fn awake(pid: u32, tid: Option<u32>) -> Duration {
-    let tids: Vec<_> = tid.map_or_else(|| tids_of(pid).collect(), |tid| vec![tid]);
-    tids.into_iter().filter_map(|tid| times_of(pid, tid)).map(|times| times.running + times.queued).sum()
+    let times = tids_of(pid).filter_map(|known| Some((known, times_of(pid, known)?)));
+    let is_measured = |known| tid.is_none_or(|tid| tid == known);
+    times.map(|(known, times)| times.queued + if is_measured(known) { times.running } else { Duration::ZERO }).sum()
+}
+
+/// Whether a thread runs or waits for a processor.
+fn is_awake(pid: u32, tid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
+    // The name in parentheses may have anything in it.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
 }
 
 fn tids_of(pid: u32) -> impl Iterator<Item = u32> {

@@ -23,6 +23,7 @@ mod limits;
 mod links;
 mod listing;
 mod mixed;
+mod mixed_deaths;
 mod mutexes;
 mod namespace_homes;
 mod namespace_threads;
@@ -72,6 +73,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         waking::CASES,
         reentry::CASES,
         owner_death::CASES,
+        mixed_deaths::MIXED,
         trying::CASES,
         mutexes::CASES,
         news::CASES,

@@ -112,7 +112,7 @@ fn sleeps_on(owner: &Thread, waiting: Pending, lock: LockRef, late: Duration) ->
     let timer = SleepTimer::of_thread(waiter.pid(), tid);
     let mut is_late = false;
     while !is_late && !waiting.has_answered() {
-        is_late = timer.slept() > late && !waiting.has_answered();
+        is_late = timer.has_slept_for(late) && !waiting.has_answered();
         sleep(Duration::from_micros(100));
     }
     waiting.granted();

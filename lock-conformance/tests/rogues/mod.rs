@@ -19,6 +19,7 @@ mod leaking;
 mod liars;
 mod lockers;
 mod mixed;
+mod mixed_deaths;
 mod namespaces;
 mod number;
 mod numbers_reused;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Sinner> {
     [
         lockers::all(),
         mixed::all(),
+        mixed_deaths::all(),
         allocators::all(),
         openers::all(),
         growing::all(),

@@ -4,7 +4,9 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use lock_core::{LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
+use lock_core::{Error, ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
+
+use nix::errno::Errno;
 
 use super::Sinner;
 use super::mixed::RecordLock;
@@ -18,6 +20,7 @@ pub(super) fn all() -> Vec<Sinner> {
         rarely::<LeavesModesToTheUmask>(),
         sinner::<LeavesDirectoriesToTheUmask>(),
         sinner::<OpensWhatALinkLeadsTo>(),
+        sinner::<PassesOnWhatTheKernelSays>(),
         rarely::<OpensWhatALinkLeadsTo>(),
     ]
 }
@@ -80,5 +83,23 @@ impl Sin for OpensWhatALinkLeadsTo {
             Ok(file) if is_link => Ok(Arc::new(RecordLock::on(file))),
             _ => honest.lock(id),
         }
+    }
+}
+
+#[derive(Debug)]
+struct PassesOnWhatTheKernelSays;
+
+impl Sin for PassesOnWhatTheKernelSays {
+    const NAME: &'static str = "passes-on-what-the-kernel-says";
+    const FAULT: &'static str = "Says that there are too many levels of links when it finds a link";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, and that is not what the error says: System")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        honest.lock(id).map_err(|error| match error.kind() {
+            ErrorKind::NotOurs { .. } => Error::system("open", Errno::ELOOP),
+            _ => error,
+        })
     }
 }

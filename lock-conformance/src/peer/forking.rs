@@ -50,7 +50,9 @@ impl Worker {
         Some(match (verb, arguments) {
             ("fork_many", [count]) => self.fork_many(number(count)),
             ("fork_beside_locks", [suite, locks]) => self.fork_beside_locks(suite.parse().expect("a pid"), number(locks)),
-            ("fork_and_lock", [milliseconds, locks @ ..]) => self.fork_and_lock(number(milliseconds) as u64, locks),
+            ("fork_and_lock", [count, milliseconds, locks @ ..]) => {
+                self.fork_and_lock(number(count), number(milliseconds) as u64, locks)
+            }
             ("open_under_mutex", [arena, url, lock]) => self.open_under_mutex(shared(arena), url, lock),
             ("make_handles_and_try", [arena, locks @ ..]) => self.make_handles_and_try(shared(arena), locks),
             ("lock_beside_forks", locks) => self.lock_beside_forks(locks),
@@ -97,16 +99,19 @@ impl Worker {
         Ok(Fields::new().with("pids", list(children)))
     }
 
-    /// Forks children that acquire and release each lock, by an inherited handle and by a new one.
-    fn fork_and_lock(&self, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
+    /// Forks so many children that acquire and release each lock, one by an inherited handle and the next by a new one; fewer if that takes long.
+    fn fork_and_lock(&self, count: usize, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
         let (store, handles) = (self.store(), locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?);
         let (began, mut children) = (Instant::now(), 0);
         self.begin();
-        while began.elapsed() < Duration::from_millis(milliseconds) {
+        while children < count && began.elapsed() < Duration::from_millis(milliseconds) {
             end_of_child(&|| {
-                for (name, inherited) in locks.iter().zip(&handles) {
-                    inherited.lock()?.unlock()?;
-                    made(&store, name)?.lock()?.unlock()?;
+                for (n, (name, inherited)) in locks.iter().zip(&handles).enumerate() {
+                    if (n + children) % 2 == 0 {
+                        inherited.lock()?.unlock()?;
+                    } else {
+                        made(&store, name)?.lock()?.unlock()?;
+                    }
                 }
                 Ok(())
             })?;

@@ -105,26 +105,33 @@ fn time_outs_leave_nothing_behind(fixture: &Fixture) {
     });
 }
 
+/// Ids of a store of 2600 locks, the last one among them. Where several share a set of semaphores, these are in several sets.
+const MANY: [u32; 5] = [599, 1023, 1024, 2047, 2599];
+
 /// In a new IPC namespace, in which no other case makes a set.
 fn a_destroyed_store_leaves_nothing_in_the_kernel(fixture: &Fixture) {
     let url = fixture.fresh_url();
-    let (url, last) =
-        if need::CHOSEN.is_met(&fixture.suite) { (with_option(&url, "capacity=600"), Some(599)) } else { (url, None) };
+    let (url, more) =
+        if need::CHOSEN.is_met(&fixture.suite) { (with_option(&url, "capacity=2600"), &MANY[..]) } else { (url, &[][..]) };
     let first = fixture.blank_peer();
     first.must("own_ipc", &[]);
     first.must("open", &["create", &url]);
     let second = fixture.fork(&first);
     second.must("open", &["open", &url]);
+    let used = [&[0, 1, 2], more].concat();
     for thread in [&first, &second] {
-        for id in [0, 1, 2].into_iter().chain(last) {
-            thread.finds_free(LockRef::Number(id), "no process holds it");
+        for id in &used {
+            thread.finds_free(LockRef::Number(*id), "no process holds it");
             thread.must("retrieve_many", &[&id.to_string(), SEVERAL]);
         }
     }
     fixture.kill(&second.process);
     first.must("destroy", &[]);
     let left = first.must("semaphore_sets", &[]).numbers("ids");
-    assert!(left.is_empty(), "the store was destroyed, and the semaphore sets {left:?} are still there");
+    assert!(
+        left.is_empty(),
+        "the ids {used:?} were used and the store was destroyed, and the semaphore sets {left:?} are still there"
+    );
 }
 
 /// Descriptors without `FD_CLOEXEC` stay open in it, and with them locks of some kinds.

@@ -155,6 +155,16 @@ unsafe impl GlobalAlloc for Memory {
     }
 }
 
+/// The number of bytes that the C library's allocator has handed out, where it says so. Its counter has 32 bits.
+pub(crate) fn bytes_in_use() -> Option<u32> {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes nothing, and returns counters.
+    let bytes = Some(unsafe { libc::mallinfo() }.uordblks.cast_unsigned());
+    #[cfg(not(target_env = "gnu"))]
+    let bytes = None;
+    bytes
+}
+
 /// Makes a System V semaphore set with this value in each semaphore; its id.
 pub(crate) fn make_semaphore_set(size: usize, value: u16) -> io::Result<c_int> {
     let count = c_int::try_from(size).map_err(io::Error::other)?;

@@ -92,6 +92,14 @@ impl Worker {
         Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
     }
 
+    /// What comes of a command that another one consists of. It does not end the thread.
+    pub(super) fn answer_to(&mut self, verb: &str, arguments: &[&str]) -> Result<Fields> {
+        match self.perform(verb, arguments) {
+            Next::Continue(answer) => answer,
+            Next::Break(()) => unreachable!("{verb} ends its thread"),
+        }
+    }
+
     /// Tells the suite that what may block begins.
     pub(super) fn begin(&self) {
         self.peer.answer(self.tag, &Answer::Begun(gettid().as_raw().unsigned_abs()));

@@ -11,7 +11,7 @@ use nix::unistd::gettid;
 use super::droppable::Droppable;
 use super::own_file::OwnFile;
 use super::{Command, Inheritance, Peer};
-use crate::case::text_of;
+use crate::panic_message::panic_message;
 use crate::protocol::{Answer, Fields, Refusal};
 use crate::suite::Subject;
 
@@ -62,7 +62,7 @@ impl Worker {
                 Ok(Next::Continue(Ok(fields))) => Answer::Done(fields),
                 Ok(Next::Continue(Err(error))) => Answer::Refused(describe(&error, self.took)),
                 Ok(Next::Break(())) => return,
-                Err(panic) => Answer::Panicked(text_of(&*panic).to_owned()),
+                Err(panic) => Answer::Panicked(panic_message(&*panic).to_owned()),
             };
             self.peer.answer(self.tag, &answer);
             if let Some(other) = self.reborn.take() {

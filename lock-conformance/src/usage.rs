@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::process::Process;
@@ -24,6 +25,11 @@ impl Times {
         let able = (self.at - before.at).saturating_sub(self.queued.saturating_sub(before.queued));
         running.as_nanos() * 100 / able.max(running).as_nanos().max(1)
     }
+
+    /// The time since `before` on a processor, and that in which the thread waited for one.
+    fn since(self, before: Self) -> (Duration, Duration) {
+        (self.running.saturating_sub(before.running), self.queued.saturating_sub(before.queued))
+    }
 }
 
 /// Measures for how long a thread or a process sleeps, without the time in which it runs or waits for a processor.
@@ -32,9 +38,12 @@ pub(crate) struct SleepTimer {
     /// `None` for all threads of the process.
     tid: Option<u32>,
     began: Instant,
-    /// The time awake up to then.
-    awake: Duration,
+    /// The times of all threads of the process then.
+    before: BTreeMap<u32, Times>,
 }
+
+/// Longer than the interval of the kernel's clock, after which it has counted the time of a thread that runs.
+const TICK: Duration = Duration::from_millis(12);
 
 impl SleepTimer {
     /// Starts to measure the time in which all threads of the process sleep.
@@ -48,35 +57,40 @@ impl SleepTimer {
     }
 
     fn start(pid: u32, tid: Option<u32>) -> Self {
-        Self { pid, tid, began: Instant::now(), awake: awake(pid, tid) }
+        Self { pid, tid, began: Instant::now(), before: all_times(pid) }
     }
 
-    /// The time since the start, except that in which a thread was awake. It is wrong by up to the interval of the kernel's clock.
+    /// The time since the start, except that in which it was awake, and that in which another thread, which may work for it, waited for a
+    /// processor. It is wrong by up to the interval of the kernel's clock.
     pub(crate) fn slept(&self) -> Duration {
-        self.began.elapsed().saturating_sub(awake(self.pid, self.tid).saturating_sub(self.awake))
+        let (mut awake, mut queued_most) = (Duration::ZERO, Duration::ZERO);
+        for (tid, times) in all_times(self.pid) {
+            let (running, queued) = self.before.get(&tid).map_or((Duration::ZERO, Duration::ZERO), |old| times.since(*old));
+            if self.tid.is_none_or(|measured| measured == tid) {
+                awake += running + queued;
+            } else {
+                queued_most = queued_most.max(queued);
+            }
+        }
+        self.began.elapsed().saturating_sub(awake + queued_most)
     }
 
-    /// Whether it has slept for longer than that, and all threads of the process sleep.
+    /// Whether it has slept for longer than that, and no thread of the process waits for a processor all the while.
     ///
     /// The kernel does not count the time of a thread that waits for a processor before the thread gets one.
     pub(crate) fn has_slept_for(&self, time: Duration) -> bool {
-        self.began.elapsed() > time && tids_of(self.pid).all(|tid| !is_awake(self.pid, tid)) && self.slept() > time
+        let is_late = || self.began.elapsed() > time && self.slept() > time;
+        if !is_late() {
+            return false;
+        }
+        let awake = || all_times(self.pid).into_iter().filter(|(tid, _)| is_awake(self.pid, *tid));
+        let before: BTreeMap<_, _> = awake().collect();
+        sleep(TICK);
+        let got_none =
+            |tid, times: Times| before.get(&tid).is_some_and(|old| times.since(*old) == (Duration::ZERO, Duration::ZERO));
+        let is_stuck = awake().any(|(tid, times)| self.tid == Some(tid) || got_none(tid, times));
+        !is_stuck && is_late()
     }
-}
-
-/// The time in which a thread, or all of a process together, ran, and in which threads of the process waited for a processor: one of them
-/// may work for another one. 0 where the kernel does not count that.
-fn awake(pid: u32, tid: Option<u32>) -> Duration {
-    let times = tids_of(pid).filter_map(|known| Some((known, times_of(pid, known)?)));
-    let is_measured = |known| tid.is_none_or(|tid| tid == known);
-    times.map(|(known, times)| times.queued + if is_measured(known) { times.running } else { Duration::ZERO }).sum()
-}
-
-/// Whether a thread runs or waits for a processor.
-fn is_awake(pid: u32, tid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
-    // The name in parentheses may have anything in it.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
 }
 
 fn tids_of(pid: u32) -> impl Iterator<Item = u32> {
@@ -84,11 +98,28 @@ fn tids_of(pid: u32) -> impl Iterator<Item = u32> {
     threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// How each thread of the process has spent its time, where the kernel counts that.
+fn all_times(pid: u32) -> BTreeMap<u32, Times> {
+    tids_of(pid).filter_map(|tid| Some((tid, times_of(pid, tid)?))).collect()
+}
+
 fn times_of(pid: u32, tid: u32) -> Option<Times> {
     let counts = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
     let mut counts = counts.split_whitespace().map(|count| count.parse().map(Duration::from_nanos));
     let (running, queued) = (counts.next()?.ok()?, counts.next()?.ok()?);
     Some(Times { at: Instant::now(), running, queued })
+}
+
+/// Whether any thread of the process runs or waits for a processor.
+fn any_is_awake(pid: u32) -> bool {
+    tids_of(pid).any(|tid| is_awake(pid, tid))
+}
+
+/// Whether a thread runs or waits for a processor.
+fn is_awake(pid: u32, tid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
+    // The name in parentheses may have anything in it.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
 }
 
 /// What a process uses of the system.
@@ -106,7 +137,12 @@ pub(crate) struct Usage {
 impl Process {
     /// How each of its threads has spent its time, where the kernel counts that.
     pub(crate) fn times(&self) -> BTreeMap<u32, Times> {
-        self.threads().filter_map(|tid| Some((tid, times_of(self.pid(), tid)?))).collect()
+        all_times(self.pid())
+    }
+
+    /// Whether any of its threads runs or waits for a processor.
+    pub(crate) fn is_awake(&self) -> bool {
+        any_is_awake(self.pid())
     }
 
     /// What it uses of the system.

@@ -1,10 +1,12 @@
-//! The suite's own test: backends that are wrong on purpose, each caught by the case that is named for it.
+//! The suite's own test: backends that are wrong on purpose, each caught by the case that is named for the promise it breaks.
 //!
-//! Every rogue is the honest reference backend with one sin. An honest one passes the same case, so that it is the sin that
-//! is caught. A rogue that makes somebody wait for ever is caught by the watchdog, which is shorter for all rogues.
+//! Each wrong backend is the honest reference backend with one fault. The honest one passes the same case, so that the case catches the
+//! fault and nothing else. Where a fault makes a thread hang, the watchdog catches it, which is shorter for wrong backends.
 //!
-//! Some have a sibling that is wrong once in 50 operations. It has to be caught each time: three times in a row, and ten times with
+//! Some have a sibling that is wrong once in 50 operations. The case has to catch it each time: three times in a row, and ten times with
 //! `--ignored`.
+//!
+//! At its end, the test prints a table of the faults and of the cases that caught them.
 
 mod reference;
 #[path = "rogues/mod.rs"]
@@ -18,7 +20,7 @@ use libtest_mimic::{Arguments, Failed};
 use lock_conformance::{Failure, Suite, Trial, peer_if_asked, run_case, run_trials, trials};
 use rogues::{Sinner, table};
 
-/// How long a rogue may hang, where hanging is what gives it away. Elsewhere it is caught sooner, and a slow machine has its time.
+/// How long a backend may hang whose fault is that it hangs. Others are caught sooner, and a slow machine has its time.
 const SHORT_WATCHDOG: Duration = Duration::from_secs(4);
 
 /// What a failure by the watchdog says.
@@ -74,8 +76,7 @@ struct Catch {
     is_rare: bool,
     case: &'static str,
     words: &'static str,
-    /// The simple backend that passes the case. What only a rogue claims, no simple backend is there to pass; lock-shm passes it in its
-    /// own tests.
+    /// A simple backend that passes the case. There is none for what only wrong backends claim; lock-shm passes that in its own tests.
     honest: Option<Arc<Suite>>,
 }
 
@@ -89,7 +90,7 @@ impl Catch {
     }
 
     fn trials(self) -> Vec<Trial> {
-        // Where this machine cannot run the case, no rogue is caught.
+        // Where this machine cannot run the case, it catches nothing.
         let skipped = find(&self.suite, self.case).filter(Trial::has_ignored_flag).map(|trial| trial.kind().to_owned());
         let (name, case) = (self.suite.name().to_owned(), self.case);
         let many = self.clone();

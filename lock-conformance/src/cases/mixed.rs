@@ -21,13 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Number of waits, each of which may be the one that is wrong.
 const WAITS: u32 = 110;
 /// Length of a critical section, long enough to overlap another one.
-const PACE: u32 = 2000;
+const PACE: u32 = 10_000;
 
 /// Number of critical sections that stands for no limit.
 const UNTIL_STOPPED: &str = "0";
 
 /// Number of critical sections of each thread.
-const TURNS: u32 = 300;
+const TURNS: u32 = 400;
 
 /// Waits for the answers. Returns the place of a command that has none.
 fn without_answer<'a>(pending: impl Iterator<Item = &'a Pending> + Clone) -> Option<usize> {

@@ -1,5 +1,6 @@
 //! Backends that name a dead owner as the holder of a lock.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ impl Sin for ListsADeadHolder {
 
     fn held(_: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
         let files = fs::read_dir(format!("{}/locks", url.place())).into_iter().flatten().flatten();
-        let ids = files.filter_map(|file| file.file_name().to_str()?.parse().ok());
-        Ok(ids.filter_map(|id| Some(HeldLock::new(id, Some(written_down(url, id)?)))).collect())
+        let ids: BTreeSet<_> = files.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
+        Ok(ids.into_iter().filter_map(|id| Some(HeldLock::new(id, Some(written_down(url, id)?)))).collect())
     }
 }

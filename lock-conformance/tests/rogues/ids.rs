@@ -130,6 +130,7 @@ impl RawLock for NoSemaphore {
 /// The capacity of a store whose creator cannot choose it.
 const FIXED: u64 = 128;
 
+// No sibling is wrong rarely: the capacity is a constant of the store.
 #[derive(Debug)]
 struct AcceptsTheCapacityAsAnId;
 

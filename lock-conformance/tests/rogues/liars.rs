@@ -153,7 +153,8 @@ impl Sin for TakesEachLockForAMoment {
     fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
         let store = Store::with_backend(&reference::BACKEND, url, OpenMode::Open)?;
         for id in 0..4 {
-            drop(store.retrieve(id)?.try_lock()?);
+            // The owner of a lock is refused, which this backend takes for an answer.
+            drop(store.retrieve(id)?.try_lock());
         }
         honest.held()
     }

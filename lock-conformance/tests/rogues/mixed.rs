@@ -1,17 +1,14 @@
 //! Backends whose locks between threads and between processes do not fit together.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use std::{fs, io, process};
 
-use lock_core::{
-    Acquired, Capabilities, Deadline, Error, Holder, LockId, Manager, Proof, RawLock, Result, StoreId, StoreUrl, Tokens,
-};
+use lock_core::{Acquired, Capabilities, Deadline, Error, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl, Tokens};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -128,17 +125,16 @@ impl Sin for KeepsItsMutexWhileItWaits {
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        type Mutexes = BTreeMap<(StoreId, LockId), Arc<ProcessMutex>>;
-        static MUTEXES: Mutex<Mutexes> = Mutex::new(BTreeMap::new());
-        let lock = (honest.id(), id);
-        let mutex = Arc::clone(MUTEXES.lock().unwrap_or_else(PoisonError::into_inner).entry(lock).or_default());
-        Ok(Arc::new(WithMutex { honest: honest.lock(id)?, mutex }))
+        Ok(Arc::new(WithMutex { honest: honest.lock(id)?, mutex: &MUTEXES[id.index() % MUTEXES.len()] }))
     }
 }
 
 /// A mutex for the threads of a process. It has the pid of the process while it is locked, so that a forked child finds it unlocked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ProcessMutex(AtomicU32);
+
+/// A mutex for each lock. No other mutex is needed to find it, which another thread might have locked at a fork.
+static MUTEXES: [ProcessMutex; 1024] = [const { ProcessMutex(AtomicU32::new(0)) }; 1024];
 
 impl ProcessMutex {
     fn lock(&self) {
@@ -157,7 +153,7 @@ impl ProcessMutex {
 #[derive(Debug)]
 struct WithMutex {
     honest: Arc<dyn RawLock>,
-    mutex: Arc<ProcessMutex>,
+    mutex: &'static ProcessMutex,
 }
 
 impl WithMutex {

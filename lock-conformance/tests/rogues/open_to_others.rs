@@ -45,6 +45,7 @@ impl Sin for LeavesModesToTheUmask {
     }
 }
 
+// No sibling is wrong rarely: a store has few directories, and makes each of them once.
 #[derive(Debug)]
 struct LeavesDirectoriesToTheUmask;
 
@@ -86,6 +87,7 @@ impl Sin for OpensWhatALinkLeadsTo {
     }
 }
 
+// No sibling is wrong rarely: the message for an error is always the same.
 #[derive(Debug)]
 struct PassesOnWhatTheKernelSays;
 

@@ -150,6 +150,7 @@ impl RawLock for Telling {
     }
 }
 
+// No sibling is wrong rarely: a process opens its store once.
 #[derive(Debug)]
 struct FollowsLinks;
 

@@ -107,13 +107,14 @@ const LATE: Duration = Duration::from_millis(40);
 
 /// Runs `release`, and returns how many of the waiters sleep on for a long time before they get their locks. The time in which they wait
 /// for a processor is left out.
-fn number_that_sleep_on(waiting: Vec<(Pending, LockRef)>, release: impl FnOnce()) -> usize {
+fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, release: impl FnOnce()) -> usize {
     let tids: Vec<_> = waiting.iter().map(|(waiter, _)| (waiter.thread().pid(), waiter.begun())).collect();
     release();
     let timers = tids.into_iter().map(|(pid, tid)| SleepTimer::of_thread(pid, tid));
     let mut asleep: Vec<_> = waiting.iter().map(|(waiter, _)| waiter).zip(timers).collect();
     let mut late = 0;
-    while !asleep.is_empty() {
+    // A waiter that neither sleeps nor gets its lock is left to the watchdog.
+    while !asleep.is_empty() && Instant::now() < fixture.deadline {
         asleep.retain(|(waiter, timer)| {
             let is_late = !waiter.has_answered() && timer.has_slept_for(LATE) && !waiter.has_answered();
             late += usize::from(is_late);
@@ -164,7 +165,7 @@ fn is_woken_soon(fixture: &Fixture, who: Who, verb: (&str, &[&str])) {
         // Long enough for the waiter to fall asleep, and short of the next attempt of one that polls.
         waiting.begun();
         sleep(Duration::from_millis(1));
-        late += number_that_sleep_on(vec![(waiting, lock)], || owner.unlock(lock));
+        late += number_that_sleep_on(fixture, vec![(waiting, lock)], || owner.unlock(lock));
         assert!(
             late < SEVERAL,
             "{late} of {} waits in {} lasted {LATE:?} longer than the lock was held: a release does not wake them",
@@ -199,7 +200,7 @@ fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
         let waiting: Vec<_> = locks.iter().map(start).collect();
         waiting.iter().for_each(|(waiter, _)| _ = waiter.begun());
         sleep(Duration::from_millis(260));
-        late += number_that_sleep_on(waiting, || drop(owner.must("release_all", &[])));
+        late += number_that_sleep_on(fixture, waiting, || drop(owner.must("release_all", &[])));
         assert!(
             late < SEVERAL,
             "{late} waits of 260 ms or more lasted {LATE:?} longer than the lock was held: the waiter backs off"

@@ -3,6 +3,7 @@
 //! A waiter that sleeps for a while and looks again gets the lock, too, only later; and a time is nothing that a test asserts. But so
 //! many hand-overs in a row take longer than a case may, if each of them takes a tenth of a second.
 
+use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -111,15 +112,17 @@ fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, rel
     let tids: Vec<_> = waiting.iter().map(|(waiter, _)| (waiter.thread().pid(), waiter.begun())).collect();
     release();
     let timers = tids.into_iter().map(|(pid, tid)| SleepTimer::of_thread(pid, tid));
-    let mut asleep: Vec<_> = waiting.iter().map(|(waiter, _)| waiter).zip(timers).collect();
+    let mut asleep: VecDeque<_> = waiting.iter().map(|(waiter, _)| waiter).zip(timers).collect();
     let mut late = 0;
     // A waiter that neither sleeps nor gets its lock is left to the watchdog.
-    while !asleep.is_empty() && Instant::now() < fixture.deadline {
-        asleep.retain(|(waiter, timer)| {
-            let is_late = !waiter.has_answered() && timer.has_slept_for(LATE) && !waiter.has_answered();
-            late += usize::from(is_late);
-            !is_late && !waiter.has_answered()
-        });
+    while Instant::now() < fixture.deadline {
+        asleep.retain(|(waiter, _)| !waiter.has_answered());
+        // One at a time, because the others may get their locks meanwhile.
+        let Some((waiter, timer)) = asleep.pop_front() else { break };
+        match timer.has_slept_for(LATE) && !waiter.has_answered() {
+            true => late += 1,
+            false => asleep.push_back((waiter, timer)),
+        }
         sleep(Duration::from_micros(100));
     }
     for (waiter, lock) in waiting {
@@ -189,7 +192,7 @@ fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
     let (owner, other, first) = who.two(fixture);
     let is_numbered = need::NUMBERED.is_met(&fixture.suite);
     let (locks, rounds): (Vec<_>, _) =
-        if is_numbered { (first_ids(fixture, &owner, 48).map(LockRef::Number).collect(), 4) } else { (vec![first], 9) };
+        if is_numbered { (first_ids(fixture, &owner, 36).map(LockRef::Number).collect(), 5) } else { (vec![first], 9) };
     let mut late = 0;
     for _ in 0..rounds {
         locks.iter().for_each(|lock| _ = owner.lock(*lock));

@@ -11,7 +11,6 @@ use crate::process::Process;
 /// How a thread has spent its time up to a moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    at: Instant,
     /// On a processor.
     running: Duration,
     /// Ready to run, with other threads on all processors.
@@ -19,13 +18,6 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// The part of the time since `before` that the thread has run, in percent, without the time in which it could not run.
-    pub(crate) fn percent_since(self, before: Self) -> u128 {
-        let running = self.running.saturating_sub(before.running);
-        let able = (self.at - before.at).saturating_sub(self.queued.saturating_sub(before.queued));
-        running.as_nanos() * 100 / able.max(running).as_nanos().max(1)
-    }
-
     /// The time since `before` on a processor, and that in which the thread waited for one.
     fn since(self, before: Self) -> (Duration, Duration) {
         (self.running.saturating_sub(before.running), self.queued.saturating_sub(before.queued))
@@ -41,6 +33,9 @@ pub(crate) struct SleepTimer {
     /// The times of all threads of the process then.
     before: BTreeMap<u32, Times>,
 }
+
+/// The longest time for which a process is watched.
+const MOST: Duration = Duration::from_secs(5);
 
 /// Longer than the interval of the kernel's clock, after which it has counted the time of a thread that runs.
 const TICK: Duration = Duration::from_millis(12);
@@ -107,7 +102,7 @@ fn times_of(pid: u32, tid: u32) -> Option<Times> {
     let counts = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
     let mut counts = counts.split_whitespace().map(|count| count.parse().map(Duration::from_nanos));
     let (running, queued) = (counts.next()?.ok()?, counts.next()?.ok()?);
-    Some(Times { at: Instant::now(), running, queued })
+    Some(Times { running, queued })
 }
 
 /// Whether any thread of the process runs or waits for a processor.
@@ -135,9 +130,24 @@ pub(crate) struct Usage {
 }
 
 impl Process {
-    /// How each of its threads has spent its time, where the kernel counts that.
-    pub(crate) fn times(&self) -> BTreeMap<u32, Times> {
-        all_times(self.pid())
+    /// A thread that runs for the one time before it has slept for the other; `None` when all threads have slept that long.
+    pub(crate) fn thread_that_runs(&self, running: Duration, sleeping: Duration) -> Option<u32> {
+        let (began, before) = (Instant::now(), all_times(self.pid()));
+        let mut undecided: Vec<_> = before.keys().copied().collect();
+        while !undecided.is_empty() && began.elapsed() < MOST {
+            sleep(TICK / 2);
+            for (tid, times) in all_times(self.pid()) {
+                let Some(old) = before.get(&tid).filter(|_| undecided.contains(&tid)) else { continue };
+                let (ran, queued) = times.since(*old);
+                if ran >= running {
+                    return Some(tid);
+                }
+                // The time of a thread that waits for a processor is not counted before it gets one.
+                let has_slept = !is_awake(self.pid(), tid) && began.elapsed().saturating_sub(ran + queued) >= sleeping;
+                undecided.retain(|known| *known != tid || !has_slept);
+            }
+        }
+        None
     }
 
     /// Whether any of its threads runs or waits for a processor.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::{Who, cases, cases_for_all};
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::Thread;
 
 cases_for_all! { "costs";
     an_attempt_does_not_sleep [];
@@ -40,13 +39,12 @@ fn an_attempt_does_not_sleep(fixture: &Fixture, who: Who) {
     );
 }
 
-/// Number of waits, the time for which each is measured, and the time for which one is measured that seems to run. It runs if it does both
-/// times.
+/// Number of waits, and the time after which a waiter sleeps. It may poll for a short time before.
 const WAITS: u32 = 55;
-const GLANCE: Duration = Duration::from_millis(10);
-/// The time for which a waiter is measured, and the part of it that it may run. A lock that is polled 2,000 times a second runs for less.
-const MEASURED: Duration = Duration::from_millis(400);
-const PERCENT: u128 = 40;
+const GLANCE: Duration = Duration::from_millis(15);
+/// A waiter must not run for the one time before it has slept for the other. A lock that is polled 2,000 times a second runs for less.
+const RUNNING: Duration = Duration::from_millis(40);
+const SLEEPING: Duration = Duration::from_millis(60);
 
 fn a_wait_uses_no_processor(fixture: &Fixture) {
     runs_little_while_it_waits(fixture, "lock", &[]);
@@ -64,32 +62,23 @@ fn runs_little_while_it_waits(fixture: &Fixture, verb: &str, more: &[&str]) {
         owner.lock(lock);
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
         waiter.begun();
-        // A waiter may poll for a short time before it sleeps.
-        sleep(GLANCE / 2);
-        // The time of a thread that waits for a processor all the while is not counted yet.
-        let was_awake = other.process.is_awake();
-        let (_, percent) = busiest(&other, GLANCE);
-        let seems_to_run = percent > PERCENT || (was_awake && other.process.is_awake());
-        let (tid, percent) = match wait {
-            0 => busiest(&other, MEASURED),
-            _ if seems_to_run => busiest(&other, MEASURED / 4),
-            _ => (0, 0),
+        sleep(GLANCE);
+        let is_awake = || other.process.is_awake();
+        let seems_to_run = is_awake() && {
+            sleep(Duration::from_millis(1));
+            is_awake()
         };
-        assert!(
-            percent <= PERCENT,
-            "while it waits in {verb}, thread {tid} of the waiter's process runs for {percent} % of the time: a wait must sleep"
-        );
+        // The first wait is measured in any case.
+        if wait == 0 || seems_to_run {
+            let runs = other.process.thread_that_runs(RUNNING, SLEEPING);
+            assert_eq!(
+                runs, None,
+                "while it waits in {verb}, a thread of the waiter's process runs for {RUNNING:?} before it has slept for \
+                 {SLEEPING:?}: a wait must sleep"
+            );
+        }
         owner.unlock(lock);
         waiter.granted();
         other.unlock(lock);
     }
-}
-
-/// The thread that runs most of all threads of the process, during this time.
-fn busiest(thread: &Thread, time: Duration) -> (u32, u128) {
-    let before = thread.process.times();
-    sleep(time);
-    let after = thread.process.times();
-    let parts = after.iter().filter_map(|(tid, after)| Some((*tid, after.percent_since(*before.get(tid)?))));
-    parts.max_by_key(|(_, percent)| *percent).unwrap_or_default()
 }

@@ -123,23 +123,18 @@ fn every_truncation_is_refused(fixture: &Fixture) {
 
 /// A byte may not matter; where it does, there is a typed error, and in no case a crash, for which a peer is there to die of.
 fn every_changed_byte_is_survived(fixture: &Fixture) {
-    // A store for each way to change a byte. Both are opened at the same time.
-    let victims = [0xff, 1].map(|bits| (Victim::new(fixture), fixture.blank_peer(), bits));
-    for number in 0..victims[0].0.files.len() {
-        let wholes = victims.each_ref().map(|(victim, ..)| beginning(&victim.files[number]).expect("a file"));
-        for at in 0..wholes[0].1.len().min(4096) {
-            let pending = [0, 1].map(|half| {
-                let ((victim, prober, bits), whole) = (&victims[half], &wholes[half]);
-                overwrite(&victim.files[number], at as u64, &[whole.1[at] ^ bits]);
-                prober.start("probe", &["open", &victim.url])
-            });
-            for ((pending, (victim, ..)), whole) in pending.into_iter().zip(&victims).zip(&wholes) {
-                if let Err(refusal) = pending.outcome() {
+    let (victim, prober) = (Victim::new(fixture), fixture.blank_peer());
+    for file in &victim.files {
+        let whole = beginning(file).expect("a file");
+        for (at, byte) in whole.1.iter().enumerate().take(4096) {
+            for changed in [!byte, byte ^ 1] {
+                overwrite(file, at as u64, &[changed]);
+                if let Err(refusal) = prober.ask("probe", &["open", &victim.url]) {
                     let typed = TYPED.contains(&refusal.kind.as_str());
                     assert!(typed, "byte {at} was changed, and that is not what the error says: {refusal}");
                 }
                 // An open that succeeds may have written in other places.
-                put_back(&victim.files[number], whole);
+                put_back(file, &whole);
             }
         }
     }

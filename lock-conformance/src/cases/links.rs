@@ -123,7 +123,7 @@ fn a_refusal_because_of_a_link_says_so(fixture: &Fixture) {
 struct Link {
     /// The URL of the store.
     url: String,
-    /// What is replaced.
+    /// The file or directory that it replaces, relative to the directory of the store.
     name: String,
     /// Where the link leads to.
     target: PathBuf,

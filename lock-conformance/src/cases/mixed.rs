@@ -81,7 +81,7 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
         let waiter = waiting.start(verb.0, &[&[name.as_str()], verb.1].concat());
         waiter.waits("another process holds the lock");
         let mut impatient = vec![("try_lock", other.start("try_lock", &[&name]))];
-        // Not always, so that the waits of the two threads do not come in the same order each time.
+        // Not each time, so that the waits of the two threads do not alternate.
         if has_deadlines && round % 5 == 0 {
             impatient.push(("lock_for 5 ms", other.start("lock_for", &[&name, "5000000"])));
         }

@@ -3,13 +3,14 @@
 //! A waiter that sleeps for a while and looks again gets the lock, too, only later; and a time is nothing that a test asserts. But so
 //! many hand-overs in a row take longer than a case may, if each of them takes a tenth of a second.
 
+use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Who, cases, cases_for_all, cases_for_mixed, first_ids};
 use crate::fixture::{Fixture, MARGIN, scale};
 use crate::need;
-use crate::process::{LockRef, Pending, Thread};
+use crate::process::{LockRef, Pending};
 use crate::usage::SleepTimer;
 
 cases! { "waking";
@@ -118,19 +119,31 @@ const SEVERAL: usize = 2;
 /// Longer than a hand-over takes, shorter than the intervals at which waiters poll that are not woken.
 const LATE: Duration = Duration::from_millis(40);
 
-/// Releases the lock, and returns whether a waiter sleeps on for a long time. The time in which it waits for a processor is left out.
-fn sleeps_on(owner: &Thread, waiting: Pending, lock: LockRef) -> bool {
-    let (waiter, tid) = (waiting.thread().clone(), waiting.begun());
-    owner.unlock(lock);
-    let timer = SleepTimer::of_thread(waiter.pid(), tid);
-    let mut is_late = false;
-    while !is_late && !waiting.has_answered() {
-        is_late = timer.has_slept_for(LATE) && !waiting.has_answered();
+/// Runs `release`, and returns how many of the waiters sleep on for a long time before they get their locks. The time in which they wait
+/// for a processor is left out.
+fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, release: impl FnOnce()) -> usize {
+    let tids: Vec<_> = waiting.iter().map(|(waiter, _)| (waiter.thread().pid(), waiter.begun())).collect();
+    release();
+    let timers = tids.into_iter().map(|(pid, tid)| SleepTimer::of_thread(pid, tid));
+    let mut asleep: VecDeque<_> = waiting.iter().map(|(waiter, _)| waiter).zip(timers).collect();
+    let mut late = 0;
+    // A waiter that neither sleeps nor gets its lock is left to the watchdog.
+    while Instant::now() < fixture.deadline {
+        asleep.retain(|(waiter, _)| !waiter.has_answered());
+        // One at a time, because the others may get their locks meanwhile.
+        let Some((waiter, timer)) = asleep.pop_front() else { break };
+        match timer.has_slept_for(LATE) && !waiter.has_answered() {
+            true => late += 1,
+            false => asleep.push_back((waiter, timer)),
+        }
         sleep(Duration::from_micros(100));
     }
-    waiting.granted();
-    waiter.unlock(lock);
-    is_late
+    for (waiter, lock) in waiting {
+        let thread = waiter.thread().clone();
+        waiter.granted();
+        thread.unlock(lock);
+    }
+    late
 }
 
 fn a_waiter_is_woken_soon(fixture: &Fixture, who: Who) {
@@ -168,7 +181,7 @@ fn is_woken_soon(fixture: &Fixture, who: Who, verb: (&str, &[&str])) {
         // Long enough for the waiter to fall asleep, and short of the next attempt of one that polls.
         waiting.begun();
         sleep(Duration::from_millis(1));
-        late += usize::from(sleeps_on(owner, waiting, lock));
+        late += number_that_sleep_on(fixture, vec![(waiting, lock)], || owner.unlock(lock));
         assert!(
             late < SEVERAL,
             "{late} of {} waits in {} lasted {LATE:?} longer than the lock was held: a release does not wake them",
@@ -198,14 +211,12 @@ fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
         locks.iter().for_each(|lock| _ = owner.lock(*lock));
         let start = |lock: &LockRef| {
             let waiter = other.process.thread(&format!("w{lock}"));
-            waiter.start(verb.0, &[&[lock.to_string().as_str()], verb.1].concat())
+            (waiter.start(verb.0, &[&[lock.to_string().as_str()], verb.1].concat()), *lock)
         };
         let waiting: Vec<_> = locks.iter().map(start).collect();
-        waiting.iter().for_each(|waiter| _ = waiter.begun());
+        waiting.iter().for_each(|(waiter, _)| _ = waiter.begun());
         sleep(Duration::from_millis(260));
-        for (waiter, lock) in waiting.into_iter().zip(&locks) {
-            late += usize::from(sleeps_on(&owner, waiter, *lock));
-        }
+        late += number_that_sleep_on(fixture, waiting, || drop(owner.must("release_all", &[])));
         assert!(
             late < SEVERAL,
             "{late} waits of 260 ms or more lasted {LATE:?} longer than the lock was held: the waiter backs off"

@@ -50,8 +50,8 @@ impl OfProcess {
 impl RawLock for OfProcess {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let mut acquired = self.honest.acquire(Deadline::Now)?;
-        if acquired == Acquired::TimedOut && deadline == Deadline::Never {
-            if self.honest.holder()?.is_some_and(|holder| holder.pid == process::id()) {
+        if acquired == Acquired::TimedOut && deadline != Deadline::Now {
+            if deadline == Deadline::Never && self.honest.holder()?.is_some_and(|holder| holder.pid == process::id()) {
                 let _ = fs::write(&self.note, format!("{} {}", process::id(), gettid()));
             }
             acquired = self.honest.acquire(deadline)?;

@@ -84,8 +84,7 @@ impl Sin for RunsWhileItWaits {
     const NAME: &'static str = "runs-while-it-waits";
     const FAULT: &'static str = "Waits without a deadline by running";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("costs::a_wait_uses_no_processor", "while it waits in lock, thread")];
-    const CAUGHT_BY_NO_OTHER: bool = true;
+        &[("costs::a_wait_uses_no_processor", "while it waits in lock, a thread")];
     const RARE: &'static [Operation] = &[Operation::Wait];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
@@ -100,7 +99,7 @@ impl Sin for RunsWhileItWaitsForADeadline {
     const NAME: &'static str = "runs-while-it-waits-for-a-deadline";
     const FAULT: &'static str = "Waits with a deadline by running";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("costs::a_wait_with_a_deadline_uses_no_processor", "while it waits in lock_for, thread")];
+        &[("costs::a_wait_with_a_deadline_uses_no_processor", "while it waits in lock_for, a thread")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::WaitUntil];
 

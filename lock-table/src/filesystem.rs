@@ -95,7 +95,7 @@ pub fn check_path(path: &Path, accept: Accept) -> Result<()> {
 /// Checks that a store may be on the file system of an open file or directory. `path` is what a refusal names.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) with the path, the kind of file system, and what to do.
+/// [`ErrorKind::Unsupported`] with the path, the kind of file system, and what to do.
 pub fn check(file: impl AsFd, path: &Path, accept: Accept) -> Result<()> {
     match (Kind::of(file)?, accept) {
         (Some(kind), Accept::Suitable) => refuse_shared(kind, path),

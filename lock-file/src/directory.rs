@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use lock_core::{Error, ErrorKind, LockId, OpenMode, Result, StoreId, StoreUrl};
+use lock_table::filesystem::advise_on_absent;
 use lock_table::{FileAccess, FileOwner, Table, TableOptions};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
@@ -205,7 +206,7 @@ impl Directory {
     /// A descriptor of the directory, which was checked. It cannot be read through, but paths can be relative to it.
     fn enter(&self) -> Result<OwnedFd> {
         let directory = match open_directory(&self.path) {
-            Err(Errno::ENOENT) => return Err(Error::from(ErrorKind::Absent).at(&self.path)),
+            Err(Errno::ENOENT) => return Err(advise_on_absent(ErrorKind::Absent.into(), &self.path).at(&self.path)),
             opened => opened.map_err(|errno| Error::refused("open", errno).at(&self.path))?,
         };
         let status = fstat(&directory).map_err(|errno| Error::system("fstat", errno))?;

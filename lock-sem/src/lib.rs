@@ -43,9 +43,9 @@
 //! The kernel knows nothing of a `sem_t`, and does not give back what the dead held. [`Store::held`] names dead owners, and
 //! [`Store::break_lock`] frees such a lock, once, if several threads try that; the next owner is told of the death. Breaking the
 //! lock of an owner that lives is **dangerous**: two are inside then. That owner's release is refused with
-//! [`Lost`](lock_core::ErrorKind::Lost). It needs glibc 2.30 or newer, for `sem_clockwait`, or musl;
-//! programs of the two cannot share a store. musl waits by a clock that can be set: a deadline is never early there, but it may be
-//! late when the clock is set back during the wait.
+//! [`Lost`](lock_core::ErrorKind::Lost). It needs glibc 2.30 or newer, for `sem_clockwait`, or musl; programs of the two cannot
+//! share a store. musl waits by a clock that can be set: a deadline is never early there, but it may be late when the clock is
+//! set back during the wait.
 //!
 //! Every process that has a store open may write to its semaphores, and libc's functions work on what is there. Damage is an
 //! error where it is noticed; a process that damages a semaphore on purpose can end others that use it. Share a store with

@@ -1,23 +1,28 @@
 //! The backend `sem`: System V semaphores with undo.
+//!
+//! Each of these files uses only the files below it: [`manager`] opens a store, [`lock`] and [`wait`] acquire and release a lock,
+//! [`recovery`] takes it over, and [`state`] has the protocol. [`run`], [`set`] and [`semaphore`] are the semaphores of the
+//! kernel.
 
-mod door;
-mod home;
+mod gate;
 mod identity;
-mod kernel;
 mod limits;
-mod listed;
+mod location;
 mod lock;
 #[cfg(test)]
 mod lock_tests;
 mod manager;
-mod place;
+mod namespace;
+mod ownership;
+mod procfs;
+mod recovery;
 mod run;
 mod semaphore;
 mod set;
+mod sets;
 mod state;
-mod tenure;
-mod waiting;
+mod wait;
 
 pub(crate) use self::manager::open;
 
-pub use self::listed::{SemaphoreSet, sets};
+pub use self::sets::{SemaphoreSet, sets};

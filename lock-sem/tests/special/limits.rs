@@ -13,8 +13,8 @@ tests! {
     #[alone] too_many_sets_name_the_fourth_number,
 }
 
-/// Asserts that the store has no room for a lock under these limits, that the error says which number of kernel.sem to raise, and that
-/// the lock is there when it was raised.
+/// Asserts that the store has no room for a lock under these limits, that the error says which number of kernel.sem to raise, and
+/// that the lock is there when it was raised.
 fn refused_and_then_not(store: &Store, limits: &str, number: &str) {
     let before = fs::read_to_string("/proc/sys/kernel/sem").unwrap();
     fs::write("/proc/sys/kernel/sem", limits).unwrap();

@@ -159,7 +159,8 @@ fn a_key_that_is_taken_by_another_program_is_left_alone() {
     // As if the set had never been made.
     let forget_the_set = || {
         use std::os::unix::fs::FileExt;
-        // The record of the set is the sixth of the eight words of the first line, which stands behind header, entries and bitmaps.
+        // The record of the set is the sixth of the eight words of the first line, which stands behind header, entries and
+        // bitmaps.
         let line = 4096 + 16_384 * 128 + 4096;
         let file = fs::File::options().write(true).open(store.directory().join("store")).unwrap();
         file.write_all_at(&[0; 8], line + 48).unwrap();

@@ -55,7 +55,8 @@ fn waiters_get_the_lock_of_an_executed_program_in_turn() {
         std::thread::yield_now();
     }
     late.hears("go");
-    // Which of them is first is not known; each that got it is let go when it says so, and told of nobody but its predecessor's death.
+    // Which of them is first is not known; each that got it is let go when it says so, and told of nobody but its predecessor's
+    // death.
     let told: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = waiters
             .iter_mut()
@@ -95,8 +96,8 @@ fn owners_that_execute_themselves_at_any_time_let_one_in_at_a_time() {
     let_one_in_at_a_time(&store, 4, 100);
 }
 
-/// Has processes enter the critical section. Each writes the token of its turn there, and checks that it stays. Then it leaves, or
-/// executes itself inside.
+/// Has processes enter the critical section. Each writes the token of its turn there, and checks that it stays. Then it leaves,
+/// or executes itself inside.
 pub(crate) fn let_one_in_at_a_time(store: &Store, processes: u64, rounds: u64) {
     let lock = store.store.retrieve(0).unwrap();
     let before = lock.lock().unwrap().token();

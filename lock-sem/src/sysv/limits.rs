@@ -64,7 +64,7 @@ pub(crate) fn no_room_for_another_set(semaphores: u16, errno: Errno) -> Error {
              remove sets (ipcs -s, ipcrm), or raise the second number of the sysctl kernel.sem",
             limits.in_all
         ),
-        None => "the kernel allows no more semaphores or sets; raise the sysctl kernel.sem".to_owned(),
+        None => "the kernel's limit on semaphores or sets is reached; raise the sysctl kernel.sem".to_owned(),
     };
     limit(text, errno)
 }

@@ -1,8 +1,7 @@
 //! The backend `sem`: System V semaphores with undo.
-//!
-//! Each of these files uses only the files below it: [`manager`] opens a store, [`lock`] and [`wait`] acquire and release a lock,
-//! [`recovery`] takes it over, and [`state`] has the protocol. [`run`], [`set`] and [`semaphore`] are the semaphores of the
-//! kernel.
+
+// `state` describes the protocol. `lock` and `wait` acquire and release a lock, and `recovery` takes it over from a dead owner. `run`
+// creates the semaphore set for a run of ids. `set` and `semaphore` are the kernel's objects.
 
 mod gate;
 mod identity;

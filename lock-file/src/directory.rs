@@ -1,32 +1,29 @@
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use lock_core::{Error, ErrorKind, LockId, OpenMode, Result, StoreId, StoreUrl};
-use lock_table::{FileAccess, FileOwner, Table, TableOptions};
+use lock_core::{Error, ErrorKind, OpenMode, Result, StoreId, StoreUrl};
+use lock_table::{FileAccess, TableOptions};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode as Bits, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use crate::tree::{self, Tree};
-use crate::{beneath, runtime_dir};
+use crate::{beneath, runtime_dir, tree};
 
 /// The directory of root's stores with a plain name. Those of other users are in `$XDG_RUNTIME_DIR`.
 const ROOT_DIRECTORY: &str = "/run/lock";
 
-/// Number of times to retry when another process removes a part of the path of a lock file.
-const RETRIES: u32 = 100;
-
-/// The longest time that a process of another user may take to create a directory and set its mode, and the pause between two
-/// checks.
+/// The longest time that a process of another user may take to create a directory and set its mode.
 const CREATION: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(1);
+
+/// The pause between two checks whether a process of another user has created a file or directory.
+pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 
 /// The names of the table and of the directory of lock files.
-const TABLE: &str = "table";
-const LOCKS: &str = "locks";
+pub(crate) const TABLE: &str = "table";
+pub(crate) const LOCKS: &str = "locks";
 
 /// The directory of a store. It contains `table` and the lock files `locks/STORE/XX/ID`.
 ///
@@ -38,8 +35,8 @@ const LOCKS: &str = "locks";
 /// files relative to that descriptor, and follows no symbolic link.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    path: PathBuf,
-    options: TableOptions,
+    pub(crate) path: PathBuf,
+    pub(crate) options: TableOptions,
     /// This call created the directory.
     created: bool,
 }
@@ -83,69 +80,6 @@ impl Directory {
     /// Returns the path of the directory that contains the lock files of a store.
     pub(crate) fn locks_path(&self, store: StoreId) -> PathBuf {
         self.path.join(LOCKS).join(store.to_string())
-    }
-
-    /// Returns the path of a lock file.
-    pub(crate) fn path_of(&self, store: StoreId, id: LockId) -> PathBuf {
-        self.path.join(relative(store, id))
-    }
-
-    /// Opens a lock file, and creates it if it is absent.
-    ///
-    /// # Errors
-    /// - [`ErrorKind::Destroyed`] if the store was destroyed.
-    /// - [`ErrorKind::NotOurs`] if the file or a part of its path is not safe to use.
-    pub(crate) fn lock_file(&self, table: &Table, id: LockId) -> Result<OwnedFd> {
-        let path = relative(table.id(), id);
-        let mut retries = 0;
-        loop {
-            if table.is_destroyed() {
-                return Err(ErrorKind::Destroyed.into());
-            }
-            let directory = self.open_checked().map_err(|error| match error.kind() {
-                ErrorKind::Absent => ErrorKind::Destroyed.into(),
-                _ => error,
-            })?;
-            // The directory may have been replaced by another one, without this table.
-            let Some(access) = access_of(&directory, table)? else { return Err(ErrorKind::Destroyed.into()) };
-            let tree = Tree { directory: directory.as_fd(), access };
-            let errno = match tree.open_or_create(&path) {
-                Ok(file) => {
-                    // A store loses its name before its lock files are removed. If it still has the name, all processes share
-                    // this file.
-                    if table.is_destroyed() {
-                        let _ = self.remove();
-                        return Err(ErrorKind::Destroyed.into());
-                    }
-                    self.check_file(&file, access, &self.path.join(&path))?;
-                    return Ok(file);
-                }
-                Err(errno) => errno,
-            };
-            retries += 1;
-            match errno {
-                Errno::EACCES if is_being_created(&directory, &path) => thread::sleep(PAUSE),
-                _ if retries > RETRIES => return Err(Error::refused("open", errno).at(&self.path.join(&path))),
-                // The directory is absent, or a process that destroys the store removed it. The next iteration checks which.
-                Errno::ENOENT => match tree.create_parents(&path) {
-                    Err(Errno::EACCES) if is_being_created(&directory, &path) => thread::sleep(PAUSE),
-                    Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.symbolic_link(&path)),
-                    Err(errno) if errno != Errno::ENOENT => return Err(Error::refused("mkdir", errno).at(&self.path.join(&path))),
-                    _ => {}
-                },
-                Errno::EEXIST => {}
-                Errno::ELOOP | Errno::ENOTDIR => return Err(self.symbolic_link(&path)),
-                errno => return Err(Error::refused("open", errno).at(&self.path.join(&path))),
-            }
-        }
-    }
-
-    /// Notifies the waiters of a lock: opens the lock file read-only and closes it. If that fails, waiters retry within 100 ms.
-    pub(crate) fn notify_waiters(&self, store: StoreId, id: LockId) {
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let opened =
-            open_directory(&self.path).map(|directory| beneath::open(directory, &relative(store, id), flags, Bits::empty()));
-        drop(opened);
     }
 
     /// Checks that the directory is absent or still safe to use.
@@ -210,7 +144,7 @@ impl Directory {
     }
 
     /// Opens the directory with `O_PATH`, and checks its type, owner and mode.
-    fn open_checked(&self) -> Result<OwnedFd> {
+    pub(crate) fn open_checked(&self) -> Result<OwnedFd> {
         let directory = match open_directory(&self.path) {
             Err(Errno::ENOENT) => return Err(Error::from(ErrorKind::Absent).at(&self.path)),
             opened => opened.map_err(|errno| Error::refused("open", errno).at(&self.path))?,
@@ -230,51 +164,15 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Checks the type, owner and mode of a lock file. Any user that may write to the store can have created it.
-    fn check_file(&self, file: &OwnedFd, table: FileAccess, path: &Path) -> Result<()> {
-        let status = fstat(file).map_err(|errno| Error::system("fstat", errno))?;
-        if kind(&status) != SFlag::S_IFREG {
-            return Err(not_ours(format!("{} is not a regular file; remove it", path.display())));
-        }
-        if status.st_nlink > 1 {
-            return Err(not_ours(format!("{} has {} hard links, not 1; remove the others", path.display(), status.st_nlink)));
-        }
-        let mut found = FileAccess::from(&status);
-        if found.uid == table.uid {
-            // The owner of the table was checked before.
-            found.uid = geteuid().as_raw();
-        }
-        // The group of the file may differ: it only decides which users may open the file.
-        let (mut options, mode) = (self.options, self.options.permissions());
-        (options.mode, options.group) = (Some(mode), None);
-        if mode.bits() & 0o022 != 0 {
-            options.owner = Some(FileOwner::Any);
-        }
-        options.check_access(path, found, || None)
-    }
-
-    fn symbolic_link(&self, path: &Path) -> Error {
+    /// Returns the error for a path below the directory that contains a symbolic link.
+    pub(crate) fn symbolic_link(&self, path: &Path) -> Error {
         not_ours(format!("the path {} contains a symbolic link; remove it", self.path.join(path).display()))
     }
 }
 
-/// Returns the path of a lock file relative to the directory of the store.
-fn relative(store: StoreId, id: LockId) -> PathBuf {
-    Path::new(LOCKS).join(store.to_string()).join(format!("{:02x}", id.get() % 256)).join(id.to_string())
-}
-
 /// Opens a path with `O_PATH`. The caller checks that it is a directory.
-fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Bits::empty())
-}
-
-/// Returns the owner, group and mode of the table, or `None` if the directory contains another table or none.
-fn access_of(directory: &OwnedFd, table: &Table) -> Result<Option<FileAccess>> {
-    match fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| (&status).into())),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(Error::refused("fstatat of the table in the store's directory", errno)),
-    }
 }
 
 /// Returns the owner, group and mode of the parent directory, or `None` if the path leads to another directory.
@@ -285,19 +183,12 @@ fn access_of_parent(path: &Path, status: &FileStat) -> Option<FileAccess> {
     if same { fstat(&parent).ok().map(|status| (&status).into()) } else { None }
 }
 
-fn kind(status: &FileStat) -> SFlag {
+pub(crate) fn kind(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// Checks whether a file or one of its parents below the directory is new or was changed just now.
-fn is_being_created(directory: &OwnedFd, path: &Path) -> bool {
-    let parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
-    let status = |part: &Path| fstatat(directory, part, AtFlags::AT_SYMLINK_NOFOLLOW);
-    parts.map(status).any(|status| status.is_ok_and(|status| is_new(&status)))
-}
-
 /// Checks whether the status of a file changed within [`CREATION`].
-fn is_new(status: &FileStat) -> bool {
+pub(crate) fn is_new(status: &FileStat) -> bool {
     let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(status.st_ctime.unsigned_abs());
     let changed = changed + Duration::from_nanos(status.st_ctime_nsec.unsigned_abs());
     SystemTime::now().duration_since(changed).unwrap_or_default() < CREATION
@@ -308,7 +199,7 @@ fn is_store_id(name: &str) -> bool {
     name.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-fn not_ours(reason: impl Into<String>) -> Error {
+pub(crate) fn not_ours(reason: impl Into<String>) -> Error {
     ErrorKind::NotOurs { reason: reason.into() }.into()
 }
 

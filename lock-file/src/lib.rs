@@ -61,6 +61,7 @@ mod claim;
 mod descriptors;
 mod directory;
 mod lock;
+mod lock_file;
 mod lxc;
 mod manager;
 mod open_files;

@@ -13,10 +13,12 @@ use lock_table::{FileAccess, Slot, Table};
 use super::namespace::IpcNamespace;
 use crate::hash::fnv1a_32;
 
-/// Number of times that a process tries to move the sets to its own IPC namespace, and the pause between two attempts.
+/// Number of times that a process tries to record its own IPC namespace.
 ///
-/// A process that tries to move the sets counts as a user of the store, so two concurrent attempts can refuse each other.
+/// A process that tries this counts as a user of the store, so two processes can refuse each other.
 const ATTEMPTS: u32 = 5;
+
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The IPC namespace that contains the sets of a store, and the owner and mode for new sets.

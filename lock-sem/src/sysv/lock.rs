@@ -73,7 +73,7 @@ impl RawLock for SysvLock {
         self.slot.end(me, proof.condition());
         let released = now.released();
         self.store(released);
-        // A semaphore that is not armed has no set anymore. Then waiters poll the ownership word.
+        // The semaphore is not armed if its set was removed with the store. Then waiters poll the ownership word.
         let given = if now.is_armed() { self.semaphore.give() } else { Ok(Outcome::Done) };
         let released = if let Ok(Outcome::Done) = given { Ok(()) } else { self.disarm(released, given) };
         gate.leave(me.tid());

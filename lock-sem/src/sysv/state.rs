@@ -23,7 +23,7 @@ use super::semaphore::Semaphore;
 /// - **A unit is no proof.** The kernel also gives a unit back when an owner leaves its IPC namespace (`unshare`), and any
 ///   program of the user may set the value. A thread that has a unit of a held lock waits until the lock is released or the owner
 ///   is proven dead. After 80 ms it destroys the unit, because the owner will give another one.
-/// - **Takeover.** A program keeps its unit when it executes another program, so no other process gets one. A thread that finds a
+/// - **Takeover.** A process keeps its unit when it executes another program, so no other process gets one. A thread that finds a
 ///   dead owner takes the lock over: it exchanges the ownership word, which begins a new *term*, and then *arms* the semaphore.
 ///   Arming sets the value, which clears the undo adjustments of all processes, and takes the unit. So the later end of the
 ///   executed program has no effect. A new lock is acquired in the same way, and so is a lock that was free for

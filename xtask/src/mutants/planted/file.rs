@@ -2,7 +2,7 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[SYS, CLAIM, LOCK, RECOVERY, DIRECTORY, BENEATH, TREE];
+pub(super) const PLANTED: &[&[Planted]] = &[SYS, CLAIM, LOCK, RECOVERY, LOCK_FILE, BENEATH, TREE];
 
 const SYS: &[Planted] = planted! { "lock-file/src/sys.rs":
     "lock-not-taken" ["file"] "two processes are inside";
@@ -49,7 +49,7 @@ const RECOVERY: &[Planted] = planted! { "lock-file/src/recovery.rs":
         => "    let free = true;";
 };
 
-const DIRECTORY: &[Planted] = planted! { "lock-file/src/directory.rs":
+const LOCK_FILE: &[Planted] = planted! { "lock-file/src/lock_file.rs":
     "lock-file-of-a-lost-store" ["file"] "two stores of one name lock different files, and nobody is told" because "it takes a store that is destroyed between two system calls of one that locks";
 r"                    if table.is_destroyed() {
                         let _ = self.remove();"

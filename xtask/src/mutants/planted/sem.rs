@@ -16,7 +16,7 @@ r"        match sys::value(self.set.id(), self.seal.number) {
 };
 
 const LOCK: &[Planted] = planted! { "lock-sem/src/sysv/lock.rs":
-    "door-left-open" ["sem"] "two threads of a process are inside";
+    "gate-left-open" ["sem"] "two threads of a process are inside";
 r"        if !matches!(acquired, Acquired::TimedOut) {
             gate.keep();
         }"

@@ -251,13 +251,13 @@ mod tests {
     fn another_backend_and_another_abi_are_told_apart() {
         let page = header().encode();
         let error = decode(&page, Kind::new("other", 7)).unwrap_err().to_string();
-        assert!(error.contains("made for test") && error.contains("needs other"), "{error}");
+        assert!(error.contains("of the backend test") && error.contains("not other"), "{error}");
         assert!(matches!(decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi { .. }));
         let described = |name| Kind::new(name, 8).described(|abi| format!("{abi} bits"));
         let error = decode(&page, described("test")).unwrap_err().to_string();
-        assert!(error.contains("made for test (7 bits)") && error.contains("needs test (8 bits)"), "{error}");
+        assert!(error.contains("of the backend test (7 bits)") && error.contains("not test (8 bits)"), "{error}");
         let error = decode(&page, described("other")).unwrap_err().to_string();
-        assert!(error.contains("made for test (ABI 0x7)"), "{error}");
+        assert!(error.contains("of the backend test (ABI 0x7)"), "{error}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Slot {
 
     /// The table.
     pub fn table(&self) -> &Arc<Table> {
-        Pinned::keeper(&self.hot)
+        Pinned::owner(&self.hot)
     }
 
     /// The line.

@@ -2,7 +2,7 @@
 //!
 //! A process that opens a store allocates an entry and writes its identity to it. It holds the [liveness lock](super::liveness) of the
 //! entry until it exits, executes another program or closes the store. A process counts as dead only on proof: its liveness lock is
-//! gone, and no other evidence shows that it is alive ([`LifeState`]).
+//! not held, and no other evidence shows that it is alive ([`LifeState`]).
 //!
 //! Each entry has a generation, which is incremented when the entry is reused. An owner word contains the generation, so a word from an
 //! earlier use identifies a dead process.

@@ -3,7 +3,7 @@
 use super::{Planted, planted};
 
 pub(super) const PLANTED: &[&[Planted]] =
-    &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
+    &[ALLOCATION, BITMAP, RECORD, SLOT, LOCK_LINE, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
 
 const ALLOCATION: &[Planted] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
@@ -69,14 +69,6 @@ const RECORD: &[Planted] = planted! { "lock-table/src/record.rs":
 };
 
 const SLOT: &[Planted] = planted! { "lock-table/src/slot.rs":
-    "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
-"        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
-        => "        let _ = (before, AcqRel);
-        self.owner.store(me.word(), Relaxed);";
-    "owner-not-removed" ["shm"] "a release is reported as a death";
-r"        // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
-        self.owner.store(owner.word(), Release);"
-        => "        let _ = owner;";
     "death-not-kept" ["file" "shm"] "an owner after one that did not mark the lock consistent is not told of the death";
 r"        self.hot.end_inconsistent();
         true"
@@ -85,6 +77,17 @@ r"        self.hot.end_inconsistent();
     "panic-not-written-down" ["shm"] "a panic is not reported";
 "            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
         => "            Condition::Panicked => {}";
+};
+
+const LOCK_LINE: &[Planted] = planted! { "lock-table/src/lock_line.rs":
+    "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
+"        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
+        => "        let _ = (before, AcqRel);
+        self.owner.store(me.word(), Relaxed);";
+    "owner-not-removed" ["shm"] "a release is reported as a death";
+r"        // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
+        self.owner.store(owner.word(), Release);"
+        => "        let _ = owner;";
 };
 
 const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
@@ -116,6 +119,9 @@ r"        .and_then(|()| fill(&mut file, header, options))
         .and_then(|()| publish(&file, temporary.as_deref(), path));"
         => r"        .and_then(|()| publish(&file, temporary.as_deref(), path))
         .and_then(|()| fill(&mut file, header, options));";
+};
+
+const BLOCKS: &[Planted] = planted! { "lock-table/src/blocks.rs":
     "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";

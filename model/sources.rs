@@ -41,7 +41,7 @@ pub(crate) const SOURCES: [Source; 10] = [
         block: Some("impl Slot"),
         starts: &[
             "    pub fn begin(&self, me: Owner) -> Acquired {",
-            "    fn begin_after(",
+            "    fn begin_after_death(",
             "    pub fn acquired(",
             "    pub fn take_note(",
             "    pub fn end(&self, me: Owner, ",

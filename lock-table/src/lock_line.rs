@@ -1,8 +1,9 @@
 //! The cache line of a lock.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
+use std::sync::atomic::compiler_fence;
 
+use crate::env::{AtomicU32, AtomicU64};
 use crate::owner::Owner;
 
 /// The line of a lock: what changes with every acquisition, alone in its 64 bytes. All zero is a free lock.
@@ -11,7 +12,7 @@ use crate::owner::Owner;
 /// the node's `next` stands behind the word where the C library's mutexes have it (32 bytes with glibc, 28 with musl), and `prev`
 /// before `next`. So `word` and `waiters` trade places on musl: only a backend whose stores differ there anyway may use them.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Hot {
     /// The backend's: a futex word.
     #[cfg(not(target_env = "musl"))]
@@ -21,7 +22,7 @@ pub struct Hot {
     /// The backend's: a futex word.
     #[cfg(target_env = "musl")]
     pub word: AtomicU32,
-    token: AtomicU64,
+    pub(crate) token: AtomicU64,
     pub(crate) owner: AtomicU64,
     /// The backend's: the link to the previous node.
     pub prev: AtomicU64,

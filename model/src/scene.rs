@@ -1,13 +1,18 @@
 //! Where a scenario plays: memory, threads and what holds at the start.
 
 use std::fmt;
+use std::mem::offset_of;
 
+use crate::env::AtomicU64;
 use crate::ghost::{Ghost, IDS, LOCKS};
 use crate::hash;
+use crate::lock_line::Hot;
+use crate::owner::Owner;
 use crate::scenario::Scenario;
-use crate::sync::AtomicU64;
 use crate::sys::Head;
-use crate::table::{Hot, Owner, Slot, Table, hot};
+use crate::table::Table;
+use crate::table::layout::RECORD_WORDS;
+use crate::table::slot::Slot;
 
 /// At most so many threads.
 pub(crate) const THREADS: usize = 3;
@@ -20,8 +25,20 @@ pub(crate) const LEAVES: usize = 3;
 pub(crate) const SUMMARIES: usize = 1;
 /// The first id that is free at the start: the last but one of the second leaf.
 pub(crate) const FIRST: usize = 126;
-pub(crate) const RECORD_WORDS: usize = 7;
 const WORDS: usize = LEAVES + SUMMARIES + IDS * RECORD_WORDS;
+
+/// The words of a line: what each is called, and whether only the owner ever looks at it.
+const LINE_WORDS: [(&str, usize, bool); 9] = [
+    ("word", offset_of!(Hot, word), false),
+    ("waiters", offset_of!(Hot, waiters), false),
+    ("token", offset_of!(Hot, token), true),
+    ("owner", offset_of!(Hot, owner), false),
+    ("prev", offset_of!(Hot, prev), true),
+    ("next", offset_of!(Hot, next), true),
+    ("spare[0]", offset_of!(Hot, spare), false),
+    ("spare[1]", offset_of!(Hot, spare) + 8, false),
+    ("spare[2]", offset_of!(Hot, spare) + 16, false),
+];
 
 /// All simulated memory. Its words say nothing: they are names.
 #[repr(C)]
@@ -51,7 +68,7 @@ impl Scene {
     /// Kept for ever, since threads that are abandoned in the middle refer to it.
     pub(crate) fn new(scenario: Scenario) -> &'static Self {
         let memory: &'static Memory = Box::leak(Box::new(Memory {
-            locks: std::array::from_fn(|_| Hot::new()),
+            locks: std::array::from_fn(|_| Hot::default()),
             deaths: std::array::from_fn(|_| AtomicU64::default()),
             heads: std::array::from_fn(|_| Head::new()),
             identity_heads: std::array::from_fn(|_| Head::new()),
@@ -75,7 +92,7 @@ impl Scene {
         }
         for lock in 0..LOCKS {
             let start = self.at(std::ptr::from_ref(&self.memory.locks[lock]).addr());
-            for (name, offset, private) in hot::WORDS {
+            for (name, offset, private) in LINE_WORDS {
                 self.private[start + offset / 4] = private;
                 if name == "token" {
                     self.initial[start + offset / 4] = self.scenario.token;
@@ -99,7 +116,7 @@ impl Scene {
     fn prepare_death(&mut self) {
         let Some([word, owner, death]) = self.table.left(self.scenario.left) else { return };
         let line = self.at(std::ptr::from_ref(&self.memory.locks[0]).addr());
-        for (name, offset, _) in hot::WORDS {
+        for (name, offset, _) in LINE_WORDS {
             match name {
                 "word" => self.initial[line + offset / 4] = word,
                 "owner" => self.initial[line + offset / 4] = owner,
@@ -176,7 +193,7 @@ impl Scene {
 
     /// The futex word of a node.
     pub(crate) fn word_of(&self, node: usize) -> usize {
-        self.at(node - std::mem::offset_of!(Hot, next) + std::mem::offset_of!(Hot, word))
+        self.at(node - offset_of!(Hot, next) + offset_of!(Hot, word))
     }
 
     /// What a word is called.
@@ -184,7 +201,7 @@ impl Scene {
         let address = self.base() + at * 4;
         for (number, lock) in self.memory.locks.iter().enumerate() {
             let offset = address.wrapping_sub(std::ptr::from_ref(lock).addr());
-            if let Some((name, ..)) = hot::WORDS.iter().find(|word| word.1 == offset) {
+            if let Some((name, ..)) = LINE_WORDS.iter().find(|word| word.1 == offset) {
                 return if number == 0 { (*name).to_owned() } else { format!("{name} of lock {number}") };
             }
         }

@@ -11,8 +11,3 @@ pub(crate) fn call(op: Op) -> u64 {
         None => coroutine::suspend(op),
     }
 }
-
-/// The calling thread is where it forgets all but this.
-pub(crate) fn forget(rest: (u32, u32)) {
-    call(Op::Loop(u64::from(rest.0) << 32 | u64::from(rest.1)));
-}

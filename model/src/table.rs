@@ -1,37 +1,18 @@
-//! The copies of lock-core's table, and stand-ins for the parts of it that are about files and processes.
+//! Stand-ins for the parts of lock-table that are about files and processes.
 
-#[allow(dead_code, unused_imports, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod allocation {
-    include!(concat!(env!("OUT_DIR"), "/allocation.rs"));
-}
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod bitmap {
-    include!(concat!(env!("OUT_DIR"), "/bitmap.rs"));
-}
-#[allow(dead_code, unreachable_pub, reason = "most of it is a copy")]
-pub(crate) mod hot;
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod owner {
-    include!(concat!(env!("OUT_DIR"), "/owner.rs"));
-}
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod record {
-    include!(concat!(env!("OUT_DIR"), "/record.rs"));
-}
+pub(crate) mod layout;
 pub(crate) mod segment;
 pub(crate) mod slot;
 pub(crate) mod sparse;
 
 use std::fmt;
 
-pub(crate) use self::hot::Hot;
-pub(crate) use self::owner::Owner;
 use self::segment::Segment;
-pub(crate) use self::slot::Slot;
+use crate::env::AtomicU64;
 use crate::op::Op;
+use crate::owner::Owner;
 use crate::scenario::{Left, Scenario};
 use crate::scene::{EARLIER, Memory, name};
-use crate::sync::AtomicU64;
 use crate::world;
 use crate::{Cause, ErrorKind, LockId, Result, step};
 
@@ -40,9 +21,9 @@ const GENERATION: u64 = 1;
 
 /// The calling thread's view of the table.
 pub(crate) struct Table {
-    header: Header,
+    pub(crate) header: Header,
     /// Nothing is reserved.
-    file: (),
+    pub(crate) file: (),
     segment: Segment,
     /// The words of the threads, the observer, and an [`EARLIER`] owner.
     owners: Vec<Owner>,
@@ -50,14 +31,14 @@ pub(crate) struct Table {
     at_home: Vec<bool>,
 }
 
-struct Header {
-    bound: Bound,
+pub(crate) struct Header {
+    pub(crate) bound: Bound,
 }
 
-struct Bound(u64);
+pub(crate) struct Bound(u64);
 
 impl Bound {
-    fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.0
     }
 }
@@ -136,16 +117,16 @@ impl Table {
         me.claim(word, |other| self.is_gone(other))
     }
 
-    fn cause(&self, _: Owner) -> Cause {
+    pub(crate) fn cause(&self, _: Owner) -> Cause {
         let _ = self;
         Cause::ProcessEnded
     }
 
-    fn describe(&self, owner: Owner) -> Option<usize> {
+    pub(crate) fn describe(&self, owner: Owner) -> Option<usize> {
         self.thread(owner)
     }
 
-    fn command(&self) -> &'static str {
+    pub(crate) fn command(&self) -> &'static str {
         let _ = self;
         "model"
     }
@@ -168,38 +149,38 @@ impl Table {
         self.segment.read(index)
     }
 
-    fn check_now_and_then(&self) -> Result<()> {
+    pub(crate) fn check_now_and_then(&self) -> Result<()> {
         Ok(())
     }
 
-    fn check_whole(&self) -> Result<()> {
+    pub(crate) fn check_whole(&self) -> Result<()> {
         Ok(())
     }
 
-    fn check_range(&self, id: LockId) -> Result<()> {
+    pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
         let capacity = self.header.bound.limit();
         if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
     }
 
-    fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
+    pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
         self.check_range(id)?;
         let (number, index) = layout::locate(id);
         Ok((self.segment(number)?, index))
     }
 
-    fn segment_numbers(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
         0..1
     }
 
-    fn has_segment(&self, number: usize) -> bool {
+    pub(crate) fn has_segment(&self, number: usize) -> bool {
         number == 0
     }
 
-    fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
+    pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
         self.segment_numbers().map(|number| self.segment(number))
     }
 
-    fn segment(&self, _: usize) -> Result<&Segment> {
+    pub(crate) fn segment(&self, _: usize) -> Result<&Segment> {
         Ok(&self.segment)
     }
 }
@@ -207,14 +188,5 @@ impl Table {
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table").finish_non_exhaustive()
-    }
-}
-
-/// Where things are: there is one segment.
-mod layout {
-    use crate::LockId;
-
-    pub(super) fn locate(id: LockId) -> (usize, usize) {
-        (0, id.get() as usize)
     }
 }

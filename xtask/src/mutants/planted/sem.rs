@@ -2,7 +2,7 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[SEMAPHORE, LOCK, WAITING, POSIX_LOCK];
+pub(super) const PLANTED: &[&[Planted]] = &[SEMAPHORE, LOCK, STATE, WAITING, POSIX_LOCK];
 
 const SEMAPHORE: &[Planted] = planted! { "lock-sem/src/sysv/semaphore.rs":
     "undo-missing" ["sem"] "a dead owner keeps the lock";
@@ -21,12 +21,15 @@ r"        if !matches!(acquired, Acquired::TimedOut) {
             entered.stay();
         }"
         => "        drop(entered);";
-    "unit-believed" ["sem"] "a unit that another program gave lets a thread in";
-"        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
-        => "        let free = now.is_armed() && now.is_of_same_term(before);";
     "unit-not-given-and-armed" ["sem"] "a lock stays busy whose owner could not give its unit back";
 "        self.exchange(released, released.disarmed());"
         => "        let _ = released;";
+};
+
+const STATE: &[Planted] = planted! { "lock-sem/src/sysv/state.rs":
+    "unit-believed" ["sem"] "a unit that another program gave lets a thread in";
+"        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
+        => "        let free = now.is_armed() && now.is_of_same_term(before);";
 };
 
 const WAITING: &[Planted] = planted! { "lock-sem/src/sysv/waiting.rs":

@@ -3,7 +3,7 @@
 use super::{Planted, planted};
 
 pub(super) const PLANTED: &[&[Planted]] =
-    &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
+    &[ALLOCATION, BITMAP, RECORD, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
 
 const ALLOCATION: &[Planted] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
@@ -68,7 +68,7 @@ const RECORD: &[Planted] = planted! { "lock-table/src/record.rs":
         => "        self.0[AT_GENERATION].store(sequence, Release);";
 };
 
-const SLOT: &[Planted] = planted! { "lock-table/src/slot.rs":
+const LOCK_LINE: &[Planted] = planted! { "lock-table/src/lock_line.rs":
     "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
 "        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
         => "        let _ = (before, AcqRel);
@@ -77,6 +77,9 @@ const SLOT: &[Planted] = planted! { "lock-table/src/slot.rs":
 r"        // Threads that share a handle of a kernel's lock are ordered by this store and the load in `owner`.
         self.owner.store(owner.word(), Release);"
         => "        let _ = owner;";
+};
+
+const OWNERSHIP: &[Planted] = planted! { "lock-table/src/slot/ownership.rs":
     "death-not-kept" ["file" "shm"] "an owner after one that did not mark the lock consistent is not told of the death";
 r"        self.hot.end_inconsistent();
         true"
@@ -116,6 +119,9 @@ r"        .and_then(|()| fill(&mut file, header, options))
         .and_then(|()| publish(&file, temporary.as_deref(), path));"
         => r"        .and_then(|()| publish(&file, temporary.as_deref(), path))
         .and_then(|()| fill(&mut file, header, options));";
+};
+
+const BLOCKS: &[Planted] = planted! { "lock-table/src/blocks.rs":
     "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";

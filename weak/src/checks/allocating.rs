@@ -1,10 +1,13 @@
-use super::run;
-use crate::Label;
-use crate::sys::Protected;
-use crate::table::Kind::AtHome;
+//! Threads that allocate and free.
 
-#[test]
-fn an_id_belongs_to_one_allocation() {
+use real_core::Label;
+
+use super::run;
+use crate::member::Kind::AtHome;
+use crate::sys::Protected;
+
+/// No id is allocated twice at a time.
+pub fn an_id_belongs_to_one_allocation() {
     let owners: [Protected<Option<usize>>; 4] = Default::default();
     run(&[AtHome, AtHome, AtHome], |table, number| {
         let label = Label::new(format!("the label of {number}")).unwrap();
@@ -18,8 +21,8 @@ fn an_id_belongs_to_one_allocation() {
     });
 }
 
-#[test]
-fn an_allocation_is_read_whole_or_not_at_all() {
+/// A list of allocations has no label that is half written.
+pub fn an_allocation_is_read_whole_or_not_at_all() {
     let label = |number: usize| Label::new(format!("the label of {number}").repeat(3)).unwrap();
     run(&[AtHome, AtHome], |table, number| {
         for _ in 0..2 {

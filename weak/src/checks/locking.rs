@@ -1,9 +1,13 @@
+//! Threads that acquire and release one lock.
+
+use std::time::Duration;
+
 use super::run;
 use crate::lock::ShmLock;
-use crate::process::Duration;
+use crate::member::Kind::{self, AtHome, Foreign, WithoutBarriers};
 use crate::sys::{self, Protected};
-use crate::table::Kind::{self, AtHome, Foreign, WithoutBarriers};
 use crate::table::Table;
+use crate::table::slot::Slot;
 use crate::{Acquired, Condition, Deadline, Proof, RawLock};
 
 /// What the lock protects.
@@ -36,7 +40,7 @@ fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
 
 /// Enters the critical section so many times, and checks what it finds there. Every other thread marks the lock consistent.
 fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64, last: Last, deadline: fn() -> Deadline) {
-    let lock = ShmLock::new(table.slot());
+    let lock = ShmLock::new(Slot::new(table));
     for time in 1..=times {
         let (token, told) = match acquire(&lock, deadline()) {
             Acquired::Held { token } => (token, false),
@@ -83,43 +87,43 @@ fn check(kinds: &[Kind], times: u64, last: Last) {
     assert_eq!(data.with(|data| data.sections), kinds.len() as u64 * times);
 }
 
-#[test]
-fn two_at_home() {
+/// Two threads at home.
+pub fn two_at_home() {
     check(&[AtHome, AtHome], 6, Last::Releases);
 }
 
-#[test]
-fn three_of_different_kinds() {
+/// A thread of each kind.
+pub fn three_of_different_kinds() {
     check(&[AtHome, Foreign, WithoutBarriers], 4, Last::Releases);
 }
 
-#[test]
-fn two_foreign() {
+/// Two threads of other PID namespaces.
+pub fn two_foreign() {
     check(&[Foreign, Foreign], 4, Last::Releases);
 }
 
-#[test]
-fn a_death_at_home() {
+/// A thread at home dies inside.
+pub fn a_death_at_home() {
     check(&[AtHome, AtHome, Foreign], 3, Last::Dies);
 }
 
-#[test]
-fn a_foreign_death() {
+/// A foreign thread dies inside.
+pub fn a_foreign_death() {
     check(&[Foreign, AtHome, Foreign], 3, Last::Dies);
 }
 
-#[test]
-fn an_end_of_a_foreign_thread() {
+/// A foreign thread ends inside, and its process lives on.
+pub fn an_end_of_a_foreign_thread() {
     check(&[Foreign, Foreign, AtHome], 3, Last::Ends);
 }
 
-#[test]
-fn a_panic() {
+/// A thread panics inside.
+pub fn a_panic() {
     check(&[AtHome, Foreign], 3, Last::Panics);
 }
 
-#[test]
-fn attempts_that_do_not_wait_long() {
+/// Attempts with and without a deadline, next to a thread that dies inside.
+pub fn attempts_that_do_not_wait_long() {
     let data = Protected::<Data>::default();
     run(&[AtHome, Foreign, AtHome], |table, number| {
         let deadline: fn() -> Deadline = match number {

@@ -1,17 +1,48 @@
-//! The atomics of the copies: each operation is one of the calling simulated thread's, named by the address of the word. What a word
-//! says is in the world, and nothing is in the word itself.
+//! The environment of the checked code. Each operation on an atomic is one of the calling simulated thread's, named by the address of the
+//! word. What a word says is in the world, and nothing is in the word itself.
 
-pub(crate) use std::sync::atomic::Ordering;
-pub(crate) use std::sync::atomic::compiler_fence;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::op::{Change, Op};
 use crate::{step, world};
+
+/// Number of times to poll a held lock before sleeping.
+pub(crate) const SPINS: u32 = 1;
+
+/// Number of acquisitions after which an owner without waiters goes back to plain stores.
+pub(crate) const PLAIN_STORES_AFTER: u64 = 1024;
 
 /// Drains the thread's store buffer when it is sequentially consistent; else this order of stores holds anyway.
 pub(crate) fn fence(order: Ordering) {
     if order == Ordering::SeqCst {
         step::call(Op::Fence);
     }
+}
+
+/// The memory of x86 keeps the order of stores, and a barrier of another thread does the rest.
+pub(crate) fn light_fence() {
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// The word that a link leads to, which must be simulated memory.
+pub(crate) fn link_target(address: usize) -> *const AtomicUsize {
+    let _ = world::at(address);
+    address as *const AtomicUsize
+}
+
+/// The calling thread is where it forgets all but these variables.
+pub(crate) fn round_depends_on(spins: u32, waiters: u32) {
+    step::call(Op::Loop(u64::from(spins) << 32 | u64::from(waiters)));
+}
+
+/// The clock stands still.
+pub(crate) fn unix_time() -> u64 {
+    1
+}
+
+/// Each simulated thread is a process.
+pub(crate) fn process_id() -> u32 {
+    world::with(|world| world.current as u32 + 1)
 }
 
 macro_rules! atomic {

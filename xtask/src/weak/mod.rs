@@ -1,12 +1,15 @@
 //! `weak`: the lock words, recovery and allocation under Miri, whose loads may return older values as on processors weaker than x86.
 
+mod planted;
+
 use std::process::Command;
 use std::time::Instant;
 
 use comfy_table::{Table, presets};
-use lock_weak::PLANTED;
 
+use self::planted::PLANTED;
 use crate::Result;
+use crate::copy::{self, Copy};
 use crate::metadata::Metadata;
 use crate::{nightly, shell};
 
@@ -25,16 +28,27 @@ pub(crate) struct Args {
     /// See that each of the planted orders, which are too weak, is found
     #[arg(long)]
     planted: bool,
+    /// Only check that each planted order has its place in the code
+    #[arg(long)]
+    check: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.check {
+        return check();
+    }
     find_miri()?;
-    if args.planted { find_planted(args.seeds) } else { shell::run(&mut miri(args.seeds, None)?) }
+    if args.planted { find_planted(args.seeds) } else { shell::run(&mut miri(args.seeds)?) }
+}
+
+/// Whether each planted order has its place in the code, and only one.
+pub(crate) fn check() -> Result<()> {
+    copy::changed(PLANTED.iter().copied()).map(drop)
 }
 
 /// Skips with the reason where Miri is missing and cannot be added.
 pub(crate) fn run_in_ci() -> Result<()> {
-    nightly::check_or_skip(find_miri(), || shell::run(&mut miri(FEW, None)?))
+    nightly::check_or_skip(find_miri(), || shell::run(&mut miri(FEW)?))
 }
 
 fn find_miri() -> Result<()> {
@@ -42,14 +56,10 @@ fn find_miri() -> Result<()> {
     nightly::add("miri", nightly::has_miri)
 }
 
-fn miri(seeds: u32, plant: Option<&str>) -> Result<Command> {
-    let mut command = nightly::cargo(&["miri", "test", "--quiet", "--package", "lock-weak", "--lib"]);
+fn miri(seeds: u32) -> Result<Command> {
+    let mut command = nightly::cargo(&["miri", "test", "--quiet", "--package", "lock-weak", "--test", "memory"]);
     command.env("CARGO_TARGET_DIR", Metadata::load()?.target()?.join("weak"));
     command.env("MIRIFLAGS", format!("{FLAGS} -Zmiri-many-seeds=0..{seeds}"));
-    match plant {
-        Some(name) => command.env("LOCK_WEAK_PLANT", name),
-        None => command.env_remove("LOCK_WEAK_PLANT"),
-    };
     Ok(command)
 }
 
@@ -57,10 +67,15 @@ fn find_planted(seeds: u32) -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["ORDER", "FOUND", "SECONDS"]);
     let mut missed = 0;
+    check()?;
+    let copy = Copy::of_repository("weak-planted")?;
     for planted in PLANTED {
         let start = Instant::now();
-        let mut command = miri(seeds, Some(planted.name))?;
+        copy.write(planted.file, planted.apply(&copy::read(planted.file)?)?.as_bytes())?;
+        let mut command = miri(seeds)?;
+        copy.enter(&mut command);
         let output = command.output()?;
+        copy.restore(planted.file)?;
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         let found = text.lines().find(|line| line.starts_with("error: ") || line.contains("panicked at")).unwrap_or_default();
         missed += usize::from(output.status.success());

@@ -1,25 +1,56 @@
-//! Bugs that can be switched on in the copies of the sources, to see that they are found. Shared with the build script.
+//! The planted bugs of the model, as data: what the sources say, and what they say with the bug.
 
-/// A bug.
+use crate::Result;
+use crate::copy::{self, Change};
+
+const LOCK: &str = "lock-shm/src/lock.rs";
+const MARK: &str = "lock-shm/src/sys/mark.rs";
+const ROBUST: &str = "lock-shm/src/robust.rs";
+const WAITERS: &str = "lock-shm/src/waiters.rs";
+const ALLOCATION: &str = "lock-table/src/allocation.rs";
+const BITMAP: &str = "lock-table/src/bitmap.rs";
+const OWNER: &str = "lock-table/src/owner.rs";
+const OWNERSHIP: &str = "lock-table/src/slot/ownership.rs";
+const RECORD: &str = "lock-table/src/record.rs";
+
+/// A bug that can be switched on in a copy of the sources.
 #[derive(Debug)]
-pub struct Planted {
-    /// How it is called.
-    pub name: &'static str,
+pub(crate) struct Planted {
+    /// A short name.
+    pub(crate) name: &'static str,
     /// The scenario that finds it.
-    #[allow(dead_code, reason = "only the library needs it")]
-    pub found_by: &'static str,
-    /// The source it is planted into.
-    #[allow(dead_code, reason = "only the build script needs it, here and below")]
-    pub(crate) file: &'static str,
-    /// A text that is in the source once, and what is changed is in it once.
-    #[allow(dead_code)]
-    pub(crate) place: &'static str,
-    /// What the source says: an expression, or statements.
-    #[allow(dead_code)]
-    pub(crate) right: &'static str,
-    /// What it says with the bug.
-    #[allow(dead_code)]
-    pub(crate) wrong: &'static str,
+    pub(crate) found_by: &'static str,
+    /// The file, from the root of the repository.
+    file: &'static str,
+    /// A text that is in the file once.
+    place: &'static str,
+    /// The part of it that changes: an expression, or statements.
+    right: &'static str,
+    /// The same with the bug.
+    wrong: &'static str,
+}
+
+impl Planted {
+    /// The text of its place, with the bug as a branch that is taken when it is switched on.
+    fn branch(&self) -> String {
+        let either = format!("if crate::plant::is({:?}) {{ {} }} else {{ {} }}", self.name, self.wrong, self.right);
+        let either = if self.right.ends_with(';') { either } else { format!("({either})") };
+        self.place.replacen(self.right, &either, 1)
+    }
+
+    fn change<'a>(&'a self, branch: &'a str) -> Change<'a> {
+        Change { name: self.name, file: self.file, find: self.place, replace: branch }
+    }
+}
+
+/// The files with all bugs planted, and their texts.
+///
+/// # Errors
+/// The bugs whose place is not there exactly once.
+pub(crate) fn planted_files() -> Result<Vec<(String, String)>> {
+    let branches: Vec<String> = PLANTED.iter().map(Planted::branch).collect();
+    let changes = PLANTED.iter().zip(&branches).map(|(planted, branch)| planted.change(branch));
+    Ok(copy::changed(changes)?.into_iter().map(|(file, text)| (file.to_owned(), text)).collect())
 }
 
 const fn bug(
@@ -34,11 +65,11 @@ const fn bug(
 }
 
 /// All of them.
-pub const PLANTED: &[Planted] = &[
+pub(crate) const PLANTED: &[Planted] = &[
     bug(
         "who has slept takes the lock without the WAITERS bit",
         "three lock",
-        "lock.rs",
+        LOCK,
         "(present & WAITERS) | waiters",
         "(present & WAITERS) | waiters",
         "present & WAITERS",
@@ -46,7 +77,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a waiter that gives up passes no wake-up on",
         "one of three gives up, another locks twice",
-        "lock.rs",
+        LOCK,
         "self.pass_on();",
         "self.pass_on();",
         "",
@@ -54,7 +85,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the number in the word alone is taken for the owner",
         "two lock twice, one is foreign",
-        "lock.rs",
+        LOCK,
         "is_of(me.owner, number) && self.slot.hot().owner() == me.owner",
         "is_of(me.owner, number) && self.slot.hot().owner() == me.owner",
         "is_of(me.owner, number)",
@@ -62,7 +93,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a foreign thread acquires a lock as one at home does",
         "two lock twice, one is foreign, one dies",
-        "lock.rs",
+        LOCK,
         "let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();",
         "self.slot.me_at_home(thread.id).is_some() && !thread.is_full()",
         "true",
@@ -70,7 +101,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a foreign thread puts its thread id into the word",
         "two lock twice, one is foreign, one dies",
-        "lock.rs",
+        LOCK,
         "number: owner.identity_number(), list",
         "owner.identity_number()",
         "thread.id",
@@ -78,7 +109,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a dead owner's lock is recovered without a claim",
         "two do not mark after a death, one dies",
-        "lock.rs",
+        LOCK,
         "if !self.slot.table().claim(claim, me.owner) {",
         "!self.slot.table().claim(claim, me.owner)",
         "false",
@@ -86,7 +117,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a word left by an inconsistent release is acquired without the claim",
         "two lock after an inconsistent release, both die",
-        "lock.rs",
+        LOCK,
         "if present & DIED != 0 {",
         "present & DIED != 0",
         "present & DIED != 0 && !self.slot.hot().owner().is_none()",
@@ -94,7 +125,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the word is not compared again under the claim",
         "two release inconsistently after a death",
-        "lock.rs",
+        LOCK,
         "(hot.word.load(Acquire) == present).then(|| hot.owner())",
         "(hot.word.load(Acquire) == present).then(|| hot.owner())",
         "Some(hot.owner())",
@@ -102,7 +133,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the owner is read before the word is compared",
         "two release inconsistently after a death",
-        "lock.rs",
+        LOCK,
         "(hot.word.load(Acquire) == present).then(|| hot.owner())",
         "(hot.word.load(Acquire) == present).then(|| hot.owner())",
         "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)",
@@ -110,7 +141,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the death is written down after the owner was replaced",
         "two lock after a foreign death, one is foreign, both die",
-        "lock.rs",
+        LOCK,
         "(self.slot.take_note(owner), robust::take(me, hot, present, WAITERS))",
         "(self.slot.take_note(owner), robust::take(me, hot, present, WAITERS))",
         "{ let taken = robust::take(me, hot, present, WAITERS); let _ = owner; (self.slot.take_note(hot.owner()), taken) }",
@@ -118,7 +149,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a living owner's lock is taken over",
         "one only tries, one dies",
-        "lock.rs",
+        LOCK,
         "            table.is_gone(owner)\n",
         "table.is_gone(owner)",
         "true",
@@ -126,7 +157,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "an owner that died while it recovered a lock is not found dead",
         "two lock after a foreign death, one is foreign, both die",
-        "lock.rs",
+        LOCK,
         "number >= Owner::FIRST_IDENTITY && ",
         "number >= Owner::FIRST_IDENTITY",
         "owner.is_none() && number >= Owner::FIRST_IDENTITY",
@@ -134,7 +165,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a living process's lock is taken over before its owner is written down",
         "two foreign, one only tries, one dies",
-        "lock.rs",
+        LOCK,
         "table.is_identity_gone(number)",
         "table.is_identity_gone(number)",
         "true",
@@ -142,7 +173,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a waiter does not look for proof of death",
         "two lock, one is foreign, both die",
-        "lock.rs",
+        LOCK,
         "if word.load(Relaxed) == asleep",
         "word.load(Relaxed) == asleep",
         "false",
@@ -150,7 +181,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a thread that only tries does not look for proof of death",
         "two lock, one is foreign, both die",
-        "lock.rs",
+        LOCK,
         "if self.checked.is_due(CHECK) {",
         "self.checked.is_due(CHECK)",
         "false",
@@ -158,7 +189,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a waiter sleeps long while another recovers the lock",
         "one of three only tries, one dies",
-        "lock.rs",
+        LOCK,
         "Vacant::Claimed => longest = BLIND",
         "longest = BLIND",
         "()",
@@ -166,7 +197,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a release does not compare the owner",
         "a lock is released after it was lost",
-        "lock.rs",
+        LOCK,
         "if hot.owner() != me || !is_mine {",
         "hot.owner() != me || !is_mine",
         "false",
@@ -174,7 +205,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "no waiter is woken",
         "two lock twice",
-        "robust.rs",
+        ROBUST,
         "if wake {\n        sys::wake_one(&hot.word);",
         "sys::wake_one(&hot.word);",
         "",
@@ -182,7 +213,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "an inconsistent release wakes no waiter",
         "two release inconsistently after a death",
-        "robust.rs",
+        ROBUST,
         "if waiters::exchange(hot, DIED) {\n        sys::wake_one(&hot.word);",
         "sys::wake_one(&hot.word);",
         "",
@@ -190,7 +221,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the word of an inconsistent release forgets the death",
         "two release inconsistently after a death",
-        "robust.rs",
+        ROBUST,
         "if waiters::exchange(hot, DIED) {",
         "waiters::exchange(hot, DIED)",
         "waiters::exchange(hot, 0)",
@@ -198,7 +229,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "an inconsistent release leaves no owner word that says so",
         "two release inconsistently after a death",
-        "slot.rs",
+        OWNERSHIP,
         "self.hot.end_inconsistent();",
         "self.hot.end_inconsistent();",
         "self.hot.end();",
@@ -206,7 +237,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a panic is not written down",
         "one panics, one dies",
-        "slot.rs",
+        OWNERSHIP,
         "Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),",
         "self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed)",
         "()",
@@ -214,7 +245,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the kernel is not told before a lock is taken",
         "two lock, both die",
-        "robust.rs",
+        ROBUST,
         "begin(head, sys::address(&hot.next));\n    let taken = hot.word.compare_exchange(0, tid",
         "begin(head, sys::address(&hot.next));",
         "",
@@ -222,16 +253,16 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the kernel is not told before a lock is given back",
         "two lock, both die",
-        "robust.rs",
+        ROBUST,
         "begin(head, sys::address(&hot.next));\n    if !sys::unlink_only",
         "begin(head, sys::address(&hot.next));",
         "",
     ),
-    bug("the owner is not removed", "two lock twice, one dies", "robust.rs", "hot.end();\n    match", "hot.end();", ""),
+    bug("the owner is not removed", "two lock twice, one dies", ROBUST, "hot.end();\n    match", "hot.end();", ""),
     bug(
         "a lock is taken out of the wrong list",
         "one of two locks is beyond the room in the list, one dies",
-        "robust.rs",
+        ROBUST,
         "if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {",
         "owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY",
         "true",
@@ -239,7 +270,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "who takes the lock with the bit makes no mark",
         "three lock, the marks go away",
-        "robust.rs",
+        ROBUST,
         "waiters::keep(hot);",
         "waiters::keep(hot);",
         "",
@@ -247,7 +278,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the end of a thread marks nothing",
         "a foreign thread ends while it holds",
-        "sys.rs",
+        MARK,
         "        mark_as_dead(unsafe {",
         "mark_as_dead",
         "drop::<&AtomicU32>",
@@ -255,16 +286,16 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the end of a thread wakes no waiter",
         "a foreign thread ends while it holds",
-        "sys.rs",
+        MARK,
         "        wake_one(word);",
         "wake_one(word);",
         "",
     ),
-    bug("a waiter has no barrier come", "two lock twice", "waiters.rs", "if !sys::barrier() {", "!sys::barrier()", "false"),
+    bug("a waiter has no barrier come", "two lock twice", WAITERS, "if !sys::barrier() {", "!sys::barrier()", "false"),
     bug(
         "a waiter does not look at the mark again",
         "two lock twice, the marks go away",
-        "waiters.rs",
+        WAITERS,
         "if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {",
         "is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE })",
         "true",
@@ -272,7 +303,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "an owner does not look at the mark after its store",
         "two lock twice",
-        "waiters.rs",
+        WAITERS,
         "if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }",
         "is_marked(hot, COMING | EXCHANGE)",
         "false",
@@ -280,7 +311,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "rounds are not counted",
         "three lock, one twice, the marks go away",
-        "waiters.rs",
+        WAITERS,
         "(marked & !(COMING | EXCHANGE)).wrapping_add(ROUND)",
         "(marked & !(COMING | EXCHANGE)).wrapping_add(ROUND)",
         "marked & !(COMING | EXCHANGE)",
@@ -288,7 +319,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "the hints are trusted over the leaves",
         "two allocate and free, both die",
-        "allocation.rs",
+        ALLOCATION,
         "while let Some(index) = find(&segment.allocated(), from) {",
         "find(&segment.allocated(), from)",
         "segment.allocated().find(from)",
@@ -296,23 +327,16 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "an id is published before its label is written",
         "two allocate and free, both die",
-        "allocation.rs",
+        ALLOCATION,
         "record.write(label, self.command());\n            segment.allocated().set(index);",
         "record.write(label, self.command());\n            segment.allocated().set(index);",
         "segment.allocated().set(index); record.write(label, self.command());",
     ),
-    bug(
-        "a claim is not given back",
-        "two allocate and free, both die",
-        "allocation.rs",
-        "record.unclaim();",
-        "record.unclaim();",
-        "",
-    ),
+    bug("a claim is not given back", "two allocate and free, both die", ALLOCATION, "record.unclaim();", "record.unclaim();", ""),
     bug(
         "an id is allocated that is allocated",
         "two want the same id, one dies",
-        "allocation.rs",
+        ALLOCATION,
         "let free = !segment.allocated().get(index);",
         "!segment.allocated().get(index)",
         "true",
@@ -320,7 +344,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "who hints that a word is full does not look again",
         "one frees what it allocates, one keeps it",
-        "bitmap.rs",
+        BITMAP,
         "if self.words.load(level.start + at) != FULL {",
         "self.words.load(level.start + at) != FULL",
         "false",
@@ -328,7 +352,7 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "a reader does not look whether what it read was changed",
         "one reads what another allocates",
-        "record.rs",
+        RECORD,
         "(self.0[AT_GENERATION].load(Relaxed) == sequence).then_some",
         "self.0[AT_GENERATION].load(Relaxed) == sequence",
         "true",
@@ -336,9 +360,23 @@ pub const PLANTED: &[Planted] = &[
     bug(
         "whoever finds a claim takes it",
         "two claim twice, one dies",
-        "owner.rs",
+        OWNER,
         "(present == 0 || is_dead(Self(present)))",
         "present == 0 || is_dead(Self(present))",
         "true",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_a_scenario_and_changes_something() {
+        let scenarios = lock_model::scenarios();
+        for bug in PLANTED {
+            assert!(scenarios.iter().any(|scenario| scenario.name == bug.found_by), "{}", bug.name);
+            assert!(bug.place.matches(bug.right).count() == 1 && bug.right != bug.wrong, "{}", bug.name);
+        }
+    }
+}

@@ -1,12 +1,13 @@
-//! Threads that use one table.
+//! Checks: threads that use one table. Each panics when something is wrong.
 
-mod allocating;
-mod locking;
+pub mod allocating;
+pub mod locking;
 
 use std::thread;
 
-use crate::sys::{self, Me};
-use crate::table::{Kind, Table};
+use crate::member::{Kind, Member};
+use crate::sys;
+use crate::table::Table;
 
 /// Runs a thread of each kind, which gets its number.
 fn run(kinds: &[Kind], body: impl Fn(&'static Table, usize) + Sync) {
@@ -15,7 +16,7 @@ fn run(kinds: &[Kind], body: impl Fn(&'static Table, usize) + Sync) {
         for number in 0..kinds.len() {
             let body = &body;
             scope.spawn(move || {
-                sys::begin_thread(Me { table, number });
+                sys::begin_thread(Member::of(kinds, number));
                 body(table, number);
             });
         }

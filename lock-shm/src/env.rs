@@ -1,6 +1,6 @@
-//! What the model checker and the weak-memory checks replace.
+//! Items that the model checker and the weak-memory checks replace.
 //!
-//! The crates `lock-model` and `lock-weak` compile some files of this crate with a module `env` of their own. Those files import their
+//! The crates `lock-model` and `lock-weak` compile some files of this crate with another module `env`. Those files import their
 //! atomic types from here. Each function is inlined, and most do nothing here.
 
 pub(crate) use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize};

@@ -1,6 +1,6 @@
-//! What the model checker and the weak-memory checks replace.
+//! Items that the model checker and the weak-memory checks replace.
 //!
-//! The crates `lock-model` and `lock-weak` compile some files of this crate with a module `env` of their own. Those files import their
+//! The crates `lock-model` and `lock-weak` compile some files of this crate with another module `env`. Those files import their
 //! atomic types and fences from here.
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};

@@ -1,10 +1,10 @@
 //! The environment of the checked code. Each operation on an atomic is one of the calling simulated thread's, named by the address of the
-//! word. What a word says is in the world, and nothing is in the word itself.
+//! word. What a word says is in the state, and nothing is in the word itself.
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::op::{Change, Op};
-use crate::{step, world};
+use crate::{state, step};
 
 /// Number of times to poll a held lock before sleeping.
 pub(crate) const SPINS: u32 = 1;
@@ -26,7 +26,7 @@ pub(crate) fn light_fence() {
 
 /// The word that a link leads to, which must be simulated memory.
 pub(crate) fn link_target(address: usize) -> *const AtomicUsize {
-    let _ = world::at(address);
+    let _ = state::at(address);
     address as *const AtomicUsize
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn unix_time() -> u64 {
 
 /// Each simulated thread is a process.
 pub(crate) fn process_id() -> u32 {
-    world::with(|world| world.current as u32 + 1)
+    state::with(|state| state.current as u32 + 1)
 }
 
 macro_rules! atomic {
@@ -55,7 +55,7 @@ macro_rules! atomic {
         #[allow(dead_code, reason = "not every width is used for everything")]
         impl $Name {
             fn at(&self) -> usize {
-                world::at(std::ptr::from_ref(self).addr())
+                state::at(std::ptr::from_ref(self).addr())
             }
 
             fn change(&self, change: Change) -> $Value {

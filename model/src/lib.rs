@@ -3,7 +3,7 @@
 //! The files that are checked are compiled as they are, in [a module of this crate](checked). What they import from their own crates is
 //! replaced: `env` has simulated atomics and a few small numbers, `sys` simulates the kernel (futexes, `membarrier`, and the walk of a dead
 //! thread's robust list), and `table` is one small segment. Each simulated thread has its own stack and stops before
-//! every operation that others can notice; the explorer tries each order of these steps, and the death of a thread at each place,
+//! every operation that others can notice; the search tries each order of these steps, and the death of a thread at each place,
 //! including between two that no other thread notices.
 //!
 //! - **Memory** is that of x86: each thread's stores become visible in their order, but later, at any time; an atomic change and a system
@@ -25,78 +25,55 @@
 // The checked files link to items that are not here.
 #![allow(rustdoc::broken_intra_doc_links)]
 #![deny(unsafe_code)]
+// The checked files have unit tests, which belong to their own crates.
+#![cfg(not(test))]
 
 // The checked code imports from these crates, whose parts are in this one.
 extern crate self as lock_core;
 extern crate self as lock_table;
 
 mod act;
+mod bounds;
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "the model does not call all of it")]
 mod checked;
 mod coroutine;
 mod death;
 mod env;
-mod explorer;
+mod exit;
 mod final_check;
-mod ghost;
 mod hash;
 mod kernel;
+mod machine;
+mod note;
 mod op;
+mod oracle;
 pub mod plant;
+mod raw;
 mod scenario;
 mod scenarios;
-mod scene;
+mod search;
+mod setup;
+mod state;
 mod step;
 mod sys;
 mod table;
 mod thread;
 mod trace;
-mod world;
 
+// The names of modules and types in the checked code.
 use checked::{bitmap, lock, lock_line, owner, record, robust, waiters};
-use real_core::{Allocation, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
-
-use std::time::Duration;
-
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use lock_line::Hot;
 use owner::Owner;
+use raw::{Deadline, RawLock};
+use real_core::{Allocation, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
 use table::slot::Slot;
 use table::{layout, segment, sparse};
 
-pub use explorer::{Progress, Report, Verdict};
 pub use scenario::Scenario;
 pub use scenarios::scenarios;
+pub use search::{Progress, Report, Verdict};
 
 /// The bounds, beside the acts and the deaths of a scenario.
 pub const BOUNDS: &str = "1 poll of a held lock before the sleep (100 outside of the model); labels of 16 bytes; 6 sleeps that end by \
                           their bound, 4 with two threads; total store order; sleepers woken in any order";
-
-/// How long an acquisition may wait: when a deadline passes is one of the things that are tried out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Deadline {
-    Now,
-    At,
-    Never,
-}
-
-impl Deadline {
-    fn remaining(self) -> Option<Duration> {
-        match self {
-            Self::Now => Some(Duration::ZERO),
-            Self::At => Some(Duration::from_secs(1 - step::call(op::Op::Clock))),
-            Self::Never => None,
-        }
-    }
-}
-
-/// The plug-in side of a lock.
-#[allow(dead_code, reason = "what only describes is not called")]
-trait RawLock {
-    fn acquire_at_once(&self) -> Option<u64>;
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
-    fn release(&self, proof: Proof) -> Result<()>;
-    fn mark_consistent(&self) -> Result<()>;
-    fn holder(&self) -> Result<Option<Holder>>;
-    fn generation(&self) -> Option<Generation>;
-}

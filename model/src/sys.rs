@@ -8,6 +8,7 @@ mod head;
 mod identities;
 #[path = "../../lock-shm/src/sys/list.rs"]
 mod list;
+mod lists;
 #[path = "../../lock-shm/src/sys/mark.rs"]
 mod mark;
 mod occasion;
@@ -16,22 +17,17 @@ mod thread_end;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::env::{AtomicIsize, AtomicU64, AtomicUsize};
+use crate::env::AtomicU64;
 
 pub(crate) use self::cache::can_link;
 pub(crate) use self::futex::{wait, wake_one};
 pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
+pub(crate) use self::lists::Lists;
 pub(crate) use self::occasion::Occasion;
 pub(crate) use self::this_thread::{ThisThread, barrier};
 pub(crate) use self::thread_end::end_thread;
-
-impl Head {
-    pub(crate) fn new() -> Self {
-        Self { first: AtomicUsize::default(), offset: AtomicIsize::default(), pending: AtomicUsize::default() }
-    }
-}
 
 /// How many bits of these words are set.
 pub(crate) fn count_ones(words: &[AtomicU64]) -> u64 {

@@ -7,14 +7,17 @@ pub(crate) mod sparse;
 
 use std::fmt;
 
+use real_core::{Allocation, ErrorKind, LockId, Result};
+
 use self::segment::Segment;
+use crate::bounds::EARLIER;
+use crate::death::Cause;
 use crate::env::AtomicU64;
 use crate::op::Op;
 use crate::owner::Owner;
 use crate::scenario::{Left, Scenario};
-use crate::scene::{EARLIER, Memory, name};
-use crate::world;
-use crate::{Cause, ErrorKind, LockId, Result, step};
+use crate::state;
+use crate::step;
 
 /// Generations of processes: all are the first of their entries.
 const GENERATION: u64 = 1;
@@ -25,7 +28,6 @@ pub(crate) struct Table {
     /// Nothing is reserved.
     pub(crate) file: (),
     segment: Segment,
-    /// The words of the threads, the observer, and an [`EARLIER`] owner.
     owners: Vec<Owner>,
     /// Whether these threads are at home.
     at_home: Vec<bool>,
@@ -44,30 +46,30 @@ impl Bound {
 }
 
 impl Table {
-    pub(crate) fn new(memory: &'static Memory, capacity: u64, scenario: &Scenario) -> Self {
+    pub(crate) fn new(words: &'static [AtomicU64], capacity: u64, scenario: &Scenario) -> Self {
         let numbers = 0..=EARLIER;
         let owner = |number| Owner::of_process(scenario.process(number), GENERATION).with_thread(scenario.tid(number));
         Self {
             header: Header { bound: Bound(capacity) },
             file: (),
-            segment: Segment::new(memory, capacity as usize),
+            segment: Segment::new(words, capacity as usize),
             owners: numbers.clone().map(owner).collect(),
             at_home: numbers.map(|number| scenario.is_at_home(number)).collect(),
         }
     }
 
     pub(crate) fn me(&self) -> Result<Owner> {
-        Ok(self.owners[world::with(|world| world.current)])
+        Ok(self.owners[state::with(|state| state.current)])
     }
 
     pub(crate) fn me_at_home(&self) -> Option<Owner> {
-        let number = world::with(|world| world.current);
+        let number = state::with(|state| state.current);
         self.at_home[number].then(|| self.owners[number])
     }
 
-    /// The word of a thread.
-    pub(crate) fn owner(&self, thread: usize) -> Owner {
-        self.owners[thread]
+    /// The words of the threads, the observer, and an [`EARLIER`] owner.
+    pub(crate) fn owners(&self) -> &[Owner] {
+        &self.owners
     }
 
     /// The thread that a word means.
@@ -87,15 +89,6 @@ impl Table {
                 let death = owner.with_note(Cause::ProcessEnded.number());
                 Some([died, Owner::INCONSISTENT.word(), death.word()])
             }
-        }
-    }
-
-    /// An owner for people to read.
-    pub(crate) fn show(&self, owner: Owner) -> String {
-        match owner {
-            Owner::NONE => "none".to_owned(),
-            Owner::INCONSISTENT => "inconsistent".to_owned(),
-            owner => self.thread(owner.with_note(0)).map_or_else(|| format!("{owner:?}"), name),
         }
     }
 
@@ -145,7 +138,7 @@ impl Table {
     }
 
     /// Who allocated an id, and whether its record is whole.
-    pub(crate) fn read(&self, index: usize) -> Option<crate::Allocation> {
+    pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         self.segment.read(index)
     }
 

@@ -49,7 +49,7 @@ impl Bound {
 }
 
 impl Table {
-    /// Kept for ever, as a table is while a lock of it is held.
+    /// Never freed, as a table is not unmapped while a lock of it is held.
     pub(crate) fn new(kinds: &[Kind]) -> &'static Self {
         assert!(kinds.len() <= THREADS, "there are too many threads");
         let segment = Segment::new();

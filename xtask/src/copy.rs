@@ -37,7 +37,7 @@ impl Change<'_> {
     }
 }
 
-/// The text of a file of the repository, as it is now.
+/// The present text of a file of the repository.
 pub(crate) fn read(file: &str) -> Result<String> {
     Ok(fs::read_to_string(shell::root().join(file)).map_err(|error| format!("{file}: {error}"))?)
 }
@@ -65,14 +65,14 @@ pub(crate) fn changed<'a>(changes: impl IntoIterator<Item = Change<'a>>) -> Resu
     if lost.is_empty() { Ok(files) } else { Err(lost.join("\n").into()) }
 }
 
-/// A copy, and what is built of it.
+/// A copy of the repository and its build.
 pub(crate) struct Copy {
     root: PathBuf,
     target: PathBuf,
 }
 
 impl Copy {
-    /// Copies the files that git tracks or would track, as they are now, into a directory of this name where cargo builds.
+    /// Copies the files that git tracks or would track into a directory of this name, which is in cargo's target directory.
     pub(crate) fn of_repository(name: &str) -> Result<Self> {
         let home = Metadata::load()?.target()?.join(name);
         let copy = Self { root: home.join("copy"), target: home.join("target") };
@@ -88,12 +88,12 @@ impl Copy {
         &self.root
     }
 
-    /// Has a command run in the copy, and cargo build there.
+    /// Makes a command run in the copy, with a target directory of the copy.
     pub(crate) fn enter(&self, command: &mut Command) {
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
     }
 
-    /// Replaces a file. One that stays as it is is not built again.
+    /// Writes a file, unless it has these bytes already: then cargo does not build it again.
     pub(crate) fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(file);
         if fs::read(&path).is_ok_and(|before| before == bytes) {
@@ -103,7 +103,7 @@ impl Copy {
         Ok(fs::write(path, bytes)?)
     }
 
-    /// Makes a file as it is in the repository.
+    /// Replaces a file with that of the repository.
     pub(crate) fn restore(&self, file: &str) -> Result<()> {
         self.write(file, read(file)?.as_bytes())
     }

@@ -1,4 +1,4 @@
-//! How a lock's owner is recorded and removed, and how the next owner is told about a death.
+//! How a lock's owner is recorded and removed, and how a death is reported to the next owner.
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::compiler_fence;

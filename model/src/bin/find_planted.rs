@@ -1,7 +1,7 @@
-//! Looks for planted bugs, in a copy of the sources that has them: `cargo xtask model --planted`.
+//! Finds planted bugs, in a copy of the sources that has them: `cargo xtask model --planted`.
 //!
-//! Arguments: the greatest number of states, and for each bug its name and the scenario that finds it. Writes a line for each bug: its
-//! name, the number of states, the number of runs, and what was wrong; empty where nothing was. Tabs separate them.
+//! Arguments: the greatest number of states, and for each bug its name and the scenario that finds it. Writes a line for each bug with its
+//! name, the number of states, the number of runs, and the error, separated by tabs. The error is empty where none was found.
 
 use std::env;
 use std::error::Error;
@@ -17,7 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let bug: &'static str = bug.leak();
         let report = plant::with(bug, || scenario.explore(states, |_| {}));
         let what = match report.verdict {
-            Verdict::Fails { what, .. } => what,
+            Verdict::Fails { what, history } => {
+                assert!(!history.is_empty(), "{bug} has no history");
+                what
+            }
             _ => String::new(),
         };
         println!("{bug}\t{}\t{}\t{what}", report.states, report.executions);

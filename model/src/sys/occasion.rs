@@ -2,7 +2,7 @@
 
 /// It is always time.
 #[derive(Debug, Default)]
-pub(crate) struct Occasion;
+pub(crate) struct Occasion {}
 
 impl Occasion {
     pub(crate) fn is_due(&self, _: u64) -> bool {

@@ -1,24 +1,33 @@
 //! The calling thread.
 
 use super::head::{Head, is_empty};
+use super::lists::Lists;
 use crate::op::Op;
-use crate::scene::Scene;
-use crate::{step, world};
+use crate::{state, step};
 
 /// The calling thread.
 pub(crate) struct ThisThread {
     pub(crate) id: u32,
     /// Whether its process takes part in barriers.
     pub(crate) barriers: bool,
-    scene: &'static Scene,
-    number: usize,
+    list: &'static Head,
+    identity_list: &'static Head,
+    /// How many locks there is room for in its list, if that is ever an obstacle: one or none.
+    room: Option<usize>,
 }
 
 impl ThisThread {
     pub(crate) fn get() -> Self {
-        world::with(|world| {
-            let (scene, number) = (world.scene, world.current);
-            Self { id: scene.tid(number), barriers: scene.has_barriers(number), scene, number }
+        let lists = Lists::current();
+        state::with(|state| {
+            let (scenario, number) = (&state.machine.scenario, state.current);
+            Self {
+                id: scenario.tid(number),
+                barriers: scenario.has_barriers(number),
+                list: &lists.known[number],
+                identity_list: &lists.identities[number],
+                room: scenario.room(number),
+            }
         })
     }
 
@@ -31,24 +40,24 @@ impl ThisThread {
     }
 
     pub(crate) fn list(&self) -> Option<&Head> {
-        Some(self.scene.head_of(self.number))
+        Some(self.list)
     }
 
     pub(crate) fn identity_list(&self) -> &Head {
-        self.scene.identity_head_of(self.number)
+        self.identity_list
     }
 
-    /// Whether there is no room in its list for another lock: there is room for one, or for none.
+    /// Whether there is no room in its list for another lock.
     pub(crate) fn is_full(&self) -> bool {
-        match self.scene.scenario.room(self.number) {
+        match self.room {
             Some(0) => true,
-            Some(_) => !is_empty(self.scene.head_of(self.number)),
+            Some(_) => !is_empty(self.list),
             None => false,
         }
     }
 }
 
-/// Every thread that takes part in barriers comes to one. False where the caller may not ask for that.
+/// A memory barrier of every thread that takes part in barriers. False where the calling thread's process takes no part.
 pub(crate) fn barrier() -> bool {
     ThisThread::get().barriers && step::call(Op::Barrier) == 0
 }

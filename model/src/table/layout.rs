@@ -1,6 +1,6 @@
 //! Where things are: there is one segment, and its records are short.
 
-use crate::LockId;
+use real_core::LockId;
 
 /// Words of the allocator's command in a record.
 pub(crate) const COMMAND_WORDS: usize = 1;

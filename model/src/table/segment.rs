@@ -1,13 +1,14 @@
 //! The part of the table that there is: a bitmap of three leaves and a summary, and the records of a few ids.
 
+use real_core::{Allocation, LockId, Result};
+
 use super::layout::RECORD_WORDS;
 use super::sparse::Sparse;
 use crate::bitmap::Bitmap;
+use crate::bounds::{FIRST, IDS, LEAVES, SUMMARIES};
+use crate::coroutine;
 use crate::env::AtomicU64;
-use crate::ghost::IDS;
 use crate::record::Record;
-use crate::scene::{FIRST, LEAVES, Memory, SUMMARIES};
-use crate::{Allocation, LockId, Result};
 
 pub(crate) struct Segment {
     words: &'static [AtomicU64],
@@ -15,8 +16,8 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(memory: &'static Memory, bits: usize) -> Self {
-        Self { words: &memory.words, bits }
+    pub(crate) fn new(words: &'static [AtomicU64], bits: usize) -> Self {
+        Self { words, bits }
     }
 
     pub(crate) fn id(&self, index: usize) -> LockId {
@@ -30,7 +31,7 @@ impl Segment {
 
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
         if !(FIRST..FIRST + IDS).contains(&index) {
-            crate::coroutine::fail(format!("{index} is not one of the ids that are free at the start"));
+            coroutine::fail(format!("{index} is not one of the ids that are free at the start"));
         }
         Record::new(&self.words[LEAVES + SUMMARIES + (index - FIRST) * RECORD_WORDS..][..RECORD_WORDS])
     }

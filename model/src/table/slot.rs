@@ -4,12 +4,12 @@
 #[path = "../../../lock-table/src/slot/ownership.rs"]
 mod ownership;
 
+use real_core::{Generation, Holder, Result};
+
 use super::Table;
 use crate::env::AtomicU64;
 use crate::lock_line::Hot;
 use crate::owner::Owner;
-use crate::scene::Memory;
-use crate::{Generation, Holder, Result};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
@@ -19,8 +19,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(table: &'static Table, memory: &'static Memory, number: usize) -> Self {
-        Self { table, hot: &memory.locks[number], death: &memory.deaths[number] }
+    pub(crate) fn new(table: &'static Table, hot: &'static Hot, death: &'static AtomicU64) -> Self {
+        Self { table, hot, death }
     }
 
     pub(crate) fn table(&self) -> &Table {

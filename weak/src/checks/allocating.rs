@@ -7,6 +7,9 @@ use crate::member::Kind::AtHome;
 use crate::sys::Protected;
 
 /// No id is allocated twice at a time.
+///
+/// # Panics
+/// When something is wrong.
 pub fn an_id_belongs_to_one_allocation() {
     let owners: [Protected<Option<usize>>; 4] = Default::default();
     run(&[AtHome, AtHome, AtHome], |table, number| {
@@ -22,6 +25,9 @@ pub fn an_id_belongs_to_one_allocation() {
 }
 
 /// A list of allocations has no label that is half written.
+///
+/// # Panics
+/// When something is wrong.
 pub fn an_allocation_is_read_whole_or_not_at_all() {
     let label = |number: usize| Label::new(format!("the label of {number}").repeat(3)).unwrap();
     run(&[AtHome, AtHome], |table, number| {

@@ -88,41 +88,65 @@ fn check(kinds: &[Kind], times: u64, last: Last) {
 }
 
 /// Two threads at home.
+///
+/// # Panics
+/// When something is wrong.
 pub fn two_at_home() {
     check(&[AtHome, AtHome], 6, Last::Releases);
 }
 
 /// A thread of each kind.
+///
+/// # Panics
+/// When something is wrong.
 pub fn three_of_different_kinds() {
     check(&[AtHome, Foreign, WithoutBarriers], 4, Last::Releases);
 }
 
 /// Two threads of other PID namespaces.
+///
+/// # Panics
+/// When something is wrong.
 pub fn two_foreign() {
     check(&[Foreign, Foreign], 4, Last::Releases);
 }
 
 /// A thread at home dies inside.
+///
+/// # Panics
+/// When something is wrong.
 pub fn a_death_at_home() {
     check(&[AtHome, AtHome, Foreign], 3, Last::Dies);
 }
 
 /// A foreign thread dies inside.
+///
+/// # Panics
+/// When something is wrong.
 pub fn a_foreign_death() {
     check(&[Foreign, AtHome, Foreign], 3, Last::Dies);
 }
 
 /// A foreign thread ends inside, and its process lives on.
+///
+/// # Panics
+/// When something is wrong.
 pub fn an_end_of_a_foreign_thread() {
     check(&[Foreign, Foreign, AtHome], 3, Last::Ends);
 }
 
 /// A thread panics inside.
+///
+/// # Panics
+/// When something is wrong.
 pub fn a_panic() {
     check(&[AtHome, Foreign], 3, Last::Panics);
 }
 
 /// Attempts with and without a deadline, next to a thread that dies inside.
+///
+/// # Panics
+/// When something is wrong.
 pub fn attempts_that_do_not_wait_long() {
     let data = Protected::<Data>::default();
     run(&[AtHome, Foreign, AtHome], |table, number| {

@@ -6,7 +6,7 @@ use std::cell::UnsafeCell;
 #[derive(Debug, Default)]
 pub(crate) struct Protected<T>(UnsafeCell<T>);
 
-// SAFETY: the checks access the value only while they hold the lock; that they are right is what they are for.
+// SAFETY: the checks access the value only while they hold the lock. Miri reports where that fails.
 unsafe impl<T: Send> Sync for Protected<T> {}
 
 impl<T> Protected<T> {

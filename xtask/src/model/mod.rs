@@ -83,7 +83,7 @@ fn visit(args: &Args) -> Result<()> {
     if wrong > 0 { Err(format!("{wrong} scenarios do not hold").into()) } else { Ok(()) }
 }
 
-/// Builds a copy of the sources with all bugs planted, and looks for one after the other.
+/// Builds a copy of the sources with all bugs planted, and finds one after the other.
 fn find_planted(states: usize) -> Result<()> {
     let files = planted::planted_files()?;
     let copy = Copy::of_repository("model")?;
@@ -91,7 +91,7 @@ fn find_planted(states: usize) -> Result<()> {
     let mut command = shell::cargo(["run", "--quiet", "--release", "--package", "lock-model", "--bin", "find_planted", "--"]);
     copy.enter(&mut command);
     command.arg(states.to_string()).args(PLANTED.iter().flat_map(|bug| [bug.name, bug.found_by]));
-    // A planted bug leaves code that is not needed.
+    // Planted bugs leave unused code.
     command.env("RUSTFLAGS", "--cap-lints=allow").stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let mut table = table(["BUG", "FOUND BY", "STATES", "RUNS", "AS"]);

@@ -1,4 +1,4 @@
-//! The planted bugs of the model, as data: what the sources say, and what they say with the bug.
+//! The planted bugs of the model, as data.
 
 use crate::Result;
 use crate::copy::{self, Change};
@@ -24,9 +24,9 @@ pub(crate) struct Planted {
     file: &'static str,
     /// A text that is in the file once.
     place: &'static str,
-    /// The part of it that changes: an expression, or statements.
+    /// The part of it that is replaced: an expression, or statements.
     right: &'static str,
-    /// The same with the bug.
+    /// The replacement.
     wrong: &'static str,
 }
 
@@ -67,7 +67,7 @@ const fn bug(
 /// All of them.
 pub(crate) const PLANTED: &[Planted] = &[
     bug(
-        "who has slept takes the lock without the WAITERS bit",
+        "a thread that has slept acquires the lock without the WAITERS bit",
         "three lock",
         LOCK,
         "(present & WAITERS) | waiters",
@@ -171,7 +171,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "a waiter does not look for proof of death",
+        "a waiter does not ask for proof of death",
         "two lock, one is foreign, both die",
         LOCK,
         "if word.load(Relaxed) == asleep",
@@ -179,7 +179,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "false",
     ),
     bug(
-        "a thread that only tries does not look for proof of death",
+        "a thread that only tries does not ask for proof of death",
         "two lock, one is foreign, both die",
         LOCK,
         "if self.checked.is_due(CHECK) {",
@@ -268,7 +268,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "who takes the lock with the bit makes no mark",
+        "a thread that acquires the lock with the bit makes no mark",
         "three lock, the marks go away",
         ROBUST,
         "waiters::keep(hot);",
@@ -293,7 +293,7 @@ pub(crate) const PLANTED: &[Planted] = &[
     ),
     bug("a waiter has no barrier come", "two lock twice", WAITERS, "if !sys::barrier() {", "!sys::barrier()", "false"),
     bug(
-        "a waiter does not look at the mark again",
+        "a waiter does not check the mark again",
         "two lock twice, the marks go away",
         WAITERS,
         "if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {",
@@ -301,7 +301,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "an owner does not look at the mark after its store",
+        "an owner does not check the mark after its store",
         "two lock twice",
         WAITERS,
         "if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }",
@@ -342,7 +342,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "who hints that a word is full does not look again",
+        "a thread that hints that a word is full does not check again",
         "one frees what it allocates, one keeps it",
         BITMAP,
         "if self.words.load(level.start + at) != FULL {",
@@ -350,7 +350,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "false",
     ),
     bug(
-        "a reader does not look whether what it read was changed",
+        "a reader does not check whether the record was changed",
         "one reads what another allocates",
         RECORD,
         "(self.0[AT_GENERATION].load(Relaxed) == sequence).then_some",
@@ -358,7 +358,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "whoever finds a claim takes it",
+        "a claim of a living thread is taken",
         "two claim twice, one dies",
         OWNER,
         "(present == 0 || is_dead(Self(present)))",

@@ -1,28 +1,33 @@
 //! The simulated machine: memory with a store buffer for each thread, and what every thread is about to do.
 
+mod notes;
+
 use std::cell::{Cell, RefCell};
 
-use crate::ghost::{Ghost, LOCKS, Note, Phase, Stage};
+use crate::bounds::{EARLIER, LOCKS, OBSERVER};
+use crate::coroutine;
 use crate::hash;
+use crate::machine::Machine;
+use crate::note::{Note, Phase, Stage};
 use crate::op::{Change, Op};
-use crate::scene::{EARLIER, OBSERVER, Scene};
-use crate::thread::{Private, State, Thread};
+use crate::oracle::Oracle;
+use crate::thread::{Private, Status, Thread};
 use crate::trace::Trace;
 
-pub(crate) struct World {
-    pub(crate) scene: &'static Scene,
+pub(crate) struct State {
+    pub(crate) machine: &'static Machine,
     values: Vec<u64>,
     fingerprint: u128,
     pub(crate) threads: Vec<Thread>,
     /// The thread that runs. The operations of the observer are no steps.
     pub(crate) current: usize,
-    pub(crate) ghost: Ghost,
+    pub(crate) oracle: Oracle,
     pub(crate) trace: Option<Trace>,
 }
 
 thread_local! {
     static BASE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+    static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
 /// The number of the word with this address.
@@ -30,44 +35,52 @@ pub(crate) fn at(address: usize) -> usize {
     let (base, length) = BASE.get();
     let offset = address.wrapping_sub(base);
     if offset >= length {
-        crate::coroutine::fail(format!("{address:#x} is not in the simulated memory"));
+        coroutine::fail(format!("{address:#x} is not in the simulated memory"));
     }
     offset / 4
 }
 
-/// Puts a world in the place of the one before.
-pub(crate) fn begin(scene: &'static Scene, traced: bool) {
-    BASE.set((scene.base(), scene.bytes()));
-    WORLD.with_borrow_mut(|world| {
-        let world = world.get_or_insert_with(|| World::new(scene));
-        world.reset(scene);
-        world.trace = traced.then(|| Trace::new(scene));
+/// Puts a state in the place of the one before.
+pub(crate) fn begin(machine: &'static Machine, traced: bool) {
+    BASE.set((machine.base, machine.bytes()));
+    STATE.with_borrow_mut(|state| {
+        let state = state.get_or_insert_with(|| State::new(machine));
+        state.reset(machine);
+        state.trace = traced.then(|| Trace::new(machine));
     });
 }
 
-/// Looks at the world, or changes it.
-pub(crate) fn with<T>(act: impl FnOnce(&mut World) -> T) -> T {
-    WORLD.with_borrow_mut(|world| act(world.as_mut().expect("there is a world while something is simulated")))
+/// Looks at the state, or changes it.
+pub(crate) fn with<T>(act: impl FnOnce(&mut State) -> T) -> T {
+    STATE.with_borrow_mut(|state| act(state.as_mut().expect("there is a state while something is simulated")))
 }
 
-impl World {
-    fn new(scene: &'static Scene) -> Self {
-        Self { scene, values: Vec::new(), fingerprint: 0, threads: Vec::new(), current: 0, ghost: Ghost::default(), trace: None }
+impl State {
+    fn new(machine: &'static Machine) -> Self {
+        Self {
+            machine,
+            values: Vec::new(),
+            fingerprint: 0,
+            threads: Vec::new(),
+            current: 0,
+            oracle: Oracle::default(),
+            trace: None,
+        }
     }
 
-    fn reset(&mut self, scene: &'static Scene) {
-        self.scene = scene;
-        self.values.clone_from(&scene.initial);
-        self.fingerprint = scene.fingerprint;
-        self.ghost = scene.ghost.clone();
-        self.threads.truncate(scene.threads());
+    fn reset(&mut self, machine: &'static Machine) {
+        self.machine = machine;
+        self.values.clone_from(&machine.initial);
+        self.fingerprint = machine.fingerprint;
+        self.oracle = machine.oracle.clone();
+        self.threads.truncate(machine.scenario.threads());
         for thread in &mut self.threads {
             thread.buffer.clear();
             thread.private.clear();
         }
-        while self.threads.len() < scene.threads() {
+        while self.threads.len() < machine.scenario.threads() {
             self.threads.push(Thread {
-                state: State::Done,
+                status: Status::Done,
                 buffer: Vec::new(),
                 private: Vec::new(),
                 seen: 0,
@@ -79,7 +92,7 @@ impl World {
             });
         }
         for (number, thread) in self.threads.iter_mut().enumerate() {
-            thread.state = State::Done;
+            thread.status = Status::Done;
             thread.seen = number as u128 + 1;
             (thread.act, thread.leaving) = (0, [None; LOCKS]);
             (thread.stage, thread.armed, thread.woken) = (Stage::default(), false, false);
@@ -111,9 +124,9 @@ impl World {
             return Some(self.observe(op));
         }
         let value = match op {
-            Op::Load(at) if self.scene.is_private(at) => self.values[at],
+            Op::Load(at) if self.machine.is_private(at) => self.values[at],
             Op::Load(at) => self.buffered(me, at)?,
-            Op::Store(at, value) if self.scene.is_private(at) => {
+            Op::Store(at, value) if self.machine.is_private(at) => {
                 let before = self.values[at];
                 self.set_value(at, value);
                 self.threads[me].private.push(Private::Wrote { at, before });
@@ -140,7 +153,7 @@ impl World {
                 0
             }
             Op::Note(Note::Enter { lock, token, told }) => {
-                let before = self.ghost.enter(me, lock, token, told);
+                let before = self.oracle.enter(me, lock, token, told);
                 let thread = &mut self.threads[me];
                 (thread.stage.locks[lock], thread.stage.told[lock]) = (Phase::Inside, told.is_some());
                 thread.armed = false;
@@ -172,7 +185,7 @@ impl World {
             Op::Change(at, change) => self.change(at, change),
             Op::Gone { thread, whole } => self.is_proved_gone(OBSERVER, thread, whole).into(),
             Op::Wait { .. } => {
-                self.ghost.wrong("it would have to sleep although all is quiet".to_owned());
+                self.oracle.wrong("it would have to sleep although all is quiet".to_owned());
                 0
             }
             Op::Clock => 1,
@@ -188,31 +201,31 @@ impl World {
             OBSERVER => false,
             _ if self.is_process_gone(thread) => true,
             _ => {
-                let at_home = |thread| self.scene.scenario.is_at_home(thread);
-                let missing = matches!(self.threads[thread].state, State::Gone | State::Ended);
+                let at_home = |thread| self.machine.scenario.is_at_home(thread);
+                let missing = matches!(self.threads[thread].status, Status::Gone | Status::Ended);
                 !whole && missing && at_home(viewer) && at_home(thread)
             }
         }
     }
 
     fn is_process_gone(&self, thread: usize) -> bool {
-        let mut states = self.siblings(thread).map(|thread| &self.threads[thread].state);
-        states.clone().any(|state| matches!(state, State::Gone))
-            && states.all(|state| matches!(state, State::Gone | State::Ended | State::Done))
+        let mut states = self.siblings(thread).map(|thread| &self.threads[thread].status);
+        states.clone().any(|state| matches!(state, Status::Gone))
+            && states.all(|state| matches!(state, Status::Gone | Status::Ended | Status::Done))
     }
 
     /// Whether its process was killed.
     pub(crate) fn is_killed(&self, thread: usize) -> bool {
-        let was_killed = |state: &State| match state {
-            State::Exiting(exit) => exit.killed,
-            state => matches!(state, State::Gone),
+        let was_killed = |state: &Status| match state {
+            Status::Exiting(exit) => exit.killed,
+            state => matches!(state, Status::Gone),
         };
-        self.siblings(thread).any(|thread| was_killed(&self.threads[thread].state))
+        self.siblings(thread).any(|thread| was_killed(&self.threads[thread].status))
     }
 
     /// The threads of its process.
     fn siblings(&self, thread: usize) -> impl Iterator<Item = usize> + Clone {
-        let scenario = &self.scene.scenario;
+        let scenario = &self.machine.scenario;
         (0..self.threads.len()).filter(move |other| scenario.process(*other) == scenario.process(thread))
     }
 
@@ -259,7 +272,7 @@ impl World {
         let thread = &mut self.threads[number];
         let leaving = thread.leaving[lock].take().expect("it said so");
         thread.stage.locks[lock] = Phase::Releasing;
-        self.ghost.leave(number, lock, leaving);
+        self.oracle.leave(number, lock, leaving);
     }
 
     /// The oldest store becomes visible.
@@ -289,7 +302,7 @@ impl World {
                 Private::Left(lock) => self.threads[number].leaving[lock] = None,
                 Private::Stage(before) => self.threads[number].stage = before,
                 Private::Entered { before, woken } => {
-                    self.ghost.take_back(before);
+                    self.oracle.take_back(before);
                     let thread = &mut self.threads[number];
                     (thread.stage.locks[before.lock], thread.stage.told[before.lock]) = (Phase::Acquiring, false);
                     thread.woken = woken;
@@ -302,19 +315,19 @@ impl World {
     pub(crate) fn fingerprint(&self) -> u128 {
         let mut all = hash::mix(self.fingerprint, 0);
         for thread in &self.threads {
-            let (state, rest) = match &thread.state {
-                State::Ready(_) => (0, thread.seen),
-                State::Asleep { at, briefly } => (1, hash::mix(thread.seen, *at as u64 * 2 + u64::from(*briefly))),
-                State::Done => (2, 0),
-                State::Exiting(exit) => (3, hash::of(exit)),
-                State::Gone => (4, 0),
-                State::Ended => (5, 0),
+            let (state, rest) = match &thread.status {
+                Status::Ready(_) => (0, thread.seen),
+                Status::Asleep { at, briefly } => (1, hash::mix(thread.seen, *at as u64 * 2 + u64::from(*briefly))),
+                Status::Done => (2, 0),
+                Status::Exiting(exit) => (3, hash::of(exit)),
+                Status::Gone => (4, 0),
+                Status::Ended => (5, 0),
             };
             let rest =
                 hash::of(&(rest, &thread.buffer, &thread.private, thread.stage, thread.leaving, thread.armed, thread.woken));
             all = hash::mix(hash::mix(hash::mix(all, state), rest as u64), (rest >> 64) as u64);
         }
-        let ghost = hash::of(&self.ghost);
-        hash::mix(hash::mix(all, ghost as u64), (ghost >> 64) as u64)
+        let oracle = hash::of(&self.oracle);
+        hash::mix(hash::mix(all, oracle as u64), (oracle >> 64) as u64)
     }
 }

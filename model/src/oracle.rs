@@ -1,69 +1,9 @@
 //! What has to hold: what the scenario knows of the locks and ids beside what is in memory.
 
+use crate::bounds::{EARLIER, IDS, LOCKS, name};
+use crate::death::{Cause, Condition, Death};
+use crate::note::{Leaving, Phase, Stage};
 use crate::scenario::{Left, Scenario};
-use crate::scene::{EARLIER, name};
-use crate::world::World;
-use crate::{Cause, Condition, Death};
-
-/// How many locks there are.
-pub(crate) const LOCKS: usize = 2;
-/// How many ids are free at the start: those from [`FIRST`](crate::scene::FIRST) on.
-pub(crate) const IDS: usize = 2;
-
-/// Where a thread is with a lock.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) enum Phase {
-    #[default]
-    Outside,
-    /// Its `acquire` has not returned.
-    Acquiring,
-    Inside,
-    /// Its `release` has not returned.
-    Releasing,
-}
-
-/// What a thread is doing, for those who judge its death.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Stage {
-    pub(crate) locks: [Phase; LOCKS],
-    /// It was told of a death, and has not marked the lock consistent.
-    pub(crate) told: [bool; LOCKS],
-    pub(crate) allocating: bool,
-}
-
-/// What a thread was told, or is about to ask for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Note {
-    /// It has the lock; the token; the death that it is told of.
-    Enter { lock: usize, token: u64, told: Option<Death> },
-    /// It has marked the lock consistent.
-    Marked { lock: usize },
-    /// It is about to leave.
-    Leave { lock: usize, leaving: Leaving },
-    /// It does without the lock.
-    Without { lock: usize },
-    /// An id was allocated.
-    Took { id: usize },
-    /// It is about to free it.
-    Giving { id: usize },
-    /// It is free.
-    Gave { id: usize },
-    /// It has a claim.
-    Claimed,
-    /// It is about to give that back.
-    Unclaiming,
-    /// What must not be.
-    Wrong(&'static str),
-}
-
-/// How a thread leaves the critical section of a lock.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Leaving {
-    /// It releases the lock.
-    Released(Condition),
-    /// It ends, in a process that lives on.
-    Ended,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) enum Id {
@@ -95,7 +35,7 @@ pub(crate) struct Entered {
 }
 
 #[derive(Clone, Hash, Debug, Default)]
-pub(crate) struct Ghost {
+pub(crate) struct Oracle {
     pub(crate) deaths_left: usize,
     pub(crate) deaths: usize,
     /// How often somebody may still wake for no reason.
@@ -108,11 +48,11 @@ pub(crate) struct Ghost {
     pub(crate) ids: [Id; IDS],
     /// Who died while allocating.
     pub(crate) died_allocating: u64,
-    claimant: Option<usize>,
+    pub(crate) claimant: Option<usize>,
     pub(crate) wrong: Option<String>,
 }
 
-impl Ghost {
+impl Oracle {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let left = Lock { unresolved: true, tellable: 1 << EARLIER, ..Lock::default() };
         Self {
@@ -212,50 +152,6 @@ impl Ghost {
         }
         if !was_inside {
             self.wrong("another was inside meanwhile".to_owned());
-        }
-    }
-}
-
-impl World {
-    pub(crate) fn note(&mut self, number: usize, note: Note) {
-        let (ghost, thread) = (&mut self.ghost, &mut self.threads[number]);
-        match note {
-            Note::Enter { .. } | Note::Leave { .. } => unreachable!("these are no steps"),
-            Note::Without { lock } => {
-                (thread.stage.locks[lock], thread.woken, thread.armed) = (Phase::Outside, false, false);
-            }
-            Note::Marked { lock } => {
-                thread.stage.told[lock] = false;
-                ghost.mark(lock);
-            }
-            Note::Took { id } => {
-                thread.stage.allocating = false;
-                if let Id::Of(other) = ghost.ids[id] {
-                    ghost.wrong(format!("it gets an id that {} has", name(other)));
-                }
-                ghost.ids[id] = Id::Of(number);
-            }
-            Note::Giving { id } => {
-                if std::mem::replace(&mut ghost.ids[id], Id::GivenBy(number)) != Id::Of(number) {
-                    ghost.wrong("its id became another's".to_owned());
-                }
-            }
-            Note::Gave { id } => {
-                if ghost.ids[id] == Id::GivenBy(number) {
-                    ghost.ids[id] = Id::Free;
-                }
-            }
-            Note::Claimed => {
-                if let Some(other) = ghost.claimant.replace(number) {
-                    ghost.wrong(format!("it has a claim that {} has", name(other)));
-                }
-            }
-            Note::Unclaiming => {
-                if ghost.claimant.take() != Some(number) {
-                    ghost.wrong("its claim became another's".to_owned());
-                }
-            }
-            Note::Wrong(what) => ghost.wrong(what.to_owned()),
         }
     }
 }

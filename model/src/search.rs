@@ -4,13 +4,15 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::act;
+use crate::bounds::OBSERVER;
 use crate::coroutine::{Simulated, Stop};
 use crate::final_check;
+use crate::hash;
 use crate::kernel::Choice;
 use crate::scenario::Scenario;
-use crate::scene::{OBSERVER, Scene};
-use crate::thread::State;
-use crate::world;
+use crate::setup::Setup;
+use crate::state::{self, State};
+use crate::thread::Status;
 
 /// What came of a scenario.
 #[derive(Clone, Debug)]
@@ -56,13 +58,15 @@ pub struct Progress {
     pub executions: usize,
 }
 
-/// Visits every state, but no more than so many.
-pub(crate) fn explore(scenario: &Scenario, most: usize, progress: &mut dyn FnMut(Progress)) -> Report {
-    Explorer::new(Scene::new(scenario.clone())).explore(most, progress)
+impl Scenario {
+    /// Visits every state, but no more than so many.
+    pub fn explore(&self, most: usize, mut progress: impl FnMut(Progress)) -> Report {
+        Search::new(Setup::new(self.clone())).run(most, &mut progress)
+    }
 }
 
-struct Explorer {
-    scene: &'static Scene,
+struct Search {
+    setup: &'static Setup,
     threads: Vec<Simulated>,
     visited: HashSet<u128, BuildHasherDefault<Fingerprints>>,
     report: Report,
@@ -74,14 +78,14 @@ struct Fork {
     taken: usize,
 }
 
-impl Explorer {
-    fn new(scene: &'static Scene) -> Self {
-        let threads = (0..scene.threads()).map(|_| Simulated::new()).collect();
+impl Search {
+    fn new(setup: &'static Setup) -> Self {
+        let threads = (0..setup.scenario().threads()).map(|_| Simulated::new()).collect();
         let report = Report { states: 0, executions: 0, deaths: 0, longest: 0, ends: 0, verdict: Verdict::Holds };
-        Self { scene, threads, visited: HashSet::default(), report }
+        Self { setup, threads, visited: HashSet::default(), report }
     }
 
-    fn explore(mut self, most: usize, progress: &mut dyn FnMut(Progress)) -> Report {
+    fn run(mut self, most: usize, progress: &mut dyn FnMut(Progress)) -> Report {
         let mut path: Vec<Fork> = Vec::new();
         loop {
             self.report.executions += 1;
@@ -98,7 +102,7 @@ impl Explorer {
             self.go_on(&mut path);
             self.report.longest = self.report.longest.max(path.len());
             self.report.states = self.visited.len();
-            if let Some(what) = world::with(|world| world.ghost.wrong.take()) {
+            if let Some(what) = state::with(|state| state.oracle.wrong.take()) {
                 let choices: Vec<Choice> = path.iter().map(|fork| fork.choices[fork.taken]).collect();
                 let history = self.tell(&choices);
                 self.report.verdict = Verdict::Fails { what, history };
@@ -124,13 +128,13 @@ impl Explorer {
     /// From a state that may be new, to one that is known, or to the end.
     fn go_on(&mut self, path: &mut Vec<Fork>) {
         loop {
-            let (fingerprint, wrong) = world::with(|world| (world.fingerprint(), world.ghost.wrong.is_some()));
+            let (fingerprint, wrong) = state::with(|state| (state.fingerprint(), state.oracle.wrong.is_some()));
             if wrong || !self.visited.insert(fingerprint) {
                 return;
             }
-            let choices = world::with(world::World::choices);
+            let choices = state::with(State::choices);
             let Some(first) = choices.first().copied() else { return self.finish() };
-            if world::with(|world| world.ghost.wrong.is_some()) {
+            if state::with(|state| state.oracle.wrong.is_some()) {
                 return;
             }
             path.push(Fork { choices, taken: 0 });
@@ -141,12 +145,12 @@ impl Explorer {
 
     /// All is quiet: somebody comes and looks.
     fn finish(&mut self) {
-        if world::with(|world| world.ghost.wrong.is_some()) {
+        if state::with(|state| state.oracle.wrong.is_some()) {
             return;
         }
         self.report.ends += 1;
-        world::with(|world| world.current = OBSERVER);
-        final_check::finish(self.scene);
+        state::with(|state| state.current = OBSERVER);
+        final_check::finish(self.setup);
     }
 
     /// The same once more, for people to read.
@@ -155,28 +159,28 @@ impl Explorer {
         for choice in choices {
             self.apply(*choice);
         }
-        let quiet = world::with(|world| world.choices().is_empty());
+        let quiet = state::with(|state| state.choices().is_empty());
         if quiet {
             self.finish();
         }
-        world::with(|world| world.trace.take()).map(|trace| trace.lines).unwrap_or_default()
+        state::with(|state| state.trace.take()).map(|trace| trace.lines).unwrap_or_default()
     }
 
     fn begin(&mut self, traced: bool) {
-        world::begin(self.scene, traced);
-        let scene = self.scene;
+        self.setup.begin(traced);
+        let setup = self.setup;
         for number in 0..self.threads.len() {
-            world::with(|world| world.current = number);
-            let stop = self.threads[number].start(move || act::run(scene, number));
+            state::with(|state| state.current = number);
+            let stop = self.threads[number].start(move || act::run(setup, number));
             settle(number, stop);
         }
     }
 
     fn apply(&mut self, choice: Choice) {
-        for (number, value) in world::with(|world| world.apply(choice)).into_iter().flatten() {
-            world::with(|world| {
-                world.current = number;
-                world.threads[number].seen = crate::hash::mix(world.threads[number].seen, value);
+        for (number, value) in state::with(|state| state.apply(choice)).into_iter().flatten() {
+            state::with(|state| {
+                state.current = number;
+                state.threads[number].seen = hash::mix(state.threads[number].seen, value);
             });
             let stop = self.threads[number].resume(value);
             settle(number, stop);
@@ -185,15 +189,15 @@ impl Explorer {
 }
 
 fn settle(number: usize, stop: Stop) {
-    world::with(|world| {
-        world.threads[number].state = match stop {
-            Stop::Before(op) => State::Ready(op),
+    state::with(|state| {
+        state.threads[number].status = match stop {
+            Stop::Before(op) => Status::Ready(op),
             Stop::End(end) => {
                 if let Err(panic) = end {
-                    world.ghost.wrong(panic);
+                    state.oracle.wrong(panic);
                 }
-                world.threads[number].private.clear();
-                State::Done
+                state.threads[number].private.clear();
+                Status::Done
             }
         };
     });

@@ -30,6 +30,7 @@ mod bitmap;
 mod blocks;
 mod boot;
 pub mod descriptor;
+mod env;
 mod file;
 mod file_access;
 mod file_id;

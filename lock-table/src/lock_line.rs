@@ -1,8 +1,9 @@
 //! The cache line of a lock.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
+use std::sync::atomic::compiler_fence;
 
+use crate::env::{AtomicU32, AtomicU64};
 use crate::owner::Owner;
 
 /// The cache line of a lock: 64 bytes with the fields that change at each acquisition. All zeros are a free lock.
@@ -12,7 +13,7 @@ use crate::owner::Owner;
 /// bytes with glibc and 28 bytes with musl, and `prev` precedes `next`. Therefore `word` and `waiters` are exchanged on musl. A backend
 /// that uses them must have different ABIs for glibc and musl.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Hot {
     /// A futex word of the backend.
     #[cfg(not(target_env = "musl"))]
@@ -22,7 +23,7 @@ pub struct Hot {
     /// A futex word of the backend.
     #[cfg(target_env = "musl")]
     pub word: AtomicU32,
-    token: AtomicU64,
+    pub(crate) token: AtomicU64,
     pub(crate) owner: AtomicU64,
     /// A word of the backend: the link to the previous node.
     pub prev: AtomicU64,

@@ -1,6 +1,7 @@
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use crate::env::AtomicU64;
 
 const TID_BITS: u32 = 22;
 const ENTRY_BITS: u32 = 14;

@@ -1,9 +1,11 @@
 //! The record of an id: its allocation and the latest death of an owner of its lock.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::env;
+use crate::env::{AtomicU64, fence};
+use crate::layout::{COMMAND_WORDS, RECORD_WORDS};
 use crate::owner::Owner;
 use lock_core::{Allocation, Generation, Holder, Label, LockId};
 
@@ -13,8 +15,8 @@ const AT_GENERATION: usize = 1;
 const AT_SINCE: usize = 2;
 /// The owner whose death is reported to the next owner, see [`super::Slot::take_note`]. Only the owner of the lock writes it.
 const AT_DEATH: usize = 3;
-const AT_COMMAND: std::ops::Range<usize> = 4..8;
-const AT_LABEL: std::ops::Range<usize> = 8..16;
+const AT_COMMAND: Range<usize> = 4..4 + COMMAND_WORDS;
+const AT_LABEL: Range<usize> = AT_COMMAND.end..RECORD_WORDS;
 
 const PID_BITS: u32 = 24;
 
@@ -44,8 +46,7 @@ impl<'a> Record<'a> {
         let writing = sequence.wrapping_add(1) | 1;
         self.0[AT_GENERATION].store(writing, Relaxed);
         fence(Release);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.0[AT_SINCE].store((since << PID_BITS) | u64::from(std::process::id()), Relaxed);
+        self.0[AT_SINCE].store((env::unix_time() << PID_BITS) | u64::from(env::process_id()), Relaxed);
         write_text(&self.0[AT_COMMAND], command);
         write_text(&self.0[AT_LABEL], label.as_str());
         self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);

@@ -3,7 +3,7 @@
 use super::{Planted, planted};
 
 pub(super) const PLANTED: &[&[Planted]] =
-    &[ALLOCATION, BITMAP, RECORD, SLOT, LOCK_LINE, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
+    &[ALLOCATION, BITMAP, RECORD, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
 
 const ALLOCATION: &[Planted] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
@@ -68,7 +68,7 @@ const RECORD: &[Planted] = planted! { "lock-table/src/record.rs":
         => "        self.0[AT_GENERATION].store(sequence, Release);";
 };
 
-const SLOT: &[Planted] = planted! { "lock-table/src/slot.rs":
+const OWNERSHIP: &[Planted] = planted! { "lock-table/src/slot/ownership.rs":
     "death-not-kept" ["file" "shm"] "an owner after one that did not mark the lock consistent is not told of the death";
 r"        self.hot.end_inconsistent();
         true"

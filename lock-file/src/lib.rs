@@ -1,4 +1,4 @@
-//! Two backends on file locks: `file`, with one file per lock beside an allocation table, and `lxc`, LXC's named lock.
+//! Locks on files: the backends `file`, with a lock file for each lock, and `lxc`, LXC's named lock.
 //!
 //! # Store URLs
 //! `file:/dir` is the store in the directory `/dir`; creating the store creates the directory. `file:NAME` is

@@ -6,7 +6,9 @@ use std::thread;
 
 use lock_table::fork;
 
-/// Number of times to yield to an attempt of another thread before the lock counts as busy. An attempt does not block.
+/// Number of times to yield to an attempt of another thread before the lock counts as busy.
+///
+/// An attempt does not block.
 const YIELDS: u32 = 100;
 
 /// The bits of the word that contain the purpose. The fork epoch is above them.
@@ -31,7 +33,9 @@ pub(crate) enum Purpose {
 pub(crate) struct Claim(AtomicU64);
 
 impl Claim {
-    /// Claims the descriptor for the calling thread. Returns false when another thread waits or holds the lock.
+    /// Claims the descriptor for the calling thread.
+    ///
+    /// Returns false when another thread waits or holds the lock.
     #[inline]
     pub(crate) fn try_take(&self, purpose: Purpose) -> bool {
         let epoch = epoch();

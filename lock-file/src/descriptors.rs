@@ -1,4 +1,4 @@
-//! The order of this process's descriptor numbers: lock files have higher numbers than the inotify instance.
+//! Keeps the descriptors of lock files above that of the inotify instance.
 //!
 //! When a process dies, the kernel closes its files one after the other, from the highest number to the lowest, and closing an
 //! inotify instance takes 10 ms or more. A lock file with a lower number would stay locked for that time. So the process reserves

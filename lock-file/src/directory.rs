@@ -57,7 +57,9 @@ impl Directory {
         Ok(path)
     }
 
-    /// Opens the directory, creates it if the mode says so, and checks that it is safe to use. Returns it with its descriptor.
+    /// Opens the directory, creates it if the mode says so, and checks that it is safe to use.
+    ///
+    /// Returns it with its descriptor.
     pub(crate) fn open(path: &Path, mode: OpenMode, options: &TableOptions) -> Result<(Self, OwnedFd)> {
         let mut directory = Self { path: path.to_owned(), options: *options, created: false };
         if mode != OpenMode::Open {
@@ -94,7 +96,7 @@ impl Directory {
     /// Removes the lock files of destroyed stores, and then the directory if it is empty.
     ///
     /// A process that opens a lock file checks afterwards that the table still has its name. So when the directory contains no
-    /// table, no process locks a file that exists now.
+    /// table, no process begins to use a lock file that exists now.
     pub(crate) fn remove(&self) -> Result<()> {
         let directory = match self.open_checked() {
             Err(error) if matches!(error.kind(), ErrorKind::Absent) => return Ok(()),
@@ -122,7 +124,9 @@ impl Directory {
         }
     }
 
-    /// Checks whether a process of another user is creating the directory: it is new, and it contains no table.
+    /// Checks whether a process of another user is creating the directory.
+    ///
+    /// Such a directory is new and contains no table.
     fn is_being_created(&self) -> bool {
         let by_another =
             |status: FileStat| kind(&status) == SFlag::S_IFDIR && status.st_uid != geteuid().as_raw() && is_new(&status);
@@ -130,7 +134,9 @@ impl Directory {
             && fstatat(AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(by_another)
     }
 
-    /// Sleeps for a moment if a process of another user is creating the directory. Returns whether that is so.
+    /// Sleeps for a moment if a process of another user is creating the directory.
+    ///
+    /// Returns whether that is so.
     pub(crate) fn wait_for_creator(path: &Path, options: &TableOptions) -> bool {
         let being_created = Self { path: path.to_owned(), options: *options, created: false }.is_being_created();
         if being_created {
@@ -176,7 +182,9 @@ pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Bits::empty())
 }
 
-/// Returns the owner, group and mode of the parent directory, or `None` if the path leads to another directory.
+/// Returns the owner, group and mode of the parent directory.
+///
+/// Returns `None` if the path leads to another directory.
 fn access_of_parent(path: &Path, status: &FileStat) -> Option<FileAccess> {
     let parent = openat(AT_FDCWD, path.parent()?, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Bits::empty()).ok()?;
     let named = fstatat(&parent, path.file_name()?, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
@@ -195,7 +203,9 @@ pub(crate) fn is_new(status: &FileStat) -> bool {
     SystemTime::now().duration_since(changed).unwrap_or_default() < CREATION
 }
 
-/// Checks whether a name has the form of a [`StoreId`]. Other files in the directory do not belong to a store.
+/// Checks whether a name has the form of a [`StoreId`].
+///
+/// Other files in the directory do not belong to a store.
 fn is_store_id(name: &str) -> bool {
     name.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! Two backends on file locks: `file`, with one file per lock beside an allocation table, and `lxc`, LXC's named lock.
+//! Locks on files: the backends `file`, with a lock file for each lock, and `lxc`, LXC's named lock.
 //!
 //! # Store URLs
 //! `file:/dir` is the store in the directory `/dir`; creating the store creates the directory. `file:NAME` is
@@ -12,9 +12,8 @@
 //! A lock is an open-file-description lock ([`fcntl_locking(2)`]) on a whole file. `lslocks` lists it, and other programs that
 //! use open-file-description locks can share it.
 //!
-//! The kernel releases the lock when its owner dies. The owner's record stays in the table and tells the next owner about the
-//! death. On a disk, a store survives a restart of the machine: allocated ids stay, and every owner of an earlier boot counts as
-//! dead.
+//! The kernel releases the lock when its owner dies. The owner's record stays in the table, so the next owner gets a report of the
+//! death. On a disk, a store survives a restart of the machine: allocated ids stay, and every owner of an earlier boot is dead.
 //!
 //! # Cost
 //! Acquiring and releasing a free lock takes two system calls. A handle opens its lock file at the first acquisition and keeps

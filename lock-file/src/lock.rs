@@ -21,8 +21,10 @@ use crate::directory::Directory;
 use crate::open_files::{self, IdleFile};
 use crate::{descriptors, recovery, sys, wait};
 
-/// The first and the longest pause of a thread that has the kernel's lock while the table names a living owner.
+/// The first pause of a thread that has the kernel's lock while the table names a living owner.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
+
+/// The longest of these pauses. Each is twice as long as the previous one.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// A lock: a lock file, and a line of the table.
@@ -57,7 +59,9 @@ impl FileLock {
         Ok(file.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Calls `act` with the open file. Opens the file again and retries once if the program has closed the descriptor.
+    /// Calls `act` with the open file.
+    ///
+    /// Opens the file again and retries once if the program has closed the descriptor.
     #[inline]
     fn with_file<T>(&self, file: &mut Option<Descriptor>, act: impl Fn(&Descriptor) -> Result<T, Errno>) -> Result<T> {
         if let Some(open) = &*file {
@@ -118,7 +122,9 @@ impl FileLock {
         attempted
     }
 
-    /// Closes a file that was removed or replaced, because other threads lock the file that has the name now.
+    /// Closes the file if it was removed or replaced.
+    ///
+    /// Other threads lock the file that has the name at this moment.
     #[cold]
     fn close_if_replaced(&self, file: &mut Option<Descriptor>) {
         let is_replaced = |fd: BorrowedFd<'_>| match fs::symlink_metadata(self.path()) {
@@ -129,7 +135,9 @@ impl FileLock {
         file.take_if(|file| file.get().is_some_and(is_replaced));
     }
 
-    /// Releases the kernel's lock. If the program has closed the descriptor, the kernel has released the lock already.
+    /// Releases the kernel's lock.
+    ///
+    /// If the program has closed the descriptor, the kernel has released the lock already.
     fn unlock(&self, file: &mut Option<Descriptor>) -> Result<()> {
         match file.as_ref().map_or(Ok(()), sys::unlock) {
             Err(errno) if sys::is_closed(errno) => {
@@ -197,8 +205,9 @@ impl FileLock {
         })
     }
 
-    /// Returns the flag that a thread may be waiting. Its position is the same with every C library, so that programs can share a
-    /// store.
+    /// Returns the flag that a thread may be waiting.
+    ///
+    /// Its position is the same with every C library, so that programs can share a store.
     fn has_waiters(&self) -> &AtomicU64 {
         &self.slot.hot().spare[0]
     }

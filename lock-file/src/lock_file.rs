@@ -74,7 +74,9 @@ impl Directory {
         }
     }
 
-    /// Notifies the waiters of a lock: opens the lock file read-only and closes it. If that fails, waiters retry within 100 ms.
+    /// Notifies the waiters of a lock: opens the lock file read-only and closes it.
+    ///
+    /// If that fails, waiters retry within 100 ms.
     pub(crate) fn notify_waiters(&self, store: StoreId, id: LockId) {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let opened =
@@ -82,7 +84,9 @@ impl Directory {
         drop(opened);
     }
 
-    /// Checks the type, owner and mode of a lock file. Any user that may write to the store can have created it.
+    /// Checks the type, owner and mode of a lock file.
+    ///
+    /// Any user that may write to the store can have created it.
     fn check_file(&self, file: &OwnedFd, table: FileAccess, path: &Path) -> Result<()> {
         let status = fstat(file).map_err(|errno| Error::system("fstat", errno))?;
         if kind(&status) != SFlag::S_IFREG {
@@ -111,7 +115,9 @@ fn relative(store: StoreId, id: LockId) -> PathBuf {
     Path::new(LOCKS).join(store.to_string()).join(format!("{:02x}", id.get() % 256)).join(id.to_string())
 }
 
-/// Returns the owner, group and mode of the table, or `None` if the directory contains another table or none.
+/// Returns the owner, group and mode of the table.
+///
+/// Returns `None` if the directory contains another table or none.
 fn access_of(directory: &OwnedFd, table: &Table) -> Result<Option<FileAccess>> {
     match fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| (&status).into())),

@@ -41,7 +41,9 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     }
 }
 
-/// Checks whether this user may not use the directory. A process of another user that creates it may change that.
+/// Checks whether this user may not use the directory.
+///
+/// A process of another user that creates it may change that.
 fn is_access_denied(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::System { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,

@@ -24,9 +24,13 @@ static WATCHER: PerProcess<Mutex<Option<Arc<ReleaseWatcher>>>> = PerProcess::new
 /// An event on a watched file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Event {
-    /// A read-only descriptor was closed. It did not have the lock; an owner closes one after its release to notify waiters.
+    /// A read-only descriptor was closed.
+    ///
+    /// It did not have the lock; an owner closes one after its release to notify waiters.
     Notified,
-    /// A descriptor was closed that may have had the lock. The kernel reports this just before it releases the lock.
+    /// A descriptor was closed that may have had the lock.
+    ///
+    /// The kernel reports this just before it releases the lock.
     Closed,
 }
 
@@ -141,7 +145,9 @@ impl ReleaseWatcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the pending events, after a sleep of at most `timeout` if there are none. A signal ends the sleep.
+    /// Reads the pending events, after a sleep of at most `timeout` if there are none.
+    ///
+    /// A signal ends the sleep.
     fn poll(&self, timeout: Duration) -> Vec<InotifyEvent> {
         if !self.is_open() {
             std::thread::sleep(timeout);
@@ -161,7 +167,9 @@ impl State {
         waiters.find(|waiter| Arc::ptr_eq(&waiter.condvar, condvar)).expect("a watch is listed until it is dropped")
     }
 
-    /// Records an event for the waiters of its file and wakes them. After a queue overflow, wakes all waiters.
+    /// Records an event for the waiters of its file and wakes them.
+    ///
+    /// After a queue overflow, wakes all waiters.
     fn deliver(&mut self, reported: &InotifyEvent) {
         let overflow = reported.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
         let event = if reported.mask.contains(AddWatchFlags::IN_CLOSE_WRITE) {

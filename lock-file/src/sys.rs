@@ -48,7 +48,7 @@ fn set(file: &Descriptor, how: for<'a> fn(&'a libc::flock) -> FcntlArg<'a>, kind
     }
 }
 
-/// Checks whether an errno of these calls means that the number does not belong to the lock file anymore.
+/// Checks whether an errno means that the number no longer belongs to the lock file.
 #[cold]
 pub(crate) fn is_closed(errno: Errno) -> bool {
     matches!(errno, Errno::EBADF | Errno::EINVAL | Errno::EOVERFLOW)

@@ -53,7 +53,9 @@ impl Tree<'_> {
         }
     }
 
-    /// Creates a file. Where the file system allows it, other processes see the file only with its final owner, group and mode.
+    /// Creates a file.
+    ///
+    /// Where the file system allows it, other processes see the file only with its final owner, group and mode.
     fn create(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::EINVAL) };
         let parent = beneath::open(self.directory, parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Bits::empty())?;
@@ -108,7 +110,9 @@ impl Tree<'_> {
         })
     }
 
-    /// Checks whether the mode grants every user the same rights although the group, or also the owner, differs.
+    /// Checks whether the mode grants all users the same rights.
+    ///
+    /// The group of the file differs from that of the table, and its owner may differ.
     fn has_equal_rights(&self, owner_differs: bool) -> bool {
         let [owner, group, others] = [6, 3, 0].map(|shift| self.access.mode >> shift & 0o6);
         group == others && (!owner_differs || owner == group)
@@ -130,7 +134,9 @@ impl Tree<'_> {
     }
 }
 
-/// Creates the directory of a store, with the owner, group and mode of the options. Returns false if it exists.
+/// Creates the directory of a store, with the owner, group and mode of the options.
+///
+/// Returns false if it exists.
 pub(crate) fn create_store_directory(path: &Path, options: &TableOptions) -> Result<bool> {
     let created = match mkdirat(AT_FDCWD, path, Bits::from_bits_truncate(UNFINISHED)) {
         Ok(()) => true,
@@ -164,7 +170,9 @@ pub(crate) fn remove_stores(locks: &OwnedFd, is_store: impl Fn(&str) -> bool) ->
     Ok(())
 }
 
-/// Removes a file, a symbolic link or a directory. Another process may still add entries to the directory.
+/// Removes a file, a symbolic link or a directory.
+///
+/// Another process may still add entries to the directory.
 fn remove(parent: BorrowedFd<'_>, name: &OsStr, depth: u32) -> Result<(), Errno> {
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
         Err(Errno::EISDIR | Errno::EPERM) if depth > 0 => {}
@@ -190,7 +198,9 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, depth: u32) -> Result<(), Errno>
     Err(Errno::ENOTEMPTY)
 }
 
-/// Opens a directory of this user whose mode excludes all other users. Returns `None` for any other file.
+/// Opens a directory of this user whose mode excludes all other users.
+///
+/// Returns `None` for any other file.
 ///
 /// No other user can have moved such a directory here, because `rename(2)` of a directory requires write permission for it.
 fn unfinished(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
@@ -204,7 +214,9 @@ fn unfinished(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, E
     Ok(ours.then_some(directory))
 }
 
-/// Sets the mode of a new file or directory. Does nothing if it has the mode, because `fchmod` may clear the set-group-id bit.
+/// Sets the mode of a new file or directory.
+///
+/// Does nothing if it has the mode, because `fchmod` may clear the set-group-id bit.
 fn set_mode(created: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
     if fstat(created)?.st_mode & 0o7777 == bits { Ok(()) } else { fchmod(created, Bits::from_bits_truncate(bits)) }
 }

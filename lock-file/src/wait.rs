@@ -8,11 +8,15 @@ use lock_core::{Deadline, Result};
 
 use crate::release_watcher::{Event, Watch};
 
-/// The longest sleep between two attempts. Some releases cause no event: a foreign program may unlock a file without closing it,
-/// and an owner may have no descriptor left to open the file again.
+/// The longest sleep between two attempts.
+///
+/// Some releases cause no event: a foreign program may unlock a file without closing it, and an owner may have no descriptor left
+/// to open the file again.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The pauses between attempts after [`Event::Closed`], which the kernel reports just before it releases the lock.
+/// The pauses between attempts after [`Event::Closed`].
+///
+/// The kernel reports the event just before it releases the lock.
 const PAUSES: [Duration; 4] =
     [Duration::from_micros(10), Duration::from_micros(100), Duration::from_millis(1), Duration::from_millis(5)];
 

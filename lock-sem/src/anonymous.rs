@@ -60,8 +60,9 @@ pub fn anonymous() -> Lock {
     Lock::standalone(Arc::new(lock), format!("anonymous lock {number}"), StoreId::new(ANONYMOUS_STORES | u128::from(number)))
 }
 
-/// The upper half of the identities of these locks. An identity gives the order in [`lock_core::lock_all`]. A store has the same
-/// upper half with a probability of 2⁻⁶⁴.
+/// The upper half of the identities of these locks.
+///
+/// An identity gives the order in [`lock_core::lock_all`]. A store has the same upper half with a probability of 2⁻⁶⁴.
 const ANONYMOUS_STORES: u128 = 0x616e_6f6e_796d_6f75 << 64;
 
 #[derive(Debug)]

@@ -22,12 +22,13 @@ pub(crate) struct SetStatus {
     pub(crate) gid: u32,
     pub(crate) mode: u32,
     pub(crate) semaphores: u64,
-    /// The time of the last operation (`sem_otime`) in seconds since the Unix epoch, or 0 if there was none.
+    /// The time of the last operation (`sem_otime`) in seconds since the Unix epoch. 0 is none.
     pub(crate) operated: i64,
 }
 
-/// The kernel's `struct semid64_ds`. On 64-bit processors, `semctl` of glibc and musl passes it unchanged. The crate `libc`
-/// declares it for glibc only.
+/// The kernel's `struct semid64_ds`.
+///
+/// On 64-bit processors, `semctl` of glibc and musl passes it unchanged. The crate `libc` declares it for glibc only.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct SetRecord {
@@ -187,8 +188,9 @@ unsafe impl Sync for PosixSemaphore {}
 // SAFETY: a `sem_t` belongs to no thread. It does not move, because it is in a box or in a mapping.
 unsafe impl Send for PosixSemaphore {}
 
-/// The ABI that programs must have in common to share a `sem_t`: the C library, the width of a pointer, and the size of a
-/// `sem_t`.
+/// The ABI that programs must have in common to share a `sem_t`.
+///
+/// It consists of the C library, the width of a pointer, and the size of a `sem_t`.
 pub(crate) const ABI: u64 = {
     assert!(
         size_of::<libc::sem_t>() <= size_of::<Hot>() - offset_of!(Hot, next),
@@ -216,7 +218,9 @@ pub(crate) fn describe(abi: u64) -> String {
 /// The value of `word` in a line whose semaphore is initialized.
 const READY: u32 = 1;
 
-/// Returns the second word of a `sem_t` that processes share: the constant after the numbers of units and waiters.
+/// Returns the second word of a `sem_t` that processes share.
+///
+/// The constant follows the numbers of units and waiters.
 #[inline]
 fn constant() -> u64 {
     static KNOWN: AtomicU64 = AtomicU64::new(NOT_KNOWN);
@@ -266,7 +270,9 @@ impl PosixSemaphore {
         Ok(Some(unsafe { &*Self::address(line).cast::<Self>() }))
     }
 
-    /// Initializes the semaphore of a line with the value 0, unless it is initialized. Only the owner of the lock may call this.
+    /// Initializes the semaphore of a line with the value 0, unless it is initialized.
+    ///
+    /// Only the owner of the lock may call this.
     pub(crate) fn init_of(line: &Hot) {
         if line.word.load(Acquire) != READY {
             line.spare.iter().for_each(|word| word.store(0, Relaxed));

@@ -15,7 +15,9 @@ use super::path::LockPath;
 use super::sys;
 use crate::{descriptors, wait};
 
-/// The locks that threads of this process hold. A lock whose guard was leaked stays in the list and stays held.
+/// The locks that threads of this process hold.
+///
+/// A lock whose guard was leaked stays in the list and stays held.
 static HELD: PerProcess<Mutex<Vec<Held>>> = PerProcess::new();
 
 /// LXC's lock of a container.

@@ -113,7 +113,9 @@ pub(super) fn rundir() -> Result<PathBuf> {
     choose(owner, user, std::env::var_os("XDG_RUNTIME_DIR"), std::env::var_os("HOME"))
 }
 
-/// Chooses the run directory by the rule of LXC's `get_rundir`. `owner` is the user and group of `/run`.
+/// Chooses the run directory by the rule of LXC's `get_rundir`.
+///
+/// `owner` is the user and group of `/run`.
 fn choose(owner: Option<(u32, u32)>, user: (u32, u32), runtime: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
     if owner.is_some_and(|(uid, gid)| uid == user.0 || gid == user.1) {
         return Ok(RUN.into());

@@ -1,4 +1,6 @@
-//! System calls for LXC's lock: `fcntl_locking(2)`, and `flock(2)` where the kernel has no open-file-description locks.
+//! System calls for LXC's lock.
+//!
+//! `flock(2)` replaces `fcntl_locking(2)` where the kernel has no open-file-description locks.
 
 use std::os::fd::AsRawFd;
 

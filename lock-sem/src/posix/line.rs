@@ -26,7 +26,9 @@ pub(super) fn try_own(line: &Hot, me: Owner) -> bool {
     owner_word(line).compare_exchange(0, me.word(), AcqRel, Relaxed).is_ok()
 }
 
-/// Frees the lock if `owner` has it, and posts a unit of the semaphore. Returns false if `owner` does not have the lock.
+/// Frees the lock if `owner` has it, and posts a unit of the semaphore.
+///
+/// Returns false if `owner` does not have the lock.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] when the semaphore is damaged.
@@ -49,7 +51,9 @@ pub(super) fn semaphore_of(line: &Hot) -> Result<Option<&PosixSemaphore>> {
     PosixSemaphore::of(line).map_err(|errno| call_error("sem_t", errno))
 }
 
-/// Converts an errno of a semaphore call. EINVAL, and EOVERFLOW of `sem_post`, mean that the semaphore is damaged.
+/// Converts an errno of a semaphore call.
+///
+/// EINVAL, and EOVERFLOW of `sem_post`, mean that the semaphore is damaged.
 #[cold]
 pub(super) fn call_error(call: &'static str, errno: Errno) -> Error {
     match errno {

@@ -1,4 +1,6 @@
-//! Breaking: the only way to free the lock of a dead owner, because the kernel does not release a `sem_t`.
+//! Breaking of locks.
+//!
+//! The kernel does not release a `sem_t`, so breaking is the only way to free the lock of a dead owner.
 
 use lock_core::{Acquired, ErrorKind, Result};
 use lock_table::{Owner, Slot};
@@ -18,8 +20,9 @@ pub(super) fn break_lock(slot: &Slot) -> Result<()> {
     Ok(())
 }
 
-/// Makes `me` the owner in the table after a break. `before` is the owner whose lock was broken; the result reports its death if
-/// it is dead.
+/// Makes `me` the owner in the table after a break.
+///
+/// `before` is the owner whose lock was broken; the result reports its death if it is dead.
 #[cold]
 pub(super) fn begin_after_break(slot: &Slot, before: Owner, me: Owner) -> Acquired {
     let table = slot.table();

@@ -9,8 +9,10 @@ use lock_table::Hot;
 use super::line;
 use crate::sys::TIMED_WAIT;
 
-/// The longest sleep. A process that is killed between two steps may lose a unit of the semaphore. So a waiter checks the lock
-/// after this time even if it gets no unit.
+/// The longest sleep.
+///
+/// A process that is killed between two steps may lose a unit of the semaphore. So a waiter checks the lock after this time even
+/// if it gets no unit.
 const SLEEP: Duration = Duration::from_millis(200);
 
 /// Number of times to poll for a semaphore that its first owner is initializing before sleeping.

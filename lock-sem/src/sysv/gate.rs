@@ -25,7 +25,9 @@ struct Gates {
 /// The gate of one lock in one process. All handles of the lock share it.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessGate {
-    /// The thread inside, or 0, and the flag [`WAITING`]. Only that thread changes the word until it leaves.
+    /// The thread inside, or 0, and the flag [`WAITING`].
+    ///
+    /// Only that thread changes the word until it leaves.
     state: AtomicU32,
     /// Number of threads that wait at the gate.
     queue: AtomicU32,
@@ -43,7 +45,9 @@ struct Contended {
 /// The thread inside waits for the lock. Thread ids are below 2²².
 const WAITING: u32 = 1 << 22;
 
-/// Sleep while the thread inside makes an attempt or releases the lock, which takes one or two system calls.
+/// The sleep while the thread inside makes an attempt or releases the lock.
+///
+/// Both take one or two system calls.
 const ATTEMPT_SLEEP: Duration = Duration::from_micros(100);
 
 /// The longest sleep of a thread that has just joined the queue.
@@ -54,7 +58,9 @@ const ATTEMPT_SLEEP: Duration = Duration::from_micros(100);
 const FIRST_SLEEP: Duration = Duration::from_millis(1);
 
 impl ProcessGate {
-    /// Returns the gate of a lock in this process. A store is identified by its id and by the device and inode of its file.
+    /// Returns the gate of a lock in this process.
+    ///
+    /// A store is identified by its id and by the device and inode of its file.
     pub(crate) fn of(store: StoreId, file: (u64, u64), id: LockId) -> Result<Arc<Self>> {
         let gates = GATES.get_or_try_init(|| Ok(Mutex::default()))?;
         let mut gates = gates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +190,9 @@ pub(crate) struct GateGuard<'a> {
 }
 
 impl GateGuard<'_> {
-    /// Marks that this thread waits for the lock, so that a thread at the gate does not wait for the result of an attempt.
+    /// Marks that this thread waits for the lock.
+    ///
+    /// A thread at the gate then does not wait for the result of an attempt.
     pub(crate) fn mark_waiting(&self) {
         if self.gate.state.load(Relaxed) & WAITING == 0 {
             self.gate.state.fetch_or(WAITING, SeqCst);
@@ -192,7 +200,9 @@ impl GateGuard<'_> {
         }
     }
 
-    /// Returns for how long the threads of this process have seen the lock in this state without any other state in between.
+    /// Returns for how long this process has seen the lock in this state.
+    ///
+    /// Seeing the lock in another state restarts the time.
     pub(crate) fn unchanged_for(&self, state: [u64; 2]) -> Duration {
         let mut contended = self.gate.contended();
         match contended.seen {
@@ -204,7 +214,9 @@ impl GateGuard<'_> {
         }
     }
 
-    /// Keeps the thread inside until it calls [`ProcessGate::leave`]. Called by a thread that acquired the lock.
+    /// Keeps the thread inside until it calls [`ProcessGate::leave`].
+    ///
+    /// Called by a thread that acquired the lock.
     #[inline]
     pub(crate) fn keep(self) {
         std::mem::forget(self);

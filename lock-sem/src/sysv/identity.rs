@@ -1,4 +1,6 @@
-//! The key and the identity of a set: how a process finds the set and verifies which store it belongs to.
+//! The key and the identity of a semaphore set.
+//!
+//! A process finds a set by its key, and verifies by the identity which store the set belongs to.
 //!
 //! The key of a set is a hash of the seal, the store's id, the number of the run of ids, and the number of the attempt. There are
 //! several attempts, because another program may use a key. A key alone proves nothing. So a set contains, after the semaphores
@@ -42,7 +44,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity of the set for a run of a store. `device` and `inode` are those of the store's file.
+    /// Returns the identity of the set for a run of a store.
+    ///
+    /// `device` and `inode` are those of the store's file.
     pub(crate) fn new(store: StoreId, (device, inode): (u64, u64), run: u32) -> Self {
         let words = [device, inode, run.into()].into_iter().flat_map(u64::to_le_bytes);
         let hash = fnv1a(store.get().to_le_bytes().into_iter().chain(words));
@@ -71,7 +75,9 @@ impl Identity {
         values
     }
 
-    /// Reads the identity from the values of a set. Returns `None` for a new set or a set of another program.
+    /// Reads the identity from the values of a set.
+    ///
+    /// Returns `None` for a new set or a set of another program.
     pub(crate) fn read(values: [u16; LEN as usize]) -> Option<Self> {
         let join = |values: &[u16]| {
             values.iter().enumerate().fold(0_u128, |all, (at, value)| all | (u128::from(*value) << (BITS * at as u32)))

@@ -41,7 +41,9 @@ pub(crate) struct SetLocation {
 }
 
 impl SetLocation {
-    /// Returns the location of a store's sets. If none is recorded, records the IPC namespace of the calling thread.
+    /// Returns the location of a store's sets.
+    ///
+    /// If none is recorded, records the IPC namespace of the calling thread.
     ///
     /// # Errors
     /// [`ErrorKind::NotOurs`] if the sets are in another IPC namespace.
@@ -126,7 +128,9 @@ impl SetLocation {
         IpcNamespace::from_word(self.record().load(SeqCst))
     }
 
-    /// Returns a hash of the IPC namespace and the table's file, for records of sets. A copy of the file has separate sets.
+    /// Returns a hash of the IPC namespace and the table's file, for records of sets.
+    ///
+    /// A copy of the file has separate sets.
     pub(crate) fn hash(&self) -> u32 {
         let (device, inode) = self.table().device_and_inode();
         fnv1a_32([self.namespace().word(), device, inode].into_iter().flat_map(u64::to_ne_bytes))

@@ -29,7 +29,9 @@ impl SysvLock {
         Err(ErrorKind::Lost.into())
     }
 
-    /// Disarms a released lock whose unit could not be given back, so that the next owner takes it over without the unit.
+    /// Disarms a released lock whose unit could not be given back.
+    ///
+    /// The next owner takes the lock over without the unit.
     #[cold]
     pub(super) fn disarm(&self, released: Ownership, given: Result<Outcome>) -> Result<()> {
         self.exchange(released, released.disarmed());

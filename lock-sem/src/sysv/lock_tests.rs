@@ -87,7 +87,9 @@ impl Fixture {
         ID.get() as u16
     }
 
-    /// Acquires the lock with a unit that this thread took while the ownership was `before`. Returns whether it did.
+    /// Acquires the lock with a unit that this thread took while the ownership was `before`.
+    ///
+    /// Returns whether it did.
     fn acquires_with_unit_of(&self, before: Ownership) -> bool {
         let gate = self.lock.gate().unwrap().enter(self.me.tid(), Deadline::Now, || false).unwrap().unwrap();
         let acquired = Waiter::new(&self.lock, self.me, Deadline::Now, &gate).run(before, Outcome::Done).unwrap();

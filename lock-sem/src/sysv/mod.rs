@@ -1,7 +1,7 @@
 //! The backend `sem`: System V semaphores with undo.
 
-// `state` describes the protocol. `lock` and `wait` acquire and release a lock, and `recovery` takes it over from a dead owner. `run`
-// creates the semaphore set for a run of ids. `set` and `semaphore` are the kernel's objects.
+// `state` describes the protocol. `lock` and `wait` acquire and release a lock, and `recovery` takes it over from a dead owner.
+// `run` creates the semaphore set for a run of ids. `set` and `semaphore` are the kernel's objects.
 
 mod gate;
 mod identity;

@@ -1,4 +1,6 @@
-//! IPC namespaces. The id of a semaphore set is valid in one IPC namespace until the next boot of the system.
+//! IPC namespaces.
+//!
+//! The id of a semaphore set is valid in one IPC namespace until the next boot of the system.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -52,7 +54,9 @@ impl IpcNamespace {
         self.namespace() == other.namespace() && !self.is_of_another_boot(other)
     }
 
-    /// Checks whether both boots are known and differ. Then the sets of the earlier boot do not exist anymore.
+    /// Checks whether both boots are known and differ.
+    ///
+    /// Then the sets of the earlier boot do not exist anymore.
     pub(crate) const fn is_of_another_boot(self, other: Self) -> bool {
         self.boot() != 0 && other.boot() != 0 && self.boot() != other.boot()
     }
@@ -71,7 +75,9 @@ impl IpcNamespace {
     }
 }
 
-/// Returns a hash of the boot id, or 0 if it is unknown. The option `ProcSubset=pid` of systemd hides the boot id.
+/// Returns a hash of the boot id, or 0 if it is unknown.
+///
+/// The option `ProcSubset=pid` of systemd hides the boot id.
 fn boot() -> u32 {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or(0, |id| fnv1a_32(id.bytes()) | 1)
 }

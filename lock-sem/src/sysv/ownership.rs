@@ -57,7 +57,9 @@ impl Ownership {
         Self(me.process().word() | (self.0 & FLAGS) | HELD | ARMED)
     }
 
-    /// Returns the ownership after the process of `me` acquires the lock without the unit. It has a new term and is not armed.
+    /// Returns the ownership after the process of `me` acquires the lock without the unit.
+    ///
+    /// It has a new term and is not armed.
     pub(crate) const fn taken_over_by(self, me: Owner) -> Self {
         let term = (self.0 + TERM) & FLAGS & !(HELD | ARMED);
         Self(me.process().word() | term | HELD)

@@ -12,13 +12,17 @@ use super::run::{denied, set_error};
 use super::set::Outcome;
 use super::state::SysvLock;
 
-/// The longest sleep of a waiter while the owner has no undo, because the kernel then gives no unit when the owner dies.
+/// The longest sleep of a waiter while the owner has no undo.
+///
+/// When such an owner dies, the kernel gives no unit.
 pub(super) const SHORT_SLEEP: Duration = Duration::from_millis(20);
 
 /// How long a lock has to be free without a unit before it is taken over without one.
 pub(super) const MISSING: Duration = Duration::from_millis(200);
 
-/// Pauses between checks for the death of an owner whose unit the kernel has given back, 80 ms in total.
+/// Pauses between checks whether an owner is dead whose unit the kernel has given back.
+///
+/// They are 80 ms in total.
 ///
 /// The kernel gives the units of a dying process back before it releases the liveness lock. The delay is microseconds, or
 /// milliseconds if the process has inotify watches.
@@ -41,7 +45,9 @@ pub(super) struct Takeover<'a> {
     gate: &'a GateGuard<'a>,
     /// The set was removed with its store.
     set_is_removed: bool,
-    /// The set has its seal. The check stays valid, because this thread cannot change its IPC namespace during the acquisition.
+    /// The set has its seal.
+    ///
+    /// The check stays valid, because this thread cannot change its IPC namespace during the acquisition.
     seal_is_checked: bool,
     /// The ownership of a living owner that has no unit for the kernel to give back.
     without_undo: Option<Ownership>,
@@ -104,7 +110,9 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    /// Makes this thread the owner without a unit, if the owner is proven dead or the lock is free without a unit.
+    /// Makes this thread the owner without a unit.
+    ///
+    /// Returns `None` unless the owner is proven dead, or the lock is free and no unit exists.
     pub(super) fn without_unit(&mut self, now: Ownership) -> Result<Option<Acquired>> {
         let SysvLock { slot, location, semaphore, .. } = self.lock;
         let free = !now.is_held() && (!now.is_armed() || self.set_is_removed || self.is_unit_missing(now));
@@ -127,13 +135,16 @@ impl<'a> Takeover<'a> {
         Ok(Some(slot.begin(self.me)))
     }
 
-    /// Checks whether the lock has been free for [`MISSING`] without an acquisition, as far as threads of this process observed.
+    /// Checks whether the lock has been free for [`MISSING`] without an acquisition.
+    ///
+    /// Only observations of threads of this process count.
     fn is_unit_missing(&self, now: Ownership) -> bool {
         self.gate.unchanged_for([now.word(), self.lock.slot.hot().token()]) >= MISSING
     }
 
-    /// Checks, once, that the set has its seal or was removed with its store. Required before a call that does not compare the
-    /// seal.
+    /// Checks, once, that the set has its seal or was removed with its store.
+    ///
+    /// Required before a call that does not compare the seal.
     pub(super) fn require_seal(&mut self) -> Result<()> {
         if self.seal_is_checked || self.set_is_removed {
             return Ok(());

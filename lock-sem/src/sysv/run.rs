@@ -13,7 +13,9 @@ use super::set::{Outcome, Set};
 /// Number of ids that share a set.
 const IDS: u32 = 1024;
 
-/// A run of consecutive ids that share a semaphore set. The line of the first id records the id of the set.
+/// A run of consecutive ids that share a semaphore set.
+///
+/// The line of the first id records the id of the set.
 ///
 /// The first use of a lock of the run creates the set. Several processes can execute or repeat each step: they find the same set
 /// by its key, write the same identity into it, and record the same id. So processes may race, and one may be killed after any
@@ -86,7 +88,9 @@ impl<'a> Run<'a> {
         self.decode(self.record().load(SeqCst))
     }
 
-    /// Creates a set and records it in place of `record`. Returns `None` if another process recorded a set or removed this one.
+    /// Creates a set and records it in place of `record`.
+    ///
+    /// Returns `None` if another process recorded a set or removed this one.
     fn create(&self, record: u64) -> Result<Option<Set>> {
         if self.location.is_being_removed() {
             return Err(ErrorKind::Destroyed.into());
@@ -150,7 +154,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Checks whether the set exists and has a key and the size of this run. Then sets the owner and mode of the store's file.
+    /// Checks whether the set exists and has a key and the size of this run.
+    ///
+    /// If so, gives it the owner and mode of the store's file.
     fn is_usable(&self, set: Set) -> Result<bool> {
         let Some(status) = set.status()? else { return Ok(false) };
         let has_key = (0..ATTEMPTS).any(|attempt| self.identity.key(attempt) == status.key);
@@ -176,8 +182,9 @@ impl<'a> Run<'a> {
         u64::from(self.location.hash()) << 32 | u64::from(set.id().unsigned_abs() + 1)
     }
 
-    /// Decodes a record. Returns `None` if there is none, or if it is from another IPC namespace or from the original of a copied
-    /// file.
+    /// Decodes a record.
+    ///
+    /// Returns `None` if there is none, or if it is from another IPC namespace or from the original of a copied file.
     fn decode(&self, record: u64) -> Option<Set> {
         let is_current = (record >> 32) as u32 == self.location.hash();
         let id = (record as u32).checked_sub(1)?;

@@ -75,8 +75,9 @@ impl Semaphore {
         }
     }
 
-    /// Puts the semaphore into the state of a lock that this process holds: the value 0 and an undo adjustment of this process
-    /// alone.
+    /// Puts the semaphore into the state of a lock that this process holds.
+    ///
+    /// Then the value is 0, and only this process has an undo adjustment for it.
     ///
     /// The state before does not matter. No process can take a unit during the call.
     pub(crate) fn arm(&self) -> Result<Outcome> {
@@ -94,7 +95,7 @@ impl Semaphore {
         }
     }
 
-    /// Checks whether this process has taken the unit, so that the kernel would give it back at the death of the process.
+    /// Checks whether this process has taken the unit with undo, and it was not cleared.
     pub(crate) fn is_taken_by_us(&self) -> Result<bool> {
         self.adjust(HALF, HALF)
     }
@@ -109,7 +110,9 @@ impl Semaphore {
         self.adjust(HALF - 1, HALF - 1)
     }
 
-    /// Changes the value and the undo adjustment of this process, if the adjustment is at least 1. Returns whether it did.
+    /// Changes the value and the undo adjustment of this process, if the adjustment is at least 1.
+    ///
+    /// Returns whether it did.
     ///
     /// The kernel does not report the adjustment. But an operation fails with ERANGE when a step would move the adjustment out of
     /// the range of a `short`, −32,768 to 32,767. Let the adjustment be n. The first step changes it to n − `HALF`, and the third
@@ -176,7 +179,9 @@ impl Seal {
     }
 }
 
-/// Interprets the errno of a call on the semaphore of a lock. The kernel returns an errno only if it executed no step.
+/// Interprets the errno of a call on the semaphore of a lock.
+///
+/// The kernel returns an errno only if it executed no step.
 #[cold]
 fn outcome(done: Result<(), Errno>) -> Result<Outcome> {
     match done {

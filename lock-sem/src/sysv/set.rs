@@ -1,4 +1,6 @@
-//! A semaphore set: one semaphore for each lock of a run of ids, and after them the semaphores of the identity.
+//! Semaphore sets.
+//!
+//! A set contains one semaphore for each lock of a run of ids, and after them the semaphores of the identity.
 //!
 //! This file interprets the errnos of all calls on a whole set.
 
@@ -14,7 +16,9 @@ use crate::sys::{self, SetStatus};
 pub(crate) enum Outcome {
     /// The kernel executed the operation.
     Done,
-    /// The kernel did not execute it: it would have to wait, the time-out passed, or a signal interrupted it.
+    /// The kernel did not execute it.
+    ///
+    /// It would have to wait, the time-out passed, or a signal interrupted it.
     NotDone,
     /// The set was removed, or its id belongs to a set of another program.
     NotOurs,
@@ -59,7 +63,9 @@ impl Set {
         }
     }
 
-    /// Reads the kernel's description of the set. Returns `None` if the set was removed or this user may not read it.
+    /// Reads the kernel's description of the set.
+    ///
+    /// Returns `None` if the set was removed or this user may not read it.
     pub(crate) fn status(self) -> Result<Option<SetStatus>> {
         match sys::status(self.id) {
             Ok(status) => Ok(Some(status)),

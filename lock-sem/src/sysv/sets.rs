@@ -34,7 +34,7 @@ impl SemaphoreSet {
     }
 }
 
-/// Lists the semaphore sets of all stores of the backend `sem` that this user may read in this IPC namespace.
+/// Lists the semaphore sets of all stores that this user may read in this IPC namespace.
 ///
 /// [`Store::destroy`](lock_core::Store::destroy) removes the sets of a store. A store whose file was deleted in another way
 /// leaves its sets behind. Without this crate, `ipcs -s | grep 0x4c` lists candidates.

@@ -48,7 +48,9 @@ impl SysvLock {
         Self { slot, location, semaphore, gate: PerProcess::new() }
     }
 
-    /// Returns this process's gate for the lock. The first call in a process checks that it is in the IPC namespace of the set.
+    /// Returns this process's gate for the lock.
+    ///
+    /// The first call in a process checks that it is in the IPC namespace of the set.
     #[inline]
     pub(super) fn gate(&self) -> Result<&ProcessGate> {
         let gate = self.gate.get_or_try_init(|| {

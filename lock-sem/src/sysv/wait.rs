@@ -1,4 +1,6 @@
-//! Waiting for a held lock: a thread sleeps in the kernel for a unit of the semaphore, and checks the owner between two sleeps.
+//! Waiting for a held lock.
+//!
+//! A thread sleeps in the kernel for a unit of the semaphore, and checks the owner between two sleeps.
 
 use std::thread;
 use std::time::Duration;
@@ -35,7 +37,9 @@ impl<'a> Waiter<'a> {
         Self { lock, me, deadline, gate, takeover: Takeover::new(lock, me, deadline, gate), yields: 0 }
     }
 
-    /// Acquires the lock. `tried` is the result of an attempt to take the unit while the ownership was `before`.
+    /// Acquires the lock.
+    ///
+    /// `tried` is the result of an attempt to take the unit while the ownership was `before`.
     #[cold]
     pub(super) fn run(mut self, before: Ownership, tried: Outcome) -> Result<Acquired> {
         if let Some(acquired) = self.use_attempt(before, tried)? {
@@ -80,7 +84,9 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// Waits for a change of the ownership that gives no unit: its owner is about to arm the semaphore, or the set was removed.
+    /// Waits for a change of the ownership that gives no unit.
+    ///
+    /// The owner is about to arm the semaphore, or the set was removed.
     fn poll(&mut self, sleep: Duration) {
         self.yields += 1;
         if self.yields < YIELDS && !self.takeover.set_is_removed() { thread::yield_now() } else { thread::sleep(sleep) }

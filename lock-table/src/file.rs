@@ -188,7 +188,7 @@ fn exists(path: &Path) -> Error {
 }
 
 fn kept_by_mount(path: &Path) -> Error {
-    not_ours(format!("the file was deleted, and a bind mount keeps its name {}; unmount that path", path.display()))
+    not_ours(format!("the file was deleted, and a bind mount keeps its name {}; unmount it", path.display()))
 }
 
 fn not_ours(reason: impl Into<String>) -> Error {

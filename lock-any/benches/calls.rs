@@ -1,7 +1,6 @@
-//! Single calls, each by itself, before and after a change: `cargo bench --package lock-any --all-features --bench calls`.
+//! Single calls before and after a change: `cargo bench --package lock-any --all-features --bench calls`.
 //!
-//! Criterion remembers the last run and says what became slower. What is to be compared with something else has to take turns with it, and
-//! is in `compare`.
+//! Criterion compares a run with the last one. Comparisons with other locks need alternating turns, and are in `compare`.
 
 use std::hint::black_box;
 
@@ -28,7 +27,7 @@ fn calls(criterion: &mut Criterion) {
     }
 }
 
-/// A store that goes even if a benchmark panics: semaphores are not in the scratch directory.
+/// A store that is destroyed even if a benchmark panics, because semaphores are not in the scratch directory.
 struct Removed(Store);
 
 impl Drop for Removed {

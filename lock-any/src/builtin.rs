@@ -1,8 +1,8 @@
-//! The backends of this repository: those that are linked, and what to do to have the others.
+//! The backends of this repository: the linked ones, and the features that link the others.
 
 use lock_core::Backend;
 
-/// Those whose features are on.
+/// The backends whose features are enabled.
 pub(crate) const LINKED: &[Backend] = &[
     #[cfg(feature = "shm")]
     lock_shm::BACKEND,
@@ -16,7 +16,7 @@ pub(crate) const LINKED: &[Backend] = &[
     lock_sem::POSIX,
 ];
 
-/// A scheme of this repository, whether the feature that adds it is on, and what to do when it is not.
+/// A scheme of this repository: whether it is linked, and how to link it.
 struct Scheme {
     name: &'static str,
     linked: bool,
@@ -28,7 +28,7 @@ macro_rules! schemes {
         &[$(Scheme {
             name: $name,
             linked: cfg!(feature = $feature),
-            advice: concat!("switch on the feature `", $feature, "` of lock-any"),
+            advice: concat!("enable the feature `", $feature, "` of lock-any"),
         },)+]
     };
 }
@@ -42,7 +42,7 @@ const SCHEMES: &[Scheme] = schemes! {
     "podman" => "podman",
 };
 
-/// The schemes whose features are off, each with the advice to switch it on.
+/// The schemes whose features are disabled, each with the advice to enable it.
 pub(crate) fn absent() -> impl Iterator<Item = (&'static str, &'static str)> {
     SCHEMES.iter().filter(|scheme| !scheme.linked).map(|scheme| (scheme.name, scheme.advice))
 }
@@ -50,7 +50,7 @@ pub(crate) fn absent() -> impl Iterator<Item = (&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_known_scheme_that_is_not_linked_is_answered_with_its_feature() {
+    fn the_error_for_an_unlinked_scheme_names_its_feature() {
         let registry = crate::registry().unwrap();
         for scheme in super::SCHEMES.iter().filter(|scheme| !scheme.linked) {
             let error = registry.find(scheme.name).unwrap_err().to_string();
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn every_built_in_backend_is_found_by_its_scheme_and_listed_among_the_known_ones() {
+    fn every_linked_backend_is_found_by_its_scheme() {
         let registry = crate::registry().unwrap();
         for backend in super::LINKED {
             assert_eq!(registry.find(backend.scheme()).unwrap(), backend);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_scheme_is_answered_with_those_that_are_linked() {
+    fn the_error_for_an_unknown_scheme_lists_the_linked_ones() {
         let error = crate::open("no-such-scheme:x").unwrap_err().to_string();
         for backend in super::LINKED {
             assert!(error.contains(backend.scheme()), "{error}");

@@ -1,16 +1,16 @@
 //! Stores of process-shared locks, opened by URL: the crate that most programs use.
 //!
-//! A cargo feature links a backend, and the scheme of a URL picks one of those that are linked:
+//! A cargo feature links a backend, and the scheme of a URL selects a linked backend:
 //!
-//! | feature | schemes | what it is |
+//! | feature | schemes | backend |
 //! |---|---|---|
 //! | `shm` (default) | `shm:` | futex locks in a shared segment |
 //! | `file` | `file:`, `lxc:` | open-file-description locks on files |
 //! | `sem` | `sem:`, `posix-sem:` | System V and POSIX semaphores |
 //! | `podman` | `podman:` | podman's own segment |
 //!
-//! Backends of other crates need no feature: a crate that registers one with [`register!`] is found as soon as the program names
-//! that crate (`use their_backend as _;`). What is not linked is named in the error, together with the feature that links it.
+//! Backends of other crates need no feature. A crate that registers one with [`register!`] is linked if the program names the crate
+//! (`use their_backend as _;`). The error for an unlinked scheme names the feature that links it.
 //!
 //! # Examples
 #![cfg_attr(feature = "shm", doc = "```")]
@@ -20,14 +20,14 @@
 //! // For example "shm:my-engine" or "shm:/run/my-engine/locks".
 //! let store = lock_any::open_or_create(&url)?;
 //!
-//! // A number that goes into the engine's database; another process gets the same lock by `store.retrieve(id)`.
+//! // Store the number in a database. Another process gets the same lock by `store.retrieve(id)`.
 //! let lock = store.allocate("container web")?;
 //! let id = lock.id().unwrap();
 //!
 //! let mut guard = store.retrieve(id)?.lock_owned()?;
 //! if let Some(death) = guard.recovered() {
-//!     // Each owner gets this report until one has repaired what the lock protects, and says so.
-//!     eprintln!("{death}: repairing what it left");
+//!     // Each owner gets this report until one has repaired the protected data and calls `mark_consistent`.
+//!     eprintln!("{death}: repairing the data");
 //!     guard.mark_consistent()?;
 //! }
 //! drop(guard);
@@ -47,27 +47,29 @@ pub use lock_core::{
     ThreadDeath, Tokens, Waiters, lock_all, register,
 };
 
-/// Opens a store that exists.
+/// Opens an existing store.
 ///
 /// # Errors
-/// [`ErrorKind::BadUrl`], [`ErrorKind::UnknownScheme`], [`ErrorKind::Absent`], and those of a store that is refused: it is not
-/// one, of another version, ABI or capacity, corrupt, or not safe to use.
+/// [`ErrorKind::BadUrl`], [`ErrorKind::UnknownScheme`], [`ErrorKind::DuplicateScheme`]; [`ErrorKind::Absent`]. For a file that is not
+/// a usable store: [`ErrorKind::NotAStore`], [`ErrorKind::OtherVersion`], [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`],
+/// [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`], [`ErrorKind::Destroyed`], [`ErrorKind::Unsupported`]. Also
+/// [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`] and [`ErrorKind::System`].
 pub fn open(url: &str) -> Result<Store> {
     open_with(url, OpenMode::Open)
 }
 
-/// Creates a store that does not exist.
+/// Creates a store.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`]; otherwise as [`open`], and what the system says.
+/// [`ErrorKind::Exists`]; otherwise as [`open`].
 pub fn create(url: &str) -> Result<Store> {
     open_with(url, OpenMode::Create)
 }
 
-/// Opens a store, and creates it first where it is absent. Of several callers at once, one creates it and all open that very one.
+/// Opens a store, and creates it if it is absent. Of several concurrent callers, one creates the store and all others open it.
 ///
 /// # Errors
-/// As [`open`], but for [`ErrorKind::Absent`]; what the system says.
+/// As [`open`], without [`ErrorKind::Absent`].
 pub fn open_or_create(url: &str) -> Result<Store> {
     open_with(url, OpenMode::OpenOrCreate)
 }
@@ -80,7 +82,7 @@ pub fn open_with(url: &str, mode: OpenMode) -> Result<Store> {
     Store::open(&registry()?, url, mode)
 }
 
-/// The backends that are linked into this program, by scheme.
+/// Returns the linked backends, ordered by scheme.
 ///
 /// # Errors
 /// [`ErrorKind::DuplicateScheme`].
@@ -88,8 +90,8 @@ pub fn backends() -> Result<Vec<Backend>> {
     Ok(registry()?.backends().copied().collect())
 }
 
-/// The registry of this program: what its crates have registered, and the built-in backends of the features that are on. Those
-/// stand in a table of their own, as a static library loses registrations.
+/// Returns the registry of this program: the registered backends, and the built-in backends of the enabled features. The built-in
+/// ones are in a separate table, because a static library loses registrations.
 ///
 /// # Errors
 /// [`ErrorKind::DuplicateScheme`] when two crates claim one scheme.

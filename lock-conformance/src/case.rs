@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -7,6 +6,7 @@ use std::sync::{Arc, Once};
 use crate::Suite;
 use crate::fixture::Fixture;
 use crate::need::{Lack, Need};
+use crate::panic_message::panic_message;
 use crate::transcript::Transcript;
 
 /// A promise and how it is tested.
@@ -114,18 +114,12 @@ fn catch_quietly() {
     });
 }
 
-/// What a panic said.
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without a message")
-}
-
 fn note(text: &mut String, info: &PanicHookInfo<'_>) {
     if !text.is_empty() {
         return;
     }
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let said = text_of(info.payload());
+    let said = panic_message(info.payload());
     // What a case says comes first, and the values follow in lines of their own.
     let said = ["==", "!="]
         .iter()

@@ -40,6 +40,7 @@ mod leftovers;
 mod link;
 mod need;
 mod overlay;
+mod panic_message;
 mod peer;
 mod process;
 mod promise;

@@ -105,13 +105,10 @@ pub(crate) const USER_NAMESPACES: Need = Need {
     lack: Lack::Machine("user namespaces"),
 };
 
-/// Who writes a number there lets the next process of its pid namespace have the pid after it.
-pub(crate) const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
-
 /// A caller who may choose the pids of children.
 pub(crate) const CHOSEN_PIDS: Need = Need {
     met: |suite| {
-        let may_write = || File::options().write(true).open(LAST_PID).is_ok();
+        let may_write = || File::options().write(true).open(sys::LAST_PID).is_ok();
         ROOT.is_met(suite) && PID_NAMESPACES.is_met(suite) && may_write()
     },
     lack: Lack::Machine("root and pids that can be chosen"),
@@ -174,12 +171,9 @@ pub(crate) const IPC_NAMESPACES: Need = Need {
     lack: Lack::Machine("IPC namespaces"),
 };
 
-/// The next System V semaphore set of an IPC namespace gets the id that is written there.
-pub(crate) const NEXT_SET: &str = "/proc/sys/kernel/sem_next_id";
-
 /// The right to choose the ids of System V semaphore sets.
 pub(crate) const CHOSEN_SETS: Need = Need {
-    met: |suite| IPC_NAMESPACES.is_met(suite) && File::options().write(true).open(NEXT_SET).is_ok(),
+    met: |suite| IPC_NAMESPACES.is_met(suite) && File::options().write(true).open(sys::NEXT_SET).is_ok(),
     lack: Lack::Machine("ids of semaphore sets that can be chosen"),
 };
 

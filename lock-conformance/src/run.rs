@@ -2,6 +2,7 @@ use std::env;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use libtest_mimic::{Arguments, Completion, FormatSetting, Trial};
 use nix::sys::prctl;
@@ -24,7 +25,9 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
         eprintln!("lock-conformance: {objection}");
         return ExitCode::FAILURE;
     }
-    let (arguments, report) = (Arguments::from_args(), Arc::new(Report::new(&suites)));
+    let (mut arguments, report) = (Arguments::from_args(), Arc::new(Report::new(&suites)));
+    // Most cases spend most of their time waiting.
+    arguments.test_threads.get_or_insert_with(|| 2 * thread::available_parallelism().map_or(1, usize::from));
     let trials: Vec<_> =
         suites.iter().flat_map(cases_of).map(|(suite, case)| reported(suite, case, &arguments, &report)).collect();
     if trials.iter().all(Trial::has_ignored_flag) {

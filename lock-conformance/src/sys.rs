@@ -28,6 +28,12 @@ pub(crate) use denials::deny_file_locks;
 pub(crate) use descriptors::{by_number, close_all_but, close_all_on_exec, duplicate_over, has_close_range, is_open, write_to};
 pub(crate) use forks::{Fork, at_fork, fork};
 
+/// Who writes a number there lets the next process of its pid namespace have the pid after it.
+pub(crate) const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+
+/// The next System V semaphore set of an IPC namespace gets the id that is written there.
+pub(crate) const NEXT_SET: &str = "/proc/sys/kernel/sem_next_id";
+
 /// Whether this process may make such namespaces.
 pub(crate) fn can_unshare(namespaces: CloneFlags) -> bool {
     can(|| unshare(namespaces))
@@ -153,6 +159,16 @@ unsafe impl GlobalAlloc for Memory {
             unsafe { System.dealloc(block, layout) }
         }
     }
+}
+
+/// The number of bytes that the C library's allocator has handed out, where it says so. Its counter has 32 bits.
+pub(crate) fn bytes_in_use() -> Option<u32> {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes nothing, and returns counters.
+    let bytes = Some(unsafe { libc::mallinfo() }.uordblks.cast_unsigned());
+    #[cfg(not(target_env = "gnu"))]
+    let bytes = None;
+    bytes
 }
 
 /// Makes a System V semaphore set with this value in each semaphore; its id.

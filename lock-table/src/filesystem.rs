@@ -30,7 +30,7 @@ use nix::sys::statfs::statfs;
 
 use self::kind::Room::NotSure;
 use self::room::check_room;
-use lock_core::{Error, Result};
+use lock_core::{Error, ErrorKind, Result};
 
 pub use self::kind::{Accept, KINDS, Kind, Place, Room, Sharing};
 pub(crate) use self::room::{keep_room, unshare};
@@ -67,6 +67,19 @@ pub(crate) fn check_directory(directory: &Path, store: &Path, accept: Accept) ->
 pub(crate) fn shared_kind(path: &Path) -> Option<&'static Kind> {
     let found = statfs(path).ok()?;
     Kind::find(found.filesystem_type().0 as u32).filter(|kind| matches!(kind.place, Place::Shared(_)))
+}
+
+/// Adds advice to an [`Absent`](ErrorKind::Absent) error whose directory is on a file system that refuses stores.
+#[must_use]
+pub fn advise_on_absent(error: Error, file: &Path) -> Error {
+    let is_absent = matches!(error.kind(), ErrorKind::Absent);
+    match file.parent().filter(|_| is_absent).and_then(shared_kind) {
+        Some(kind) => {
+            let (file, kind) = (file.display(), kind.name);
+            error.advise(format!("{file} does not exist, and its directory is on {kind}; use a file system of this machine"))
+        }
+        None => error,
+    }
 }
 
 /// Checks that a store may be on the file system of an existing file or directory.
@@ -123,7 +136,6 @@ pub(crate) fn check_file(file: impl AsFd, path: &Path, accept: Accept) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lock_core::ErrorKind;
     use nix::sys::statfs;
     use rstest::rstest;
 

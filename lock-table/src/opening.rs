@@ -23,7 +23,7 @@ use crate::sys::Words;
 use crate::table::Table;
 use crate::table_file::TableFile;
 use crate::table_path::TablePath;
-use crate::{boot, file, location, open_tables, table_path};
+use crate::{boot, file, filesystem, location, open_tables, table_path};
 use lock_core::__private::ForkWords;
 use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, OpenMode, Result, StoreId};
@@ -67,7 +67,7 @@ impl Table {
                 match file::open_existing(path, kind, options) {
                     Ok((file, header)) => return Self::attach(path.whole, file, header).map_err(|error| error.at(path.whole)),
                     Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Absent) => {}
-                    Err(error) => return Err(error.at(path.whole)),
+                    Err(error) => return Err(filesystem::advise_on_absent(error, path.whole).at(path.whole)),
                 }
             }
             let id = StoreId::new(file::random()?);

@@ -1,4 +1,4 @@
-//! `backends`: what this program is built with, and what each of it can do.
+//! `backends`: lists the linked backends and their capabilities.
 
 use std::collections::BTreeMap;
 
@@ -29,10 +29,10 @@ pub(crate) fn backends(format: &Format) -> Result<(), Failure> {
         return Ok(output::print_json(&entries.collect::<Vec<_>>())?);
     }
     if backends.is_empty() {
-        output::say("no backend is built in; build with one of the features shm, file, sem, podman");
+        output::message("no backend is linked; build lockctl with one of the features shm, file, sem");
         return Ok(());
     }
-    // A column for each backend, as there are more claims than backends.
+    // One column per backend, because there are more capabilities than backends.
     let mut titles = vec!["SCHEME"];
     titles.extend(backends.iter().map(lock_any::Backend::scheme));
     let mut rows = Rows::new(&titles);

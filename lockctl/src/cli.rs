@@ -1,4 +1,4 @@
-//! What the command line looks like.
+//! The command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use lock_any::LockId;
 
 use crate::exit;
 
-/// Run commands under locks that processes share, and see who holds what.
+/// Run commands under locks shared between processes, and list locks and their owners.
 #[derive(Parser, Debug)]
 #[command(name = "lockctl", version, after_long_help = exit::table(), max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) store_args: StoreArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// Which store.
+/// The store to work on.
 #[derive(Args, Debug)]
-pub(crate) struct Place {
+pub(crate) struct StoreArgs {
     /// The store, for example shm:my-engine or shm:/run/my-engine/locks [default: shm:lockctl-UID, UID being the caller's]
     #[arg(long, short, global = true, env = "LOCKCTL_STORE", value_name = "URL")]
     pub(crate) store: Option<String>,
@@ -29,103 +29,103 @@ pub(crate) struct Place {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Run a command while holding a lock, and exit as it does
+    /// Run a command under a lock, and exit as it does
     ///
-    /// The store is created if it is absent. Signals are forwarded to the command; if lockctl dies, the kernel kills the command
-    /// with it. The command finds the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token) in its environment.
+    /// Creates the store if it is absent. Forwards signals to the command. If lockctl dies, the kernel kills the command. The
+    /// environment of the command has the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token).
     ///
-    /// If an earlier owner died holding the lock, a line on stderr says so, and the variable LOCKCTL_RECOVERED has the same text. Each
-    /// further run is told, too, until a command ends with 0: what the lock protects then counts as in order again.
+    /// If an earlier owner died holding the lock, a line on stderr reports it, and the variable LOCKCTL_RECOVERED has the same text.
+    /// Each further run reports it, too, until a command exits with 0. This marks the protected data as consistent.
     Run(RunArgs),
     /// Allocate a lock and print its id
     ///
-    /// The store is created if it is absent.
+    /// Creates the store if it is absent.
     Allocate(AllocateArgs),
-    /// Give ids back
+    /// Free ids
     ///
-    /// A lock that is held stays held, and stays usable for those who have it open.
+    /// A held lock stays held, and existing handles stay usable.
     Free(FreeArgs),
-    /// Give every id back: dangerous while anybody uses one
-    FreeAll(Sure),
-    /// List the locks that are allocated or held
+    /// Free every id: dangerous while a program uses one
+    FreeAll(Confirmation),
+    /// List allocated and held locks
     List(ListArgs),
-    /// Show facts about a store
+    /// Show the properties of a store
     Info(Format),
-    /// Show the backends of this program and what they can do
+    /// List the linked backends and their capabilities
     Backends(Format),
-    /// Make exactly these ids the allocated ones, as after a restart
+    /// Allocate exactly these ids and free all others, for example after a restart
     ///
-    /// The store is created if it is absent. Without ids on the command line they are read from stdin, separated by white space.
+    /// Creates the store if it is absent. Without ids on the command line, reads them from stdin, separated by white space.
     Reconcile(ReconcileArgs),
-    /// Take a lock from its owner by force, where the backend does not recover by itself
+    /// Take a lock from its owner by force, on a backend without recovery
     ///
-    /// Dangerous while the owner lives: then two are inside.
+    /// Dangerous while the owner lives: the lock then has two owners.
     Break(BreakArgs),
-    /// Create a store that does not exist yet
+    /// Create a store
     Create,
     /// Remove a store
-    Destroy(Sure),
-    /// Watch every backend survive kill -9, in less than ten seconds
+    Destroy(Confirmation),
+    /// Show that every backend survives kill -9, in less than ten seconds
     Demo(DemoArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
     Man,
     #[command(hide = true)]
-    DemoJanitor(DemoArgs),
+    DemoCleanup(DemoArgs),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// Do not wait: exit at once if somebody holds the lock
+    /// Exit immediately if the lock is busy
     #[arg(short, long, visible_alias = "nb", conflicts_with = "wait")]
     pub(crate) nonblock: bool,
-    /// Wait no longer than this, fractions allowed; 0 means -n
+    /// Maximum time to wait, fractions allowed; 0 means -n
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
     pub(crate) wait: Option<Duration>,
-    /// The exit code when the lock is busy or the time is up
+    /// Exit code if the lock is busy or the wait times out
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 1)]
     pub(crate) conflict_exit_code: u8,
-    /// Allocate a lock for this run, and free it at the end
+    /// Allocate a lock for this run, and free it afterwards
     #[arg(long, conflicts_with = "id")]
     pub(crate) new: bool,
-    /// What the lock is for, with --new
+    /// Label of the lock, with --new
     #[arg(long, requires = "new", conflicts_with = "id", default_value = "", hide_default_value = true)]
     pub(crate) label: String,
-    /// Fail if the store does not exist, instead of creating it
+    /// Fail if the store is absent; do not create it
     #[arg(long)]
     pub(crate) no_create: bool,
-    /// The lock; none in a store whose only lock has no number
+    /// Id of the lock; omit it for a store with a single lock
     pub(crate) id: Option<LockId>,
-    /// The command and its arguments
+    /// Command and arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct AllocateArgs {
-    /// What the lock is for
+    /// Label of the lock
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) label: String,
-    /// Fail if the store does not exist, instead of creating it
+    /// Fail if the store is absent; do not create it
     #[arg(long)]
     pub(crate) no_create: bool,
-    /// Allocate this very id
+    /// Id to allocate [default: a free one]
     pub(crate) id: Option<LockId>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct FreeArgs {
-    /// The ids
+    /// Ids to free
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<LockId>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// Only locks that are held at this moment
+    /// List only held locks
     #[arg(long)]
     pub(crate) held: bool,
     #[command(flatten)]
@@ -144,10 +144,10 @@ pub(crate) struct ReconcileArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Fail if the store does not exist, instead of creating it
+    /// Fail if the store is absent; do not create it
     #[arg(long)]
     pub(crate) no_create: bool,
-    /// The ids
+    /// Ids to allocate
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<LockId>,
 }
@@ -155,46 +155,46 @@ pub(crate) struct ReconcileArgs {
 #[derive(Args, Debug)]
 pub(crate) struct BreakArgs {
     #[command(flatten)]
-    pub(crate) sure: Sure,
-    /// The lock
+    pub(crate) confirmation: Confirmation,
+    /// Id of the lock
     pub(crate) id: LockId,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Sure {
-    /// Yes, do it
+pub(crate) struct Confirmation {
+    /// Confirm the operation
     #[arg(long = "yes", required = true)]
     _yes: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {
-    /// Which shell
+    /// Shell to write the script for
     pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
-    /// Where to put its files for the time being [default: /dev/shm, or else TMPDIR]
+    /// Directory for temporary files [default: /dev/shm, or TMPDIR if that fails]
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
 }
 
-/// How the demo starts its workers.
+/// The arguments of a worker of the demo.
 #[derive(Args, Debug)]
 pub(crate) struct WorkerArgs {
-    /// The store
+    /// URL of the store
     pub(crate) url: String,
-    /// The directory of the files
+    /// Directory of the counter and the log
     pub(crate) files: PathBuf,
-    /// Which worker, from 0
+    /// Number of the worker, from 0
     pub(crate) slot: u64,
-    /// When to stop, in nanoseconds of the monotonic clock
+    /// End time, in nanoseconds of the monotonic clock
     pub(crate) until: u64,
-    /// After how many milliseconds to wait inside a section for the kill
+    /// Milliseconds until the worker stops in a section and waits for the kill
     #[arg(long)]
     pub(crate) life: Option<u64>,
-    /// The lock, in a store whose locks have numbers
+    /// Id of the lock, in a store of numbered locks
     #[arg(long)]
     pub(crate) id: Option<LockId>,
 }

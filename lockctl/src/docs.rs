@@ -1,4 +1,4 @@
-//! `completions` and `man`: made from the command line's own description.
+//! `completions` and `man`: generated from the definition of the command line.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -13,7 +13,7 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
     Ok(output::print(script)?)
 }
 
-/// One page for everything: the command, then each of its subcommands.
+/// Prints one page for the command and all its subcommands.
 pub(crate) fn man() -> Result<(), Failure> {
     let mut page = Vec::new();
     let mut command = Cli::command();
@@ -28,7 +28,7 @@ pub(crate) fn man() -> Result<(), Failure> {
         man.render_synopsis_section(&mut section)?;
         man.render_description_section(&mut section)?;
         man.render_options_section(&mut section)?;
-        // The subcommand's sections are parts of one.
+        // Demote the sections of the subcommand to subsections.
         page.extend_from_slice(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").as_bytes());
     }
     Ok(output::print(page)?)

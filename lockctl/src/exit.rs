@@ -1,4 +1,4 @@
-//! How the command ends: exit codes, and the one line that says why.
+//! Exit codes and error messages of the command.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use crate::output;
 
-/// An exit code of `lockctl`, from the numbers of sysexits.h. `lockctl --help` prints the list.
+/// An exit code of `lockctl`, with the numbers of sysexits.h. `lockctl --help` prints the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExitStatus(u8);
 
@@ -26,20 +26,20 @@ macro_rules! statuses {
 }
 
 statuses! {
-    USAGE = 64, "the command line, the store's URL or a label cannot be understood";
-    NOT_A_STORE = 65, "what is there is not a store, or is corrupt or truncated";
+    USAGE = 64, "the command line, the store's URL or a label is invalid";
+    NOT_A_STORE = 65, "the file is not a store, or is corrupt or truncated";
     ABSENT = 66, "there is no such store";
     BAD_ID = 67, "the id is out of range, not allocated, or allocated already";
-    UNAVAILABLE = 69, "the command cannot be executed, or the backend cannot do that";
-    INTERNAL = 70, "lockctl is not right, or the demo found a violation";
-    SYSTEM = 71, "the system refused";
-    CANNOT_CREATE = 73, "the store exists already, or its directory or the space for it is missing";
+    UNAVAILABLE = 69, "the command cannot be executed, or the backend does not support the operation";
+    INTERNAL = 70, "an error in lockctl, or a violation in the demo";
+    SYSTEM = 71, "a system call failed";
+    CANNOT_CREATE = 73, "the store already exists, or its directory or space is missing";
     OUTPUT = 74, "the output could not be written";
-    TEMPORARY = 75, "all ids are allocated, or a limit of the system was met: try again later";
+    TEMPORARY = 75, "all ids are allocated, or a limit of the system was reached; try again later";
     OTHER_FORMAT = 76, "the store has another version, ABI or capacity";
-    NOT_PERMITTED = 77, "no permission, or the store's owner, mode or links make it unsafe to use";
-    NOT_LINKED = 78, "no backend for the URL's scheme is built in, or two are";
-    CLOSED_PIPE = 141, "who read the output closed it (nothing is printed)";
+    NOT_PERMITTED = 77, "no permission, or the store's owner, mode or links are unsafe";
+    NOT_LINKED = 78, "no backend for the URL's scheme is linked, or two are";
+    CLOSED_PIPE = 141, "the reader of the output closed the pipe (no message is printed)";
 }
 
 impl ExitStatus {
@@ -48,7 +48,7 @@ impl ExitStatus {
         self.0
     }
 
-    /// What an error of the library exits with; `conflict` when the lock was busy.
+    /// Returns the exit code of an error of the library; `conflict` for a busy lock.
     pub(crate) fn of(error: &Error, conflict: u8) -> Self {
         match error.kind() {
             ErrorKind::TimedOut { .. } => Self(conflict),
@@ -74,7 +74,7 @@ impl ExitStatus {
         }
     }
 
-    /// What a failed system call of lockctl's own exits with: a limit that was met is temporary, whichever call met it.
+    /// Returns the exit code of a failed system call of lockctl itself: temporary for a reached limit, or else `otherwise`.
     pub(crate) fn of_call(error: &io::Error, otherwise: Self) -> Self {
         if Self::of_errno(error) == Self::TEMPORARY { Self::TEMPORARY } else { otherwise }
     }
@@ -95,18 +95,17 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// The exit codes, as the help prints them.
+/// Formats the exit codes for the help.
 pub(crate) fn table() -> String {
-    let mut text =
-        "Exit codes:\n    0  done; from run: the exit code of the command (128 + N when signal N killed it)\n".to_owned();
-    text += "    1  run: the lock is busy or the time is up (another code with -E)\n";
+    let mut text = "Exit codes:\n    0  success; run: the exit code of the command (128 + N if signal N killed it)\n".to_owned();
+    text += "    1  run: the lock is busy or the wait timed out (another code with -E)\n";
     for (code, about) in TABLE {
         text += &format!("  {code:>3}  {about}\n");
     }
     text
 }
 
-/// Why the command fails, and what it exits with.
+/// A failure of the command: its exit code and its message.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: ExitStatus,
@@ -114,12 +113,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure with something to say.
+    /// A failure with a message.
     pub(crate) fn new(status: ExitStatus, message: impl Into<String>) -> Self {
         Self { status, message: Some(message.into()) }
     }
 
-    /// A failed system call of lockctl's own, in an action that the message names; `otherwise` where no limit was met.
+    /// A failed system call of lockctl itself. The message names the action. The exit code is `otherwise`, unless a limit was reached.
     pub(crate) fn of_call(action: &str, error: impl Into<io::Error>, otherwise: ExitStatus) -> Self {
         let error = error.into();
         let status = ExitStatus::of_call(&error, otherwise);
@@ -131,12 +130,12 @@ impl Failure {
         Self::new(status, format!("{action}: {reason}"))
     }
 
-    /// An error of the library, where a busy lock exits with `conflict`.
+    /// An error of the library. A busy lock exits with `conflict`.
     pub(crate) fn with_conflict(error: &Error, conflict: u8) -> Self {
         Self::new(ExitStatus::of(error, conflict), error.to_string())
     }
 
-    /// The same failure, with more to say at the end of its message.
+    /// Appends advice to the message.
     pub(crate) fn with_advice(mut self, advice: &str) -> Self {
         if let Some(message) = &mut self.message {
             message.push_str(advice);
@@ -144,16 +143,16 @@ impl Failure {
         self
     }
 
-    /// The same failure, put otherwise.
-    pub(crate) fn saying(mut self, message: String) -> Self {
+    /// Replaces the message.
+    pub(crate) fn with_message(mut self, message: String) -> Self {
         self.message = Some(message);
         self
     }
 
-    /// Says it, in one line on stderr.
+    /// Writes the message as one line to stderr.
     pub(crate) fn report(&self) {
         if let Some(message) = &self.message {
-            output::say(message);
+            output::message(message);
         }
     }
 }
@@ -182,7 +181,7 @@ mod tests {
         Error::system("call", errno)
     }
 
-    /// One failure for each status, and more where several kinds of errors share one.
+    /// Errors with their exit codes.
     fn failures() -> Vec<(u8, Error)> {
         let text = || "text".to_owned();
         let kinds: Vec<(u8, ErrorKind)> = vec![
@@ -233,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn each_error_of_the_library_has_its_status() {
+    fn each_kind_of_error_has_its_exit_code() {
         for (code, error) in failures() {
             assert_eq!(ExitStatus::of(&error, 9).code(), code, "{error}");
         }
     }
 
     #[test]
-    fn a_limit_has_one_status_whichever_call_met_it() {
+    fn a_limit_has_the_same_exit_code_in_every_call() {
         for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM] {
             for otherwise in [ExitStatus::SYSTEM, ExitStatus::UNAVAILABLE, ExitStatus::CANNOT_CREATE] {
                 let failure = Failure::of_call("cannot do it", errno, otherwise);

@@ -1,4 +1,4 @@
-//! What is known of locks, as JSON has it. These names are stable: scripts read them.
+//! Locks and owners as JSON. The names are stable, because scripts read them.
 
 use lock_any::{Allocation, HeldLock, Holder};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Serialize, Debug)]
 pub(crate) struct Owner {
     pid: u32,
-    /// Absent where only the process is known.
+    /// `None` if only the process is known.
     tid: Option<u32>,
     start_time: Option<u64>,
     pid_namespace: Option<u64>,
@@ -50,14 +50,14 @@ pub(crate) struct Entry {
     pub(crate) generation: Option<u64>,
     pub(crate) since: Option<u64>,
     pub(crate) allocator: Option<Owner>,
-    /// `None` where the backend does not know.
+    /// `None` if the backend does not know.
     pub(crate) held: Option<bool>,
     pub(crate) holder: Option<Owner>,
     pub(crate) waiters: Option<u32>,
 }
 
 impl Entry {
-    /// A lock of which nothing else is known.
+    /// A lock with unknown properties.
     pub(crate) fn new(id: Option<u32>) -> Self {
         Self {
             id,
@@ -72,7 +72,7 @@ impl Entry {
         }
     }
 
-    /// The same lock, allocated.
+    /// Adds the properties of an allocation.
     pub(crate) fn allocated(mut self, allocation: Allocation) -> Self {
         self.allocated = true;
         self.label = allocation.label.as_str().to_owned();
@@ -82,7 +82,7 @@ impl Entry {
         self
     }
 
-    /// The same lock, held.
+    /// Adds the properties of a held lock.
     pub(crate) fn held(mut self, held: HeldLock) -> Self {
         self.held = Some(true);
         self.holder = held.holder.map(Owner::from);

@@ -1,11 +1,11 @@
-//! `info`: facts about a store.
+//! `info`: the properties of a store.
 
 use std::collections::BTreeMap;
 
 use lock_any::{Backend, Numbering, Store, StoreUrl};
 use serde::Serialize;
 
-use crate::cli::{Format, Place};
+use crate::cli::{Format, StoreArgs};
 use crate::exit::Failure;
 use crate::output::{self, Rows};
 
@@ -16,20 +16,20 @@ struct Info {
     backend: &'static str,
     #[serde(rename = "crate")]
     crate_name: &'static str,
-    /// `null` where there is no bound.
+    /// `null` without a bound.
     capacity: Option<u64>,
     allocated: Option<u64>,
-    /// `null` where there is no bound.
+    /// `null` without a bound.
     available: Option<u64>,
     capabilities: BTreeMap<&'static str, &'static str>,
     details: BTreeMap<&'static str, String>,
 }
 
-pub(crate) fn info(place: &Place, format: &Format) -> Result<(), Failure> {
-    let url: StoreUrl = place.url().parse()?;
+pub(crate) fn info(store_args: &StoreArgs, format: &Format) -> Result<(), Failure> {
+    let url: StoreUrl = store_args.url().parse()?;
     let registry = lock_any::registry()?;
     let backend = registry.find(url.scheme())?;
-    let store = place.open()?;
+    let store = store_args.open()?;
     let numbered = store.capabilities().numbering == Numbering::Numbered;
     let allocated = if numbered { Some(store.allocated()?.len() as u64) } else { None };
     let available = if numbered { store.available()? } else { None };
@@ -56,7 +56,7 @@ fn print_json(store: &Store, backend: &Backend, allocated: Option<u64>, availabl
 
 fn print_table(store: &Store, backend: &Backend, allocated: Option<u64>, available: Option<u64>) -> Result<(), Failure> {
     let bound = |number: Option<u64>| number.map_or_else(|| "unbounded".to_owned(), |number| number.to_string());
-    let mut rows = Rows::new(&["FACT", "VALUE"]);
+    let mut rows = Rows::new(&["PROPERTY", "VALUE"]);
     rows.push(["store", store.url()]);
     rows.push(["id", &store.id().to_string()]);
     rows.push(["backend", &format!("{} ({})", backend.scheme(), backend.crate_name())]);

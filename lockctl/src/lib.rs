@@ -1,14 +1,14 @@
-//! The command `lockctl`: runs commands under locks that processes share, and shows who holds them.
+//! The command `lockctl`: runs commands under locks shared between processes, and lists locks and their owners.
 //!
-//! Its `main` is a function of this library, because a backend is only there in programs that link it. A command that knows a
-//! backend of your own is a crate with two lines:
+//! Its `main` is a function of this library, because only programs that link a backend have it. A `lockctl` with your own backend
+//! is a crate with two lines:
 //!
 //! ```text
 //! use my_backend as _;
 //! fn main() -> std::process::ExitCode { lockctl::main() }
 //! ```
 //!
-//! Whatever goes wrong is one line on the standard error stream and an exit code of its own, see [`ExitStatus`].
+//! An error is one line on stderr, and an exit code for its kind ([`ExitStatus`]).
 #![deny(unsafe_code)]
 
 mod backends;
@@ -35,12 +35,12 @@ use exit::Failure;
 
 pub use exit::ExitStatus;
 
-/// What the program `lockctl` does: reads the arguments of the process, does what they say, and returns how to exit.
+/// Runs `lockctl` with the arguments of the process, and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are not failures. Who closed the pipe does not want to read them.
+            // An error is ignored: the reader has closed the pipe.
             let _ = error.print();
             return match error.kind() {
                 Usage::DisplayHelp | Usage::DisplayVersion => ExitCode::SUCCESS,
@@ -58,23 +58,23 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
-    let place = cli.place;
+    let store_args = cli.store_args;
     match cli.command {
-        Command::Run(args) => return run::run(&place, &args),
-        Command::Allocate(args) => manage::allocate(&place, &args)?,
-        Command::Free(args) => return manage::free(&place, &args),
-        Command::FreeAll(_) => manage::free_all(&place)?,
-        Command::List(args) => list::list(&place, &args)?,
-        Command::Info(args) => info::info(&place, &args)?,
+        Command::Run(args) => return run::run(&store_args, &args),
+        Command::Allocate(args) => manage::allocate(&store_args, &args)?,
+        Command::Free(args) => return manage::free(&store_args, &args),
+        Command::FreeAll(_) => manage::free_all(&store_args)?,
+        Command::List(args) => list::list(&store_args, &args)?,
+        Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
-        Command::Reconcile(args) => manage::reconcile(&place, &args)?,
-        Command::Break(args) => manage::break_lock(&place, &args)?,
-        Command::Create => manage::create(&place)?,
-        Command::Destroy(_) => manage::destroy(&place)?,
+        Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,
+        Command::Break(args) => manage::break_lock(&store_args, &args)?,
+        Command::Create => manage::create(&store_args)?,
+        Command::Destroy(_) => manage::destroy(&store_args)?,
         Command::Demo(args) => return demo::demo(&args),
         Command::Completions(args) => docs::completions(args.shell)?,
         Command::Man => docs::man()?,
-        Command::DemoJanitor(args) => demo::janitor(&args)?,
+        Command::DemoCleanup(args) => demo::cleanup(&args)?,
         Command::DemoWorker(args) => demo::worker(&args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! `list`: which locks are allocated, and who holds them. It never takes, delays or changes a lock.
+//! `list`: lists allocated and held locks. It acquires, delays and changes no lock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use lock_any::{Error, ErrorKind, HeldLock, Holders, Numbering, Store};
 use serde::Serialize;
 
-use crate::cli::{ListArgs, Place};
+use crate::cli::{ListArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::facts::{Entry, Owner};
 use crate::output::{self, Rows};
@@ -17,8 +17,8 @@ struct Listing {
     locks: Vec<Entry>,
 }
 
-pub(crate) fn list(place: &Place, args: &ListArgs) -> Result<(), Failure> {
-    let store = place.open()?;
+pub(crate) fn list(store_args: &StoreArgs, args: &ListArgs) -> Result<(), Failure> {
+    let store = store_args.open()?;
     let locks = match (store.capabilities().numbering, args.held) {
         (Numbering::Single, held_only) => single(&store, held_only)?,
         (_, true) => held_only(&store)?,
@@ -34,7 +34,7 @@ pub(crate) fn list(place: &Place, args: &ListArgs) -> Result<(), Failure> {
     Ok(rows.print()?)
 }
 
-/// What is allocated or held; where the backend does not know what is held, what is allocated.
+/// Lists allocated and held locks; only the allocated ones if the backend does not know the held ones.
 fn everything(store: &Store) -> Result<Vec<Entry>, Error> {
     let mut entries: BTreeMap<_, _> = allocated(store)?;
     let held = match store.held() {
@@ -54,7 +54,7 @@ fn held_only(store: &Store) -> Result<Vec<Entry>, Error> {
     Ok(entries.into_values().filter(|entry| entry.held == Some(true)).collect())
 }
 
-/// The only lock of a store without numbers.
+/// Lists the single lock of a store without numbers.
 fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
     let lock = store.single()?;
     let mut entry = Entry::new(None);
@@ -63,7 +63,7 @@ fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
         entry.held = Some(entry.holder.is_some());
         entry.waiters = lock.waiters();
     } else if held_only {
-        return Err(Error::unsupported("it does not know who holds its lock"));
+        return Err(Error::unsupported("it does not know whether its lock is held"));
     }
     Ok(if held_only && entry.held == Some(false) { Vec::new() } else { vec![entry] })
 }
@@ -89,7 +89,7 @@ fn cells(lock: &Entry) -> [String; 7] {
     let of_holder = |get: fn(&Owner) -> String| holder.map(get).unwrap_or_default();
     let command = match (holder, lock.held) {
         (Some(holder), _) => holder.command().to_owned(),
-        (None, Some(true)) => "(held, by whom is not known)".to_owned(),
+        (None, Some(true)) => "(unknown owner)".to_owned(),
         (None, Some(false)) => String::new(),
         (None, None) => "?".to_owned(),
     };
@@ -110,7 +110,7 @@ fn cells(lock: &Entry) -> [String; 7] {
     ]
 }
 
-/// How long ago that was, in its two greatest units.
+/// Formats the age of a time, in its two largest units.
 fn ago(since: u64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     format!("{} ago", span(now.saturating_sub(since)))
@@ -137,7 +137,7 @@ mod tests {
     #[case(3_599, "59m59s")]
     #[case(3_600, "1h00m")]
     #[case(90_000, "1d01h")]
-    fn a_span_is_told_in_its_two_greatest_units(#[case] seconds: u64, #[case] text: &str) {
+    fn a_span_has_its_two_largest_units(#[case] seconds: u64, #[case] text: &str) {
         assert_eq!(span(seconds), text);
     }
 }

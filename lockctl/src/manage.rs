@@ -1,4 +1,4 @@
-//! The commands that change which ids are allocated, or the store itself.
+//! The commands that allocate and free ids, and create and destroy stores.
 
 use std::io::{self, Read};
 use std::process::ExitCode;
@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use lock_any::LockId;
 use serde::Serialize;
 
-use crate::cli::{AllocateArgs, BreakArgs, FreeArgs, Place, ReconcileArgs};
+use crate::cli::{AllocateArgs, BreakArgs, FreeArgs, ReconcileArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
 
-pub(crate) fn allocate(place: &Place, args: &AllocateArgs) -> Result<(), Failure> {
-    let store = place.open_or_create(args.no_create)?;
+pub(crate) fn allocate(store_args: &StoreArgs, args: &AllocateArgs) -> Result<(), Failure> {
+    let store = store_args.open_or_create(args.no_create)?;
     let lock = match args.id {
         Some(id) => store.allocate_and_retrieve(id, args.label.as_str())?,
         None => store.allocate(args.label.as_str())?,
@@ -21,15 +21,15 @@ pub(crate) fn allocate(place: &Place, args: &AllocateArgs) -> Result<(), Failure
         None => Ok(()),
     };
     if printed.is_err() {
-        // Nobody knows the id, so nobody would free it.
+        // The caller does not know the id, and so cannot free it.
         lock.free()?;
     }
     Ok(printed?)
 }
 
-/// Frees what can be freed, says what cannot, and exits as the first of these does.
-pub(crate) fn free(place: &Place, args: &FreeArgs) -> Result<ExitCode, Failure> {
-    let store = place.open()?;
+/// Frees all ids that it can. Reports each failure, and exits with the code of the first one.
+pub(crate) fn free(store_args: &StoreArgs, args: &FreeArgs) -> Result<ExitCode, Failure> {
+    let store = store_args.open()?;
     let mut code = ExitCode::SUCCESS;
     let mut failed = false;
     for &id in &args.ids {
@@ -45,8 +45,8 @@ pub(crate) fn free(place: &Place, args: &FreeArgs) -> Result<ExitCode, Failure> 
     Ok(code)
 }
 
-pub(crate) fn free_all(place: &Place) -> Result<(), Failure> {
-    let count = place.open()?.free_all()?;
+pub(crate) fn free_all(store_args: &StoreArgs) -> Result<(), Failure> {
+    let count = store_args.open()?.free_all()?;
     Ok(output::print(format!("{count}\n"))?)
 }
 
@@ -56,9 +56,9 @@ struct Reconciled {
     freed: Vec<u32>,
 }
 
-pub(crate) fn reconcile(place: &Place, args: &ReconcileArgs) -> Result<(), Failure> {
+pub(crate) fn reconcile(store_args: &StoreArgs, args: &ReconcileArgs) -> Result<(), Failure> {
     let ids = if args.ids.is_empty() { from_stdin()? } else { args.ids.clone() };
-    let done = place.open_or_create(args.no_create)?.reconcile(ids)?;
+    let done = store_args.open_or_create(args.no_create)?.reconcile(ids)?;
     let numbers = |ids: Vec<LockId>| ids.into_iter().map(LockId::get).collect::<Vec<_>>();
     let done = Reconciled { claimed: numbers(done.claimed), freed: numbers(done.freed) };
     if args.json {
@@ -68,7 +68,7 @@ pub(crate) fn reconcile(place: &Place, args: &ReconcileArgs) -> Result<(), Failu
     Ok(output::print(lines("claimed", &done.claimed) + &lines("freed", &done.freed))?)
 }
 
-/// The ids on stdin. None at all is refused: more likely than a database without locks is one that could not be read.
+/// Reads the ids from stdin. An empty list is refused, because it is more likely a failed query than a database without locks.
 fn from_stdin() -> Result<Vec<LockId>, Failure> {
     let mut text = String::new();
     let read = io::stdin().lock().read_to_string(&mut text);
@@ -78,21 +78,21 @@ fn from_stdin() -> Result<Vec<LockId>, Failure> {
     };
     let ids = text.split_whitespace().map(parse).collect::<Result<Vec<_>, _>>()?;
     if ids.is_empty() {
-        let advice = "there is no id on the command line or on stdin; if none is in use, say so with free-all --yes";
+        let advice = "there is no id on the command line or on stdin; to free every id, use free-all --yes";
         return Err(Failure::new(ExitStatus::USAGE, advice));
     }
     Ok(ids)
 }
 
-pub(crate) fn break_lock(place: &Place, args: &BreakArgs) -> Result<(), Failure> {
-    Ok(place.open()?.break_lock(args.id)?)
+pub(crate) fn break_lock(store_args: &StoreArgs, args: &BreakArgs) -> Result<(), Failure> {
+    Ok(store_args.open()?.break_lock(args.id)?)
 }
 
-pub(crate) fn create(place: &Place) -> Result<(), Failure> {
-    lock_any::create(&place.url())?;
+pub(crate) fn create(store_args: &StoreArgs) -> Result<(), Failure> {
+    lock_any::create(&store_args.url())?;
     Ok(())
 }
 
-pub(crate) fn destroy(place: &Place) -> Result<(), Failure> {
-    Ok(place.open()?.destroy()?)
+pub(crate) fn destroy(store_args: &StoreArgs) -> Result<(), Failure> {
+    Ok(store_args.open()?.destroy()?)
 }

@@ -1,4 +1,4 @@
-//! Writing for people: one line on stderr, tables on stdout, nothing that a store's contents could do to a terminal.
+//! Output: messages on stderr, tables and JSON on stdout. Control characters of a store's contents are escaped.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -7,10 +7,10 @@ use std::io::{self, IsTerminal, Write};
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-/// Writes one line to stderr, after the name of the program.
-pub(crate) fn say(message: impl Display) {
+/// Writes one line to stderr, with the name of the program in front.
+pub(crate) fn message(message: impl Display) {
     let message = message.to_string();
-    // Who closed stderr does not want to know.
+    // An error is ignored: there is no other place for a message.
     let _ = writeln!(io::stderr().lock(), "lockctl: {}", escaped(&message));
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
     print(text)
 }
 
-/// The text without control characters, which are written as `\n`, `\u{1b}` and so on.
+/// Escapes control characters as `\n`, `\u{1b}` and so on.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
@@ -37,12 +37,12 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// Control characters, and those that turn the direction of the text around.
+/// Whether the character is a control character or changes the direction of text.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A table: lines and bold titles on a terminal, plain columns elsewhere.
+/// A table: with rules and bold titles on a terminal, plain columns elsewhere.
 pub(crate) struct Rows {
     table: Table,
 }
@@ -62,7 +62,7 @@ impl Rows {
         Self { table }
     }
 
-    /// Aligns these columns to the right, as numbers are.
+    /// Aligns these columns to the right, for numbers.
     pub(crate) fn right(mut self, columns: &[usize]) -> Self {
         for &column in columns {
             if let Some(column) = self.table.column_mut(column) {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_written_out_and_everything_else_is_left_alone() {
+    fn only_control_characters_are_escaped() {
         assert_eq!(escaped("a\u{1b}[31m\nb\u{202e}c\u{7f}"), "a\\u{1b}[31m\\nb\\u{202e}c\\u{7f}");
         assert_eq!(escaped("a \\ pod \"ä\" 日本"), "a \\ pod \"ä\" 日本");
     }

@@ -1,14 +1,14 @@
-//! Which store a command works on, and whether it may create it.
+//! Opens the store of a command.
 
 use lock_any::{ErrorKind, Store};
 use nix::unistd::Uid;
 
-use crate::cli::Place;
+use crate::cli::StoreArgs;
 use crate::exit::Failure;
 use crate::output;
 
-impl Place {
-    /// The URL: what was given, or the user's default.
+impl StoreArgs {
+    /// Returns the given URL, or the user's default.
     pub(crate) fn url(&self) -> String {
         self.store.clone().unwrap_or_else(|| format!("shm:lockctl-{}", Uid::current()))
     }
@@ -18,15 +18,15 @@ impl Place {
         Ok(lock_any::open(&self.url())?)
     }
 
-    /// Opens the store and, unless that is not wanted, creates it where it is absent, as flock(1) does with its file. If somebody
-    /// named it, that is said, because a store that is new by a slip of the pen excludes nobody.
+    /// Opens the store. Creates an absent store unless `no_create` is set, as flock(1) creates its file. A message reports the creation
+    /// of a store with an explicit URL, because a mistyped URL would exclude no other process.
     pub(crate) fn open_or_create(&self, no_create: bool) -> Result<Store, Failure> {
         let url = self.url();
         match lock_any::open(&url) {
             Err(error) if matches!(error.kind(), ErrorKind::Absent) && !no_create => {
                 let store = lock_any::open_or_create(&url)?;
                 if self.store.is_some() {
-                    output::say(format_args!("there was no store {url}; it is created"));
+                    output::message(format_args!("the store {url} was absent; it is created"));
                 }
                 Ok(store)
             }
@@ -40,8 +40,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_names_no_store_gets_one_of_their_own() {
-        let url = Place { store: None }.url();
+    fn the_default_store_belongs_to_the_user() {
+        let url = StoreArgs { store: None }.url();
         assert_eq!(url, format!("shm:lockctl-{}", Uid::current()));
         assert!(url.parse::<lock_any::StoreUrl>().is_ok());
     }

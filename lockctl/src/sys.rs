@@ -1,4 +1,4 @@
-//! The unsafe code of this crate: what a child does between `fork` and `exec`, and how its end is noticed.
+//! The unsafe code of this crate: setup of a child between `fork` and `exec`, and the action of SIGCHLD.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -10,18 +10,18 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{Pid, getppid};
 
-/// Makes the kernel kill the child when the thread that spawns it ends, and start it with this set of blocked signals.
+/// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask.
 ///
-/// The caller spawns from a thread that lives as long as the process. A child that execs a set-user-id program loses the bond, and
-/// its own children never have it: `prctl(2)`.
+/// The caller spawns from a thread that lives as long as the process. The setting does not apply to the child's own children, and a
+/// set-user-id program clears it (`prctl(2)`).
 pub(crate) fn bind_to_this_thread(command: &mut Command, blocked: SigSet) {
     let parent = Pid::this();
-    // SAFETY: the closure calls prctl, getppid and pthread_sigmask, and does nothing else: all of them are plain system calls in
-    // glibc and musl, take no lock and allocate nothing, and so may run in the child of a process with threads.
+    // SAFETY: the closure only calls prctl, getppid and pthread_sigmask. In glibc and musl these are plain system calls: they take no
+    // lock and allocate nothing, so they may run in the forked child of a multithreaded process.
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // A parent that died before that call sends no signal any more.
+            // The kernel sends no signal for a parent that died before that call.
             if getppid() != parent {
                 return Err(io::Error::from(Errno::ESRCH));
             }
@@ -31,8 +31,8 @@ pub(crate) fn bind_to_this_thread(command: &mut Command, blocked: SigSet) {
     }
 }
 
-/// Makes the ends of children wait to be collected, also where whoever started this program had SIGCHLD ignored.
-pub(crate) fn heed_children() -> nix::Result<()> {
-    // SAFETY: the default action is no handler, so no code of ours runs in a signal.
+/// Sets the default action of SIGCHLD, so that children can be waited for even if SIGCHLD was ignored when this program was started.
+pub(crate) fn reset_sigchld() -> nix::Result<()> {
+    // SAFETY: the default action installs no handler, so no code runs in signal context.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }

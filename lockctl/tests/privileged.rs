@@ -1,4 +1,4 @@
-//! What takes a mount or another user's file to try: listed as ignored, with the reason, where that cannot be had.
+//! Tests that need a mount or another user's file. Without the privilege a test is listed as ignored, with the reason.
 
 #[path = "privileged/surroundings.rs"]
 mod surroundings;
@@ -14,7 +14,7 @@ type Check = fn() -> Result<(), Failed>;
 const LOCKCTL: &str = env!("CARGO_BIN_EXE_lockctl");
 
 fn main() -> ExitCode {
-    let mount = (!can_mount()).then_some("lacks mounts of its own");
+    let mount = (!can_mount()).then_some("lacks private mounts");
     let root = (!Uid::effective().is_root()).then_some("lacks root");
     let trial = |name: &str, lacks: Option<&str>, run: fn() -> Result<(), Failed>| {
         Trial::test(name, run).with_kind(lacks.unwrap_or_default()).with_ignored_flag(lacks.is_some())
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().chain(surroundings).chain(users).collect()).exit_code()
 }
 
-/// A shell with a mount namespace of its own; `$0` is lockctl, and `$1` a scratch directory.
+/// A shell in a private mount namespace. `$0` is lockctl, and `$1` a scratch directory.
 fn in_mount_namespace(script: &str, scratch: &TempDir) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-ec", script, LOCKCTL]).arg(scratch.path());
@@ -67,11 +67,11 @@ fn the_store_of_another_user() -> Result<(), Failed> {
     refused(&lockctl(&["run", "3", "--", "true"])?, 77, "")
 }
 
-/// Whether it exited with that code, said one line on stderr and this on stdout.
+/// Checks for this exit code, one line on stderr, and this stdout.
 fn refused(output: &Output, code: i32, out: &str) -> Result<(), Failed> {
-    let (said, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.code() == Some(code) && said == out && err.lines().count() == 1 && err.starts_with("lockctl: ") {
+    let (stdout, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(code) && stdout == out && err.lines().count() == 1 && err.starts_with("lockctl: ") {
         return Ok(());
     }
-    Err(format!("{}, wanted code {code} and {out:?}: {said:?} {err:?}", output.status).into())
+    Err(format!("{}, wanted code {code} and {out:?}: {stdout:?} {err:?}", output.status).into())
 }

@@ -1,4 +1,4 @@
-//! `bench`: what locks cost next to what one would use otherwise; the measuring is in `lock-any/benches/compare`.
+//! `bench`: measures the cost of locks and their alternatives, with `lock-any/benches/compare`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use crate::Result;
 use crate::shell::{self, cargo};
 
 const DOCUMENT: &str = "docs/performance.md";
-/// What every row has.
+/// The keys of every row.
 const KEYS: [&str; 6] = ["name", "ours", "peer", "ratio", "promise", "met"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write the rows there as JSON
+    /// Write the rows as JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a page with tables and plots there
+    /// Write a page with tables and plots to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write the figures into docs/performance.md
     #[arg(long)]
     docs: bool,
-    /// Only see that everything runs; the figures mean nothing
+    /// Only check that everything runs; the figures are meaningless
     #[arg(long, conflicts_with = "docs")]
     quick: bool,
-    /// Count the instructions of the hot paths under valgrind, and measure no time
+    /// Only count the instructions of the hot paths, under valgrind
     #[arg(long, conflicts_with_all = ["json", "html", "quick", "only"])]
     instructions: bool,
-    /// Only this part: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines or crowd
+    /// Only measure this part: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines or crowd
     #[arg(long, value_name = "PART", conflicts_with = "docs")]
     only: Vec<String>,
 }
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = cargo(["bench", "--package", "lock-any", "--features", "shm,file,sem", "--bench", "compare", "--"]);
     for (option, file) in [("--json", &args.json), ("--html", &args.html)] {
         if let Some(file) = file {
-            // Cargo runs it elsewhere.
+            // Cargo runs benchmarks in another directory.
             command.arg(option).arg(std::path::absolute(file)?);
         }
     }
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// Whether everything runs, and what it writes is sound. It takes a debug build, so that most of it is there already.
+/// Checks that everything runs and that the JSON is complete. Uses a debug build, most of which exists already.
 pub(crate) fn run_in_ci() -> Result<()> {
     let scratch = shell::scratch("lock-bench-ci-")?;
     let json = scratch.path().join("out.json");
@@ -71,7 +71,7 @@ fn check(path: &Path) -> Result<()> {
             return Err(format!("a row of the benchmark has no {key}: {row}").into());
         }
         if row["ours"].is_null() && row["note"].is_null() {
-            return Err(format!("a row of the benchmark has no figure and does not say why: {row}").into());
+            return Err(format!("a row of the benchmark has neither a figure nor a note: {row}").into());
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `ci`: everything that a change has to pass.
+//! `ci`: runs all checks that a change has to pass.
 
 use std::time::Instant;
 
@@ -25,12 +25,12 @@ pub(crate) fn run(tested: bool) -> Result<()> {
     })?;
     step("tidy", tidy::run)?;
     step("matrix", || matrix::run(true))?;
-    step("planted changes have their places", mutants::check)?;
+    step("each planted change applies", mutants::check)?;
     step("features, each alone", features)?;
     step("a backend outside of the workspace", outside::run)
 }
 
-/// lock-any and lockctl with no feature, and with each alone.
+/// Checks lock-any and lockctl without features, and with each feature alone.
 fn features() -> Result<()> {
     let mut features = Metadata::load()?.features("lock-any")?;
     features.insert(0, String::new());

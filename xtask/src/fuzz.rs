@@ -11,15 +11,15 @@ use crate::shell::{self, Shown};
 
 const TARGETS: [&str; 4] = ["table", "url", "sequence", "growing"];
 
-/// An input that takes longer hangs.
+/// Time in seconds after which an input counts as hanging.
 const LONGEST_SECONDS: u32 = 20;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long each target runs
+    /// Run time of each target
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     minutes: u64,
-    /// Only this target
+    /// Only run this target
     #[arg(long, value_name = "TARGET", value_parser = TARGETS)]
     target: Option<String>,
 }
@@ -45,11 +45,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 struct Outcome {
     executions: u64,
-    /// The input, or how the target ended.
+    /// The file of the input, or the exit status of the target.
     crash: Option<String>,
 }
 
-/// `cargo` with a toolchain is the one of rustup, which is not the one that runs this program.
+/// A command of cargo-fuzz. Only rustup's `cargo` accepts a toolchain; the cargo that runs this program does not.
 fn nightly(args: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(shell::root()).arg("+nightly").arg("fuzz").args(args);
@@ -69,15 +69,15 @@ fn look_for_cargo_fuzz() -> Result<()> {
 fn fuzz(target: &str, minutes: u64, home: &Path) -> Result<Outcome> {
     let (corpus, crashes) = (made(home.join("corpus").join(target))?, made(home.join("crashes").join(target))?);
     let build = home.join("build");
-    // What a target that crashes or hangs leaves goes with this.
+    // Removed with all files of a target that crashes or hangs.
     let scratch = shell::scratch("lock-fuzz-")?;
     let libfuzzer = [
         format!("-max_total_time={}", minutes * 60),
         format!("-timeout={LONGEST_SECONDS}"),
-        // What is slow and ends is no crash: the machine may have had other things to do.
+        // A slow input is no crash, because the machine may be busy.
         format!("-report_slow_units={}", 2 * LONGEST_SECONDS),
         format!("-artifact_prefix={}/", crashes.display()),
-        // Inputs are chains of steps: long ones from early on.
+        // Inputs are sequences of steps. Try long ones from the start.
         "-max_len=512".to_owned(),
         "-len_control=1".to_owned(),
         "-print_final_stats=1".to_owned(),
@@ -96,7 +96,7 @@ fn fuzz(target: &str, minutes: u64, home: &Path) -> Result<Outcome> {
         if let Some((_, input)) = line.split_once("Test unit written to ") {
             crash = Some(input.to_owned());
         }
-        // Its news of coverage are many; without a terminal nobody follows them.
+        // Omits the many lines about coverage if the output is not a terminal.
         if io::stderr().is_terminal() || !line.starts_with('#') {
             eprintln!("{line}");
         }
@@ -106,7 +106,7 @@ fn fuzz(target: &str, minutes: u64, home: &Path) -> Result<Outcome> {
         return Err(format!("{} failed: {status}", Shown(&command)).into());
     }
     if !status.success() && crash.is_none() {
-        crash = Some(format!("it ended with {status}"));
+        crash = Some(format!("the target ended with {status}"));
     }
     Ok(Outcome { executions, crash })
 }

@@ -1,4 +1,4 @@
-//! A file to which lines are added, so that what takes long can be done in parts.
+//! A file of result lines, so that a long command can run in parts.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 
-/// Where the lines go, if they are to be kept.
+/// The file of the lines; `None` if they are not kept.
 #[derive(Clone)]
 pub(crate) struct Journal(Option<PathBuf>);
 
 impl Journal {
-    /// With what its lines say; the file need not be there.
+    /// Opens a journal and parses its lines. An absent file has no lines.
     pub(crate) fn open<T>(file: Option<&Path>, parse: impl Fn(&str) -> Option<T>) -> Result<(Self, Vec<T>)> {
         let text = match file.map(fs::read_to_string) {
             None => String::new(),
             Some(Err(error)) if error.kind() == ErrorKind::NotFound => String::new(),
             Some(text) => text?,
         };
-        let lines = text.lines().map(|line| parse(line).ok_or_else(|| format!("the state has a line that is none: {line:?}")));
+        let lines = text.lines().map(|line| parse(line).ok_or_else(|| format!("the state file has an invalid line: {line:?}")));
         Ok((Self(file.map(Path::to_owned)), lines.collect::<Result<_, _>>()?))
     }
 

@@ -1,4 +1,4 @@
-//! What a developer of this repository runs, as `cargo xtask COMMAND`.
+//! The commands for developers of this repository, run as `cargo xtask COMMAND`.
 #![forbid(unsafe_code)]
 
 mod arm64;
@@ -27,14 +27,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// For sweeps.
+/// The allocator that sweeps need.
 #[global_allocator]
 static MEMORY: lock_conformance::sweep::Memory = lock_conformance::sweep::Memory;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "What a developer of this repository runs")]
+#[command(name = "cargo xtask", about = "Commands for developers of this repository")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,55 +42,55 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the tests: all of them, or the suite of one backend
+    /// Run all tests, or the suite of one backend
     Test {
-        /// The scheme of a backend, or a backend crate, with or without "lock-" in front
+        /// Scheme or crate of a backend; the prefix "lock-" is optional
         #[arg(long)]
         backend: Option<String>,
     },
-    /// Run everything that a change has to pass
+    /// Run all checks that a change has to pass
     Ci {
-        /// `cargo test --workspace` has just been run: leave it away
+        /// Skip the tests, because `cargo test --workspace` has just passed
         #[arg(long)]
         tested: bool,
     },
     /// Write the table of capabilities into README.md
     Matrix {
-        /// Only say whether it is up to date
+        /// Only check that the table is up to date
         #[arg(long)]
         check: bool,
     },
-    /// Write a complete backend crate, to start from
+    /// Write a complete backend crate as a template
     NewBackend {
-        /// The crate's name, for example my-backend
+        /// Name of the crate, for example my-backend
         name: String,
-        /// Where to put it [default: beside this repository]
+        /// Directory of the crate [default: beside this repository]
         #[arg(long)]
         path: Option<PathBuf>,
     },
-    /// Check what the compiler and clippy do not: no files of a crate import each other in a circle
+    /// Check rules that the compiler and clippy do not check: no import cycles between the files of a crate
     Tidy,
-    /// Build and test a backend crate outside of the workspace
+    /// Build and test a backend crate outside the workspace
     Outside,
     /// Check the code for the other platforms, and run the suites with musl
     Platforms,
-    /// Boot Debian's arm64 kernel in an emulator, and run the suites of shm, file and sem in it
+    /// Run the suites of shm, file and sem on Debian's arm64 kernel in an emulator
     Arm64(arm64::Args),
-    /// Kill a process at every instruction and every system call of every operation, and look what is lost
+    /// Kill a process at every instruction and system call of every operation, and check for lost locks and ids
     Sweep(sweep::Args),
-    /// Kill processes again and again, most of them while they own a lock, and look what is lost
+    /// Kill many processes, most of them owners of a lock, and check for lost locks
     Soak(soak::Args),
-    /// Plant one wrong change after the other in a copy, and look which check notices it
+    /// Plant wrong changes one at a time in a copy, and report which check detects each
     Mutants(mutants::Args),
-    /// Visit every state that a few threads can bring locks and the table into, with deaths at every step
+    /// Explore every interleaving of a few threads in locks and the table, with deaths at every step
     Model(model::Args),
-    /// Run the lock and allocation code under Miri, whose memory is weaker than that of x86
+    /// Run the lock and allocation code under Miri, with weaker memory than that of x86
     Weak(weak::Args),
     /// Run threads that use locks of each backend under ThreadSanitizer
     Tsan,
-    /// Feed anything to stores, URLs and sequences of operations, with cargo-fuzz, and look what breaks
+    /// Fuzz stores, URLs and sequences of operations with cargo-fuzz
     Fuzz(fuzz::Args),
-    /// Measure what locks cost, side by side with what one would use otherwise
+    /// Measure the cost of locks and of their alternatives
     Bench(bench::Args),
 }
 

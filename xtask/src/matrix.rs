@@ -1,4 +1,4 @@
-//! `matrix`: the table of capabilities in README.md, from what the backends claim in code.
+//! `matrix`: generates the table of capabilities in README.md.
 
 use std::fs;
 
@@ -16,19 +16,19 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let wanted = with_table(&readme, &table(&lock_any::backends()?))?;
     match (wanted == readme, check) {
         (true, _) => Ok(()),
-        (false, true) => Err("the table in README.md is not what the code says; run `cargo xtask matrix`".into()),
+        (false, true) => Err("the table in README.md is out of date; run `cargo xtask matrix`".into()),
         (false, false) => Ok(fs::write(&path, wanted)?),
     }
 }
 
-/// The text with the table between its marks.
+/// Replaces the table between its marks.
 fn with_table(text: &str, table: &str) -> Result<String> {
     let (before, rest) = text.split_once(BEGIN).ok_or_else(|| format!("README.md has no line {BEGIN:?}"))?;
     let (_, after) = rest.split_once(END).ok_or_else(|| format!("README.md has no {END:?}"))?;
     Ok(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
-/// A column for each backend, a row for each claim.
+/// Formats the table: a column for each backend, a row for each capability.
 fn table(backends: &[Backend]) -> String {
     let mut lines = vec![vec![String::new()]];
     lines[0].extend(backends.iter().map(|backend| format!("`{}`", backend.scheme())));
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_marks_is_replaced() {
+    fn only_the_text_between_the_marks_is_replaced() {
         let text = format!("a\n{BEGIN}old\n{END}\nb\n");
         let new = with_table(&text, "new\n").unwrap();
         assert_eq!(new, format!("a\n{BEGIN}new\n{END}\nb\n"));

@@ -1,4 +1,4 @@
-//! What cargo knows about the workspace.
+//! The metadata of the workspace.
 
 use std::path::PathBuf;
 
@@ -11,12 +11,12 @@ use crate::shell::{cargo, read};
 pub(crate) struct Metadata(Value);
 
 impl Metadata {
-    /// Asks cargo.
+    /// Runs `cargo metadata`.
     pub(crate) fn load() -> Result<Self> {
         Ok(Self(serde_json::from_str(&read(&mut cargo(["metadata", "--format-version=1"]))?)?))
     }
 
-    /// Where cargo puts what it builds.
+    /// The target directory.
     pub(crate) fn target(&self) -> Result<PathBuf> {
         Ok(self.0["target_directory"].as_str().ok_or("no target directory")?.into())
     }
@@ -38,7 +38,7 @@ impl Metadata {
         Ok(targets.iter().any(|target| target["name"] == test && target["kind"][0] == "test"))
     }
 
-    /// The crates of the workspace but its tests and examples: the name of each, and the file of its root module.
+    /// The crates of the workspace without tests and examples: the name of each, and the file of its root module.
     pub(crate) fn roots(&self) -> Vec<(String, PathBuf)> {
         let packages = self.0["packages"].as_array().into_iter().flatten().filter(|package| package["source"].is_null());
         let targets = packages.flat_map(|package| {

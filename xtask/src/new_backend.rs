@@ -1,4 +1,4 @@
-//! `new-backend`: a complete backend crate from the files in `templates/backend`, for somebody to start from.
+//! `new-backend`: writes a complete backend crate from the files in `templates/backend`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,17 +54,17 @@ pub(crate) fn write(name: &str, path: &Path, nix: &str) -> Result<()> {
         fs::create_dir_all(file.parent().ok_or("it has no parent directory")?)?;
         fs::write(file, text)?;
     }
-    // The versions that are known to work.
+    // Pins the versions of the dependencies.
     fs::copy(root().join("Cargo.lock"), path.join("Cargo.lock"))?;
-    // The names have changed the widths.
+    // The inserted names change the width of lines.
     shell::run(shell::cargo(["fmt"]).current_dir(path))
 }
 
-/// The scheme for a crate: its name without what only says that it is a backend for locks.
+/// Returns the scheme for a crate: its name without `lock-` and `-backend`.
 fn scheme_of(name: &str) -> Result<&str> {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letter) || name.ends_with('-') {
-        return Err(format!("{name:?} is no name for a crate: write lower-case letters, digits and hyphens").into());
+        return Err(format!("{name:?} is not a valid crate name; use lower-case letters, digits and hyphens").into());
     }
     let scheme = name.strip_prefix("lock-").unwrap_or(name);
     Ok(scheme.strip_suffix("-backend").unwrap_or(scheme))

@@ -1,4 +1,4 @@
-//! The nightly toolchain, for what only it can do.
+//! The nightly toolchain, for Miri and ThreadSanitizer.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,21 +6,21 @@ use std::process::{Command, Stdio};
 use crate::Result;
 use crate::shell;
 
-/// Its cargo, at the root of the repository. With a toolchain it is the one of rustup, which is not the one that runs this program.
+/// A command of the nightly cargo, at the root of the repository. Only rustup's `cargo` accepts a toolchain.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new("cargo");
-    // The cargo that runs this program sets these for its own toolchain.
+    // The cargo that runs this program sets these variables for its own toolchain.
     command.current_dir(shell::root()).env_remove("RUSTC").env_remove("RUSTDOC").arg("+nightly").args(args);
     command
 }
 
-/// Whether it has Miri.
+/// Whether Miri is installed.
 pub(crate) fn has_miri() -> bool {
     let status = cargo(&["miri", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// Whether it has the standard library's source.
+/// Whether the source of the standard library is installed.
 pub(crate) fn has_source() -> bool {
     let output = Command::new("rustc").args(["+nightly", "--print", "sysroot"]).stderr(Stdio::null()).output();
     output.is_ok_and(|output| {
@@ -29,7 +29,7 @@ pub(crate) fn has_source() -> bool {
     })
 }
 
-/// Does the check where what it needs was found; skips it with the reason elsewhere.
+/// Runs the check if its requirements are met. Otherwise prints the reason to skip it.
 pub(crate) fn check_or_skip(found: Result<()>, check: impl FnOnce() -> Result<()>) -> Result<()> {
     match found {
         Ok(()) => check(),
@@ -40,10 +40,10 @@ pub(crate) fn check_or_skip(found: Result<()>, check: impl FnOnce() -> Result<()
     }
 }
 
-/// Adds a component with rustup, unless it is there.
+/// Adds a component with rustup, unless it is installed.
 ///
 /// # Errors
-/// The reason why it is not there afterwards.
+/// The reason why the component is missing.
 pub(crate) fn add(component: &str, is_there: fn() -> bool) -> Result<()> {
     if is_there() {
         return Ok(());
@@ -55,5 +55,5 @@ pub(crate) fn add(component: &str, is_there: fn() -> bool) -> Result<()> {
         return Ok(());
     }
     let why = added.err().map(|error| format!(" ({error})")).unwrap_or_default();
-    Err(format!("{component} of a nightly toolchain is not installed, and rustup does not add it{why}").into())
+    Err(format!("the component {component} of the nightly toolchain is not installed, and rustup cannot add it{why}").into())
 }

@@ -1,5 +1,5 @@
-//! `outside`: what a stranger does. A backend crate that is not part of the workspace is written, built, opened by URL through its own
-//! `lockctl`, and passes the suite; and its `lockctl`, which has nothing of ours, says by which feature to get `shm`.
+//! `outside`: checks a third-party backend crate outside the workspace. The crate is written from the template, is built, opens a store
+//! through its own `lockctl`, and passes the suite. Its `lockctl` has no backend of this repository, and names the feature for `shm`.
 
 use std::fs;
 use std::path::Path;
@@ -51,14 +51,14 @@ pub(crate) fn run() -> Result<()> {
     Ok(fs::remove_dir_all(&home)?)
 }
 
-/// Runs a command that must exit with that code and say that.
+/// Runs a command that must exit with this code and print this text.
 fn expect(command: &mut Command, code: i32, words: &str) -> Result<()> {
     eprintln!("$ {}", Shown(command));
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     eprint!("{said}");
     if output.status.code() != Some(code) || !said.contains(words) {
-        return Err(format!("{} should exit with {code} and say {words:?}: {}", Shown(command), output.status).into());
+        return Err(format!("{} should exit with {code} and print {words:?}: {}", Shown(command), output.status).into());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `platforms`: the code is checked for each platform, and the suites run with musl where they can.
+//! `platforms`: checks the code for each platform, and runs the suites with musl on x86-64.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::shell::{self, cargo};
 const MUSL: &str = "x86_64-unknown-linux-musl";
 const TARGETS: [&str; 3] = [MUSL, "aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl"];
 
-/// Checks every target that is installed or can be added, and says which it skips and why.
+/// Checks every target that is installed or can be added. Prints the reason for each skipped target.
 pub(crate) fn run() -> Result<()> {
     for target in TARGETS {
         if let Err(reason) = add(target) {
@@ -37,6 +37,6 @@ pub(crate) fn add(target: &str) -> Result<()> {
     rustup.current_dir(shell::root()).args(["target", "add", target]).stdout(Stdio::null());
     match shell::run(&mut rustup) {
         Ok(()) => Ok(()),
-        Err(error) => Err(format!("its standard library is not installed, and rustup does not add it ({error})").into()),
+        Err(error) => Err(format!("its standard library is not installed, and rustup cannot add it ({error})").into()),
     }
 }

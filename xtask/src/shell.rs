@@ -1,4 +1,4 @@
-//! Running other programs, cargo most of all.
+//! Runs other programs, mostly cargo.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-/// The cargo that runs this program, at the root of the repository.
+/// A command of the cargo that runs this program, at the root of the repository.
 pub(crate) fn cargo<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
@@ -28,19 +28,19 @@ pub(crate) fn released<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Comm
     command
 }
 
-/// Runs a release build of this program in its place, with its own arguments and `--built`.
+/// Runs a release build of this program with the same arguments and `--built`.
 pub(crate) fn run_released() -> Result<()> {
     run(&mut released(std::env::args().skip(1).chain(["--built".to_owned()])))
 }
 
-/// A directory in memory, where there is such a place, that is removed when it is dropped.
+/// Creates a scratch directory, in memory if possible. It is removed when it is dropped.
 pub(crate) fn scratch(prefix: &str) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix);
     builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
 }
 
-/// Runs a command, after saying which it is.
+/// Prints a command, and runs it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", Shown(command));
     match command.status()? {
@@ -49,7 +49,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Runs a command and returns what it writes to stdout; what it writes to stderr is shown.
+/// Runs a command and returns its stdout. Its stderr is not captured.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output = command.stderr(std::process::Stdio::inherit()).output()?;
     if !output.status.success() {
@@ -58,7 +58,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// A command as one would type it.
+/// Displays a command as it would be typed.
 pub(crate) struct Shown<'a>(pub(crate) &'a Command);
 
 impl fmt::Display for Shown<'_> {

@@ -1,4 +1,4 @@
-//! `test`: everything, or the suite of one backend.
+//! `test`: runs all tests, or the suite of one backend.
 
 use crate::Result;
 use crate::metadata::Metadata;
@@ -11,7 +11,7 @@ pub(crate) fn run(backend: Option<&str>) -> Result<()> {
     }
 }
 
-/// The cases of one scheme; or of all of a crate, with or without "lock-" in front.
+/// Runs the cases of one scheme, or of all schemes of a crate. The prefix "lock-" is optional.
 fn suite(backend: &str) -> Result<()> {
     let backends = lock_any::backends()?;
     let (package, cases) = match backends.iter().find(|one| one.scheme() == backend) {
@@ -20,7 +20,7 @@ fn suite(backend: &str) -> Result<()> {
         None => (format!("lock-{backend}"), None),
     };
     if !Metadata::load()?.has_test(&package, "conformance")? {
-        return Err(format!("there is no backend {backend:?}, and {package} has no test target `conformance`").into());
+        return Err(format!("there is no backend {backend:?}, and the package {package} has no test target `conformance`").into());
     }
     let cases = cases.iter().flat_map(|cases| ["--", cases]);
     shell::run(&mut cargo(["test", "--package", &package, "--test", "conformance"].into_iter().chain(cases)))

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::metadata::Metadata;
 use crate::{nightly, shell};
 
-/// The standard library is built with the sanitizer, too.
+/// The target. It is explicit, so that the standard library is also built with the sanitizer.
 const TARGET: &str = if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
 pub(crate) fn run() -> Result<()> {
@@ -16,7 +16,7 @@ fn find() -> Result<()> {
     nightly::add("rust-src", nightly::has_source)
 }
 
-/// Skips with the reason where the toolchain is missing.
+/// Runs the check, or prints the reason to skip it if the toolchain is missing.
 pub(crate) fn run_in_ci() -> Result<()> {
     nightly::check_or_skip(find(), check)
 }

@@ -1,4 +1,4 @@
-//! Allocating an id and freeing it again, in stores of several sizes that are more or less full.
+//! Allocating and freeing an id, in stores of several sizes and fillings.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::scratch::Scratch;
 use crate::unit::Unit;
 
 pub(crate) const GROUP: &str = "allocate + free";
-/// Bytes of a lock in our table, with its record and its part of the bitmaps.
+/// Bytes per lock in our table, with its record and its part of the bitmaps.
 const BYTES_A_LOCK: u64 = 200;
 
-/// How full a store is.
+/// The filling of a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Filling {
     Empty,
@@ -102,7 +102,7 @@ fn pair(store: &Store) {
     store.free(lock.id().expect("it has a number")).expect("it is allocated");
 }
 
-/// Whether there is so much memory and space, and as much again for others.
+/// Checks for twice this amount of memory and disk space.
 pub(crate) fn has_room(scratch: &Path, bytes: u64) -> Result<(), String> {
     let space = statvfs(scratch).map_or(0, |fs| fs.blocks_available() * fs.fragment_size());
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -111,5 +111,5 @@ pub(crate) fn has_room(scratch: &Path, bytes: u64) -> Result<(), String> {
     if there / 2 >= bytes {
         return Ok(());
     }
-    Err(format!("it takes {}, and there are {}", Unit::Bytes.show(bytes as f64), Unit::Bytes.show(there as f64)))
+    Err(format!("it needs {}, and {} are available", Unit::Bytes.show(bytes as f64), Unit::Bytes.show(there as f64)))
 }

@@ -1,4 +1,4 @@
-//! Several processes that want one lock, and several that each want one of their own beside the others'.
+//! Several processes that contend for one lock, and several processes that each use their own lock of one store.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -23,15 +23,15 @@ use crate::unit::Unit;
 
 pub(crate) const ROLE: &str = "contender";
 const CONTENDED: &str = "several processes, one lock";
-const NEIGHBOURS: &str = "several processes, each with a lock of its own beside the others'";
+const NEIGHBOURS: &str = "several processes, each with its own lock";
 
-/// What is done inside the lock and outside of it, in steps of [`work`].
+/// The work inside and outside the lock, in steps of [`work`].
 const INSIDE: u32 = 50;
 const OUTSIDE: u32 = 150;
-/// Long enough for all to have read the order.
+/// Time for all processes to read the order.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// What is contended for. The number is that of its counter on the board.
+/// The lock of a measurement. The number is the number of its counter on the board.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Subject {
     Shm = 0,
@@ -74,17 +74,17 @@ impl Subject {
     }
 }
 
-/// What a process did in a window.
+/// The result of a process in a window.
 struct Done {
     pairs: f64,
     worst_wait_ns: f64,
 }
 
-/// What all did in a window.
+/// The result of all processes in a window.
 struct Window {
     per_second: f64,
     worst_wait_ns: f64,
-    /// Of each process.
+    /// Pairs of each process.
     pairs: Vec<f64>,
 }
 
@@ -99,36 +99,36 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
         Process::start(ROLE, scratch.path(), &[&number, &set]).expect("a process")
     };
     let mut processes: Vec<_> = (0..most).map(start).collect();
-    // Until all are there nothing is measured.
+    // Waits until all processes have started.
     processes.iter_mut().for_each(|process| drop(process.answer()));
 
-    let mut contest = Contest { processes, board, effort };
+    let mut contention = Contention { processes, board, effort };
     let mut rows = Vec::new();
     for number in effort.contenders {
-        rows.extend(contest.rows(*number, Subject::Shm, Subject::Robust, true));
+        rows.extend(contention.rows(*number, Subject::Shm, Subject::Robust, true));
     }
-    rows.extend(contest.rows(4, Subject::Shm, Subject::Plain, false));
-    rows.extend(contest.rows(4, Subject::File, Subject::Ofd, false));
-    rows.extend(contest.rows(4, Subject::Sem, Subject::Semop, false));
+    rows.extend(contention.rows(4, Subject::Shm, Subject::Plain, false));
+    rows.extend(contention.rows(4, Subject::File, Subject::Ofd, false));
+    rows.extend(contention.rows(4, Subject::Sem, Subject::Semop, false));
     for number in effort.contenders.iter().copied().filter(|number| *number <= 4) {
-        rows.extend(contest.rows(number, Subject::ShmNeighbours, Subject::PodmanNeighbours, false));
+        rows.extend(contention.rows(number, Subject::ShmNeighbours, Subject::PodmanNeighbours, false));
     }
     if let Some(row) = rows.first_mut() {
         let [inside, outside] = [INSIDE, OUTSIDE].map(|steps| Unit::Nanoseconds.show(cost_of(steps)));
-        row.note = Some(format!("{inside} of work inside the lock, {outside} and two looks at the clock outside of it"));
+        row.note = Some(format!("{inside} of work inside the lock, {outside} and two readings of the clock outside it"));
     }
     drop((stores, segment));
     rows
 }
 
-struct Contest<'a> {
+struct Contention<'a> {
     processes: Vec<Process>,
     board: &'a Board,
     effort: &'a Effort,
 }
 
-impl Contest<'_> {
-    /// The windows of both take turns.
+impl Contention<'_> {
+    /// Measures both in alternating windows.
     fn rows(&mut self, number: usize, ours: Subject, peer: Subject, is_promised: bool) -> Vec<Row> {
         let mut windows = [Vec::new(), Vec::new()];
         for round in 0..self.effort.windows {
@@ -150,11 +150,11 @@ impl Contest<'_> {
         }
         let over = self.effort.shared_over;
         let wait = row("longest wait", Unit::Nanoseconds, &|windows| windows.chunks(over).map(longest_wait).collect());
-        let share = row("share of the unluckiest", Unit::Share, &|windows| windows.chunks(over).map(least_share).collect());
+        let share = row("lowest share of a process", Unit::Share, &|windows| windows.chunks(over).map(least_share).collect());
         if !is_promised {
             return vec![throughput, wait, share];
         }
-        vec![throughput.promise(promise::CONTENDED), wait, share.promise(promise::SHARE_OF_THE_UNLUCKIEST)]
+        vec![throughput.promise(promise::CONTENDED), wait, share.promise(promise::LOWEST_SHARE)]
     }
 
     fn window(&mut self, number: usize, subject: Subject) -> Window {
@@ -171,8 +171,8 @@ impl Contest<'_> {
         let done: Vec<_> = done.collect();
         let pairs: f64 = done.iter().map(|done| done.pairs).sum();
         if !matches!(subject, Subject::ShmNeighbours | Subject::PodmanNeighbours) {
-            // What was measured was a lock.
-            assert_eq!(pairs, (counter.load(Relaxed) - before) as f64, "{subject:?} lets two in at a time");
+            // Checks that the lock excluded the processes.
+            assert_eq!(pairs, (counter.load(Relaxed) - before) as f64, "{subject:?} let two processes in together");
         }
         Window {
             per_second: pairs / self.effort.window.as_secs_f64(),
@@ -186,7 +186,7 @@ fn longest_wait(windows: &[Window]) -> f64 {
     windows.iter().map(|window| window.worst_wait_ns).fold(0.0, f64::max)
 }
 
-/// What the process did that did least, to the mean.
+/// Returns the smallest number of pairs of a process, relative to the mean.
 fn least_share(windows: &[Window]) -> f64 {
     let processes = windows[0].pairs.len();
     let each = |process: usize| windows.iter().map(|window| window.pairs[process]).sum::<f64>();
@@ -194,7 +194,7 @@ fn least_share(windows: &[Window]) -> f64 {
     least / (all / processes as f64)
 }
 
-/// The process that contends: `SUBJECT START LENGTH`, both in nanoseconds, is answered with pairs and the longest wait.
+/// Runs a contending process. It answers the order `SUBJECT START LENGTH` (times in nanoseconds) with its pairs and its longest wait.
 pub(crate) fn run(scratch: &Path, arguments: &[String]) {
     let [number, set] = [0, 1].map(|at| arguments[at].parse::<i32>().expect("a number"));
     let lock = |scheme: &str, id: u32| {
@@ -214,7 +214,7 @@ pub(crate) fn run(scratch: &Path, arguments: &[String]) {
         let counter = board.counter(subject as usize);
         let window = (Duration::from_nanos(numbers[1]), Duration::from_nanos(numbers[2]));
         let with = |lock: &Lock, inside: &mut dyn FnMut()| {
-            let _guard = lock.lock().expect("it can be had");
+            let _guard = lock.lock().expect("it can be acquired");
             inside();
         };
         let mutex = |mutex: crate::sys::Mutex<'_>, inside: &mut dyn FnMut()| {
@@ -255,7 +255,7 @@ fn contend(window: (Duration, Duration), counter: &AtomicU64, mut locked: impl F
         let mut at = before;
         locked(&mut || {
             at = Instant::now();
-            // Two steps, so that a lock which lets two in is found out.
+            // Two steps, so that missing exclusion loses an increment.
             let count = counter.load(Relaxed);
             work(INSIDE);
             counter.store(count + 1, Relaxed);
@@ -269,7 +269,7 @@ fn contend(window: (Duration, Duration), counter: &AtomicU64, mut locked: impl F
     }
 }
 
-/// Something that takes a while and touches no memory.
+/// Computes for a while without memory accesses.
 fn work(steps: u32) {
     let mut value = steps;
     for _ in 0..steps {
@@ -284,6 +284,6 @@ fn cost_of(steps: u32) -> f64 {
         (0..times).for_each(|_| work(steps));
         start.elapsed().as_nanos() as f64 / f64::from(times)
     };
-    // The least: others run on the machine, too.
+    // The minimum excludes disturbances by other programs.
     (0..50).map(|_| batch()).fold(f64::INFINITY, f64::min)
 }

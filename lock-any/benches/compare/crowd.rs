@@ -1,4 +1,4 @@
-//! Very many processes that have one store open at the same time.
+//! Very many processes with one store open.
 
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,9 +20,9 @@ const GROUP: &str = "very many processes on one store";
 const STORE: &str = "crowd";
 const SEGMENT: &str = "crowd-podman";
 const LOCKS: u32 = 2_048;
-/// Sections that each process has on the lock that all want.
+/// Critical sections of each process on the common lock.
 const SECTIONS: u32 = 100;
-/// How often all come at once.
+/// Number of rounds on the common lock.
 const STORMS: usize = 6;
 /// Counters on the board.
 const OURS: usize = 16;
@@ -37,15 +37,15 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
     for number in 0..effort.crowd {
         match Process::start(ROLE, scratch.path(), &[&number.to_string()]) {
             Ok(mut process) => {
-                // One after the other: that they have to wait for a processor says nothing about opening.
+                // One after the other, so that waiting for a processor does not count.
                 let [ours, theirs] = process.numbers();
                 open.push(ours);
                 podman.push(theirs);
                 crowd.push(process);
             }
             Err(error) => {
-                let why = format!("after {number} of them no more could be started: {error}");
-                return vec![Row::unmeasured(GROUP, name("all alive at once"), Unit::Nanoseconds, why)];
+                let why = format!("only {number} processes could be started: {error}");
+                return vec![Row::unmeasured(GROUP, name("all together"), Unit::Nanoseconds, why)];
             }
         }
     }
@@ -56,7 +56,7 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
         Row::new(GROUP, name("open, the last tenth of them"), Unit::Nanoseconds, last).against("the first tenth", last, first),
     ];
 
-    let pair = |lock: &Lock| drop(lock.lock().expect("nobody else has it"));
+    let pair = |lock: &Lock| drop(lock.lock().expect("it is uncontended"));
     let [among, by_itself] = [&store, &alone].map(|store| store.retrieve(0).expect("a lock"));
     let subjects =
         [Subject::new("beside them", || pair(&among)), Subject::new("shm, the store of one process", || pair(&by_itself))];
@@ -72,7 +72,7 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
     }
     for counter in [OURS, THEIRS] {
         let count = board.counter(counter).load(Relaxed);
-        assert_eq!(count, (STORMS * effort.crowd) as u64 * u64::from(SECTIONS), "a lock lets two in at a time");
+        assert_eq!(count, (STORMS * effort.crowd) as u64 * u64::from(SECTIONS), "a lock let two processes in together");
     }
     let [ours, theirs] = storms;
     let name = name(&format!("{SECTIONS} sections of each, all on one lock"));
@@ -82,7 +82,7 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
     rows
 }
 
-/// All at once; sections in a second.
+/// Runs all processes together. Returns critical sections per second.
 fn storm(crowd: &mut [Process], whose: &str) -> f64 {
     let start = Instant::now();
     crowd.iter_mut().for_each(|process| process.say(whose));
@@ -90,7 +90,7 @@ fn storm(crowd: &mut [Process], whose: &str) -> f64 {
     f64::from(SECTIONS) * crowd.len() as f64 / start.elapsed().as_secs_f64()
 }
 
-/// One of them: says how long it took to open the store, and podman's segment, and then does what it is told.
+/// Runs one process. It prints the time to open the store and podman's segment, and then obeys orders.
 pub(crate) fn run(scratch: &Path, arguments: &[String]) {
     let number: u32 = arguments[0].parse().expect("a number");
     let start = Instant::now();
@@ -99,9 +99,9 @@ pub(crate) fn run(scratch: &Path, arguments: &[String]) {
     let start = Instant::now();
     let segment = Segment::open(&scratch.join(SEGMENT), LOCKS);
     let theirs = start.elapsed();
-    // One of its own, to have used the store.
+    // Uses its own lock first.
     let own = store.retrieve(2 + number).expect("a lock");
-    (0..SECTIONS).for_each(|_| drop(own.lock().expect("nobody else has it")));
+    (0..SECTIONS).for_each(|_| drop(own.lock().expect("it is uncontended")));
     process::tell(&format!("{} {}", ours.as_nanos(), theirs.as_nanos()));
 
     let board = Board::open(scratch);
@@ -111,7 +111,7 @@ pub(crate) fn run(scratch: &Path, arguments: &[String]) {
         let counter = board.counter(if ours { OURS } else { THEIRS });
         for _ in 0..SECTIONS {
             if ours {
-                let _guard = lock.lock().expect("it can be had");
+                let _guard = lock.lock().expect("it can be acquired");
                 counter.store(counter.load(Relaxed) + 1, Relaxed);
             } else {
                 board.robust().lock();

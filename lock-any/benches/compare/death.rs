@@ -1,4 +1,4 @@
-//! How long it takes after `kill -9` of an owner until somebody who waits has the lock, and how late time-outs are.
+//! The time from `kill -9` of an owner until a waiter has the lock, and the lateness of timeouts.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -18,20 +18,20 @@ use crate::unit::Unit;
 
 pub(crate) const ROLE: &str = "owner";
 const HAND_OVER: &str = "from the death of an owner to the next one";
-const LATENESS: &str = "time-outs";
+const LATENESS: &str = "timeouts";
 const FAR: Duration = Duration::from_secs(60);
 const LENGTHS: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(20)];
-/// The scheme by which glibc's mutex goes here.
+/// The scheme that stands for glibc's mutex here.
 const ROBUST: &str = "robust";
 const PEER: &str = "glibc mutex, process-shared, robust";
 
-/// One way to wait, and to die.
+/// A kind of waiter and owner.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     scheme: &'static str,
     /// The waiter has a deadline.
     timed: bool,
-    /// The owner had to wait for the lock itself, with a deadline.
+    /// The owner waited for the lock before, with a deadline.
     owner_waited: bool,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn hand_over(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
     rows
 }
 
-/// How long after the kill the waiter has the lock.
+/// Measures the time from the kill until the waiter has the lock.
 fn kill(scratch: &Path, case: Case, lock: Option<&Lock>, board: &Board) -> Duration {
     let acquire = |timed: bool| match lock {
         Some(lock) => {
@@ -117,16 +117,16 @@ fn kill(scratch: &Path, case: Case, lock: Option<&Lock>, board: &Board) -> Durat
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let waiter = scope.spawn(move || {
-            tell.send(gettid().as_raw() as u32).expect("it is listened to");
+            tell.send(gettid().as_raw() as u32).expect("the receiver exists");
             acquire(case.timed).0
         });
-        sleeps(std::process::id(), told.recv().expect("it tells"));
+        sleeps(std::process::id(), told.recv().expect("the waiter sends its id"));
         let moment = owner.kill();
         waiter.join().expect("it does not panic").saturating_sub(moment)
     })
 }
 
-/// What is held, and is given back by dropping it.
+/// A held lock. Dropping it releases the lock.
 enum Held<'a> {
     Ours(#[allow(dead_code)] Guard<'a>),
     Robust(&'a Board),
@@ -140,7 +140,7 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Returns when the thread sleeps, as one does who waits for a lock.
+/// Returns when the thread sleeps, and so waits for the lock.
 fn sleeps(pid: u32, tid: u32) {
     let stat = format!("/proc/{pid}/task/{tid}/stat");
     let is_asleep = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
@@ -149,7 +149,7 @@ fn sleeps(pid: u32, tid: u32) {
     }
 }
 
-/// Time-outs while another process has the lock.
+/// Measures timeouts while another process holds the lock.
 pub(crate) fn deadlines(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row> {
     let schemes = ["shm", "file", "sem", ROBUST];
     let owners = schemes.map(|scheme| {
@@ -181,13 +181,13 @@ pub(crate) fn deadlines(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
             let row = Row::new(LATENESS, name, Unit::Nanoseconds, &ours).against("pthread_mutex_clocklock, robust", &ours, &peer);
             rows.push(row.promise(promise::LATE_NS));
         }
-        let name = format!("{}: early ones of {}", schemes[scheme], effort.waits * LENGTHS.len());
+        let name = format!("{}: early returns of {}", schemes[scheme], effort.waits * LENGTHS.len());
         rows.push(Row::new(LATENESS, name, Unit::Count, &[f64::from(early[scheme])]).promise(promise::EARLY));
     }
     rows
 }
 
-/// How late a time-out of this length is; an error when it is early.
+/// Returns the lateness of a timeout of this length; an error if it is early.
 fn lateness(lock: Option<&Lock>, board: &Board, length: Duration) -> Result<Duration, ()> {
     let moment = match lock {
         Some(lock) => {
@@ -208,7 +208,7 @@ fn lock(scratch: &Path, scheme: &str) -> Option<Lock> {
     (scheme != ROBUST).then(open)
 }
 
-/// The process that owns: `lock` takes the lock, and `wait` waits for it with a deadline.
+/// Runs the owner. The order `lock` acquires the lock, and `wait` acquires it with a deadline.
 pub(crate) fn run(scratch: &Path, arguments: &[String]) {
     let board = Board::open(scratch);
     let lock = lock(scratch, &arguments[0]);

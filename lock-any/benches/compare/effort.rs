@@ -1,27 +1,27 @@
-//! How much is measured: all of it, or just enough to see that everything runs.
+//! The amount of measurements: a full run, or a quick check.
 
 use std::time::Duration;
 
-/// The numbers that decide how long a run takes.
+/// The numbers that determine the duration of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
-    /// Of what takes nanoseconds or microseconds.
+    /// Rounds of fast operations.
     pub(crate) rounds: usize,
-    /// Of allocation and listings, in stores that are large.
+    /// Rounds of allocation and listings in large stores.
     pub(crate) slow_rounds: usize,
     /// Numbers of locks.
     pub(crate) sizes: &'static [u32],
-    /// The size at which listings are measured.
+    /// Number of locks for listings.
     pub(crate) listed: u32,
     pub(crate) reconciled: u32,
-    /// Locks that are held besides.
+    /// Number of other held locks.
     pub(crate) others_held: usize,
-    /// Numbers of processes that contend.
+    /// Numbers of contending processes.
     pub(crate) contenders: &'static [usize],
-    /// How long they contend at a time, and how often: short and often, so that what disturbs the machine disturbs all alike.
+    /// Duration and number of windows. Many short windows spread disturbances evenly.
     pub(crate) window: Duration,
     pub(crate) windows: usize,
-    /// Windows that are taken together to see how the lock was shared: two seconds.
+    /// Number of windows that are combined for the share of each process (two seconds).
     pub(crate) shared_over: usize,
     pub(crate) kills: usize,
     pub(crate) waits: usize,
@@ -45,7 +45,7 @@ impl Effort {
         crowd: 1_000,
     };
 
-    /// The figures mean nothing.
+    /// For checks only; the figures are meaningless.
     pub(crate) const QUICK: Self = Self {
         rounds: 3,
         slow_rounds: 3,

@@ -1,4 +1,4 @@
-//! How many instructions the hot paths take, counted by valgrind: figures that repeat exactly, on a noisy machine too.
+//! The instructions of the hot paths, counted by valgrind. The counts are exact also on a noisy machine.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -17,10 +17,10 @@ use crate::process;
 use crate::scratch::Scratch;
 
 pub(crate) const ROLE: &str = "hot";
-/// Times that a loop runs: so many, and twice as many. The difference is free of what comes before and after it.
+/// Number of iterations. A second run has twice as many, and the difference excludes setup and cleanup.
 const TIMES: u64 = 20_000;
 
-/// What is counted, and what it is.
+/// The loops, each with its title.
 const LOOPS: [(&str, &str); 10] = [
     ("shm", "shm: lock + unlock"),
     ("robust", "glibc mutex, process-shared, robust: lock + unlock"),
@@ -34,10 +34,10 @@ const LOOPS: [(&str, &str); 10] = [
     ("ofd", "two bare fcntl (OFD), without the kernel's part"),
 ];
 
-/// The table in Markdown; an error says why there is none.
+/// Counts all loops. Returns a table in Markdown.
 pub(crate) fn table(scratch: &Path) -> Result<String, String> {
     let version = Command::new("valgrind").arg("--version").output();
-    let version = version.map_err(|error| format!("valgrind is not there ({error}): install it to count instructions"))?;
+    let version = version.map_err(|error| format!("cannot run valgrind ({error}); install it to count instructions"))?;
     let version = String::from_utf8_lossy(&version.stdout).trim().replace("valgrind-", "valgrind ");
     let mut table = format!("Counted by {version}.\n\n| what | instructions |\n|---|--:|\n");
     for (name, title) in LOOPS {
@@ -53,9 +53,9 @@ fn count(scratch: &Path, name: &str, times: u64) -> Result<u64, String> {
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe().expect("this program"));
     command.args([process::ROLE, ROLE]).arg(scratch).args([name, &times.to_string()]);
     let output = command.output().map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let counted = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    counted.filter(|_| output.status.success()).ok_or_else(|| format!("counting {name}: {}\n{said}", output.status))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let counted = stderr.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    counted.filter(|_| output.status.success()).ok_or_else(|| format!("counting {name}: {}\n{stderr}", output.status))
 }
 
 /// Runs a loop, under valgrind.
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &[String]) {
     let (name, times) = (arguments[0].as_str(), arguments[1].parse::<u64>().expect("a number"));
     let scratch = Scratch::new();
     let lock = |scheme| scratch.create(scheme, name, "").allocate("").expect("a lock");
-    let pair = |lock: &Lock| drop(lock.lock().expect("nobody else has it"));
+    let pair = |lock: &Lock| drop(lock.lock().expect("it is uncontended"));
     match name {
         "shm" | "file" => {
             let lock = lock(name);
@@ -120,7 +120,7 @@ fn busy(lock: &Lock, board: &Board, attempts: impl FnOnce()) {
     let (held, done) = (Barrier::new(2), Barrier::new(2));
     thread::scope(|scope| {
         scope.spawn(|| {
-            let guard = lock.lock().expect("nobody else has it");
+            let guard = lock.lock().expect("it is uncontended");
             board.robust().lock();
             held.wait();
             done.wait();

@@ -1,4 +1,4 @@
-//! Lists and counts of a large store, and reconciling it with a database.
+//! Listings and counts of a large store, and `reconcile`.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::sys::Region;
 use crate::unit::Unit;
 
 const GROUP: &str = "lists and counts of a large store";
-/// Locks that are held while those are listed, spread over the store.
+/// Number of held locks, spread over the store.
 const HELD: usize = 1_000;
 
 pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
@@ -44,7 +44,7 @@ pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
     let mut rows = measure("nothing allocated or held", 0);
     let ids: Vec<u32> = (0..locks).step_by((locks as usize).div_ceil(HELD)).collect();
     let handles: Vec<_> = ids.iter().map(|id| store.retrieve(*id).expect("a lock")).collect();
-    let guards: Vec<_> = handles.iter().map(|lock| lock.lock().expect("nobody else has it")).collect();
+    let guards: Vec<_> = handles.iter().map(|lock| lock.lock().expect("it is uncontended")).collect();
     ids.iter().for_each(|id| segment.mutex(*id).lock());
     rows.extend(measure(&format!("nothing allocated, {} held", ids.len()), ids.len()));
 
@@ -64,25 +64,25 @@ pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
     rows
 }
 
-/// What stands in the way of a faster list: a lock has a cache line to itself, and each is looked at.
+/// Compares with a bare read of all lock lines, the lower limit of a listing.
 fn limit(store: &lock_any::Store, scratch: &Scratch, effort: &Effort) -> Row {
     const LINE: usize = 64;
     let locks = effort.listed as usize;
-    // In pages of the same kind.
+    // The same kind of pages as the store.
     let lines = Region::create(&scratch.path().join("listed-lines"), (locks * LINE) as u64);
     (0..locks).for_each(|line| lines.counter(line * LINE).store(1, Relaxed));
     let subjects = [
         Subject::new("held", || assert!(store.held().expect("a list").is_empty())),
-        Subject::new("a bare look at as many lines", || {
+        Subject::new("a bare read of as many lines", || {
             assert_eq!((0..locks).filter(|line| lines.counter(line * LINE).load(Relaxed) == 0).count(), 0);
         }),
     ];
     let [ours, bare] = compare(effort.slow_rounds, subjects);
     ours.beside(&bare, GROUP, format!("held() of {locks}, all allocated, none held"))
-        .note("what stands in the way of the promise: each lock has a line of 64 bytes to itself; a page of lines is followed by their records")
+        .note("the limit: each lock has a line of 64 bytes, and a page of lines is followed by their records")
 }
 
-/// From nothing allocated to every tenth id: podman's way is to free all and to allocate each.
+/// Reconciles an empty store with every tenth id. Podman frees all ids and allocates each.
 fn reconcile(store: &lock_any::Store, segment: &Segment, effort: &Effort) -> Row {
     let step = effort.listed / effort.reconciled;
     let wanted = || (0..effort.reconciled).map(|number| number * step);

@@ -1,8 +1,8 @@
-//! What locks cost, next to what one would use otherwise: `cargo xtask bench`.
+//! The cost of locks and of their alternatives: `cargo xtask bench`.
 //!
-//! Absolute times mean little on a shared machine, so the subjects take turns in one run, in another order each round, and what counts
-//! is each round's ratio to the peer of the same round: its median, and the quartiles as the spread. The other processes are this
-//! program once more, in a role.
+//! Absolute times mean little on a shared machine. So the subjects take turns in one run, in a different order each round. The result is
+//! the ratio to the peer in the same round: its median, and its quartiles. Other processes are copies of this program with a
+//! role.
 
 mod allocation;
 mod contended;
@@ -36,27 +36,27 @@ use crate::report::{Machine, Report};
 use crate::scratch::Scratch;
 
 #[derive(Parser)]
-#[command(about = "Compares locks with what one would use otherwise")]
+#[command(about = "Compares locks with their alternatives")]
 struct Args {
-    /// Write the rows there as JSON
+    /// Write the rows as JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a page with tables and plots there
+    /// Write a page with tables and plots to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Rewrite what stands between the marks in this document, and the plot beside it
+    /// Replace the text between the marks in this document, and the plot beside it
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Only see that everything runs; the figures mean nothing
+    /// Only check that everything runs; the figures are meaningless
     #[arg(long)]
     quick: bool,
-    /// Count instructions under valgrind, and measure no time
+    /// Only count instructions, under valgrind
     #[arg(long)]
     instructions: bool,
-    /// Only the parts of this name: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines, crowd
+    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines, crowd
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
-    /// As cargo calls every benchmark
+    /// Ignored; cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -90,9 +90,7 @@ fn act(role: &str, scratch: &Path, arguments: &[String]) {
 
 fn run(args: &Args) -> Result<(), String> {
     if cfg!(not(target_env = "gnu")) {
-        return Err(
-            "the comparison is with the mutexes of glibc, and this program has another C library: build it for glibc".to_owned()
-        );
+        return Err("the comparison needs the mutexes of glibc; build this program for glibc".to_owned());
     }
     let scratch = Scratch::new();
     if args.instructions {
@@ -100,7 +98,7 @@ fn run(args: &Args) -> Result<(), String> {
         print!("{table}");
         return args.markdown.as_ref().map_or(Ok(()), |path| rewrite(path, "instructions", &table));
     }
-    // `cargo test --benches` only wants to know whether it runs.
+    // `cargo test --benches` only checks that it runs.
     let effort = if args.quick || !args.bench { Effort::QUICK } else { Effort::FULL };
     let report = measure(&scratch, args, &effort);
     print!("{}", report.text());
@@ -150,7 +148,7 @@ fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), Strin
     path.map_or(Ok(()), |path| fs::write(path, text()).map_err(|error| format!("{}: {error}", path.display())))
 }
 
-/// Puts a text between the marks of a document.
+/// Replaces the text between the marks of a document.
 fn rewrite(path: &Path, name: &str, text: &str) -> Result<(), String> {
     let in_path = |error: String| format!("{}: {error}", path.display());
     let before = fs::read_to_string(path).map_err(|error| in_path(error.to_string()))?;

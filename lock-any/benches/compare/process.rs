@@ -1,4 +1,4 @@
-//! Other processes: this program once more, in a role, which obeys lines on its standard input.
+//! Other processes of the benchmark: copies of this program with a role, which read orders from stdin.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// What stands before the role, in place of options.
+/// The argument before the role.
 pub(crate) const ROLE: &str = "--role";
 
-/// A process in a role, seen from outside. It is killed when this is dropped, and ends by itself when nobody is left to command it.
+/// A handle of a process with a role. Dropping it kills the process. The process also ends when its stdin is closed.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -33,7 +33,7 @@ impl Process {
 
     pub(crate) fn say(&mut self, line: &str) {
         let orders = self.orders.as_mut().expect("it is piped");
-        orders.write_all(format!("{line}\n").as_bytes()).expect("it listens");
+        orders.write_all(format!("{line}\n").as_bytes()).expect("the process reads its stdin");
     }
 
     pub(crate) fn answer(&mut self) -> String {
@@ -43,14 +43,14 @@ impl Process {
         line.trim().to_owned()
     }
 
-    /// The numbers that it answers with.
+    /// Reads the numbers of an answer.
     pub(crate) fn numbers<const N: usize>(&mut self) -> [f64; N] {
         let line = self.answer();
         let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().expect("a number")).collect();
         numbers.try_into().expect("as many numbers as were asked for")
     }
 
-    /// SIGKILL; returns the moment before.
+    /// Kills the process. Returns the time just before.
     pub(crate) fn kill(&mut self) -> Duration {
         let moment = now();
         self.child.kill().expect("it is ours");
@@ -65,17 +65,17 @@ impl Drop for Process {
     }
 }
 
-/// The orders of this process, until nobody is left to give any.
+/// The orders to this process, until stdin is closed.
 pub(crate) fn orders() -> impl Iterator<Item = String> {
     io::stdin().lines().map_while(Result::ok)
 }
 
-/// Tells the process that started this one.
+/// Sends an answer to the parent process.
 pub(crate) fn tell(answer: &str) {
     println!("{answer}");
 }
 
-/// The present moment on the monotonic clock, which all processes share.
+/// Returns the time of the monotonic clock, which all processes share.
 pub(crate) fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).expect("there is a monotonic clock").into()
 }

@@ -1,15 +1,15 @@
-//! What is promised, as numbers. docs/performance.md says what each row means.
+//! The promises as numbers. docs/performance.md explains the rows.
 
 /// A bound on what a row measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Promise {
-    /// The ratio to the peer is no more than this.
+    /// Upper bound of the ratio to the peer.
     RatioAtMost(f64),
-    /// The ratio to the peer is no less than this.
+    /// Lower bound of the ratio to the peer.
     RatioAtLeast(f64),
-    /// The figure itself, in the row's unit, is no more than this.
+    /// Upper bound of the figure, in the row's unit.
     AtMost(f64),
-    /// The figure itself, in the row's unit, is no less than this.
+    /// Lower bound of the figure, in the row's unit.
     AtLeast(f64),
 }
 
@@ -18,9 +18,9 @@ use Promise::{AtLeast, AtMost, RatioAtLeast, RatioAtMost};
 pub(crate) const SHM_TO_ROBUST: Promise = RatioAtMost(0.6);
 pub(crate) const SHM_TO_BARE: Promise = RatioAtMost(1.15);
 pub(crate) const CONTENDED: Promise = RatioAtLeast(1.0);
-/// Of the mean.
-pub(crate) const SHARE_OF_THE_UNLUCKIEST: Promise = AtLeast(0.5);
-/// To the store that costs least.
+/// Relative to the mean.
+pub(crate) const LOWEST_SHARE: Promise = AtLeast(0.5);
+/// Relative to the fastest store.
 pub(crate) const ALLOCATION_GROWS: Promise = RatioAtMost(1.5);
 pub(crate) const CREATE_OR_OPEN_NS: Promise = AtMost(1e6);
 pub(crate) const BYTES_TOUCHED: Promise = AtMost(1_048_576.0);
@@ -28,7 +28,7 @@ pub(crate) const HELD: Promise = RatioAtMost(1.0 / 5.0);
 pub(crate) const AVAILABLE: Promise = RatioAtMost(1.0 / 50.0);
 pub(crate) const FILE_TO_BARE: Promise = RatioAtMost(1.25);
 pub(crate) const FILE_TO_LXC: Promise = RatioAtMost(1.0 / 2.0);
-/// "No dearer": a tenth is what two handles on equal files may differ by.
+/// "No dearer", with 10 % for the difference between two handles on equal files.
 pub(crate) const FILE_AMONG_OTHERS: Promise = RatioAtMost(1.1);
 pub(crate) const SEM_TO_BARE: Promise = RatioAtMost(1.25);
 pub(crate) const HAND_OVER_NS: Promise = AtMost(5e6);
@@ -36,7 +36,7 @@ pub(crate) const EARLY: Promise = AtMost(0.0);
 pub(crate) const LATE_NS: Promise = AtMost(5e6);
 
 impl Promise {
-    /// Whether it is kept; `None` when what it is about was not measured.
+    /// Whether the promise is met; `None` if it was not measured.
     pub(crate) fn is_met(self, ours: Option<f64>, ratio: Option<f64>) -> Option<bool> {
         match self {
             RatioAtMost(bound) => ratio.map(|ratio| ratio <= bound),
@@ -46,7 +46,7 @@ impl Promise {
         }
     }
 
-    /// The bound, where it is one on the ratio.
+    /// The bound of a ratio; `None` for a bound of the figure.
     pub(crate) fn on_ratio(self) -> Option<f64> {
         match self {
             RatioAtMost(bound) | RatioAtLeast(bound) => Some(bound),
@@ -54,7 +54,7 @@ impl Promise {
         }
     }
 
-    /// As it is printed beside figures of this unit.
+    /// Formats the promise for figures of this unit.
     pub(crate) fn shown(self, unit: crate::unit::Unit) -> String {
         match self {
             RatioAtMost(bound) => format!("≤ {} ×", short(bound)),

@@ -1,15 +1,15 @@
-//! Subjects that take turns, in another order each round, so that what disturbs the machine disturbs all alike. What counts is each
-//! round's ratio to the peer of the same round.
+//! Subjects that take turns, in a different order each round, so that disturbances affect all of them. The result is the ratio to the
+//! peer in the same round.
 
 use std::time::{Duration, Instant};
 
 use crate::row::Row;
 use crate::unit::Unit;
 
-/// How long a turn is at least: long against the clock's own cost, short against a time slice.
+/// Minimum duration of a turn: long compared with the cost of the clock, short compared with a time slice.
 const TURN: Duration = Duration::from_micros(300);
 
-/// Something that is timed.
+/// A measured operation.
 pub(crate) struct Subject<'a> {
     name: String,
     turn: Box<dyn FnMut(u64) -> Duration + 'a>,
@@ -17,16 +17,16 @@ pub(crate) struct Subject<'a> {
     ns: Vec<f64>,
 }
 
-/// What came of a subject's turns.
+/// The measurements of a subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) name: String,
-    /// Nanoseconds each, one figure for each round.
+    /// Nanoseconds per operation, for each round.
     pub(crate) ns: Vec<f64>,
 }
 
 impl<'a> Subject<'a> {
-    /// A subject of which a whole loop is timed. The loop is compiled with it, so that nothing else is.
+    /// A subject that is timed in a loop. The loop is compiled with the operation, so only the operation is timed.
     pub(crate) fn new(name: impl Into<String>, mut once: impl FnMut() + 'a) -> Self {
         Self::with_turn(name, move |times| {
             let start = Instant::now();
@@ -35,7 +35,7 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// A subject that does more than is timed, and times itself.
+    /// A subject that returns its own time, without setup and cleanup.
     pub(crate) fn timed(name: impl Into<String>, mut once: impl FnMut() -> Duration + 'a) -> Self {
         Self::with_turn(name, move |times| (0..times).map(|_| once()).sum())
     }
@@ -44,9 +44,9 @@ impl<'a> Subject<'a> {
         Self { name: name.into(), turn: Box::new(turn), times: 1, ns: Vec::new() }
     }
 
-    /// Warms up, and finds out how often makes a turn.
+    /// Warms up, and determines the number of operations per turn.
     fn calibrate(&mut self) {
-        // Who does something for the first time may have to make what it does it with.
+        // The first operation may include setup.
         (self.turn)(1);
         while (self.turn)(self.times) < TURN / 2 && self.times < 1 << 20 {
             self.times *= 2;
@@ -58,7 +58,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Has the subjects take turns for so many rounds.
+/// Measures the subjects in turns, for this many rounds.
 pub(crate) fn compare<const N: usize>(rounds: usize, mut subjects: [Subject<'_>; N]) -> [Sample; N] {
     subjects.iter_mut().for_each(Subject::calibrate);
     for round in 0..rounds {
@@ -70,12 +70,12 @@ pub(crate) fn compare<const N: usize>(rounds: usize, mut subjects: [Subject<'_>;
 }
 
 impl Sample {
-    /// A row about this subject alone.
+    /// A row for this subject.
     pub(crate) fn row(&self, group: &'static str, name: impl Into<String>) -> Row {
         Row::new(group, name, Unit::Nanoseconds, &self.ns)
     }
 
-    /// A row about this subject beside another of the same rounds.
+    /// A row that compares this subject with another one of the same rounds.
     pub(crate) fn beside(&self, peer: &Self, group: &'static str, name: impl Into<String>) -> Row {
         self.row(group, name).against(&peer.name, &self.ns, &peer.ns)
     }

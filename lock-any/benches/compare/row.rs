@@ -1,9 +1,9 @@
-//! One line of the result.
+//! A row of the result.
 
 use crate::promise::Promise;
 use crate::unit::Unit;
 
-/// A median and the quartiles around it.
+/// A median and its quartiles.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) low: f64,
@@ -11,13 +11,13 @@ pub(crate) struct Spread {
     pub(crate) high: f64,
 }
 
-/// What we measured, what the peer did, and what was promised.
+/// Our figure, the peer's figure, and the promise.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) group: &'static str,
     pub(crate) name: String,
     pub(crate) unit: Unit,
-    /// `None` where it could not be measured; the note says why.
+    /// `None` if it could not be measured; then the note has the reason.
     pub(crate) ours: Option<Spread>,
     pub(crate) peer: Option<(String, Spread)>,
     pub(crate) ratio: Option<Spread>,
@@ -26,18 +26,18 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A row with what each round measured.
+    /// A row with the figures of all rounds.
     pub(crate) fn new(group: &'static str, name: impl Into<String>, unit: Unit, ours: &[f64]) -> Self {
         let ours = Spread::of(ours);
         Self { group, name: name.into(), unit, ours, peer: None, ratio: None, promise: None, note: None }
     }
 
-    /// A row that says why there is nothing in it.
+    /// A row without figures, with the reason.
     pub(crate) fn unmeasured(group: &'static str, name: impl Into<String>, unit: Unit, why: impl Into<String>) -> Self {
         Self::new(group, name, unit, &[]).note(why)
     }
 
-    /// What the peer measured in the same rounds. `ours` is given again, so that each ratio is one of the same round.
+    /// Adds the figures of the peer in the same rounds. `ours` is repeated for the ratios of each round.
     pub(crate) fn against(mut self, peer: impl Into<String>, ours: &[f64], theirs: &[f64]) -> Self {
         let ratios: Vec<_> = ours.iter().zip(theirs).filter(|(_, theirs)| **theirs != 0.0).map(|(a, b)| a / b).collect();
         self.ratio = Spread::of(&ratios);
@@ -55,7 +55,7 @@ impl Row {
         self
     }
 
-    /// The name, with what no other row has.
+    /// A unique name for the row.
     pub(crate) fn title(&self) -> String {
         let peer = self.peer.as_ref().map_or_else(String::new, |(peer, _)| format!(", against {peer}"));
         format!("{}: {}{peer}", self.group, self.name)
@@ -68,7 +68,7 @@ impl Row {
 }
 
 impl Spread {
-    /// `None` of nothing.
+    /// Computes the spread; `None` without values.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
@@ -77,18 +77,8 @@ impl Spread {
     }
 }
 
-/// The value that this part of the sorted others does not exceed.
+/// Returns a quantile of sorted values.
 pub(crate) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     Some(sorted[(last as f64 * part).round() as usize])
-}
-
-fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
-    let mut at = 0;
-    while value.abs() >= step && at + 1 < units.len() {
-        value /= step;
-        at += 1;
-    }
-    let digits = if value != 0.0 && value.abs() < 10.0 { 2 } else { usize::from(value != 0.0 && value.abs() < 100.0) };
-    format!("{value:.digits$} {}", units[at])
 }

@@ -1,4 +1,4 @@
-//! Where everything is that a run makes, and that nothing of it is left: at the end, after a panic, and when it is interrupted.
+//! The files and semaphores of a run. They are removed at the end, after a panic, and on a signal.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use crate::sys;
 
-/// A directory in memory, where there is such a place, and what is to be removed beside it.
+/// A scratch directory, in memory if possible, and other objects to remove.
 pub(crate) struct Scratch {
     path: PathBuf,
     directory: Mutex<Option<TempDir>>,
     elsewhere: Mutex<Vec<Elsewhere>>,
 }
 
-/// What is not in the directory.
+/// An object outside the directory.
 enum Elsewhere {
     /// A store with a set of semaphores.
     Store(String),
@@ -25,7 +25,7 @@ enum Elsewhere {
 }
 
 impl Scratch {
-    /// A fresh one; from now on, SIGINT, SIGTERM and SIGHUP end the program after it is removed.
+    /// Creates the directory. SIGINT, SIGTERM and SIGHUP then remove everything before they end the program.
     pub(crate) fn new() -> Arc<Self> {
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         signals.thread_block().expect("signals can be blocked");
@@ -49,7 +49,7 @@ impl Scratch {
         &self.path
     }
 
-    /// A new store in it.
+    /// Creates a store in the directory.
     pub(crate) fn create(&self, scheme: &str, name: &str, options: &str) -> Store {
         let url = url(&self.path, scheme, name);
         if scheme == "sem" {
@@ -58,7 +58,7 @@ impl Scratch {
         lock_any::create(&format!("{url}{options}")).expect("a store can be made")
     }
 
-    /// A set of one semaphore with the value 1.
+    /// Creates a set of one semaphore with the value 1.
     pub(crate) fn semaphore_set(&self) -> sys::Set {
         let set = sys::Set::new();
         self.remember(Elsewhere::Set(set.id()));
@@ -69,7 +69,7 @@ impl Scratch {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// Removes everything. What is not there any more needs no removing.
+    /// Removes everything. Missing objects are ignored.
     fn clear(&self) {
         for what in self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             match what {
@@ -91,7 +91,7 @@ fn url(scratch: &Path, scheme: &str, name: &str) -> String {
     format!("{scheme}:{}/{name}", scratch.display())
 }
 
-/// Opens a store that the parent has made.
+/// Opens a store that the parent process created.
 pub(crate) fn open(scratch: &Path, scheme: &str, name: &str) -> Store {
     lock_any::open_with(&url(scratch, scheme, name), OpenMode::Open).expect("the store is there")
 }

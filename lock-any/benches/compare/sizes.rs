@@ -1,4 +1,4 @@
-//! Making, opening and removing a store, and what it takes of memory, by the number of its locks.
+//! The time to create, open and destroy a store, and its memory, by the number of locks.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,11 +14,11 @@ use crate::scratch::Scratch;
 use crate::unit::Unit;
 
 const GROUP: &str = "a store, by the number of its locks";
-/// The size that is promised something.
+/// The size of the promise.
 const PROMISED: u32 = 1 << 20;
 const PODMAN: &str = "podman's segment";
 
-/// What one round measures.
+/// The measurements of one round.
 #[derive(Default)]
 struct Costs {
     create: Vec<f64>,
@@ -93,7 +93,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
 }
 
 impl Costs {
-    /// What is known while the store is open.
+    /// Measures the open store.
     fn take(&mut self, create: f64, open: f64, path: &Path) {
         let meta = fs::metadata(path).expect("it is there");
         self.create.push(create);
@@ -104,7 +104,7 @@ impl Costs {
     }
 }
 
-/// How much of the file is in the page tables of this process, in bytes.
+/// Returns the bytes of the file in the page tables of this process.
 fn resident(path: &Path) -> u64 {
     let maps = fs::read_to_string("/proc/self/smaps").expect("there is /proc");
     let (mut ours, mut sum) = (false, 0);

@@ -1,4 +1,4 @@
-//! The unsafe code of the benchmark: what glibc and the kernel offer, with nothing around it.
+//! The unsafe code of the benchmark: bare functions of glibc and the kernel.
 
 use std::fs::File;
 use std::marker::PhantomData;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use raw_sync::locks::{LockImpl, LockInit};
 
-/// Memory that processes share: a file, mapped.
+/// A mapped file, as memory shared between processes.
 #[derive(Debug)]
 pub(crate) struct Region(MmapRaw);
 
 impl Region {
-    /// A new one, all zero.
+    /// Creates a region of zeros.
     pub(crate) fn create(path: &Path, bytes: u64) -> Self {
         let file = File::options().read(true).write(true).create_new(true).open(path).expect("a new file");
         file.set_len(bytes).expect("it can be extended");
@@ -38,17 +38,17 @@ impl Region {
         Semaphore { pointer: self.at(offset), region: PhantomData }
     }
 
-    /// The mutex of the crate raw_sync, at the beginning of the region.
+    /// Creates a mutex of the crate raw_sync at the start of the region.
     pub(crate) fn raw_sync_mutex(&self) -> Box<dyn LockImpl + '_> {
         let needed = raw_sync::locks::Mutex::size_of(Some(self.at(0)));
         assert!(needed <= self.0.len(), "it has room in the region");
-        // SAFETY: it has room, is at the beginning of a page, and the region outlives it; nobody touches what it protects.
+        // SAFETY: the region is large enough, aligned to a page, and outlives the mutex. The protected pointer is never dereferenced.
         unsafe { raw_sync::locks::Mutex::new(self.at(0), self.at(0)).expect("a mutex").0 }
     }
 
     pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
-        // SAFETY: `at` gives a place inside the mapping, aligned, that lives as long as `self`; all bits are valid, and words are
-        // only used as atomics.
+        // SAFETY: `at` returns an aligned address inside the mapping, which lives as long as `self`. All bit patterns are valid, and
+        // words are only used as atomics.
         unsafe { &*self.at(offset) }
     }
 
@@ -64,26 +64,26 @@ impl Region {
     }
 }
 
-/// A pthread mutex in a region. Memory that is zero is one that is not shared; `init` makes it a shared one.
+/// A pthread mutex in a region. Zeroed memory is a valid private mutex; `init` makes it shared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mutex<'a> {
     pointer: *mut libc::pthread_mutex_t,
     region: PhantomData<&'a Region>,
 }
 
-// SAFETY: the functions below may be called by any thread, for that is what a mutex is for.
+// SAFETY: any thread may call the pthread functions below.
 unsafe impl Send for Mutex<'_> {}
 // SAFETY: the same.
 unsafe impl Sync for Mutex<'_> {}
 
-/// What mutexes are initialised with.
+/// The attributes of a mutex.
 pub(crate) struct Attributes(libc::pthread_mutexattr_t);
 
 impl Attributes {
-    /// Shared between processes, and robust if that is wanted.
+    /// Attributes of a mutex shared between processes, optionally robust.
     pub(crate) fn shared(robust: bool) -> Self {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the first call initialises what the others change.
+        // SAFETY: the first call initialises the attributes that the other calls change.
         unsafe {
             assert_eq!(libc::pthread_mutexattr_init(attributes.as_mut_ptr()), 0);
             assert_eq!(libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED), 0);
@@ -96,16 +96,16 @@ impl Attributes {
 }
 
 impl Mutex<'_> {
-    /// To be called before anybody uses it.
+    /// Initialises the object, before its first use.
     pub(crate) fn init(self, attributes: &Attributes) {
-        // SAFETY: the place is large enough and aligned (`Region::at`), and nobody uses it yet.
+        // SAFETY: the memory is large enough and aligned (`Region::at`), and no thread uses it yet.
         assert_eq!(unsafe { libc::pthread_mutex_init(self.pointer, &raw const attributes.0) }, 0);
     }
 
-    /// Takes it, and makes it whole if its owner died.
+    /// Acquires the mutex, and makes it consistent if its owner died.
     #[inline]
     pub(crate) fn lock(self) {
-        // SAFETY: it is mapped for as long as `self` lives, and initialised.
+        // SAFETY: the memory is mapped for the lifetime of `self`, and initialised.
         let result = unsafe { libc::pthread_mutex_lock(self.pointer) };
         self.taken(result);
     }
@@ -115,12 +115,12 @@ impl Mutex<'_> {
         match result {
             0 => true,
             libc::EOWNERDEAD => {
-                // SAFETY: as in `lock`, and it is this thread's.
+                // SAFETY: as in `lock`, and this thread holds the mutex.
                 assert_eq!(unsafe { libc::pthread_mutex_consistent(self.pointer) }, 0);
                 true
             }
             libc::EBUSY | libc::ETIMEDOUT => false,
-            other => panic!("a mutex can be taken, and not {other}"),
+            other => panic!("cannot acquire a mutex: error {other}"),
         }
     }
 
@@ -131,7 +131,7 @@ impl Mutex<'_> {
         self.taken(result)
     }
 
-    /// By a moment of the monotonic clock.
+    /// Acquires the mutex by a deadline on the monotonic clock.
     pub(crate) fn lock_by(self, moment: Duration) -> bool {
         let by = libc::timespec { tv_sec: moment.as_secs() as i64, tv_nsec: i64::from(moment.subsec_nanos()) };
         // SAFETY: as in `lock`.
@@ -141,7 +141,7 @@ impl Mutex<'_> {
 
     #[inline]
     pub(crate) fn unlock(self) {
-        // SAFETY: as in `lock`; a robust mutex refuses those who do not have it, and the others are this benchmark's to be right about.
+        // SAFETY: as in `lock`. The callers in this benchmark hold the mutex, and a robust mutex also checks that.
         assert_eq!(unsafe { libc::pthread_mutex_unlock(self.pointer) }, 0);
     }
 }
@@ -154,15 +154,15 @@ pub(crate) struct Semaphore<'a> {
 }
 
 impl Semaphore<'_> {
-    /// To be called before anybody uses it.
+    /// Initialises the object, before its first use.
     pub(crate) fn init(self) {
-        // SAFETY: the place is large enough and aligned (`Region::at`), and nobody uses it yet.
+        // SAFETY: the memory is large enough and aligned (`Region::at`), and no thread uses it yet.
         assert_eq!(unsafe { libc::sem_init(self.pointer, 1, 1) }, 0);
     }
 
     #[inline]
     pub(crate) fn wait(self) {
-        // SAFETY: it is mapped for as long as `self` lives, and initialised.
+        // SAFETY: the memory is mapped for the lifetime of `self`, and initialised.
         assert_eq!(unsafe { libc::sem_wait(self.pointer) }, 0);
     }
 
@@ -173,7 +173,7 @@ impl Semaphore<'_> {
     }
 }
 
-/// A System V set of one semaphore, which gives back what the dead took.
+/// A System V set of one semaphore, used with `SEM_UNDO`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Set(i32);
 
@@ -207,7 +207,7 @@ impl Set {
     #[inline]
     fn change(self, by: i16, flags: i32) {
         let mut step = libc::sembuf { sem_num: 0, sem_op: by, sem_flg: flags as i16 };
-        // SAFETY: there is one step, and it is valid.
+        // SAFETY: the pointer is to one valid operation.
         assert_eq!(unsafe { libc::semop(self.0, &raw mut step, 1) }, 0);
     }
 
@@ -219,7 +219,7 @@ impl Set {
 
 #[cfg(target_env = "gnu")]
 unsafe extern "C" {
-    /// In glibc since 2.30; the crate `libc` does not declare it.
+    /// In glibc since 2.30. The crate `libc` does not declare it.
     fn pthread_mutex_clocklock(
         mutex: *mut libc::pthread_mutex_t,
         clock: libc::clockid_t,
@@ -227,10 +227,10 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// Stands in for the function of glibc, without which the comparison does not run.
+/// A placeholder for the function of glibc. The comparison does not run without glibc.
 ///
 /// # Safety
-/// None is needed.
+/// It is always safe to call.
 #[cfg(not(target_env = "gnu"))]
 unsafe fn pthread_mutex_clocklock(_: *mut libc::pthread_mutex_t, _: libc::clockid_t, _: *const libc::timespec) -> libc::c_int {
     libc::ENOSYS

@@ -1,4 +1,4 @@
-//! Lock and unlock when nobody else wants the lock, and what an attempt costs when somebody has it.
+//! Uncontended lock and unlock, and attempts on a busy lock.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -25,13 +25,13 @@ const MEMORY: &str = "lock + unlock in memory, uncontended";
 const KERNEL: &str = "lock + unlock in the kernel, uncontended";
 const BUSY: &str = "an attempt on a lock that another thread holds";
 
-// Inlined, as the peers are: a call more would be measured with ours alone.
+// Inlined like the peers, so that ours has no additional call.
 #[inline(always)]
 fn pair(lock: &Lock) {
-    drop(lock.lock().expect("nobody else has it"));
+    drop(lock.lock().expect("it is uncontended"));
 }
 
-/// What needs no system call.
+/// Measures locks without system calls.
 pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row> {
     let store = scratch.create("shm", "memory", "");
     let by_url = store.allocate("by URL").expect("a lock");
@@ -50,8 +50,8 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
         effort.rounds,
         [
             Subject::new("shm, opened by URL", || pair(&by_url)),
-            Subject::new("shm, from a backend at hand", || pair(&by_backend)),
-            Subject::new("guard that owns a handle", || drop(by_url.lock_owned().expect("nobody else has it"))),
+            Subject::new("shm, opened by its backend", || pair(&by_backend)),
+            Subject::new("guard that owns a handle", || drop(by_url.lock_owned().expect("it is uncontended"))),
             Subject::new("posix-sem", || pair(&posix)),
             Subject::new("glibc mutex, process-shared, robust", || {
                 robust.lock();
@@ -75,7 +75,7 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
             }),
             Subject::new("parking_lot::Mutex (one process)", || drop(black_box(parking.lock()))),
             Subject::new("std::sync::Mutex (one process)", || drop(black_box(std_mutex.lock()))),
-            Subject::new("raw_sync::Mutex", || drop(black_box(raw_sync.lock().expect("nobody else has it")))),
+            Subject::new("raw_sync::Mutex", || drop(black_box(raw_sync.lock().expect("it is uncontended")))),
         ],
     );
     let [by_url, by_backend, owned, posix, robust, plain, exchange, stored, sem_t, parking, std_mutex, raw_sync] = samples;
@@ -88,13 +88,13 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
         by_url.beside(&raw_sync, MEMORY, "shm"),
         by_url.beside(&parking, MEMORY, "shm"),
         by_url.beside(&std_mutex, MEMORY, "shm"),
-        by_backend.beside(&by_url, MEMORY, "shm, from a backend at hand, without URL"),
+        by_backend.beside(&by_url, MEMORY, "shm, opened by its backend, without URL"),
         owned.beside(&by_url, MEMORY, "shm, with a guard that owns a handle"),
         posix.beside(&sem_t, MEMORY, "posix-sem"),
     ]
 }
 
-/// What takes system calls.
+/// Measures locks with system calls.
 pub(crate) fn in_the_kernel(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
     let lock = |scheme, name| scratch.create(scheme, name, "").allocate("").expect("a lock");
     let (file, sem) = (lock("file", "kernel-file"), lock("sem", "kernel-sem"));
@@ -128,12 +128,12 @@ pub(crate) fn in_the_kernel(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
                 set.take();
                 set.give();
             }),
-            Subject::new("fd_lock::RwLock", || drop(fd_lock.write().expect("nobody else has it"))),
+            Subject::new("fd_lock::RwLock", || drop(fd_lock.write().expect("it is uncontended"))),
             Subject::new("fs4::FileExt", || {
-                FileExt::lock(&fs4).expect("nobody else has it");
+                FileExt::lock(&fs4).expect("it is uncontended");
                 FileExt::unlock(&fs4).expect("it is locked");
             }),
-            Subject::new("named_lock::NamedLock", || drop(named.lock().expect("nobody else has it"))),
+            Subject::new("named_lock::NamedLock", || drop(named.lock().expect("it is uncontended"))),
         ],
     );
     let [file, sem, container, ofd, flock, sequence, semop, fd_lock, fs4, named] = samples;
@@ -147,11 +147,11 @@ pub(crate) fn in_the_kernel(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
     rows
 }
 
-/// With many other locks held in the same store, beside a store in which none is.
+/// Compares a store with many held locks with a store without.
 pub(crate) fn among_others(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
     if soft < hard {
-        // What follows says so where it is too few.
+        // An error is ignored: too low a limit is reported below.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
     let room = usize::try_from(soft.max(hard)).unwrap_or(usize::MAX).saturating_sub(200);
@@ -161,14 +161,14 @@ pub(crate) fn among_others(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
 fn row_among_others(scratch: &Scratch, effort: &Effort, scheme: &str, room: usize) -> Row {
     let name = format!("{scheme}, with {} others held by the process", effort.others_held);
     if scheme == "file" && room < effort.others_held {
-        let why = format!("the process may have {room} descriptors, and each lock that is held takes one");
+        let why = format!("the process may have {room} descriptors, and each held lock needs one");
         return Row::unmeasured(KERNEL, name, Unit::Nanoseconds, why);
     }
     let store = |which: &str| scratch.create(scheme, &format!("{scheme}-{which}"), "");
     let (full, empty) = (store("others"), store("no-others"));
     let (among, alone) = (full.allocate("").expect("a lock"), empty.allocate("").expect("a lock"));
     let others: Vec<_> = (0..effort.others_held).map(|_| full.allocate("").expect("a lock")).collect();
-    let guards: Vec<_> = others.iter().map(|lock| lock.lock().expect("nobody else has it")).collect();
+    let guards: Vec<_> = others.iter().map(|lock| lock.lock().expect("it is uncontended")).collect();
     let subjects = [Subject::new("with them", || pair(&among)), Subject::new("with none held", || pair(&alone))];
     let [with, without] = compare(effort.rounds, subjects);
     drop(guards);
@@ -176,7 +176,7 @@ fn row_among_others(scratch: &Scratch, effort: &Effort, scheme: &str, room: usiz
     if scheme == "file" { row.promise(promise::FILE_AMONG_OTHERS) } else { row }
 }
 
-/// `try_lock` while another thread has the lock.
+/// Measures `try_lock` while another thread holds the lock.
 pub(crate) fn busy(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row> {
     let stores = ["shm", "file", "sem"].map(|scheme| scratch.create(scheme, &format!("busy-{scheme}"), ""));
     let held = || stores.each_ref().map(|store| store.retrieve(0).expect("a lock"));
@@ -187,7 +187,7 @@ pub(crate) fn busy(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
     thread::scope(|scope| {
         scope.spawn(|| {
             let locks = held();
-            let guards = locks.each_ref().map(|lock| lock.lock().expect("nobody else has it"));
+            let guards = locks.each_ref().map(|lock| lock.lock().expect("it is uncontended"));
             board.robust().lock();
             calls::ofd_lock(&theirs);
             ready.wait();

@@ -1,12 +1,12 @@
 //! The unit of a figure.
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unit {
     Nanoseconds,
     Bytes,
     PerSecond,
-    /// A part of something, 1 being all of it.
+    /// A fraction from 0 to 1.
     Share,
     Count,
 }
@@ -22,7 +22,7 @@ impl Unit {
         }
     }
 
-    /// The figure with a unit that makes it short.
+    /// Formats the figure with a suitable prefix.
     pub(crate) fn show(self, value: f64) -> String {
         match self {
             Self::Nanoseconds => scaled(value, 1e3, &["ns", "µs", "ms", "s"]),
@@ -32,4 +32,15 @@ impl Unit {
             Self::Count => format!("{value}"),
         }
     }
+}
+
+/// Formats a value with the largest unit that it reaches.
+fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
+    let mut at = 0;
+    while value.abs() >= step && at + 1 < units.len() {
+        value /= step;
+        at += 1;
+    }
+    let digits = if value != 0.0 && value.abs() < 10.0 { 2 } else { usize::from(value != 0.0 && value.abs() < 100.0) };
+    format!("{value:.digits$} {}", units[at])
 }

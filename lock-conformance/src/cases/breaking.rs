@@ -16,7 +16,9 @@ cases! { "breaking";
 }
 
 /// Number of concurrent breaks by two processes.
-const ROUNDS: u32 = 200;
+const ROUNDS: u32 = 250;
+/// Number of breaks by each of two processes, one after the other.
+const BREAKS: u32 = 55;
 
 fn the_lock_of_the_dead_is_free_after_it_is_broken(fixture: &Fixture) {
     let (owner, other, lock) = Who::Processes.two(fixture);
@@ -69,17 +71,21 @@ fn breaking_a_free_lock_lets_one_in_at_a_time(fixture: &Fixture) {
 
 fn a_living_owner_whose_lock_is_broken_is_not_reported_dead(fixture: &Fixture) {
     let (owner, other, lock) = Who::Processes.two(fixture);
+    let (third, name) = (fixture.peer(), lock.to_string());
     let told = "the lock was taken by force from an owner that lives, and its death is reported";
-    owner.lock(lock);
-    other.must("break", &[&lock.to_string()]);
-    assert!(other.lock(lock).death.is_none(), "{told}");
-    let waiter = fixture.peer().start_lock(lock);
-    waiter.waits("the lock is held");
-    owner.must("break", &[&lock.to_string()]);
-    let thread = waiter.thread().clone();
-    assert!(waiter.granted().death.is_none(), "{told} to a waiter");
-    thread.unlock(lock);
-    assert!(owner.process.thread("t1").finds_free(lock, "it was released").death.is_none(), "{told} afterwards");
+    for _ in 0..BREAKS {
+        owner.lock(lock);
+        other.must("break", &[&name]);
+        assert!(other.lock(lock).death.is_none(), "{told}");
+        owner.refused("Lost", "unlock", &[&name]);
+        let waiter = third.start_lock(lock);
+        waiter.waits("the lock is held");
+        owner.must("break", &[&name]);
+        assert!(waiter.granted().death.is_none(), "{told} to a waiter");
+        other.refused("Lost", "unlock", &[&name]);
+        third.unlock(lock);
+        assert!(owner.process.thread("t1").finds_free(lock, "it was released").death.is_none(), "{told} afterwards");
+    }
 }
 
 fn concurrent_breaks_of_one_lock_admit_one_owner(fixture: &Fixture) {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::{Who, cases, cases_for_all};
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::Thread;
 
 cases_for_all! { "costs";
     an_attempt_does_not_sleep [];
@@ -21,8 +20,10 @@ cases! { "costs";
 }
 
 /// Number of attempts of which the quickest counts, and the time that is enough.
-const ATTEMPTS: &str = "150";
+const ATTEMPTS: &str = "160";
 const ENOUGH: Duration = Duration::from_millis(2);
+/// A sleep that is seen in each attempt: longer than the interval of the kernel's clock.
+const LONG: Duration = Duration::from_millis(12);
 
 /// Any sleep of 2 ms or more in an attempt is seen.
 fn an_attempt_does_not_sleep(fixture: &Fixture, who: Who) {
@@ -31,11 +32,19 @@ fn an_attempt_does_not_sleep(fixture: &Fixture, who: Who) {
     let took = other.must("quickest_attempt", &[&lock.to_string(), ATTEMPTS, &ENOUGH.as_nanos().to_string()]).get("took");
     let took = Duration::from_nanos(took);
     assert!(took <= ENOUGH, "try_lock of a held lock took {took:?} or more, each of {ATTEMPTS} times: an attempt must not sleep");
+    let slept: u32 = other.must("attempts_with_sleep", &[&lock.to_string(), ATTEMPTS, &LONG.as_nanos().to_string()]).get("slept");
+    assert!(
+        slept < 2,
+        "in {slept} of {ATTEMPTS} attempts on a held lock, try_lock slept for {LONG:?}: an attempt must not sleep"
+    );
 }
 
-/// The time for which a waiter is measured, and the part of it that it may run. A lock that is polled 2,000 times a second runs for less.
-const MEASURED: Duration = Duration::from_millis(400);
-const PERCENT: u128 = 40;
+/// Number of waits, and the time after which a waiter sleeps. It may poll for a short time before.
+const WAITS: u32 = 55;
+const GLANCE: Duration = Duration::from_millis(15);
+/// A waiter must not run for the one time before it has slept for the other. A lock that is polled 2,000 times a second runs for less.
+const RUNNING: Duration = Duration::from_millis(40);
+const SLEEPING: Duration = Duration::from_millis(60);
 
 fn a_wait_uses_no_processor(fixture: &Fixture) {
     runs_little_while_it_waits(fixture, "lock", &[]);
@@ -49,25 +58,27 @@ fn runs_little_while_it_waits(fixture: &Fixture, verb: &str, more: &[&str]) {
     let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
     let (owner, other, lock) = who.two(fixture);
     let name = lock.to_string();
-    owner.lock(lock);
-    let waiter = other.start(verb, &[&[name.as_str()], more].concat());
-    waiter.begun();
-    // A waiter may poll for a short time before it sleeps.
-    sleep(MEASURED / 8);
-    let (tid, percent) = busiest(&other);
-    assert!(
-        percent <= PERCENT,
-        "while it waits in {verb}, thread {tid} of the waiter's process runs for {percent} % of the time: a wait must sleep"
-    );
-    owner.unlock(lock);
-    waiter.granted();
-}
-
-/// The thread that runs most of all threads of the process.
-fn busiest(thread: &Thread) -> (u32, u128) {
-    let before = thread.process.times();
-    sleep(MEASURED);
-    let after = thread.process.times();
-    let parts = after.iter().filter_map(|(tid, after)| Some((*tid, after.percent_since(*before.get(tid)?))));
-    parts.max_by_key(|(_, percent)| *percent).unwrap_or_default()
+    for wait in 0..WAITS {
+        owner.lock(lock);
+        let waiter = other.start(verb, &[&[name.as_str()], more].concat());
+        waiter.begun();
+        sleep(GLANCE);
+        let is_awake = || other.process.is_awake();
+        let seems_to_run = is_awake() && {
+            sleep(Duration::from_millis(1));
+            is_awake()
+        };
+        // The first wait is measured in any case.
+        if wait == 0 || seems_to_run {
+            let runs = other.process.thread_that_runs(RUNNING, SLEEPING);
+            assert_eq!(
+                runs, None,
+                "while it waits in {verb}, a thread of the waiter's process runs for {RUNNING:?} before it has slept for \
+                 {SLEEPING:?}: a wait must sleep"
+            );
+        }
+        owner.unlock(lock);
+        waiter.granted();
+        other.unlock(lock);
+    }
 }

@@ -13,6 +13,9 @@ cases! { "allocation";
 /// Capacity for ids of more than sixteen bits, where it can be chosen.
 const MANY: u32 = 1_000_000;
 
+/// Number of handles of one lock, and of repetitions, each of which has to be right.
+const HANDLES: &str = "60";
+const REPETITIONS: u32 = 60;
 /// The largest capacity that a case fills.
 const MOST: u64 = 10_000;
 
@@ -40,6 +43,13 @@ fn different_ids_are_different_locks(fixture: &Fixture) {
             let granted = other.try_lock(LockRef::Number(*id));
             assert!(granted.is_some(), "only the lock {held} is held, and the lock {id} is busy: two ids are one lock");
             other.unlock(LockRef::Number(*id));
+            if held == 0 {
+                let busy: u32 = other.must("try_new_handles", &[&id.to_string(), HANDLES]).get("busy_times");
+                assert_eq!(
+                    busy, 0,
+                    "only the lock {held} is held, and the lock {id} is busy by a new handle: two ids are one lock"
+                );
+            }
         }
         other.finds_busy(LockRef::Number(held), "it is held");
         owner.unlock(LockRef::Number(held));
@@ -63,6 +73,7 @@ fn the_last_id_is_a_lock_between_processes(fixture: &Fixture) {
             thread.lock(last);
             other.finds_busy(last, "it is held, and is the last one of the store");
             thread.unlock(last);
+            thread.must("retrieve_many", &[&last.to_string(), HANDLES]);
         }
         for thread in [a, b] {
             fixture.kill(&thread.process);
@@ -93,7 +104,14 @@ fn the_capacity_is_exact(fixture: &Fixture) {
         "a store of {capacity} locks hands out {count} ids, from {first:?} to {last:?}, and not 0 to {}",
         capacity - 1
     );
-    let refusal = a.refused("Exhausted", "allocate", &[""]);
-    let said: (u64, u64) = (refusal.fields.get("capacity"), refusal.fields.get("allocated"));
-    assert_eq!(said, (capacity, capacity), "exhaustion names other numbers of locks: {}", refusal.text);
+    for _ in 0..REPETITIONS {
+        let refusal = a.refused("Exhausted", "allocate", &[""]);
+        let said: (u64, u64) = (refusal.fields.get("capacity"), refusal.fields.get("allocated"));
+        assert_eq!(said, (capacity, capacity), "exhaustion names other numbers of locks: {}", refusal.text);
+    }
+    for _ in 0..REPETITIONS {
+        a.free(0);
+        let id = a.ask("allocate", &[""]).map(|fields| fields.get("id"));
+        assert_eq!(id.as_ref().ok(), Some(&0_u32), "only the id 0 is free, and not 0 to {}: {id:?}", capacity - 1);
+    }
 }

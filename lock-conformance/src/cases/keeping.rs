@@ -7,8 +7,8 @@ use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread, grant};
 use crate::protocol::Refusal;
 
-/// Longer than a waiter waits before it checks whether the owner is dead.
-pub(super) const A_WHILE: Duration = Duration::from_millis(500);
+/// Longer than a waiter waits before it checks whether the owner is dead: 200 ms in the backends of this repository.
+pub(super) const A_WHILE: Duration = Duration::from_millis(350);
 
 /// Asserts that neither thread gets a lock that the other one holds, and that each releases its lock without an error.
 ///

@@ -10,11 +10,13 @@ use super::sharing::files_below;
 use crate::fixture::{Fixture, USER};
 use crate::need;
 use crate::process::{LockRef, Thread};
+use crate::protocol::Refusal;
 
 cases! { "links";
     nothing_is_made_or_removed_through_a_link [STORE PROCESSES USERS ROOT];
     nothing_is_made_through_a_link_to_nothing [STORE PROCESSES USERS ROOT];
     no_file_of_a_store_is_opened_through_a_link [STORE PROCESSES];
+    a_refusal_because_of_a_link_says_so [STORE PROCESSES];
 }
 
 /// Ids that are used before there is a link, and ids that are used for the first time afterwards. Where a backend has a directory for
@@ -85,56 +87,103 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
 }
 
 fn no_file_of_a_store_is_opened_through_a_link(fixture: &Fixture) {
+    for_each_link(fixture, |user, link| {
+        if user.ask("open", &["open", &link.url]).is_err() {
+            return;
+        }
+        use_by_new_handles(fixture, user, &BEFORE);
+        use_all(fixture, user, &AFTER);
+        let opened = user.process.open_files();
+        let through = opened.iter().find(|file| file.starts_with(&link.target));
+        assert_eq!(through, None, "{} was replaced by a link, and a process has open what the link leads to", link.name);
+    });
+}
+
+fn a_refusal_because_of_a_link_says_so(fixture: &Fixture) {
+    for_each_link(fixture, |user, link| {
+        let says_so = |refusal: &Refusal| {
+            let is_typed = refusal.kind == "NotOurs" && refusal.text.contains("link");
+            assert!(is_typed, "{} was replaced by a link, and that is not what the error says: {refusal}", link.name);
+        };
+        match user.ask("open", &["open", &link.url]) {
+            Err(refusal) => says_so(&refusal),
+            Ok(_) => {
+                for lock in locks(fixture, &BEFORE) {
+                    match user.ask("try_lock", &[&lock.to_string()]) {
+                        Err(refusal) => says_so(&refusal),
+                        Ok(_) => user.unlock(lock),
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A link in the place of a file or directory of a store.
+struct Link {
+    /// The URL of the store.
+    url: String,
+    /// The file or directory that it replaces, relative to the directory of the store.
+    name: String,
+    /// Where the link leads to.
+    target: PathBuf,
+}
+
+/// Runs the attempt for each file and directory of a store that was used, each time of a new one: with a link in its place, and with a new
+/// process.
+fn for_each_link(fixture: &Fixture, attempt: impl Fn(&Thread, &Link)) {
     let mut level = 0;
-    while opens_no_link(fixture, level) {
+    while attempt_with_link(fixture, level, &attempt) {
         level += 1;
     }
     assert!(level > 0, "a store has no file, so that there was nothing to replace");
 }
 
-/// Replaces a file of a new store by a link, and asserts that a process that uses the store then has not opened it. False when the store
-/// has not as many files.
-fn opens_no_link(fixture: &Fixture, level: usize) -> bool {
+/// False when the store has not as many files.
+fn attempt_with_link(fixture: &Fixture, level: usize, attempt: &impl Fn(&Thread, &Link)) -> bool {
     let (dir, url) = fixture.fresh_place();
-    let elsewhere = fixture.own_directory();
+    let target = fixture.own_directory().join("moved");
     let maker = fixture.blank_peer();
     maker.must("open", &["create", &url]);
     use_all(fixture, &maker, &BEFORE);
     let Some(attacked) = files_below(&dir).into_iter().nth(level) else { return false };
-    let moved = elsewhere.join("moved");
-    fs::rename(&attacked, &moved).expect("the file is ours");
-    symlink(&moved, &attacked).expect("the directory is ours");
-    let user = fixture.blank_peer();
-    if user.ask("open", &["open", &url]).is_ok() {
-        use_all(fixture, &user, &BEFORE);
-        use_all(fixture, &user, &AFTER);
-        let opened = user.process.open_files();
-        let through = opened.iter().find(|file| file.starts_with(&moved));
-        let name = attacked.strip_prefix(&dir).unwrap_or(&attacked).display();
-        assert_eq!(through, None, "{name} was replaced by a link, and a process has open what the link leads to");
-    }
+    fs::rename(&attacked, &target).expect("the file is ours");
+    symlink(&target, &attacked).expect("the directory is ours");
+    let name = attacked.strip_prefix(&dir).unwrap_or(&attacked).display().to_string();
+    let (user, link) = (fixture.blank_peer(), Link { url, name, target });
+    attempt(&user, &link);
     if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
         let _ = fs::remove_file(&attacked);
     }
-    let _ = fs::rename(&moved, &attacked);
+    let _ = fs::rename(&link.target, &attacked);
     for peer in [maker, user] {
         fixture.kill(&peer.process);
     }
     true
 }
 
+/// Acquires and releases each lock by many new handles, and keeps them open; a refusal is as good.
+fn use_by_new_handles(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
+    for lock in locks(fixture, ids) {
+        let _ = thread.ask("try_and_keep_handles", &[&lock.to_string(), "60"]);
+    }
+}
+
 /// Acquires and releases each lock; a refusal is as good.
 fn use_all(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
-    let locks = if need::NUMBERED.is_met(&fixture.suite) {
-        ids.iter().map(|id| LockRef::Number(*id)).collect()
-    } else {
-        vec![LockRef::Single]
-    };
-    for lock in locks {
+    for lock in locks(fixture, ids) {
         let lock = lock.to_string();
         if thread.ask("try_lock", &[&lock]).is_ok() {
             let _ = thread.ask("unlock", &[&lock]);
         }
+    }
+}
+
+fn locks(fixture: &Fixture, ids: &[u32]) -> Vec<LockRef> {
+    if need::NUMBERED.is_met(&fixture.suite) {
+        ids.iter().map(|id| LockRef::Number(*id)).collect()
+    } else {
+        vec![LockRef::Single]
     }
 }
 

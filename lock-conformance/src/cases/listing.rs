@@ -96,12 +96,15 @@ fn a_recovered_lock_is_listed_with_its_new_holder(fixture: &Fixture) {
     assert_eq!(held.find::<u32>(&format!("pid.{id}")), Some(other.pid()), "the one who recovered the lock is not its holder");
 }
 
+/// Number of calls that name holders, each of which has to be right.
+const LOOKS: &str = "60";
+
 /// Asserts that the lock is said to be free by each call that names holders.
 fn names_no_holder(fixture: &Fixture, thread: &Thread, lock: LockRef, why: &str) {
-    let named: Option<u32> = thread.must("holder", &[&lock.to_string()]).find("pid");
+    let named: Option<u32> = thread.must("until_changed", &[LOOKS, "holder", &lock.to_string()]).find("pid");
     assert_eq!(named, None, "holder() names a process, although {why}");
     if need::NUMBERED.is_met(&fixture.suite) {
-        let held = thread.must("held", &[]).numbers("ids");
+        let held = thread.must("until_changed", &[LOOKS, "held"]).numbers("ids");
         assert!(!held.iter().any(|id| LockRef::Number(*id) == lock), "held() lists the lock {lock}, although {why}");
     }
 }
@@ -160,11 +163,11 @@ fn a_holder_that_looks_keeps_its_locks(fixture: &Fixture) {
     let looker = owner.process.thread("t1");
     for thread in [&owner, &looker] {
         owner.lock(lock);
-        thread.must("held", &[]);
+        thread.must("until_changed", &[LOOKS, "held"]);
         other.finds_busy(lock, "a thread of its owner's process has only called held()");
-        thread.must("holder", &[&lock.to_string()]);
+        thread.must("until_changed", &[LOOKS, "holder", &lock.to_string()]);
         other.finds_busy(lock, "a thread of its owner's process has only called holder()");
-        thread.must("allocated", &[]);
+        thread.must("until_changed", &[LOOKS, "allocated"]);
         other.finds_busy(lock, "a thread of its owner's process has only called allocated()");
         owner.unlock(lock);
         other.finds_free(lock, "it was released");

@@ -23,6 +23,7 @@ mod limits;
 mod links;
 mod listing;
 mod mixed;
+mod mixed_deaths;
 mod mutexes;
 mod namespace_homes;
 mod namespace_threads;
@@ -43,6 +44,7 @@ mod views;
 mod visibility;
 mod waking;
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::arena::{Arena, Place, WRONGS, Wrong};
@@ -71,6 +73,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         waking::CASES,
         reentry::CASES,
         owner_death::CASES,
+        mixed_deaths::MIXED,
         trying::CASES,
         mutexes::CASES,
         news::CASES,
@@ -197,6 +200,15 @@ impl Who {
 fn with_capacity(fixture: &Fixture, capacity: &str) -> String {
     let url = fixture.url();
     if need::CHOSEN.is_met(&fixture.suite) { with_option(&url, &format!("capacity={capacity}")) } else { url }
+}
+
+/// So many ids from 0, or all where the new store of the thread has fewer.
+fn first_ids(fixture: &Fixture, thread: &Thread, count: u32) -> Range<u32> {
+    if !need::NUMBERED.is_met(&fixture.suite) {
+        return 0..0;
+    }
+    let capacity = thread.available().and_then(|available| u32::try_from(available).ok());
+    0..capacity.map_or(count, |capacity| capacity.min(count))
 }
 
 /// The URL with one more option.

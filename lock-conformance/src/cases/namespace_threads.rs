@@ -1,5 +1,7 @@
 //! Threads in several PID namespaces, where a thread id is not unique: each namespace counts from 1.
 
+use nix::sys::signal::Signal;
+
 use super::keeping::{each_keeps_its_lock, keeps_its_lock, reports_no_death, tells_of};
 use super::{cases, nothing_went_wrong_in, start_sections_of};
 use crate::fixture::Fixture;
@@ -59,10 +61,12 @@ fn the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone(fixtur
     let ([owner, waiters @ ..], _) = threads_with_equal_ids::<4>(fixture);
     let lock = fixture.a_lock(&outside);
     owner.lock(lock);
+    let pending: Vec<_> = waiters.iter().map(|waiter| waiter.start_lock(lock)).collect();
+    pending.iter().for_each(|pending| pending.waits("the owner lives"));
+    // The kernel takes long to end a namespace, so that all end at the same time.
+    waiters.iter().for_each(|waiter| waiter.process.signal(Signal::SIGKILL));
     for waiter in &waiters {
-        let pending = waiter.start_lock(lock);
-        pending.waits("the owner lives");
-        fixture.kill(&waiter.process);
+        fixture.reap(&waiter.process);
         outside.finds_busy(lock, "its owner lives, and a waiter with the owner's thread id died");
     }
     keeps_its_lock(fixture, &owner, &outside, lock);

@@ -79,6 +79,14 @@ fn two_stores_are_two(fixture: &Fixture) {
 /// Stores that cannot be removed are left out: another program names their locks, such as LXC by the text of a path.
 ///
 /// A backend that tells stores apart by their paths takes one for two, whose threads do not exclude each other in one process.
+/// Asserts that the lock is busy by the thread's handle and by many new ones.
+fn is_busy_by_all_handles(thread: &Thread, lock: LockRef) {
+    let why = "it is held by another path to the same store";
+    thread.finds_busy(lock, why);
+    let granted: u32 = thread.must("try_new_handles", &[&lock.to_string(), "60"]).get("granted");
+    assert_eq!(granted, 0, "{thread} got the lock {lock} by {granted} of 60 new handles, although {why}");
+}
+
 fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {
     let base = fixture.fresh_dir();
     fs::create_dir_all(base.join("real/below")).expect("a directory for a store");
@@ -96,11 +104,18 @@ fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {
     let others: &[&Thread] = if need::PROCESSES.is_met(&fixture.suite) { &[&b, &other] } else { &[&b] };
     for thread in others {
         a.lock(lock);
-        thread.finds_busy(lock, "it is held by another path to the same store");
+        is_busy_by_all_handles(thread, lock);
         a.unlock(lock);
         thread.lock(lock);
-        a.finds_busy(lock, "it is held by another path to the same store");
+        is_busy_by_all_handles(&a, lock);
         thread.unlock(lock);
+    }
+    if need::REENTRY.is_met(&fixture.suite) {
+        let c = a.process.thread("t2");
+        c.lock(lock);
+        c.must("open_own", &["open", &linked]);
+        c.refused("AlreadyHeld", "try_lock", &[&lock.to_string()]);
+        c.unlock(lock);
     }
 }
 

@@ -138,33 +138,45 @@ fn a_waiter_gets_the_lock_of_the_dead(fixture: &Fixture) {
     tells_of(fixture, &waiter.granted(), owner.pid());
 }
 
+/// Number of deaths that threads of two processes wait for, and number of threads in each process.
+const DEATHS: u32 = 28;
+const WAITERS: usize = 4;
+
+/// Of many waiters, most get the lock after the first one has dealt with the death.
 fn a_death_is_reported_to_one_of_its_waiters(fixture: &Fixture) {
-    let (owner, other, lock) = owner_and_other(fixture);
-    let threads = [other.clone(), fixture.peer(), other.process.thread("t1")];
-    let mut waiting: Vec<_> = threads.iter().map(|thread| thread.start_lock(lock)).collect();
-    waiting.iter().for_each(|waiter| waiter.waits("the owner lives"));
-    fixture.kill(&owner.process);
-    let mut told = Vec::new();
-    while !waiting.is_empty() {
-        fixture.wait_until("a waiter gets the lock of the dead", || waiting.iter().any(Pending::has_answered));
-        let next = waiting.iter().position(Pending::has_answered).expect("one has answered");
-        let waiter = waiting.swap_remove(next);
-        let thread = waiter.thread().clone();
-        told.push(waiter.granted().death.map(|death| death.pid));
-        thread.mark_consistent(lock);
-        thread.unlock(lock);
+    let processes = [fixture.peer(), fixture.peer()];
+    let lock = fixture.a_lock(&processes[0]);
+    let threads = processes.iter().flat_map(|thread| (0..WAITERS).map(|n| thread.process.thread(&format!("t{n}"))));
+    let threads: Vec<_> = threads.collect();
+    for _ in 0..DEATHS {
+        let owner = fixture.peer();
+        owner.lock(lock);
+        let mut waiting: Vec<_> = threads.iter().map(|thread| thread.start_lock(lock)).collect();
+        waiting.iter().for_each(|waiter| _ = waiter.begun());
+        waiting[0].waits("the owner lives");
+        fixture.kill(&owner.process);
+        let mut told = Vec::new();
+        while !waiting.is_empty() {
+            fixture.wait_until("a waiter gets the lock of the dead", || waiting.iter().any(Pending::has_answered));
+            let next = waiting.iter().position(Pending::has_answered).expect("one has answered");
+            let waiter = waiting.swap_remove(next);
+            let thread = waiter.thread().clone();
+            told.push(waiter.granted().death.map(|death| death.pid));
+            thread.mark_consistent(lock);
+            thread.unlock(lock);
+        }
+        let (first, later) = told.split_first().expect("many have waited");
+        assert_eq!(
+            *first,
+            Some(owner.pid()),
+            "process {} died, and another death or none is reported to the first waiter",
+            owner.pid()
+        );
+        assert!(
+            later.iter().all(Option::is_none),
+            "the first waiter dealt with the death, and it is reported to a later one, too: {later:?}"
+        );
     }
-    let (first, later) = told.split_first().expect("three have waited");
-    assert_eq!(
-        *first,
-        Some(owner.pid()),
-        "process {} died, and another death or none is reported to the first waiter",
-        owner.pid()
-    );
-    assert!(
-        later.iter().all(Option::is_none),
-        "the first waiter dealt with the death, and it is reported to a later one, too: {later:?}"
-    );
 }
 
 fn a_death_is_told_once_only(fixture: &Fixture) {

@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::unistd::getegid;
 
 use super::sharing::files_below;
-use super::{cases, with_option};
+use super::{cases, first_ids, with_option};
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::LockRef;
@@ -20,6 +20,8 @@ cases! { "sharing";
 }
 
 const UMASKS: [&str; 3] = ["022", "000", "077"];
+/// Number of ids and of locks that are used, each of which may get a file of its own.
+const MANY: u32 = 60;
 
 fn a_private_store_is_private_whatever_the_umask(fixture: &Fixture) {
     for umask in UMASKS {
@@ -48,6 +50,11 @@ fn use_store(fixture: &Fixture, url: &str, umask: &str) {
         thread.must("open", &[mode, url]);
     }
     let locks = if need::NUMBERED.is_met(&fixture.suite) {
+        let end = first_ids(fixture, &a, MANY).end.to_string();
+        a.must("lock_range", &["0", &end]);
+        a.must("release_all", &[]);
+        a.must("allocate_many", &[&end]);
+        a.must("free_all", &[]);
         vec![LockRef::Number(a.allocate("")), LockRef::Number(90), LockRef::Number(b.allocate(""))]
     } else {
         vec![LockRef::Single]

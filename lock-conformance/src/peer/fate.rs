@@ -15,8 +15,8 @@ use nix::unistd::{Gid, Pid, Uid, gettid, setgroups, setresgid, setresuid, setsid
 
 use super::worker::{Next, Worker};
 use super::{PEER_COMMAND, VARIABLE};
-use crate::need::LAST_PID;
 use crate::protocol::{Answer, Fields, join};
+use crate::sys::LAST_PID;
 use crate::sys::{self, Fork};
 
 impl Worker {

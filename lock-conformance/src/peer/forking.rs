@@ -31,6 +31,10 @@ const FORKS_PER_PART: usize = 3;
 const PHASE: Duration = Duration::from_micros(15);
 const PHASES: usize = 16;
 
+/// Time after which a process that forks many times stops, if it has forked this often.
+const LONG_FORKING: Duration = Duration::from_secs(1);
+const FEWEST_FORKS: usize = 15;
+
 /// The acquisitions that the locking thread has begun, and the forks that the forking thread has done.
 static ACQUISITIONS: AtomicUsize = AtomicUsize::new(0);
 static FORKED: AtomicUsize = AtomicUsize::new(0);
@@ -46,7 +50,9 @@ impl Worker {
         Some(match (verb, arguments) {
             ("fork_many", [count]) => self.fork_many(number(count)),
             ("fork_beside_locks", [suite, locks]) => self.fork_beside_locks(suite.parse().expect("a pid"), number(locks)),
-            ("fork_and_lock", [milliseconds, locks @ ..]) => self.fork_and_lock(number(milliseconds) as u64, locks),
+            ("fork_and_lock", [count, milliseconds, locks @ ..]) => {
+                self.fork_and_lock(number(count), number(milliseconds) as u64, locks)
+            }
             ("open_under_mutex", [arena, url, lock]) => self.open_under_mutex(shared(arena), url, lock),
             ("make_handles_and_try", [arena, locks @ ..]) => self.make_handles_and_try(shared(arena), locks),
             ("lock_beside_forks", locks) => self.lock_beside_forks(locks),
@@ -58,10 +64,14 @@ impl Worker {
         })
     }
 
-    /// Forks children that exit immediately.
+    /// Forks children that exit immediately. Where forks wait for other threads, fewer than `count` suffice.
     fn fork_many(&self, count: usize) -> Result<Fields> {
         self.begin();
-        for _ in 0..count {
+        let began = Instant::now();
+        for done in 0..count {
+            if done >= FEWEST_FORKS && began.elapsed() > LONG_FORKING {
+                break;
+            }
             end_of_child(&|| Ok(()))?;
         }
         Ok(Fields::new())
@@ -89,16 +99,19 @@ impl Worker {
         Ok(Fields::new().with("pids", list(children)))
     }
 
-    /// Forks children that acquire and release each lock, by an inherited handle and by a new one.
-    fn fork_and_lock(&self, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
+    /// Forks so many children that acquire and release each lock, one by an inherited handle and the next by a new one; fewer if that takes long.
+    fn fork_and_lock(&self, count: usize, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
         let (store, handles) = (self.store(), locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?);
         let (began, mut children) = (Instant::now(), 0);
         self.begin();
-        while began.elapsed() < Duration::from_millis(milliseconds) {
+        while children < count && began.elapsed() < Duration::from_millis(milliseconds) {
             end_of_child(&|| {
-                for (name, inherited) in locks.iter().zip(&handles) {
-                    inherited.lock()?.unlock()?;
-                    made(&store, name)?.lock()?.unlock()?;
+                for (n, (name, inherited)) in locks.iter().zip(&handles).enumerate() {
+                    if (n + children) % 2 == 0 {
+                        inherited.lock()?.unlock()?;
+                    } else {
+                        made(&store, name)?.lock()?.unlock()?;
+                    }
                 }
                 Ok(())
             })?;

@@ -4,6 +4,7 @@ mod acquire;
 mod allocate;
 mod descriptors;
 mod droppable;
+mod dropping;
 mod fate;
 mod forking;
 mod growing;

@@ -5,9 +5,9 @@ use std::{fs, io};
 use lock_core::{Error, Result};
 
 use super::worker::Worker;
-use crate::need::NEXT_SET;
 use crate::protocol::{Fields, list};
 use crate::sys;
+use crate::sys::NEXT_SET;
 
 /// The value of each semaphore of a new set.
 const VALUE: u16 = 1;

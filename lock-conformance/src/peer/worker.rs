@@ -11,7 +11,7 @@ use nix::unistd::gettid;
 use super::droppable::Droppable;
 use super::own_file::OwnFile;
 use super::{Command, Inheritance, Peer};
-use crate::case::text_of;
+use crate::panic_message::panic_message;
 use crate::protocol::{Answer, Fields, Refusal};
 use crate::suite::Subject;
 
@@ -62,7 +62,7 @@ impl Worker {
                 Ok(Next::Continue(Ok(fields))) => Answer::Done(fields),
                 Ok(Next::Continue(Err(error))) => Answer::Refused(describe(&error, self.took)),
                 Ok(Next::Break(())) => return,
-                Err(panic) => Answer::Panicked(text_of(&*panic).to_owned()),
+                Err(panic) => Answer::Panicked(panic_message(&*panic).to_owned()),
             };
             self.peer.answer(self.tag, &answer);
             if let Some(other) = self.reborn.take() {
@@ -90,6 +90,14 @@ impl Worker {
             .or_else(|| self.fork_many_times(verb, arguments))
             .or_else(|| self.report_or_mark(verb, arguments));
         Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
+    }
+
+    /// What comes of a command that another one consists of. It does not end the thread.
+    pub(super) fn answer_to(&mut self, verb: &str, arguments: &[&str]) -> Result<Fields> {
+        match self.perform(verb, arguments) {
+            Next::Continue(answer) => answer,
+            Next::Break(()) => unreachable!("{verb} ends its thread"),
+        }
     }
 
     /// Tells the suite that what may block begins.

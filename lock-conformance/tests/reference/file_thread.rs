@@ -10,7 +10,7 @@ use std::process;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use lock_core::{Error, Result};
+use lock_core::{Error, ErrorKind, Result};
 use nix::libc;
 
 use super::options::Access;
@@ -90,7 +90,10 @@ impl FileThread {
 
 /// Opens the file. One that is not there is made under another name, so that no process sees it with another owner or mode.
 fn open((_, path): &Key, access: Access) -> Result<OpenFile> {
-    let system = |error| Error::system("open", error);
+    let system = |error: io::Error| match error.raw_os_error() {
+        Some(libc::ELOOP) => ErrorKind::NotOurs { reason: "a file of it is a symbolic link".to_owned() }.into(),
+        _ => Error::system("open", error),
+    };
     let options = || File::options().read(true).write(true).custom_flags(libc::O_NOFOLLOW).to_owned();
     loop {
         match options().open(path) {

@@ -24,12 +24,12 @@ pub(super) fn all() -> Vec<Sinner> {
     ]
 }
 
-/// Hands one id out to everybody.
 #[derive(Debug)]
 struct HandsOutTwice;
 
 impl Sin for HandsOutTwice {
     const NAME: &'static str = "hands-out-twice";
+    const FAULT: &'static str = "Hands one id out to every caller";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::two_allocations_differ", "one id was handed out twice"),
         ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "an id was handed out twice"),
@@ -44,12 +44,12 @@ impl Sin for HandsOutTwice {
     }
 }
 
-/// Looks for a free id first, and marks it afterwards.
 #[derive(Debug)]
 struct HandsOutInARace;
 
 impl Sin for HandsOutInARace {
     const NAME: &'static str = "hands-out-in-a-race";
+    const FAULT: &'static str = "Finds a free id, and marks it in a second step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::racing_processes_never_share_an_id", "was with two at a time"),
         ("allocation::one_of_those_who_race_for_an_id_wins", "won the race for the id"),
@@ -85,12 +85,12 @@ fn mark_without_looking(honest: &dyn Manager, id: LockId, label: &Label) -> Resu
     }
 }
 
-/// Says that it is full when one id is left.
 #[derive(Debug)]
 struct FullTooEarly;
 
 impl Sin for FullTooEarly {
     const NAME: &'static str = "full-too-early";
+    const FAULT: &'static str = "Says that the store is full when one id is left";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "hands out the ids 0 to 127"),
         ("allocation::exhaustion_says_the_capacity_and_the_count", "full when all ids are handed out"),
@@ -104,7 +104,6 @@ impl Sin for FullTooEarly {
     }
 }
 
-/// The handle that comes with an allocation is on another lock than the one by id.
 #[derive(Debug)]
 struct GivesAnotherLock;
 
@@ -112,6 +111,7 @@ static JUST_ALLOCATED: AtomicU32 = AtomicU32::new(u32::MAX);
 
 impl Sin for GivesAnotherLock {
     const NAME: &'static str = "gives-another-lock";
+    const FAULT: &'static str = "Gives the caller of allocate a handle of another lock than retrieve does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::an_id_names_the_same_lock_to_everybody", "although the one who allocated it holds it"),
         ("exclusion::handles::a_held_lock_is_busy", "although somebody else holds it"),
@@ -129,12 +129,12 @@ impl Sin for GivesAnotherLock {
     }
 }
 
-/// Frees what is free.
 #[derive(Debug)]
 struct AcceptsDoubleFree;
 
 impl Sin for AcceptsDoubleFree {
     const NAME: &'static str = "accepts-double-free";
+    const FAULT: &'static str = "Frees an id that is free";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_double_free_is_refused_and_changes_nothing", "it should have been NotAllocated"),
         ("freeing::freeing_what_is_not_allocated_is_refused_and_changes_nothing", "it should have been NotAllocated"),
@@ -148,12 +148,13 @@ impl Sin for AcceptsDoubleFree {
     }
 }
 
-/// Removes the lock's file with the id, as podman's file locks do: whoever comes next locks another file.
 #[derive(Debug)]
 struct FreesTheLockWithTheId;
 
 impl Sin for FreesTheLockWithTheId {
     const NAME: &'static str = "frees-the-lock-with-the-id";
+    const FAULT: &'static str =
+        "Removes the lock's file with the id, as podman's file locks do, so that the next user locks another file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_lock_that_is_freed_while_held_stays_held", "although its id was freed, and its owner still holds it"),
         (
@@ -168,12 +169,12 @@ impl Sin for FreesTheLockWithTheId {
     }
 }
 
-/// Hands out the ids of processes that are gone.
 #[derive(Debug)]
 struct LosesTheIdsOfTheDead;
 
 impl Sin for LosesTheIdsOfTheDead {
     const NAME: &'static str = "loses-the-ids-of-the-dead";
+    const FAULT: &'static str = "Hands out the ids of processes that have ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::an_id_outlives_the_process_that_allocated_it", "the id of a dead process was handed out again")];
 
@@ -188,12 +189,12 @@ impl Sin for LosesTheIdsOfTheDead {
     }
 }
 
-/// Marks an id that somebody has.
 #[derive(Debug)]
 struct TakesIdsThatAreTaken;
 
 impl Sin for TakesIdsThatAreTaken {
     const NAME: &'static str = "takes-ids-that-are-taken";
+    const FAULT: &'static str = "Allocates a given id that is allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::a_given_id_is_marked_in_use", "it should have been AlreadyAllocated")];
 
@@ -202,12 +203,12 @@ impl Sin for TakesIdsThatAreTaken {
     }
 }
 
-/// Claims ids when reconciling, and frees none.
 #[derive(Debug)]
 struct ReconcilesHalf;
 
 impl Sin for ReconcilesHalf {
     const NAME: &'static str = "reconciles-half";
+    const FAULT: &'static str = "Allocates ids when it reconciles, and frees none";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reconciling::exactly_the_given_ids_are_allocated", "it freed other ids than it should have")];
 

@@ -147,12 +147,12 @@ fn poll(
     }
 }
 
-/// Takes an owner for dead that it has waited for, and of which it does not see all.
 #[derive(Debug)]
 struct Overtakes<B>(PhantomData<B>);
 
 impl<B: Blindness> Sin for Overtakes<B> {
     const NAME: &'static str = B::OVERTAKES;
+    const FAULT: &'static str = "Takes an owner for dead that it has waited for, and of which something is hidden";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::LIVE;
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
@@ -164,12 +164,12 @@ impl<B: Blindness> Sin for Overtakes<B> {
     }
 }
 
-/// Does not report the death of an owner of which it did not see all.
 #[derive(Debug)]
 struct Forgets<B>(PhantomData<B>);
 
 impl<B: Blindness> Sin for Forgets<B> {
     const NAME: &'static str = B::FORGETS;
+    const FAULT: &'static str = "Does not report the death of an owner of which something was hidden";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::DEAD;
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
@@ -180,12 +180,12 @@ impl<B: Blindness> Sin for Forgets<B> {
     }
 }
 
-/// Opens nothing without `/proc`, and does not say why.
 #[derive(Debug)]
 struct NeedsProc;
 
 impl Sin for NeedsProc {
     const NAME: &'static str = "needs-proc";
+    const FAULT: &'static str = "Opens nothing without /proc, and does not say why";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("visibility::a_store_opens_without_proc_or_is_refused", "the error does not name /proc")];
 

@@ -32,12 +32,12 @@ fn waited(attempt: &Attempt) -> bool {
     attempt.note_before_wait.is_some()
 }
 
-/// Says of a process that ended that a thread did.
 #[derive(Debug)]
 struct TakesProcessesForThreads;
 
 impl Rule for TakesProcessesForThreads {
     const NAME: &'static str = "takes-processes-for-threads";
+    const FAULT: &'static str = "Reports the end of a thread when a process has ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::the_end_of_a_process_has_that_cause", "and the report says ThreadEnded")];
     // Storms find it, too.
@@ -48,12 +48,12 @@ impl Rule for TakesProcessesForThreads {
     }
 }
 
-/// The same, in a thread that waited for the lock.
 #[derive(Debug)]
 struct TakesProcessesForThreadsIfItWaited;
 
 impl Rule for TakesProcessesForThreadsIfItWaited {
     const NAME: &'static str = "takes-processes-for-threads-if-it-waited";
+    const FAULT: &'static str = "Reports the end of a thread to a waiter when a process has ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::the_end_of_a_process_has_that_cause_for_a_sleeping_waiter", "and the report says ThreadEnded")];
     // Storms find it, too.
@@ -67,12 +67,12 @@ impl Rule for TakesProcessesForThreadsIfItWaited {
     }
 }
 
-/// Says of a process that executed another program that it ended.
 #[derive(Debug)]
 struct TakesExecForTheEnd;
 
 impl Rule for TakesExecForTheEnd {
     const NAME: &'static str = "takes-exec-for-the-end";
+    const FAULT: &'static str = "Reports the end of a process that executed another program";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_exec_has_that_cause", "and the report says ProcessEnded")];
 
@@ -81,12 +81,12 @@ impl Rule for TakesExecForTheEnd {
     }
 }
 
-/// The same, in a thread that waited for the lock.
 #[derive(Debug)]
 struct TakesExecForTheEndIfItWaited;
 
 impl Rule for TakesExecForTheEndIfItWaited {
     const NAME: &'static str = "takes-exec-for-the-end-if-it-waited";
+    const FAULT: &'static str = "Reports the end of a process that executed another program to a waiter";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_exec_has_that_cause_for_a_sleeping_waiter", "and the report says ProcessEnded")];
 
@@ -95,12 +95,12 @@ impl Rule for TakesExecForTheEndIfItWaited {
     }
 }
 
-/// Recovers the lock of a thread that ended, and says that its process did.
 #[derive(Debug)]
 struct TakesThreadsForProcesses;
 
 impl Sin for TakesThreadsForProcesses {
     const NAME: &'static str = "takes-threads-for-processes";
+    const FAULT: &'static str = "Reports the end of a process when a thread has ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("news::the_end_of_a_thread_has_that_cause", "and the report says ProcessEnded"),
         ("news::the_end_of_a_thread_has_that_cause_for_a_sleeping_waiter", "and the report says ProcessEnded"),

@@ -19,12 +19,12 @@ fn unmark(file: &str) {
     let _ = fs::set_permissions(file, Permissions::from_mode(0o600));
 }
 
-/// The header looks unused.
 #[derive(Debug)]
 struct LeavesItsHeader;
 
 impl Sin for LeavesItsHeader {
     const NAME: &'static str = "leaves-its-header-to-cleaners";
+    const FAULT: &'static str = "Has a header that looks unused to a program that cleans directories";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("cleaning::a_store_whose_directory_is_cleaned_is_the_same", "Destroyed")];
 
@@ -35,12 +35,12 @@ impl Sin for LeavesItsHeader {
     }
 }
 
-/// The files of locks look unused.
 #[derive(Debug)]
 struct LeavesItsLockFiles;
 
 impl Sin for LeavesItsLockFiles {
     const NAME: &'static str = "leaves-its-lock-files-to-cleaners";
+    const FAULT: &'static str = "Has lock files that look unused to a program that cleans directories";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("cleaning::a_lock_whose_directory_is_cleaned_stays_held", "and a program cleaned the directory")];
 

@@ -41,12 +41,12 @@ fn original(url: &StoreUrl) -> Option<Arc<dyn Manager>> {
     reference::open(&format!("reference:{}", place.display()).parse().ok()?, OpenMode::Open).ok()
 }
 
-/// Gives a copy the identity of the original.
 #[derive(Debug)]
 struct IdentifiesCopies;
 
 impl Sin for IdentifiesCopies {
     const NAME: &'static str = "identifies-copies";
+    const FAULT: &'static str = "Gives a copy the identity of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::a_copy_has_another_identity_or_is_refused", "have one identity")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -60,12 +60,12 @@ impl Sin for IdentifiesCopies {
     }
 }
 
-/// Uses the locks of the original.
 #[derive(Debug)]
 struct LocksTheOriginal;
 
 impl Sin for LocksTheOriginal {
     const NAME: &'static str = "locks-the-original";
+    const FAULT: &'static str = "Uses the locks of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::the_locks_of_a_copy_are_others_or_it_is_refused", "watchdog")];
 
@@ -78,12 +78,12 @@ impl Sin for LocksTheOriginal {
     }
 }
 
-/// Frees the ids of the original.
 #[derive(Debug)]
 struct FreesInTheOriginal;
 
 impl Sin for FreesInTheOriginal {
     const NAME: &'static str = "frees-in-the-original";
+    const FAULT: &'static str = "Frees the ids of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::using_a_copy_leaves_the_original_as_it_is", "the original has other allocations")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -97,12 +97,12 @@ impl Sin for FreesInTheOriginal {
     }
 }
 
-/// Destroys the original with a copy.
 #[derive(Debug)]
 struct DestroysTheOriginal;
 
 impl Sin for DestroysTheOriginal {
     const NAME: &'static str = "destroys-the-original";
+    const FAULT: &'static str = "Destroys the original with a copy";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::destroying_a_copy_leaves_the_original_as_it_is", "the original's lock is held")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -119,12 +119,12 @@ impl Sin for DestroysTheOriginal {
     }
 }
 
-/// Opening a copy releases the locks that the copy says are held, in the original.
 #[derive(Debug)]
 struct TakesOwnersOfTheOriginalForDead;
 
 impl Sin for TakesOwnersOfTheOriginalForDead {
     const NAME: &'static str = "takes-owners-of-the-original-for-dead";
+    const FAULT: &'static str = "Releases locks of the original when a copy is opened that has them as held";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::a_copy_of_a_store_in_use_leaves_its_owner_alone", "the original's lock is held")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -142,12 +142,12 @@ impl Sin for TakesOwnersOfTheOriginalForDead {
     }
 }
 
-/// Gives a store another identity when it is moved.
 #[derive(Debug)]
 struct TakesMovedForCopied;
 
 impl Sin for TakesMovedForCopied {
     const NAME: &'static str = "takes-moved-for-copied";
+    const FAULT: &'static str = "Gives a store another identity when it is moved";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::a_store_that_was_moved_is_the_same", "has another identity")];
     const CAUGHT_BY_NO_OTHER: bool = true;

@@ -1,16 +1,18 @@
 //! Backends that name a dead owner as the holder of a lock.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
 use lock_core::{Acquired, Deadline, HeldLock, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
 
 use super::Sinner;
+use super::rarely::{Operation, is_due, rarely};
 use super::sin::{Sin, sinner};
 use super::trying::process_in_file;
 
 pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<NamesADeadHolder>(), sinner::<ListsADeadHolder>()]
+    vec![sinner::<NamesADeadHolder>(), rarely::<NamesADeadHolder>(), sinner::<ListsADeadHolder>(), rarely::<ListsADeadHolder>()]
 }
 
 /// The process that is written down as the owner of a lock, alive or dead.
@@ -18,14 +20,15 @@ fn written_down(url: &StoreUrl, id: LockId) -> Option<Holder> {
     process_in_file(url, id).map(Holder::of_process)
 }
 
-/// Names the owner that is written down, and does not check that it is alive.
 #[derive(Debug)]
 struct NamesADeadHolder;
 
 impl Sin for NamesADeadHolder {
     const NAME: &'static str = "names-a-dead-holder";
+    const FAULT: &'static str = "Names the owner that is written down, and does not check that it is alive";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::a_dead_owner_is_no_holder", "holder() names a process, although its owner died")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(Believing { honest: honest.lock(id)?, url: url.clone(), id }))
@@ -53,22 +56,23 @@ impl RawLock for Believing {
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        Ok(written_down(&self.url, self.id))
+        if is_due(Operation::Holder) { Ok(written_down(&self.url, self.id)) } else { self.honest.holder() }
     }
 }
 
-/// Lists each lock that has an owner written down, alive or dead.
 #[derive(Debug)]
 struct ListsADeadHolder;
 
 impl Sin for ListsADeadHolder {
     const NAME: &'static str = "lists-a-dead-holder";
+    const FAULT: &'static str = "Lists each lock that has an owner written down, alive or dead";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::a_dead_owner_is_no_holder", "held() lists the lock 0, although its owner died")];
+    const RARE: &'static [Operation] = &[Operation::Held];
 
     fn held(_: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
         let files = fs::read_dir(format!("{}/locks", url.place())).into_iter().flatten().flatten();
-        let ids = files.filter_map(|file| file.file_name().to_str()?.parse().ok());
-        Ok(ids.filter_map(|id| Some(HeldLock::new(id, Some(written_down(url, id)?)))).collect())
+        let ids: BTreeSet<_> = files.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
+        Ok(ids.into_iter().filter_map(|id| Some(HeldLock::new(id, Some(written_down(url, id)?)))).collect())
     }
 }

@@ -33,7 +33,6 @@ pub(super) fn all() -> Vec<Sinner> {
 /// The interval between two attempts.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
 
-/// Grants every lock when the descriptor from the opening of the store is closed.
 #[derive(Debug)]
 struct GrantsWithoutItsDescriptor;
 
@@ -47,6 +46,7 @@ fn open_and_keep(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 
 impl Sin for GrantsWithoutItsDescriptor {
     const NAME: &'static str = "grants-without-its-descriptor";
+    const FAULT: &'static str = "Grants every lock when the descriptor from the opening of the store is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_before_the_first_lock_keeps_exclusion",
         "although the program, which closed descriptors, holds it",
@@ -62,12 +62,12 @@ impl Sin for GrantsWithoutItsDescriptor {
     }
 }
 
-/// Grants a lock to a thread that waits without a deadline when the descriptor is closed.
 #[derive(Debug)]
 struct GrantsToWaitersWithoutDescriptor;
 
 impl Sin for GrantsToWaitersWithoutDescriptor {
     const NAME: &'static str = "grants-to-waiters-without-descriptor";
+    const FAULT: &'static str = "Grants a lock to a thread that waits without a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_while_waiting_keeps_exclusion",
         "whose process closed descriptors, got the lock that another process holds",
@@ -93,12 +93,12 @@ impl Sin for GrantsToWaitersWithoutDescriptor {
     }
 }
 
-/// Never returns from a wait with a deadline when the descriptor is closed.
 #[derive(Debug)]
 struct WaitsForeverWithoutDescriptor;
 
 impl Sin for WaitsForeverWithoutDescriptor {
     const NAME: &'static str = "waits-forever-without-descriptor";
+    const FAULT: &'static str = "Never returns from a wait with a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::closing_everything_while_waiting_with_a_deadline_keeps_exclusion", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -123,12 +123,12 @@ impl Sin for WaitsForeverWithoutDescriptor {
     }
 }
 
-/// Opens files as they come, so that one gets a standard number which the program has closed.
 #[derive(Debug)]
 struct KeepsStandardNumbers;
 
 impl Sin for KeepsStandardNumbers {
     const NAME: &'static str = "keeps-standard-numbers";
+    const FAULT: &'static str = "Opens files as they come, so that one gets a standard number which the program has closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::no_descriptor_below_three_is_kept", "the library keeps descriptors below 3")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -141,7 +141,6 @@ impl Sin for KeepsStandardNumbers {
     }
 }
 
-/// Grants every lock to a process that began a session after it had opened the store, as daemons do.
 #[derive(Debug)]
 struct GrantsInNewSessions;
 
@@ -153,6 +152,8 @@ fn session() -> i32 {
 
 impl Sin for GrantsInNewSessions {
     const NAME: &'static str = "grants-in-new-sessions";
+    const FAULT: &'static str =
+        "Grants every lock to a process that began a session after it had opened the store, as daemons do";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_daemon_whose_parent_has_exited_keeps_exclusion", "although a daemon holds it")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -168,12 +169,12 @@ impl Sin for GrantsInNewSessions {
     }
 }
 
-/// Takes an owner for dead that has closed its descriptor of the lock.
 #[derive(Debug)]
 struct TakesClosedForDead;
 
 impl Sin for TakesClosedForDead {
     const NAME: &'static str = "takes-closed-for-dead";
+    const FAULT: &'static str = "Takes an owner for dead that has closed its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_while_holding_keeps_exclusion",
         "although the program holds it, and closed descriptors",
@@ -185,12 +186,12 @@ impl Sin for TakesClosedForDead {
     }
 }
 
-/// Takes an owner for dead that has set `FD_CLOEXEC` on its descriptor of the lock.
 #[derive(Debug)]
 struct TakesCloseOnExecForDead;
 
 impl Sin for TakesCloseOnExecForDead {
     const NAME: &'static str = "takes-close-on-exec-for-dead";
+    const FAULT: &'static str = "Takes an owner for dead that has set FD_CLOEXEC on its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::close_on_exec_for_everything_releases_the_lock_at_exec", "and has not called exec yet")];
     const CAUGHT_BY_NO_OTHER: bool = true;

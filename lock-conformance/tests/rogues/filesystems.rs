@@ -40,12 +40,12 @@ fn die_if_full() {
     }
 }
 
-/// Touches a page without a block when it acquires a lock.
 #[derive(Debug)]
 struct DiesInATry;
 
 impl Sin for DiesInATry {
     const NAME: &'static str = "dies-in-a-try";
+    const FAULT: &'static str = "Writes to a page without a block on disk when it acquires a lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("filesystems::a_file_system_that_runs_full_ends_no_process", "died in \"try_lock")];
 
@@ -59,12 +59,12 @@ impl Sin for DiesInATry {
     }
 }
 
-/// Touches a page without a block when it releases a lock.
 #[derive(Debug)]
 struct DiesInARelease;
 
 impl Sin for DiesInARelease {
     const NAME: &'static str = "dies-in-a-release";
+    const FAULT: &'static str = "Writes to a page without a block on disk when it releases a lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("filesystems::a_holder_releases_its_lock_on_a_full_file_system", "died in \"unlock")];
 
@@ -82,12 +82,12 @@ fn is_denial(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::System { source, .. } if source.raw_os_error() == Some(libc::EACCES))
 }
 
-/// Takes a lock for busy that the kernel denies.
 #[derive(Debug)]
 struct TakesDenialsForBusy;
 
 impl Sin for TakesDenialsForBusy {
     const NAME: &'static str = "takes-denials-for-busy";
+    const FAULT: &'static str = "Takes a lock for busy that the kernel denies";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("filesystems::denied_file_locks_are_an_error_and_not_a_busy_lock", "busy, which no process holds")];
 
@@ -99,12 +99,12 @@ impl Sin for TakesDenialsForBusy {
     }
 }
 
-/// Takes each lock that it does not get for that of another process.
 #[derive(Debug)]
 struct TakesDenialsForProcesses;
 
 impl Sin for TakesDenialsForProcesses {
     const NAME: &'static str = "takes-denials-for-processes";
+    const FAULT: &'static str = "Takes a file lock that the kernel denies for that of another process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "filesystems::a_store_opens_without_file_locks_or_says_what_is_denied",
         "that is not what the error says: TooManyProcesses",

@@ -22,12 +22,12 @@ pub(super) fn all() -> Vec<Sinner> {
     ]
 }
 
-/// Drops the report of a lock whose id is freed.
 #[derive(Debug)]
 struct FreesTheReportWithTheId;
 
 impl Sin for FreesTheReportWithTheId {
     const NAME: &'static str = "frees-the-report-with-the-id";
+    const FAULT: &'static str = "Drops the report of a lock whose id is freed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::freeing_and_allocating_again_keeps_the_report", "and no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -50,12 +50,12 @@ fn is_there(file: String) -> impl Fn() -> bool + Send + Sync {
     move || fs::metadata(&file).is_ok()
 }
 
-/// Drops all reports when no process has the store open.
 #[derive(Debug)]
 struct ForgetsWhenAllHaveClosedTheStore;
 
 impl Sin for ForgetsWhenAllHaveClosedTheStore {
     const NAME: &'static str = "forgets-when-all-have-closed-the-store";
+    const FAULT: &'static str = "Drops all reports when no process has the store open";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_report_outlives_all_processes_that_have_the_store_open", "and no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -122,12 +122,12 @@ impl std::fmt::Debug for SilentIf {
     }
 }
 
-/// Wakes no waiter when an owner releases the lock without marking it.
 #[derive(Debug)]
 struct WakesNobodyAfterAnInconsistentRelease;
 
 impl Sin for WakesNobodyAfterAnInconsistentRelease {
     const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
+    const FAULT: &'static str = "Wakes no waiter when an owner releases the lock without marking it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::sleeping_waiters_each_get_the_report_and_none_is_lost", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;

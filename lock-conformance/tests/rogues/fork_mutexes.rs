@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use lock_core::{Acquired, Deadline, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
 
 use super::Sinner;
+use super::rarely::{Operation, is_due, rarely};
 use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
 
 pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<HoldsHandlesOverForks>(), sinner::<HoldsThreadsOverForks>(), sinner::<IgnoresForks>()]
+    vec![sinner::<HoldsHandlesOverForks>(), sinner::<HoldsThreadsOverForks>(), sinner::<IgnoresForks>(), rarely::<IgnoresForks>()]
 }
 
 /// The mutex. It has no owner, so that a handler can lock it and another one unlock it.
@@ -32,14 +33,18 @@ extern "C" fn unlock() {
 }
 
 /// Some work under the mutex.
-fn work_locked() {
+fn work_locked(time: Duration) {
     lock();
     let began = Instant::now();
-    while began.elapsed() < Duration::from_micros(50) {
+    while began.elapsed() < time {
         spin_loop();
     }
     unlock();
 }
+
+const SHORT: Duration = Duration::from_micros(50);
+/// Most of the time of a thread that does nothing but attempts.
+const LONG: Duration = Duration::from_micros(300);
 
 fn open_and_lock_over_forks(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     static ONCE: Once = Once::new();
@@ -47,12 +52,12 @@ fn open_and_lock_over_forks(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Ma
     reference::open(url, mode)
 }
 
-/// Holds the mutex for handles during a fork.
 #[derive(Debug)]
 struct HoldsHandlesOverForks;
 
 impl Sin for HoldsHandlesOverForks {
     const NAME: &'static str = "holds-handles-over-forks";
+    const FAULT: &'static str = "Holds the mutex for handles during a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_mutex_held_during_fork_and_open_causes_no_deadlock", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -62,12 +67,11 @@ impl Sin for HoldsHandlesOverForks {
     }
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        work_locked();
+        work_locked(SHORT);
         honest.lock(id)
     }
 }
 
-/// Holds the mutex for new threads during a fork.
 #[derive(Debug)]
 struct HoldsThreadsOverForks;
 
@@ -77,6 +81,7 @@ thread_local! {
 
 impl Sin for HoldsThreadsOverForks {
     const NAME: &'static str = "holds-threads-over-forks";
+    const FAULT: &'static str = "Holds the mutex for new threads during a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_first_lock_in_a_prepare_handler_causes_no_deadlock", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -87,24 +92,45 @@ impl Sin for HoldsThreadsOverForks {
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         if !IS_KNOWN.replace(true) {
-            work_locked();
+            work_locked(SHORT);
         }
         honest.acquire(deadline)
     }
 }
 
-/// Leaves its mutex locked in a child that is forked while another thread holds it.
 #[derive(Debug)]
 struct IgnoresForks;
 
+/// Whether the fork is one after which the child leaves the mutex as it is.
+static IS_IGNORED: AtomicBool = AtomicBool::new(true);
+
+extern "C" fn decide() {
+    IS_IGNORED.store(is_due(Operation::Fork), Ordering::Relaxed);
+}
+
+extern "C" fn nothing() {}
+
+extern "C" fn unlock_unless_ignored() {
+    if !IS_IGNORED.load(Ordering::Relaxed) {
+        unlock();
+    }
+}
+
 impl Sin for IgnoresForks {
     const NAME: &'static str = "ignores-forks";
+    const FAULT: &'static str = "Leaves its mutex locked in a child that is forked while another thread holds it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_forked_while_its_parent_locks_can_lock", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
+    fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| sys::at_fork(decide, nothing, unlock_unless_ignored));
+        reference::open(url, mode)
+    }
+
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        work_locked();
+        work_locked(LONG);
         honest.acquire(deadline)
     }
 }

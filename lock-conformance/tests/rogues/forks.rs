@@ -35,7 +35,6 @@ pub(super) fn all() -> Vec<Sinner> {
 
 extern "C" fn nothing() {}
 
-/// Believes that no other code runs in a child before its own handler.
 #[derive(Debug)]
 struct GrantsBeforeItsHandler;
 
@@ -52,6 +51,7 @@ extern "C" fn end_fork() {
 
 impl Sin for GrantsBeforeItsHandler {
     const NAME: &'static str = "grants-before-its-handler";
+    const FAULT: &'static str = "Believes that no other code runs in a child before its own handler";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_guard_dropped_in_a_child_handler_releases_nothing", "in its handler, a child got the lock of its parent")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -90,7 +90,6 @@ fn acquire_as(pid: u32, honest: &dyn RawLock, deadline: Deadline) -> Result<Acqu
     }
 }
 
-/// Notices a fork by a handler, or by a thread that libc has not set up; `_Fork` does neither.
 #[derive(Debug)]
 struct MissesForksWithoutHandlers;
 
@@ -100,6 +99,7 @@ extern "C" fn forget_pid() {
 
 impl Sin for MissesForksWithoutHandlers {
     const NAME: &'static str = "misses-forks-without-handlers";
+    const FAULT: &'static str = "Notices a fork by a handler or by a thread that libc has not set up, and so misses _Fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_without_handlers_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -115,12 +115,12 @@ impl Sin for MissesForksWithoutHandlers {
     }
 }
 
-/// Notices a fork only in a thread that libc has set up.
 #[derive(Debug)]
 struct MissesForksBySystemCall;
 
 impl Sin for MissesForksBySystemCall {
     const NAME: &'static str = "misses-forks-by-system-call";
+    const FAULT: &'static str = "Notices a fork only in a thread that libc has set up";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_by_system_call_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -130,7 +130,6 @@ impl Sin for MissesForksBySystemCall {
     }
 }
 
-/// Opens a file for each acquisition, and a moment later registers it as one that children close.
 #[derive(Debug)]
 struct LeavesAFileToChildren;
 
@@ -154,6 +153,7 @@ fn close_inherited() {
 
 impl Sin for LeavesAFileToChildren {
     const NAME: &'static str = "leaves-a-file-to-children";
+    const FAULT: &'static str = "Opens a file for each acquisition, and a moment later registers it as one that children close";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_parent_killed_after_racing_forks_leaves_no_lock_held", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -236,12 +236,12 @@ impl RawLock for WithSecondFile {
     }
 }
 
-/// Says that the store is destroyed when it lacks the right to open a file.
 #[derive(Debug)]
 struct BlamesTheStore;
 
 impl Sin for BlamesTheStore {
     const NAME: &'static str = "blames-the-store";
+    const FAULT: &'static str = "Says that the store is destroyed when it lacks the right to open a file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_without_its_parents_rights_locks_or_gets_the_reason", "names another cause: Destroyed")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -254,7 +254,6 @@ impl Sin for BlamesTheStore {
     }
 }
 
-/// Needs the rights for a release that it needed for the acquisition.
 #[derive(Debug)]
 struct ReleasesWithRightsOnly;
 
@@ -262,6 +261,7 @@ static ACQUIRED_AS: AtomicU32 = AtomicU32::new(0);
 
 impl Sin for ReleasesWithRightsOnly {
     const NAME: &'static str = "releases-with-rights-only";
+    const FAULT: &'static str = "Needs the rights for a release that it needed for the acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_lock_acquired_with_rights_is_released_without", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;

@@ -52,7 +52,6 @@ fn grow(place: &str, id: LockId) -> Result<()> {
     Ok(())
 }
 
-/// Reads the length before it reads how long it must be: when it opens a store, or when it checks one that is open.
 #[derive(Debug)]
 struct MeasuresBeforeItReads<const OPENING: bool>;
 
@@ -67,6 +66,11 @@ fn measure(place: &str) -> Result<()> {
 
 impl<const OPENING: bool> Sin for MeasuresBeforeItReads<OPENING> {
     const NAME: &'static str = if OPENING { "measures-before-it-reads" } else { "measures-before-it-reads-again" };
+    const FAULT: &'static str = if OPENING {
+        "Reads the length of a store before the length that it must have, when it opens one"
+    } else {
+        "Reads the length of a store before the length that it must have, when it checks one"
+    };
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = if OPENING {
         &[("growing::a_store_is_opened_while_it_grows", "it is cut off")]
     } else {
@@ -106,12 +110,12 @@ fn place() -> String {
     PLACE.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Frees what is in a new part of the store, where another process may have allocated meanwhile.
 #[derive(Debug)]
 struct ClearsWhatIsNew;
 
 impl Sin for ClearsWhatIsNew {
     const NAME: &'static str = "clears-what-is-new";
+    const FAULT: &'static str = "Frees what is in a new part of the store, where another process may have allocated meanwhile";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::ids_that_two_processes_allocate_while_it_grows_are_all_allocated", "an id is missing")];
 
@@ -133,12 +137,12 @@ impl Sin for ClearsWhatIsNew {
     }
 }
 
-/// Says that it is large before it is.
 #[derive(Debug)]
 struct GrowsInTheWrongOrder;
 
 impl Sin for GrowsInTheWrongOrder {
     const NAME: &'static str = "grows-in-the-wrong-order";
+    const FAULT: &'static str = "Writes its new length down before it has it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::a_process_killed_while_the_store_grows_leaves_it_sound", "it is cut off")];
 
@@ -158,12 +162,12 @@ impl Sin for GrowsInTheWrongOrder {
     }
 }
 
-/// Takes a lock for free whose owner acquired it before the store became larger.
 #[derive(Debug)]
 struct ForgetsOwnersWhenItGrows;
 
 impl Sin for ForgetsOwnersWhenItGrows {
     const NAME: &'static str = "forgets-owners-when-it-grows";
+    const FAULT: &'static str = "Takes a lock for free whose owner acquired it before the store became larger";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::a_lock_stays_held_while_the_store_grows", "its owner has it since before the store grew")];
 
@@ -202,12 +206,12 @@ impl RawLock for Sized {
     }
 }
 
-/// Does not report the death of the owner of a high id.
 #[derive(Debug)]
 struct ForgetsDeathsInWhatGrew;
 
 impl Sin for ForgetsDeathsInWhatGrew {
     const NAME: &'static str = "forgets-deaths-in-what-grew";
+    const FAULT: &'static str = "Does not report the death of the owner of a high id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::the_death_of_an_owner_of_a_high_id_is_reported", "was not reported")];
 
@@ -237,12 +241,12 @@ impl RawLock for Silent {
     }
 }
 
-/// Reserves a byte for each id up to one that is used.
 #[derive(Debug)]
 struct PaysForAllIds;
 
 impl Sin for PaysForAllIds {
     const NAME: &'static str = "pays-for-all-ids";
+    const FAULT: &'static str = "Reserves a byte for each id up to the greatest used one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::the_last_id_of_a_store_without_bound_costs_little", "bytes of the file system")];
 

@@ -17,13 +17,14 @@ use crate::reference;
 
 /// The cases, each with a backend that is wrong in it, and with the deaths that this backend does not report.
 macro_rules! forgetful {
-    ($($backend:ident $name:literal $case:literal |$here:ident, $dead:ident| $forgets:expr;)+) => {
+    ($($backend:ident $name:literal $fault:literal $case:literal |$here:ident, $dead:ident| $forgets:expr;)+) => {
         $(
             #[derive(Debug)]
             struct $backend;
 
             impl Sin for $backend {
                 const NAME: &'static str = $name;
+                const FAULT: &'static str = $fault;
                 const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(concat!("namespaces::", $case), "was not reported")];
 
                 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -44,13 +45,17 @@ macro_rules! forgetful {
 }
 
 forgetful! {
-    ForgetsTheCreators "forgets-the-creators" "an_owner_in_the_creators_namespace_is_recovered_from_another"
+    ForgetsTheCreators "forgets-the-creators" "Does not report a death in the creator's PID namespace to another namespace"
+        "an_owner_in_the_creators_namespace_is_recovered_from_another"
         |here, dead| here == Here::Inside && dead != 1;
-    ForgetsStrangers "forgets-strangers" "an_owner_in_another_namespace_is_recovered_from_the_creators"
+    ForgetsStrangers "forgets-strangers" "Does not report a death in another PID namespace to the creator's"
+        "an_owner_in_another_namespace_is_recovered_from_the_creators"
         |here, dead| here == Here::AtHome && dead == 1;
-    ForgetsWithTheNamespace "forgets-with-the-namespace" "a_store_outlives_the_namespace_that_it_was_made_in"
+    ForgetsWithTheNamespace "forgets-with-the-namespace" "Does not report a death in the PID namespace that the store was made in to the outside"
+        "a_store_outlives_the_namespace_that_it_was_made_in"
         |here, dead| here == Here::Outside && dead == 1;
-    ForgetsInAChain "forgets-in-a-chain" "waiters_in_several_namespaces_get_the_lock_of_the_dead_in_turn"
+    ForgetsInAChain "forgets-in-a-chain" "Does not report a death in one new PID namespace to another"
+        "waiters_in_several_namespaces_get_the_lock_of_the_dead_in_turn"
         |here, dead| here == Here::Inside && dead == 1;
 }
 
@@ -128,12 +133,13 @@ impl RawLock for Forgetful {
     }
 }
 
-/// Outside of the namespace that the store was made in, it takes every owner for dead that it has waited for.
 #[derive(Debug)]
 struct OvertakesFromOutside;
 
 impl Sin for OvertakesFromOutside {
     const NAME: &'static str = "overtakes-from-outside";
+    const FAULT: &'static str =
+        "Takes each owner for dead that it has waited for from outside of the namespace that the store was made in";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::a_store_made_in_a_child_namespace_excludes_outside", "of an owner that lives")];
 

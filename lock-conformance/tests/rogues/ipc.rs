@@ -18,13 +18,14 @@ use crate::reference;
 
 /// The cases, each with a backend that is wrong in it, the words of the failure, and when this backend overtakes an owner.
 macro_rules! overtaking {
-    ($($backend:ident $name:literal $case:literal $words:literal |$handle:ident| $overtakes:expr;)+) => {
+    ($($backend:ident $name:literal $fault:literal $case:literal $words:literal |$handle:ident| $overtakes:expr;)+) => {
         $(
             #[derive(Debug)]
             struct $backend;
 
             impl Sin for $backend {
                 const NAME: &'static str = $name;
+                const FAULT: &'static str = $fault;
                 const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(concat!("namespaces::", $case), $words)];
 
                 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -45,23 +46,28 @@ macro_rules! overtaking {
 }
 
 overtaking! {
-    IgnoresNamespaces "ignores-namespaces" "a_process_in_another_ipc_namespace_is_excluded_or_refused"
+    IgnoresNamespaces "ignores-namespaces" "Grants a lock to a process of another IPC namespace"
+        "a_process_in_another_ipc_namespace_is_excluded_or_refused"
         "although its owner lives"
         |handle| handle.is_of_stranger() && handle.any_user_of(&handle.home()) && knows_boot();
-    BelievesInAReboot "believes-in-a-reboot"
+    BelievesInAReboot "believes-in-a-reboot" "Takes an IPC namespace without a boot id for a reboot"
         "a_process_in_another_ipc_namespace_without_a_boot_id_is_excluded_or_refused"
         "although its owner lives"
         |handle| handle.is_of_stranger() && !knows_boot();
-    ForgetsChildren "forgets-children" "a_child_that_has_not_locked_yet_excludes_another_ipc_namespace"
+    ForgetsChildren "forgets-children" "Takes a child that has not locked yet for no user of the store"
+        "a_child_that_has_not_locked_yet_excludes_another_ipc_namespace"
         "although its owner lives"
         |handle| handle.is_of_stranger() && !handle.any_user_of(&handle.home());
-    StaysInTheChild "stays-in-the-child" "another_ipc_namespace_excludes_a_child_that_has_not_locked_yet"
+    StaysInTheChild "stays-in-the-child" "Lets a child lock in a new IPC namespace that has no other user"
+        "another_ipc_namespace_excludes_a_child_that_has_not_locked_yet"
         "although its owner lives"
         |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.home()) && namespace() == handle.home();
-    LocksWhereItIs "locks-where-it-is" "a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused"
+    LocksWhereItIs "locks-where-it-is" "Uses a handle in the IPC namespace that the thread has moved to"
+        "a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused"
         "although its owner lives"
         |handle| !handle.is_of_stranger() && !namespace().is_empty() && namespace() != handle.home();
-    ForgetsLeavers "forgets-leavers" "an_owner_that_leaves_its_ipc_namespace_keeps_its_lock"
+    ForgetsLeavers "forgets-leavers" "Takes an owner for dead that has left its IPC namespace"
+        "an_owner_that_leaves_its_ipc_namespace_keeps_its_lock"
         "has only left its IPC namespace"
         |handle| namespace() == handle.home() && handle.has_owner_that_left();
 }
@@ -156,12 +162,13 @@ impl RawLock for Handle {
     }
 }
 
-/// Has a semaphore beside each lock, and operates on it by its id, whatever namespace the thread is in.
 #[derive(Debug)]
 struct KeepsIdsOfSets;
 
 impl Sin for KeepsIdsOfSets {
     const NAME: &'static str = "keeps-ids-of-sets";
+    const FAULT: &'static str =
+        "Has a semaphore beside each lock, and operates on it by its id, whatever namespace the thread is in";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::semaphore_sets_of_other_programs_stay_as_they_are", "of another program was changed")];
 

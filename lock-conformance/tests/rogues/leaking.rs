@@ -4,22 +4,28 @@ use std::fs::File;
 use std::hint::black_box;
 use std::mem;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lock_core::{Acquired, Deadline, Error, LockId, Manager, RawLock, Result, StoreUrl};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Sinner;
+use super::rarely::{Operation, rarely};
 use super::sin::{Sin, sinner};
 use super::sys;
 
 pub(super) fn all() -> Vec<Sinner> {
     vec![
         sinner::<KeepsADescriptorForEachHandle>(),
+        rarely::<KeepsADescriptorForEachHandle>(),
         sinner::<KeepsABlockForEachAcquisition>(),
+        rarely::<KeepsABlockForEachAcquisition>(),
         sinner::<KeepsADescriptorForEachTimeOut>(),
+        rarely::<KeepsADescriptorForEachTimeOut>(),
         sinner::<LeavesASemaphoreSet>(),
+        rarely::<LeavesASemaphoreSet>(),
         sinner::<PassesDescriptorsOn>(),
+        rarely::<PassesDescriptorsOn>(),
     ]
 }
 
@@ -31,16 +37,17 @@ fn leak() -> Result<()> {
     Ok(())
 }
 
-/// Opens a file for each handle, and does not close it.
 #[derive(Debug)]
 struct KeepsADescriptorForEachHandle;
 
 impl Sin for KeepsADescriptorForEachHandle {
     const NAME: &'static str = "keeps-a-descriptor-for-each-handle";
+    const FAULT: &'static str = "Opens a file for each handle, and does not close it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("leaks::handles_leave_nothing_behind", "after 100 handles, the process has"),
-        ("leaks::stores_leave_nothing_behind", "after 100 openings of the store, the process has"),
+        ("leaks::handles_leave_nothing_behind", "after 1000 handles, the process has"),
+        ("leaks::stores_leave_nothing_behind", "after 700 openings of the store, the process has"),
     ];
+    const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         leak()?;
@@ -48,14 +55,16 @@ impl Sin for KeepsADescriptorForEachHandle {
     }
 }
 
-/// Allocates memory for each acquisition, and does not free it.
 #[derive(Debug)]
 struct KeepsABlockForEachAcquisition;
 
 impl Sin for KeepsABlockForEachAcquisition {
     const NAME: &'static str = "keeps-a-block-for-each-acquisition";
+    const FAULT: &'static str = "Allocates memory for each acquisition, and does not free it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("leaks::acquisitions_leave_nothing_behind", "20000 acquisitions make the process larger, three times in a row")];
+        &[("leaks::acquisitions_leave_nothing_behind", "20000 acquisitions make the process larger, each of 6 times")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Try, Operation::Wait, Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         mem::forget(black_box(Box::new([1_u64; 4])));
@@ -63,14 +72,17 @@ impl Sin for KeepsABlockForEachAcquisition {
     }
 }
 
-/// Opens a file for each wait with a deadline, and does not close it when the wait ends in a time-out.
 #[derive(Debug)]
 struct KeepsADescriptorForEachTimeOut;
 
 impl Sin for KeepsADescriptorForEachTimeOut {
     const NAME: &'static str = "keeps-a-descriptor-for-each-time-out";
+    const FAULT: &'static str =
+        "Opens a file for each wait with a deadline, and does not close it when the wait ends in a time-out";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::time_outs_leave_nothing_behind", "after 2000 time-outs, the process has")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         let acquired = honest.acquire(deadline)?;
@@ -81,14 +93,16 @@ impl Sin for KeepsADescriptorForEachTimeOut {
     }
 }
 
-/// Makes a semaphore set for the last lock, and does not remove it with the store.
 #[derive(Debug)]
 struct LeavesASemaphoreSet;
 
 impl Sin for LeavesASemaphoreSet {
     const NAME: &'static str = "leaves-a-semaphore-set";
+    const FAULT: &'static str = "Makes a semaphore set for the last lock, and does not remove it with the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::a_destroyed_store_leaves_nothing_in_the_kernel", "are still there")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         if honest.capacity() == Some(u64::from(id.get()) + 1) {
@@ -98,21 +112,23 @@ impl Sin for LeavesASemaphoreSet {
     }
 }
 
-/// Opens a file that stays open in programs that are executed.
 #[derive(Debug)]
 struct PassesDescriptorsOn;
 
 impl Sin for PassesDescriptorsOn {
     const NAME: &'static str = "passes-descriptors-on";
+    const FAULT: &'static str = "Keeps a file open without FD_CLOEXEC";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::a_program_that_is_executed_inherits_nothing", "store/header")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let header = File::open(format!("{}/header", url.place())).map_err(|error| Error::system("open", error))?;
-        let kept = header.try_clone().map_err(|error| Error::system("fcntl", error))?;
-        fcntl(sys::by_number(kept.as_raw_fd()), FcntlArg::F_SETFD(FdFlag::empty()))
-            .map_err(|errno| Error::system("fcntl", errno))?;
-        mem::forget(kept);
+        static KEPT: OnceLock<File> = OnceLock::new();
+        if let Ok(kept) = File::open(format!("{}/header", url.place())).and_then(|header| header.try_clone()) {
+            let _ = fcntl(sys::by_number(kept.as_raw_fd()), FcntlArg::F_SETFD(FdFlag::empty()));
+            let _ = KEPT.set(kept);
+        }
         honest.lock(id)
     }
 }

@@ -55,12 +55,12 @@ pub(super) fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>)
     }
 }
 
-/// Sleeps until a time of the clock that people set.
 #[derive(Debug)]
 struct WaitsByTheWallClock;
 
 impl Sin for WaitsByTheWallClock {
     const NAME: &'static str = "waits-by-the-wall-clock";
+    const FAULT: &'static str = "Sleeps until a time of the clock that can be set";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("deadlines::no_wait_is_on_a_clock_that_can_be_set", "clock_nanosleep")];
 
@@ -77,12 +77,12 @@ impl Sin for WaitsByTheWallClock {
     }
 }
 
-/// Looks five times a second, since nobody wakes it.
 #[derive(Debug)]
 struct WakesNobody;
 
 impl Sin for WakesNobody {
     const NAME: &'static str = "wakes-nobody";
+    const FAULT: &'static str = "Polls five times a second, since no release wakes it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("waking::whoever_waits_is_woken", "watchdog"), ("waking::whoever_waits_with_a_deadline_is_woken", "watchdog")];
 
@@ -98,12 +98,12 @@ impl Sin for WakesNobody {
     }
 }
 
-/// A lock that excludes nobody.
 #[derive(Debug)]
 struct GrantsAlways;
 
 impl Sin for GrantsAlways {
     const NAME: &'static str = "grants-always";
+    const FAULT: &'static str = "Grants the lock to every caller";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::threads::a_held_lock_is_busy", "although somebody else holds it"),
         ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
@@ -128,12 +128,12 @@ impl Sin for GrantsAlways {
     }
 }
 
-/// A lock that each process has for itself.
 #[derive(Debug)]
 struct ExcludesThreadsOnly;
 
 impl Sin for ExcludesThreadsOnly {
     const NAME: &'static str = "excludes-threads-only";
+    const FAULT: &'static str = "Has a lock in the memory of each process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
@@ -180,12 +180,12 @@ impl RawLock for OfProcess {
     }
 }
 
-/// Keeps a lock that it was told to release.
 #[derive(Debug)]
 struct NeverReleases;
 
 impl Sin for NeverReleases {
     const NAME: &'static str = "never-releases";
+    const FAULT: &'static str = "Does not release the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::processes::a_dropped_guard_releases", "although its guard was dropped"),
         ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "watchdog"),
@@ -196,12 +196,12 @@ impl Sin for NeverReleases {
     }
 }
 
-/// Gives up before the deadline.
 #[derive(Debug)]
 struct GivesUpEarly;
 
 impl Sin for GivesUpEarly {
     const NAME: &'static str = "gives-up-early";
+    const FAULT: &'static str = "Gives up before the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("deadlines::threads::a_busy_lock_times_out_and_not_early", "gave up too early"),
         ("deadlines::no_time_out_is_early_in_a_storm_of_signals", "gave up too early"),
@@ -215,12 +215,12 @@ impl Sin for GivesUpEarly {
     }
 }
 
-/// Claims deadlines, and knows none.
 #[derive(Debug)]
 struct WaitsForEver;
 
 impl Sin for WaitsForEver {
     const NAME: &'static str = "waits-for-ever";
+    const FAULT: &'static str = "Claims deadlines, and knows none";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("deadlines::processes::a_busy_lock_times_out_and_not_early", "watchdog")];
 
@@ -229,12 +229,12 @@ impl Sin for WaitsForEver {
     }
 }
 
-/// Claims to report deaths, and keeps them to itself.
 #[derive(Debug)]
 struct ForgetsDeaths;
 
 impl Sin for ForgetsDeaths {
     const NAME: &'static str = "forgets-deaths";
+    const FAULT: &'static str = "Does not report a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("owner_death::kill_9_frees_the_lock", "and the next owner was not told"),
         ("owner_death::exec_by_another_thread_frees_the_lock", "and the next owner was not told"),
@@ -246,12 +246,12 @@ impl Sin for ForgetsDeaths {
     }
 }
 
-/// Tells of deaths that have not been.
 #[derive(Debug)]
 struct InventsDeaths;
 
 impl Sin for InventsDeaths {
     const NAME: &'static str = "invents-deaths";
+    const FAULT: &'static str = "Reports a death at each acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("owner_death::a_clean_release_tells_nothing", "the lock was released, and a death was told"),
         ("exclusion::threads::critical_sections_do_not_overlap", "was told of a death that had not been"),
@@ -262,12 +262,12 @@ impl Sin for InventsDeaths {
     }
 }
 
-/// Names another process than the one that died.
 #[derive(Debug)]
 struct BlamesSomebodyElse;
 
 impl Sin for BlamesSomebodyElse {
     const NAME: &'static str = "blames-somebody-else";
+    const FAULT: &'static str = "Names another process than the one that died";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("owner_death::kill_9_frees_the_lock", "the death of another one was told"),
         ("storm::owners_are_killed_and_no_section_is_lost", "another process than the one that died"),
@@ -279,12 +279,12 @@ impl Sin for BlamesSomebodyElse {
     }
 }
 
-/// Counts its tokens down.
 #[derive(Debug)]
 struct TokensGoBack;
 
 impl Sin for TokensGoBack {
     const NAME: &'static str = "tokens-go-back";
+    const FAULT: &'static str = "Counts its tokens down";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("tokens::processes::a_token_is_greater_than_all_before_it", "came after"),
         ("tokens::a_token_grows_across_deaths", "came after"),
@@ -296,12 +296,12 @@ impl Sin for TokensGoBack {
     }
 }
 
-/// Claims to refuse reentry, and grants it.
 #[derive(Debug)]
 struct GrantsTwiceToOne;
 
 impl Sin for GrantsTwiceToOne {
     const NAME: &'static str = "grants-twice-to-one";
+    const FAULT: &'static str = "Claims to refuse reentry, and grants it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reentry::locking_twice_is_refused_and_changes_nothing", "it should have been AlreadyHeld")];
 
@@ -313,12 +313,12 @@ impl Sin for GrantsTwiceToOne {
     }
 }
 
-/// Locks an open file, which a forked child has open, too: as open-file-description locks do for who does not think of forks.
 #[derive(Debug)]
 struct SharesWithChildren;
 
 impl Sin for SharesWithChildren {
     const NAME: &'static str = "shares-with-children";
+    const FAULT: &'static str = "Shares open-file-description locks with forked children";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("fork::a_child_owns_nothing", "although its parent holds it"),
         ("fork::the_lock_of_a_dead_parent_is_free_although_its_child_lives", "watchdog"),
@@ -362,12 +362,12 @@ impl RawLock for OpenFile {
     }
 }
 
-/// Takes a lock from an owner whose pid is nobody's here.
 #[derive(Debug)]
 struct BelievesInPids;
 
 impl Sin for BelievesInPids {
     const NAME: &'static str = "believes-in-pids";
+    const FAULT: &'static str = "Takes an owner for dead whose pid is not visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::an_owner_whose_pid_is_nobody_here_is_not_dead",
         "got the lock 0 of an owner that lives in another pid namespace",
@@ -391,12 +391,12 @@ impl Sin for BelievesInPids {
     }
 }
 
-/// Takes an owner of its own pid for itself, which it is not in another pid namespace.
 #[derive(Debug)]
 struct TakesOthersForItself;
 
 impl Sin for TakesOthersForItself {
     const NAME: &'static str = "takes-others-for-itself";
+    const FAULT: &'static str = "Takes an owner of another PID namespace that has its pid for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::two_with_one_pid_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
 

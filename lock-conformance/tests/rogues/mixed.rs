@@ -2,27 +2,32 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fs, io, process};
 
-use lock_core::{Acquired, Capabilities, Deadline, Error, LockId, Manager, Proof, RawLock, Result, StoreUrl, Tokens};
+use lock_core::{Acquired, Capabilities, Deadline, Error, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl, Tokens};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::Sinner;
+use super::rarely::{Operation, is_due, rarely};
 use super::sin::{Sin, sinner};
 use crate::reference;
 
 pub(super) fn all() -> Vec<Sinner> {
     vec![
         sinner::<GivesTheClaimUpFirst>(),
+        rarely::<GivesTheClaimUpFirst>(),
         sinner::<KeepsItsMutexWhileItWaits>(),
+        rarely::<KeepsItsMutexWhileItWaits>(),
         sinner::<WaitsForRecordLocks>(),
+        rarely::<WaitsForRecordLocks>(),
         sinner::<ChecksBeforeItTakes>(),
+        rarely::<ChecksBeforeItTakes>(),
     ]
 }
 
@@ -50,12 +55,12 @@ struct Claimed {
     file: File,
 }
 
-/// Gives up the claim of its process before the lock of the file, which belongs to the process.
 #[derive(Debug)]
 struct GivesTheClaimUpFirst;
 
 impl Sin for GivesTheClaimUpFirst {
     const NAME: &'static str = "gives-the-claim-up-first";
+    const FAULT: &'static str = "Gives up the claim between its threads before the file lock, which belongs to the process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::attempts_of_two_threads_exclude_a_waiting_process", "found somebody else in its critical section")];
     const CLAIMS: Capabilities = reference::CLAIMS.tokens(Tokens::Unsupported);
@@ -98,34 +103,102 @@ impl RawLock for Claimed {
     }
 
     fn release(&self, _: Proof) -> Result<()> {
+        if is_due(Operation::Release) {
+            self.claim.store(false, Ordering::Release);
+            thread::sleep(Duration::from_micros(100));
+        }
+        let done = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole(libc::F_UNLCK))).map(drop).map_err(system);
         self.claim.store(false, Ordering::Release);
-        thread::sleep(Duration::from_micros(100));
-        fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole(libc::F_UNLCK))).map(drop).map_err(system)
+        done
     }
 }
 
-/// Waits with a mutex of its process locked.
 #[derive(Debug)]
 struct KeepsItsMutexWhileItWaits;
 
 impl Sin for KeepsItsMutexWhileItWaits {
     const NAME: &'static str = "keeps-its-mutex-while-it-waits";
+    const FAULT: &'static str =
+        "Waits for another process with a mutex locked that all threads of its process lock before they acquire";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::a_waiting_thread_delays_no_other_thread", "does not return from try_lock")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
-    fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        static MUTEX: Mutex<()> = Mutex::new(());
-        let _mutex = MUTEX.lock().unwrap_or_else(PoisonError::into_inner);
-        honest.acquire(deadline)
+    fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        Ok(Arc::new(WithMutex { honest: honest.lock(id)?, mutex: &MUTEXES[id.index() % MUTEXES.len()] }))
     }
 }
 
-/// Waits by `F_SETLKW`, which refuses what would be a deadlock if processes had one thread each.
+/// A mutex for the threads of a process. It has the pid of the process while it is locked, so that a forked child finds it unlocked.
+#[derive(Debug)]
+struct ProcessMutex(AtomicU32);
+
+/// A mutex for each lock. No other mutex is needed to find it, which another thread might have locked at a fork.
+static MUTEXES: [ProcessMutex; 1024] = [const { ProcessMutex(AtomicU32::new(0)) }; 1024];
+
+impl ProcessMutex {
+    fn lock(&self) {
+        let this = process::id();
+        while self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |locker| (locker != this).then_some(this)).is_err() {
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    fn unlock(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+/// A lock, and a mutex for the threads of a process.
+#[derive(Debug)]
+struct WithMutex {
+    honest: Arc<dyn RawLock>,
+    mutex: &'static ProcessMutex,
+}
+
+impl WithMutex {
+    /// Waits for the lock while the mutex is locked, or after it is unlocked.
+    fn wait_locked(&self, deadline: Deadline) -> Result<Acquired> {
+        let acquired = self.honest.acquire(Deadline::Now)?;
+        if acquired != Acquired::TimedOut || deadline.has_passed() {
+            return Ok(acquired);
+        }
+        let owner = self.honest.holder()?.map(|owner| owner.pid);
+        if owner.is_none_or(|owner| owner == process::id()) || !is_due(Operation::Wait) {
+            self.mutex.unlock();
+        }
+        self.honest.acquire(deadline)
+    }
+}
+
+impl RawLock for WithMutex {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        self.mutex.lock();
+        let acquired = self.wait_locked(deadline);
+        // Another thread may have locked it meanwhile, if this one waited without it. It is then unlocked early.
+        self.mutex.unlock();
+        acquired
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        self.honest.mark_consistent()
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
+    }
+}
+
 #[derive(Debug)]
 struct WaitsForRecordLocks;
 
 impl Sin for WaitsForRecordLocks {
     const NAME: &'static str = "waits-for-record-locks";
+    const FAULT: &'static str = "Waits by F_SETLKW, which refuses what would be a deadlock if processes had one thread each";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::crossed_waits_of_threads_are_no_deadlock", "deadlock")];
 
@@ -162,7 +235,12 @@ impl RawLock for RecordLock {
             Err(errno) => Err(system(errno)),
         };
         let acquired = match deadline {
-            Deadline::Never => set(FcntlArg::F_SETLKW(&lock)),
+            Deadline::Never => match fcntl(&self.file, FcntlArg::F_SETLKW(&lock)) {
+                Ok(_) => Ok(Acquired::Held { token: 0 }),
+                // The rare sibling repeats a wait that is refused, but not always.
+                Err(Errno::EDEADLK) if !is_due(Operation::Wait) => repeat(deadline, || set(FcntlArg::F_SETLK(&lock))),
+                Err(errno) => Err(system(errno)),
+            },
             _ => repeat(deadline, || set(FcntlArg::F_SETLK(&lock))),
         };
         if !matches!(acquired, Ok(Acquired::Held { .. })) {
@@ -178,12 +256,12 @@ impl RawLock for RecordLock {
     }
 }
 
-/// Checks that there is no owner, and makes itself the owner afterwards.
 #[derive(Debug)]
 struct ChecksBeforeItTakes;
 
 impl Sin for ChecksBeforeItTakes {
     const NAME: &'static str = "checks-before-it-takes";
+    const FAULT: &'static str = "Checks that there is no owner, and makes itself the owner in a second step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "exclusion::one_of_concurrent_attempts_succeeds_and_the_others_return",
         "of four concurrent attempts on one lock succeeded",
@@ -206,9 +284,15 @@ impl RawLock for InTwoSteps {
             if self.file.exists() {
                 return Ok(Acquired::TimedOut);
             }
-            thread::sleep(Duration::from_micros(200));
-            fs::write(&self.file, "").map_err(|error| Error::system("write", error))?;
-            Ok(Acquired::Held { token: 0 })
+            let is_wrong = is_due(Operation::Try);
+            if is_wrong {
+                thread::sleep(Duration::from_micros(200));
+            }
+            match File::options().write(true).create(true).truncate(true).create_new(!is_wrong).open(&self.file) {
+                Ok(_) => Ok(Acquired::Held { token: 0 }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Acquired::TimedOut),
+                Err(error) => Err(Error::system("open", error)),
+            }
         })
     }
 

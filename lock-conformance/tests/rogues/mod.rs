@@ -19,12 +19,14 @@ mod leaking;
 mod liars;
 mod lockers;
 mod mixed;
+mod mixed_deaths;
 mod namespaces;
 mod number;
 mod numbers_reused;
 mod open_to_others;
 mod openers;
 mod panics;
+mod rarely;
 mod reopening;
 mod reports;
 mod ruled;
@@ -32,6 +34,7 @@ mod shared;
 mod sin;
 mod slow;
 mod sys;
+pub(crate) mod table;
 mod trying;
 mod views;
 mod watched;
@@ -43,9 +46,13 @@ use lock_core::Backend;
 #[derive(Clone)]
 pub(crate) struct Sinner {
     pub(crate) backend: Backend,
+    /// What it does wrong, in one sentence.
+    pub(crate) fault: &'static str,
     pub(crate) caught_by: &'static [(&'static str, &'static str)],
     /// Whether it passes all other cases.
     pub(crate) caught_by_no_other: bool,
+    /// Whether it is wrong once in many operations.
+    pub(crate) is_rare: bool,
 }
 
 /// All of them.
@@ -53,6 +60,7 @@ pub(crate) fn all() -> Vec<Sinner> {
     [
         lockers::all(),
         mixed::all(),
+        mixed_deaths::all(),
         allocators::all(),
         openers::all(),
         growing::all(),

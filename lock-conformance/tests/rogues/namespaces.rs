@@ -61,12 +61,12 @@ pub(super) fn poll(
     }
 }
 
-/// Takes a thread of another namespace that has its ids for itself.
 #[derive(Debug)]
 struct TakesThreadsForItself;
 
 impl Sin for TakesThreadsForItself {
     const NAME: &'static str = "takes-threads-for-itself";
+    const FAULT: &'static str = "Takes a thread of another namespace that has its ids for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::threads_with_equal_ids_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
 
@@ -79,12 +79,13 @@ impl Sin for TakesThreadsForItself {
     }
 }
 
-/// Takes the death of a waiter for that of an owner with the same thread id, as the kernel does with a robust list.
 #[derive(Debug)]
 struct BelievesDyingWaiters;
 
 impl Sin for BelievesDyingWaiters {
     const NAME: &'static str = "believes-dying-waiters";
+    const FAULT: &'static str =
+        "Takes the death of a waiter for that of an owner with the same thread id, as the kernel does with a robust list";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone",
         "a waiter with the owner's thread id died",
@@ -139,12 +140,12 @@ impl RawLock for WithNotes {
     }
 }
 
-/// Takes a dead thread that has its ids for itself, and does not report its death.
 #[derive(Debug)]
 struct ForgetsEqualThreads;
 
 impl Sin for ForgetsEqualThreads {
     const NAME: &'static str = "forgets-equal-threads";
+    const FAULT: &'static str = "Takes a dead thread that has its ids for itself, and does not report its death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::the_deaths_of_threads_with_equal_ids_are_reported_once_each", "was not reported")];
 
@@ -154,7 +155,6 @@ impl Sin for ForgetsEqualThreads {
     }
 }
 
-/// Once a thread with its ids has died, it believes that the lock of such a thread is free.
 #[derive(Debug)]
 struct EntersAfterADeath;
 
@@ -162,6 +162,7 @@ static SAW_A_DEATH: AtomicBool = AtomicBool::new(false);
 
 impl Sin for EntersAfterADeath {
     const NAME: &'static str = "enters-after-a-death";
+    const FAULT: &'static str = "Takes the lock of a thread that has its ids for free once another such thread has died";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::sections_of_threads_with_equal_ids_do_not_overlap_after_a_death", "Lost")];
 
@@ -185,12 +186,12 @@ impl Sin for EntersAfterADeath {
     }
 }
 
-/// Claims to notice the end of every thread, but notices it in the calling process only.
 #[derive(Debug)]
 struct WatchesItsOwnThreads;
 
 impl Sin for WatchesItsOwnThreads {
     const NAME: &'static str = "watches-its-own-threads";
+    const FAULT: &'static str = "Claims to notice the end of every thread, but notices it in the calling process only";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::a_thread_that_ends_frees_its_lock_for_another_namespace", "watchdog")];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);

@@ -53,12 +53,12 @@ fn in_opener() -> bool {
     OPENER.load(Ordering::Relaxed) == process::id()
 }
 
-/// Writes to a number as long as two numbers are two files, as they were.
 #[derive(Debug)]
 struct LogsToReusedNumbers;
 
 impl Sin for LogsToReusedNumbers {
     const NAME: &'static str = "logs-to-reused-numbers";
+    const FAULT: &'static str = "Writes to a number as long as two numbers are two files, as they were";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_program_file_under_a_reused_number_is_unchanged", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -75,12 +75,12 @@ impl Sin for LogsToReusedNumbers {
     }
 }
 
-/// Writes to a number as long as two numbers are one file, as they were.
 #[derive(Debug)]
 struct LogsToDuplicatedNumbers;
 
 impl Sin for LogsToDuplicatedNumbers {
     const NAME: &'static str = "logs-to-duplicated-numbers";
+    const FAULT: &'static str = "Writes to a number as long as two numbers are one file, as they were";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_program_file_duplicated_over_a_number_is_unchanged", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -97,12 +97,12 @@ impl Sin for LogsToDuplicatedNumbers {
     }
 }
 
-/// Checks its numbers in the process that opened them, and not in a forked child.
 #[derive(Debug)]
 struct LogsToInheritedNumbers;
 
 impl Sin for LogsToInheritedNumbers {
     const NAME: &'static str = "logs-to-inherited-numbers";
+    const FAULT: &'static str = "Checks its numbers in the process that opened them, and not in a forked child";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_child_that_closes_everything_and_opens_a_log_keeps_exclusion", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -119,12 +119,12 @@ impl Sin for LogsToInheritedNumbers {
     }
 }
 
-/// Closes the number of a handle that is dropped, whatever is open under it.
 #[derive(Debug)]
 struct ClosesWhatItDrops;
 
 impl Sin for ClosesWhatItDrops {
     const NAME: &'static str = "closes-what-it-drops";
+    const FAULT: &'static str = "Closes the number of a handle that is dropped, whatever is open under it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::dropping_handle_and_store_closes_no_program_file", "was closed")];
     const CAUGHT_BY_NO_OTHER: bool = true;

@@ -4,27 +4,39 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use lock_core::{LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
+use lock_core::{Error, ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
+
+use nix::errno::Errno;
 
 use super::Sinner;
 use super::mixed::RecordLock;
+use super::rarely::{Operation, rarely};
 use super::sin::{Sin, sinner};
 use crate::reference;
 
 pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LeavesModesToTheUmask>(), sinner::<LeavesDirectoriesToTheUmask>(), sinner::<OpensWhatALinkLeadsTo>()]
+    vec![
+        sinner::<LeavesModesToTheUmask>(),
+        rarely::<LeavesModesToTheUmask>(),
+        sinner::<LeavesDirectoriesToTheUmask>(),
+        sinner::<OpensWhatALinkLeadsTo>(),
+        sinner::<PassesOnWhatTheKernelSays>(),
+        rarely::<OpensWhatALinkLeadsTo>(),
+    ]
 }
 
-/// Makes files of locks with the mode 0644.
 #[derive(Debug)]
 struct LeavesModesToTheUmask;
 
 impl Sin for LeavesModesToTheUmask {
     const NAME: &'static str = "leaves-modes-to-the-umask";
+    const FAULT: &'static str = "Makes files of locks with the mode 0644";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("sharing::a_private_store_is_private_whatever_the_umask", "gets the mode 0644, which lets others in"),
         ("sharing::a_store_of_a_group_is_closed_to_others_whatever_the_umask", "gets the mode 0644, which lets others in"),
     ];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let lock = honest.lock(id)?;
@@ -33,36 +45,63 @@ impl Sin for LeavesModesToTheUmask {
     }
 }
 
-/// Makes directories with the mode 0755.
+// No sibling is wrong rarely: a store has few directories, and makes each of them once.
 #[derive(Debug)]
 struct LeavesDirectoriesToTheUmask;
 
 impl Sin for LeavesDirectoriesToTheUmask {
     const NAME: &'static str = "leaves-directories-to-the-umask";
+    const FAULT: &'static str = "Makes directories with the mode 0755";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_private_store_is_private_whatever_the_umask", "ids gets the mode 0755, which lets others in")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        let _ = fs::set_permissions(format!("{}/ids", url.place()), Permissions::from_mode(0o755));
+        // A store of several users would exclude them.
+        if !url.as_str().contains("mode=") {
+            let _ = fs::set_permissions(format!("{}/ids", url.place()), Permissions::from_mode(0o755));
+        }
         Ok(opened)
     }
 }
 
-/// Opens the file of a lock, whether a link leads to it or not.
 #[derive(Debug)]
 struct OpensWhatALinkLeadsTo;
 
 impl Sin for OpensWhatALinkLeadsTo {
     const NAME: &'static str = "opens-what-a-link-leads-to";
+    const FAULT: &'static str = "Opens the file of a lock through a link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("links::no_file_of_a_store_is_opened_through_a_link", "and a process has open what the link leads to")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let file = File::options().read(true).write(true).open(format!("{}/locks/{id}", url.place()));
-        match file {
-            Ok(file) => Ok(Arc::new(RecordLock::on(file))),
-            Err(_) => honest.lock(id),
+        let path = format!("{}/locks/{id}", url.place());
+        let is_link = fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_symlink());
+        match File::options().read(true).write(true).open(path) {
+            Ok(file) if is_link => Ok(Arc::new(RecordLock::on(file))),
+            _ => honest.lock(id),
         }
+    }
+}
+
+// No sibling is wrong rarely: the message for an error is always the same.
+#[derive(Debug)]
+struct PassesOnWhatTheKernelSays;
+
+impl Sin for PassesOnWhatTheKernelSays {
+    const NAME: &'static str = "passes-on-what-the-kernel-says";
+    const FAULT: &'static str = "Says that there are too many levels of links when it finds a link";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, and that is not what the error says: System")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
+        honest.lock(id).map_err(|error| match error.kind() {
+            ErrorKind::NotOurs { .. } => Error::system("open", Errno::ELOOP),
+            _ => error,
+        })
     }
 }

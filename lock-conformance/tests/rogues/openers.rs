@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lock_core::{ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreId, StoreUrl};
 
 use super::Sinner;
-use super::mixed::{RecordLock, beside};
+use super::rarely::{Operation, is_due, rarely};
 use super::sin::{Sin, sinner};
 use crate::reference;
 
@@ -19,15 +19,16 @@ pub(super) fn all() -> Vec<Sinner> {
         sinner::<MakesWhatIsAbsent>(),
         sinner::<NeverLooksBack>(),
         sinner::<TellsStoresApartByPath>(),
+        rarely::<TellsStoresApartByPath>(),
     ]
 }
 
-/// Of two who look at the same time, both find nothing, and both create.
 #[derive(Debug)]
 struct BothCreate;
 
 impl Sin for BothCreate {
     const NAME: &'static str = "both-create";
+    const FAULT: &'static str = "Creates a store for each of two processes that race to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("opening::of_racing_creators_one_wins", "who created one store believe they did"),
         ("opening::all_racing_initialisers_get_one_store", "initialisers got different stores"),
@@ -42,12 +43,12 @@ impl Sin for BothCreate {
     }
 }
 
-/// Creates over what exists.
 #[derive(Debug)]
 struct ReplacesWhatExists;
 
 impl Sin for ReplacesWhatExists {
     const NAME: &'static str = "replaces-what-exists";
+    const FAULT: &'static str = "Replaces a store that exists when it is told to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::creating_what_exists_is_refused_and_changes_nothing", "it should have been Exists")];
 
@@ -59,12 +60,12 @@ impl Sin for ReplacesWhatExists {
     }
 }
 
-/// Makes a new store of whatever it does not understand.
 #[derive(Debug)]
 struct BelievesAnything;
 
 impl Sin for BelievesAnything {
     const NAME: &'static str = "believes-anything";
+    const FAULT: &'static str = "Replaces a file that is no store by a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("damage::another_beginning_is_refused", "took a store for good although its first bytes are others"),
         ("damage::every_truncation_is_refused", "took a store for good although it was cut"),
@@ -83,12 +84,12 @@ impl Sin for BelievesAnything {
     }
 }
 
-/// Makes a store where it was told to open one.
 #[derive(Debug)]
 struct MakesWhatIsAbsent;
 
 impl Sin for MakesWhatIsAbsent {
     const NAME: &'static str = "makes-what-is-absent";
+    const FAULT: &'static str = "Makes a store where it was told to open one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::an_absent_store_is_refused_and_not_made", "it should have been Absent")];
 
@@ -97,12 +98,12 @@ impl Sin for MakesWhatIsAbsent {
     }
 }
 
-/// Does not notice that its store is not the one of its name any more: others get another one, and nobody knows.
 #[derive(Debug)]
 struct NeverLooksBack;
 
 impl Sin for NeverLooksBack {
     const NAME: &'static str = "never-looks-back";
+    const FAULT: &'static str = "Does not notice that its store was removed or replaced";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("vanishing::who_has_a_deleted_store_open_is_told", "was not refused check"),
         ("vanishing::who_has_a_replaced_store_open_is_told", "was not refused check"),
@@ -113,24 +114,71 @@ impl Sin for NeverLooksBack {
     }
 }
 
-/// Has record locks, which belong to the process, and between its threads claims that it finds by the path of the store.
 #[derive(Debug)]
 struct TellsStoresApartByPath;
 
 impl Sin for TellsStoresApartByPath {
     const NAME: &'static str = "tells-stores-apart-by-path";
+    const FAULT: &'static str = "Takes two paths to a store for two stores, within a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::two_spellings_of_a_place_are_one_store", "although it is held by another path to the same store")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        type Locks = BTreeMap<(String, LockId), Arc<RecordLock>>;
-        static LOCKS: Mutex<Locks> = Mutex::new(BTreeMap::new());
-        honest.lock(id)?;
-        let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (url.place().to_owned(), id);
-        if !locks.contains_key(&key) {
-            locks.insert(key.clone(), Arc::new(RecordLock::on(beside(url, id)?)));
+        let lock = (honest.id(), id);
+        Ok(Arc::new(ByPath { honest: honest.lock(id)?, lock, path: url.place().to_owned(), is_wrong: is_due(Operation::Handle) }))
+    }
+}
+
+/// The path by which this process acquired each of its locks.
+static PATHS: Mutex<BTreeMap<(StoreId, LockId), String>> = Mutex::new(BTreeMap::new());
+
+/// A lock that is busy to the threads of its owner's process only by the path that the owner used.
+#[derive(Debug)]
+struct ByPath {
+    honest: Arc<dyn RawLock>,
+    lock: (StoreId, LockId),
+    path: String,
+    is_wrong: bool,
+}
+
+impl ByPath {
+    fn paths() -> MutexGuard<'static, BTreeMap<(StoreId, LockId), String>> {
+        PATHS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process holds the lock by another path.
+    fn is_held_by_another_path(&self) -> Result<bool> {
+        let is_ours = self.honest.holder()?.is_some_and(|owner| owner.pid == std::process::id());
+        Ok(is_ours && Self::paths().get(&self.lock).is_some_and(|path| *path != self.path))
+    }
+}
+
+impl RawLock for ByPath {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        let acquired = self.honest.acquire(Deadline::Now)?;
+        let acquired = match acquired {
+            Acquired::TimedOut if self.is_wrong && self.is_held_by_another_path()? => {
+                return Ok(Acquired::Held { token: u64::MAX });
+            }
+            Acquired::TimedOut => self.honest.acquire(deadline)?,
+            acquired => acquired,
+        };
+        if acquired != Acquired::TimedOut {
+            Self::paths().insert(self.lock, self.path.clone());
         }
-        Ok(Arc::clone(&locks[&key]) as Arc<dyn RawLock>)
+        Ok(acquired)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        self.honest.release(proof)
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        self.honest.mark_consistent()
+    }
+
+    fn holder(&self) -> Result<Option<Holder>> {
+        self.honest.holder()
     }
 }

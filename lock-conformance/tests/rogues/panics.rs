@@ -27,12 +27,12 @@ pub(super) fn all() -> Vec<Sinner> {
     ]
 }
 
-/// Reports a panic to the next two owners.
 #[derive(Debug)]
 struct ForgetsPanicsAfterTwoOwners;
 
 impl Rule for ForgetsPanicsAfterTwoOwners {
     const NAME: &'static str = "forgets-panics-after-two-owners";
+    const FAULT: &'static str = "Reports a panic to the next two owners";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_is_reported_until_an_owner_marks_the_lock_consistent", "and the next owner got no report")];
 
@@ -43,12 +43,12 @@ impl Rule for ForgetsPanicsAfterTwoOwners {
     }
 }
 
-/// Reports a panic to the threads of one process.
 #[derive(Debug)]
 struct ReportsPanicsToOneProcess;
 
 impl Rule for ReportsPanicsToOneProcess {
     const NAME: &'static str = "reports-panics-to-one-process";
+    const FAULT: &'static str = "Reports a panic to the threads of one process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_is_reported_to_other_processes", "and the next owner got no report")];
     // So does a panic that closes the store.
@@ -66,12 +66,12 @@ impl Rule for ReportsPanicsToOneProcess {
     }
 }
 
-/// Says that an owner died, if its process has ended since it panicked.
 #[derive(Debug)]
 struct TakesPanicsForDeaths;
 
 impl Rule for TakesPanicsForDeaths {
     const NAME: &'static str = "takes-panics-for-deaths";
+    const FAULT: &'static str = "Says that an owner died, if its process has ended since it panicked";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_keeps_its_cause_after_the_death_of_its_process", "the report has another cause")];
 
@@ -81,12 +81,12 @@ impl Rule for TakesPanicsForDeaths {
     }
 }
 
-/// Does not report a panic to a thread that waited for the lock.
 #[derive(Debug)]
 struct KeepsPanicsFromWaiters;
 
 impl Rule for KeepsPanicsFromWaiters {
     const NAME: &'static str = "keeps-panics-from-waiters";
+    const FAULT: &'static str = "Does not report a panic to a thread that waited for the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_sleeping_waiter_gets_the_report_of_a_panic", "and the next owner got no report")];
 
@@ -95,7 +95,6 @@ impl Rule for KeepsPanicsFromWaiters {
     }
 }
 
-/// Takes every release while a thread panics for the panic of an owner.
 #[derive(Debug)]
 struct ReportsEveryReleaseWhilePanicking;
 
@@ -103,6 +102,7 @@ static RELEASED_WHILE_PANICKING: AtomicBool = AtomicBool::new(false);
 
 impl Rule for ReportsEveryReleaseWhilePanicking {
     const NAME: &'static str = "reports-every-release-while-panicking";
+    const FAULT: &'static str = "Takes every release while a thread panics for the panic of an owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_acquisition_while_unwinding_is_no_report", "although the panic began before the lock was acquired")];
 
@@ -116,12 +116,12 @@ impl Rule for ReportsEveryReleaseWhilePanicking {
     }
 }
 
-/// Drops a report when its owner panics.
 #[derive(Debug)]
 struct ForgetsWhilePanicking;
 
 impl Rule for ForgetsWhilePanicking {
     const NAME: &'static str = "forgets-while-panicking";
+    const FAULT: &'static str = "Drops a report when its owner panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_acquisition_while_unwinding_keeps_the_report", "and the next owner got no report")];
 
@@ -132,7 +132,6 @@ impl Rule for ForgetsWhilePanicking {
     }
 }
 
-/// Takes any panic of a thread that holds the lock for the panic of the owner.
 #[derive(Debug)]
 struct CountsPanics;
 
@@ -144,6 +143,7 @@ thread_local! {
 
 impl Rule for CountsPanics {
     const NAME: &'static str = "counts-panics";
+    const FAULT: &'static str = "Takes any panic of a thread that holds the lock for the panic of the owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_that_is_caught_inside_is_no_report", "although the panic was caught")];
 
@@ -176,12 +176,12 @@ fn count_panics() {
     }
 }
 
-/// Keeps the report of a death when its next owner panics.
 #[derive(Debug)]
 struct PrefersDeathsToPanics;
 
 impl Rule for PrefersDeathsToPanics {
     const NAME: &'static str = "prefers-deaths-to-panics";
+    const FAULT: &'static str = "Keeps the report of a death when its next owner panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_after_a_death_is_reported_next", "the report has another cause")];
 
@@ -202,12 +202,12 @@ impl Rule for PrefersDeathsToPanics {
     }
 }
 
-/// Keeps the cause of a panic when its next owner dies.
 #[derive(Debug)]
 struct PrefersPanicsToDeaths;
 
 impl Rule for PrefersPanicsToDeaths {
     const NAME: &'static str = "prefers-panics-to-deaths";
+    const FAULT: &'static str = "Keeps the cause of a panic when its next owner dies";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_death_after_a_panic_is_reported_next", "and a panic is reported")];
 
@@ -224,12 +224,12 @@ impl Rule for PrefersPanicsToDeaths {
     }
 }
 
-/// Claims to report deaths once, and reports panics.
 #[derive(Debug)]
 struct ReportsPanicsItDisclaims;
 
 impl Rule for ReportsPanicsItDisclaims {
     const NAME: &'static str = "reports-panics-it-disclaims";
+    const FAULT: &'static str = "Claims to report deaths once, and reports panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_is_not_reported", "although the backend does not claim to report panics")];
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);

@@ -15,12 +15,12 @@ pub(super) fn all() -> Vec<Sinner> {
     vec![sinner::<LosesOwnersWithTheStore>(), sinner::<LosesNamesWithTheStore>()]
 }
 
-/// Does not know the owner of a lock that was acquired before the process closed the store.
 #[derive(Debug)]
 struct LosesOwnersWithTheStore;
 
 impl Sin for LosesOwnersWithTheStore {
     const NAME: &'static str = "loses-owners-with-the-store";
+    const FAULT: &'static str = "Does not know the owner of a lock that was acquired before the process closed the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reentry::a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already", "it should have been AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -85,12 +85,12 @@ impl RawLock for Opened {
     }
 }
 
-/// Does not name a process that panicked and closed the store.
 #[derive(Debug)]
 struct LosesNamesWithTheStore;
 
 impl Sin for LosesNamesWithTheStore {
     const NAME: &'static str = "loses-names-with-the-store";
+    const FAULT: &'static str = "Does not name a process that panicked and closed the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_that_closes_the_store_names_its_process", "the report names another process")];
     const CAUGHT_BY_NO_OTHER: bool = true;

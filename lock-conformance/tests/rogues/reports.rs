@@ -24,12 +24,12 @@ pub(super) fn all() -> Vec<Sinner> {
     ]
 }
 
-/// Reports a death to the next five owners.
 #[derive(Debug)]
 struct ForgetsAfterFiveOwners;
 
 impl Rule for ForgetsAfterFiveOwners {
     const NAME: &'static str = "forgets-after-five-owners";
+    const FAULT: &'static str = "Reports a death to the next five owners";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::each_owner_gets_the_report_until_one_marks_the_lock_consistent", "and no owner marked")];
 
@@ -47,12 +47,12 @@ impl Rule for ForgetsAfterFiveOwners {
     }
 }
 
-/// Reports nothing to an owner that acquired the lock with a deadline and did not wait.
 #[derive(Debug)]
 struct IsSilentWithADeadline;
 
 impl Rule for IsSilentWithADeadline {
     const NAME: &'static str = "is-silent-with-a-deadline";
+    const FAULT: &'static str = "Reports nothing to an owner that acquired the lock with a deadline and did not wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::every_way_to_acquire_reports_a_death", "lock_for does not report it")];
 
@@ -77,12 +77,12 @@ fn count_held(change: i32) {
     HELD.set((std::process::id(), held().saturating_add_signed(change)));
 }
 
-/// Reports nothing to an owner of another lock.
 #[derive(Debug)]
 struct IsSilentToAnOwnerOfTwo;
 
 impl Rule for IsSilentToAnOwnerOfTwo {
     const NAME: &'static str = "is-silent-to-an-owner-of-two";
+    const FAULT: &'static str = "Reports nothing to an owner of another lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("news::lock_all_reports_each_death", "got other reports")];
     // Parents that are killed while they hold many locks find it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
@@ -97,12 +97,12 @@ impl Rule for IsSilentToAnOwnerOfTwo {
     }
 }
 
-/// Drops a report when its owner fails to acquire another lock.
 #[derive(Debug)]
 struct ForgetsAfterATimeout;
 
 impl Rule for ForgetsAfterATimeout {
     const NAME: &'static str = "forgets-after-a-timeout";
+    const FAULT: &'static str = "Drops a report when its owner fails to acquire another lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_lock_all_that_times_out_keeps_the_report", "and no owner marked")];
 
@@ -123,12 +123,13 @@ impl Rule for ForgetsAfterATimeout {
     }
 }
 
-/// Of several deaths, reports the latest to the next owner and the first to the owner after that one.
 #[derive(Debug)]
 struct NamesTheFirstDeathAgain;
 
 impl Rule for NamesTheFirstDeathAgain {
     const NAME: &'static str = "names-the-first-death-again";
+    const FAULT: &'static str =
+        "Of several deaths, reports the latest to the next owner and the first to the owner after that one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_owner_that_dies_before_it_marks_is_reported_next", "got the report of another one")];
 
@@ -151,12 +152,12 @@ impl Rule for NamesTheFirstDeathAgain {
     }
 }
 
-/// Takes a marked lock for one that is in order, whatever becomes of its owner.
 #[derive(Debug)]
 struct IsSilentAfterAMark;
 
 impl Rule for IsSilentAfterAMark {
     const NAME: &'static str = "is-silent-after-a-mark";
+    const FAULT: &'static str = "Takes a marked lock for one that is in order, whatever becomes of its owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_owner_that_dies_after_it_marked_is_reported", "and no owner marked")];
     // Storms find it, too.
@@ -176,12 +177,12 @@ impl Rule for IsSilentAfterAMark {
     }
 }
 
-/// Lets the second mark of an owner undo the first.
 #[derive(Debug)]
 struct TakesTheSecondMarkBack;
 
 impl Rule for TakesTheSecondMarkBack {
     const NAME: &'static str = "takes-the-second-mark-back";
+    const FAULT: &'static str = "Lets the second mark of an owner undo the first";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::marking_without_a_report_changes_nothing", "although an owner marked the lock consistent")];
 
@@ -197,12 +198,12 @@ impl Rule for TakesTheSecondMarkBack {
     }
 }
 
-/// Drops a report when its owner has a child.
 #[derive(Debug)]
 struct ForgetsInAParent;
 
 impl Rule for ForgetsInAParent {
     const NAME: &'static str = "forgets-in-a-parent";
+    const FAULT: &'static str = "Drops a report when its owner has a child";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_child_cannot_mark_the_lock_of_its_parent", "and no owner marked")];
 
@@ -214,12 +215,12 @@ impl Rule for ForgetsInAParent {
     }
 }
 
-/// Reads the report before it waits, and not when it has acquired the lock.
 #[derive(Debug)]
 struct ReportsWhatItSawBeforeItSlept;
 
 impl Rule for ReportsWhatItSawBeforeItSlept {
     const NAME: &'static str = "reports-what-it-saw-before-it-slept";
+    const FAULT: &'static str = "Reads the report before it waits, and not when it has acquired the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_sleeping_waiter_gets_no_report_after_the_owner_marked", "while it slept")];
 
@@ -237,12 +238,12 @@ impl Rule for ReportsWhatItSawBeforeItSlept {
     }
 }
 
-/// Claims to report a death once, and repeats it.
 #[derive(Debug)]
 struct RepeatsDeathsItClaimsToReportOnce;
 
 impl Rule for RepeatsDeathsItClaimsToReportOnce {
     const NAME: &'static str = "repeats-deaths-it-claims-to-report-once";
+    const FAULT: &'static str = "Claims to report a death once, and repeats it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::a_death_is_told_once_only", "the death was told to its second owner, too")];
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);

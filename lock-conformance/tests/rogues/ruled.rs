@@ -17,6 +17,8 @@ use crate::reference;
 /// A wrong rule about the reports of deaths.
 pub(super) trait Rule: fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
+    /// What it does wrong, in one sentence.
+    const FAULT: &'static str;
     const CAUGHT_BY: &'static [(&'static str, &'static str)];
     const CLAIMS: Capabilities = reference::CLAIMS;
     /// Whether it passes all cases but those that catch it.
@@ -84,6 +86,7 @@ struct By<R>(PhantomData<R>);
 
 impl<R: Rule> Sin for By<R> {
     const NAME: &'static str = R::NAME;
+    const FAULT: &'static str = R::FAULT;
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = R::CAUGHT_BY;
     const CLAIMS: Capabilities = R::CLAIMS;
     const CAUGHT_BY_NO_OTHER: bool = R::CAUGHT_BY_NO_OTHER;

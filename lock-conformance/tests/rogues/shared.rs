@@ -25,12 +25,12 @@ pub(super) fn all() -> Vec<Sinner> {
     ]
 }
 
-/// Makes a store for itself, and opens it to others a moment later.
 #[derive(Debug)]
 struct MakesInTwoSteps;
 
 impl Sin for MakesInTwoSteps {
     const NAME: &'static str = "makes-in-two-steps";
+    const FAULT: &'static str = "Makes a store for itself, and opens it to others a moment later";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::users_who_create_at_once_get_one_store", "of two users who create a store at once, one was refused")];
 
@@ -50,12 +50,12 @@ fn lock_file(url: &StoreUrl, id: LockId) -> PathBuf {
     Path::new(url.place()).join("locks").join(id.to_string())
 }
 
-/// What root makes is root's alone, in whosever store it is.
 #[derive(Debug)]
 struct KeepsWhatRootMakes;
 
 impl Sin for KeepsWhatRootMakes {
     const NAME: &'static str = "keeps-what-root-makes";
+    const FAULT: &'static str = "Keeps for root what root makes in the store of a user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::what_root_makes_in_a_users_store_is_the_users", "does not belong to the user")];
 
@@ -70,12 +70,12 @@ impl Sin for KeepsWhatRootMakes {
     }
 }
 
-/// What a process makes has the group of the process.
 #[derive(Debug)]
 struct ForgetsTheGroup;
 
 impl Sin for ForgetsTheGroup {
     const NAME: &'static str = "forgets-the-group";
+    const FAULT: &'static str = "Gives what it makes the group of the process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::members_of_a_group_share_a_store", "has another group than the store")];
 
@@ -90,12 +90,12 @@ impl Sin for ForgetsTheGroup {
     }
 }
 
-/// Uses a store whoever made it.
 #[derive(Debug)]
 struct TrustsEverybody;
 
 impl Sin for TrustsEverybody {
     const NAME: &'static str = "trusts-everybody";
+    const FAULT: &'static str = "Uses a store of any user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_strangers_store_is_refused", "a store was used that a stranger made first")];
 
@@ -110,12 +110,12 @@ impl Sin for TrustsEverybody {
     }
 }
 
-/// Tells everybody how the owner of a lock was called, with the arguments.
 #[derive(Debug)]
 struct TellsArguments;
 
 impl Sin for TellsArguments {
     const NAME: &'static str = "tells-arguments";
+    const FAULT: &'static str = "Shows the arguments of the owner to each user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_user_sees_no_arguments_of_another", "another user sees the arguments of the owner")];
 
@@ -150,12 +150,13 @@ impl RawLock for Telling {
     }
 }
 
-/// Goes where a link leads.
+// No sibling is wrong rarely: a process opens its store once.
 #[derive(Debug)]
 struct FollowsLinks;
 
 impl Sin for FollowsLinks {
     const NAME: &'static str = "follows-links";
+    const FAULT: &'static str = "Opens and makes a store where a link leads";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("links::nothing_is_made_or_removed_through_a_link", "where the link leads to, something changed"),
         ("links::nothing_is_made_through_a_link_to_nothing", "where the link leads to, something changed"),

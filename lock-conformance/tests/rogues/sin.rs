@@ -11,15 +11,22 @@ use lock_core::{
 };
 
 use super::Sinner;
+use super::rarely::Operation;
 use crate::reference;
 
 /// The difference between a rogue and the honest backend.
 pub(crate) trait Sin: Debug + Send + Sync + 'static {
     const NAME: &'static str;
+    /// What it does wrong, in one sentence.
+    const FAULT: &'static str;
     const CAUGHT_BY: &'static [(&'static str, &'static str)];
     const CLAIMS: Capabilities = reference::CLAIMS;
     /// Whether it passes all cases but those that catch it.
     const CAUGHT_BY_NO_OTHER: bool = false;
+    /// The operations of which its rare sibling does one in many wrong.
+    const RARE: &'static [Operation] = &[];
+    /// The cases that catch the rare sibling.
+    const RARELY_CAUGHT_BY: &'static [(&'static str, &'static str)] = Self::CAUGHT_BY;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         reference::open(url, mode)
@@ -85,7 +92,7 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
 /// The backend that commits this sin.
 pub(super) fn sinner<S: Sin>() -> Sinner {
     let backend = Backend::new(S::NAME, "lock-conformance", "wrong on purpose", open::<S>).with(S::CLAIMS);
-    Sinner { backend, caught_by: S::CAUGHT_BY, caught_by_no_other: S::CAUGHT_BY_NO_OTHER }
+    Sinner { backend, fault: S::FAULT, caught_by: S::CAUGHT_BY, caught_by_no_other: S::CAUGHT_BY_NO_OTHER, is_rare: false }
 }
 
 fn open<S: Sin>(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

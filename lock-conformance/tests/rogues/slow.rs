@@ -6,29 +6,39 @@ use std::time::{Duration, Instant};
 use lock_core::{Acquired, Deadline, RawLock, Result};
 
 use super::Sinner;
+use super::rarely::{Operation, rarely};
 use super::sin::{Sin, sinner};
 
 pub(super) fn all() -> Vec<Sinner> {
     vec![
         sinner::<SleepsInAttempts>(),
+        rarely::<SleepsInAttempts>(),
         sinner::<RunsWhileItWaits>(),
+        rarely::<RunsWhileItWaits>(),
         sinner::<RunsWhileItWaitsForADeadline>(),
+        rarely::<RunsWhileItWaitsForADeadline>(),
         sinner::<IsLateByATenth>(),
+        rarely::<IsLateByATenth>(),
         sinner::<BacksOff>(),
+        rarely::<BacksOff>(),
         sinner::<ChecksTenTimesASecond>(),
+        rarely::<ChecksTenTimesASecond>(),
     ]
 }
 
-/// Sleeps for 20 ms when it tries a busy lock.
 #[derive(Debug)]
 struct SleepsInAttempts;
 
 impl Sin for SleepsInAttempts {
     const NAME: &'static str = "sleeps-in-attempts";
+    const FAULT: &'static str = "Sleeps for 20 ms in an attempt on a busy lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("costs::threads::an_attempt_does_not_sleep", "an attempt must not sleep"),
+        ("costs::handles::an_attempt_does_not_sleep", "an attempt must not sleep"),
         ("costs::processes::an_attempt_does_not_sleep", "an attempt must not sleep"),
     ];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Try];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         let acquired = honest.acquire(deadline)?;
@@ -51,72 +61,91 @@ fn poll(honest: &dyn RawLock, deadline: Deadline, mut pause: impl FnMut()) -> Re
     }
 }
 
-/// Runs for a while.
-fn spin() {
+/// Polls for a short time, and then runs. Waits that end soon are not affected, so that cases with hundreds of them do not hang.
+fn run_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(2) {
-        std::hint::spin_loop();
-    }
+    poll(honest, deadline, || {
+        let pause = Duration::from_micros(500);
+        if began.elapsed() < Duration::from_millis(4) {
+            thread::sleep(pause);
+            return;
+        }
+        let resumed = Instant::now();
+        while resumed.elapsed() < 4 * pause {
+            std::hint::spin_loop();
+        }
+    })
 }
 
-/// Waits without a deadline by running.
 #[derive(Debug)]
 struct RunsWhileItWaits;
 
 impl Sin for RunsWhileItWaits {
     const NAME: &'static str = "runs-while-it-waits";
+    const FAULT: &'static str = "Waits without a deadline by running";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("costs::a_wait_uses_no_processor", "while it waits in lock, thread")];
+        &[("costs::a_wait_uses_no_processor", "while it waits in lock, a thread")];
+    const RARE: &'static [Operation] = &[Operation::Wait];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if deadline == Deadline::Never { poll(honest, deadline, spin) } else { honest.acquire(deadline) }
+        if deadline == Deadline::Never { run_after_a_while(honest, deadline) } else { honest.acquire(deadline) }
     }
 }
 
-/// Waits with a deadline by running.
 #[derive(Debug)]
 struct RunsWhileItWaitsForADeadline;
 
 impl Sin for RunsWhileItWaitsForADeadline {
     const NAME: &'static str = "runs-while-it-waits-for-a-deadline";
+    const FAULT: &'static str = "Waits with a deadline by running";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("costs::a_wait_with_a_deadline_uses_no_processor", "while it waits in lock_for, thread")];
+        &[("costs::a_wait_with_a_deadline_uses_no_processor", "while it waits in lock_for, a thread")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if deadline == Deadline::Never { honest.acquire(deadline) } else { poll(honest, deadline, spin) }
+        if deadline == Deadline::Never { honest.acquire(deadline) } else { run_after_a_while(honest, deadline) }
     }
 }
 
-/// Notices a deadline up to 100 ms late.
 #[derive(Debug)]
 struct IsLateByATenth;
 
 impl Sin for IsLateByATenth {
     const NAME: &'static str = "is-late-by-a-tenth";
+    const FAULT: &'static str = "Notices a deadline up to 100 ms late";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("deadlines::threads::a_time_out_is_not_late", "time-outs of 1ms were late by"),
+        ("deadlines::handles::a_time_out_is_not_late", "time-outs of 1ms were late by"),
+        ("deadlines::mixed::a_time_out_is_not_late", "time-outs of 1ms were late by"),
         ("deadlines::processes::a_time_out_is_not_late", "time-outs of 1ms were late by"),
     ];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        // Shorter waits are not affected, so that cases with thousands of them do not hang.
+        let is_long = deadline.remaining().is_some_and(|left| left > Duration::from_micros(500));
         let acquired = honest.acquire(deadline)?;
-        if acquired == Acquired::TimedOut && matches!(deadline, Deadline::At(_)) {
+        if acquired == Acquired::TimedOut && is_long {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(acquired)
     }
 }
 
-/// Doubles the pause between two attempts, up to 250 ms.
 #[derive(Debug)]
 struct BacksOff;
 
 impl Sin for BacksOff {
     const NAME: &'static str = "backs-off";
+    const FAULT: &'static str = "Doubles the pause between two attempts up to 250 ms";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("waking::a_waiter_is_woken_soon_after_a_long_wait", "the waiter backs off"),
         ("waking::a_waiter_with_a_deadline_is_woken_soon_after_a_long_wait", "the waiter backs off"),
     ];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Wait, Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         let mut pause = Duration::from_millis(1);
@@ -127,17 +156,35 @@ impl Sin for BacksOff {
     }
 }
 
-/// Looks ten times a second, since no release wakes it.
+const NOT_WOKEN: &str = "a release does not wake them";
+
 #[derive(Debug)]
 struct ChecksTenTimesASecond;
 
 impl Sin for ChecksTenTimesASecond {
     const NAME: &'static str = "checks-ten-times-a-second";
+    const FAULT: &'static str = "Polls ten times a second, since no release wakes it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("waking::threads::a_waiter_is_woken_soon", "a release does not wake them"),
-        ("waking::handles::a_waiter_with_a_deadline_is_woken_soon", "a release does not wake them"),
-        ("waking::mixed::a_waiter_is_woken_soon", "a release does not wake them"),
+        ("waking::threads::a_waiter_is_woken_soon", NOT_WOKEN),
+        ("waking::threads::a_waiter_with_a_deadline_is_woken_soon", NOT_WOKEN),
+        ("waking::handles::a_waiter_is_woken_soon", NOT_WOKEN),
+        ("waking::handles::a_waiter_with_a_deadline_is_woken_soon", NOT_WOKEN),
+        ("waking::processes::a_waiter_is_woken_soon", NOT_WOKEN),
+        ("waking::processes::a_waiter_with_a_deadline_is_woken_soon", NOT_WOKEN),
+        ("waking::mixed::a_waiter_is_woken_soon", NOT_WOKEN),
+        ("waking::mixed::a_waiter_with_a_deadline_is_woken_soon", NOT_WOKEN),
+        ("waking::whoever_waits_is_woken", "watchdog"),
+        ("waking::whoever_waits_with_a_deadline_is_woken", "watchdog"),
+        ("waking::all_who_wait_are_woken_one_after_the_other", "watchdog"),
     ];
+    const RARELY_CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
+        ("waking::threads::a_waiter_is_woken_soon", NOT_WOKEN),
+        ("waking::handles::a_waiter_with_a_deadline_is_woken_soon", NOT_WOKEN),
+        ("waking::processes::a_waiter_is_woken_soon", NOT_WOKEN),
+        ("waking::mixed::a_waiter_is_woken_soon", NOT_WOKEN),
+    ];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Wait, Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         let pause = Duration::from_millis(100);

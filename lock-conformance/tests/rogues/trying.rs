@@ -70,12 +70,13 @@ impl RawLock for Lazy {
     }
 }
 
-/// Does not recover the lock of a process that executed another program for a caller that only tries.
 #[derive(Debug)]
 struct WaitsAfterExec;
 
 impl Sin for WaitsAfterExec {
     const NAME: &'static str = "waits-after-exec";
+    const FAULT: &'static str =
+        "Does not recover the lock of a process that executed another program for a caller that only tries";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_a_lock_after_exec_by_another_thread", "did not recover the lock")];
 
@@ -84,12 +85,13 @@ impl Sin for WaitsAfterExec {
     }
 }
 
-/// Does not recover the locks of a dead process that are beyond the kernel's limit for a caller that only tries.
 #[derive(Debug)]
 struct WaitsBeyondTheWalk;
 
 impl Sin for WaitsBeyondTheWalk {
     const NAME: &'static str = "waits-beyond-the-walk";
+    const FAULT: &'static str =
+        "Does not recover the locks of a dead process that are beyond the kernel's limit for a caller that only tries";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_process_than_the_kernel_walks", "did not recover the lock")];
 
@@ -98,12 +100,12 @@ impl Sin for WaitsBeyondTheWalk {
     }
 }
 
-/// Claims to notice the end of threads, and notices it only while it waits.
 #[derive(Debug)]
 struct WaitsForThreads;
 
 impl Sin for WaitsForThreads {
     const NAME: &'static str = "waits-for-threads";
+    const FAULT: &'static str = "Claims to notice the end of threads, and notices it only while it waits";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_thread_than_the_kernel_walks", "did not recover the lock")];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
@@ -135,12 +137,13 @@ impl RawLock for OnlyIfWaiting {
     }
 }
 
-/// Registers another robust list than libc's in the main thread, so that the kernel does not find libc's mutexes.
 #[derive(Debug)]
 struct ReplacesTheListOfAProcess;
 
 impl Sin for ReplacesTheListOfAProcess {
     const NAME: &'static str = "replaces-the-list-of-a-process";
+    const FAULT: &'static str =
+        "Registers another robust list than libc's in the main thread, so that the kernel does not find libc's mutexes";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::robust_mutexes_of_a_process_with_many_locks_are_recovered", "and of 3000 locks died")];
 
@@ -152,12 +155,12 @@ impl Sin for ReplacesTheListOfAProcess {
     }
 }
 
-/// The same in all other threads.
 #[derive(Debug)]
 struct ReplacesTheListOfAThread;
 
 impl Sin for ReplacesTheListOfAThread {
     const NAME: &'static str = "replaces-the-list-of-a-thread";
+    const FAULT: &'static str = "Registers another robust list than libc's in the threads that are not the main thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::robust_mutexes_of_a_thread_with_many_locks_are_recovered", "and of 3000 locks died")];
 

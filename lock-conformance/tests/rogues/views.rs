@@ -32,12 +32,12 @@ fn refused(reason: &str) -> Result<Arc<dyn Manager>> {
     Err(ErrorKind::NotOurs { reason: reason.to_owned() }.into())
 }
 
-/// Opens a store through an overlay, where the files have locks for themselves.
 #[derive(Debug)]
 struct LocksTheOverlay;
 
 impl Sin for LocksTheOverlay {
     const NAME: &'static str = "locks-the-overlay";
+    const FAULT: &'static str = "Opens a store through an overlay, where the files have locks for themselves";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("views::a_store_of_the_upper_layer_excludes_the_overlay_or_refuses_it", "although its owner lives")];
 
@@ -53,12 +53,12 @@ impl Sin for LocksTheOverlay {
     }
 }
 
-/// Refuses to open a store through an overlay, but creates one there.
 #[derive(Debug)]
 struct CreatesOnTheOverlay;
 
 impl Sin for CreatesOnTheOverlay {
     const NAME: &'static str = "creates-on-the-overlay";
+    const FAULT: &'static str = "Refuses to open a store through an overlay, but creates one there";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("views::a_store_of_the_overlay_excludes_the_upper_layer_or_is_refused", "although its owner lives")];
 
@@ -74,12 +74,12 @@ impl Sin for CreatesOnTheOverlay {
     }
 }
 
-/// Excludes users of the overlay, but does not report deaths in a store that is also in one.
 #[derive(Debug)]
 struct ForgetsBehindTheOverlay;
 
 impl Sin for ForgetsBehindTheOverlay {
     const NAME: &'static str = "forgets-behind-the-overlay";
+    const FAULT: &'static str = "Excludes users of the overlay, but does not report deaths in a store that is also in one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("views::a_death_behind_an_overlay_is_recovered_or_the_overlay_is_refused", "was not reported")];
 

@@ -15,33 +15,43 @@ use nix::unistd::{Pid, gettid};
 
 use super::Sinner;
 use super::lockers::altered;
+use super::rarely::{Operation, is_due, rarely};
 use super::sin::{Sin, sinner};
 use crate::reference::modest;
 
 pub(super) fn all() -> Vec<Sinner> {
     vec![
         sinner::<LooksUpTheDeadAtFirst>(),
+        rarely::<LooksUpTheDeadAtFirst>(),
         sinner::<RemembersItsPid>(),
+        rarely::<RemembersItsPid>(),
         sinner::<RemembersItsThread>(),
+        rarely::<RemembersItsThread>(),
         sinner::<ReportsABrokenOwnerAsDead>(),
+        rarely::<ReportsABrokenOwnerAsDead>(),
         sinner::<BreaksTwice>(),
+        rarely::<BreaksTwice>(),
     ]
 }
 
-/// Looks up the owner when the wait begins, and reports its death if it is dead when the wait ends.
 #[derive(Debug)]
 struct LooksUpTheDeadAtFirst;
 
 impl Sin for LooksUpTheDeadAtFirst {
     const NAME: &'static str = "looks-up-the-dead-at-first";
+    const FAULT: &'static str = "Looks up the owner when the wait begins, and reports its death if it is dead when the wait ends";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "owner_death::a_death_is_reported_to_one_of_its_waiters",
         "the first waiter dealt with the death, and it is reported to a later one, too",
     )];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+    const RARE: &'static [Operation] = &[Operation::Try, Operation::Wait, Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        let owner = honest.holder()?;
-        let died = |owner: &Holder| kill(Pid::from_raw(owner.pid.cast_signed()), None).is_err();
+        let is_alive = |owner: &Holder| kill(Pid::from_raw(owner.pid.cast_signed()), None).is_ok();
+        let died = |owner: &Holder| !is_alive(owner);
+        // In another PID namespace, an owner is not visible at first, either.
+        let owner = honest.holder()?.filter(is_alive);
         let acquired = honest.acquire(deadline)?;
         Ok(altered(acquired, |token, death| (token, death.or_else(|| owner.filter(died).map(|owner| Death::of(Some(owner)))))))
     }
@@ -63,22 +73,29 @@ impl Remembering {
         Ok(Arc::new(Self { honest: honest.lock(id)?, note: format!("{}/owner-{id}", url.place()).into(), ids }))
     }
 
-    fn noted(&self) -> Option<Holder> {
+    /// The ids that this owner has written down, where these are others than its own.
+    fn noted(&self, owner: &Holder) -> Option<Holder> {
         let note = fs::read_to_string(&self.note).ok()?;
-        let (pid, tid) = note.split_once(' ')?;
-        Some(Holder::of_process(pid.parse().ok()?).with_thread(tid.parse().ok()?))
+        let ids: Vec<u32> = note.split(' ').filter_map(|id| id.parse().ok()).collect();
+        let [pid, tid, noted_pid, noted_tid] = ids[..] else { return None };
+        let is_its_note = (pid, tid) == (owner.pid, owner.tid);
+        is_its_note.then(|| Holder::of_process(noted_pid).with_thread(noted_tid))
     }
 }
 
 impl RawLock for Remembering {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let mut acquired = self.honest.acquire(deadline)?;
-        if let Acquired::Recovered(recovery) = &mut acquired {
-            recovery.death.holder = self.noted();
+        if let Acquired::Recovered(recovery) = &mut acquired
+            && let Some(noted) = recovery.death.holder.as_ref().and_then(|dead| self.noted(dead))
+        {
+            recovery.death.holder = Some(noted);
         }
         if acquired != Acquired::TimedOut {
-            let (pid, tid) = (self.ids)();
-            let _ = fs::write(&self.note, format!("{pid} {tid}"));
+            let (own, (pid, tid)) = ((std::process::id(), this_thread()), (self.ids)());
+            if own != (pid, tid) {
+                let _ = fs::write(&self.note, format!("{} {} {pid} {tid}", own.0, own.1));
+            }
         }
         Ok(acquired)
     }
@@ -92,7 +109,8 @@ impl RawLock for Remembering {
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        Ok(self.honest.holder()?.and(self.noted()))
+        let holder = self.honest.holder()?;
+        Ok(holder.map(|holder| self.noted(&holder).unwrap_or(holder)))
     }
 }
 
@@ -100,12 +118,12 @@ fn this_thread() -> u32 {
     gettid().as_raw().cast_unsigned()
 }
 
-/// Looks up its pid once, and has its parent's after a fork.
 #[derive(Debug)]
 struct RemembersItsPid;
 
 impl Sin for RemembersItsPid {
     const NAME: &'static str = "remembers-its-pid";
+    const FAULT: &'static str = "Looks up its pid once, and has its parent's after a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("fork::a_child_is_named_as_itself", "and the death of another process is reported"),
         ("fork::a_child_is_named_as_the_holder", "and another process is named"),
@@ -113,20 +131,24 @@ impl Sin for RemembersItsPid {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         static PID: OnceLock<u32> = OnceLock::new();
-        Remembering::on(honest, url, id, || (*PID.get_or_init(std::process::id), this_thread()))
+        Remembering::on(honest, url, id, || {
+            let remembered = *PID.get_or_init(std::process::id);
+            (if is_due(Operation::Wait) { remembered } else { std::process::id() }, this_thread())
+        })
     }
 }
 
-/// Each thread looks up its id once, and has that of the forking thread after a fork.
 #[derive(Debug)]
 struct RemembersItsThread;
 
 impl Sin for RemembersItsThread {
     const NAME: &'static str = "remembers-its-thread";
+    const FAULT: &'static str = "Looks up the id of a thread once, and has that of the forking thread after a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("fork::a_child_is_named_as_itself", "of a child died after fork, and thread"),
         ("fork::a_child_is_named_as_the_holder", "and thread"),
     ];
+    const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         thread_local! {
@@ -136,22 +158,24 @@ impl Sin for RemembersItsThread {
             if TID.get() == 0 {
                 TID.set(this_thread());
             }
-            (std::process::id(), TID.get())
+            (std::process::id(), if is_due(Operation::Wait) { TID.get() } else { this_thread() })
         })
     }
 }
 
-/// Reports a death to the next owner of a lock that was broken.
 #[derive(Debug)]
 struct ReportsABrokenOwnerAsDead;
 
 impl Sin for ReportsABrokenOwnerAsDead {
     const NAME: &'static str = "reports-a-broken-owner-as-dead";
+    const FAULT: &'static str = "Reports a death to the next owner of a lock that was broken";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "breaking::a_living_owner_whose_lock_is_broken_is_not_reported_dead",
         "from an owner that lives, and its death is reported",
     )];
+    const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = modest::BACKEND.capabilities();
+    const RARE: &'static [Operation] = &[Operation::Break];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         modest::open(url, mode)
@@ -192,17 +216,19 @@ impl RawLock for Marked {
     }
 }
 
-/// Checks that the lock is held and posts its semaphore: two concurrent breaks post it twice.
 #[derive(Debug)]
 struct BreaksTwice;
 
 impl Sin for BreaksTwice {
     const NAME: &'static str = "breaks-twice";
+    const FAULT: &'static str = "Posts the semaphore of a held lock, so that two concurrent breaks post it twice";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "breaking::concurrent_breaks_of_one_lock_admit_one_owner",
         "although two processes broke it, and one has acquired it since",
     )];
+    const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = modest::BACKEND.capabilities();
+    const RARE: &'static [Operation] = &[Operation::Break];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         modest::open(url, mode)

@@ -1,12 +1,11 @@
-//! `demo`: for each backend, several processes count in a plain file under one lock, while holders are killed inside the section.
+//! `demo`: for each backend, several processes increment a counter in a file under one lock, and are killed in the critical section.
 //!
-//! The sum in the file has to be right to the last one, whatever was killed where; see [`ledger`](mod@ledger) for why that is
-//! known exactly. All files are in a directory that another process, the [`janitor`](mod@janitor), removes when the demo ends, in
-//! whichever way.
+//! The final count has to be exact; [`audit_log`] explains how. The [`cleanup`](mod@cleanup) process removes all files when the demo ends
+//! or is killed.
 
-mod contest;
-mod janitor;
-mod ledger;
+mod audit_log;
+mod cleanup;
+mod contention;
 mod worker;
 
 use std::process::ExitCode;
@@ -19,16 +18,16 @@ use crate::cli::DemoArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{self, Rows};
 
-use contest::{Contest, Outcome};
-use janitor::Janitor;
+use cleanup::Cleanup;
+use contention::{Contention, Outcome};
 
-pub(crate) use janitor::janitor;
+pub(crate) use cleanup::cleanup;
 pub(crate) use worker::worker;
 
-/// For all backends together; what comes before and after takes less than a second.
+/// Time for all backends together. Setup and cleanup take less than a second.
 const TIME: Duration = Duration::from_secs(6);
-/// For one backend.
-const TIME_EACH: Duration = Duration::from_millis(2500);
+/// Maximum time for one backend.
+const TIME_PER_BACKEND: Duration = Duration::from_millis(2500);
 
 pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let backends = lock_any::backends()?;
@@ -37,11 +36,14 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut skipped: Vec<_> =
         private.iter().map(|backend| (backend.scheme(), "it is not shared between processes".to_owned())).collect();
     if shared.is_empty() {
-        return Err(Failure::new(ExitStatus::NOT_LINKED, "no backend that processes share is built in"));
+        return Err(Failure::new(
+            ExitStatus::NOT_LINKED,
+            "no backend for several processes is linked; build lockctl with one of the features shm, file, sem",
+        ));
     }
 
-    let mut janitor = Janitor::hire(args)?;
-    let time = TIME_EACH.min(TIME / shared.len() as u32);
+    let mut cleanup = Cleanup::start(args)?;
+    let time = TIME_PER_BACKEND.min(TIME / shared.len() as u32);
     let bar = ProgressBar::new(time.as_millis() as u64 * shared.len() as u64);
     bar.set_style(
         ProgressStyle::with_template("{msg:12} {wide_bar} {percent:>3}%").unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -49,23 +51,24 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut outcomes = Vec::new();
     for backend in shared {
         bar.set_message(backend.scheme());
-        match Contest::prepare(&backend, &mut janitor)? {
-            Ok(contest) => outcomes.push((backend, contest.hold(time, &bar)?)),
+        match Contention::prepare(&backend, &mut cleanup)? {
+            Ok(contention) => outcomes.push((backend, contention.run(time, &bar)?)),
             Err(reason) => skipped.push((backend.scheme(), reason)),
         }
     }
     bar.finish_and_clear();
-    janitor.dismiss();
+    cleanup.finish();
     report(&outcomes, &skipped)
 }
 
 fn report(outcomes: &[(Backend, Outcome)], skipped: &[(&str, String)]) -> Result<ExitCode, Failure> {
-    let titles = ["BACKEND", "PROCESSES", "SECTIONS", "EXPECTED", "FOUND", "KILLED INSIDE", "RECOVERED", "NS A LOCK", "VERDICT"];
+    let titles =
+        ["BACKEND", "PROCESSES", "SECTIONS", "EXPECTED", "FOUND", "KILLED INSIDE", "RECOVERED", "NS PER LOCK", "VERDICT"];
     let mut rows = Rows::new(&titles).right(&[1, 2, 3, 4, 5, 6, 7]);
     for (backend, outcome) in outcomes {
         let recovered = match backend.capabilities().owner_death {
             OwnerDeath::Reported => outcome.recovered.to_string(),
-            OwnerDeath::Released => "not told".to_owned(),
+            OwnerDeath::Released => "not reported".to_owned(),
             _ => "no kills: stuck".to_owned(),
         };
         rows.push([
@@ -76,7 +79,7 @@ fn report(outcomes: &[(Backend, Outcome)], skipped: &[(&str, String)]) -> Result
             &outcome.found.to_string(),
             &outcome.killed.to_string(),
             &recovered,
-            &outcome.ns_a_lock.to_string(),
+            &outcome.ns_per_lock.to_string(),
             if outcome.violations.is_empty() { "ok" } else { "VIOLATED" },
         ]);
     }
@@ -87,10 +90,12 @@ fn report(outcomes: &[(Backend, Outcome)], skipped: &[(&str, String)]) -> Result
     let violations: Vec<_> =
         outcomes.iter().flat_map(|(backend, outcome)| outcome.violations.iter().map(|text| (backend.scheme(), text))).collect();
     for (scheme, violation) in &violations {
-        output::say(format_args!("{scheme}: {violation}"));
+        output::message(format_args!("{scheme}: {violation}"));
     }
     match (outcomes.is_empty(), violations.is_empty()) {
-        (true, _) => Err(Failure::new(ExitStatus::UNAVAILABLE, "no backend could be shown")),
+        (true, _) => {
+            Err(Failure::new(ExitStatus::UNAVAILABLE, "no linked backend can run the demo; use one whose URLs have a path"))
+        }
         (_, true) => Ok(ExitCode::SUCCESS),
         (_, false) => Ok(ExitStatus::INTERNAL.into()),
     }

@@ -1,6 +1,6 @@
-//! A process of the demo: it goes through sections, and one of them is its last.
+//! A worker process of the demo: it runs sections until it is killed in one of them.
 //!
-//! It tells the demo, line by line on stdout, what happens: a line that is written survives its writer.
+//! It writes an event per line to stdout. A written line is not lost when the worker is killed.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -11,45 +11,45 @@ use nix::time::{ClockId, clock_gettime};
 use crate::cli::WorkerArgs;
 use crate::exit::{ExitStatus, Failure};
 
-use super::ledger::Ledger;
+use super::audit_log::AuditLog;
 
-/// What a worker says.
+/// An event of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Event {
-    /// The previous owner died, says the lock.
+    /// The guard had a report of a death.
     Recovered,
-    /// I am inside a section, after so many that I went through: kill me.
+    /// The worker is in a section and waits for the kill. It has finished this many sections.
     Inside(u64),
-    /// I have been through so many sections, and the time is up.
+    /// The worker ends. It has finished this many sections.
     Done(u64),
-    /// Somebody else was in my section.
-    NotAlone,
-    /// A section was left under way, and the lock did not say so.
-    Untold,
+    /// Another section ran during a section of this worker.
+    Overlap,
+    /// A section was unfinished, and the guard had no report of a death.
+    Unreported,
 }
 
 impl Event {
-    fn tell(self) -> io::Result<()> {
+    fn send(self) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match self {
             Self::Recovered => writeln!(stdout, "recovered"),
             Self::Inside(sections) => writeln!(stdout, "inside {sections}"),
             Self::Done(sections) => writeln!(stdout, "done {sections}"),
-            Self::NotAlone => writeln!(stdout, "not-alone"),
-            Self::Untold => writeln!(stdout, "untold"),
+            Self::Overlap => writeln!(stdout, "overlap"),
+            Self::Unreported => writeln!(stdout, "unreported"),
         }?;
         stdout.flush()
     }
 
-    /// What a line says.
+    /// Parses a line.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (word, number) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "recovered" => Some(Self::Recovered),
             "inside" => number.parse().ok().map(Self::Inside),
             "done" => number.parse().ok().map(Self::Done),
-            "not-alone" => Some(Self::NotAlone),
-            "untold" => Some(Self::Untold),
+            "overlap" => Some(Self::Overlap),
+            "unreported" => Some(Self::Unreported),
             _ => None,
         }
     }
@@ -62,7 +62,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
         None => store.single()?,
     };
     let files = |error: io::Error| Failure::of_call("cannot use the demo's files", error, ExitStatus::SYSTEM);
-    let ledger = Ledger::open(&args.files).map_err(files)?;
+    let log = AuditLog::open(&args.files).map_err(files)?;
     let claims = store.capabilities();
     let until = Duration::from_nanos(args.until);
     let deadline = match claims.deadlines {
@@ -73,40 +73,40 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
     let mut sections = 0;
     while now() < until {
         let mut guard = lock.lock_by(deadline)?;
-        let told = guard.recovered().is_some();
-        if told {
-            Event::Recovered.tell()?;
+        let reported = guard.recovered().is_some();
+        if reported {
+            Event::Recovered.send()?;
         }
-        let left = ledger.finish().map_err(files)?;
-        if left && !told && claims.owner_death != OwnerDeath::Released {
-            Event::Untold.tell()?;
+        let unfinished = log.finish().map_err(files)?;
+        if unfinished && !reported && claims.owner_death != OwnerDeath::Released {
+            Event::Unreported.send()?;
         }
-        // The section that was left is finished: the next owner is told of the next death.
+        // The unfinished section is finished, so the next owner needs no report of this death.
         guard.mark_consistent()?;
-        // Which step is the last differs from worker to worker.
+        // Workers stop at different steps.
         let last = args.life.is_some_and(|life| born.elapsed().as_millis() >= u128::from(life)).then(|| std::process::id() % 4);
-        let alone = ledger.section(args.slot, |step| {
+        let alone = log.section(args.slot, |step| {
             if Some(step) == last {
-                await_death(sections);
+                await_kill(sections);
             }
         });
         if !alone.map_err(files)? {
-            Event::NotAlone.tell()?;
+            Event::Overlap.send()?;
         }
         sections += 1;
         guard.unlock()?;
     }
-    Ok(Event::Done(sections).tell()?)
+    Ok(Event::Done(sections).send()?)
 }
 
-/// Says where it is, and waits for the kill.
-fn await_death(sections: u64) {
-    while Event::Inside(sections).tell().is_ok() {
+/// Sends the event, and waits for the kill.
+fn await_kill(sections: u64) {
+    while Event::Inside(sections).send().is_ok() {
         nix::unistd::pause();
     }
 }
 
-/// The monotonic clock, which all processes share.
+/// Returns the time of the monotonic clock, which all processes share.
 pub(super) fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::MAX, Duration::from)
 }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_event_is_not_taken_for_one() {
+    fn an_invalid_line_is_no_event() {
         assert_eq!(Event::parse("inside 12"), Some(Event::Inside(12)));
         for line in ["", "inside", "inside x", "done -1", "recover"] {
             assert_eq!(Event::parse(line), None, "{line}");

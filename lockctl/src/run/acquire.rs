@@ -1,4 +1,4 @@
-//! Taking the lock, and saying whom one waits for.
+//! Acquires the lock, and names its owner while waiting.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -11,10 +11,10 @@ use crate::cli::RunArgs;
 use crate::exit::Failure;
 use crate::output;
 
-/// How long a wait is before it is worth a word.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time to wait before the owner is printed.
+const NOTICE_AFTER: Duration = Duration::from_secs(1);
 
-/// Until when to wait, by the options.
+/// Returns the deadline that the options ask for.
 pub(super) fn deadline(args: &RunArgs) -> Deadline {
     match args.wait {
         _ if args.nonblock => Deadline::Now,
@@ -25,39 +25,39 @@ pub(super) fn deadline(args: &RunArgs) -> Deadline {
 }
 
 pub(super) fn acquire(lock: &Lock, args: &RunArgs, deadline: Deadline) -> Result<Guard<'static>, Failure> {
-    let _waiting = (deadline != Deadline::Now && io::stderr().is_terminal()).then(|| tell_after(PATIENCE, lock.clone()));
+    let _waiting = (deadline != Deadline::Now && io::stderr().is_terminal()).then(|| notify_after(NOTICE_AFTER, lock.clone()));
     lock.lock_owned_by(deadline).map_err(|error| {
         let failure = Failure::with_conflict(&error, args.conflict_exit_code);
         match error.kind() {
-            // Who did not want to wait has not timed out.
+            // Without a wait, the lock is busy; nothing has timed out.
             ErrorKind::TimedOut { holder } if deadline == Deadline::Now => {
-                failure.saying(format!("{} is busy; {}", name(lock), held_by(holder.as_ref())))
+                failure.with_message(format!("{} is busy; {}", name(lock), held_by(holder.as_ref())))
             }
             _ => failure,
         }
     })
 }
 
-/// Says whom `lock` waits for, once, unless what it returns is dropped before.
-fn tell_after(patience: Duration, lock: Lock) -> Sender<()> {
+/// Prints the owner of the lock after the delay, unless the returned sender is dropped earlier.
+fn notify_after(delay: Duration, lock: Lock) -> Sender<()> {
     let (waiting, over) = mpsc::channel();
     thread::spawn(move || {
-        if over.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            tell(&lock);
+        if over.recv_timeout(delay) == Err(RecvTimeoutError::Timeout) {
+            print_notice(&lock);
         }
     });
     waiting
 }
 
-fn tell(lock: &Lock) {
-    output::say(format_args!("waiting for {}; {}", name(lock), held_by(lock.holder().ok().flatten().as_ref())));
+fn print_notice(lock: &Lock) {
+    output::message(format_args!("waiting for {}; {}", name(lock), held_by(lock.holder().ok().flatten().as_ref())));
 }
 
-/// What a lock is called in a message.
+/// The name of a lock in messages.
 pub(super) fn name(lock: &Lock) -> String {
     lock.id().map_or_else(|| "the lock".to_owned(), |id| format!("lock {id}"))
 }
 
 fn held_by(holder: Option<&Holder>) -> String {
-    holder.map_or_else(|| "who holds it is not known".to_owned(), |holder| format!("held by {holder}"))
+    holder.map_or_else(|| "its owner is not known".to_owned(), |holder| format!("held by {holder}"))
 }

@@ -13,7 +13,7 @@ use crate::sys;
 
 use super::signals::Signals;
 
-/// Runs the command to its end, with these variables in its environment. Called from the main thread, to whose life the command's is bound.
+/// Runs the command to its end, with these environment variables. Called from the main thread, whose end kills the command.
 pub(super) fn run(
     command: &[OsString],
     environment: &[(&str, Option<String>)],
@@ -24,11 +24,11 @@ pub(super) fn run(
     for (name, value) in environment {
         match value {
             Some(value) => process.env(name, value),
-            // Not those of an outer run.
+            // Hides the variable of an outer run.
             None => process.env_remove(name),
         };
     }
-    sys::bind_to_this_thread(&mut process, signals.outside());
+    sys::bind_to_this_thread(&mut process, signals.inherited_mask());
     let unavailable = |error: io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::NotFound => "; give its path, or add its directory to PATH",
@@ -44,13 +44,13 @@ pub(super) fn run(
     };
     let mut child = signals.forward_to(|| process.spawn()).map_err(unavailable)?;
     let pid = Pid::from_raw(child.id() as i32);
-    // It stays a zombie until nobody forwards signals to its pid any more.
+    // The child stays a zombie, which reserves its pid, until forwarding has stopped.
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(nix::errno::Errno::EINTR) {}
-    signals.forward_no_more();
+    signals.stop_forwarding();
     child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))
 }
 
-/// The command's own code, or 128 and the signal that killed it.
+/// Returns the command's exit code, or 128 plus the signal that killed it.
 pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)

@@ -11,7 +11,7 @@ const TOKEN: &str = "LOCKCTL_TOKEN";
 /// The report of an earlier owner's death.
 const RECOVERED: &str = "LOCKCTL_RECOVERED";
 
-/// The variables of a command under this lock, with their values; `None` for one that the command does not have.
+/// Returns the variables of a command under this lock, with their values; `None` for a variable to remove.
 pub(super) fn variables(guard: &Guard<'_>, recovered: Option<&str>) -> [(&'static str, Option<String>); 3] {
     let token = Some(guard.token()).filter(|token| *token != 0);
     [

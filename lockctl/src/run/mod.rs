@@ -1,7 +1,7 @@
 //! `run`: a command under a lock.
 //!
-//! lockctl holds the lock and stays the command's parent. Both are bound together: signals for lockctl go to the command, and if
-//! lockctl dies, the kernel kills the command.
+//! lockctl holds the lock and stays the command's parent. It forwards its signals to the command. If lockctl dies, the kernel
+//! kills the command.
 
 mod acquire;
 mod child;
@@ -12,29 +12,29 @@ use std::process::ExitCode;
 
 use lock_any::{Death, ErrorKind, Guard, Lock, Numbering, Store};
 
-use crate::cli::{Place, RunArgs};
+use crate::cli::{RunArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
 
 use signals::Signals;
 
-pub(crate) fn run(place: &Place, args: &RunArgs) -> Result<ExitCode, Failure> {
-    let store = place.open_or_create(args.no_create)?;
-    // From here on signals are ours, so that one that comes while an id is ours gives it back.
+pub(crate) fn run(store_args: &StoreArgs, args: &RunArgs) -> Result<ExitCode, Failure> {
+    let store = store_args.open_or_create(args.no_create)?;
+    // Before an id is allocated, so a signal during the wait can free the id.
     let signals = Signals::take()?;
-    let lock = choose(&store, args)?;
+    let lock = select_lock(&store, args)?;
     let _ours = args.new.then(|| Allocated { lock: &lock });
     let free = args.new.then(|| lock.clone());
     signals.watch(move || {
         if let Some(lock) = &free {
-            give_back(lock);
+            free_allocated(lock);
         }
     })?;
 
-    let mut guard = acquire_in(place, args, store, lock.clone())?;
+    let mut guard = acquire_in_current_store(store_args, args, store, lock.clone())?;
     let recovered = guard.recovered().map(|death| describe(death, &lock));
     if let Some(recovered) = &recovered {
-        output::say(format_args!("{recovered}"));
+        output::message(format_args!("{recovered}"));
     }
     let status = child::run(&args.command, &environment::variables(&guard, recovered.as_deref()), &signals)?;
     if status.success() {
@@ -44,52 +44,57 @@ pub(crate) fn run(place: &Place, args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(child::exit_code(status))
 }
 
-/// Acquires the lock. If the store was removed or replaced meanwhile, other commands run under the locks of another store, and the lock
-/// is acquired there.
-fn acquire_in(place: &Place, args: &RunArgs, mut store: Store, mut lock: Lock) -> Result<Guard<'static>, Failure> {
+/// Acquires the lock. If the store was removed or replaced during the wait, later commands use another store. Then the lock is
+/// acquired in that store.
+fn acquire_in_current_store(
+    store_args: &StoreArgs,
+    args: &RunArgs,
+    mut store: Store,
+    mut lock: Lock,
+) -> Result<Guard<'static>, Failure> {
     let deadline = acquire::deadline(args);
     loop {
         let guard = acquire::acquire(&lock, args, deadline)?;
         match store.check() {
             Ok(()) => return Ok(guard),
-            // The id that was allocated is one of the store that is gone.
+            // An id of --new belongs to the removed store, so this is an error with --new.
             Err(error) if !args.new && matches!(error.kind(), ErrorKind::Destroyed | ErrorKind::Replaced) => drop(guard),
             Err(error) => return Err(error.into()),
         }
-        store = place.open_or_create(args.no_create)?;
-        lock = choose(&store, args)?;
+        store = store_args.open_or_create(args.no_create)?;
+        lock = select_lock(&store, args)?;
     }
 }
 
-/// The report of an earlier owner's death, in words.
+/// Describes the death of an earlier owner.
 fn describe(death: &Death, lock: &Lock) -> String {
-    let owner = death.holder.as_ref().map_or_else(|| "an owner that is not known".to_owned(), ToString::to_string);
+    let owner = death.holder.as_ref().map_or_else(|| "an unknown owner".to_owned(), ToString::to_string);
     format!("{owner} {} holding {}", death.cause, acquire::name(lock))
 }
 
-fn choose(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {
+fn select_lock(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {
     let usage = |message: &str| Failure::new(ExitStatus::USAGE, message);
     match (store.capabilities().numbering, args.id, args.new) {
         (Numbering::Single, None, false) => Ok(store.single()?),
-        (Numbering::Single, ..) => Err(usage("this store's only lock has no number; leave the id and --new away")),
+        (Numbering::Single, ..) => Err(usage("the lock of this store has no number; omit the id and --new")),
         (_, Some(id), _) => Ok(store.retrieve(id)?),
         (_, None, true) => Ok(store.allocate(args.label.as_str())?),
-        (_, None, false) => Err(usage("no lock is named; give its id, or --new to allocate one")),
+        (_, None, false) => Err(usage("the id is missing; give the id of a lock, or --new to allocate one")),
     }
 }
 
-/// The id that --new allocated; it is given back however the run ends.
+/// An id that --new allocated. It is freed when the run ends.
 struct Allocated<'a> {
     lock: &'a Lock,
 }
 
 impl Drop for Allocated<'_> {
     fn drop(&mut self) {
-        give_back(self.lock);
+        free_allocated(self.lock);
     }
 }
 
-fn give_back(lock: &Lock) {
-    // The command may have freed it itself; what somebody else owns by now is not freed.
+fn free_allocated(lock: &Lock) {
+    // An error is ignored: the command may have freed the id, and another program may have allocated it since.
     let _ = lock.free();
 }

@@ -1,9 +1,8 @@
 //! Signals for lockctl while it waits for a lock and while the command runs.
 //!
-//! All that matter are blocked in every thread, and one thread reads them. Before the command runs, a signal does what it does by
-//! default, after an id of our own is given back. While it runs, a signal goes to the command, but for those that the terminal sends
-//! to the whole foreground process group: the command has had those already. Stopping stops lockctl, too, with the lock
-//! held, so that job control works.
+//! Every thread blocks the signals, and one thread reads them. Before the command runs, a signal has its default action, after an id
+//! of `--new` is freed. While the command runs, lockctl forwards signals to it, except those that the terminal sends to the whole
+//! foreground process group, which includes the command. SIGTSTP also stops lockctl, with the lock held, so job control works.
 
 use std::fs;
 use std::io;
@@ -19,8 +18,8 @@ use nix::unistd::{Pid, getpgid};
 use crate::exit::{ExitStatus, Failure};
 use crate::sys;
 
-/// What is forwarded. SIGTTIN and SIGTTOU are left alone, as lockctl does not touch the terminal.
-const OURS: [Signal; 13] = [
+/// The forwarded signals. SIGTTIN and SIGTTOU are not among them, because lockctl does not use the terminal.
+const FORWARDED: [Signal; 13] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGHUP,
@@ -36,14 +35,14 @@ const OURS: [Signal; 13] = [
     Signal::SIGCONT,
 ];
 
-/// The signals of this process.
+/// The signal handling of this process.
 pub(super) struct Signals {
     source: Arc<SignalFd>,
     phase: Arc<Mutex<Phase>>,
-    outside: SigSet,
+    inherited_mask: SigSet,
 }
 
-/// What lockctl is doing.
+/// The state of lockctl.
 enum Phase {
     Waiting,
     Running(Pid),
@@ -51,24 +50,24 @@ enum Phase {
 }
 
 impl Signals {
-    /// Blocks the signals, but for those that whoever started lockctl had ignored; called while there is one thread.
+    /// Blocks the signals, except those that were ignored when lockctl was started. Called before a second thread starts.
     pub(super) fn take() -> Result<Self, Failure> {
         let failure = |error: nix::Error| Failure::of_call("cannot receive signals", error, ExitStatus::SYSTEM);
         let ignored = ignored();
-        let set: SigSet = OURS.into_iter().filter(|&signal| ignored >> (signal as i32 - 1) & 1 == 0).collect();
-        sys::heed_children().map_err(failure)?;
-        let outside = SigSet::thread_get_mask().map_err(failure)?;
+        let set: SigSet = FORWARDED.into_iter().filter(|&signal| ignored >> (signal as i32 - 1) & 1 == 0).collect();
+        sys::reset_sigchld().map_err(failure)?;
+        let inherited_mask = SigSet::thread_get_mask().map_err(failure)?;
         set.thread_block().map_err(failure)?;
         let source = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(failure)?;
-        Ok(Self { source: Arc::new(source), phase: Arc::new(Mutex::new(Phase::Waiting)), outside })
+        Ok(Self { source: Arc::new(source), phase: Arc::new(Mutex::new(Phase::Waiting)), inherited_mask })
     }
 
     /// The signals that were blocked when lockctl was started.
-    pub(super) fn outside(&self) -> SigSet {
-        self.outside
+    pub(super) fn inherited_mask(&self) -> SigSet {
+        self.inherited_mask
     }
 
-    /// Reads signals from now on; one that ends lockctl before the command runs calls `last` first.
+    /// Starts the thread that reads signals. It calls `last` before a signal ends lockctl.
     pub(super) fn watch(&self, last: impl Fn() + Send + 'static) -> Result<(), Failure> {
         let (source, phase) = (Arc::clone(&self.source), Arc::clone(&self.phase));
         let watch = move || {
@@ -88,7 +87,7 @@ impl Signals {
         thread.map(drop).map_err(|error| Failure::of_call("cannot start a thread", error, ExitStatus::SYSTEM))
     }
 
-    /// Spawns the command; no signal comes between that and being forwarded to it.
+    /// Spawns the command. Signals that arrive during the spawn are forwarded afterwards.
     pub(super) fn forward_to(&self, spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
         let mut phase = locked(&self.phase);
         let spawned = spawn();
@@ -99,13 +98,13 @@ impl Signals {
         spawned
     }
 
-    /// The command has ended: signals are of no use any more.
-    pub(super) fn forward_no_more(&self) {
+    /// Stops forwarding, after the command has ended.
+    pub(super) fn stop_forwarding(&self) {
         *locked(&self.phase) = Phase::Ending;
     }
 }
 
-/// The signals that are ignored, as a mask: `nohup` ignores SIGHUP, a shell SIGINT of what it starts in the background.
+/// Returns the mask of ignored signals. `nohup` ignores SIGHUP, and a shell ignores SIGINT for background commands.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -116,14 +115,14 @@ fn receive(signal: Signal, info: &siginfo, phase: &Mutex<Phase>, last: &impl Fn(
     let phase = locked(phase);
     match *phase {
         Phase::Running(child) => {
-            if !has_it_already(info, child) {
-                // It may just have ended; it is not reaped, so its pid is not another's.
+            if !was_sent_by_terminal(info, child) {
+                // An error is ignored: the command may have ended. It is not reaped, so its pid is not reused.
                 let _ = kill(child, signal);
             }
             if signal == Signal::SIGTSTP {
-                // Signals have to be read again after that, so the lock on the phase must not be kept.
+                // This thread stops here, and the mutex must not stay locked meanwhile.
                 drop(phase);
-                by_default(signal);
+                take_default_action(signal);
             }
         }
         Phase::Waiting => {
@@ -131,22 +130,22 @@ fn receive(signal: Signal, info: &siginfo, phase: &Mutex<Phase>, last: &impl Fn(
             if !matches!(signal, Signal::SIGTSTP | Signal::SIGCONT | Signal::SIGWINCH) {
                 last();
             }
-            by_default(signal);
+            take_default_action(signal);
         }
         Phase::Ending => {}
     }
 }
 
-/// Whether the terminal has sent the signal, and so to the command as well.
-fn has_it_already(info: &siginfo, child: Pid) -> bool {
+/// Whether the terminal sent the signal, and so to the command, too.
+fn was_sent_by_terminal(info: &siginfo, child: Pid) -> bool {
     const SI_KERNEL: i32 = 0x80;
     info.ssi_code == SI_KERNEL && getpgid(Some(child)) == getpgid(None)
 }
 
-/// Does what the signal does to a program that does not care about signals.
-fn by_default(signal: Signal) {
+/// Takes the default action of the signal.
+fn take_default_action(signal: Signal) {
     let only: SigSet = [signal].into_iter().collect();
-    // This thread is the only one that lets it through.
+    // All other threads block the signal, so the kernel delivers it here.
     if raise(signal).is_ok() && only.thread_unblock().is_ok() {
         let _ = only.thread_block();
     }

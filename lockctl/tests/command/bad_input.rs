@@ -1,4 +1,4 @@
-//! What is refused: one line that says why, an exit code of its own, and nothing changed.
+//! Invalid stores, URLs, ids and labels: one line on stderr, the exit code of the error, and no change.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -49,7 +49,7 @@ fn link_twice(file: &Path) {
 #[case(open_to_the_group, 77)]
 #[case(replace_by_a_symlink, 77)]
 #[case(link_twice, 77)]
-fn a_store_that_is_not_right_is_refused_and_left_as_it_is(#[case] damage: Damage, #[case] code: i32) {
+fn a_damaged_or_unsafe_store_is_refused_and_not_changed(#[case] damage: Damage, #[case] code: i32) {
     let scratch = Scratch::with_store();
     damage(&scratch.file());
     let before = fs::read(scratch.file()).unwrap();
@@ -65,7 +65,7 @@ fn a_store_that_is_not_right_is_refused_and_left_as_it_is(#[case] damage: Damage
 #[case("shm:x?colour=red", 64, "colour")]
 #[case("shm:x?capacity=many", 64, "capacity=many")]
 #[case("no-such-scheme:x", 78, "no-such-scheme")]
-fn a_url_that_cannot_be_used_is_refused(#[case] url: &str, #[case] code: i32, #[case] word: &str) {
+fn an_invalid_url_is_refused(#[case] url: &str, #[case] code: i32, #[case] word: &str) {
     let scratch = Scratch::new();
     for args in [&["list"][..], &["allocate"], &["create"]] {
         let line = scratch.fails(code, &[args, &["--store", url]].concat());
@@ -74,7 +74,7 @@ fn a_url_that_cannot_be_used_is_refused(#[case] url: &str, #[case] code: i32, #[
 }
 
 #[test]
-fn another_capacity_than_the_store_s_is_refused_with_both_numbers() {
+fn a_different_capacity_is_refused_with_both_numbers() {
     let scratch = Scratch::new();
     scratch.ok(&["create", "--store", &format!("{}?capacity=64", scratch.url())]);
     let line = scratch.fails(76, &["list", "--store", &format!("{}?capacity=128", scratch.url())]);
@@ -99,7 +99,7 @@ fn an_id_out_of_range_is_refused_and_changes_nothing() {
 #[rstest]
 #[case("two\nlines")]
 #[case("a label that goes on for longer than the sixty-four bytes that there are for it")]
-fn a_label_that_cannot_be_kept_is_refused(#[case] label: &str) {
+fn an_invalid_label_is_refused(#[case] label: &str) {
     let scratch = Scratch::with_store();
     let line = scratch.fails(64, &["allocate", "--label", label]);
     assert!(line.contains("bad label"), "{line}");
@@ -107,7 +107,7 @@ fn a_label_that_cannot_be_kept_is_refused(#[case] label: &str) {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_named() {
+fn a_missing_directory_is_named() {
     let scratch = Scratch::new();
     let url = format!("shm:{}/none/locks", scratch.path().display());
     let line = scratch.fails(73, &["create", "--store", &url]);
@@ -115,7 +115,7 @@ fn a_directory_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_store_of_another_version_is_refused_with_what_to_remove() {
+fn a_store_of_another_version_is_refused_with_the_file_to_remove() {
     let scratch = Scratch::with_store();
     let mut bytes = fs::read(scratch.file()).unwrap();
     // The version is the header's second word.

@@ -1,4 +1,4 @@
-//! `demo`, and that it leaves nothing behind, however it ends.
+//! `demo`, which leaves no file behind, also when it is killed.
 
 use std::fs;
 use std::io::Read;
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::scratch::{Said, Scratch, lockctl, said};
+use crate::scratch::{CommandOutput, Scratch, lockctl, output_of};
 
 fn demo(scratch: &Scratch) -> Command {
     lockctl(&["demo", "--scratch", scratch.path().to_str().unwrap()])
@@ -20,9 +20,9 @@ fn is_empty(dir: &Path) -> bool {
 }
 
 #[test]
-fn the_demo_finds_what_it_expects_although_owners_are_killed() {
+fn the_demo_counts_correctly_while_owners_are_killed() {
     let scratch = Scratch::new();
-    let Said { code, out, err } = said(&mut demo(&scratch));
+    let CommandOutput { code, out, err } = output_of(&mut demo(&scratch));
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let row = out.lines().find(|line| line.split_whitespace().next() == Some("shm")).unwrap();
     let cells: Vec<_> = row.split_whitespace().collect();
@@ -36,19 +36,19 @@ fn the_demo_finds_what_it_expects_although_owners_are_killed() {
 #[rstest]
 #[case(Signal::SIGKILL)]
 #[case(Signal::SIGTERM)]
-fn a_demo_that_is_killed_leaves_nothing(#[case] signal: Signal) {
+fn a_killed_demo_leaves_no_file(#[case] signal: Signal) {
     let scratch = Scratch::new();
     let mut child = demo(&scratch).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     await_count(&mut child, scratch.path());
     kill(Pid::from_raw(child.id() as i32), signal).unwrap();
-    // Its processes have this pipe from it: it ends when the last of them has.
+    // Its processes inherit this pipe, so it closes when the last of them has ended.
     let mut err = String::new();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert!(!child.wait().unwrap().success());
     assert!(is_empty(scratch.path()), "{err}");
 }
 
-/// Waits until the workers of the demo have counted something.
+/// Waits until the workers of the demo have incremented the counter.
 fn await_count(child: &mut Child, scratch: &Path) {
     loop {
         assert!(child.try_wait().unwrap().is_none(), "the demo has ended");

@@ -1,18 +1,18 @@
-//! `list`, `info`, `backends`, and the documents that the command makes of itself.
+//! `list`, `info`, `backends`, completions, the manual and the help.
 
 use std::collections::BTreeSet;
 
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::scratch::{Held, Scratch, lockctl, said};
+use crate::scratch::{Held, Scratch, lockctl, output_of};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
 #[test]
-fn a_listing_shows_what_is_allocated_and_who_holds_what() {
+fn a_listing_shows_allocated_locks_and_owners() {
     let scratch = Scratch::with_store();
     scratch.ok(&["allocate", "--label", "pod web"]);
     let held = scratch.hold("3");
@@ -26,7 +26,7 @@ fn a_listing_shows_what_is_allocated_and_who_holds_what() {
     let only = scratch.ok(&["list", "--held"]);
     assert_eq!(only.lines().count(), 2, "{only}");
     assert!(only.contains("read line"), "{only}");
-    held.let_go();
+    held.release();
     assert_eq!(scratch.ok(&["list", "--held"]).lines().count(), 1);
 }
 
@@ -47,7 +47,7 @@ fn the_keys_of_a_listing_are_stable() {
     assert_eq!(lock["holder"]["pid"], held.pid());
     assert!(lock["holder"]["command"].as_str().unwrap().contains("run 3 -- sh -c"), "{lock}");
     assert!(lock["since"].as_u64().unwrap() > 1_600_000_000);
-    held.let_go();
+    held.release();
 }
 
 #[test]
@@ -58,24 +58,24 @@ fn a_listing_does_not_delay_or_change_a_lock() {
     for _ in 0..5 {
         assert_eq!(scratch.json(&["list", "--held", "--json"]), before);
     }
-    assert_eq!(held.let_go().code, Some(0));
-    assert_eq!(scratch.say(&["run", "-n", "3", "--", "true"]).code, Some(0));
+    assert_eq!(held.release().code, Some(0));
+    assert_eq!(scratch.run(&["run", "-n", "3", "--", "true"]).code, Some(0));
 }
 
 #[test]
-fn what_a_command_has_in_its_arguments_does_not_reach_the_terminal() {
+fn control_characters_in_arguments_are_escaped() {
     let scratch = Scratch::with_store();
     let held = Held::start(scratch.lockctl(&["run", "3", "--", "sh", "-c", "echo $$; read line", "\u{1b}[31mred\nline"]));
-    let said = scratch.say(&["list"]);
-    assert!(!said.out.contains('\u{1b}') && said.out.contains("\\u{1b}[31mred"), "{said:?}");
-    assert_eq!(said.out.lines().count(), 2, "{said:?}");
+    let output = scratch.run(&["list"]);
+    assert!(!output.out.contains('\u{1b}') && output.out.contains("\\u{1b}[31mred"), "{output:?}");
+    assert_eq!(output.out.lines().count(), 2, "{output:?}");
     let line = scratch.fails(1, &["run", "-n", "3", "--", "true"]);
     assert!(!line.contains('\u{1b}'), "{line:?}");
-    held.let_go();
+    held.release();
 }
 
 #[test]
-fn info_tells_what_a_store_is_and_can_do() {
+fn info_shows_a_store_and_its_capabilities() {
     let scratch = Scratch::new();
     scratch.ok(&["create", "--store", &format!("{}?capacity=64", scratch.url())]);
     scratch.ok(&["allocate"]);
@@ -93,12 +93,12 @@ fn info_tells_what_a_store_is_and_can_do() {
 }
 
 #[test]
-fn backends_are_listed_with_what_they_claim() {
-    let backends: Value = serde_json::from_str(&said(&mut lockctl(&["backends", "--json"])).out).unwrap();
+fn backends_are_listed_with_their_capabilities() {
+    let backends: Value = serde_json::from_str(&output_of(&mut lockctl(&["backends", "--json"])).out).unwrap();
     let shm = backends.as_array().unwrap().iter().find(|backend| backend["scheme"] == "shm").unwrap();
     assert_eq!(keys(shm), ["about", "capabilities", "crate", "scheme"].into());
     assert_eq!(shm["capabilities"]["owner death"], "reported");
-    let table = said(&mut lockctl(&["backends"])).out;
+    let table = output_of(&mut lockctl(&["backends"])).out;
     assert!(table.contains("shm") && table.contains("owner death"), "{table}");
 }
 
@@ -106,15 +106,15 @@ fn backends_are_listed_with_what_they_claim() {
 #[case("bash")]
 #[case("zsh")]
 #[case("fish")]
-fn there_are_completions_for_shells(#[case] shell: &str) {
-    let said = said(&mut lockctl(&["completions", shell]));
-    assert_eq!(said.code, Some(0));
-    assert!(said.out.contains("reconcile") && !said.out.contains("demo-worker (hidden)"), "{}", said.out);
+fn each_shell_has_a_completion_script(#[case] shell: &str) {
+    let output = output_of(&mut lockctl(&["completions", shell]));
+    assert_eq!(output.code, Some(0));
+    assert!(output.out.contains("reconcile") && !output.out.contains("demo-worker (hidden)"), "{}", output.out);
 }
 
 #[test]
 fn the_manual_page_has_every_command_and_exit_code() {
-    let page = said(&mut lockctl(&["man"])).out;
+    let page = output_of(&mut lockctl(&["man"])).out;
     assert!(page.contains(".TH"), "{page}");
     for word in [".SH RUN", ".SH RECONCILE", "conflict\\-exit\\-code", "LOCKCTL_STORE", "there is no such store"] {
         assert!(page.contains(word), "{word} is missing:\n{page}");
@@ -123,10 +123,10 @@ fn the_manual_page_has_every_command_and_exit_code() {
 }
 
 #[test]
-fn the_help_has_every_exit_code_and_is_no_failure() {
-    let said = said(&mut lockctl(&["--help"]));
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+fn the_help_has_every_exit_code_and_exits_0() {
+    let output = output_of(&mut lockctl(&["--help"]));
+    assert_eq!((output.code, output.err.as_str()), (Some(0), ""));
     for code in ["64", "65", "66", "67", "69", "70", "71", "73", "74", "75", "76", "77", "78", "141"] {
-        assert!(said.out.lines().any(|line| line.trim_start().starts_with(code)), "{code} is missing:\n{}", said.out);
+        assert!(output.out.lines().any(|line| line.trim_start().starts_with(code)), "{code} is missing:\n{}", output.out);
     }
 }

@@ -1,4 +1,4 @@
-//! The built command, from outside: each test has a store of its own.
+//! Tests that run the built command, each with its own store.
 #![cfg(feature = "shm")]
 
 mod bad_input;

@@ -1,11 +1,11 @@
-//! The commands that change which ids are allocated, and stores.
+//! The commands that allocate and free ids, and create and destroy stores.
 
 use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::scratch::{Said, Scratch};
+use crate::scratch::{CommandOutput, Scratch};
 
 #[test]
 fn ids_are_allocated_once_and_freed_once() {
@@ -21,7 +21,7 @@ fn ids_are_allocated_once_and_freed_once() {
 }
 
 #[test]
-fn of_several_ids_those_that_can_be_freed_are() {
+fn free_frees_the_allocated_ones_of_several_ids() {
     let scratch = Scratch::with_store();
     scratch.ok(&["allocate", "1"]);
     scratch.ok(&["allocate", "3"]);
@@ -30,7 +30,7 @@ fn of_several_ids_those_that_can_be_freed_are() {
 }
 
 #[test]
-fn an_id_that_nobody_would_know_of_is_not_kept() {
+fn an_id_that_cannot_be_printed_is_freed() {
     let scratch = Scratch::with_store();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -40,11 +40,11 @@ fn an_id_that_nobody_would_know_of_is_not_kept() {
 }
 
 #[test]
-fn what_is_dangerous_has_to_be_meant() {
+fn dangerous_commands_need_confirmation() {
     let scratch = Scratch::with_store();
     scratch.ok(&["allocate"]);
     for args in [&["free-all"][..], &["destroy"], &["break", "0"]] {
-        assert_eq!(scratch.say(args).code, Some(64), "{args:?}");
+        assert_eq!(scratch.run(args).code, Some(64), "{args:?}");
     }
     assert!(scratch.entry(0).is_some());
     assert_eq!(scratch.ok(&["free-all", "--yes"]), "1\n");
@@ -59,27 +59,27 @@ fn reconcile_allocates_exactly_these_ids() {
     scratch.ok(&["allocate", "2"]);
     assert_eq!(scratch.ok(&["reconcile", "2", "5"]), "claimed 5\nfreed 1\n");
     assert_eq!(scratch.json(&["reconcile", "--json", "5"]), json!({ "claimed": [], "freed": [2] }));
-    let said = reconcile_from_stdin(&scratch, "3\n4 5\n");
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "claimed 3\nclaimed 4\n"));
+    let output = reconcile_from_stdin(&scratch, "3\n4 5\n");
+    assert_eq!((output.code, output.out.as_str()), (Some(0), "claimed 3\nclaimed 4\n"));
 }
 
 #[test]
-fn a_list_of_ids_that_is_empty_or_no_list_changes_nothing() {
+fn reconcile_refuses_an_empty_or_invalid_list() {
     let scratch = Scratch::with_store();
     scratch.ok(&["allocate", "1"]);
     for (text, word) in [("", "no id"), (" \n", "no id"), ("2\nx\n", "\"x\""), ("-1", "\"-1\"")] {
-        let said = reconcile_from_stdin(&scratch, text);
-        assert_eq!(said.code, Some(64), "{said:?}");
-        assert!(said.err.contains(word), "{said:?}");
+        let output = reconcile_from_stdin(&scratch, text);
+        assert_eq!(output.code, Some(64), "{output:?}");
+        assert!(output.err.contains(word), "{output:?}");
     }
     assert!(scratch.entry(1).is_some() && scratch.entry(2).is_none());
 }
 
-fn reconcile_from_stdin(scratch: &Scratch, text: &str) -> Said {
+fn reconcile_from_stdin(scratch: &Scratch, text: &str) -> CommandOutput {
     let mut command = scratch.lockctl(&["reconcile"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    Said::from(child.wait_with_output().unwrap())
+    CommandOutput::from(child.wait_with_output().unwrap())
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_store_is_created_once_and_destroyed_once() {
 }
 
 #[test]
-fn what_only_looks_never_creates() {
+fn other_commands_do_not_create_a_store() {
     let scratch = Scratch::new();
     for args in [&["list"][..], &["info"], &["free", "1"], &["free-all", "--yes"], &["break", "1", "--yes"]] {
         scratch.fails(66, args);
@@ -102,7 +102,7 @@ fn what_only_looks_never_creates() {
 }
 
 #[test]
-fn a_full_store_says_how_full_and_exits_75() {
+fn a_full_store_exits_75_and_names_its_capacity() {
     let scratch = Scratch::new();
     let url = format!("{}?capacity=32", scratch.url());
     scratch.ok(&["create", "--store", &url]);

@@ -1,4 +1,4 @@
-//! Messages of failures: each names the thing and the remedy, and has its exit status.
+//! Messages of failures: each names the cause and the remedy, and has its exit code.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,17 +6,17 @@ use std::process::Command;
 
 use rstest::rstest;
 
-use crate::scratch::{Scratch, said};
+use crate::scratch::{Scratch, output_of};
 
-/// Asserts that a line is a message as all of them are: lower case, no final stop, and a remedy after a semicolon.
-fn has_the_form_of_a_message(line: &str) {
+/// Asserts the form of a message: lower case, no final stop, and a remedy after a semicolon.
+fn assert_is_message(line: &str) {
     let message = line.trim_end().strip_prefix("lockctl: ").expect("the name of the program");
     assert!(!message.ends_with('.') && !message.contains('\n'), "{line}");
     assert!(message.starts_with(|first: char| !first.is_uppercase()), "{line}");
-    assert!(message.contains("; "), "it says nothing of what to do: {line}");
+    assert!(message.contains("; "), "the remedy is missing: {line}");
 }
 
-/// The place of a scratch store is `DIR` in arguments and expected words.
+/// Replaces `DIR` by the directory of the scratch store.
 fn in_scratch(scratch: &Scratch, text: &str) -> String {
     text.replace("DIR", &scratch.path().display().to_string())
 }
@@ -81,7 +81,7 @@ fn a_symbolic_link(scratch: &Scratch) {
 #[case::no_command(a_store, 69, &["run", "3", "--", "DIR/none"], &["DIR/none", "PATH"])]
 #[case::no_program(a_text, 69, &["-s", "shm:DIR/x", "run", "3", "--", "DIR/locks"], &["DIR/locks", "executable"])]
 #[case::no_break(a_store, 69, &["break", "3", "--yes"], &["recovers"])]
-fn a_failure_names_the_thing_and_the_remedy(
+fn a_failure_names_the_cause_and_the_remedy(
     #[case] prepare: fn(&Scratch),
     #[case] code: i32,
     #[case] args: &[&str],
@@ -90,10 +90,10 @@ fn a_failure_names_the_thing_and_the_remedy(
     let scratch = Scratch::new();
     prepare(&scratch);
     let args: Vec<_> = args.iter().map(|text| in_scratch(&scratch, text)).collect();
-    let said = scratch.say(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    let line = said.err.lines().last().unwrap_or_default();
-    assert_eq!(said.code, Some(code), "{said:?}");
-    has_the_form_of_a_message(line);
+    let output = scratch.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let line = output.err.lines().last().unwrap_or_default();
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert_is_message(line);
     for word in words {
         assert!(line.contains(&in_scratch(&scratch, word)), "{word} is not in {line}");
     }
@@ -104,27 +104,27 @@ fn a_failure_names_the_thing_and_the_remedy(
 #[case("sem")]
 #[case("posix-sem")]
 #[case("file")]
-fn too_few_descriptors_have_one_status(#[case] scheme: &str) {
+fn too_few_descriptors_have_the_same_exit_code_in_every_command(#[case] scheme: &str) {
     let scratch = Scratch::new();
     let url = format!("{scheme}:{}", scratch.file().display());
     let mut refusals = 0;
     for limit in 4..12 {
         for args in ["create", "list", "allocate", "run 3 -- true", "run --new -- true", "destroy --yes"] {
             let script = format!("ulimit -n {limit}; exec {} --store {url} {args}", env!("CARGO_BIN_EXE_lockctl"));
-            let said = said(Command::new("sh").args(["-c", &script]).env_remove("LOCKCTL_STORE"));
-            match said.code {
+            let output = output_of(Command::new("sh").args(["-c", &script]).env_remove("LOCKCTL_STORE"));
+            match output.code {
                 Some(0) => {}
-                // The store of an earlier round, or none.
-                Some(66 | 73) if said.err.contains("already exists") || said.err.contains("no such store") => {}
+                // The store of an earlier round exists, or is absent.
+                Some(66 | 73) if output.err.contains("already exists") || output.err.contains("no such store") => {}
                 Some(75) => {
-                    assert!(said.err.contains("RLIMIT_NOFILE"), "{said:?}");
-                    has_the_form_of_a_message(&said.err);
+                    assert!(output.err.contains("RLIMIT_NOFILE"), "{output:?}");
+                    assert_is_message(&output.err);
                     refusals += 1;
                 }
-                _ => panic!("{limit} descriptors, {args}: {said:?}"),
+                _ => panic!("{limit} descriptors, {args}: {output:?}"),
             }
         }
     }
     assert!(refusals > 0, "no command was refused");
-    said(Command::new(env!("CARGO_BIN_EXE_lockctl")).args(["--store", &url, "destroy", "--yes"]));
+    output_of(Command::new(env!("CARGO_BIN_EXE_lockctl")).args(["--store", &url, "destroy", "--yes"]));
 }

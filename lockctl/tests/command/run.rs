@@ -1,4 +1,4 @@
-//! `run`: exit codes, waiting, and what becomes of the lock.
+//! `run`: exit codes, waiting, and the release of the lock.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::scratch::{Said, Scratch, await_wait};
+use crate::scratch::{CommandOutput, Scratch, await_wait};
 
 #[rstest]
 #[case("exit 0", 0)]
@@ -16,9 +16,9 @@ use crate::scratch::{Said, Scratch, await_wait};
 #[case("exit 255", 255)]
 #[case("kill -TERM $$", 128 + 15)]
 #[case("kill -KILL $$", 128 + 9)]
-fn the_command_s_end_is_passed_on(#[case] script: &str, #[case] code: i32) {
+fn run_exits_as_the_command_does(#[case] script: &str, #[case] code: i32) {
     let scratch = Scratch::with_store();
-    assert_eq!(scratch.say(&["run", "3", "--", "sh", "-c", script]).code, Some(code));
+    assert_eq!(scratch.run(&["run", "3", "--", "sh", "-c", script]).code, Some(code));
     assert_eq!(scratch.ok(&["run", "-n", "3", "--", "echo", "free again"]), "free again\n");
 }
 
@@ -30,7 +30,7 @@ fn a_command_that_cannot_be_executed_exits_69() {
 }
 
 #[test]
-fn a_busy_lock_exits_1_and_names_the_holder_s_pid_and_command() {
+fn a_busy_lock_exits_1_and_names_the_owner() {
     let scratch = Scratch::with_store();
     let held = scratch.hold("3");
     for (how, word) in [(&["-n"][..], "is busy"), (&["-w", "0"], "is busy"), (&["-w", "0.05"], "timed out")] {
@@ -40,82 +40,82 @@ fn a_busy_lock_exits_1_and_names_the_holder_s_pid_and_command() {
         scratch.fails(42, &[&["run", "-E", "42"], how, &["3", "--", "true"]].concat());
     }
     scratch.ok(&["run", "-n", "4", "--", "true"]);
-    assert_eq!(held.let_go().code, Some(0));
+    assert_eq!(held.release().code, Some(0));
     scratch.ok(&["run", "-n", "3", "--", "true"]);
 }
 
 #[test]
-fn a_wait_is_never_shorter_than_asked_for() {
+fn a_wait_never_ends_early() {
     let scratch = Scratch::with_store();
     let held = scratch.hold("3");
     let start = Instant::now();
     scratch.fails(1, &["run", "-w", "0.3", "3", "--", "true"]);
     assert!(start.elapsed() >= Duration::from_millis(300));
-    held.let_go();
+    held.release();
 }
 
 #[test]
-fn a_waiter_gets_the_lock_when_it_is_released() {
+fn a_waiter_acquires_a_released_lock() {
     let scratch = Scratch::with_store();
     let held = scratch.hold("3");
     let mut waiter = scratch.lockctl(&["run", "3", "--", "echo", "in"]).stdout(Stdio::piped()).spawn().unwrap();
     await_wait(&mut waiter);
-    held.let_go();
-    let said = Said::from(waiter.wait_with_output().unwrap());
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "in\n"));
+    held.release();
+    let output = CommandOutput::from(waiter.wait_with_output().unwrap());
+    assert_eq!((output.code, output.out.as_str()), (Some(0), "in\n"));
 }
 
-/// The waiter gets the lock of the store that was removed, which commands that begin now do not use.
+/// The waiter acquires the lock of the removed store, which later commands do not use.
 #[test]
-fn a_waiter_on_a_store_that_is_removed_runs_under_the_lock_of_the_new_one() {
+fn a_waiter_of_a_removed_store_uses_the_new_store() {
     let scratch = Scratch::with_store();
     let held = scratch.hold("3");
     let mut waiter = scratch.lockctl(&["run", "3", "--", "echo", "in"]).stdout(Stdio::piped()).spawn().unwrap();
     await_wait(&mut waiter);
     fs::remove_file(scratch.file()).unwrap();
     let other = scratch.hold("3");
-    held.let_go();
+    held.release();
     await_wait(&mut waiter);
-    assert_eq!(scratch.say(&["run", "-n", "3", "--", "true"]).code, Some(1), "the other command has the lock");
-    other.let_go();
-    let said = Said::from(waiter.wait_with_output().unwrap());
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "in\n"));
+    assert_eq!(scratch.run(&["run", "-n", "3", "--", "true"]).code, Some(1), "the other command has the lock");
+    other.release();
+    let output = CommandOutput::from(waiter.wait_with_output().unwrap());
+    assert_eq!((output.code, output.out.as_str()), (Some(0), "in\n"));
 }
 
 #[test]
-fn when_lockctl_is_killed_its_command_dies_with_it_and_the_next_owner_is_told_who() {
+fn killing_lockctl_kills_the_command_and_is_reported() {
     let scratch = Scratch::with_store();
     let mut held = scratch.hold("3");
     let pid = held.pid();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    assert_eq!(held.line(), "", "nobody is left who could write");
-    let said = scratch.say(&["run", "3", "--", "echo", "in"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "in\n"));
-    let told = said.err.lines().collect::<Vec<_>>();
-    assert_eq!(told.len(), 1, "{said:?}");
-    assert!(told[0].starts_with(&format!("lockctl: pid {pid} (")), "{told:?}");
-    assert!(told[0].ends_with(") died holding lock 3") && told[0].contains("read line"), "{told:?}");
-    assert_eq!(scratch.ok(&["run", "3", "--", "echo", "no news"]), "no news\n");
+    assert_eq!(held.line(), "", "the command wrote after lockctl was killed");
+    let output = scratch.run(&["run", "3", "--", "echo", "in"]);
+    assert_eq!((output.code, output.out.as_str()), (Some(0), "in\n"));
+    let reported = output.err.lines().collect::<Vec<_>>();
+    assert_eq!(reported.len(), 1, "{output:?}");
+    assert!(reported[0].starts_with(&format!("lockctl: pid {pid} (")), "{reported:?}");
+    assert!(reported[0].ends_with(") died holding lock 3") && reported[0].contains("read line"), "{reported:?}");
+    assert_eq!(scratch.ok(&["run", "3", "--", "echo", "no report"]), "no report\n");
     held.end();
 }
 
 #[test]
-fn a_death_is_told_until_a_command_ends_with_0() {
+fn the_variables_report_a_death_until_a_command_exits_with_0() {
     let scratch = Scratch::with_store();
     let print = ["run", "3", "--", "sh", "-c", "echo \"$LOCKCTL_ID $LOCKCTL_TOKEN ${LOCKCTL_RECOVERED-none}\"; exit $0"];
-    let run = |code: &str| scratch.say(&[&print[..], &[code]].concat());
+    let run = |code: &str| scratch.run(&[&print[..], &[code]].concat());
     assert_eq!(run("0").out, "3 1 none\n");
     let held = scratch.hold("3");
     kill(Pid::from_raw(held.pid()), Signal::SIGKILL).unwrap();
     drop(held);
     for (code, token) in [("1", 3), ("2", 4), ("0", 5)] {
-        let said = run(code);
-        let death = said.err.trim_end().strip_prefix("lockctl: ").expect("the death is told on stderr");
+        let output = run(code);
+        let death = output.err.trim_end().strip_prefix("lockctl: ").expect("the death is reported on stderr");
         assert!(death.ends_with(" died holding lock 3"), "{death}");
-        assert_eq!(said.out, format!("3 {token} {death}\n"));
+        assert_eq!(output.out, format!("3 {token} {death}\n"));
     }
-    let said = run("0");
-    assert_eq!((said.out.as_str(), said.err.as_str()), ("3 6 none\n", ""));
+    let output = run("0");
+    assert_eq!((output.out.as_str(), output.err.as_str()), ("3 6 none\n", ""));
 }
 
 #[test]
@@ -127,12 +127,12 @@ fn a_command_does_not_see_the_variables_of_an_outer_run() {
 }
 
 #[test]
-fn a_command_that_ends_otherwise_is_no_death_of_an_owner() {
+fn a_killed_command_is_not_reported_as_a_dead_owner() {
     let scratch = Scratch::with_store();
     let held = scratch.hold("3");
     kill(Pid::from_raw(held.command), Signal::SIGKILL).unwrap();
     assert_eq!(held.end().code, Some(128 + 9));
-    assert_eq!(scratch.say(&["run", "3", "--", "true"]).err, "");
+    assert_eq!(scratch.run(&["run", "3", "--", "true"]).err, "");
 }
 
 #[test]
@@ -157,18 +157,18 @@ fn a_new_lock_is_allocated_with_its_label_and_freed_at_the_end() {
 #[case(&["run", "3"])]
 #[case(&["run", "-1", "--", "true"])]
 #[case(&["run", "3", "true"])]
-fn what_cannot_be_understood_exits_64(#[case] args: &[&str]) {
-    let said = Scratch::with_store().say(args);
-    assert_eq!((said.code, said.out.as_str()), (Some(64), ""), "{said:?}");
-    assert!(!said.err.is_empty());
+fn an_invalid_command_line_exits_64(#[case] args: &[&str]) {
+    let output = Scratch::with_store().run(args);
+    assert_eq!((output.code, output.out.as_str()), (Some(64), ""), "{output:?}");
+    assert!(!output.err.is_empty());
 }
 
 #[test]
-fn a_store_that_is_absent_is_created_and_that_is_said_where_somebody_named_it() {
+fn run_creates_an_absent_store_and_reports_that() {
     let scratch = Scratch::new();
     scratch.fails(66, &["run", "--no-create", "3", "--", "true"]);
-    let said = scratch.say(&["run", "3", "--", "true"]);
-    assert_eq!(said.code, Some(0));
-    assert_eq!(said.err, format!("lockctl: there was no store {}; it is created\n", scratch.url()));
+    let output = scratch.run(&["run", "3", "--", "true"]);
+    assert_eq!(output.code, Some(0));
+    assert_eq!(output.err, format!("lockctl: the store {} was absent; it is created\n", scratch.url()));
     scratch.ok(&["run", "3", "--", "true"]);
 }

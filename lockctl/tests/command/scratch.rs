@@ -1,4 +1,4 @@
-//! A store of one's own, and the command on it.
+//! A scratch store, and the command on it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A place for a store; it goes away with everything in it.
+/// A scratch directory for a store. It is removed when it is dropped.
 pub(crate) struct Scratch(TempDir);
 
-/// What a command that has ended had to say.
+/// The exit code and the output of a command.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -25,7 +25,7 @@ impl Scratch {
         Self(builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).expect("a scratch directory"))
     }
 
-    /// With a store in it.
+    /// Creates a scratch directory with a store.
     pub(crate) fn with_store() -> Self {
         let scratch = Self::new();
         scratch.ok(&["create"]);
@@ -36,7 +36,7 @@ impl Scratch {
         self.0.path()
     }
 
-    /// The file that the store is.
+    /// The file of the store.
     pub(crate) fn file(&self) -> PathBuf {
         self.path().join("locks")
     }
@@ -52,36 +52,36 @@ impl Scratch {
         command
     }
 
-    pub(crate) fn say(&self, args: &[&str]) -> Said {
-        said(&mut self.lockctl(args))
+    pub(crate) fn run(&self, args: &[&str]) -> CommandOutput {
+        output_of(&mut self.lockctl(args))
     }
 
-    /// Runs what must succeed silently on stderr; what it prints.
+    /// Runs a command that must succeed without output on stderr. Returns its stdout.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
-        let said = self.say(args);
-        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{args:?} {said:?}");
-        said.out
+        let output = self.run(args);
+        assert_eq!((output.code, output.err.as_str()), (Some(0), ""), "{args:?} {output:?}");
+        output.out
     }
 
-    /// Runs what must fail with this code and one line on stderr; the line.
+    /// Runs a command that must fail with this code and one line on stderr. Returns the line.
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
-        let said = self.say(args);
-        assert_eq!((said.code, said.err.lines().count()), (Some(code), 1), "{args:?} {said:?}");
-        assert!(said.err.starts_with("lockctl: "), "{said:?}");
-        said.err
+        let output = self.run(args);
+        assert_eq!((output.code, output.err.lines().count()), (Some(code), 1), "{args:?} {output:?}");
+        assert!(output.err.starts_with("lockctl: "), "{output:?}");
+        output.err
     }
 
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.ok(args)).expect("JSON")
     }
 
-    /// The listing's entry of a lock.
+    /// Returns the entry of a lock in the listing.
     pub(crate) fn entry(&self, id: u32) -> Option<Value> {
         let listing = self.json(&["list", "--json"]);
         listing["locks"].as_array().expect("locks").iter().find(|lock| lock["id"] == id).cloned()
     }
 
-    /// A command that holds the lock until it is let go.
+    /// Starts a command that holds the lock until it is released.
     pub(crate) fn hold(&self, id: &str) -> Held {
         Held::start(self.lockctl(&["run", id, "--", "sh", "-c", "echo $$; read line"]))
     }
@@ -94,18 +94,18 @@ pub(crate) fn lockctl(args: &[&str]) -> Command {
     command
 }
 
-pub(crate) fn said(command: &mut Command) -> Said {
-    Said::from(command.output().expect("lockctl runs"))
+pub(crate) fn output_of(command: &mut Command) -> CommandOutput {
+    CommandOutput::from(command.output().expect("lockctl runs"))
 }
 
-impl From<Output> for Said {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
-/// Waits until the main thread of the process sleeps on a futex, as it does when it waits for a lock.
+/// Waits until the main thread of the process sleeps on a futex, and so waits for a lock.
 pub(crate) fn await_wait(process: &mut Child) {
     let waits = |call: String| call.split(' ').next() == Some(&nix::libc::SYS_futex.to_string());
     while !std::fs::read_to_string(format!("/proc/{}/syscall", process.id())).is_ok_and(waits) {
@@ -114,7 +114,7 @@ pub(crate) fn await_wait(process: &mut Child) {
     }
 }
 
-/// A running `lockctl run` whose command has said its pid.
+/// A running `lockctl run` whose command has printed its pid.
 pub(crate) struct Held {
     pub(crate) process: Child,
     pub(crate) command: i32,
@@ -123,7 +123,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Starts it; the command writes its pid as its first line.
+    /// Starts lockctl. The first line of the command is its pid.
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("lockctl runs");
@@ -138,19 +138,19 @@ impl Held {
         self.process.id() as i32
     }
 
-    /// Lets the command read a line, and end.
-    pub(crate) fn let_go(mut self) -> Said {
+    /// Writes a line to the command, which ends it.
+    pub(crate) fn release(mut self) -> CommandOutput {
         writeln!(self.stdin.as_mut().expect("a pipe")).expect("the command reads");
         self.end()
     }
 
-    /// Waits until all that have its stderr are gone. The command gets no end of its input before.
-    pub(crate) fn end(self) -> Said {
+    /// Waits until all processes with its stderr have ended. The stdin of the command stays open meanwhile.
+    pub(crate) fn end(self) -> CommandOutput {
         let output = self.process.wait_with_output().expect("it ends");
-        Said::from(output)
+        CommandOutput::from(output)
     }
 
-    /// The next line that the command writes; empty when everybody who could write has ended.
+    /// Reads the next line of the command; empty if all its processes have ended.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a line");

@@ -1,4 +1,4 @@
-//! `run` and signals. Those that whoever runs the tests may have ignored (SIGINT, SIGQUIT, SIGHUP) are sent only where that is the point.
+//! `run` and signals. The tests do not send SIGINT, SIGQUIT and SIGHUP, because their caller may have ignored these signals.
 
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -10,7 +10,7 @@ use rstest::rstest;
 
 use crate::scratch::{Held, Scratch, await_wait};
 
-/// What the state of a process is called in /proc/PID/stat.
+/// Reads the state of a process from /proc/PID/stat.
 fn state(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -26,7 +26,7 @@ fn send(pid: i32, signal: Signal) {
 #[case(Signal::SIGUSR2, "USR2")]
 #[case(Signal::SIGWINCH, "WINCH")]
 #[case(Signal::SIGALRM, "ALRM")]
-fn a_signal_goes_to_the_command(#[case] signal: Signal, #[case] name: &str) {
+fn a_signal_is_forwarded_to_the_command(#[case] signal: Signal, #[case] name: &str) {
     let scratch = Scratch::with_store();
     let script = format!("trap 'exit 9' {name}; echo $$; while :; do :; done");
     let held = Held::start(scratch.lockctl(&["run", "3", "--", "sh", "-c", &script]));
@@ -35,7 +35,7 @@ fn a_signal_goes_to_the_command(#[case] signal: Signal, #[case] name: &str) {
 }
 
 #[test]
-fn a_command_that_does_not_care_is_ended_by_the_signal_and_the_lock_is_released_cleanly() {
+fn a_signal_that_ends_the_command_leaves_no_report() {
     let scratch = Scratch::with_store();
     let held = scratch.hold("3");
     send(held.pid(), Signal::SIGTERM);
@@ -44,9 +44,9 @@ fn a_command_that_does_not_care_is_ended_by_the_signal_and_the_lock_is_released_
 }
 
 #[test]
-fn stopping_stops_both_with_the_lock_held_and_continuing_continues_both() {
+fn both_processes_stop_and_continue_with_the_lock_held() {
     let scratch = Scratch::with_store();
-    // A process group of its own, whose leader's parent is in another: one that a stop is not withheld from.
+    // A process group whose leader's parent is in another group. The kernel does not stop an orphaned group.
     let mut command = scratch.lockctl(&["run", "3", "--", "sh", "-c", "echo $$; read line"]);
     command.process_group(0);
     let held = Held::start(command);
@@ -60,11 +60,11 @@ fn stopping_stops_both_with_the_lock_held_and_continuing_continues_both() {
     while both.map(state).contains(&Some('T')) {
         std::thread::yield_now();
     }
-    assert_eq!(held.let_go().code, Some(0));
+    assert_eq!(held.release().code, Some(0));
 }
 
 #[test]
-fn a_signal_that_is_ignored_outside_is_ignored_inside() {
+fn an_ignored_signal_stays_ignored() {
     let scratch = Scratch::with_store();
     let mut command = Command::new("sh");
     let script = "trap '' USR1; exec \"$0\" run --new -- sh -c 'echo $$; read line'";
@@ -73,13 +73,13 @@ fn a_signal_that_is_ignored_outside_is_ignored_inside() {
     send(held.pid(), Signal::SIGUSR1);
     send(held.command, Signal::SIGUSR1);
     assert!(scratch.entry(0).is_some_and(|lock| lock["allocated"] == true && lock["held"] == true));
-    assert_eq!(held.let_go().code, Some(0));
+    assert_eq!(held.release().code, Some(0));
 }
 
 #[test]
-fn a_signal_while_waiting_ends_lockctl_and_gives_a_new_id_back() {
+fn a_signal_while_waiting_ends_lockctl_and_frees_a_new_id() {
     let scratch = Scratch::with_store();
-    // Somebody holds lock 0 without having allocated it, so the next --new gets it, and waits.
+    // Lock 0 is held but not allocated. The next --new allocates it and waits.
     let held = scratch.hold("0");
     let mut waiter = scratch.lockctl(&["run", "--new", "--", "true"]).stdout(Stdio::null()).spawn().unwrap();
     await_wait(&mut waiter);
@@ -88,11 +88,11 @@ fn a_signal_while_waiting_ends_lockctl_and_gives_a_new_id_back() {
     assert_eq!(waiter.wait().unwrap().signal(), Some(15));
     let lock = scratch.entry(0).unwrap();
     assert_eq!((&lock["allocated"], &lock["held"]), (&false.into(), &true.into()), "{lock}");
-    held.let_go();
+    held.release();
 }
 
 #[test]
-fn the_command_has_the_signal_mask_that_lockctl_was_started_with() {
+fn the_command_inherits_the_signal_mask_of_lockctl() {
     let scratch = Scratch::with_store();
     let line = |text: &str| text.lines().find(|line| line.starts_with("SigBlk")).map(str::to_owned).unwrap();
     let inside = scratch.ok(&["run", "3", "--", "cat", "/proc/self/status"]);

@@ -15,10 +15,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Uid, syncfs};
 use tempfile::TempDir;
 
-/// Enough for every `mkfs`.
+/// Size of an image, enough for every `mkfs`.
 const BYTES: u64 = 320 << 20;
 
-/// The sizes of the pieces in which room is used up.
+/// Sizes of the pieces that fill a disk.
 const PIECES: [i64; 4] = [64 << 20, 1 << 20, 64 << 10, 4 << 10];
 
 /// A kind of file system.
@@ -28,7 +28,7 @@ pub(crate) enum Kind {
     Xfs,
     Ext4,
     Tmpfs,
-    /// A directory through a program, `bindfs`.
+    /// A directory through the FUSE program `bindfs`.
     Fuse,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Disk {
 }
 
 impl Kind {
-    /// Those on which a store may be.
+    /// The kinds that accept a store.
     pub(crate) const SUITABLE: [Self; 4] = [Self::Btrfs, Self::Xfs, Self::Ext4, Self::Tmpfs];
 
     pub(crate) fn name(self) -> &'static str {
@@ -56,7 +56,7 @@ impl Kind {
         matches!(self, Self::Ext4 | Self::Tmpfs)
     }
 
-    /// Why it cannot be tested here.
+    /// Returns the reason why this machine cannot test it.
     pub(crate) fn lacks(self) -> Option<String> {
         if !Uid::effective().is_root() {
             return Some("needs root".to_owned());
@@ -77,7 +77,7 @@ impl Kind {
 
     /// Runs a test on a new file system of this kind.
     pub(crate) fn mounted(self, test: impl FnOnce(&Disk) -> Result<(), Failed> + Send) -> Result<(), Failed> {
-        // The mount and the semaphore sets are in namespaces of the thread, and end with it.
+        // The mount and the semaphore sets are in namespaces of the thread, which end with the thread.
         thread::scope(|scope| scope.spawn(move || self.mounted_here(test)).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -106,7 +106,7 @@ impl Kind {
         let image = scratch.path().join("image");
         File::create(&image)?.set_len(BYTES)?;
         let make: &[&str] = match self {
-            // One copy of the metadata: two take most of a small disk.
+            // One copy of the metadata, because two take most of a small disk.
             Self::Btrfs => &["-q", "-m", "single"],
             Self::Ext4 => &["-q", "-N", "400"],
             _ => &["-q"],
@@ -126,15 +126,14 @@ impl Disk {
         self.directory.with_file_name("source")
     }
 
-    /// Writes everything back, so that the next write to each page needs the file system again.
+    /// Writes back all pages, so that the next write to each page needs the file system again.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(syncfs(File::open(&self.directory)?)?)
     }
 
-    /// Uses up the space: by reservations as far as possible, and then by bytes. What the file system frees when it writes back is used
-    /// up, too.
+    /// Fills the disk, first by reservations and then by bytes. Repeats that, because the file system frees space when it writes back.
     pub(crate) fn fill(&self) -> io::Result<()> {
-        // A full file system may have no room for one more name.
+        // Creates the files first: a full file system may have no room for a name.
         let files: Vec<_> =
             PIECES.iter().map(|bytes| File::create(self.directory.join(format!("full{bytes}")))).collect::<Result<_, _>>()?;
         for _ in 0..4 {
@@ -147,7 +146,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Frees what [`fill`](Self::fill) uses up.
+    /// Frees the space that [`fill`](Self::fill) has used.
     pub(crate) fn empty(&self) -> io::Result<()> {
         for bytes in PIECES {
             fs::remove_file(self.directory.join(format!("full{bytes}")))?;
@@ -155,7 +154,7 @@ impl Disk {
         self.sync()
     }
 
-    /// Uses up the inodes.
+    /// Uses all inodes.
     pub(crate) fn fill_with_files(&self) -> io::Result<()> {
         for number in 0.. {
             match File::create(self.directory.join(format!("file{number}"))) {
@@ -168,7 +167,7 @@ impl Disk {
     }
 }
 
-/// Makes the file longer by reserved pieces, until no room is left.
+/// Extends the file by reserved pieces until the disk is full.
 fn reserve_all(file: &File, bytes: i64) -> io::Result<()> {
     loop {
         let end = file.metadata()?.len().cast_signed();
@@ -180,7 +179,7 @@ fn reserve_all(file: &File, bytes: i64) -> io::Result<()> {
     }
 }
 
-/// Makes the file longer by bytes, until no room is left.
+/// Extends the file by bytes until the disk is full.
 fn write_all(file: &File) -> io::Result<()> {
     loop {
         let end = file.metadata()?.len();
@@ -191,7 +190,7 @@ fn write_all(file: &File) -> io::Result<()> {
     }
 }
 
-/// Runs a program that must end with 0.
+/// Runs a program that must exit with 0.
 pub(crate) fn succeeds(command: &mut Command) -> Result<(), Failed> {
     let Output { status, stderr, .. } = command.stdin(Stdio::null()).output()?;
     if status.success() {

@@ -1,7 +1,7 @@
-//! Stores on file systems that run full: errors and no signals, also for a holder that releases its lock afterwards.
+//! Stores on full and unsuitable file systems: errors and no signals, also for an owner that releases its lock later.
 //!
-//! Each test mounts a new file system in a private mount namespace. The disk is an image in a scratch directory. A test whose
-//! file system cannot be made or mounted here is listed as ignored, with the reason.
+//! Each test mounts a new file system in a private mount namespace. The disk is an image in a scratch directory. If this machine
+//! cannot make or mount the file system, the test is listed as ignored, with the reason.
 
 mod disk;
 mod full;
@@ -22,9 +22,9 @@ fn main() -> ExitCode {
     for (kind, lacks) in &kinds {
         for scheme in SCHEMES {
             let name = format!("{}::{scheme}::a_full_file_system_is_an_error_and_no_signal", kind.name());
-            trials.push(trial(name, lacks, *kind, move |disk| full::every_command_ends_by_itself(disk, scheme)));
+            trials.push(trial(name, lacks, *kind, move |disk| full::no_command_is_killed(disk, scheme)));
         }
-        let name = format!("{}::without_an_inode_left_the_error_says_so", kind.name());
+        let name = format!("{}::the_error_names_missing_inodes", kind.name());
         if kind.has_inode_limit() {
             trials.push(trial(name, lacks, *kind, full::an_inode_is_missing));
         }
@@ -42,11 +42,11 @@ fn main() -> ExitCode {
     ));
     let lacks = Kind::Fuse.lacks();
     for scheme in SCHEMES {
-        let name = format!("fuse::{scheme}::a_store_is_refused_unless_the_caller_insists");
+        let name = format!("fuse::{scheme}::a_store_is_refused_without_filesystem_any");
         trials.push(trial(name, &lacks, Kind::Fuse, move |disk| refused::on_fuse(disk, scheme)));
     }
     trials.push(trial(
-        "fuse::lxc::a_lock_is_refused_unless_the_caller_insists".to_owned(),
+        "fuse::lxc::a_lock_is_refused_without_filesystem_any".to_owned(),
         &lacks,
         Kind::Fuse,
         refused::lxc_on_fuse,

@@ -1,4 +1,4 @@
-//! Messages where a directory of the system is missing, read-only or another user's. Each names the directory and a remedy.
+//! Messages if a directory of the system is missing, read-only or another user's. Each names the directory and a remedy.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{Check, LOCKCTL, in_mount_namespace};
 
 pub(crate) const WITH_MOUNTS: [(&str, Check); 4] = [
-    ("a_store_that_was_deleted_behind_a_bind_mount_is_named", a_store_deleted_behind_a_bind_mount),
+    ("a_bind_mount_of_a_deleted_store_is_named", a_store_deleted_behind_a_bind_mount),
     ("a_missing_dev_shm_is_named", a_missing_dev_shm),
     ("a_read_only_dev_shm_is_named", a_read_only_dev_shm),
     ("without_proc_and_devices_stores_work", without_proc_and_devices),
@@ -22,7 +22,7 @@ pub(crate) const OF_USERS: [(&str, Check); 4] = [
     ("a_dev_shm_that_a_user_may_not_write_is_named", a_dev_shm_of_root),
     ("the_directory_of_another_user_is_named", the_directory_of_another_user),
     ("the_runtime_directory_of_another_user_is_named", the_runtime_directory_of_another_user),
-    ("a_runtime_directory_that_is_none_is_named", a_runtime_directory_that_is_none),
+    ("an_invalid_runtime_directory_is_named", an_invalid_runtime_directory),
 ];
 
 /// A user without an account.
@@ -31,7 +31,7 @@ const USER: u32 = 59_001;
 /// The schemes whose stores are in `/dev/shm`.
 const IN_SHM: [&str; 3] = ["shm", "sem", "posix-sem"];
 
-/// Asserts the status, and one line on stderr that has these words and not those.
+/// Checks the exit code, and for one line on stderr with the words in `words` and without those in `not`.
 fn says(output: &Output, code: i32, words: &[&str], not: &[&str]) -> Result<(), Failed> {
     let line = String::from_utf8_lossy(&output.stderr);
     let has = |word: &&str| line.contains(*word);
@@ -93,17 +93,17 @@ fn without_proc_and_devices() -> Result<(), Failed> {
         let scratch = tempfile::tempdir()?;
         let output = in_mount_namespace(&script, &scratch).stdin(Stdio::null()).output()?;
         if !output.status.success() || !output.stderr.is_empty() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            // Before Linux 6.11, the kernel tells the IPC namespace through `/proc` only.
-            if !(scheme == "sem" && said.contains("mount /proc, or use Linux 6.11")) {
-                return Err(format!("{scheme}: {}: {said:?}", output.status).into());
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            // Before Linux 6.11, only `/proc` shows the IPC namespace.
+            if !(scheme == "sem" && stderr.contains("mount /proc, or use Linux 6.11")) {
+                return Err(format!("{scheme}: {}: {stderr:?}", output.status).into());
             }
         }
     }
     Ok(())
 }
 
-/// A directory that every user can search, with a copy of lockctl in it: where that was built, others may have no access.
+/// A directory that every user can search, with a copy of lockctl. Other users may have no access to the build directory.
 struct Shared(TempDir);
 
 impl Shared {
@@ -122,7 +122,7 @@ impl Shared {
         self.path().join("lockctl")
     }
 
-    /// A directory of root that only root may search.
+    /// Creates a directory that only root may search.
     fn private(&self) -> Result<PathBuf, Failed> {
         let private = self.path().join("private");
         fs::create_dir(&private)?;
@@ -130,7 +130,7 @@ impl Shared {
         Ok(private)
     }
 
-    /// lockctl, run by a user.
+    /// lockctl as another user.
     fn of_user(&self, url: &str, args: &[&str]) -> Command {
         let mut command = Command::new(self.lockctl());
         command.args(["--store", url]).args(args).env_remove("LOCKCTL_STORE").env_remove("XDG_RUNTIME_DIR");
@@ -179,7 +179,7 @@ fn the_runtime_directory_of_another_user() -> Result<(), Failed> {
     Ok(())
 }
 
-fn a_runtime_directory_that_is_none() -> Result<(), Failed> {
+fn an_invalid_runtime_directory() -> Result<(), Failed> {
     let shared = Shared::new()?;
     for (value, word) in [("", "not set"), ("relative", "\"relative\""), ("/none/such", "/none/such, which does not exist")] {
         for args in [&["list"][..], &["create"]] {

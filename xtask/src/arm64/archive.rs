@@ -1,6 +1,6 @@
-//! The archive of files that a kernel unpacks before it runs `/init`: cpio, in the format "newc".
+//! The initramfs: a cpio archive in the format "newc", which a kernel unpacks before it runs `/init`.
 
-/// An archive that is being written. All files belong to root.
+/// An unfinished archive. All files belong to root.
 #[derive(Default)]
 pub(super) struct Archive {
     bytes: Vec<u8>,
@@ -20,7 +20,7 @@ impl Archive {
         self.entry(name, 0o100_755, content);
     }
 
-    /// The whole archive.
+    /// Finishes the archive, and returns its bytes.
     pub(super) fn end(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes
@@ -29,7 +29,7 @@ impl Archive {
     fn entry(&mut self, name: &str, mode: u32, content: &[u8]) {
         self.entries += 1;
         let length = u32::try_from(content.len()).expect("the format has room for files of 4 GiB");
-        // Inode, mode, user, group, links, time, length, device and its node's (major and minor), length of the name, checksum.
+        // Inode, mode, user, group, links, time, length, device, node device (major and minor of each), length of the name, checksum.
         let fields = [self.entries, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name.len() as u32 + 1, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {

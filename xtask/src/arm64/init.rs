@@ -1,5 +1,5 @@
-//! The init of the guest of `cargo xtask arm64`: mounts what the suites need, runs them one after the other, says how they ended, and
-//! switches the machine off. As `/bin/cat` it is that program, which a suite executes.
+//! The init of the guest of `cargo xtask arm64`: mounts file systems, runs the suites one after the other, prints the result, and
+//! powers off. Under the name `/bin/cat` it copies stdin to stdout, because a suite executes `cat`.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -16,7 +16,7 @@ type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 const SUITES: &str = "/suites";
 
-/// An emulated processor needs longer watchdogs; and the clock of the guest may be set.
+/// The environment of the suites: longer watchdogs for an emulated processor, and permission to set the clock.
 const SETTINGS: [(&str, &str); 5] = [
     ("LOCK_CONFORMANCE_WATCHDOG", "900"),
     ("LOCK_CONFORMANCE_SET_CLOCK", "1"),
@@ -31,7 +31,7 @@ fn main() {
         std::process::exit(i32::from(copied.is_err()));
     }
     if std::process::id() != 1 || !Path::new(SUITES).exists() || Path::new("/proc/self").exists() {
-        eprintln!("this is the init of a machine that `cargo xtask arm64` boots");
+        eprintln!("this is the init of the guest of `cargo xtask arm64`; run that command");
         std::process::exit(2);
     }
     let verdict = match run() {
@@ -43,7 +43,7 @@ fn main() {
     let _ = reboot(RebootMode::RB_POWER_OFF);
 }
 
-/// The names of the suites that failed.
+/// Runs the suites, and returns the names of those that failed.
 fn run() -> Result<Vec<String>> {
     for (kind, directory) in [
         ("proc", "/proc"),
@@ -76,14 +76,14 @@ fn run() -> Result<Vec<String>> {
     Ok(failed)
 }
 
-/// Runs a program, and meanwhile reaps the processes whose parents died, which are this one's children then.
+/// Runs a program, and reaps orphaned processes meanwhile. Returns whether the program succeeded.
 fn passes(command: &mut Command) -> Result<bool> {
     let child = command.spawn()?.id();
     loop {
         match wait()? {
             WaitStatus::Exited(pid, code) if pid.as_raw().unsigned_abs() == child => return Ok(code == 0),
             WaitStatus::Signaled(pid, signal, _) if pid.as_raw().unsigned_abs() == child => {
-                println!("it died of {signal}");
+                println!("killed by {signal}");
                 return Ok(false);
             }
             _ => {}

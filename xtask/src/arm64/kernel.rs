@@ -8,9 +8,9 @@ use super::need;
 use crate::Result;
 use crate::shell;
 
-/// The kernel in `home`, downloaded if it is not there.
+/// Returns the kernel in `home`. Downloads it if it is absent.
 ///
-/// apt works in a scratch directory, so that the system needs no foreign architecture, and the caller no rights.
+/// apt works in a scratch directory, so the system needs no foreign architecture and the caller no privileges.
 pub(super) fn debian(home: &Path) -> Result<PathBuf> {
     let kernel = home.join("vmlinuz");
     if kernel.exists() {
@@ -47,7 +47,7 @@ pub(super) fn debian(home: &Path) -> Result<PathBuf> {
     Ok(kernel)
 }
 
-/// The file of a directory whose name is the wanted one.
+/// Finds a file in a directory by its name.
 fn found(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -1,6 +1,6 @@
 //! `arm64`: boots Debian's arm64 kernel in an emulator, and runs the suites of shm, file and sem in it.
 //!
-//! An emulator of whole machines has all that an emulator of programs lacks: robust lists, namespaces, System V semaphores.
+//! A system emulator supports robust lists, namespaces and System V semaphores. A user-mode emulator does not.
 
 mod archive;
 mod kernel;
@@ -18,21 +18,21 @@ use crate::metadata::Metadata;
 use crate::shell::Shown;
 
 const EMULATOR: &str = "qemu-system-aarch64";
-/// The start of the line by which the guest says how the suites ended. `init.rs` has it, too.
+/// The prefix of the line with the result of the suites. `init.rs` uses the same prefix.
 const VERDICT: &str = "arm64: ";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Use glibc, linked statically, in the place of musl
+    /// Link glibc statically instead of musl
     #[arg(long)]
     glibc: bool,
-    /// A kernel for the virtual machine [default: that of Debian's package linux-image-arm64, which is downloaded once]
+    /// Kernel of the virtual machine [default: Debian's package linux-image-arm64, downloaded once]
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// End the machine after so many minutes
+    /// Maximum run time of the machine, in minutes
     #[arg(long, default_value_t = 60)]
     minutes: u64,
-    /// Arguments of each test program, as `--exact` or a part of the name of a case
+    /// Arguments of each test program, for example `--exact` or part of the name of a case
     #[arg(last = true)]
     arguments: Vec<String>,
 }
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     boot(&kernel, &files, Duration::from_secs(args.minutes * 60))
 }
 
-/// Everything that is in the guest: its init, the test programs in the order in which they run, and their arguments.
+/// Builds the files of the guest: its init, the test programs in order, and their arguments.
 fn initramfs(args: &Args) -> Result<Vec<u8>> {
     let programs = programs::build(args.glibc)?;
     let mut archive = Archive::default();
@@ -66,10 +66,10 @@ fn initramfs(args: &Args) -> Result<Vec<u8>> {
     Ok(archive.end())
 }
 
-/// Boots the kernel with these files, relays the console, and returns the verdict of the guest.
+/// Boots the kernel with these files, prints the console, and returns the result of the guest.
 fn boot(kernel: &Path, files: &Path, limit: Duration) -> Result<()> {
     let mut machine = Command::new(EMULATOR);
-    // The usual code for pointer authentication takes most of the time of an emulated system.
+    // The architected algorithm for pointer authentication takes most of the time of an emulated system.
     machine.args(["-machine", "virt", "-cpu", "max,pauth-impdef=on", "-smp", "2", "-m", "2G", "-no-reboot"]);
     machine.args(["-nodefaults", "-display", "none", "-serial", "stdio", "-append", "console=ttyAMA0 quiet panic=-1"]);
     machine.arg("-kernel").arg(kernel).arg("-initrd").arg(files).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -103,7 +103,7 @@ fn boot(kernel: &Path, files: &Path, limit: Duration) -> Result<()> {
     }
 }
 
-/// Whether a program is there, or the error that says which package has it.
+/// Checks that a program is installed. The error names its package.
 fn need(program: &str, package: &str) -> Result<()> {
     match Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status() {
         Ok(_) => Ok(()),

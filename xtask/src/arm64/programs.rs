@@ -1,4 +1,4 @@
-//! The programs of the guest: static ones, so that there is nothing else in it.
+//! The programs of the guest. They are static, so the guest needs no libraries.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(super) struct Suite {
     pub(super) file: PathBuf,
 }
 
-/// Builds them, with musl or with glibc.
+/// Builds the programs with musl or glibc.
 pub(super) fn build(glibc: bool) -> Result<Programs> {
     let target = if glibc { "aarch64-unknown-linux-gnu" } else { "aarch64-unknown-linux-musl" };
     platforms::add(target).map_err(|error| format!("{target}: {error}"))?;
@@ -39,7 +39,7 @@ pub(super) fn build(glibc: bool) -> Result<Programs> {
     Ok(Programs { init, suites })
 }
 
-/// The programs that a command of cargo builds: the names of their targets, and their files.
+/// Runs a cargo command, and returns the names and files of the programs that it builds.
 fn executables(target: &str, glibc: bool, args: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = cargo(args.iter().copied().chain(["--target", target, "--message-format", "json-render-diagnostics"]));
     if glibc {

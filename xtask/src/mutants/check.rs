@@ -6,17 +6,17 @@ use super::planted::Planted;
 use super::workshop::{Ended, Workshop, is_failure};
 use crate::Result;
 
-/// After so long, what runs is taken for something that hangs.
+/// Time limits of the checks. A check that reaches its limit counts as hanging.
 const TESTS: Duration = Duration::from_secs(120);
 const SUITE: Duration = Duration::from_secs(300);
 const SWEEP: Duration = Duration::from_secs(1200);
-/// A build that takes longer is not the change's fault.
+/// Time limit of a build.
 const BUILD: Duration = Duration::from_secs(1800);
 
-/// How many seconds a case may take that may well hang.
+/// The watchdog of a case, in seconds.
 const WATCHDOG: &str = "15";
 
-/// Something that may notice a change.
+/// A check that may detect a change.
 pub(super) struct Check {
     pub(super) name: String,
     build: Vec<String>,
@@ -26,19 +26,19 @@ pub(super) struct Check {
     may_not_build: bool,
 }
 
-/// What a check said.
+/// The result of a check.
 pub(super) enum Outcome {
     Passed,
-    /// With the first words of what was wrong.
+    /// It failed, with this message.
     Failed(String),
 }
 
-/// The checks for a change, the cheapest first.
+/// Returns the checks for a change, the fastest first.
 pub(super) fn checks_of(planted: &Planted, root: &Path, sweep: bool) -> Vec<Check> {
     let package = planted.package();
     let mut kinds = vec!["--lib"];
     if package == "lock-core" {
-        // Its other tests take seconds, too; those of the backends are the suite.
+        // The integration tests of lock-core are fast. Those of the backends are the suite.
         kinds.push("--tests");
     }
     let mut checks =
@@ -106,7 +106,7 @@ impl Check {
         Ok(match workshop.run(&mut command, self.limit)? {
             Ended::Well => Outcome::Passed,
             Ended::Badly(output) => Outcome::Failed(first_failure(&output)),
-            Ended::Late => Outcome::Failed(format!("it hangs: not over after {} s", self.limit.as_secs())),
+            Ended::Late => Outcome::Failed(format!("it hangs: still running after {} s", self.limit.as_secs())),
         })
     }
 }
@@ -122,13 +122,13 @@ fn words(parts: &[&[&str]]) -> Vec<String> {
     parts.concat().into_iter().map(str::to_owned).collect()
 }
 
-/// The name of the first test that failed, or else the line that says most.
+/// Returns the name of the first failed test, or else the most informative line.
 fn first_failure(output: &str) -> String {
     let name = |line: &str| line.trim_start_matches("test ").trim_end_matches("... FAILED").trim().to_owned();
     let failed = output.lines().find(|line| is_failure(line)).map(name);
-    // So it is where the list of tests is short.
-    let told = |line: &str| Some(line.strip_prefix("---- ")?.strip_suffix(" stdout ----")?.to_owned());
-    let failed = failed.or_else(|| output.lines().find_map(told));
+    // With `--quiet` only this line has the name.
+    let quiet = |line: &str| Some(line.strip_prefix("---- ")?.strip_suffix(" stdout ----")?.to_owned());
+    let failed = failed.or_else(|| output.lines().find_map(quiet));
     let lost = || output.lines().find(|line| line.contains("panicked at") || line.contains("killed") || line.contains("signal"));
     failed.or_else(|| lost().map(str::to_owned)).unwrap_or_else(|| output.lines().last().unwrap_or_default().to_owned())
 }

@@ -1,4 +1,4 @@
-//! `mutants`: plants one wrong change after the other, and looks which check notices it.
+//! `mutants`: plants wrong changes one at a time, and reports which check detects each.
 
 mod check;
 mod planted;
@@ -15,16 +15,16 @@ use crate::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only those with this in their name, or in that of their file
+    /// Only changes with this text in their name or file name
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Say which there are
+    /// List the changes
     #[arg(long)]
     list: bool,
-    /// Only look whether each still has its place in the code: a moment
+    /// Only check that each change still applies (fast)
     #[arg(long)]
     check: bool,
-    /// Leave the sweep away, which takes minutes and comes last
+    /// Skip the sweep, the last and slowest check
     #[arg(long)]
     no_sweep: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         |planted: &Planted| args.only.as_deref().is_none_or(|only| planted.name.contains(only) || planted.file.contains(only));
     let chosen: Vec<_> = planted::all().filter(|planted| is_meant(planted)).collect();
     if chosen.is_empty() {
-        return Err("there is no such change".into());
+        return Err("no change matches; list the changes with --list".into());
     }
     if args.list {
         chosen.iter().for_each(|planted| println!("{:32} {}: {}", planted.name, planted.file, planted.breaks));
@@ -50,10 +50,10 @@ pub(crate) fn check() -> Result<()> {
     if lost.is_empty() { Ok(()) } else { Err(lost.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").into()) }
 }
 
-/// What became of one change.
+/// The result for one change.
 struct Row {
     planted: &'static Planted,
-    /// The check and what it said; `None` for a survivor.
+    /// The check that detected it and its message; `None` for a survivor.
     caught: Option<(String, String)>,
     took: Duration,
 }
@@ -65,7 +65,7 @@ fn hunt(chosen: &[&'static Planted], sweep: bool) -> Result<()> {
         eprintln!("[{}/{}] {}: {}", at + 1, chosen.len(), planted.name, planted.breaks);
         let row = try_to_catch(&workshop, planted, sweep)?;
         match &row.caught {
-            Some((check, what)) => eprintln!("    caught by {check} after {:.0} s: {what}", row.took.as_secs_f64()),
+            Some((check, what)) => eprintln!("    detected by {check} after {:.0} s: {what}", row.took.as_secs_f64()),
             None => eprintln!("    SURVIVED {:.0} s", row.took.as_secs_f64()),
         }
         rows.push(row);
@@ -95,23 +95,23 @@ fn try_to_catch(workshop: &Workshop, planted: &'static Planted, sweep: bool) -> 
 
 fn report(rows: &[Row]) -> Result<()> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["CHANGE", "CAUGHT BY", "WHICH SAID", "SECONDS"]);
+    table.load_style(presets::NOTHING).set_header(["CHANGE", "DETECTED BY", "MESSAGE", "SECONDS"]);
     table.column_mut(3).expect("there are four").set_cell_alignment(CellAlignment::Right);
     for row in rows {
         let seconds = format!("{:.1}", row.took.as_secs_f64());
         let (check, what) = match (&row.caught, row.planted.excuse) {
             (Some((check, what)), _) => (check.as_str(), what.as_str()),
-            (None, Some(excuse)) => ("nothing, as expected", excuse),
-            (None, None) => ("NOTHING", row.planted.breaks),
+            (None, Some(excuse)) => ("none, as expected", excuse),
+            (None, None) => ("NONE", row.planted.breaks),
         };
         table.add_row([row.planted.name, check, what, &seconds]);
     }
     let caught = rows.iter().filter(|row| row.caught.is_some()).count();
     let explained = rows.iter().filter(|row| row.caught.is_none() && row.planted.excuse.is_some()).count();
     let share = 100.0 * caught as f64 / rows.len() as f64;
-    println!("{table}\n{caught} of {} caught ({share:.0} %), {explained} not, for a known reason", rows.len());
+    println!("{table}\n{caught} of {} detected ({share:.0} %), {explained} undetected for a known reason", rows.len());
     match rows.len() - caught - explained {
         0 => Ok(()),
-        survivors => Err(format!("{survivors} changes survived that a test should notice").into()),
+        survivors => Err(format!("{survivors} changes were not detected by any check").into()),
     }
 }

@@ -24,12 +24,12 @@ pub(super) struct Workshop {
     target: PathBuf,
 }
 
-/// How a command came to its end.
+/// How a command ended.
 pub(super) enum Ended {
     Well,
-    /// With what it wrote.
+    /// It failed, with this output.
     Badly(String),
-    /// It was killed, with all that it had started.
+    /// It reached the time limit, and was killed with its children.
     Late,
 }
 
@@ -82,8 +82,7 @@ impl Workshop {
         write_if_new(&self.root.join(planted.file), &fs::read(shell::root().join(planted.file))?)
     }
 
-    /// Runs a command, and kills it with all that it has started when a test has failed, which is enough, or when it takes longer. What
-    /// it leaves behind goes, too.
+    /// Runs a command. Kills it and its children after the first failed test or at the time limit, and removes its temporary files.
     pub(super) fn run(&self, command: &mut Command, limit: Duration) -> Result<Ended> {
         let scratch = shell::scratch("lock-mutants-")?;
         let output = tempfile::tempfile()?;
@@ -113,14 +112,14 @@ impl Workshop {
     }
 }
 
-/// What was written so far; who writes goes on where it was, since that is its own place in the file.
+/// Reads the output so far. The offset of the writer does not change.
 fn whole(output: &File) -> Result<String> {
     let mut bytes = vec![0; output.metadata()?.len() as usize];
     let read = output.read_at(&mut bytes, 0)?;
     Ok(String::from_utf8_lossy(&bytes[..read]).into_owned())
 }
 
-/// Whether a line says that a test failed.
+/// Whether a line reports a failed test.
 pub(super) fn is_failure(line: &str) -> bool {
     line.starts_with("test ") && !line.starts_with("test result") && line.ends_with(" FAILED")
 }
@@ -134,15 +133,13 @@ fn write_if_new(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(fs::write(path, bytes)?)
 }
 
-/// What wrong programs leave in `/dev/shm` and among the semaphores goes with this process, where it may arrange for that.
+/// Uses private namespaces, if permitted, so that files in `/dev/shm` and semaphores of wrong programs disappear with this process.
 fn keep_to_itself() {
     let none: Option<&str> = None;
     let apart = unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS)
         .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
         .and_then(|()| mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), MsFlags::empty(), Some("mode=1777")));
     if let Err(errno) = apart {
-        eprintln!(
-            "without namespaces of its own ({errno}), what a wrong program leaves behind stays: look into /dev/shm and ipcs"
-        );
+        eprintln!("cannot use private namespaces ({errno}); check /dev/shm and `ipcs` for leftovers of wrong programs");
     }
 }

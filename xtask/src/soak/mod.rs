@@ -1,4 +1,4 @@
-//! `soak`: kills processes again and again, most of them while they own a lock, and counts what is lost.
+//! `soak`: kills many processes, most of them owners of a lock, and counts lost locks.
 
 mod state;
 
@@ -15,32 +15,32 @@ use self::state::State;
 use crate::Result;
 use crate::shell;
 
-/// How often somebody who looks at no progress bar is told how far it is.
-const SAY: Duration = Duration::from_secs(30);
+/// Interval of progress lines if stderr is not a terminal.
+const INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only the backend of this scheme
+    /// Only test the backend of this scheme
     #[arg(long, value_name = "SCHEME")]
     backend: Option<String>,
-    /// Until so many processes were killed, of each backend; those of earlier runs with the same state count
+    /// Number of processes to kill, for each backend, including the kills in the state file
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     kills: u64,
-    /// Every Nth worker in this PID namespace and the others in separate ones, where their thread ids are equal (needs root)
+    /// Run every Nth worker in this PID namespace, and the others in separate ones with equal thread ids (needs root)
     #[arg(long, value_name = "N", default_value_t = 1)]
     namespaces: usize,
-    /// No longer than this, for each backend
+    /// Maximum time for each backend
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
-    /// Keep the totals in this file, and go on from those that are there
+    /// Keep the totals in this file, and continue from them
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// This program is a release build already
+    /// This program is already a release build
     #[arg(long, hide = true)]
     built: bool,
 }
 
-/// More kills in the same time, and what people run: so it is a release build of this program that storms.
+/// Runs in a release build: it kills more processes in the same time, and matches released programs.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.built {
         return soak(args);
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     shell::run_released()
 }
 
-/// Seconds of it, for each backend.
+/// Runs a few seconds for each backend.
 pub(crate) fn run_in_ci() -> Result<()> {
     shell::run(&mut shell::released(["soak", "--kills", "1500", "--minutes", "0.05", "--built"]))
 }
@@ -57,7 +57,7 @@ fn soak(args: &Args) -> Result<()> {
     let mut backends = lock_any::backends()?;
     backends.retain(|backend| args.backend.as_deref().is_none_or(|scheme| scheme == backend.scheme()));
     if backends.is_empty() {
-        return Err("there is no such backend".into());
+        return Err("no linked backend has this scheme".into());
     }
     let mut state = State::read(args.state.as_deref())?;
     let mut table = Table::new();
@@ -80,7 +80,7 @@ fn soak(args: &Args) -> Result<()> {
     for backend in &backends {
         match Soak::refusal(backend) {
             Some(refusal) if args.backend.is_some() => return Err(format!("{}: {refusal}", backend.scheme()).into()),
-            Some(refusal) => eprintln!("{}: left out: {refusal}", backend.scheme()),
+            Some(refusal) => eprintln!("{}: skipped: {refusal}", backend.scheme()),
             None => {
                 let totals = soak_backend(backend, args, &mut state)?;
                 table.add_row(row(backend.scheme(), &totals));
@@ -103,7 +103,7 @@ fn soak_backend(backend: &Backend, args: &Args, state: &mut State) -> Result<Tot
     let time = args.minutes.map_or(Ok(Duration::MAX), |minutes| Duration::try_from_secs_f64(minutes * 60.0))?;
     let bar = ProgressBar::new(args.kills).with_style(ProgressStyle::with_template("{prefix:>10} {wide_bar} {pos}/{len} {msg}")?);
     bar.set_prefix(backend.scheme());
-    let mut said = Instant::now();
+    let mut printed = Instant::now();
     let mut kept = Ok(());
     let done =
         Soak::new(backend, &url).kills(wanted).time(time).namespaces(args.namespaces).run(
@@ -118,8 +118,8 @@ fn soak_backend(backend: &Backend, args: &Args, state: &mut State) -> Result<Tot
                     if kept.is_ok() {
                         kept = state.keep(backend.scheme(), sum);
                     }
-                    if said.elapsed() > SAY && !io::stderr().is_terminal() {
-                        said = Instant::now();
+                    if printed.elapsed() > INTERVAL && !io::stderr().is_terminal() {
+                        printed = Instant::now();
                         eprintln!("{}: {}", backend.scheme(), sentence(&sum));
                     }
                 }

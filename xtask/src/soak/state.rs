@@ -8,14 +8,14 @@ use lock_conformance::soak::Totals;
 use crate::Result;
 use crate::journal::Journal;
 
-/// The totals of each backend, in a file to which a line is added whenever they grow: the last one of a backend counts.
+/// The totals of each backend. Each update appends a line to the file, and the last line of a backend is valid.
 pub(super) struct State {
     journal: Journal,
     totals: BTreeMap<String, Totals>,
 }
 
 impl State {
-    /// What is in the file, which need not be there.
+    /// Reads the file. An absent file has no totals.
     pub(super) fn read(file: Option<&Path>) -> Result<Self> {
         let (journal, lines) = Journal::open(file, parse)?;
         Ok(Self { journal, totals: lines.into_iter().collect() })
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_of_a_backend_counts() {
+    fn the_last_line_of_a_backend_is_valid() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("state");
         let mut totals = Totals::default();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_an_error() {
+    fn an_invalid_line_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("state");
         std::fs::write(&file, "shm kills=many\n").unwrap();

@@ -14,32 +14,32 @@ use self::state::{Line, State};
 use crate::Result;
 use crate::shell;
 
-/// Places of each operation in a short sweep.
+/// Number of points of each operation in a short sweep.
 const SHORT: usize = 100;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only at some places of each operation, evenly spread: a few minutes
+    /// Only kill at some evenly spread points of each operation (a few minutes)
     #[arg(long)]
     short: bool,
-    /// Only at so many places of each operation
+    /// Number of points of each operation to kill at
     #[arg(long, value_name = "N", conflicts_with = "short")]
     places: Option<usize>,
-    /// Only the backend of this scheme
+    /// Only sweep the backend of this scheme
     #[arg(long, value_name = "SCHEME")]
     backend: Option<String>,
-    /// Only operations with this in their name
+    /// Only sweep operations with this text in their name
     #[arg(long, value_name = "NAME")]
     operation: Option<String>,
-    /// Keep what is done in this file, and go on from there: a sweep of one build, in parts
+    /// Keep the results in this file, and continue from them: sweeps one build in parts
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// This program is a release build already
+    /// This program is already a release build
     #[arg(long, hide = true)]
     built: bool,
 }
 
-/// What is optimised has fewer instructions, and is what people run: so it is a release build of this program that sweeps.
+/// Runs in a release build: it has fewer instructions, and matches released programs.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.built {
         return sweep(args);
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     shell::run_released()
 }
 
-/// A sweep so short that it is about the sweep as much as about the backends.
+/// Runs a very short sweep, mostly to check the sweep itself.
 pub(crate) fn run_in_ci() -> Result<()> {
     shell::run(&mut shell::released(["sweep", "--places", "12", "--built"]))
 }
@@ -62,7 +62,7 @@ fn sweep(args: &Args) -> Result<()> {
     let mut backends = lock_any::backends()?;
     backends.retain(wanted);
     if backends.is_empty() {
-        return Err("there is no such backend".into());
+        return Err("no linked backend has this scheme".into());
     }
     let mut state = State::read(args.state.as_deref())?;
     let start = Instant::now();
@@ -87,18 +87,18 @@ fn sweep(args: &Args) -> Result<()> {
     let (points, lost) = (sum(|line| line.points), sum(|line| line.lost));
     let missed = sum(Line::missed);
     eprintln!(
-        "{:.0} s, {} points by single steps alone, {missed} places that no victim came to any more",
+        "{:.0} s, {} points reached only by single steps, {missed} points not reached again",
         start.elapsed().as_secs_f64(),
         sum(|line| line.stepped)
     );
     println!("{table}\n{points} points, {lost} lost");
-    if lost > 0 { Err(format!("after {lost} kills something was wrong").into()) } else { Ok(()) }
+    if lost > 0 { Err(format!("{lost} kills broke a promise").into()) } else { Ok(()) }
 }
 
 fn sweep_backend(backend: &Backend, thoroughness: Thoroughness, args: &Args, state: &mut State) -> Result<()> {
     let scratch = shell::scratch("lock-sweep-")?;
     let url = |directory: &Path| match backend.scheme() {
-        // Whose lock file would else be among those of LXC's own.
+        // Without `rundir` the lock file would be among LXC's own.
         "lxc" => format!("lxc:{0}?name=sweep&rundir={0}", directory.display()),
         scheme => format!("{scheme}:{}/store", directory.display()),
     };

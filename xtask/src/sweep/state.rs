@@ -7,7 +7,7 @@ use lock_conformance::sweep::{By, Row};
 use crate::Result;
 use crate::journal::Journal;
 
-/// The rows that are done, in a file to which a line is added for each.
+/// The finished rows. Each one is a line in the file.
 #[derive(Clone)]
 pub(super) struct State {
     journal: Journal,
@@ -15,7 +15,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// What is in the file, which need not be there.
+    /// Reads the file. An absent file has no rows.
     pub(super) fn read(file: Option<&Path>) -> Result<Self> {
         let (journal, lines) = Journal::open(file, parse)?;
         Ok(Self { journal, lines })
@@ -37,13 +37,13 @@ impl State {
     }
 }
 
-/// What came of sweeping one operation of a backend.
+/// The result of sweeping one operation of a backend.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Line {
     pub(super) scheme: String,
     pub(super) operation: String,
     pub(super) by: String,
-    /// How many there were to come to.
+    /// Number of points to kill at.
     pub(super) chosen: usize,
     pub(super) points: usize,
     pub(super) stepped: usize,
@@ -57,7 +57,7 @@ impl Line {
         Self { scheme: scheme.to_owned(), operation, by, chosen, points, stepped, lost }
     }
 
-    /// The places that no victim came to.
+    /// Number of points that were not reached again.
     pub(super) fn missed(&self) -> usize {
         self.chosen - self.points
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_found_again() {
+    fn finished_rows_are_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("state");
         let mut state = State::read(Some(&file)).unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_an_error() {
+    fn an_invalid_line_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("state");
         for none in ["shm", "shm: free: at each instruction: 12 points of 11, 0 by steps, 0 lost"] {

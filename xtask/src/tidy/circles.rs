@@ -1,8 +1,8 @@
-//! Circles in a directed graph: its strongly connected components of more than one node (Tarjan 1972).
+//! Cycles in a directed graph: its strongly connected components with more than one node (Tarjan 1972).
 
 use std::collections::BTreeSet;
 
-/// The circles of a graph, each in ascending order. `graph[a]` has the nodes that `a` has an edge to.
+/// Finds the cycles of a graph, each in ascending order. `graph[a]` lists the successors of `a`.
 pub(super) fn find(graph: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
     let mut search = Search { graph, reached: vec![None; graph.len()], on_stack: Vec::new(), count: 0, found: Vec::new() };
     for node in 0..graph.len() {
@@ -15,7 +15,7 @@ pub(super) fn find(graph: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
 
 struct Search<'a> {
     graph: &'a [BTreeSet<usize>],
-    /// When a node was reached.
+    /// The number of each node in the order of visits.
     reached: Vec<Option<usize>>,
     on_stack: Vec<usize>,
     count: usize,
@@ -23,7 +23,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Visits a node that was not reached before. Returns the earliest node on the stack that it leads to.
+    /// Visits a new node. Returns the earliest node on the stack that it reaches.
     fn visit(&mut self, node: usize) -> usize {
         let order = self.count;
         self.count += 1;

@@ -1,4 +1,4 @@
-//! The modules of a crate and what they import from each other.
+//! The modules of a crate and the imports between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,14 +17,14 @@ struct Module {
     file: PathBuf,
     parent: Option<usize>,
     children: BTreeMap<String, usize>,
-    /// The paths that its `use` items give a name.
+    /// The paths of its `use` items.
     names: BTreeMap<String, Vec<String>>,
-    /// All paths in it that lead to a module of the crate.
+    /// All paths in it to modules of the crate.
     paths: BTreeSet<Vec<String>>,
 }
 
 impl Modules {
-    /// Reads the modules of a crate from the file of its root. Tests are left out.
+    /// Reads the modules of a crate from its root file. Skips tests.
     pub(super) fn load(root: &Path) -> Result<Self> {
         let mut modules = Self(Vec::new());
         modules.add(root.to_owned(), None)?;
@@ -44,7 +44,7 @@ impl Modules {
                 continue;
             }
             let name = ident.to_string();
-            // A file that is included by its path belongs to another crate.
+            // A file with a `path` attribute belongs to another crate.
             if let Some(file) = file_of(&file, &name, parent.is_none()).filter(|_| !has_path(attrs)) {
                 let child = self.add(file, Some(number))?;
                 self.0[number].children.insert(name, child);
@@ -58,15 +58,15 @@ impl Modules {
         &self.0[module].file
     }
 
-    /// The modules that each module imports from. What a module takes from one that contains it is no import: its own file and those of
-    /// the modules in it belong together.
+    /// The modules that each module imports from. An import from a containing module does not count, because a module and its
+    /// submodules belong together.
     pub(super) fn imports(&self) -> Vec<BTreeSet<usize>> {
         let of = |module: usize| self.0[module].paths.iter().filter_map(move |path| self.resolve(module, path, 0));
         let is_import = |from: usize, to: usize| !std::iter::successors(Some(from), |at| self.0[*at].parent).any(|at| at == to);
         (0..self.0.len()).map(|module| of(module).filter(|target| is_import(module, *target)).collect()).collect()
     }
 
-    /// The module that defines what a path means.
+    /// The module that defines the item of a path.
     fn resolve(&self, from: usize, path: &[String], depth: usize) -> Option<usize> {
         let (first, rest) = path.split_first()?;
         let start = match first.as_str() {
@@ -81,7 +81,7 @@ impl Modules {
             match (name.as_str(), children.get(name), names.get(name)) {
                 ("super", ..) => module = (*parent)?,
                 (_, Some(child), _) => module = *child,
-                // Another name for something of this crate or of another one.
+                // An alias of an item of this crate or another one.
                 (_, None, Some(meant)) if depth < 8 => {
                     let whole = [meant.as_slice(), &rest[at + 1..]].concat();
                     return self.resolve(module, &whole, depth + 1);
@@ -93,7 +93,7 @@ impl Modules {
     }
 }
 
-/// The file of a module that is declared in another one.
+/// Returns the file of a submodule.
 fn file_of(parent: &Path, name: &str, is_root: bool) -> Option<PathBuf> {
     let directory = parent.parent()?;
     let stem = parent.file_stem()?.to_str()?;
@@ -152,7 +152,7 @@ impl Reader {
 
 impl<'ast> Visit<'ast> for Reader {
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
-        // A module within the file is part of it; the paths in it that begin with `super` lead to the file, and count for nothing.
+        // An inline module is part of its file. Its paths that begin with `super` lead to the same file and do not count.
         if !is_for_tests(&module.attrs) {
             visit::visit_item_mod(self, module);
         }

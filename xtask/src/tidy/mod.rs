@@ -1,4 +1,4 @@
-//! `tidy`: what the compiler and clippy do not check.
+//! `tidy`: checks rules that the compiler and clippy do not check.
 
 mod circles;
 mod imports;
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
                     file.strip_prefix(root()).unwrap_or(file).display().to_string()
                 })
                 .collect();
-            objections.push(format!("{name}: these files import each other in a circle: {}", files.join(", ")));
+            objections.push(format!("{name}: import cycle between {}", files.join(", ")));
         }
     }
     if objections.is_empty() { Ok(()) } else { Err(objections.join("\n").into()) }

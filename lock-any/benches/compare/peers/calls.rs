@@ -1,11 +1,11 @@
-//! System calls, with nothing around them.
+//! Bare system calls.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-/// An exclusive open-file-description lock on the whole file, however long it takes.
+/// Acquires an exclusive open-file-description lock on the whole file, without a time limit.
 #[inline]
 pub(crate) fn ofd_lock(file: &File) {
     ofd(file, libc::F_WRLCK);
@@ -22,15 +22,15 @@ fn ofd(file: &File, kind: libc::c_int) {
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLKW(&whole)).expect("the file can be locked");
 }
 
-/// The same without waiting: whether the file was free.
+/// Acquires the lock if it is free. Returns whether it was.
 #[inline]
 pub(crate) fn ofd_try_lock(file: &File) -> bool {
     let whole = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&whole)).is_ok()
 }
 
-/// flock(2) and its opposite on an open descriptor.
-// The type that nix would have instead locks when it is made and cannot lock again.
+/// Locks and unlocks an open descriptor by flock(2).
+// nix's `Flock` locks only once, when it is created.
 #[allow(deprecated)]
 #[inline]
 pub(crate) fn flock_pair(file: &File) {

@@ -1,4 +1,4 @@
-//! A board of glibc's locks that the processes of the benchmark share.
+//! Locks of glibc in memory shared by the processes of the benchmark.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use crate::sys::{Attributes, Mutex, Region, Semaphore};
 
 const PLAIN: usize = 256;
 const SEMAPHORE: usize = 512;
-/// Counters that are changed under locks, each on a line of its own.
+/// Counters that are changed under locks, each on its own cache line.
 const COUNTERS: usize = 1024;
 
-/// The board: each lock on cache lines of its own.
+/// The board of locks, each on its own cache lines.
 #[derive(Debug)]
 pub(crate) struct Board(Region);
 

@@ -1,4 +1,4 @@
-//! What LXC does for every lock and unlock of a container.
+//! The system calls of LXC for each lock and unlock of a container.
 
 use std::path::Path;
 

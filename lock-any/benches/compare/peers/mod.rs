@@ -1,4 +1,4 @@
-//! What one would use otherwise.
+//! The alternatives to our locks.
 
 pub(crate) mod calls;
 pub(crate) mod glibc;

@@ -16,7 +16,7 @@ const FIRST_MUTEX: usize = 8;
 const MUTEX: usize = 40;
 const BITS: u32 = 32;
 
-/// A segment of locks. The bitmaps are atomic here for Rust's sake; relaxed accesses are what the C code compiles to.
+/// A segment of locks. The bitmaps are atomics, with relaxed accesses that compile to the same code as in C.
 #[derive(Debug)]
 pub(crate) struct Segment {
     region: Region,
@@ -25,7 +25,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// How many bytes so many locks take.
+    /// The size of a segment with this many locks, in bytes.
     pub(crate) fn bytes(locks: u32) -> u64 {
         (HEADER + GROUP * locks.div_ceil(BITS) as usize) as u64
     }
@@ -58,7 +58,7 @@ impl Segment {
         std::fs::remove_file(&self.path).expect("it is there");
     }
 
-    /// The lowest free id; `None` when there is none.
+    /// Allocates the lowest free id, if there is one.
     pub(crate) fn allocate(&self) -> Option<u32> {
         self.locked(|| {
             let group = (0..self.groups).find(|group| self.bitmap(*group).load(Relaxed) != u32::MAX)?;
@@ -68,7 +68,7 @@ impl Segment {
         })
     }
 
-    /// Whether that id was free.
+    /// Allocates this id. Returns whether it was free.
     pub(crate) fn allocate_given(&self, id: u32) -> bool {
         let (bitmap, bit) = (self.bitmap((id / BITS) as usize), 1 << (id % BITS));
         self.locked(|| {
@@ -90,14 +90,14 @@ impl Segment {
         self.locked(|| (0..self.groups).for_each(|group| self.bitmap(group).store(0, Relaxed)));
     }
 
-    /// How many ids are free, counted as podman does: a bit at a time, but for groups that are empty.
+    /// Counts the free ids as podman does: bit by bit, except in empty groups.
     pub(crate) fn available(&self) -> u64 {
         self.locked(|| {
             let free = |group| {
                 let (mut bitmap, mut ones) = (self.bitmap(group).load(Relaxed), 0);
                 while bitmap != 0 {
                     bitmap &= bitmap - 1;
-                    // Or the compiler would put an instruction in place of the loop, which the C compiler does not.
+                    // Prevents the compiler from replacing the loop by one instruction, as the C compiler does not do that.
                     ones = std::hint::black_box(ones + 1);
                 }
                 u64::from(BITS - ones)
@@ -106,7 +106,7 @@ impl Segment {
         })
     }
 
-    /// How many locks are held, found out as podman does: by taking and releasing each.
+    /// Counts the held locks as podman does: by acquiring and releasing each.
     pub(crate) fn held(&self) -> usize {
         let is_held = |id: &u32| {
             let mutex = self.mutex(*id);
@@ -119,7 +119,7 @@ impl Segment {
         (0..self.groups as u32 * BITS).filter(is_held).count()
     }
 
-    /// Marks the first ids as allocated, without the scans that allocating them one by one would take.
+    /// Marks the first ids as allocated, without a scan for each.
     pub(crate) fn fill(&self, ids: u32) {
         for group in 0..self.groups {
             let set = ids.saturating_sub(group as u32 * BITS).min(BITS);

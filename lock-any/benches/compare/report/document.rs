@@ -1,6 +1,6 @@
 use super::{Report, TITLES, cells};
 
-/// Tables in Markdown.
+/// Formats the report as tables in Markdown.
 pub(super) fn document(report: &Report) -> String {
     let mut text = format!("Measured on {}.\n\n{}\n", report.machine.sentence(), report.summary());
     for (group, rows) in report.groups() {
@@ -23,10 +23,10 @@ fn line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// The text with what stands between the marks of this name replaced.
+/// Replaces the text between the marks of this name.
 pub(crate) fn replace(text: &str, name: &str, new: &str) -> Result<String, String> {
     let (begin, end) = (format!("<!-- {name}: "), format!("<!-- /{name} -->"));
-    let missing = |mark: &str| format!("there is no mark {mark:?} in it");
+    let missing = |mark: &str| format!("the mark {mark:?} is missing");
     let start = text.find(&begin).ok_or_else(|| missing(&begin))?;
     let start = start + text[start..].find('\n').ok_or_else(|| missing(&begin))? + 1;
     let stop = start + text[start..].find(&end).ok_or_else(|| missing(&end))?;

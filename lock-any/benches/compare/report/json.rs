@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::Report;
 use crate::row::{Row, Spread};
 
-/// The same for programs: figures are medians, in the row's unit.
+/// Formats the report as JSON. Figures are medians, in the row's unit.
 pub(super) fn json(report: &Report) -> String {
     let machine = &report.machine;
     let value = json!({

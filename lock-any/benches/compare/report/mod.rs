@@ -1,4 +1,4 @@
-//! What is made of the rows: a table for a terminal, one for a document, JSON, and a page with plots.
+//! Reports: tables for a terminal and a document, JSON, and a page with plots.
 
 mod document;
 mod json;
@@ -13,14 +13,14 @@ use crate::row::{Row, Spread};
 
 pub(crate) use self::document::replace;
 
-/// All that a run found out.
+/// The results of a run.
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) rows: Vec<Row>,
     pub(crate) points: Vec<Point>,
 }
 
-/// Where and how it was measured.
+/// The machine and the number of measurements.
 pub(crate) struct Machine {
     pub(crate) cpus: usize,
     pub(crate) model: String,
@@ -57,17 +57,17 @@ impl Report {
         page::page(self)
     }
 
-    /// The tables for docs/performance.md.
+    /// Formats the tables for docs/performance.md.
     pub(crate) fn document(&self) -> String {
         document::document(self)
     }
 
-    /// The plot beside it.
+    /// Draws the plot for docs/performance.md.
     pub(crate) fn growth(&self) -> String {
         plot::growth(&self.points)
     }
 
-    /// The rows of each group, in the order in which the groups come first.
+    /// The rows of each group, in the order of the first row of each group.
     fn groups(&self) -> Vec<(&'static str, Vec<&Row>)> {
         let mut groups: Vec<(&str, Vec<&Row>)> = Vec::new();
         for row in &self.rows {
@@ -79,7 +79,7 @@ impl Report {
         groups
     }
 
-    /// How many promises there are, and those that were not met.
+    /// The number of promises, and the missed ones.
     fn verdict(&self) -> (usize, Vec<&Row>) {
         let judged = self.rows.iter().filter(|row| row.is_met().is_some());
         let missed = judged.clone().filter(|row| row.is_met() == Some(false));
@@ -88,10 +88,10 @@ impl Report {
 
     fn summary(&self) -> String {
         match self.verdict() {
-            (promises, missed) if missed.is_empty() => format!("All {promises} promises were kept."),
+            (promises, missed) if missed.is_empty() => format!("All {promises} promises were met."),
             (promises, missed) => {
                 let names: Vec<_> = missed.iter().map(|row| row.title()).collect();
-                format!("{} of {promises} promises were kept. Missed:\n- {}\n", promises - missed.len(), names.join("\n- "))
+                format!("{} of {promises} promises were met. Missed:\n- {}\n", promises - missed.len(), names.join("\n- "))
             }
         }
     }
@@ -99,7 +99,7 @@ impl Report {
 
 const TITLES: [&str; 7] = ["what", "ours", "peer", "peer's", "ratio [quartiles]", "promise", "met"];
 
-/// A row as text, a cell for each title.
+/// Formats a row, with a cell for each title.
 fn cells(row: &Row) -> [String; 7] {
     let figure = |spread: Option<Spread>| spread.map_or_else(String::new, |spread| row.unit.show(spread.median));
     let ours = row.ours.map_or_else(|| "not measured".to_owned(), |spread| row.unit.show(spread.median));

@@ -1,7 +1,7 @@
 use super::{Report, TITLES, cells, plot};
 use crate::row::Row;
 
-/// Nothing is loaded from elsewhere, and it is readable on light and dark screens.
+/// The style, without external resources, for light and dark screens.
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1d2430; --paper: #fff; --faint: #8a94a3; --rule: #e3e7ec; --ours: #0b6bcb; --peer: #c2571a;
         --good: #1a7f37; --bad: #cf222e; }

@@ -1,4 +1,4 @@
-//! Plots as SVG. In a page they take its colours; alone, those of their own style.
+//! Plots as SVG. In a page they use the colours of the page, and otherwise default colours.
 
 use crate::allocation::{Filling, Point};
 use crate::promise::Promise;
@@ -23,7 +23,7 @@ svg.growth { --i: var(--ink, #1d2430); --r: var(--rule, #e3e7ec); --o: var(--our
 .growth text.ours { fill: var(--o); stroke: none } .growth text.podman { fill: var(--p); stroke: none }
 </style>";
 
-/// Allocation's cost against the number of locks, both axes logarithmic.
+/// Plots the cost of allocation against the number of locks, with logarithmic axes.
 pub(super) fn growth(points: &[Point]) -> String {
     let figures = points.iter().flat_map(|point| [point.ours_ns, point.podman_ns]);
     let (least, most) = figures.fold((f64::INFINITY, 1.0), |(least, most), ns| (ns.min(least), ns.max(most)));
@@ -59,7 +59,7 @@ pub(super) fn growth(points: &[Point]) -> String {
     svg + "</svg>"
 }
 
-/// A line for each of us and podman in each filling, with its name where it ends.
+/// Draws a labelled line for ours and podman's, for each filling.
 fn lines(points: &[Point], x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {
     let mut svg = String::new();
     let mut labels = Vec::new();
@@ -72,7 +72,7 @@ fn lines(points: &[Point], x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> St
             labels.extend(line.last().map(|(x, y)| (*x, *y, whose, filling.name())));
         }
     }
-    // Labels that would cover each other move down.
+    // Moves overlapping labels down.
     labels.sort_by(|a, b| a.1.total_cmp(&b.1));
     let mut free_from = 0.0_f64;
     for (x, y, whose, filling) in labels {
@@ -83,7 +83,7 @@ fn lines(points: &[Point], x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> St
     svg
 }
 
-/// One ratio on a logarithmic scale from a hundredth to a hundredfold, with the promise if it is one about ratios.
+/// Plots a ratio on a logarithmic scale from 0.01 to 100, with the promise if it is a ratio.
 pub(super) fn ratio(ratio: Spread, promise: Option<Promise>) -> String {
     let x = |value: f64| 80.0 + 39.0 * value.clamp(0.01, 100.0).log10();
     let mut svg = String::from("<svg width=\"160\" height=\"18\" viewBox=\"0 0 160 18\" role=\"img\" aria-label=\"ratio\">");

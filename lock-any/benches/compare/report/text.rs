@@ -2,7 +2,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::{Report, TITLES, cells};
 
-/// Tables for a terminal.
+/// Formats the report as tables for a terminal.
 pub(super) fn text(report: &Report) -> String {
     let mut text = format!("{}\n", report.machine.sentence());
     for (group, rows) in report.groups() {

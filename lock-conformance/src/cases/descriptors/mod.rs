@@ -24,7 +24,7 @@ use crate::process::{LockRef, Thread, grant};
 pub(super) const CASES: [&[Case]; 3] = [closing::CASES, reusing::CASES, inheriting::CASES];
 
 /// Longer than the interval at which a waiter checks whether the owner is alive.
-const A_WHILE: Duration = Duration::from_millis(500);
+const A_WHILE: Duration = Duration::from_millis(400);
 
 /// Long enough for a waiting program to check once whether the owner is alive.
 const A_BIT: Duration = Duration::from_millis(250);

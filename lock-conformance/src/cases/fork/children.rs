@@ -1,9 +1,9 @@
 //! A process that forks while it holds a lock: the child owns nothing of its parent's.
 
-use crate::cases::{Who, cases};
+use crate::cases::{Who, cases, first_ids};
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::Dead;
+use crate::process::{Dead, LockRef, Thread};
 
 cases! { "fork";
     a_child_owns_nothing [PROCESSES];
@@ -213,44 +213,61 @@ fn ways(fixture: &Fixture) -> Vec<&'static str> {
     ways
 }
 
+/// Two processes and a thread of the first one, which have used locks, and locks for their children. Each of these may be the one with
+/// wrong ids.
+fn parents_other_and_locks(fixture: &Fixture) -> ([Thread; 2], Thread, Vec<LockRef>) {
+    let (process, other) = (fixture.peer(), fixture.peer());
+    let parents = [process.clone(), process.process.thread("t1")];
+    let ids = first_ids(fixture, &process, 60);
+    let locks = if ids.is_empty() { vec![LockRef::Single] } else { ids.map(LockRef::Number).collect() };
+    for parent in &parents {
+        locks.iter().take(2).for_each(|lock| _ = parent.finds_free(*lock, "no process holds it"));
+    }
+    (parents, other, locks)
+}
+
 /// A backend may remember the ids of the process and of its threads, which a fork changes.
 fn a_child_is_named_as_itself(fixture: &Fixture) {
-    let (process, other, lock) = Who::Processes.two(fixture);
-    for parent in [process.clone(), process.process.thread("t1")] {
+    let (parents, other, locks) = parents_other_and_locks(fixture);
+    for parent in parents {
         for way in ways(fixture) {
-            parent.finds_free(lock, "no process holds it");
             let child = fixture.fork_by(way, &parent);
             let tid = child.tid();
-            child.lock(lock);
+            locks.iter().for_each(|lock| _ = child.lock(*lock));
             fixture.kill(&child.process);
-            let told = other.lock(lock).death.unwrap_or_else(|| panic!("a child died after {way}, and no death is reported"));
-            assert_eq!(told.pid, child.pid(), "a child died after {way}, and the death of another process is reported");
-            assert!(
-                [0, tid].contains(&told.tid),
-                "thread {tid} of a child died after {way}, and thread {} is reported",
-                told.tid
-            );
-            other.mark_consistent(lock);
-            other.unlock(lock);
+            for lock in &locks {
+                let told = other.lock(*lock).death;
+                let told = told.unwrap_or_else(|| panic!("a child died after {way}, and no death is reported"));
+                assert_eq!(told.pid, child.pid(), "a child died after {way}, and the death of another process is reported");
+                assert!(
+                    [0, tid].contains(&told.tid),
+                    "thread {tid} of a child died after {way}, and thread {} is reported",
+                    told.tid
+                );
+                other.mark_consistent(*lock);
+                other.unlock(*lock);
+            }
         }
     }
 }
 
 fn a_child_is_named_as_the_holder(fixture: &Fixture) {
-    let (process, other, lock) = Who::Processes.two(fixture);
-    for parent in [process.clone(), process.process.thread("t1")] {
+    let (parents, other, locks) = parents_other_and_locks(fixture);
+    for parent in parents {
         for way in ways(fixture) {
-            parent.finds_free(lock, "no process holds it");
             let child = fixture.fork_by(way, &parent);
-            child.lock(lock);
-            let named = other.must("holder", &[&lock.to_string()]);
-            let (pid, tid): (Option<u32>, Option<u32>) = (named.find("pid"), named.find("tid"));
-            assert_eq!(pid, Some(child.pid()), "a child holds the lock after {way}, and another process is named");
-            assert!(
-                [None, Some(0), Some(child.tid())].contains(&tid),
-                "a child holds the lock after {way}, and thread {tid:?} is named"
-            );
-            child.unlock(lock);
+            let child_tid = child.tid();
+            for lock in &locks {
+                child.lock(*lock);
+                let named = other.must("holder", &[&lock.to_string()]);
+                let (pid, tid): (Option<u32>, Option<u32>) = (named.find("pid"), named.find("tid"));
+                assert_eq!(pid, Some(child.pid()), "a child holds the lock after {way}, and another process is named");
+                assert!(
+                    [None, Some(0), Some(child_tid)].contains(&tid),
+                    "a child holds the lock after {way}, and thread {tid:?} is named"
+                );
+                child.unlock(*lock);
+            }
         }
     }
 }

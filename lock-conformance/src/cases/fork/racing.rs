@@ -15,6 +15,11 @@ const LOCKS: u32 = 64;
 /// Number of parents that are killed.
 const ROUNDS: u32 = 8;
 
+/// Number of children of a process that is busy with locks, of which one in a hundred may be the one that hangs, and the longest time for
+/// them.
+const CHILDREN: u32 = 400;
+const MOST_MILLISECONDS: u32 = 5000;
+
 /// A fork may come between the opening of a file and its registration as one that children close.
 fn a_parent_killed_after_racing_forks_leaves_no_lock_held(fixture: &Fixture) {
     let url = with_capacity(fixture, "100");
@@ -50,13 +55,15 @@ fn a_child_forked_while_its_parent_locks_can_lock(fixture: &Fixture) {
     let (path, arena) = fixture.arena(1);
     let path = path.to_str().expect("the scratch path is text");
     let [first_name, second_name] = [first, second].map(|lock| lock.to_string());
-    let busy = parent.process.thread("t1").start("make_handles_and_try", &[path, &first_name, &second_name]);
-    busy.begun();
+    // With several, one of them is in the middle of an operation most of the time.
+    let start = |name| parent.process.thread(name).start("make_handles_and_try", &[path, &first_name, &second_name]);
+    let busy = ["t1", "t2", "t3"].map(start);
+    busy.iter().for_each(|busy| _ = busy.begun());
     arena.go();
-    let milliseconds = (400 * scale()).to_string();
-    let children: u64 = parent.must("fork_and_lock", &[&milliseconds, &first_name, &second_name]).get("children");
+    let [children, milliseconds] = [CHILDREN, MOST_MILLISECONDS].map(|number| (number * scale()).to_string());
+    let children: u64 = parent.must("fork_and_lock", &[&children, &milliseconds, &first_name, &second_name]).get("children");
     arena.stop();
-    let rounds: u64 = busy.done().get("rounds");
+    let rounds: u64 = busy.map(|busy| busy.done().get::<u64>("rounds")).iter().sum();
     assert!(children > 0 && rounds > 0, "{children} children were forked in {rounds} rounds");
     for lock in [first, second] {
         let granted = other.finds_free(lock, "children and parent released it");

@@ -1,4 +1,4 @@
-//! The planted changes, as data: what stands where, what is put in its place, and which promise that breaks.
+//! The planted changes as data: the text to find, its replacement, and the promise that the change breaks.
 
 mod core;
 mod file;
@@ -6,24 +6,24 @@ mod sem;
 mod shm;
 mod table;
 
-/// A change that a test has to notice.
+/// A wrong change that a test has to detect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planted {
     /// A short name, for `--only` and the table.
     pub(crate) name: &'static str,
     /// The file, from the root of the repository.
     pub(crate) file: &'static str,
-    /// What stands there, once.
+    /// The text to replace. It occurs once in the file.
     pub(crate) find: &'static str,
-    /// What is put in its place.
+    /// The replacement.
     pub(crate) replace: &'static str,
     /// The promise that it breaks.
     pub(crate) breaks: &'static str,
-    /// The schemes of backends whose suites may notice, the likeliest first.
+    /// The schemes of backends whose suites may detect it, the likeliest first.
     pub(crate) backends: &'static [&'static str],
-    /// The scenario of the model that shows it, where that takes too many states for a test.
+    /// The scenario of the model that detects it, if the tests cannot explore enough states.
     pub(crate) scenario: Option<&'static str>,
-    /// Why it may go unnoticed, where that is known and right.
+    /// The reason why it may stay undetected.
     pub(crate) excuse: Option<&'static str>,
 }
 
@@ -34,12 +34,12 @@ impl Planted {
     }
 }
 
-/// All of them.
+/// All planted changes.
 pub(crate) fn all() -> impl Iterator<Item = &'static Planted> {
     [shm::PLANTED, table::PLANTED, core::PLANTED, file::PLANTED, sem::PLANTED].into_iter().flatten().copied().flatten()
 }
 
-/// The list of a file: name, backends, promise, and the two texts.
+/// The changes of a file: name, backends, promise, and the two texts.
 macro_rules! planted {
     ($file:literal: $($name:literal [$($backend:literal)+] $breaks:literal $(shown $scenario:literal)? $(because $excuse:literal)?; $find:literal => $replace:literal;)+) => {
         &[$($crate::mutants::planted::Planted {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn scenarios_that_show_a_change_are_there() {
+    fn the_scenarios_of_the_changes_exist() {
         let scenarios = lock_model::scenarios();
         for name in all().filter_map(|planted| planted.scenario) {
             assert!(scenarios.iter().any(|scenario| scenario.name == name), "{name}");

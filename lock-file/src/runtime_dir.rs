@@ -1,4 +1,4 @@
-//! The directory in which a user's stores are that are given by name: `$XDG_RUNTIME_DIR`.
+//! The user's runtime directory, `$XDG_RUNTIME_DIR`, which contains the stores of `file:NAME`.
 
 use std::fs;
 use std::io;
@@ -9,38 +9,39 @@ use lock_core::{Error, ErrorKind, Result, StoreUrl};
 
 const REMEDY: &str = "set it to a directory of this user, or write file:/absolute/directory";
 
-/// The directory that the variable names.
+/// Returns the directory that the variable names.
 ///
 /// # Errors
-/// [`ErrorKind::BadUrl`] where it is not set, or is not an absolute path.
+/// [`ErrorKind::BadUrl`] if the variable is not set or is not an absolute path.
 pub(crate) fn directory(url: &StoreUrl, variable: Option<PathBuf>) -> Result<PathBuf> {
     match variable {
         Some(path) if path.is_absolute() => Ok(path),
         Some(path) if !path.as_os_str().is_empty() => {
             Err(url.error(format!("XDG_RUNTIME_DIR is {path:?}, which is not an absolute path; {REMEDY}")))
         }
-        _ => Err(url.error(format!("XDG_RUNTIME_DIR is not set, so that a name has no place; {REMEDY}"))),
+        _ => Err(url.error(format!("XDG_RUNTIME_DIR is not set, so a name has no directory; {REMEDY}"))),
     }
 }
 
 /// Checks that the directory exists and belongs to this user.
 ///
 /// # Errors
-/// [`ErrorKind::BadUrl`] where it does not exist, [`ErrorKind::NotOurs`] where it is another user's.
+/// - [`ErrorKind::BadUrl`] if it does not exist.
+/// - [`ErrorKind::NotOurs`] if it belongs to another user, or this user may not search its parents.
 pub(crate) fn check(url: &StoreUrl, path: &Path, user: u32) -> Result<()> {
     let shown = path.display();
     match fs::metadata(path) {
         Ok(meta) if meta.uid() == user => Ok(()),
         Ok(meta) => {
             let owner = meta.uid();
-            let reason = format!("XDG_RUNTIME_DIR is {shown}, which belongs to user {owner}, and this is user {user}; {REMEDY}");
+            let reason = format!("XDG_RUNTIME_DIR is {shown}, which belongs to user {owner}, not to user {user}; {REMEDY}");
             Err(ErrorKind::NotOurs { reason }.into())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(url.error(format!("XDG_RUNTIME_DIR is {shown}, which does not exist; {REMEDY}")))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let reason = format!("XDG_RUNTIME_DIR is {shown}, which user {user} may not look into; {REMEDY}");
+            let reason = format!("XDG_RUNTIME_DIR is {shown}, which user {user} may not access; {REMEDY}");
             Err(ErrorKind::NotOurs { reason }.into())
         }
         Err(error) => Err(Error::system("stat", error).at(path)),

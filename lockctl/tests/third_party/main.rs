@@ -1,5 +1,5 @@
-//! A stranger's build of the command: this binary has backends of its own, and is `lockctl` when it is told so. Some of the backends lie,
-//! and the demo has to notice.
+//! A third party's build of lockctl: this binary has its own backends, and runs `lockctl::main` if an environment variable is set.
+//! Some of the backends make false claims, which the demo has to detect.
 
 mod backends;
 
@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Output};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
 
-/// Set for a process that is to be the command.
+/// Set for a process that runs `lockctl::main`.
 const BE_LOCKCTL: &str = "LOCKCTL_TEST_BE_LOCKCTL";
 
 fn main() -> ExitCode {
@@ -18,9 +18,9 @@ fn main() -> ExitCode {
     let trials = vec![
         Trial::test("a_store_with_one_lock_takes_no_id", a_store_with_one_lock_takes_no_id),
         Trial::test("a_store_with_one_lock_is_listed_without_a_number", a_store_with_one_lock_is_listed),
-        Trial::test("a_lock_can_be_broken_where_the_backend_says_so", a_lock_can_be_broken),
-        Trial::test("what_the_backend_cannot_do_exits_69", what_the_backend_cannot_do),
-        Trial::test("the_demo_shows_every_backend_and_finds_the_liars", the_demo_finds_the_liars),
+        Trial::test("a_lock_can_be_broken_if_the_backend_claims_it", a_lock_can_be_broken),
+        Trial::test("an_unsupported_operation_exits_69", an_unsupported_operation),
+        Trial::test("the_demo_runs_every_backend_and_detects_false_claims", the_demo_detects_false_claims),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -30,7 +30,7 @@ fn lockctl(args: &[&str]) -> Result<Output, Failed> {
     Ok(Command::new(command).env(BE_LOCKCTL, "").env_remove("LOCKCTL_STORE").args(args).output()?)
 }
 
-/// Runs what must exit with that code; what it writes to stdout and to stderr.
+/// Runs lockctl, which must exit with this code. Returns its stdout and stderr.
 fn expect(code: i32, args: &[&str]) -> Result<(String, String), Failed> {
     let output = lockctl(args)?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -53,7 +53,7 @@ fn a_store_with_one_lock_takes_no_id() -> Result<(), Failed> {
     assert_eq!(expect(0, &["run", "-s", &url, "--", "echo", "inside"])?.0, "inside\n");
     let (out, err) = expect(1, &[&["run", "-s", &url, "--"], &inner[..]].concat())?;
     assert_eq!(out, "");
-    assert!(err.contains("the lock is busy; who holds it is not known"), "{err}");
+    assert!(err.contains("the lock is busy; its owner is not known"), "{err}");
     let (_, err) = expect(64, &["run", "-s", &url, "3", "--", "true"])?;
     assert!(err.contains("no number"), "{err}");
     expect(64, &["run", "-s", &url, "--new", "--", "true"])?;
@@ -79,7 +79,7 @@ fn a_lock_can_be_broken() -> Result<(), Failed> {
     Ok(())
 }
 
-fn what_the_backend_cannot_do() -> Result<(), Failed> {
+fn an_unsupported_operation() -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let url = url("stuck", &scratch);
     expect(0, &["create", "-s", &url])?;
@@ -90,23 +90,23 @@ fn what_the_backend_cannot_do() -> Result<(), Failed> {
     Ok(())
 }
 
-fn the_demo_finds_the_liars() -> Result<(), Failed> {
+fn the_demo_detects_false_claims() -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let (out, err) = expect(70, &["demo", "--scratch", scratch.path().to_str().ok_or("UTF-8")?])?;
     let verdict = |scheme: &str| {
         let row = out.lines().find(|line| line.split_whitespace().next() == Some(scheme));
         row.and_then(|row| row.split_whitespace().last()).unwrap_or_default()
     };
-    for honest in ["single", "stuck"] {
-        assert_eq!(verdict(honest), "ok", "{honest}: {out}{err}");
+    for scheme in ["single", "stuck"] {
+        assert_eq!(verdict(scheme), "ok", "{scheme}: {out}{err}");
     }
-    for liar in ["excludes-nobody", "forgets-deaths"] {
-        assert_eq!(verdict(liar), "VIOLATED", "{liar}: {out}{err}");
-        assert!(err.lines().any(|line| line.starts_with(&format!("lockctl: {liar}: "))), "{liar}: {err}");
+    for scheme in ["excludes-nobody", "forgets-deaths"] {
+        assert_eq!(verdict(scheme), "VIOLATED", "{scheme}: {out}{err}");
+        assert!(err.lines().any(|line| line.starts_with(&format!("lockctl: {scheme}: "))), "{scheme}: {err}");
     }
-    assert!(err.contains("forgets-deaths: an owner died, and the next one was not told"), "{err}");
+    assert!(err.contains("forgets-deaths: an owner died, and the next owner got no report"), "{err}");
     assert!(out.contains("in-threads: skipped: it is not shared between processes"), "{out}");
     assert!(out.contains("no-paths: skipped: "), "{out}");
-    assert_eq!(std::fs::read_dir(scratch.path())?.count(), 0, "something is left");
+    assert_eq!(std::fs::read_dir(scratch.path())?.count(), 0, "the demo left a file");
     Ok(())
 }

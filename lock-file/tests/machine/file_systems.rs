@@ -1,4 +1,4 @@
-//! File systems without room, mounted where nobody else sees them.
+//! Full and read-only file systems, mounted in a private mount namespace.
 
 use std::fs;
 use std::path::Path;
@@ -17,21 +17,21 @@ fn open(scratch: &Path, mode: OpenMode) -> Result<Store> {
     Store::with_backend(&lock_file::BACKEND, &url.parse()?, mode)
 }
 
-/// Mounts an empty file system there, for this process and its children only.
+/// Mounts an empty tmpfs that only this process and its children see.
 pub(crate) fn mount_privately(at: &Path, options: &str) {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
     mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
 }
 
-/// A directory with a file system of its own, which goes with it.
-struct Room(TempDir);
+/// A directory with a private file system, which is unmounted on drop.
+struct PrivateMount(TempDir);
 
-impl Room {
+impl PrivateMount {
     fn new(options: &str) -> Self {
-        let room = Self(tempfile::tempdir().unwrap());
-        mount_privately(room.0.path(), options);
-        room
+        let mount = Self(tempfile::tempdir().unwrap());
+        mount_privately(mount.0.path(), options);
+        mount
     }
 
     fn path(&self) -> &Path {
@@ -39,18 +39,18 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for PrivateMount {
     fn drop(&mut self) {
-        // What a mount is on cannot be removed.
+        // A mount point cannot be removed.
         umount2(self.path(), MntFlags::MNT_DETACH).unwrap();
     }
 }
 
-pub(crate) fn no_inode_left_is_an_error_and_other_locks_work() {
-    let scratch = Room::new("nr_inodes=40");
+pub(crate) fn a_lock_without_an_inode_is_an_error_and_other_locks_work() {
+    let scratch = PrivateMount::new("nr_inodes=40");
     let store = store_in(scratch.path());
-    let works = store.allocate("").unwrap();
-    works.lock().unwrap().unlock().unwrap();
+    let usable = store.allocate("").unwrap();
+    usable.lock().unwrap().unlock().unwrap();
     let lock = store.allocate("").unwrap();
     let mut count = 0;
     while fs::write(scratch.path().join(count.to_string()), "").is_ok() {
@@ -61,8 +61,8 @@ pub(crate) fn no_inode_left_is_an_error_and_other_locks_work() {
         matches!(error.kind(), ErrorKind::Limit { limit, .. } if limit.starts_with("no inode is left on the file system of /")),
         "{error}"
     );
-    assert!(store.held().unwrap().is_empty(), "the lock was refused, and is held");
-    works.lock().unwrap().unlock().unwrap();
+    assert!(store.held().unwrap().is_empty(), "the refused lock is held");
+    usable.lock().unwrap().unlock().unwrap();
     for number in 0..count {
         fs::remove_file(scratch.path().join(number.to_string())).unwrap();
     }
@@ -70,7 +70,7 @@ pub(crate) fn no_inode_left_is_an_error_and_other_locks_work() {
 }
 
 pub(crate) fn a_read_only_file_system_is_an_error() {
-    let scratch = Room::new("size=16m");
+    let scratch = PrivateMount::new("size=16m");
     drop(store_in(scratch.path()));
     mount(None::<&str>, scratch.path(), None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>).unwrap();
     for mode in [OpenMode::Open, OpenMode::OpenOrCreate] {

@@ -1,7 +1,9 @@
-//! Locks on the whole of a file that belong to an open file description.
+//! System calls for open-file-description locks on a whole file ([`fcntl_locking(2)`]).
 //!
-//! The range is given relative to the [mark](lock_table::descriptor) of the description, so that the kernel refuses when the program
-//! closed the number and opened another file.
+//! A range is relative to the [mark](lock_table::descriptor) of the description. If the program has closed the number and opened
+//! another file with it, the kernel refuses the call.
+//!
+//! [`fcntl_locking(2)`]: https://man7.org/linux/man-pages/man2/fcntl_locking.2.html
 
 use lock_core::{Error, Result};
 use lock_table::descriptor::Descriptor;
@@ -9,7 +11,10 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-/// Takes the lock, if it is free. It may return an error of its own, EINVAL, where the kernel is older than Linux 3.15.
+/// Locks the file if it is free. Returns whether the caller has the lock.
+///
+/// # Errors
+/// EINVAL also means that the kernel is older than Linux 3.15.
 #[inline]
 pub(crate) fn try_lock(file: &Descriptor) -> Result<bool, Errno> {
     match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_WRLCK) {
@@ -19,12 +24,12 @@ pub(crate) fn try_lock(file: &Descriptor) -> Result<bool, Errno> {
     }
 }
 
-/// Takes the lock, however long it takes.
+/// Locks the file, and blocks until it is free.
 pub(crate) fn lock(file: &Descriptor) -> Result<(), Errno> {
     set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_WRLCK)
 }
 
-/// Gives the lock up; it is no error when nobody had it.
+/// Unlocks the file. Succeeds also if the file is not locked.
 #[inline]
 pub(crate) fn unlock(file: &Descriptor) -> Result<(), Errno> {
     set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_UNLCK)
@@ -36,20 +41,20 @@ fn set(file: &Descriptor, how: for<'a> fn(&'a libc::flock) -> FcntlArg<'a>, kind
     loop {
         match fcntl(file.unverified().ok_or(Errno::EBADF)?, how(&range)) {
             Ok(_) => return Ok(()),
-            // Some file systems ask a server, and can be interrupted.
+            // A signal interrupts a blocking call, and any call on a file system that asks a server.
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }
 }
 
-/// Whether an errno of these calls means that the number is not the file's any more.
+/// Checks whether an errno of these calls means that the number does not belong to the lock file anymore.
 #[cold]
 pub(crate) fn is_closed(errno: Errno) -> bool {
     matches!(errno, Errno::EBADF | Errno::EINVAL | Errno::EOVERFLOW)
 }
 
-/// What an errno of these calls means: ENOLCK is a limit, and the others are told as they are.
+/// Converts an errno of these calls. ENOLCK is a limit of the system.
 #[cold]
 pub(crate) fn error(errno: Errno) -> Error {
     Error::refused("lock (fcntl)", errno)

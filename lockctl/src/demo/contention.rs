@@ -1,4 +1,4 @@
-//! Several processes of the demo on one lock of one backend.
+//! One backend in the demo: several processes contend for one lock.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,57 +16,57 @@ use nix::sys::signal::SigSet;
 use crate::exit::Failure;
 use crate::sys;
 
-use super::janitor::Janitor;
-use super::ledger::Ledger;
+use super::audit_log::AuditLog;
+use super::cleanup::Cleanup;
 use super::worker::{Event, now};
 
-/// How many processes there are at a time.
+/// Number of concurrent processes.
 const PROCESSES: u64 = 4;
-/// How long the first worker lives before it is killed; the others a little longer each.
+/// Time until the first worker is killed. Each further worker lives a little longer.
 const LIFE: Duration = Duration::from_millis(40);
-/// How long after the end a worker that has not ended is taken for hung.
+/// Time after the end until a running worker counts as hung.
 const GRACE: Duration = Duration::from_secs(10);
-/// For how long the lock is timed, alone.
+/// Duration of the uncontended measurement.
 const TIMING: Duration = Duration::from_millis(100);
 
-/// A store that is ready, and the files to count in.
+/// A store, its lock and the files to count in.
 #[derive(Debug)]
-pub(super) struct Contest {
+pub(super) struct Contention {
     store: Store,
     lock: Lock,
-    ledger: Ledger,
+    log: AuditLog,
     files: PathBuf,
     kills: bool,
 }
 
-/// What came of it.
+/// The result for one backend.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) processes: u64,
-    /// Sections that their owners lived to finish.
+    /// Sections that workers finished.
     pub(super) sections: u64,
-    /// How often somebody was inside, including those who were killed there.
+    /// Sections in the log, including those of killed workers.
     pub(super) expected: u64,
-    /// What the counter says.
+    /// The value of the counter.
     pub(super) found: u64,
     pub(super) killed: u64,
     pub(super) recovered: u64,
-    pub(super) ns_a_lock: u64,
+    pub(super) ns_per_lock: u64,
     pub(super) violations: Vec<String>,
 }
 
-impl Contest {
-    /// Makes the store `SCHEME:/scratch/SCHEME/store`. A backend whose URLs have no path there is skipped, with the reason.
-    pub(super) fn prepare(backend: &Backend, janitor: &mut Janitor) -> Result<Result<Self, String>, Failure> {
-        let files = janitor.dir().join(backend.scheme());
+impl Contention {
+    /// Creates the store `SCHEME:/scratch/SCHEME/store`. Returns the reason to skip a backend whose URLs have no path.
+    pub(super) fn prepare(backend: &Backend, cleanup: &mut Cleanup) -> Result<Result<Self, String>, Failure> {
+        let files = cleanup.dir().join(backend.scheme());
         fs::create_dir(&files)?;
         let path = files.join("store").display().to_string().replace('%', "%25").replace('?', "%3F");
         let url = match backend.scheme() {
-            // Whose lock file would else be among those of LXC's own.
+            // Without `rundir` the lock file would be among LXC's own.
             "lxc" => format!("lxc:{path}?name=demo&rundir={path}"),
             scheme => format!("{scheme}:{path}"),
         };
-        janitor.will_destroy(&url)?;
+        cleanup.register_store(&url)?;
         let store = match Store::with_backend(backend, &url.parse::<StoreUrl>()?, OpenMode::Create) {
             Err(error) if matches!(error.kind(), ErrorKind::BadUrl { .. } | ErrorKind::Unsupported { .. }) => {
                 return Ok(Err(error.to_string()));
@@ -78,35 +78,35 @@ impl Contest {
             _ => store.allocate("")?,
         };
         let kills = store.capabilities().owner_death != OwnerDeath::Stuck;
-        Ok(Ok(Self { lock, ledger: Ledger::create(&files, PROCESSES)?, files, kills, store }))
+        Ok(Ok(Self { lock, log: AuditLog::create(&files, PROCESSES)?, files, kills, store }))
     }
 
-    /// Has the processes compete for that time.
-    pub(super) fn hold(&self, time: Duration, bar: &ProgressBar) -> Result<Outcome, Failure> {
-        let ns_a_lock = self.time_alone()?;
-        let mut outcome = Outcome { processes: PROCESSES, ns_a_lock, ..Outcome::default() };
+    /// Runs the processes for this time.
+    pub(super) fn run(&self, time: Duration, bar: &ProgressBar) -> Result<Outcome, Failure> {
+        let ns_per_lock = self.time_alone()?;
+        let mut outcome = Outcome { processes: PROCESSES, ns_per_lock, ..Outcome::default() };
         let until = now() + time;
         let slots: Vec<_> = (0..PROCESSES).map(|number| Slot::new(number, until)).collect();
-        let (news, events) = mpsc::channel();
+        let (sender, events) = mpsc::channel();
         thread::scope(|scope| {
             for slot in &slots {
-                let news = news.clone();
-                scope.spawn(move || slot.keep_filled(self, &news));
+                let sender = sender.clone();
+                scope.spawn(move || slot.run_workers(self, &sender));
             }
-            drop(news);
+            drop(sender);
             let (start, before) = (Instant::now(), bar.position());
             let mut hung = false;
             loop {
                 match events.recv_timeout(Duration::from_millis(50)) {
-                    Ok(news) => outcome.add(news),
+                    Ok(event) => outcome.add(event),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
                 bar.set_position(before + start.elapsed().min(time).as_millis() as u64);
                 if now() > until + GRACE && !hung {
                     hung = true;
-                    outcome.violations.push("the workers do not end; they hang in the lock".to_owned());
-                    slots.iter().for_each(Slot::clear);
+                    outcome.violations.push("the workers hang in the lock".to_owned());
+                    slots.iter().for_each(Slot::kill_worker);
                 }
             }
         });
@@ -114,7 +114,7 @@ impl Contest {
         Ok(outcome)
     }
 
-    /// How long lock and unlock take without anybody else.
+    /// Measures the uncontended acquire and release, in nanoseconds.
     fn time_alone(&self) -> Result<u64, Failure> {
         let (start, mut rounds) = (Instant::now(), 0);
         while start.elapsed() < TIMING {
@@ -126,33 +126,33 @@ impl Contest {
         Ok((start.elapsed().as_nanos() / rounds) as u64)
     }
 
-    /// The last owner's duty, and then the reckoning.
+    /// Finishes the last section, and checks the counts.
     fn settle(&self, outcome: &mut Outcome) -> Result<(), Failure> {
         match self.lock.try_lock()? {
-            None => outcome.violations.push("the lock is not free although every worker has ended".to_owned()),
+            None => outcome.violations.push("the lock is busy after every worker has ended".to_owned()),
             Some(mut guard) => {
                 outcome.recovered += u64::from(guard.recovered().is_some());
-                self.ledger.finish()?;
+                self.log.finish()?;
                 guard.mark_consistent()?;
             }
         }
-        (outcome.expected, outcome.found) = self.ledger.expected_and_found(PROCESSES)?;
+        (outcome.expected, outcome.found) = self.log.expected_and_found(PROCESSES)?;
         let Outcome { sections, expected, found, killed, recovered, .. } = *outcome;
         let mut check = |holds: bool, violation: String| {
             if !holds {
                 outcome.violations.push(violation);
             }
         };
-        check(found == expected, format!("{expected} sections were counted, and the counter is {found}"));
+        check(found == expected, format!("the log has {expected} sections, and the counter is {found}"));
         let whole = sections..=sections + killed;
-        check(whole.contains(&expected), format!("{sections} sections and {killed} kills do not make {expected}"));
-        check(sections > 0, "nobody got through a section".to_owned());
+        check(whole.contains(&expected), format!("{expected} sections do not match {sections} finished ones and {killed} kills"));
+        check(sections > 0, "no worker finished a section".to_owned());
         if self.store.capabilities().owner_death == OwnerDeath::Reported {
             check(recovered == killed, format!("{killed} owners were killed, and {recovered} deaths were reported"));
         }
-        check(killed > 0 || !self.kills, "nobody was killed inside".to_owned());
+        check(killed > 0 || !self.kills, "no worker was killed in a section".to_owned());
         match self.store.capabilities().removal {
-            // Its files go with the directory that they are in.
+            // The cleanup process removes the directory with the files.
             Removal::Refused => Ok(()),
             _ => Ok(self.store.destroy()?),
         }
@@ -160,21 +160,21 @@ impl Contest {
 }
 
 impl Outcome {
-    fn add(&mut self, news: News) {
-        match news {
-            News::Worker(Event::Recovered) => self.recovered += 1,
-            News::Worker(Event::Inside(sections)) => {
+    fn add(&mut self, event: SlotEvent) {
+        match event {
+            SlotEvent::Worker(Event::Recovered) => self.recovered += 1,
+            SlotEvent::Worker(Event::Inside(sections)) => {
                 self.sections += sections;
                 self.killed += 1;
             }
-            News::Worker(Event::Done(sections)) => self.sections += sections,
-            News::Worker(Event::NotAlone) => self.violate("two were in the section at once"),
-            News::Worker(Event::Untold) => self.violate("an owner died, and the next one was not told"),
-            News::Failed(reason) => self.violate(&reason),
+            SlotEvent::Worker(Event::Done(sections)) => self.sections += sections,
+            SlotEvent::Worker(Event::Overlap) => self.violate("two workers were in a section together"),
+            SlotEvent::Worker(Event::Unreported) => self.violate("an owner died, and the next owner got no report"),
+            SlotEvent::Failed(reason) => self.violate(&reason),
         }
     }
 
-    /// Many of one kind say no more than a few.
+    /// Records a violation. Keeps the first ten.
     fn violate(&mut self, violation: &str) {
         if self.violations.len() < 10 {
             self.violations.push(violation.to_owned());
@@ -182,12 +182,12 @@ impl Outcome {
     }
 }
 
-enum News {
+enum SlotEvent {
     Worker(Event),
     Failed(String),
 }
 
-/// A place for a worker. Its thread starts them, and so is the one that they die with.
+/// A slot for one worker at a time. Its thread starts the workers, and they are killed if the thread ends.
 struct Slot {
     number: u64,
     until: Duration,
@@ -199,54 +199,54 @@ impl Slot {
         Self { number, until, worker: Mutex::new(None) }
     }
 
-    /// Starts workers one after the other until the time is up, and kills each when it is inside.
-    fn keep_filled(&self, contest: &Contest, news: &Sender<News>) {
+    /// Runs workers one after the other until the end time, and kills each one in a section.
+    fn run_workers(&self, contention: &Contention, events: &Sender<SlotEvent>) {
         while now() < self.until {
-            if let Err(reason) = self.fill(contest, news) {
-                let _ = news.send(News::Failed(reason));
+            if let Err(reason) = self.run_worker(contention, events) {
+                let _ = events.send(SlotEvent::Failed(reason));
                 return;
             }
         }
     }
 
-    fn fill(&self, contest: &Contest, news: &Sender<News>) -> Result<(), String> {
+    fn run_worker(&self, contention: &Contention, events: &Sender<SlotEvent>) -> Result<(), String> {
         let mut child =
-            self.command(contest).and_then(|mut command| command.spawn()).map_err(|error| format!("worker: {error}"))?;
+            self.command(contention).and_then(|mut command| command.spawn()).map_err(|error| format!("worker: {error}"))?;
         let stdout = child.stdout.take().ok_or("worker: no pipe")?;
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         let mut last = None;
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let event = Event::parse(&line).ok_or_else(|| format!("worker: it says {line:?}"))?;
+            let event = Event::parse(&line).ok_or_else(|| format!("worker: invalid event {line:?}"))?;
             if matches!(event, Event::Inside(_)) {
-                self.clear();
+                self.kill_worker();
             }
             last = Some(event);
-            let _ = news.send(News::Worker(event));
+            let _ = events.send(SlotEvent::Worker(event));
         }
-        self.clear();
+        self.kill_worker();
         match last {
             Some(Event::Inside(_) | Event::Done(_)) => Ok(()),
-            _ => Err("a worker ended before its time".to_owned()),
+            _ => Err("a worker ended too early".to_owned()),
         }
     }
 
-    /// Kills the worker, if there is one, and collects it.
-    fn clear(&self) {
+    /// Kills and reaps the worker, if there is one.
+    fn kill_worker(&self) {
         if let Some(mut child) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    fn command(&self, contest: &Contest) -> std::io::Result<Command> {
+    fn command(&self, contention: &Contention) -> std::io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("demo-worker").arg(contest.store.url()).arg(&contest.files);
+        command.arg("demo-worker").arg(contention.store.url()).arg(&contention.files);
         command.arg(self.number.to_string()).arg(self.until.as_nanos().to_string());
-        if contest.kills {
+        if contention.kills {
             let life = LIFE + LIFE / 4 * self.number as u32;
             command.arg("--life").arg(life.as_millis().to_string());
         }
-        if let Some(id) = contest.lock.id() {
+        if let Some(id) = contention.lock.id() {
             command.arg("--id").arg(id.to_string());
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());

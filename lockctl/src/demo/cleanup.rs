@@ -1,8 +1,8 @@
-//! The process that cleans up after the demo, in whichever way the demo ends.
+//! The cleanup process of the demo.
 //!
-//! The janitor makes the scratch directory and tells the demo where it is; the demo tells it each store by URL before making it. When
-//! the pipe between them breaks, the demo is over or dead, and its workers die with it: the janitor destroys the stores and
-//! removes the directory. It blocks the signals of a terminal, and is in a process group of its own.
+//! It creates the scratch directory and sends its path to the demo. The demo sends the URL of each store before it creates the store.
+//! When the pipe between them closes, the demo and its workers have ended or were killed. Then the cleanup process destroys the stores
+//! and removes the directory. It blocks the signals of a terminal, and runs in its own process group.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -16,19 +16,19 @@ use crate::cli::DemoArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
 
-/// The demo's side.
+/// The demo's handle of the cleanup process.
 #[derive(Debug)]
-pub(super) struct Janitor {
+pub(super) struct Cleanup {
     process: Child,
     dir: PathBuf,
 }
 
-impl Janitor {
-    /// Starts the process; when this returns there is a scratch directory.
-    pub(super) fn hire(args: &DemoArgs) -> Result<Self, Failure> {
-        let hire = || {
+impl Cleanup {
+    /// Starts the process and waits for the scratch directory.
+    pub(super) fn start(args: &DemoArgs) -> Result<Self, Failure> {
+        let start = || {
             let mut command = Command::new(std::env::current_exe()?);
-            command.arg("demo-janitor");
+            command.arg("demo-cleanup");
             if let Some(scratch) = &args.scratch {
                 command.arg("--scratch").arg(scratch);
             }
@@ -38,10 +38,10 @@ impl Janitor {
             BufReader::new(stdout).read_line(&mut dir)?;
             match dir.strip_suffix('\n') {
                 Some(dir) => Ok(Self { process, dir: dir.into() }),
-                None => Err(io::Error::other("there is no scratch directory")),
+                None => Err(io::Error::other("the scratch directory is missing")),
             }
         };
-        hire().map_err(|error| Failure::of_call("the demo cannot start", error, ExitStatus::CANNOT_CREATE))
+        start().map_err(|error| Failure::of_call("the demo cannot start", error, ExitStatus::CANNOT_CREATE))
     }
 
     /// The scratch directory.
@@ -49,36 +49,36 @@ impl Janitor {
         &self.dir
     }
 
-    /// Has a store destroyed at the end, if it is there then.
-    pub(super) fn will_destroy(&mut self, url: &str) -> io::Result<()> {
+    /// Registers a store to destroy at the end, if it exists then.
+    pub(super) fn register_store(&mut self, url: &str) -> io::Result<()> {
         match &mut self.process.stdin {
             Some(stdin) => writeln!(stdin, "{url}"),
             None => Ok(()),
         }
     }
 
-    /// Waits until everything is clean.
-    pub(super) fn dismiss(mut self) {
+    /// Ends the process, and waits for it.
+    pub(super) fn finish(mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
 
-/// The janitor's side.
-pub(crate) fn janitor(args: &DemoArgs) -> Result<(), Failure> {
+/// Runs the cleanup process.
+pub(crate) fn cleanup(args: &DemoArgs) -> Result<(), Failure> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
     signals.thread_block().map_err(|error| Failure::of_call("cannot block signals", error, ExitStatus::SYSTEM))?;
     let dir = scratch_dir(args)
-        .map_err(|error| Failure::of_call("cannot make a scratch directory", error, ExitStatus::CANNOT_CREATE))?;
+        .map_err(|error| Failure::of_call("cannot create a scratch directory", error, ExitStatus::CANNOT_CREATE))?;
     let path = dir
         .path()
         .to_str()
         .ok_or_else(|| Failure::new(ExitStatus::CANNOT_CREATE, "the scratch directory's path is not UTF-8"))?;
     output::print(format!("{path}\n"))?;
-    // The pipe ends with the demo, however that ends.
+    // The pipe closes when the demo ends or is killed.
     let urls: Vec<_> = io::stdin().lock().lines().map_while(Result::ok).collect();
     for url in urls {
-        // Most often the demo has destroyed it itself.
+        // Usually the demo has destroyed the store.
         if let Ok(store) = lock_any::open(&url) {
             let _ = store.destroy();
         }
@@ -86,7 +86,7 @@ pub(crate) fn janitor(args: &DemoArgs) -> Result<(), Failure> {
     dir.close().map_err(|error| Failure::of_call("cannot remove the scratch directory", error, ExitStatus::SYSTEM))
 }
 
-/// In memory where that can be had.
+/// Creates the scratch directory, in memory if possible.
 fn scratch_dir(args: &DemoArgs) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("lockctl-demo-");

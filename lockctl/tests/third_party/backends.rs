@@ -1,4 +1,4 @@
-//! The stranger's backends: one lock in one file, under flock(2), with different claims; and two that do not do what they claim.
+//! Third-party backends: one lock in one file, by flock(2), with different claims. Two of the claims are false.
 
 use std::fs::{self, File};
 use std::io::ErrorKind::{AlreadyExists, NotFound};
@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 const fn backend(scheme: &'static str, claims: Capabilities) -> Backend {
-    Backend::new(scheme, "stranger", "a test", open).with(claims)
+    Backend::new(scheme, "third-party", "a test", open).with(claims)
 }
 
 const LEAST: Capabilities = Capabilities::least();
@@ -22,7 +22,7 @@ lock_core::register!(backend("single", LEAST.numbering(Numbering::Single).owner_
 lock_core::register!(backend("stuck", LEAST.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit)));
 lock_core::register!(backend("in-threads", LEAST.sharing(Sharing::Threads)));
 lock_core::register!(backend("no-paths", LEAST));
-// The liars.
+// Backends with false claims.
 lock_core::register!(backend("excludes-nobody", LEAST.owner_death(OwnerDeath::Released)));
 lock_core::register!(backend("forgets-deaths", LEAST.owner_death(OwnerDeath::Reported)));
 

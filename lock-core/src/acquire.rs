@@ -25,7 +25,9 @@ impl Lock {
         Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::borrowed(self, token, death)))
     }
 
-    /// Acquires the lock, and waits for at most this duration on the monotonic clock. It never times out early.
+    /// Acquires the lock, and waits for at most this duration on the monotonic clock.
+    ///
+    /// It never times out early.
     ///
     /// # Errors
     /// [`ErrorKind::TimedOut`] with the holder, where the backend knows it; otherwise as [`Lock::lock`].
@@ -53,7 +55,9 @@ impl Lock {
         }
     }
 
-    /// Acquires the lock as [`Lock::lock`] does. The guard contains a clone of this handle and has no lifetime.
+    /// Acquires the lock as [`Lock::lock`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
     ///
     /// # Errors
     /// As [`Lock::lock`].
@@ -61,7 +65,9 @@ impl Lock {
         self.lock_owned_by(Deadline::Never)
     }
 
-    /// Acquires the lock as [`Lock::try_lock`] does. The guard contains a clone of this handle and has no lifetime.
+    /// Acquires the lock as [`Lock::try_lock`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
     ///
     /// # Errors
     /// As [`Lock::lock`].
@@ -69,7 +75,9 @@ impl Lock {
         Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::owned(self.clone(), token, death)))
     }
 
-    /// Acquires the lock as [`Lock::lock_by`] does. The guard contains a clone of this handle and has no lifetime.
+    /// Acquires the lock as [`Lock::lock_by`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
     ///
     /// # Errors
     /// As [`Lock::lock_by`].
@@ -80,7 +88,7 @@ impl Lock {
         }
     }
 
-    /// Acquires the lock and returns the token and the death for its guard, or `None` when the deadline passed.
+    /// Acquires the lock, and returns the token and the death for its guard, or `None` after the deadline.
     ///
     /// It returns words and not a guard, because a guard that is built in memory and then moved costs more than the acquisition.
     #[inline]

@@ -1,4 +1,6 @@
-//! Advice for system calls that fail on a file: it names the missing directory, the denied permission or the exhausted resource.
+//! Advice for system calls that fail on a file.
+//!
+//! It names the missing directory, the denied permission or the exhausted resource.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -39,7 +41,7 @@ pub(crate) fn for_system_error(error: &io::Error, file: &Path) -> Option<String>
     }
 }
 
-/// Returns the limit that a call on a file has reached, with advice, or `None` when the error is not about space.
+/// Returns the exhausted resource of a file system, with advice, or `None` for other errors.
 pub(crate) fn for_full_file_system(error: &io::Error, file: &Path) -> Option<String> {
     let file_system = format!("the file system of {}", file.display());
     match error.raw_os_error()? {
@@ -50,7 +52,7 @@ pub(crate) fn for_full_file_system(error: &io::Error, file: &Path) -> Option<Str
     }
 }
 
-/// Returns the reason why the file of an absent store cannot be created, with advice, or `None` when it can.
+/// Returns the reason why an absent store cannot be created, with advice, or `None` when it can.
 pub(crate) fn for_absent_store(file: &Path) -> Option<String> {
     if let Some(directory) = missing_directory(file) {
         return Some(for_missing_directory(&directory));

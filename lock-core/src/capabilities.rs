@@ -1,4 +1,6 @@
-//! The claims of a backend. `lock-conformance` tests each claim, and for each absent claim that the backend refuses the operation.
+//! The claims of a backend.
+//!
+//! `lock-conformance` tests each claim, and for each absent claim that the backend refuses the operation.
 
 macro_rules! claims {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ })+) => {$(
@@ -40,7 +42,7 @@ claims! {
         /// The lock becomes free, and the guard of the next owner has a [report](crate::Guard::recovered).
         Reported = "reported",
     }
-    /// The state of a lock after the *thread* that owns it exits without a release, while its process is alive.
+    /// The state of a lock after the *thread* that owns it exits without a release in a live process.
     ThreadDeath {
         /// The lock stays held until the process ends.
         Kept = "kept",

@@ -12,7 +12,7 @@ pub enum Deadline {
 }
 
 impl Deadline {
-    /// Returns the deadline after this duration from now, or [`Deadline::Never`] when an [`Instant`] cannot represent it.
+    /// Returns the deadline at this duration from now, or [`Deadline::Never`] if it overflows an [`Instant`].
     pub fn after(duration: Duration) -> Self {
         Instant::now().checked_add(duration).map_or(Self::Never, Self::At)
     }

@@ -86,7 +86,9 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The kind of an [`Error`], for programs to match on. For messages, display the [`Error`], which has the context.
+/// The kind of an [`Error`], for programs to match on.
+///
+/// For messages, display the [`Error`], which has the context.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -295,7 +297,9 @@ impl Error {
         Self::system(call, source)
     }
 
-    /// Creates the error of a system call: an [`ErrorKind::Limit`] for a known limit, otherwise an [`ErrorKind::System`].
+    /// Creates the error of a system call.
+    ///
+    /// The kind is [`ErrorKind::Limit`] for the error codes of known limits, otherwise [`ErrorKind::System`].
     pub fn system(call: &'static str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let limit = match source.raw_os_error() {
@@ -316,8 +320,9 @@ impl Error {
         ErrorKind::Unsupported { reason: reason.into() }.into()
     }
 
-    /// Sets the file, unless it is already set. The message then names the file and contains advice that follows from the present state
-    /// of the file system.
+    /// Sets the file, unless it is already set.
+    ///
+    /// The message then names the file and contains advice that follows from the present state of the file system.
     #[must_use]
     pub fn at(mut self, file: &Path) -> Self {
         if self.0.file.is_some() {

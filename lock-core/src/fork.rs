@@ -33,7 +33,9 @@ thread_local! {
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Returns the epoch of this process, or 0 in a process that has not used this crate yet. One relaxed load.
+/// Returns the epoch of this process, or 0 in a process that has not used this crate yet.
+///
+/// One relaxed load.
 ///
 /// The epoch differs between a process and every child that it forks. A backend that caches a fact about its process stores the epoch
 /// with it.
@@ -97,8 +99,9 @@ fn call_hooks(epoch: u64, earlier: u64) {
     }
 }
 
-/// Registers the handlers of `pthread_atfork`. When two threads register them at the same time, each fork is counted twice, which the
-/// handlers allow.
+/// Registers the handlers of `pthread_atfork`.
+///
+/// When two threads register them at the same time, each fork is counted twice, which the handlers allow.
 fn install_handlers() {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if !INSTALLED.load(SeqCst) {
@@ -167,7 +170,9 @@ fn begun_by_others() -> u64 {
     BEGUN.load(SeqCst).wrapping_sub(FORKS_OF_THREAD.get())
 }
 
-/// A lazily initialised value with one instance per process. A forked child does not see the value of its parent.
+/// A lazily initialised value with one instance per process.
+///
+/// A forked child does not see the value of its parent.
 ///
 /// Initialisation does not block, so that a fork never copies a partly initialised value. When two threads initialise it at the same
 /// time, one of the two values is dropped. A `Mutex` inside is never inherited in the locked state, because a child has its own value.

@@ -130,9 +130,10 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    /// Returns the fencing token: greater than that of every earlier acquisition of this lock of this store, in any process.
+    /// Returns the fencing token, or 0 on a backend without tokens.
     ///
-    /// 0 on a backend without tokens. A protected resource that remembers the highest token can refuse requests of earlier owners.
+    /// The token is greater than that of every earlier acquisition of this lock of this store, in any process. A protected resource
+    /// that remembers the highest token can refuse requests of earlier owners.
     pub fn token(&self) -> u64 {
         self.token
     }

@@ -1,4 +1,4 @@
-//! Numbered locks that Linux processes share: traits, guards, errors, URLs, and the registry of backends.
+//! Numbered locks that Linux processes share: traits, guards, errors, URLs and the registry of backends.
 //!
 //! Programs use three types. A [`Store`] allocates numbered locks that several processes share. A [`Lock`] is one of them. A
 //! [`Guard`] exists while the calling thread holds the lock, and releases it when it is dropped. Most programs use them through the

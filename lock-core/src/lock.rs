@@ -71,7 +71,7 @@ impl Lock {
         self.raw.holder().map_err(|error| self.in_context(error, Operation::ListHeld))
     }
 
-    /// Returns the number of threads that wait for the lock, or `None` when the backend does not count them.
+    /// Returns the number of waiting threads, or `None` when the backend does not count them.
     pub fn waiters(&self) -> Option<u32> {
         self.raw.waiters()
     }

@@ -34,7 +34,9 @@ pub trait RawLock: Send + Sync + fmt::Debug {
     /// [`ErrorKind::System`](crate::ErrorKind::System) when a system call fails.
     fn release(&self, proof: Proof) -> Result<()>;
 
-    /// Discards the report of a death, so that the next owner does not get it. Called by the owner that got the report.
+    /// Discards the report of a death, so that the next owner does not get it.
+    ///
+    /// Called by the owner that got the report.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock.
@@ -42,7 +44,9 @@ pub trait RawLock: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Returns the holder, or `None` when the lock is free or the backend does not record holders. It does not change the lock.
+    /// Returns the holder, or `None` when the lock is free or the backend does not record holders.
+    ///
+    /// It does not change the lock.
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
@@ -111,8 +115,9 @@ impl Proof {
         Self { condition }
     }
 
-    /// Returns the condition of the protected data. A backend that claims
-    /// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent) reports each condition except
+    /// Returns the condition of the protected data.
+    ///
+    /// A backend that claims [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent) reports each condition except
     /// [`Condition::Consistent`] to the next owner.
     #[inline]
     pub const fn condition(&self) -> Condition {

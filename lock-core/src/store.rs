@@ -78,7 +78,9 @@ impl Store {
         self.manager.capacity()
     }
 
-    /// Checks that the store's URL still leads to this store. For programs that keep a store open for a long time.
+    /// Checks that the store's URL still leads to this store.
+    ///
+    /// For programs that keep a store open for a long time.
     ///
     /// The locks of a store whose file was deleted or replaced only exclude the processes that have it open. Acquiring a lock does not
     /// check this, because the check costs a system call. Allocating and freeing return an error then.
@@ -190,7 +192,9 @@ impl Store {
         self.with_context(Operation::ListAllocated, None, self.manager.allocated())
     }
 
-    /// Returns the held locks with their holders, in ascending order of id. The call does not acquire, delay or change a lock.
+    /// Returns the held locks with their holders, in ascending order of id.
+    ///
+    /// The call does not acquire, delay or change a lock.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not record which locks are held.
@@ -214,7 +218,9 @@ impl Store {
         self.manager.details()
     }
 
-    /// Removes the store. Handles of open stores still exclude each other, but not the handles of a store that is created later.
+    /// Removes the store.
+    ///
+    /// Handles of open stores still exclude each other, but not the handles of a store that is created later.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends whose locks other programs use, because those programs

@@ -134,7 +134,9 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// The options of a [`StoreUrl`]. A backend takes the options that it supports; [`Options::finish`] refuses the remaining ones.
+/// The options of a [`StoreUrl`].
+///
+/// A backend takes the options that it supports; [`Options::finish`] refuses the remaining ones.
 #[derive(Debug)]
 pub struct Options<'a> {
     url: &'a StoreUrl,
@@ -143,7 +145,9 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
-    /// Removes the option `key` and parses its value. Returns `None` if the URL does not contain the option.
+    /// Removes the option `key` and parses its value.
+    ///
+    /// Returns `None` if the URL does not contain the option.
     ///
     /// # Errors
     /// [`ErrorKind::BadUrl`] with the error of the parser.

@@ -34,7 +34,9 @@ impl<'a> Bitmap<'a> {
         self.words.load(index / BITS) & bit(index) != 0
     }
 
-    /// Returns the indexes of the words that [`Bitmap::set`] accesses for this bit. Their pages must be reserved before.
+    /// Returns the indexes of the words that [`Bitmap::set`] accesses for this bit.
+    ///
+    /// Their pages must be reserved before.
     pub(crate) fn words_of(self, index: usize) -> impl Iterator<Item = usize> {
         let mut level = Some((self.level(0), index / BITS));
         std::iter::from_fn(move || {
@@ -76,7 +78,9 @@ impl<'a> Bitmap<'a> {
         self.valid_bits().flat_map(|(at, word)| ones(word).map(move |bit| at * BITS + bit))
     }
 
-    /// Returns the words of the lowest level with their indexes. Invalid bits, which a damaged store may have set, are masked.
+    /// Returns the words of the lowest level with their indexes.
+    ///
+    /// Invalid bits, which a damaged store may have set, are masked.
     fn valid_bits(self) -> impl Iterator<Item = (usize, u64)> + 'a {
         let (last, mask) = (self.valid_words() - 1, self.last_mask());
         let words = self.words.runs(last + 1).flat_map(|(first, words)| (first..).zip(words));
@@ -119,7 +123,9 @@ impl<'a> Bitmap<'a> {
         }
     }
 
-    /// Returns the lowest clear bit at or after `from` without using the hints, and repairs the wrong hints of the words that it reads.
+    /// Returns the lowest clear bit at or after `from`, without using the hints.
+    ///
+    /// Repairs the wrong hints of the words that it reads.
     pub(crate) fn scan(&self, from: usize) -> Option<usize> {
         for at in from / BITS..self.bits.div_ceil(BITS) {
             let below = if at == from / BITS { bit(from) - 1 } else { 0 };
@@ -135,7 +141,9 @@ impl<'a> Bitmap<'a> {
         None
     }
 
-    /// Sets the hint for a word of the lowest level that is full. If that fills the word of the hint, continues on the next level.
+    /// Sets the hint for a word of the lowest level that is full.
+    ///
+    /// If that fills the word of the hint, continues on the next level.
     fn set_hints(&self, mut at: usize) {
         let mut level = self.level(0);
         while !level.is_top() {

@@ -41,7 +41,9 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Registers a descriptor that forked children close. Its number is above those of the standard streams.
+    /// Registers a descriptor that forked children close.
+    ///
+    /// Its number is above those of the standard streams.
     ///
     /// A fork between opening the descriptor and this call lets the child keep it; see [`fork::undisturbed`].
     ///
@@ -98,7 +100,9 @@ impl Descriptor {
         (self.registration.is_none() || self.epoch == fork::epoch()).then(|| self.fd.as_fd())
     }
 
-    /// Returns a range of the marked file for `fcntl` locks, in bytes. A length of 0 means to the end of the file.
+    /// Returns a range of the marked file for `fcntl` locks, in bytes.
+    ///
+    /// A length of 0 means to the end of the file.
     ///
     /// A call with the range fails with EINVAL or EBADF if the program has closed the number.
     #[inline]
@@ -131,7 +135,9 @@ pub fn tag(fd: impl AsFd) -> Result<()> {
     sys::set_signal(fd.as_fd(), TAG).map_err(|errno| Error::system("fcntl F_SETSIG", errno))
 }
 
-/// Returns true if the descriptor has the tag. False means that the program has closed it, and may have reused its number.
+/// Returns true if the descriptor has the tag.
+///
+/// False means that the program has closed it, and may have reused its number.
 pub fn is_tagged(fd: impl AsFd) -> bool {
     sys::signal(fd.as_fd()) == Ok(TAG)
 }
@@ -265,7 +271,9 @@ impl Registration {
         }
     }
 
-    /// Reserves the entry, if it is free. An entry that was closed during a fork is free when no other thread forks.
+    /// Reserves the entry, if it is free.
+    ///
+    /// An entry that was closed during a fork is free when no other thread forks.
     fn try_reserve(&self) -> bool {
         let state = self.state.load(SeqCst);
         let free = state == FREE || (state & CLOSED != 0 && begun_while_forking().is_none());

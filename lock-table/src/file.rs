@@ -110,7 +110,7 @@ fn is_absent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// Creates a file without a name (O_TMPFILE), or one with a random name if the file system does not support that.
+/// Creates a file without a name (O_TMPFILE), or with a random name if that is not supported.
 fn unnamed(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     match openat(path.base, path.parent(), flags | OFlag::O_TMPFILE, Permissions::S_IRUSR | Permissions::S_IWUSR) {
@@ -181,14 +181,14 @@ fn deleted(path: &Path, file: &Metadata) -> Error {
     if is_mounted { kept_by_mount(path) } else { ErrorKind::Absent.into() }
 }
 
-/// The error for a path at which a file exists: the file is a store, or a bind mount keeps the name of a deleted one.
+/// The error for an existing file: it is a store, or a bind mount keeps the name of a deleted one.
 fn exists(path: &Path) -> Error {
     let is_deleted = fs::symlink_metadata(path).is_ok_and(|named| named.nlink() == 0);
     if is_deleted { kept_by_mount(path) } else { ErrorKind::Exists.into() }
 }
 
 fn kept_by_mount(path: &Path) -> Error {
-    not_ours(format!("the file was deleted, and a bind mount keeps its name {}; unmount that path", path.display()))
+    not_ours(format!("the file was deleted, and a bind mount keeps its name {}; unmount it", path.display()))
 }
 
 fn not_ours(reason: impl Into<String>) -> Error {

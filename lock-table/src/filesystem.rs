@@ -50,7 +50,9 @@ pub fn describe(path: &Path) -> String {
     }
 }
 
-/// Checks that the store with this path may be created in a directory. A missing directory is not an error.
+/// Checks that the store with this path may be created in a directory.
+///
+/// A missing directory is not an error.
 ///
 /// # Errors
 /// Those of [`check`].
@@ -92,7 +94,9 @@ pub fn check_path(path: &Path, accept: Accept) -> Result<()> {
     }
 }
 
-/// Checks that a store may be on the file system of an open file or directory. `path` is for the error message.
+/// Checks that a store may be on the file system of an open file or directory.
+///
+/// `path` is for the error message.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) with the path, the kind of file system, and advice.

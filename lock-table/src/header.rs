@@ -1,4 +1,4 @@
-//! The header of a table's file, in its first page: the identity of the store and the directory of its segments.
+//! The header in the first page of a table's file: the identity of the store and the directory of segments.
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -84,7 +84,9 @@ impl Header {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }
 
-    /// Decodes and validates the first page of a file, which may have any content. `page` is shorter than a page only if the file is.
+    /// Decodes and validates the first page of a file, which may have any content.
+    ///
+    /// `page` is shorter than a page only if the file is.
     pub(crate) fn decode(page: &[u8], kind: Kind, file: &Path) -> Result<Self> {
         let mut words = [0_u64; HEADER_WORDS];
         for (word, bytes) in words.iter_mut().zip(page.chunks_exact(WORD)) {

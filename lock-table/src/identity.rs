@@ -87,7 +87,7 @@ impl Identity {
     }
 
     /// Returns the state of the process.
-    pub(crate) fn life(&self) -> LifeState {
+    pub(crate) fn life_state(&self) -> LifeState {
         match self.find() {
             Ok(_) => LifeState::Alive,
             Err(life) => life,
@@ -136,7 +136,7 @@ impl Identity {
     }
 
     /// Returns the state of a thread of the process.
-    pub(crate) fn life_of_thread(&self, tid: u32) -> LifeState {
+    pub(crate) fn thread_life_state(&self, tid: u32) -> LifeState {
         let process = match self.find() {
             Ok(process) => process,
             Err(life) => return life,
@@ -146,9 +146,9 @@ impl Identity {
         if missing && !process.has_exited() { LifeState::Dead(Cause::ThreadEnded) } else { LifeState::Alive }
     }
 
-    /// Returns the state of an existing process whose liveness lock is not held: it is alive if it still maps the store's file.
+    /// Returns the state of an existing process whose liveness lock is not held.
     ///
-    /// `address` is in the caller's mapping of the file.
+    /// The process is alive if it still maps the store's file. `address` is in the caller's mapping of the file.
     pub(crate) fn has_executed(&self, address: usize) -> LifeState {
         let process = match self.find() {
             Ok(process) => process,
@@ -161,9 +161,9 @@ impl Identity {
         }
     }
 
-    /// Returns true if it is certain, after the end of a thread, that the process neither exits nor executes another program.
+    /// Returns true if the process certainly continues after the end of one of its threads.
     ///
-    /// `address` is in the caller's mapping of a file that the process also maps.
+    /// It then neither exits nor executes another program. `address` is in the caller's mapping of a file that the process also maps.
     pub(crate) fn outlives_thread(&self, address: usize) -> bool {
         let is_this_process = |me: &Self| (self.pid, self.start_time, self.namespace) == (me.pid, me.start_time, me.namespace);
         if Self::of_this_process().is_ok_and(is_this_process) {
@@ -194,7 +194,9 @@ impl Process {
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
     }
 
-    /// Compares the mappings of the process with the file that the caller maps at `address`. Returns `None` if they are not visible.
+    /// Compares the mappings of the process with the file that the caller maps at `address`.
+    ///
+    /// Returns `None` if they are not visible.
     fn maps(&self, address: usize) -> Option<Maps> {
         let ours = mappings("/proc/self/maps")?.find(|mapping| mapping.contains(address))?;
         let mut theirs = mappings(&format!("{}/maps", self.directory()?))?.peekable();
@@ -204,7 +206,9 @@ impl Process {
         Some(if theirs.any(|mapping| mapping.is_of_same_file(&ours)) { Maps::SameFile } else { Maps::OtherFiles })
     }
 
-    /// Returns the directory of the process in `/proc`, if it is visible. `fdinfo` has the process id in the namespace of that `/proc`.
+    /// Returns the directory of the process in `/proc`, if it is visible.
+    ///
+    /// `fdinfo` has the process id in the namespace of that `/proc`.
     fn directory(&self) -> Option<String> {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd())).ok()?;
         let pid: u32 = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
@@ -277,8 +281,9 @@ fn mappings(path: &str) -> Option<impl Iterator<Item = Mapping> + use<>> {
     Some(lines.map_while(std::io::Result::ok).filter_map(|line| Mapping::parse(&line)))
 }
 
-/// Returns the command line in two parts: the program, and the arguments with a blank before each. The directory of the program is
-/// removed to save space.
+/// Returns the command line in two parts: the program, and the arguments with a blank before each.
+///
+/// The directory of the program is removed to save space.
 fn command() -> (String, String) {
     let line = fs::read("/proc/self/cmdline").unwrap_or_default();
     let line = String::from_utf8_lossy(line.strip_suffix(b"\0").unwrap_or(&line));

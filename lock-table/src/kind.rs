@@ -9,7 +9,9 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Creates the kind of a backend with a name of one to eight bytes. Programs can share a table if they have the same `abi`.
+    /// Creates the kind of a backend with a name of one to eight bytes.
+    ///
+    /// Programs can share a table if they have the same `abi`.
     ///
     /// # Panics
     /// If the name is empty or longer than eight bytes.
@@ -35,7 +37,9 @@ impl Kind {
         u64::from_le_bytes(self.name)
     }
 
-    /// Decodes a kind from a header. If it has the backend of `known`, it gets the description function of `known`.
+    /// Decodes a kind from a header.
+    ///
+    /// If it has the backend of `known`, it gets the description function of `known`.
     pub(crate) fn decode(tag: u64, abi: u64, known: Self) -> Option<Self> {
         let describe = if tag == known.tag() { known.describe } else { number };
         let name = tag.to_le_bytes();

@@ -98,7 +98,9 @@ impl Geometry {
         }
     }
 
-    /// Returns the number of words in the bitmap of reserved pages, which has a bit for each page of all three bitmaps.
+    /// Returns the number of words in the bitmap of reserved pages.
+    ///
+    /// It has a bit for each page of all three bitmaps.
     pub(crate) const fn page_words(self) -> usize {
         let others = self.bitmap_words() + self.backed_words();
         // A word has bits for 64 pages. The bitmap also covers its own pages: less than one word in 64.

@@ -1,4 +1,4 @@
-//! The allocation table: one mapped file with the allocated ids, their labels, and the owners of the locks.
+//! The allocation table: one mapped file with the allocated ids, their labels and the owners of locks.
 //!
 //! All built-in backends use it, and other backends can. A backend implements [`TableLocks`], which turns a [`Slot`] of the table into
 //! a lock. [`TableManager`] does the rest: creation, validation, allocation, labels, holders, listing and recovery.

@@ -1,7 +1,8 @@
-//! The liveness lock of a process: an open-file-description lock (fcntl(2)) on the byte of its entry, beyond all mapped bytes.
+//! The liveness lock of a process: an open-file-description lock (fcntl(2)) on the byte of its entry.
 //!
-//! The kernel releases the lock when the process exits or executes another program. The lock belongs to an open file description that
-//! only a mapping keeps open. The program cannot close that description, and forked children do not inherit it.
+//! The bytes of the entries are beyond all mapped bytes. The kernel releases the lock when the process exits or executes another
+//! program. The lock belongs to an open file description that only a mapping keeps open. The program cannot close that description,
+//! and forked children do not inherit it.
 //!
 //! On overlayfs such a mapping refers to the file below, and the lock ends when the descriptor is closed. There the descriptor stays open.
 //! A process that may not open the store again, for example after it dropped privileges, has no liveness lock. Its death is proven by
@@ -77,7 +78,7 @@ impl Liveness {
         descriptor.map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, kind))
     }
 
-    /// Describes the program whose file lock conflicts with the lock of an entry, if that is not a liveness lock.
+    /// Describes the program that holds another file lock than a liveness lock on the byte of an entry.
     pub(crate) fn foreign_lock(&self, entry: usize) -> Option<String> {
         let descriptor = self.description.as_ref().and_then(KeptDescription::descriptor)?;
         let found = conflict(descriptor, entry)?;
@@ -111,7 +112,7 @@ fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result
 }
 
 impl TableFile {
-    /// Returns true if a process holds the liveness lock of an entry, or `None` if that cannot be determined.
+    /// Returns true if a process holds the liveness lock of an entry, or `None` if the query fails.
     pub(crate) fn is_locked(&self, entry: usize) -> Option<bool> {
         // The call fails if the program has reused the number for another file.
         is_locked(&self.first, entry).or_else(|| match self.get().ok()? {
@@ -127,7 +128,9 @@ fn is_locked(descriptor: &Descriptor, entry: usize) -> Option<bool> {
     Some(query.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-/// Returns the lock of another description that conflicts with the lock of an entry. It has the type `F_UNLCK` if there is none.
+/// Returns the lock of another description that conflicts with the lock of an entry.
+///
+/// It has the type `F_UNLCK` if there is none.
 fn conflict(descriptor: &Descriptor, entry: usize) -> Option<libc::flock> {
     let mut query = descriptor.range(libc::F_WRLCK, LIVENESS_OFFSET + entry as i64, 1);
     fcntl(descriptor.unverified()?, FcntlArg::F_OFD_GETLK(&mut query)).ok()?;

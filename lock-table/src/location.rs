@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::table::Table;
 use lock_core::{ErrorKind, Result};
 
-/// Checks that the table's file has the location that the file stores, or that no other process uses it.
+/// Checks that the file of a table has its recorded location, or that no other process uses it.
 ///
 /// # Errors
 /// [`ErrorKind::NotOurs`] when a process may use the file at another location.

@@ -6,7 +6,9 @@ use std::sync::atomic::compiler_fence;
 use crate::env::{AtomicU32, AtomicU64};
 use crate::owner::Owner;
 
-/// The cache line of a lock: 64 bytes with the fields that change at each acquisition. All zeros are a free lock.
+/// The cache line of a lock: 64 bytes with the fields that change at each acquisition.
+///
+/// All zeros are a free lock.
 ///
 /// The table uses `token` and `owner`, and the backend uses the other fields. The layout suits a futex word in the kernel's robust list
 /// (get_robust_list(2)), whose nodes have the same offsets as the mutexes of the C library: `next` follows the word at a distance of 32
@@ -46,7 +48,9 @@ impl Hot {
         self.token.load(Relaxed)
     }
 
-    /// Records the calling thread as the owner, and returns the fencing token. The caller has just acquired the lock.
+    /// Records the calling thread as the owner, and returns the fencing token.
+    ///
+    /// The caller has just acquired the lock.
     #[inline]
     pub fn begin(&self, me: Owner) -> u64 {
         let token = self.next_token();

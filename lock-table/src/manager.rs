@@ -28,7 +28,7 @@ pub trait TableLocks: Send + Sync + fmt::Debug {
         lives
     }
 
-    /// Returns the number of threads that wait for a held lock, or `None` when the backend does not count them.
+    /// Returns the number of threads that wait for a held lock, or `None` if they are not counted.
     fn waiters(&self, id: LockId) -> Option<u32> {
         let _ = id;
         None
@@ -56,7 +56,9 @@ pub trait TableLocks: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Removes the resources of the locks that must exist until no process can open the store. Called after the table was removed.
+    /// Removes the resources of the locks that must exist until no process can open the store.
+    ///
+    /// Called after the table was removed.
     ///
     /// # Errors
     /// Those of every method.

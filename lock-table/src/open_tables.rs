@@ -21,7 +21,9 @@ static RETAINED: PerProcess<Mutex<Vec<Retained>>> = PerProcess::new();
 /// A retained registration, with the file and the header of its table.
 type Retained = (FileId, Header, Arc<Registration>);
 
-/// The locked list of open tables. While it exists, no other thread of this process opens a table or registers in one.
+/// The locked list of open tables.
+///
+/// While it exists, no other thread of this process opens a table or registers in one.
 pub(crate) struct OpenTables {
     lock: MutexGuard<'static, ()>,
 }

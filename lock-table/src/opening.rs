@@ -144,7 +144,9 @@ impl Table {
         if self.is_fresh() { self.check_mark() } else { self.check() }
     }
 
-    /// Checks that the file contains all that this process has mapped. An access to a missing part causes a SIGBUS.
+    /// Checks that the file contains all that this process has mapped.
+    ///
+    /// An access to a missing part causes a SIGBUS.
     pub(crate) fn check_whole(&self) -> Result<()> {
         if self.is_fresh() {
             return Ok(());
@@ -208,7 +210,9 @@ impl Table {
     }
 }
 
-/// Returns the time of the coarse monotonic clock in milliseconds, never [`NEVER`]. Reading this clock takes a few nanoseconds.
+/// Returns the time of the coarse monotonic clock in milliseconds, never [`NEVER`].
+///
+/// Reading this clock takes a few nanoseconds.
 fn coarse_now() -> u64 {
     ClockId::CLOCK_MONOTONIC_COARSE.now().map_or(NEVER, |now| Duration::from(now).as_millis() as u64 + 1)
 }

@@ -83,8 +83,9 @@ impl FromStr for Mode {
 /// The XDG Base Directory Specification and `systemd-tmpfiles` respect it. Linux itself ignores it on regular files (inode(7)).
 pub const IN_USE: u32 = 0o1000;
 
-/// The options of all backends with a table: `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`,
-/// `group=GROUP`, and `filesystem=any`.
+/// The options of all backends with a table.
+///
+/// They are `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`, `group=GROUP`, and `filesystem=any`.
 ///
 /// The mode determines the access of other users. It does not determine the owners that the caller trusts. Without `owner` and `group`
 /// these are the caller, root, and the members of a group in a directory of that group (see [`TableOptions::check_access`]). All options

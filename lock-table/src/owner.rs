@@ -94,15 +94,18 @@ impl Owner {
         Self::FIRST_IDENTITY + ((self.entry() as u32) << IDENTITY_GENERATION_BITS | generation)
     }
 
-    /// Returns the process of an identity number, given the current generation of each entry. Returns `None` if another process has
-    /// reused the entry.
+    /// Returns the process of an identity number, given the current generation of each entry.
+    ///
+    /// Returns `None` if another process has reused the entry.
     pub(crate) fn of_identity_number(number: u32, generation: impl Fn(usize) -> Option<u64>) -> Option<Self> {
         let entry = (number.wrapping_sub(Self::FIRST_IDENTITY) >> IDENTITY_GENERATION_BITS) as usize;
         let latest = Self::of_process(entry, generation(entry)?);
         (latest.identity_number() == number).then_some(latest)
     }
 
-    /// Claims a word for this thread, if it is free or its claimant is dead. To release the claim, the claimant stores 0.
+    /// Claims a word for this thread, if it is free or its claimant is dead.
+    ///
+    /// To release the claim, the claimant stores 0.
     pub(crate) fn claim(self, word: &AtomicU64, is_dead: impl Fn(Self) -> bool) -> bool {
         let present = word.load(Acquire);
         (present == 0 || is_dead(Self(present))) && word.compare_exchange(present, self.0, SeqCst, Relaxed).is_ok()

@@ -73,8 +73,9 @@ impl Table {
         Ok(Registration { owner, _liveness: liveness })
     }
 
-    /// Returns the command line of this process, for display. In a file that other users may open it is only the name of the program,
-    /// because arguments may be secret.
+    /// Returns the command line of this process, for display.
+    ///
+    /// In a file that other users may open it is only the name of the program, because arguments may be secret.
     pub(crate) fn command(&self) -> &'static str {
         let text = |identity: &'static Identity| if self.is_shared { &identity.program } else { &identity.command };
         Identity::of_this_process().map_or("", |identity| text(identity).as_str())
@@ -85,7 +86,7 @@ impl Table {
         self.processes_table().registered().count()
     }
 
-    /// Returns true if another process may use the store at another location, where its liveness lock is invisible.
+    /// Returns true if a process may use the store at another location, which hides its liveness lock.
     pub(crate) fn may_be_used_elsewhere(&self) -> bool {
         self.processes_table().may_be_used_elsewhere()
     }
@@ -94,21 +95,22 @@ impl Table {
     ///
     /// Missing information is not a proof.
     pub fn is_dead(&self, owner: Owner) -> bool {
-        !owner.is_none() && matches!(self.processes_table().life(owner), LifeState::Dead(_))
+        !owner.is_none() && matches!(self.processes_table().life_state(owner), LifeState::Dead(_))
     }
 
-    /// Returns true if [`Table::is_dead`] does, or if the owner's process is exiting and no longer executes the program.
+    /// Returns true if the owner's process [is dead](Table::is_dead) or exiting.
     ///
-    /// This reads more files of `/proc` and takes longer.
+    /// An exiting process no longer executes the program, but may still hold its liveness lock. This reads more files of `/proc`
+    /// and takes longer.
     pub fn is_dead_or_dying(&self, owner: Owner) -> bool {
-        !owner.is_none() && matches!(self.processes_table().life_or_exiting(owner), LifeState::Dead(_))
+        !owner.is_none() && matches!(self.processes_table().life_state_or_exiting(owner), LifeState::Dead(_))
     }
 
     /// Returns true if the owner's thread is proven to have ended.
     ///
     /// Either its process is dead, or the process is in the PID namespace of the caller and no longer has the thread.
     pub fn is_gone(&self, owner: Owner) -> bool {
-        !owner.is_none() && matches!(self.processes_table().life_of_thread(owner), LifeState::Dead(_))
+        !owner.is_none() && matches!(self.processes_table().thread_life_state(owner), LifeState::Dead(_))
     }
 
     /// Returns true if the process with this [identity number](Owner::identity_number) is proven to be dead.
@@ -138,19 +140,21 @@ impl Table {
     /// Returns the cause of the owner's death that the kernel shows now.
     fn visible_cause(&self, owner: Owner) -> Option<Cause> {
         let processes = self.processes_table();
-        match processes.life_of_thread(owner) {
+        match processes.thread_life_state(owner) {
             // When a process exits or executes another program, its threads end one after the other.
             LifeState::Dead(Cause::ThreadEnded) if processes.outlives_thread(owner) => return Some(Cause::ThreadEnded),
             LifeState::Dead(Cause::ThreadEnded) | LifeState::Alive | LifeState::Unknown => {}
             LifeState::Dead(cause) => return Some(cause),
         }
-        match processes.life_or_exiting(owner) {
+        match processes.life_state_or_exiting(owner) {
             LifeState::Dead(cause) => Some(cause),
             _ => None,
         }
     }
 
-    /// Claims a word of a line for the calling thread, if the word is free or its claimant is dead. Returns false otherwise.
+    /// Claims a word of a line for the calling thread, if the word is free or its claimant is dead.
+    ///
+    /// Returns false otherwise.
     ///
     /// To release the claim, the claimant stores 0. The claim of a dead thread need not be released.
     pub fn claim(&self, word: &AtomicU64, me: Owner) -> bool {

@@ -1,4 +1,4 @@
-//! The process table: an entry for each process that has the store open, and the proof that a process is dead.
+//! The process table: an entry for each process that has the store open, and the proof of its death.
 //!
 //! A process that opens a store allocates an entry and writes its identity to it. It holds the [liveness lock](super::liveness) of the
 //! entry until it exits, executes another program or closes the store. A process counts as dead only on proof: its liveness lock is
@@ -72,7 +72,7 @@ impl ProcessTable<'_> {
         Err(no_room.or_else(foreign).unwrap_or_else(too_many))
     }
 
-    /// Returns the error for a file lock of another program that conflicts with the liveness lock of an entry.
+    /// Returns the error for a foreign file lock that conflicts with the liveness lock of an entry.
     fn foreign_lock(self, liveness: &Liveness, entry: usize) -> Option<Error> {
         let foreign = liveness.foreign_lock(entry)?;
         let path = self.file.path().display();
@@ -104,8 +104,9 @@ impl ProcessTable<'_> {
         preferred.chain(PREFERRED..ENTRIES)
     }
 
-    /// Writes the identity of the calling process to an entry whose liveness lock it holds. Returns `None` when another process has
-    /// written the entry.
+    /// Writes the identity of the calling process to an entry whose liveness lock it holds.
+    ///
+    /// Returns `None` when another process has written the entry.
     fn write_entry(self, entry: usize, liveness: &Liveness, me: &Identity, command: &str) -> Option<Owner> {
         let words = self.entry(entry);
         let before = words[AT_GENERATION].load(SeqCst);
@@ -126,8 +127,9 @@ impl ProcessTable<'_> {
         Some(Owner::of_process(entry, generation))
     }
 
-    /// Returns true if the entry can be allocated: its process has closed the store or is dead. `has_lock` is true if the caller holds
-    /// the liveness lock of the entry.
+    /// Returns true if the entry can be allocated: its process has closed the store or is dead.
+    ///
+    /// `has_lock` is true if the caller holds the liveness lock of the entry.
     fn is_vacant(self, entry: usize, has_lock: bool) -> bool {
         if !has_lock && self.file.is_locked(entry) != Some(false) {
             return false;
@@ -138,18 +140,20 @@ impl ProcessTable<'_> {
             return false;
         }
         let never_used = generation == 0 || words[AT_PID].load(SeqCst) == 0;
-        never_used || self.has_closed_store(entry) || matches!(self.life_without_lock(entry, Some(false)), LifeState::Dead(_))
+        never_used
+            || self.has_closed_store(entry)
+            || matches!(self.life_state_without_lock(entry, Some(false)), LifeState::Dead(_))
     }
 
     /// Returns the state of the owner's process.
-    pub(crate) fn life(self, owner: Owner) -> LifeState {
+    pub(crate) fn life_state(self, owner: Owner) -> LifeState {
         let Some(entry) = self.entry_of(owner) else { return LifeState::Dead(Cause::Unknown) };
         // In a damaged store the owner may have an entry without blocks. No process holds the lock of such an entry.
         let locked = self.file.is_locked(entry);
         let life = match locked {
             Some(true) => LifeState::Alive,
             _ if self.is_backed(entry) && self.has_closed_store(entry) => LifeState::Dead(Cause::Unknown),
-            _ => self.life_without_lock(entry, locked),
+            _ => self.life_state_without_lock(entry, locked),
         };
         // If the entry was reused during these reads, the owner's process is dead.
         match self.entry_of(owner) {
@@ -162,8 +166,8 @@ impl ProcessTable<'_> {
     ///
     /// The kernel may release the liveness lock of an exiting process milliseconds after the process has stopped to run, for example when
     /// it has inotify watches.
-    pub(crate) fn life_or_exiting(self, owner: Owner) -> LifeState {
-        match self.life(owner) {
+    pub(crate) fn life_state_or_exiting(self, owner: Owner) -> LifeState {
+        match self.life_state(owner) {
             LifeState::Alive => match self.entry_of(owner) {
                 Some(entry) if self.is_backed(entry) && self.identity(entry).is_exiting() => LifeState::Dead(Cause::ProcessEnded),
                 Some(_) => LifeState::Alive,
@@ -174,35 +178,36 @@ impl ProcessTable<'_> {
     }
 
     /// Returns the state of the owner's thread.
-    pub(crate) fn life_of_thread(self, owner: Owner) -> LifeState {
-        let life = self.life(owner);
+    pub(crate) fn thread_life_state(self, owner: Owner) -> LifeState {
+        let life = self.life_state(owner);
         if life != LifeState::Alive {
             return life;
         }
         let Some(entry) = self.entry_of(owner).filter(|entry| self.is_backed(*entry)) else {
             return LifeState::Dead(Cause::Unknown);
         };
-        match (self.identity(entry).life_of_thread(owner.tid()), self.entry_of(owner)) {
+        match (self.identity(entry).thread_life_state(owner.tid()), self.entry_of(owner)) {
             (_, None) => LifeState::Dead(Cause::Unknown),
             (LifeState::Dead(cause), Some(_)) => LifeState::Dead(cause),
             _ => LifeState::Alive,
         }
     }
 
-    /// Returns true if it is certain that the owner's process neither exits nor executes another program after the end of its thread.
+    /// Returns true if the owner's process certainly continues after the end of its thread.
     pub(crate) fn outlives_thread(self, owner: Owner) -> bool {
         let entry = self.entry_of(owner).filter(|entry| self.is_backed(*entry));
         entry.is_some_and(|entry| self.identity(entry).outlives_thread(self.words.as_ptr().addr()))
     }
 
-    /// Returns the state of the process of an entry from evidence other than its liveness lock. `locked` is `Some(false)` if the lock
-    /// is not held, and `None` if that is unknown.
-    fn life_without_lock(self, entry: usize, locked: Option<bool>) -> LifeState {
+    /// Returns the state of the process of an entry from evidence other than its liveness lock.
+    ///
+    /// `locked` is `Some(false)` if the lock is not held, and `None` if that is unknown.
+    fn life_state_without_lock(self, entry: usize, locked: Option<bool>) -> LifeState {
         if !self.is_backed(entry) {
             return if locked == Some(false) { LifeState::Dead(Cause::Unknown) } else { LifeState::Unknown };
         }
         let identity = self.identity(entry);
-        match identity.life() {
+        match identity.life_state() {
             // The process exists. It may execute another program, which may use the same store.
             LifeState::Alive => match identity.has_executed(self.words.as_ptr().addr()) {
                 LifeState::Alive if locked == Some(false) && self.has_reregistered(entry) => LifeState::Dead(Cause::Executed),
@@ -257,7 +262,9 @@ impl ProcessTable<'_> {
         HeldBy::from_word(self.entry(entry)[AT_HELD_BY].load(Relaxed))
     }
 
-    /// Describes an owner with the identity in its entry. If another process has reused the entry, only the thread id is known.
+    /// Describes an owner with the identity in its entry.
+    ///
+    /// If another process has reused the entry, only the thread id is known.
     pub(crate) fn describe(self, owner: Owner) -> Holder {
         let unknown = Holder::of_process(0).with_thread(owner.tid());
         if !self.is_backed(owner.entry()) {
@@ -282,16 +289,16 @@ impl ProcessTable<'_> {
             let generation = words[AT_GENERATION].load(SeqCst);
             let used = generation != 0 && generation & WRITING == 0 && words[AT_PID].load(SeqCst) != 0;
             let owner = Owner::of_process(entry, generation);
-            (used && !self.has_closed_store(entry) && !matches!(self.life(owner), LifeState::Dead(_))).then_some(owner)
+            (used && !self.has_closed_store(entry) && !matches!(self.life_state(owner), LifeState::Dead(_))).then_some(owner)
         })
     }
 
-    /// Returns true if a process may be alive according to evidence other than its liveness lock, which may be invisible here.
+    /// Returns true if a process may be alive, and ignores liveness locks, which may be invisible here.
     pub(crate) fn may_be_used_elsewhere(self) -> bool {
         (0..ENTRIES).filter(|entry| self.is_backed(*entry)).any(|entry| {
             let words = self.entry(entry);
             let used = words[AT_GENERATION].load(SeqCst) != 0 && words[AT_PID].load(SeqCst) != 0;
-            used && !self.has_closed_store(entry) && !matches!(self.identity(entry).life(), LifeState::Dead(_))
+            used && !self.has_closed_store(entry) && !matches!(self.identity(entry).life_state(), LifeState::Dead(_))
         })
     }
 
@@ -372,7 +379,7 @@ mod tests {
         }
 
         fn is_dead(&self, owner: Owner) -> bool {
-            matches!(self.table().life(owner), LifeState::Dead(_))
+            matches!(self.table().life_state(owner), LifeState::Dead(_))
         }
     }
 
@@ -419,7 +426,7 @@ mod tests {
         let (owner, liveness) = fixture.register(me());
         drop(liveness);
         // The words of this test are not a mapping of the file, so the comparison of mappings shows nothing.
-        assert_eq!(fixture.table().life(owner), LifeState::Alive);
+        assert_eq!(fixture.table().life_state(owner), LifeState::Alive);
         for _ in 0..2 * PREFERRED {
             assert_ne!(fixture.register(&another()).0.entry(), owner.entry(), "another process got its entry");
         }
@@ -431,13 +438,13 @@ mod tests {
         let fixture = Fixture::new();
         let [(earlier, ended), (beside, _liveness)] = [fixture.register(me()), fixture.register(me())];
         // Both locks are held, as by two copies of this library in one program.
-        assert_eq!([earlier, beside].map(|owner| fixture.table().life(owner)), [LifeState::Alive; 2]);
+        assert_eq!([earlier, beside].map(|owner| fixture.table().life_state(owner)), [LifeState::Alive; 2]);
         drop(ended);
-        assert_eq!(fixture.table().life(earlier), LifeState::Dead(Cause::Executed));
-        assert_eq!(fixture.table().life(beside), LifeState::Alive);
+        assert_eq!(fixture.table().life_state(earlier), LifeState::Dead(Cause::Executed));
+        assert_eq!(fixture.table().life_state(beside), LifeState::Alive);
         // The program may have closed the descriptor of a lock, so the end of the lock proves nothing.
         fixture.words[earlier.entry() * ENTRY_WORDS + AT_HELD_BY].store(HeldBy::Descriptor as u64, Relaxed);
-        assert_eq!(fixture.table().life(earlier), LifeState::Alive);
+        assert_eq!(fixture.table().life_state(earlier), LifeState::Alive);
     }
 
     #[test]
@@ -445,12 +452,12 @@ mod tests {
         let fixture = Fixture::new();
         let (owner, liveness) = fixture.register(&elsewhere());
         assert_eq!(liveness.held_by(), HeldBy::Mapping);
-        assert_eq!(fixture.table().life(owner), LifeState::Alive);
+        assert_eq!(fixture.table().life_state(owner), LifeState::Alive);
         drop(liveness);
         assert!(fixture.is_dead(owner));
         // The program may have closed the descriptor of a lock, so the end of the lock proves nothing.
         fixture.words[owner.entry() * ENTRY_WORDS + AT_HELD_BY].store(HeldBy::Descriptor as u64, Relaxed);
-        assert_eq!(fixture.table().life(owner), LifeState::Unknown);
+        assert_eq!(fixture.table().life_state(owner), LifeState::Unknown);
     }
 
     #[test]
@@ -489,7 +496,7 @@ mod tests {
         std::fs::remove_file(&fixture.path).unwrap();
         let number = fixture.file.get().map(|fd| std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&fd))).unwrap();
         nix::unistd::close(number).unwrap();
-        assert_eq!(fixture.table().life(owner), LifeState::Unknown);
+        assert_eq!(fixture.table().life_state(owner), LifeState::Unknown);
     }
 
     #[test]

@@ -23,7 +23,9 @@ fn field<T: FromStr>(stat: &str, number: usize) -> Option<T> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
-/// Returns true if a thread of the process with this directory is idle. The process then neither exits nor executes another program.
+/// Returns true if a thread of the process with this directory is idle.
+///
+/// The process then neither exits nor executes another program.
 ///
 /// A fatal signal, `exit_group` and `exec` make SIGKILL pending for all threads except the calling thread, and wake them. The calling
 /// thread does not sleep interruptibly until it exits or executes the other program.

@@ -29,7 +29,9 @@ impl<'a> Record<'a> {
         Self(words)
     }
 
-    /// Claims the right to change the record. Returns false if a live thread has the claim. The claim of a dead thread is replaced.
+    /// Claims the right to change the record.
+    ///
+    /// Returns false if a live thread has the claim. The claim of a dead thread is replaced.
     pub(crate) fn claim(self, me: Owner, is_dead: impl Fn(Owner) -> bool) -> bool {
         me.claim(&self.0[AT_CLAIM], is_dead)
     }
@@ -89,7 +91,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Writes a text, truncated to the size of the words at a character boundary, and fills the rest with zeros.
+/// Writes a text and zeros. The text is truncated at a character boundary to the size of the words.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
     let mut end = text.len().min(words.len() * 8);
     while !text.is_char_boundary(end) {

@@ -26,7 +26,9 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Creates a segment of which the first `bits` ids are valid. The last segment may extend beyond the capacity.
+    /// Creates a segment of which the first `bits` ids are valid.
+    ///
+    /// The last segment may extend beyond the capacity.
     pub(crate) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
         Self {
             geometry,
@@ -126,7 +128,9 @@ impl Segment {
         Ok(())
     }
 
-    /// Calls `each` with the index and the line of each id whose group is backed by blocks. All other lines were never locked.
+    /// Calls `each` with the index and the line of each id whose group is backed by blocks.
+    ///
+    /// All other lines were never locked.
     pub(crate) fn backed_lines(&self, mut each: impl FnMut(usize, &Hot)) {
         for group in self.backed_groups() {
             let first = group * GROUP;

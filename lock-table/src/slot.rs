@@ -12,7 +12,9 @@ use crate::table::Table;
 use lock_core::__private::Pinned;
 use lock_core::{Generation, Holder, LockId, Result};
 
-/// A lock of a table: references to its line and to words of its record. It keeps the table open and mapped.
+/// A lock of a table: references to its line and to words of its record.
+///
+/// It keeps the table open and mapped.
 pub struct Slot {
     hot: Pinned<Table, Hot>,
     generation: Pinned<Table, AtomicU64>,
@@ -72,8 +74,9 @@ impl Slot {
         }
     }
 
-    /// Returns the owner word of a thread as [`Slot::me`] does, or `None` if this process is not registered or not
-    /// [at home](Table::is_at_home).
+    /// Returns the owner word of a thread of this process, or `None` if it is not registered or not at home.
+    ///
+    /// See [`Slot::me`] and [`Table::is_at_home`].
     #[inline]
     pub fn me_at_home(&self, tid: u32) -> Option<Owner> {
         let process = self.process[1].load(Relaxed);

@@ -1,5 +1,6 @@
-//! Words of a mapped file with pages that have no blocks yet. Such pages are neither written nor read, because on a full file system
-//! each access to them causes a SIGBUS.
+//! Words of a mapped file with pages that have no blocks yet.
+//!
+//! Such pages are neither written nor read, because on a full file system each access to them causes a SIGBUS.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
@@ -18,7 +19,9 @@ pub(crate) struct Sparse<'a> {
 }
 
 impl<'a> Sparse<'a> {
-    /// Creates a view of words whose reserved pages have a set bit in `pages`. `before` words precede the first word in these pages.
+    /// Creates a view of words whose reserved pages have a set bit in `pages`.
+    ///
+    /// `before` words precede the first word in these pages.
     pub(crate) fn new(words: &'a [AtomicU64], pages: &'a [AtomicU64], before: usize) -> Self {
         Self { words, pages, before }
     }
@@ -48,8 +51,9 @@ impl<'a> Sparse<'a> {
         self.get(at).map_or(0, |word| word.load(SeqCst))
     }
 
-    /// Returns those of the first `count` words whose page is reserved, in runs of at most one page, each with the index of its first
-    /// word.
+    /// Returns the reserved words among the first `count` words, in runs of at most one page.
+    ///
+    /// Each run has the index of its first word.
     pub(crate) fn runs(self, count: usize) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
         let mut from = 0;
         std::iter::from_fn(move || {

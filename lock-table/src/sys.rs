@@ -38,7 +38,9 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Maps `bytes` of the file from `offset`. The caller checks the length of the file: an access beyond its end causes a SIGBUS.
+    /// Maps `bytes` of the file from `offset`.
+    ///
+    /// The caller checks the length of the file: an access beyond its end causes a SIGBUS.
     pub(crate) fn map(file: impl AsFd, offset: u64, bytes: u64) -> io::Result<Self> {
         let bytes = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let map = MmapOptions::new().offset(offset).len(bytes).map_raw(file.as_fd().as_raw_fd())?;
@@ -104,7 +106,9 @@ pub(crate) fn count_ones(words: &[AtomicU64]) -> u64 {
     words.iter().map(|word| u64::from(word.load(Ordering::SeqCst).count_ones())).sum()
 }
 
-/// A value that is replaced atomically. A child that is forked during a replacement has either the old or the new value.
+/// A value that is replaced atomically.
+///
+/// A child that is forked during a replacement has either the old or the new value.
 #[derive(Debug)]
 pub(crate) struct Published<T> {
     value: AtomicPtr<T>,
@@ -116,7 +120,9 @@ impl<T: Clone + Default> Published<T> {
         Self { value: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
     }
 
-    /// Returns a copy. All readers and writers of a process hold the same lock. A forked child has another lock.
+    /// Returns a copy.
+    ///
+    /// All readers and writers of a process hold the same lock. A forked child has another lock.
     pub(crate) fn get(&self, _lock: &MutexGuard<'_, ()>) -> T {
         // SAFETY: the pointer is null or from `Box::into_raw` in `replace`. Only `replace` frees it, and the lock excludes that. A forked
         // child has no other thread of its parent.
@@ -133,7 +139,9 @@ impl<T: Clone + Default> Published<T> {
     }
 }
 
-/// Renames a file, unless a file with the new name exists (renameat2(2), RENAME_NOREPLACE). Both names are relative to the directory.
+/// Renames a file, unless a file with the new name exists (renameat2(2), RENAME_NOREPLACE).
+///
+/// Both names are relative to the directory.
 ///
 /// Uses the raw system call, because not every C library has a function for it.
 pub(crate) fn rename_new(directory: BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {

@@ -49,7 +49,9 @@ impl Table {
         self.file.path()
     }
 
-    /// Returns the identity of the store. It depends on the device and the inode of the file, so that a copy has another identity.
+    /// Returns the identity of the store.
+    ///
+    /// It depends on the device and the inode of the file, so that a copy has another identity.
     pub fn id(&self) -> StoreId {
         StoreId::new(self.header.id.get() ^ u128::from(self.file.id().number()))
     }
@@ -75,9 +77,9 @@ impl Table {
         }
     }
 
-    /// Calls `each` with the id, the line and the owner of each lock that has a recorded owner, in ascending order of id.
+    /// Calls `each` with the id, the line and the owner of each lock that has a recorded owner.
     ///
-    /// The owner may be alive or dead. The call changes no lock.
+    /// The order is by id. The owner may be alive or dead. The call changes no lock.
     ///
     /// # Errors
     /// As [`Table::lines`].
@@ -90,9 +92,9 @@ impl Table {
         })
     }
 
-    /// Calls `each` with the id and the line of each lock whose line is backed by blocks, in ascending order of id.
+    /// Calls `each` with the id and the line of each lock whose line is backed by blocks.
     ///
-    /// No process has used the other lines.
+    /// The order is by id. No process has used the other lines.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].

@@ -45,7 +45,7 @@ impl<'a> TablePath<'a> {
         parent_of(self.whole)
     }
 
-    /// Returns the owner, the group and the mode of the directory of the file, or `None` if the name does not lead to `file`.
+    /// Returns the owner, the group and the mode of the directory, if its entry with the name is `file`.
     pub(crate) fn directory_of(&self, file: &Metadata) -> Option<FileAccess> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = openat(self.base, self.parent(), flags, Permissions::empty()).ok()?;

@@ -11,7 +11,7 @@ use super::kind::{Accept, Kind, Place};
 use crate::sys;
 use lock_core::{Error, Result};
 
-/// Makes blocks that are reserved for an empty file stay reserved: on btrfs, disables copy-on-write and compression.
+/// Disables copy-on-write and compression of an empty file on btrfs, so that its reserved blocks stay reserved.
 ///
 /// An overlay passes the call to the file system below. Other file systems do not need it.
 ///

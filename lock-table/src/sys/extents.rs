@@ -1,4 +1,6 @@
-//! The blocks that a file shares with other files, such as reflinked copies and snapshots (kernel documentation: filesystems/fiemap).
+//! The blocks that a file shares with other files, such as reflinked copies and snapshots.
+//!
+//! The call is documented in the kernel's `filesystems/fiemap`.
 
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};

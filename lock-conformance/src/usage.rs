@@ -6,7 +6,14 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::time::ClockId;
+
 use crate::process::Process;
+
+/// The time of the clock that all processes share and nobody sets.
+pub(crate) fn monotonic_time() -> Duration {
+    ClockId::CLOCK_MONOTONIC.now().expect("every machine has the clock").into()
+}
 
 /// How a thread has spent its time up to a moment.
 #[derive(Clone, Copy, Debug)]

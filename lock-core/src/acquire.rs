@@ -1,4 +1,4 @@
-//! The acquisitions of a lock.
+//! The methods of [`Lock`] that acquire it.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,17 @@ use crate::raw::{Acquired, Recovery};
 use crate::{Deadline, Death, Error, ErrorKind, Guard, Lock, Operation, Result};
 
 impl Lock {
-    /// Acquires the lock, however long it takes.
+    /// Acquires the lock, and blocks until it is available.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyHeld`] when this thread holds it, where the backend can tell; what the system says.
+    /// [`ErrorKind::AlreadyHeld`] when this thread already holds the lock and the backend claims
+    /// [`Reentry::Refused`](crate::Reentry::Refused); [`ErrorKind::System`] or [`ErrorKind::Limit`] when a system call fails.
     #[inline]
     pub fn lock(&self) -> Result<Guard<'_>> {
         self.lock_by(Deadline::Never)
     }
 
-    /// Acquires the lock if it is free; `None` when it is busy.
+    /// Acquires the lock if it is free. Returns `None` when another thread holds it.
     ///
     /// # Errors
     /// As [`Lock::lock`].
@@ -24,15 +25,17 @@ impl Lock {
         Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::borrowed(self, token, death)))
     }
 
-    /// Acquires the lock if that succeeds within the duration, measured on the monotonic clock. It never gives up early.
+    /// Acquires the lock, and waits for at most this duration on the monotonic clock.
+    ///
+    /// It never times out early.
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`], which names the holder; otherwise as [`Lock::lock`].
+    /// [`ErrorKind::TimedOut`] with the holder, where the backend knows it; otherwise as [`Lock::lock`].
     pub fn try_lock_for(&self, duration: Duration) -> Result<Guard<'_>> {
         self.lock_by(Deadline::after(duration))
     }
 
-    /// Acquires the lock if that succeeds before the instant. It never gives up early.
+    /// Acquires the lock, and waits until this instant at the latest. It never times out early.
     ///
     /// # Errors
     /// As [`Lock::try_lock_for`].
@@ -40,10 +43,10 @@ impl Lock {
         self.lock_by(Deadline::At(deadline))
     }
 
-    /// Acquires the lock by the deadline.
+    /// Acquires the lock, and waits until the deadline.
     ///
     /// # Errors
-    /// As [`Lock::try_lock_for`]; with [`Deadline::Now`], a lock that is busy is one that timed out.
+    /// As [`Lock::try_lock_for`]. With [`Deadline::Now`], a held lock is an [`ErrorKind::TimedOut`].
     #[inline]
     pub fn lock_by(&self, deadline: Deadline) -> Result<Guard<'_>> {
         match self.acquire(deadline)? {
@@ -52,7 +55,9 @@ impl Lock {
         }
     }
 
-    /// As [`Lock::lock`], with a guard that keeps a handle of its own.
+    /// Acquires the lock as [`Lock::lock`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
     ///
     /// # Errors
     /// As [`Lock::lock`].
@@ -60,7 +65,9 @@ impl Lock {
         self.lock_owned_by(Deadline::Never)
     }
 
-    /// As [`Lock::try_lock`], with a guard that keeps a handle of its own.
+    /// Acquires the lock as [`Lock::try_lock`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
     ///
     /// # Errors
     /// As [`Lock::lock`].
@@ -68,7 +75,9 @@ impl Lock {
         Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::owned(self.clone(), token, death)))
     }
 
-    /// As [`Lock::lock_by`], with a guard that keeps a handle of its own.
+    /// Acquires the lock as [`Lock::lock_by`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
     ///
     /// # Errors
     /// As [`Lock::lock_by`].
@@ -79,8 +88,9 @@ impl Lock {
         }
     }
 
-    /// What the guard of an acquisition is made of; `None` when the deadline passed. Only words come back here from what is not
-    /// inlined: a guard that is built in memory and then moved costs more than taking the lock.
+    /// Acquires the lock, and returns the token and the death for its guard, or `None` after the deadline.
+    ///
+    /// It returns words and not a guard, because a guard that is built in memory and then moved costs more than the acquisition.
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
         match self.raw().acquire_at_once() {
@@ -95,7 +105,7 @@ impl Lock {
             Ok(Acquired::Held { token }) => Ok(Some((token, None))),
             Ok(Acquired::TimedOut) => Ok(None),
             Ok(Acquired::Recovered(recovery)) => Ok(Some(self.recovered(*recovery))),
-            Err(error) => Err(self.not_acquired(error)),
+            Err(error) => Err(self.context_error(error)),
         }
     }
 
@@ -106,7 +116,7 @@ impl Lock {
     }
 
     #[cold]
-    fn not_acquired(&self, error: Error) -> Error {
+    fn context_error(&self, error: Error) -> Error {
         let error = self.in_context(error, Operation::Lock);
         tracing::debug!(lock = ?self, %error, "a lock could not be acquired");
         error
@@ -114,7 +124,7 @@ impl Lock {
 
     #[cold]
     fn timed_out(&self) -> Error {
-        // A holder that cannot be read is one that is not known: the news is the time-out.
+        // The caller needs the time-out. An error from reading the holder only leaves the holder unknown.
         let error = ErrorKind::TimedOut { holder: self.raw().holder().ok().flatten() }.into();
         let error = self.in_context(error, Operation::Lock);
         tracing::debug!(lock = ?self, %error, "gave up waiting for a lock");

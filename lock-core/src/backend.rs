@@ -3,21 +3,21 @@ use std::sync::Arc;
 
 use crate::{Capabilities, Manager, Result, StoreUrl};
 
-/// Whether a store must exist, must not, or may.
+/// Whether an opening creates the store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OpenMode {
-    /// It must exist.
+    /// Opens a store that exists.
     Open,
-    /// It must not exist.
+    /// Creates a store that does not exist.
     Create,
-    /// Whichever it is. Of two racing callers one creates the store and the other opens that very one.
+    /// Opens the store if it exists, and creates it otherwise. When two callers race, one creates the store and the other opens it.
     OpenOrCreate,
 }
 
-/// The function by which a backend opens a store.
+/// The function with which a backend opens a store.
 pub type OpenFn = fn(&StoreUrl, OpenMode) -> Result<Arc<dyn Manager>>;
 
-/// A kind of store: its scheme, its claims and how it opens.
+/// A kind of store: its scheme, its claims and its open function.
 ///
 /// A backend crate has one as a `pub const BACKEND` and registers it with [`register!`](crate::register).
 ///
@@ -46,42 +46,42 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// A backend with the smallest claim, [`Capabilities::least`].
+    /// Creates a backend with the weakest claims, [`Capabilities::least`].
     pub const fn new(scheme: &'static str, crate_name: &'static str, about: &'static str, open: OpenFn) -> Self {
         Self { scheme, crate_name, about, capabilities: Capabilities::least(), open }
     }
 
-    /// The same with these claims.
+    /// Sets the claims.
     #[must_use]
     pub const fn with(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
         self
     }
 
-    /// The scheme of its URLs.
+    /// Returns the scheme of its URLs.
     pub const fn scheme(&self) -> &'static str {
         self.scheme
     }
 
-    /// The crate that it comes from.
+    /// Returns the name of its crate.
     pub const fn crate_name(&self) -> &'static str {
         self.crate_name
     }
 
-    /// What it is, in a line.
+    /// Returns a description of at most one line.
     pub const fn about(&self) -> &'static str {
         self.about
     }
 
-    /// What it claims.
+    /// Returns its claims.
     pub const fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// Opens a store with it, whatever the URL's scheme says. Programs call [`Store::open`](crate::Store::open) and its sisters.
+    /// Opens a store. The scheme of the URL is not checked. Programs call [`Store::open`](crate::Store::open).
     ///
     /// # Errors
-    /// Those of the row "open" of the contract.
+    /// As [`Store::with_backend`](crate::Store::with_backend).
     pub fn open(&self, url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         (self.open)(url, mode)
     }
@@ -97,7 +97,7 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// Two are equal when their scheme and their crate are.
+/// Two backends are equal if they have the same scheme and the same crate.
 impl PartialEq for Backend {
     fn eq(&self, other: &Self) -> bool {
         (self.scheme, self.crate_name) == (other.scheme, other.crate_name)

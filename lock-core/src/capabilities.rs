@@ -1,4 +1,6 @@
-//! What a backend claims. Each claim is proved, and each absent claim's refusal too, by `lock-conformance`.
+//! The claims of a backend.
+//!
+//! `lock-conformance` tests each claim, and for each absent claim that the backend refuses the operation.
 
 macro_rules! claims {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ })+) => {$(
@@ -8,7 +10,7 @@ macro_rules! claims {
         pub enum $name { $($(#[$vdoc])* $variant,)+ }
 
         impl $name {
-            /// The claim in a word or two, as tables print it.
+            /// Returns the claim in one or two words, for tables.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
@@ -17,146 +19,146 @@ macro_rules! claims {
 }
 
 claims! {
-    /// Whether a store has many locks, each with a number.
+    /// The number of locks in a store.
     Numbering {
-        /// One lock, without a number; nothing to allocate.
+        /// One lock without a number, which cannot be allocated or freed.
         Single = "single",
-        /// Numbered locks that are allocated and freed.
+        /// Numbered locks, which are allocated and freed.
         Numbered = "numbered",
     }
-    /// Who can share a lock.
+    /// The threads that can share a lock.
     Sharing {
         /// The threads of one process.
         Threads = "threads",
         /// All threads of all processes that open the store.
         Processes = "processes",
     }
-    /// What becomes of a lock whose owning *process* dies.
+    /// The state of a lock after the death of the *process* that owns it.
     OwnerDeath {
-        /// It stays locked until somebody breaks it.
+        /// The lock stays held until [`Store::break_lock`](crate::Store::break_lock).
         Stuck = "stuck",
-        /// It becomes free; the next owner is not told.
+        /// The lock becomes free, and the next owner gets no report.
         Released = "released",
-        /// It becomes free, and the next owner's guard says who died.
+        /// The lock becomes free, and the guard of the next owner has a [report](crate::Guard::recovered).
         Reported = "reported",
     }
-    /// What becomes of a lock whose owning *thread* ends without releasing it, in a process that lives on.
+    /// The state of a lock after the *thread* that owns it exits without a release in a live process.
     ThreadDeath {
-        /// It stays locked while the process lives.
+        /// The lock stays held until the process ends.
         Kept = "kept",
-        /// As [`OwnerDeath::Reported`].
+        /// The lock becomes free, and the guard of the next owner has a [report](crate::Guard::recovered).
         Reported = "reported",
     }
-    /// How long the death of an owner is reported.
+    /// The number of owners that get the report of a death.
     DeathReports {
-        /// To the next owner, once; or never.
+        /// The next owner, or no owner.
         Once = "once",
-        /// To each next owner until one calls [`Guard::mark_consistent`](crate::Guard::mark_consistent). A panic is reported, too.
+        /// Each next owner until one calls [`Guard::mark_consistent`](crate::Guard::mark_consistent). Panics are reported, too.
         UntilConsistent = "until consistent",
     }
-    /// Waiting with a deadline.
+    /// Support for acquisitions with a deadline.
     Deadlines {
-        /// Refused.
+        /// They are refused.
         Unsupported = "no",
-        /// On the monotonic clock, never early.
+        /// They wait on the monotonic clock, and never end early.
         Monotonic = "monotonic",
     }
-    /// A thread that locks what it holds already.
+    /// The effect of acquiring a lock that the calling thread already holds.
     Reentry {
-        /// Hangs, or is granted.
+        /// The acquisition blocks or succeeds.
         Undetected = "undetected",
-        /// Is refused with an error.
+        /// The acquisition fails with [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld).
         Refused = "refused",
     }
-    /// Whether the holder of a lock can be named without touching the lock.
+    /// The information about the holder of a lock.
     Holders {
-        /// Not known.
+        /// None.
         Unknown = "no",
-        /// Process, thread and command.
+        /// Process, thread and command, without a change of the lock.
         Named = "named",
     }
-    /// Whether the number of waiters is known.
+    /// The information about waiting threads.
     Waiters {
-        /// Not known.
+        /// None.
         Unknown = "no",
-        /// Counted.
+        /// Their number.
         Counted = "counted",
     }
-    /// Whether an allocation keeps the label that it was given.
+    /// Support for labels of allocations.
     Labels {
-        /// Refused, unless empty.
+        /// A label that is not empty is refused.
         Unsupported = "no",
-        /// Kept, readable by every process, whatever kills its writer.
+        /// Every process can read the label. A process that is killed while it allocates leaves no damaged label.
         Kept = "kept",
     }
-    /// Whether a handle can tell that its id was handed to somebody else.
+    /// Detection of handles whose id was freed and allocated again.
     Generations {
-        /// No: a handle is never called stale.
+        /// None: no handle is ever stale.
         Unknown = "no",
-        /// Each allocation is counted.
+        /// The backend counts the allocations of each id.
         Counted = "counted",
     }
-    /// Whether each acquisition has a number greater than all before it (a fencing token).
+    /// Support for fencing tokens.
     Tokens {
-        /// No: the token is always 0.
+        /// The token is always 0.
         Unsupported = "no",
-        /// Grows with every acquisition of the lock, across processes and deaths.
+        /// The token increases with each acquisition of the lock, also across processes and deaths.
         Fencing = "fencing",
     }
-    /// Whether the set of allocated ids can be put right in one call.
+    /// Support for [`Store::reconcile`](crate::Store::reconcile).
     Reconcile {
-        /// Refused.
+        /// It is refused.
         Unsupported = "no",
-        /// Supported.
+        /// It is supported.
         Supported = "yes",
     }
-    /// Whether the creator can set how many locks there are at most.
+    /// The maximum number of locks in a store.
     Capacity {
-        /// The backend decides; the option `capacity` is unknown.
+        /// The backend determines it. The option `capacity` is unknown.
         Fixed = "fixed",
-        /// The option `capacity=N` or `capacity=unbounded`; what is paid for grows with use.
+        /// The creator determines it with the option `capacity=N` or `capacity=unbounded`. Unused locks need no memory.
         Chosen = "chosen",
     }
-    /// Whether a lock can be taken from an owner by force.
+    /// Support for [`Store::break_lock`](crate::Store::break_lock).
     Breaking {
-        /// Refused: the backend recovers by itself.
+        /// It is refused, because the backend recovers from the death of an owner.
         Refused = "refused",
-        /// By an explicit call, which is dangerous while the owner lives.
+        /// It is supported. It is dangerous while the owner is alive.
         Explicit = "explicit",
     }
-    /// Whether a store can be removed.
+    /// Support for [`Store::destroy`](crate::Store::destroy).
     Removal {
-        /// Refused: others than this project's programs may be using it, and would no longer exclude each other.
+        /// It is refused, because programs of other projects may use the locks.
         Refused = "refused",
-        /// Removed, with its locks.
+        /// It is supported.
         Supported = "yes",
     }
-    /// How long a store lasts.
+    /// The lifetime of a store.
     Persistence {
-        /// No longer than the process.
+        /// It ends with the process.
         Process = "process",
-        /// Until the machine restarts.
+        /// It ends when the machine reboots.
         Boot = "boot",
-        /// Allocated ids survive a restart of the machine.
+        /// Allocated ids survive a reboot.
         Disk = "disk",
     }
 }
 
 macro_rules! capabilities {
     ($($(#[$doc:meta])* $field:ident: $claim:ident = $least:ident, $title:literal;)+) => {
-        /// The claims of a backend, starting from the smallest: [`Capabilities::least`].
+        /// The claims of a backend. [`Capabilities::least`] are the weakest; each method sets one claim.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[non_exhaustive]
         pub struct Capabilities { $($(#[$doc])* pub $field: $claim,)+ }
 
         impl Capabilities {
-            /// The smallest claim: numbered locks, shared between processes, and nothing else.
+            /// Returns the weakest claims: numbered locks that processes share, without any other ability.
             pub const fn least() -> Self {
                 Self { $($field: $claim::$least,)+ }
             }
 
             $(
-                #[doc = concat!("The same, with this claim: ", $title, ".")]
+                #[doc = concat!("Sets the claim \"", $title, "\".")]
                 #[must_use]
                 pub const fn $field(mut self, claim: $claim) -> Self {
                     self.$field = claim;
@@ -164,7 +166,7 @@ macro_rules! capabilities {
                 }
             )+
 
-            /// Each claim as its title and its value in words, in a fixed order.
+            /// Returns the title and the value of each claim, in a fixed order.
             pub fn rows(&self) -> Vec<(&'static str, &'static str)> {
                 vec![$(($title, self.$field.as_str()),)+]
             }
@@ -173,38 +175,38 @@ macro_rules! capabilities {
 }
 
 capabilities! {
-    /// Many locks or one.
+    /// The number of locks.
     numbering: Numbering = Numbered, "locks";
-    /// Who shares them.
+    /// The threads that share a lock.
     sharing: Sharing = Processes, "shared between";
-    /// What a process's death does.
+    /// The effect of the death of a process.
     owner_death: OwnerDeath = Stuck, "owner death";
-    /// What a thread's death does.
+    /// The effect of the death of a thread.
     thread_death: ThreadDeath = Kept, "thread death";
-    /// How long deaths are reported.
+    /// The owners that get a report.
     death_reports: DeathReports = Once, "death reports";
-    /// Timed waiting.
+    /// Acquisitions with a deadline.
     deadlines: Deadlines = Unsupported, "deadlines";
-    /// Locking twice.
+    /// Acquisitions by the owner.
     reentry: Reentry = Undetected, "relock by the owner";
-    /// Naming the holder.
+    /// Information about holders.
     holders: Holders = Unknown, "holders";
-    /// Counting waiters.
+    /// Information about waiters.
     waiters: Waiters = Unknown, "waiters";
     /// Labels of allocations.
     labels: Labels = Unsupported, "labels";
-    /// Stale handles.
+    /// Detection of stale handles.
     generations: Generations = Unknown, "generations";
     /// Fencing tokens.
     tokens: Tokens = Unsupported, "tokens";
-    /// Reconciling.
+    /// Replacing the set of allocated ids.
     reconcile: Reconcile = Unsupported, "reconcile";
-    /// Choosing the bound.
+    /// The maximum number of locks.
     capacity: Capacity = Fixed, "capacity";
     /// Breaking locks.
     breaking: Breaking = Refused, "break";
     /// Removing the store.
     removal: Removal = Refused, "destroy";
-    /// How long it lasts.
+    /// The lifetime of the store.
     persistence: Persistence = Boot, "lasts";
 }

@@ -1,23 +1,23 @@
 use std::time::{Duration, Instant};
 
-/// How long an acquisition may wait. Deadlines are on the monotonic clock and are never early.
+/// The time at which an acquisition stops waiting, on the monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deadline {
-    /// Not at all: one attempt.
+    /// Does not wait: one attempt.
     Now,
-    /// Until this instant.
+    /// Waits until this instant, never less.
     At(Instant),
-    /// For as long as it takes.
+    /// Waits without a limit.
     Never,
 }
 
 impl Deadline {
-    /// This long from now; a duration beyond what the clock can count means [`Deadline::Never`].
+    /// Returns the deadline at this duration from now, or [`Deadline::Never`] if it overflows an [`Instant`].
     pub fn after(duration: Duration) -> Self {
         Instant::now().checked_add(duration).map_or(Self::Never, Self::At)
     }
 
-    /// What is left: `None` without a deadline, zero when it has passed.
+    /// Returns the time until the deadline: zero when it has passed, `None` for [`Deadline::Never`].
     pub fn remaining(self) -> Option<Duration> {
         match self {
             Self::Now => Some(Duration::ZERO),
@@ -26,7 +26,7 @@ impl Deadline {
         }
     }
 
-    /// Whether there is nothing left to wait for.
+    /// Returns true if the deadline has passed.
     pub fn has_passed(self) -> bool {
         self.remaining() == Some(Duration::ZERO)
     }

@@ -2,32 +2,32 @@ use std::fmt;
 
 use crate::Holder;
 
-/// The end of an owner inside its critical section.
+/// A report that an owner died, or panicked, while it held the lock.
 ///
-/// What the lock protects may be half changed. The lock itself is whole, and is the receiver's. Each next owner receives this until one
-/// calls [`Guard::mark_consistent`](crate::Guard::mark_consistent).
+/// The protected data may be inconsistent. The lock itself is valid, and the receiver of the report holds it. Each next owner receives
+/// the report until one calls [`Guard::mark_consistent`](crate::Guard::mark_consistent).
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Death {
-    /// The owner, where the backend knows it.
+    /// The owner that died, where the backend knows it.
     pub holder: Option<Holder>,
-    /// How it ended.
+    /// The cause of its death.
     pub cause: Cause,
 }
 
-/// How an owner ended without releasing its lock in an orderly way.
+/// The reason why an owner did not release its lock normally.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The backend cannot tell.
+    /// The backend does not know the reason.
     Unknown,
-    /// The process was killed, or exited.
+    /// The process exited or was killed.
     ProcessEnded,
-    /// The process executed another program.
+    /// The process executed another program (execve(2)).
     Executed,
-    /// The thread ended, in a process that lives on.
+    /// The thread exited, and its process is still alive.
     ThreadEnded,
-    /// The thread panicked, and released the lock while unwinding.
+    /// The thread panicked and released the lock while unwinding.
     Panicked,
 }
 
@@ -35,24 +35,24 @@ impl Cause {
     /// Every cause, in the order of [`Cause::number`].
     const ALL: [Self; 5] = [Self::Unknown, Self::ProcessEnded, Self::Executed, Self::ThreadEnded, Self::Panicked];
 
-    /// A number for a word that keeps it, from 0 to 15.
+    /// Returns a number from 0 to 15, for a backend that stores the cause in four bits.
     pub fn number(self) -> u64 {
         self as u64
     }
 
-    /// The cause with this number; [`Cause::Unknown`] if there is none.
+    /// Returns the cause with this number, or [`Cause::Unknown`] if there is none.
     pub fn of_number(number: u64) -> Self {
         Self::ALL.get(number as usize).copied().unwrap_or(Self::Unknown)
     }
 }
 
 impl Death {
-    /// The death of this holder; `None` when the backend cannot tell whose it was.
+    /// Creates the report of a death with an unknown cause. `holder` is `None` when the owner is unknown.
     pub fn of(holder: Option<Holder>) -> Self {
         Self { holder, cause: Cause::Unknown }
     }
 
-    /// The same with a cause.
+    /// Sets the cause.
     #[must_use]
     pub fn with_cause(mut self, cause: Cause) -> Self {
         self.cause = cause;
@@ -64,9 +64,9 @@ impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.holder {
             Some(holder) => write!(f, "{holder} ")?,
-            None => f.write_str("an owner that is not known ")?,
+            None => f.write_str("an unknown owner ")?,
         }
-        write!(f, "{} holding it", self.cause)
+        write!(f, "{} while holding the lock", self.cause)
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_survive_as_numbers() {
+    fn of_number_inverts_number() {
         for cause in Cause::ALL {
             assert_eq!(Cause::of_number(cause.number()), cause);
         }
@@ -94,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn a_death_names_holder_and_cause() {
+    fn display_names_the_holder_and_the_cause() {
         let holder = Holder::of_process(7).with_command("make");
         let death = Death::of(Some(holder.clone())).with_cause(Cause::Executed);
-        assert_eq!(death.to_string(), format!("{holder} executed another program holding it"));
-        assert_eq!(Death::of(None).to_string(), "an owner that is not known died holding it");
+        assert_eq!(death.to_string(), format!("{holder} executed another program while holding the lock"));
+        assert_eq!(Death::of(None).to_string(), "an unknown owner died while holding the lock");
     }
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::{Holder, LockId, advice};
 
-/// The result of this crate's operations.
+/// A [`Result`](std::result::Result) with the error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in which operation, on which lock of which store.
+/// An error of an operation, with the operation, the store, the lock and the file.
 ///
-/// It prints as one line that says what was wrong and, where there is something to do about it, what.
+/// It is displayed as one line: `OPERATION ID of STORE: CAUSE; ADVICE`.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -18,11 +18,11 @@ struct Inner {
     store: Option<String>,
     id: Option<LockId>,
     file: Option<PathBuf>,
-    /// What to do, where the kind does not say it.
+    /// Advice that the message of the kind does not contain.
     advice: Option<String>,
 }
 
-/// What was being done when an [`Error`] came up.
+/// The operation in which an [`Error`] occurred.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Operation {
@@ -30,11 +30,11 @@ pub enum Operation {
     Open,
     /// Creating a store.
     Create,
-    /// Opening a store, or creating it where it is absent.
+    /// Opening a store, or creating it if it is absent.
     OpenOrCreate,
     /// Removing a store.
     Destroy,
-    /// Looking whether a store is still the one of its name.
+    /// Checking that the URL of a store still leads to it.
     Check,
     /// Allocating a free id.
     Allocate,
@@ -48,7 +48,7 @@ pub enum Operation {
     FreeAll,
     /// Counting free ids.
     Available,
-    /// Making the set of allocated ids what the caller says.
+    /// Allocating a given set of ids and freeing all others.
     Reconcile,
     /// Listing allocated ids.
     ListAllocated,
@@ -86,27 +86,29 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The kinds of failure. Match on these; print the [`Error`].
+/// The kind of an [`Error`], for programs to match on.
+///
+/// For messages, display the [`Error`], which has the context.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A store URL that cannot be understood.
+    /// The URL of a store is not valid.
     #[error("bad store URL {url:?}: {reason}")]
     BadUrl {
         /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The mistake, and the correct form.
         reason: String,
     },
-    /// No linked backend serves the scheme.
+    /// No linked backend has the scheme.
     #[error("no backend for the scheme {scheme:?} is linked into this program; {hint}")]
     UnknownScheme {
         /// The scheme.
         scheme: String,
-        /// Which schemes there are, and the feature that would add this one.
+        /// The linked schemes, and the feature that adds this one.
         hint: String,
     },
-    /// Two backends of different crates claim one scheme.
+    /// Two crates register the same scheme.
     #[error("the scheme {scheme:?} is claimed by two crates, {first} and {second}; link only one of them")]
     DuplicateScheme {
         /// The scheme.
@@ -116,211 +118,211 @@ pub enum ErrorKind {
         /// The other crate.
         second: &'static str,
     },
-    /// A label that cannot be kept.
+    /// The label is not valid.
     #[error("bad label {label:?}: {reason}")]
     BadLabel {
         /// The label.
         label: String,
-        /// What is wrong with it.
+        /// The mistake, and the correct form.
         reason: String,
     },
-    /// There is no such store.
+    /// The store does not exist.
     #[error("there is no such store; create it first")]
     Absent,
-    /// A store of that name exists.
-    #[error("it exists already; open it, or destroy it first")]
+    /// The store already exists.
+    #[error("the store already exists; open it, or destroy it first")]
     Exists,
     /// The file is not a store.
-    #[error("it is not a lock store ({reason}); nothing was changed, use another path")]
+    #[error("the file is not a lock store: {reason}; use another path")]
     NotAStore {
-        /// How one can tell.
+        /// The difference to a store.
         reason: String,
     },
-    /// The store was made by another version of the format.
+    /// The store has another version of the format.
     #[error(
-        "its format is version {found}, this program knows {known}; use the program that made it, or, when nobody uses it any more, \
-         remove {} and create it anew",
+        "the store has format version {found}, this program supports version {known}; use the program that created it, or remove {} when \
+         no program uses it, and create it again",
         file.display()
     )]
     OtherVersion {
         /// The store's version.
         found: u32,
-        /// The version that this program knows.
+        /// The version that this program supports.
         known: u32,
-        /// What to remove: no program of this version can destroy it.
+        /// The file to remove. This program cannot destroy the store.
         file: PathBuf,
     },
-    /// The store was made by a program of another ABI, or by another backend.
-    #[error("it was made for {found}, this program needs {needed}; use the scheme or the program that made it")]
+    /// The store belongs to another backend, or to a program with another ABI.
+    #[error("the store is of the backend {found}, not {needed}; use the scheme or the program that created it")]
     OtherAbi {
-        /// What the store was made for.
+        /// The backend and the ABI of the store.
         found: String,
-        /// What this program needs.
+        /// The backend and the ABI of this program.
         needed: String,
     },
-    /// The store has another capacity than the one asked for.
-    #[error("its capacity is {found}, not {asked}; open it without a capacity or with its own")]
+    /// The store has another capacity than the requested one.
+    #[error("the capacity of the store is {found}, not {asked}; omit the option capacity or give that number")]
     OtherCapacity {
-        /// The store's capacity, in words.
+        /// The capacity of the store: a number or `unbounded`.
         found: String,
-        /// The capacity that was asked for, in words.
+        /// The requested capacity: a number or `unbounded`.
         asked: String,
     },
     /// The store is damaged.
-    #[error("it is corrupt: {reason}; nothing was changed, create it again when no program uses it")]
+    #[error("the store is corrupt: {reason}; remove it when no program uses it, and create it again")]
     Corrupt {
-        /// What is wrong.
+        /// The damage.
         reason: String,
     },
-    /// The store is not safe to use: owner, mode, symbolic link, hard link.
-    #[error("it is not safe to use: {reason}")]
+    /// The store is not safe to use because of its owner, its mode, a symbolic link or a hard link.
+    #[error("the store is not safe to use: {reason}")]
     NotOurs {
-        /// What is wrong.
+        /// The reason, and what to do.
         reason: String,
     },
     /// The store was destroyed while it was open.
     #[error("the store was destroyed while it was open; open it again")]
     Destroyed,
-    /// The store's name was given to another one while it was open, and who opens it by that name now gets the other.
+    /// While the store was open, another store got its name. Opening the URL now opens the other store.
     #[error("the store was replaced by another one with the same name; open it again")]
     Replaced,
-    /// Every entry for a process is taken.
-    #[error("{limit} processes have it open, which is as many as it can name; close some")]
+    /// Every entry of the process table is in use.
+    #[error("{limit} processes have the store open, which is the limit; close it in one of them")]
     TooManyProcesses {
-        /// How many there can be.
+        /// The maximum number of processes.
         limit: u32,
     },
     /// No id is free.
     #[error("all {capacity} locks are allocated ({allocated} in use); free some, or create a store with a greater capacity")]
     Exhausted {
-        /// How many there can be.
+        /// The capacity of the store.
         capacity: u64,
-        /// How many are allocated.
+        /// The number of allocated ids.
         allocated: u64,
     },
     /// The id is beyond the capacity.
     #[error("the id is out of range: the store has {capacity} locks, numbered from 0; use a lower id")]
     OutOfRange {
-        /// How many there are.
+        /// The capacity of the store.
         capacity: u64,
     },
-    /// The id is allocated already.
-    #[error("the id is allocated already; use another one, or free it first")]
+    /// The id is already allocated.
+    #[error("the id is already allocated; use another one, or free it first")]
     AlreadyAllocated,
     /// The id is not allocated.
     #[error("the id is not allocated; allocate it first")]
     NotAllocated,
-    /// The id was freed and handed to somebody else since the handle was made.
+    /// The id was freed and allocated again since the handle was created.
     #[error("the handle is stale: its id was freed and allocated again; retrieve the lock again")]
     Stale,
     /// The deadline passed.
-    #[error("timed out; {}", match holder { Some(holder) => format!("held by {holder}"), None => "the holder is not known".to_owned() })]
+    #[error("timed out; {}", match holder { Some(holder) => format!("held by {holder}"), None => "the holder is unknown".to_owned() })]
     TimedOut {
-        /// Who held the lock at the deadline, where the backend knows.
+        /// The holder at the deadline, where the backend knows it.
         holder: Option<Holder>,
     },
-    /// The calling thread holds the lock already.
+    /// The calling thread already holds the lock.
     #[error("this thread already holds the lock; release it first")]
     AlreadyHeld,
-    /// The caller does not hold the lock (or its process inherited the guard by a fork).
+    /// The caller does not hold the lock, for example because its process inherited the guard by a fork.
     #[error("this process does not hold the lock; release it in the process that acquired it")]
     NotHeld,
-    /// The lock is not the caller's any more, although its guard was not dropped: it was broken, or taken over after what keeps it was
-    /// lost. What it protects may have been changed by others since.
-    #[error("the lock was lost: another owner may have held it meanwhile; check what it protects")]
+    /// The guard still exists, and its thread no longer holds the lock: the lock was broken, or another owner took it over.
+    #[error("the lock was lost, and another owner may have changed the protected data; check the data")]
     Lost,
-    /// The backend cannot do that.
-    #[error("the backend cannot do that: {reason}")]
+    /// The backend does not support the operation.
+    #[error("the backend does not support this: {reason}")]
     Unsupported {
-        /// What it cannot do.
+        /// The reason.
         reason: String,
     },
-    /// A limit of the system was met.
-    #[error("a limit of the system was met: {limit}")]
+    /// A system limit was reached.
+    #[error("a system limit was reached: {limit}")]
     Limit {
-        /// Which limit, and how to raise it.
+        /// The limit, and how to raise it.
         limit: String,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("{call}: {source}")]
     System {
-        /// The call that failed.
+        /// The name of the call.
         call: &'static str,
-        /// What the system said.
+        /// The error of the call.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// What went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// What went wrong, without the rest.
+    /// Returns the kind of the error, without the context.
     pub fn into_kind(self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was being done.
+    /// Returns the operation in which the error occurred, if it is set.
     pub fn operation(&self) -> Option<Operation> {
         self.0.operation
     }
 
-    /// The URL of the store.
+    /// Returns the URL of the store, if it is set.
     pub fn store(&self) -> Option<&str> {
         self.0.store.as_deref()
     }
 
-    /// The lock.
+    /// Returns the id of the lock, if it is set.
     pub fn id(&self) -> Option<LockId> {
         self.0.id
     }
 
-    /// The file or directory that the system refused, where the error is about one.
+    /// Returns the file or directory of the failed system call, if it is set.
     pub fn file(&self) -> Option<&Path> {
         self.0.file.as_deref()
     }
 
-    /// A failed system call, with `errno` as it stands.
+    /// Creates the error of a system call from the current value of `errno`, as [`Error::system`] does.
     pub fn last_os_error(call: &'static str) -> Self {
         Self::system(call, io::Error::last_os_error())
     }
 
-    /// A failed system call; where a limit was met, [`ErrorKind::Limit`] says which and how to raise it.
+    /// Creates the error of a system call, as [`Error::system`] does.
     pub fn refused(call: &'static str, source: impl Into<io::Error>) -> Self {
         Self::system(call, source)
     }
 
-    /// A failed system call; where a limit was met, [`ErrorKind::Limit`] says which and how to raise it.
+    /// Creates the error of a system call.
+    ///
+    /// The kind is [`ErrorKind::Limit`] for the error codes of known limits, otherwise [`ErrorKind::System`].
     pub fn system(call: &'static str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let limit = match source.raw_os_error() {
             Some(libc::EMFILE) => "too many open files in this process; raise RLIMIT_NOFILE (`ulimit -n`)",
             Some(libc::ENFILE) => "too many open files in the system; raise fs.file-max",
-            Some(libc::ENOSPC) => "no space is left on the store's file system; free some, or give it more",
-            Some(libc::EDQUOT) => "the quota on the store's file system is used up; free some, or have it raised",
-            Some(libc::ENOMEM) => {
-                "the system gives this process no more memory; look at RLIMIT_AS (`ulimit -v`) and at what is free"
-            }
-            Some(libc::EFBIG) => "a file of this process may not be as large; raise RLIMIT_FSIZE (`ulimit -f`)",
-            Some(libc::ENOLCK) => "the kernel has no room for another file lock (or the file system has no locks)",
+            Some(libc::ENOSPC) => "no space is left on the file system of the store; remove files or enlarge it",
+            Some(libc::EDQUOT) => "the quota on the file system of the store is exhausted; remove files or raise the quota",
+            Some(libc::ENOMEM) => "no memory is left for this process; raise RLIMIT_AS (`ulimit -v`), or free memory",
+            Some(libc::EFBIG) => "a file would exceed the maximum size; raise RLIMIT_FSIZE (`ulimit -f`)",
+            Some(libc::ENOLCK) => "the kernel has no memory for a file lock, or the file system has no locks",
             _ => return ErrorKind::System { call, source }.into(),
         };
         ErrorKind::Limit { limit: limit.to_owned(), source }.into()
     }
 
-    /// Something that a backend cannot do.
+    /// Creates an [`ErrorKind::Unsupported`].
     pub fn unsupported(reason: impl Into<String>) -> Self {
         ErrorKind::Unsupported { reason: reason.into() }.into()
     }
 
-    /// The same error, about this file: the message names it and says what to do, as far as the file system shows that at this
-    /// moment. A file that is set already stays.
+    /// Sets the file, unless it is already set.
+    ///
+    /// The message then names the file and contains advice that follows from the present state of the file system.
     #[must_use]
     pub fn at(mut self, file: &Path) -> Self {
         if self.0.file.is_some() {
@@ -328,11 +330,11 @@ impl Error {
         }
         self.0.file = Some(file.to_owned());
         match &mut self.0.kind {
-            ErrorKind::Absent if self.0.advice.is_none() => self.0.advice = advice::on_absent(file),
-            ErrorKind::System { source, .. } => self.0.advice = advice::on_file(source, file),
+            ErrorKind::Absent if self.0.advice.is_none() => self.0.advice = advice::for_absent_store(file),
+            ErrorKind::System { source, .. } => self.0.advice = advice::for_system_error(source, file),
             ErrorKind::Limit { limit, source } => {
-                if let Some(room) = advice::on_room(source, file) {
-                    *limit = room;
+                if let Some(full) = advice::for_full_file_system(source, file) {
+                    *limit = full;
                 }
             }
             _ => {}
@@ -340,21 +342,21 @@ impl Error {
         self
     }
 
-    /// The same error with what to do about it, which its message ends with.
+    /// Sets the advice at the end of the message.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.0.advice = Some(advice.into());
         self
     }
 
-    /// The same error, on this lock, unless it says already which.
+    /// Sets the lock, unless it is already set.
     #[must_use]
     pub fn on(mut self, id: LockId) -> Self {
         self.0.id.get_or_insert(id);
         self
     }
 
-    /// The same error, in this operation, on this store and lock. What is set already stays.
+    /// Sets the operation, the store and the lock, each unless it is already set.
     #[must_use]
     pub fn in_context(mut self, operation: Operation, store: &str, id: Option<LockId>) -> Self {
         self.0.operation.get_or_insert(operation);

@@ -1,11 +1,11 @@
-//! The messages of errors, all kinds of them.
+//! Tests of the messages of all kinds of errors.
 
 use std::io;
 use std::path::Path;
 
 use crate::{Error, ErrorKind, Holder, Operation};
 
-/// Samples of error kinds, each with words that its message must have. A kind that is missing here is a compiler error.
+/// Samples of error kinds, each with words that its message must contain. A missing kind is a compiler error.
 macro_rules! samples {
     ($($kind:ident $fields:tt => [$($word:literal),*];)+) => {
         fn samples() -> Vec<(ErrorKind, &'static [&'static str])> {
@@ -20,21 +20,21 @@ macro_rules! samples {
 }
 
 samples! {
-    BadUrl { url: "none", reason: "it has no scheme; write SCHEME:PLACE" } => ["\"none\"", "no scheme"];
-    UnknownScheme { scheme: "etcd", hint: "it has shm; add the feature etcd" } => ["\"etcd\"", "feature etcd"];
+    BadUrl { url: "none", reason: "the URL has no scheme; write SCHEME:PLACE" } => ["\"none\"", "no scheme"];
+    UnknownScheme { scheme: "etcd", hint: "enable the feature etcd (linked: shm)" } => ["\"etcd\"", "feature etcd"];
     DuplicateScheme { scheme: "shm", first: "one", second: "two" } => ["\"shm\"", "one and two"];
-    BadLabel { label: "x", reason: "it has 65 bytes; use at most 64" } => ["\"x\"", "65", "64"];
+    BadLabel { label: "x", reason: "it is 65 bytes long; at most 64 are allowed" } => ["\"x\"", "65", "64"];
     Absent {} => ["create it"];
     Exists {} => ["destroy it"];
-    NotAStore { reason: "it is empty" } => ["it is empty", "another path"];
+    NotAStore { reason: "the file is empty" } => ["is empty", "another path"];
     OtherVersion { found: 1u32, known: 2u32, file: "/run/app/locks" } => ["1", "2", "remove /run/app/locks"];
     OtherAbi { found: "sem (ABI 0x0)", needed: "shm (ABI 0x1)" } => ["sem", "shm"];
     OtherCapacity { found: "4", asked: "8" } => ["4", "8"];
-    Corrupt { reason: "it is cut off after 10 bytes" } => ["10 bytes"];
-    NotOurs { reason: "it belongs to user 7, and this is user 8; use another one" } => ["user 7", "user 8"];
+    Corrupt { reason: "the file has 10 bytes" } => ["10 bytes"];
+    NotOurs { reason: "the file belongs to user 7, not to user 8; use another one" } => ["user 7", "user 8"];
     Destroyed {} => ["destroyed", "open it again"];
     Replaced {} => ["another one with the same name", "open it again"];
-    TooManyProcesses { limit: 16384u32 } => ["16384", "close some"];
+    TooManyProcesses { limit: 16384u32 } => ["16384", "close it"];
     Exhausted { capacity: 4u64, allocated: 4u64 } => ["all 4 locks", "free some"];
     OutOfRange { capacity: 4u64 } => ["4 locks", "lower id"];
     AlreadyAllocated {} => ["another one"];
@@ -43,14 +43,14 @@ samples! {
     TimedOut { holder: Holder::of_process(12).with_command("make install") } => ["12", "make install"];
     AlreadyHeld {} => ["this thread", "release it"];
     NotHeld {} => ["this process", "release it"];
-    Lost {} => ["check what it protects"];
+    Lost {} => ["check the data"];
     Unsupported { reason: "/store is on NFS; use a file system of this machine" } => ["/store", "NFS"];
     Limit { limit: "too many open files in this process; raise RLIMIT_NOFILE", source: io::Error::from_raw_os_error(24) }
         => ["RLIMIT_NOFILE"];
     System { call: "open", source: io::Error::from_raw_os_error(libc::EACCES) } => ["open /run/none/locks", "Permission denied"];
 }
 
-/// Where an error that is about a file has it.
+/// The file of the samples that name one.
 const FILE: &str = "/run/none/locks";
 
 fn in_context(kind: ErrorKind) -> String {
@@ -60,14 +60,14 @@ fn in_context(kind: ErrorKind) -> String {
 }
 
 #[test]
-fn each_message_names_the_thing_and_the_remedy() {
+fn each_message_names_the_cause_and_gives_advice() {
     for (kind, words) in samples() {
         let own = kind.to_string();
         assert!(own.starts_with(|first: char| !first.is_uppercase()), "{own}");
         let message = in_context(kind);
         assert!(message.starts_with("lock 3 of shm:/run/app/locks: "), "{message}");
         assert!(!message.ends_with('.') && !message.contains(['\n', '\t']), "{message}");
-        assert!(message.contains("; "), "it does not say what to do: {message}");
+        assert!(message.contains("; "), "no advice: {message}");
         for word in words {
             assert!(message.contains(word), "{word} is not in {message}");
         }
@@ -75,13 +75,13 @@ fn each_message_names_the_thing_and_the_remedy() {
 }
 
 #[test]
-fn an_absent_store_that_cannot_be_created_is_not_to_be_created() {
+fn the_advice_for_an_absent_store_names_the_missing_directory() {
     let message = Error::from(ErrorKind::Absent).at(Path::new("/none/deep/store")).to_string();
     assert_eq!(message, "there is no such store: the directory /none does not exist; create it, or use another path");
 }
 
 #[test]
-fn a_limit_has_one_kind_whichever_function_made_the_error() {
+fn all_constructors_give_a_limit_the_same_kind() {
     for errno in [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EFBIG, libc::ENOLCK] {
         for error in [Error::system, Error::refused].map(|make| make("call", io::Error::from_raw_os_error(errno))) {
             assert!(matches!(error.kind(), ErrorKind::Limit { source, .. } if source.raw_os_error() == Some(errno)), "{error:?}");
@@ -91,7 +91,7 @@ fn a_limit_has_one_kind_whichever_function_made_the_error() {
 }
 
 #[test]
-fn a_full_file_system_is_named_by_the_file() {
+fn the_error_of_a_full_file_system_names_the_file() {
     let error = Error::system("fallocate", io::Error::from_raw_os_error(libc::ENOSPC)).at(Path::new("/run/app/locks"));
     assert!(error.to_string().contains("on the file system of /run/app/locks; "), "{error}");
     assert_eq!(error.file(), Some(Path::new("/run/app/locks")));

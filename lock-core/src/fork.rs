@@ -1,8 +1,9 @@
-//! Forks: a child is another process, and owns none of its parent's locks.
+//! Fork handling. A child process owns none of its parent's locks.
 //!
-//! The epoch is in a page that the kernel zeroes in every forked child (`MADV_WIPEONFORK`), so that a child differs from its parent
-//! before any code runs in it, through `fork`, `_Fork` or a raw `clone`. Handlers of `pthread_atfork` only count forks and close
-//! inherited descriptors; no lock is held over a fork.
+//! Each process has an epoch, a number that its children do not inherit. The epoch is in a page that the kernel zeroes in every forked
+//! child (`MADV_WIPEONFORK`, madvise(2)). A child therefore differs from its parent before any code runs in it, whether `fork`, `_Fork`
+//! or a raw `clone` created it. The handlers of `pthread_atfork` only count forks and close inherited descriptors. No lock is held
+//! across a fork.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
@@ -15,55 +16,59 @@ use once_cell::race::OnceBox;
 
 use crate::{Result, sys};
 
-/// The latest epoch of this process and its ancestors.
+/// The highest epoch of this process and its ancestors.
 static LATEST: AtomicU64 = AtomicU64::new(0);
-/// Forks that have begun and ended, as the handlers see them.
+/// The number of forks that have begun in this process, and of those that have ended, as the handlers count them.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Forks that this thread has begun and not ended.
-    static OWN: Cell<u64> = const { Cell::new(0) };
-    /// How many forks had begun before this thread's last.
-    static EARLIER: Cell<u64> = const { Cell::new(0) };
+    /// Forks that this thread has begun and not ended. More than one when a handler forks.
+    static FORKS_OF_THREAD: Cell<u64> = const { Cell::new(0) };
+    /// The value of [`BEGUN`] before the latest fork of this thread.
+    static EARLIER_FORKS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How often [`undisturbed`] tries, and how long it waits in between.
+/// The number of attempts of [`undisturbed`], and the pause between two of them.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// A number that differs between a process and every child that it forks, or 0 in a process that has not used this crate yet. A
-/// backend that remembers something about its process stores this number with it. One relaxed load.
+/// Returns the epoch of this process, or 0 in a process that has not used this crate yet.
+///
+/// One relaxed load.
+///
+/// The epoch differs between a process and every child that it forks. A backend that caches a fact about its process stores the epoch
+/// with it.
 #[inline]
 pub fn epoch() -> u64 {
     sys::epoch().load(Relaxed)
 }
 
-/// The epoch, never 0: a process that has none yet gets one.
+/// Returns the epoch of this process, which is assigned now if it was 0.
 #[inline]
 pub fn current() -> u64 {
     match epoch() {
-        0 => begin(),
+        0 => start_epoch(),
         epoch => epoch,
     }
 }
 
 #[cold]
-fn begin() -> u64 {
-    watch();
-    // All numbers of ancestors are below it, and so is no number that a value inherited from one of them carries.
+fn start_epoch() -> u64 {
+    install_handlers();
+    // Higher than the epoch of every ancestor, so that no value that is inherited from one has this epoch.
     let next = LATEST.fetch_add(1, SeqCst) + 1;
     match sys::epoch().compare_exchange(0, next, SeqCst, SeqCst) {
         Ok(_) => {
             ENDED.store(BEGUN.load(SeqCst), SeqCst);
-            call_hooks(next, EARLIER.get());
+            call_hooks(next, EARLIER_FORKS.get());
             next
         }
         Err(other) => other,
     }
 }
 
-/// A function that every forked child calls when it gets its epoch.
+/// A function of [`on_child`].
 struct Hook {
     call: fn(u64, u64),
     next: OnceBox<Self>,
@@ -71,15 +76,15 @@ struct Hook {
 
 static HOOKS: OnceBox<Hook> = OnceBox::new();
 
-/// Registers a function that every forked child calls when it gets its epoch, with the epoch and the number of earlier forks of its
-/// parent.
+/// Registers a function that every forked child calls when its epoch starts.
 ///
-/// Registering a function again changes nothing.
+/// The arguments are the epoch, and the number of forks that the parent had begun before this one. Registering a function again has no
+/// effect.
 pub fn on_child(call: fn(u64, u64)) {
     let mut hook = &HOOKS;
     loop {
-        let Hook { call: known, next } = hook.get_or_init(|| Box::new(Hook { call, next: OnceBox::new() }));
-        if std::ptr::fn_addr_eq(*known, call) {
+        let Hook { call: registered, next } = hook.get_or_init(|| Box::new(Hook { call, next: OnceBox::new() }));
+        if std::ptr::fn_addr_eq(*registered, call) {
             return;
         }
         hook = next;
@@ -94,45 +99,49 @@ fn call_hooks(epoch: u64, earlier: u64) {
     }
 }
 
-/// Registers the handlers. Two threads may both do it: the handlers bear that.
-fn watch() {
-    static WATCHED: AtomicBool = AtomicBool::new(false);
-    if !WATCHED.load(SeqCst) {
-        WIPED.store(sys::wipe_on_fork(), SeqCst);
-        sys::at_fork(prepare, in_parent, in_child).expect("there is memory for three function pointers");
-        WATCHED.store(true, SeqCst);
+/// Registers the handlers of `pthread_atfork`.
+///
+/// When two threads register them at the same time, each fork is counted twice, which the handlers allow.
+fn install_handlers() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.load(SeqCst) {
+        KERNEL_WIPES.store(sys::wipe_on_fork(), SeqCst);
+        sys::at_fork(prepare, in_parent, in_child).expect("pthread_atfork fails only without memory for three pointers");
+        INSTALLED.store(true, SeqCst);
     }
 }
 
-/// Whether the kernel zeroes the page.
-static WIPED: AtomicBool = AtomicBool::new(false);
+/// True if the kernel supports `MADV_WIPEONFORK`.
+static KERNEL_WIPES: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn prepare() {
-    OWN.set(OWN.get() + 1);
-    EARLIER.set(BEGUN.fetch_add(1, SeqCst));
+    FORKS_OF_THREAD.set(FORKS_OF_THREAD.get() + 1);
+    EARLIER_FORKS.set(BEGUN.fetch_add(1, SeqCst));
 }
 
 extern "C" fn in_parent() {
-    OWN.set(OWN.get().saturating_sub(1));
+    FORKS_OF_THREAD.set(FORKS_OF_THREAD.get().saturating_sub(1));
     ENDED.fetch_add(1, SeqCst);
 }
 
 extern "C" fn in_child() {
-    OWN.set(0);
-    if !WIPED.load(SeqCst) {
+    FORKS_OF_THREAD.set(0);
+    if !KERNEL_WIPES.load(SeqCst) {
         sys::wipe();
     }
-    // A handler of the program's may have been first, and used a lock.
+    // The epoch may have started already: a handler of the program runs earlier and may use a lock.
     current();
 }
 
-/// Opens something that forked children must not keep, and registers it: two steps, which a fork in another thread may come
-/// between. Then what was opened is dropped, and opened again.
+/// Calls `open` while no other thread forks, as far as possible.
 ///
-/// It does not wait for a fork to end without a bound, because the forking thread may wait for this one in a handler of the program's.
+/// `open` opens a descriptor and then registers it, so that forked children close it. A child that another thread forks between these
+/// two steps would keep the descriptor. When a fork overlaps with the call, the value is dropped and `open` is called again, up to 20
+/// times with pauses of 1 ms. The number of attempts is limited because the forking thread may wait for this one in a handler of the
+/// program. After the last attempt the value is returned although a fork may have overlapped.
 ///
 /// # Errors
-/// Those of `open`.
+/// The errors of `open`.
 pub fn undisturbed<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 0..ATTEMPTS {
         let begun = begun_by_others();
@@ -148,57 +157,61 @@ pub fn undisturbed<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
     open()
 }
 
-/// While other threads fork, how many forks have begun: their children may still copy what there is now.
+/// Returns the number of forks that have begun if another thread is forking now, otherwise `None`.
+///
+/// A child of such a fork may still copy the present memory and descriptors.
 pub fn begun_while_forking() -> Option<u64> {
     fence(SeqCst);
     let begun = BEGUN.load(SeqCst);
-    (ENDED.load(SeqCst) != begun.wrapping_sub(OWN.get())).then_some(begun)
+    (ENDED.load(SeqCst) != begun.wrapping_sub(FORKS_OF_THREAD.get())).then_some(begun)
 }
 
 fn begun_by_others() -> u64 {
-    BEGUN.load(SeqCst).wrapping_sub(OWN.get())
+    BEGUN.load(SeqCst).wrapping_sub(FORKS_OF_THREAD.get())
 }
 
-/// A value that each process makes for itself, when it first needs it: a forked child does not see its parent's.
+/// A lazily initialised value with one instance per process.
 ///
-/// No thread ever waits for another in it, so that a fork cannot find it half made: of two threads that make a value at the same
-/// time, one's is kept and the other's dropped. So what a fork may leave locked, as a `Mutex`, is safe inside.
+/// A forked child does not see the value of its parent.
+///
+/// Initialisation does not block, so that a fork never copies a partly initialised value. When two threads initialise it at the same
+/// time, one of the two values is dropped. A `Mutex` inside is never inherited in the locked state, because a child has its own value.
 #[derive(Debug)]
 pub struct PerProcess<T> {
-    first: OnceBox<Own<T>>,
+    first: OnceBox<Instance<T>>,
 }
 
-/// The value of one process, and that of the child which it was forked into.
+/// The value of one process, with a link to the value of its child.
 #[derive(Debug)]
-struct Own<T> {
+struct Instance<T> {
     value: T,
     epoch: u64,
     next: OnceBox<Self>,
 }
 
 impl<T> PerProcess<T> {
-    /// Nothing yet.
+    /// Creates an uninitialised value.
     pub const fn new() -> Self {
         Self { first: OnceBox::new() }
     }
 
-    /// This process's value, if it has made one.
+    /// Returns the value of this process, or `None` if it is not initialised.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         let epoch = epoch();
-        let mut own = self.first.get()?;
-        while own.epoch != epoch {
-            own = own.next.get()?;
+        let mut instance = self.first.get()?;
+        while instance.epoch != epoch {
+            instance = instance.next.get()?;
         }
-        Some(&own.value)
+        Some(&instance.value)
     }
 }
 
 impl<T: Send> PerProcess<T> {
-    /// This process's value, made now if it has none.
+    /// Returns the value of this process, initialised by `make` if necessary.
     ///
     /// # Errors
-    /// Those of `make`; then there is none still.
+    /// The errors of `make`. The value then stays uninitialised.
     #[inline]
     pub fn get_or_try_init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
         match self.get() {
@@ -210,13 +223,13 @@ impl<T: Send> PerProcess<T> {
     #[cold]
     fn init(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
         let epoch = current();
-        let mut made = Some(Box::new(Own { value: make()?, epoch, next: OnceBox::new() }));
+        let mut made = Some(Box::new(Instance { value: make()?, epoch, next: OnceBox::new() }));
         let mut cell = &self.first;
         loop {
             match cell.get() {
-                Some(own) if own.epoch == epoch => return Ok(&own.value),
-                Some(own) => cell = &own.next,
-                // Another thread may set the cell first.
+                Some(instance) if instance.epoch == epoch => return Ok(&instance.value),
+                Some(instance) => cell = &instance.next,
+                // `set` fails when another thread has set the cell first.
                 None => made = made.and_then(|made| cell.set(made).err()),
             }
         }
@@ -236,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn racing_threads_end_up_with_one_value() {
+    fn racing_threads_get_one_value() {
         for _ in 0..200 {
             let value = PerProcess::new();
             let seen: Vec<_> = thread::scope(|scope| {
@@ -255,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_attempt_leaves_nothing() {
+    fn a_failed_initialisation_leaves_the_value_uninitialised() {
         let value = PerProcess::<u32>::new();
         value.get_or_try_init(|| Err(crate::ErrorKind::Absent.into())).unwrap_err();
         assert_eq!(value.get(), None);
@@ -263,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_opened_without_a_fork_is_opened_once() {
+    fn undisturbed_calls_open() {
         current();
         let mut opened = 0;
         undisturbed(|| {

@@ -1,63 +1,65 @@
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::MutexGuard;
 use std::thread::panicking;
 
 use crate::raw::{Condition, Proof};
-use crate::sys::Parked;
 use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
 
-/// A held lock; dropping it releases the lock.
+/// A held lock. Dropping the guard releases the lock.
 ///
-/// It stays with the thread that took it (it is not `Send`), and with the process: a forked child that inherits one owns nothing,
-/// and dropping it there does nothing. A guard from [`Lock::lock`] borrows its lock; one from [`Lock::lock_owned`] keeps a
-/// handle of its own and is `Guard<'static>`.
+/// A guard belongs to the thread that acquired the lock: it is not `Send`. It also belongs to the process: in a forked child an
+/// inherited guard holds nothing, and dropping it has no effect. A guard from [`Lock::lock`] borrows its lock. A guard from
+/// [`Lock::lock_owned`] contains a handle and is `Guard<'static>`.
 ///
-/// A guard that is dropped while its thread panics releases the lock, and the next owner is told so
-/// ([`Cause::Panicked`](crate::Cause::Panicked)) where the backend keeps such reports.
+/// A guard that is dropped while its thread panics releases the lock. The next owner then gets a report with the cause
+/// [`Cause::Panicked`](crate::Cause::Panicked), if the backend claims
+/// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent).
 ///
 /// ```compile_fail,E0277
 /// fn may_be_sent<T: Send>() {}
 /// may_be_sent::<lock_core::Guard<'static>>();
 /// ```
-#[must_use = "a guard that is dropped at once releases the lock at once"]
+#[must_use = "if unused, the lock is released immediately"]
 pub struct Guard<'a> {
-    /// `None` where the guard has a handle of its own.
+    /// `None` when the handle is in [`RareFields::lock`].
     lock: Option<&'a Lock>,
     token: u64,
-    /// The process that it belongs to; [`RELEASED`] when there is nothing left to release.
+    /// The fork epoch of the owning process, or [`RELEASED`].
     epoch: u64,
-    /// Taken and dropped by the drop.
-    rest: Parked<Rest>,
-    // `!Send`, and still `Sync`, without unsafe code.
+    /// Dropped by the guard's `Drop` implementation, so that the guard itself has no drop glue.
+    rare: ManuallyDrop<Option<Box<RareFields>>>,
+    // Makes the guard `Sync` and not `Send`.
     _thread: PhantomData<MutexGuard<'a, ()>>,
 }
 
-/// What most guards do not have.
-struct Rest {
+/// Fields that few guards need. They are boxed to keep other guards small.
+struct RareFields {
     death: Option<Box<Death>>,
-    /// The owner has dealt with the death.
+    /// The owner has called [`Guard::mark_consistent`].
     is_consistent: bool,
-    /// The lock was acquired while the thread panicked, which is no news at its release.
+    /// The thread was panicking when it acquired the lock. A panic at the release is then not reported.
     during_panic: bool,
     lock: Option<Lock>,
 }
 
+/// The epoch of a guard that has released its lock.
 const RELEASED: u64 = u64::MAX;
 
 impl<'a> Guard<'a> {
     #[inline]
     pub(crate) fn borrowed(lock: &'a Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        let rest = if death.is_none() && !panicking() { Parked::nothing() } else { Rest::new(death, None).parked() };
-        Self::new(Some(lock), token, rest)
+        let rare = if death.is_none() && !panicking() { None } else { RareFields::new(death, None) };
+        Self::new(Some(lock), token, rare)
     }
 
     #[inline]
-    fn new(lock: Option<&'a Lock>, token: u64, rest: Parked<Rest>) -> Self {
-        Self { lock, token, epoch: fork::epoch(), rest, _thread: PhantomData }
+    fn new(lock: Option<&'a Lock>, token: u64, rare: Option<Box<RareFields>>) -> Self {
+        Self { lock, token, epoch: fork::epoch(), rare: ManuallyDrop::new(rare), _thread: PhantomData }
     }
 
-    /// The lock that is held.
+    /// Returns the held lock.
     #[inline]
     pub fn lock(&self) -> &Lock {
         match self.lock {
@@ -68,20 +70,22 @@ impl<'a> Guard<'a> {
 
     #[cold]
     fn own_lock(&self) -> &Lock {
-        let rest = self.rest.get();
-        rest.and_then(|rest| rest.lock.as_ref()).expect("a guard that borrows no handle has one of its own")
+        let rare = self.rare.as_ref();
+        rare.and_then(|rare| rare.lock.as_ref()).expect("a guard without a borrowed handle contains one")
     }
 
-    /// Set when an earlier owner died (or panicked) holding the lock, and no owner has called [`Guard::mark_consistent`] since: what
-    /// the lock protects may be half changed.
-    pub fn recovered(&self) -> Option<&Death> {
-        self.rest.get()?.death.as_deref()
-    }
-
-    /// Declares that what the lock protects is in order again, after [`Guard::recovered`]: the next owner is told of no death.
+    /// Returns the report of a death, if an earlier owner died or panicked while it held the lock.
     ///
-    /// Without this call each next owner is told, in this and all other processes, where the backend claims
-    /// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent). (POSIX has `pthread_mutex_consistent`.)
+    /// The protected data may be inconsistent. The report is repeated until an owner calls [`Guard::mark_consistent`].
+    pub fn recovered(&self) -> Option<&Death> {
+        self.rare.as_ref()?.death.as_deref()
+    }
+
+    /// Declares that the protected data is consistent, so that the next owner gets no report of the death.
+    ///
+    /// Without this call each next owner in any process gets the report, if the backend claims
+    /// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent). Compare `pthread_mutex_consistent(3)`. The call has no
+    /// effect on a guard without a report.
     ///
     /// # Examples
     /// With the backend `shm`:
@@ -98,11 +102,11 @@ impl<'a> Guard<'a> {
     /// #     };
     /// #     scope.spawn(owner).join().unwrap_err();
     /// # });
-    /// // An owner has died or panicked meanwhile.
+    /// // Meanwhile an owner has died or panicked.
     /// let mut guard = lock.lock()?;
     /// if let Some(death) = guard.recovered() {
-    ///     eprintln!("{death}: repairing what it left");
-    ///     // If this process died here, the next owner would get a report of its death.
+    ///     eprintln!("{death}: repairing the protected data");
+    ///     // If this process dies here, the next owner gets a report of this death.
     ///     guard.mark_consistent()?;
     /// }
     /// drop(guard);
@@ -111,7 +115,7 @@ impl<'a> Guard<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotHeld`] in a forked child; [`ErrorKind::Lost`] when the lock is not held any more.
+    /// [`ErrorKind::NotHeld`] in a forked child; [`ErrorKind::Lost`] when the thread no longer holds the lock.
     pub fn mark_consistent(&mut self) -> Result<()> {
         if self.epoch != fork::epoch() {
             return Err(self.lock().in_context(ErrorKind::NotHeld.into(), Operation::Lock));
@@ -120,53 +124,57 @@ impl<'a> Guard<'a> {
             return Ok(());
         }
         self.lock().raw().mark_consistent().map_err(|error| self.lock().in_context(error, Operation::Lock))?;
-        if let Some(rest) = self.rest.get_mut() {
-            rest.is_consistent = true;
+        if let Some(rare) = self.rare.as_mut() {
+            rare.is_consistent = true;
         }
         Ok(())
     }
 
-    /// The fencing token: greater than that of every earlier acquisition of this lock in this store, in any process.
-    /// 0 where the backend has none. Hand it to what the lock protects, so that a request that comes late can be told.
+    /// Returns the fencing token, or 0 on a backend without tokens.
+    ///
+    /// The token is greater than that of every earlier acquisition of this lock of this store, in any process. A protected resource
+    /// that remembers the highest token can refuse requests of earlier owners.
     pub fn token(&self) -> u64 {
         self.token
     }
 
-    /// Releases the lock, for those who want to know how that went.
+    /// Releases the lock and returns errors, which dropping the guard only logs.
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`] when the lock is not held any more, [`ErrorKind::NotHeld`] when the guard was inherited by a fork; what
-    /// the system says.
+    /// [`ErrorKind::Lost`] when the thread no longer holds the lock; [`ErrorKind::NotHeld`] in a forked child that inherited the guard;
+    /// [`ErrorKind::System`] when a system call fails.
     pub fn unlock(mut self) -> Result<()> {
-        let ours = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
-        let proof = Proof::new(condition(self.rest.get()));
-        let released = if ours { self.lock().raw().release(proof) } else { not_of_this_process() };
+        let is_of_this_process = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
+        let proof = Proof::new(condition(self.rare.as_deref()));
+        let released = if is_of_this_process { self.lock().raw().release(proof) } else { inherited_guard() };
         released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
     }
 }
 
-/// In a forked child, which then gives up what it inherited.
+/// The result of a release in a forked child that inherited the guard.
 #[cold]
-fn not_of_this_process() -> Result<()> {
+fn inherited_guard() -> Result<()> {
+    // Starts the epoch of the child, which closes inherited descriptors.
     fork::current();
     Err(ErrorKind::NotHeld.into())
 }
 
-/// The condition in which a guard leaves what its lock protects.
-fn condition(rest: Option<&Rest>) -> Condition {
-    if panicking() && !rest.is_some_and(|rest| rest.during_panic) {
+/// Returns the condition of the protected data at the release of a guard.
+fn condition(rare: Option<&RareFields>) -> Condition {
+    if panicking() && !rare.is_some_and(|rare| rare.during_panic) {
         return Condition::Panicked;
     }
-    match rest {
-        Some(Rest { death: Some(_), is_consistent: false, .. }) => Condition::Inconsistent,
+    match rare {
+        Some(RareFields { death: Some(_), is_consistent: false, .. }) => Condition::Inconsistent,
         _ => Condition::Consistent,
     }
 }
 
-// Not a method, so that a guard whose address nobody takes can stay in registers.
+/// Logs a failed release.
+// Not a method: passing `&self` would force the guard into memory.
 #[cold]
 #[inline(never)]
-fn not_released(lock: &Lock, error: Error) {
+fn log_release_error(lock: &Lock, error: Error) {
     if !matches!(error.kind(), ErrorKind::NotHeld) {
         let error = lock.in_context(error, Operation::Unlock);
         tracing::error!(%error, "a lock could not be released");
@@ -175,49 +183,43 @@ fn not_released(lock: &Lock, error: Error) {
 
 impl Guard<'static> {
     pub(crate) fn owned(lock: Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        Self::new(None, token, Rest::new(death, Some(lock)).parked())
+        Self::new(None, token, RareFields::new(death, Some(lock)))
     }
 }
 
-impl Rest {
+impl RareFields {
     #[cold]
-    fn new(death: Option<Box<Death>>, lock: Option<Lock>) -> Self {
-        Self { death, is_consistent: false, during_panic: panicking(), lock }
-    }
-
-    #[cold]
-    fn parked(self) -> Parked<Self> {
-        Parked::new(Box::new(self))
+    fn new(death: Option<Box<Death>>, lock: Option<Lock>) -> Option<Box<Self>> {
+        Some(Box::new(Self { death, is_consistent: false, during_panic: panicking(), lock }))
     }
 }
 
-// Kept minimal, and with nothing to be dropped after it, so that it inlines and the guard can stay in registers.
+// Kept minimal and without drop glue, so that it inlines and the guard can stay in registers.
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
         match self.lock {
-            Some(lock) if self.epoch == fork::epoch() && self.rest.is_nothing() && !panicking() => {
+            Some(lock) if self.epoch == fork::epoch() && self.rare.is_none() && !panicking() => {
                 if let Err(error) = lock.raw().release(Proof::new(Condition::Consistent)) {
-                    not_released(lock, error);
+                    log_release_error(lock, error);
                 }
             }
-            _ => drop_slowly(self.lock, self.epoch, std::mem::replace(&mut self.rest, Parked::nothing())),
+            _ => drop_slow(self.lock, self.epoch, self.rare.take()),
         }
     }
 }
 
 #[cold]
 #[inline(never)]
-fn drop_slowly(lock: Option<&Lock>, epoch: u64, rest: Parked<Rest>) {
-    let rest = rest.unpark();
-    let lock = lock.or_else(|| rest.as_ref()?.lock.as_ref());
+fn drop_slow(lock: Option<&Lock>, epoch: u64, rare: Option<Box<RareFields>>) {
+    let lock = lock.or_else(|| rare.as_ref()?.lock.as_ref());
     if epoch != fork::epoch() {
-        // It was inherited by a fork, or `unlock` was called.
+        // `unlock` has released the lock, or a forked child has inherited the guard.
         fork::current();
     } else if let Some(lock) = lock
-        && let Err(error) = lock.raw().release(Proof::new(condition(rest.as_deref())))
+        && let Err(error) = lock.raw().release(Proof::new(condition(rare.as_deref())))
     {
-        not_released(lock, error);
+        log_release_error(lock, error);
     }
 }
 

@@ -1,38 +1,38 @@
 use std::fmt;
 
-/// A thread that holds a lock, or held it when it died, as far as the backend can tell.
+/// A thread that holds a lock, or that held it when it died.
 ///
-/// It is for people to read. Nothing decides by a pid whether somebody lives: pids are reused, and mean another process in
-/// another pid namespace.
+/// The fields are for display. Do not use the pid to decide whether the process is alive: the kernel reuses pids, and a pid denotes
+/// different processes in different PID namespaces.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Process id, in the holder's own pid namespace.
+    /// Process id, in the holder's PID namespace; 0 where the process is unknown.
     pub pid: u32,
-    /// Thread id, in the holder's own pid namespace; 0 where the backend knows only the process.
+    /// Thread id, in the holder's PID namespace; 0 where the backend knows only the process.
     pub tid: u32,
-    /// When the process started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    /// Start time of the process, in clock ticks since boot (field 22 of `/proc/PID/stat`, see proc_pid_stat(5)).
     pub start_time: Option<u64>,
-    /// Inode number of the pid namespace (`/proc/self/ns/pid`).
+    /// Inode number of the PID namespace (`/proc/PID/ns/pid`, see namespaces(7)).
     pub pid_namespace: Option<u64>,
-    /// The command line, cut to what the store keeps; empty where it is not known.
+    /// Command line, truncated to the length that the store keeps; empty where it is unknown.
     pub command: String,
 }
 
 impl Holder {
-    /// A holder of which only the process id is known.
+    /// Creates a holder of which only the process id is known.
     pub fn of_process(pid: u32) -> Self {
         Self { pid, tid: 0, start_time: None, pid_namespace: None, command: String::new() }
     }
 
-    /// The same holder with a thread id.
+    /// Sets the thread id.
     #[must_use]
     pub fn with_thread(mut self, tid: u32) -> Self {
         self.tid = tid;
         self
     }
 
-    /// The same holder with a command line.
+    /// Sets the command line.
     #[must_use]
     pub fn with_command(mut self, command: impl Into<String>) -> Self {
         self.command = command.into();

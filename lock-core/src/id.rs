@@ -1,25 +1,25 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The number of a lock in its store.
+/// The number of a lock in its store, from 0.
 ///
-/// A number is worth keeping in a database: it names the same lock in every process that opens the store, for as
-/// long as the store lives. Ids start at 0.
+/// An id denotes the same lock in every process that opens the store, until the store is destroyed. Programs can therefore keep it in
+/// a database.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LockId(u32);
 
 impl LockId {
-    /// The id with this number.
+    /// Creates the id with this number.
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
 
-    /// The number, from 0.
+    /// Returns the number.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The number as an index.
+    /// Returns the number as an index.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -51,33 +51,33 @@ impl FromStr for LockId {
     }
 }
 
-/// Which allocation of an id a handle belongs to: 0 before the first, and one more with each.
+/// The number of times that an id has been allocated. A handle keeps the value of its creation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// The generation with this number.
+    /// Creates the generation with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// The identity of a store: two handles reach the same locks exactly when theirs are equal.
+/// The identity of a store. Two handles reach the same locks if and only if their identities are equal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(u128);
 
 impl StoreId {
-    /// The store with this 128-bit identity.
+    /// Creates the identity with these 128 bits.
     pub const fn new(bits: u128) -> Self {
         Self(bits)
     }
 
-    /// The 128 bits.
+    /// Returns the 128 bits.
     pub const fn get(self) -> u128 {
         self.0
     }

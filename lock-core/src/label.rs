@@ -2,18 +2,18 @@ use std::fmt;
 
 use crate::{ErrorKind, Result};
 
-/// What an allocation is for, for people to read: at most 64 bytes of UTF-8 without control characters.
+/// A text that describes an allocation: at most 64 bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Label(String);
 
 impl Label {
-    /// The longest label, in bytes.
+    /// The maximum length of a label, in bytes.
     pub const MAX: usize = 64;
 
-    /// A label, checked.
+    /// Creates a label.
     ///
     /// # Errors
-    /// [`ErrorKind::BadLabel`] when it is longer than [`Label::MAX`] bytes or has a control character in it.
+    /// [`ErrorKind::BadLabel`] when the text is longer than [`Label::MAX`] bytes or contains a control character.
     ///
     /// # Examples
     /// ```
@@ -25,22 +25,22 @@ impl Label {
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
         if text.len() > Self::MAX {
-            let reason = format!("it has {} bytes; use at most {}", text.len(), Self::MAX);
+            let reason = format!("it is {} bytes long; at most {} are allowed", text.len(), Self::MAX);
             return Err(ErrorKind::BadLabel { label: text, reason }.into());
         }
         if text.chars().any(char::is_control) {
-            let reason = "it has a control character in it; leave that out".to_owned();
+            let reason = "it contains a control character; remove that character".to_owned();
             return Err(ErrorKind::BadLabel { label: text, reason }.into());
         }
         Ok(Self(text))
     }
 
-    /// The text; empty when there is none.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether nothing was said.
+    /// Returns true if the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,23 +1,24 @@
-//! Numbered locks that Linux processes share: traits, guards, errors, URLs, and the registry of backends.
+//! Numbered locks that Linux processes share: traits, guards, errors, URLs and the registry of backends.
 //!
-//! A [`Store`] hands out numbered locks that several processes share; a [`Lock`] is one of them, and a [`Guard`] is the proof that
-//! the calling thread holds it. Those are what programs use, most of them through the crate `lock-any`, which opens a store by
-//! URL with the backends that its cargo features name.
+//! Programs use three types. A [`Store`] allocates numbered locks that several processes share. A [`Lock`] is one of them. A
+//! [`Guard`] exists while the calling thread holds the lock, and releases it when it is dropped. Most programs use them through the
+//! crate `lock-any`, which opens a store by URL with the backends that its cargo features enable.
 //!
-//! A backend is the other side. It implements [`Manager`] and [`RawLock`], which are small and object-safe, has a
-//! `pub const BACKEND:` [`Backend`] that says what it claims ([`Capabilities`]), and registers it with [`register!`]. Time-outs,
-//! guards, recovery and ordering are written here, once, for all backends. The crate `lock-table` has an allocation table for local
-//! backends, and the crate `lock-conformance` has the tests.
+//! Backends implement two small, object-safe traits, [`Manager`] and [`RawLock`]. A backend crate has a `pub const BACKEND:`
+//! [`Backend`] with its claims ([`Capabilities`]), and registers it with [`register!`]. This crate implements time-outs, guards,
+//! recovery and ordering once for all backends. The crate `lock-table` provides an allocation table for local backends, and the
+//! crate `lock-conformance` provides the tests.
 //!
-//! # What is promised
+//! # Guarantees
 //! - Mutual exclusion between all threads of all processes that open a store.
-//! - The death of an owner is success with information ([`Guard::recovered`]): never an error, and reported until it was dealt with.
-//! - That an owner is unknown never means that it is dead.
-//! - Deadlines are on the monotonic clock and never early.
+//! - An acquisition after the death of an owner succeeds, and [`Guard::recovered`] reports the death. Each next owner gets the report
+//!   until one calls [`Guard::mark_consistent`].
+//! - An unknown owner is never treated as a dead one.
+//! - Deadlines use the monotonic clock, and a wait never ends before its deadline.
 #![deny(unsafe_code)]
 
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("lock-core is for 64-bit Linux: offsets of file locks and mapped stores need 64 bits");
+compile_error!("lock-core requires 64-bit Linux: offsets of file locks and of mapped stores have 64 bits");
 
 mod acquire;
 mod advice;

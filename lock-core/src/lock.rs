@@ -4,10 +4,10 @@ use std::sync::Arc;
 use crate::sys::Pinned;
 use crate::{Error, Generation, Holder, LockId, Manager, Operation, RawLock, Result, StoreId, fork};
 
-/// A lock, as users hold it: a handle that any number of threads can share and that keeps its store open.
+/// A handle on a lock. Threads can share it, and it keeps its store open.
 ///
-/// It comes from a [`Store`](crate::Store). Handles with the same id of the same store are the same lock, in all threads of all
-/// processes. Freeing the id does not hurt: the handle goes on excluding all others on that id.
+/// A [`Store`](crate::Store) returns handles. Handles with the same id of the same store denote the same lock, in all threads of all
+/// processes. A handle stays valid when its id is freed: it still excludes all other handles with that id.
 ///
 /// # Examples
 /// With the backend `shm`:
@@ -20,7 +20,7 @@ use crate::{Error, Generation, Holder, LockId, Manager, Operation, RawLock, Resu
 /// {
 ///     let guard = lock.lock()?;
 ///     if let Some(death) = guard.recovered() {
-///         eprintln!("{death}: checking what it left");
+///         eprintln!("{death}: checking the protected data");
 ///     }
 /// } // released
 /// # Ok::<(), lock_core::Error>(())
@@ -33,7 +33,7 @@ pub struct Lock {
     generation: Option<Generation>,
 }
 
-/// The store that a lock belongs to.
+/// The store of a lock.
 pub(crate) struct StoreContext {
     pub(crate) id: StoreId,
     pub(crate) url: String,
@@ -41,8 +41,10 @@ pub(crate) struct StoreContext {
 }
 
 impl Lock {
-    /// A lock that belongs to no store, as LXC's private lock; `name` stands for it in messages, and `identity` orders it in
-    /// [`lock_all`](crate::lock_all()). For backends.
+    /// Creates a lock that belongs to no store. For backends.
+    ///
+    /// Messages contain `name` in the place of a URL. `identity` gives the position of the lock in the order of
+    /// [`lock_all`](crate::lock_all()).
     pub fn standalone(raw: Arc<dyn RawLock>, name: impl Into<String>, identity: StoreId) -> Self {
         fork::current();
         let store = StoreContext { id: identity, url: name.into(), manager: None };
@@ -54,39 +56,45 @@ impl Lock {
         Self { raw: Pinned::whole(raw), store, id, generation }
     }
 
-    /// The number of the lock in its store; `None` for a lock without a number.
+    /// Returns the id of the lock in its store, or `None` for a lock without a number.
     pub fn id(&self) -> Option<LockId> {
         self.id
     }
 
-    /// Who holds the lock at this moment, where the backend knows; it takes, delays and changes nothing.
+    /// Returns the current holder, or `None` when the lock is free or the backend does not record holders.
+    ///
+    /// The call does not acquire, delay or change the lock.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     pub fn holder(&self) -> Result<Option<Holder>> {
         self.raw.holder().map_err(|error| self.in_context(error, Operation::ListHeld))
     }
 
-    /// How many threads wait for the lock, where the backend knows.
+    /// Returns the number of waiting threads, or `None` when the backend does not count them.
     pub fn waiters(&self) -> Option<u32> {
         self.raw.waiters()
     }
 
-    /// Whether the id was freed and handed to somebody else since this handle was made. The handle excludes that somebody all the
-    /// same. Always false where allocations are not counted.
+    /// Returns true if the id was freed and allocated again since this handle was created.
+    ///
+    /// A stale handle still excludes all other handles with its id. Always false on a backend that does not count allocations
+    /// ([`Generations::Unknown`](crate::Generations::Unknown)).
     pub fn is_stale(&self) -> bool {
         self.generation != self.raw.generation()
     }
 
-    /// Gives the id back, so that it can be allocated again. The lock stays usable through this handle and all others, and if
-    /// somebody holds it, it stays held.
+    /// Frees the id, so that it can be allocated again.
+    ///
+    /// All handles on the lock stay valid, and a held lock stays held.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAllocated`]; [`ErrorKind::Stale`] when the id belongs to somebody else by now (and then nothing changes).
+    /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated) when the id is free; [`ErrorKind::Stale`](crate::ErrorKind::Stale)
+    /// when the handle [is stale](Lock::is_stale). After an error nothing has changed.
     pub fn free(&self) -> Result<()> {
         let free = || match (&self.store.manager, self.id) {
             (Some(manager), Some(id)) => manager.free(id, self.generation),
-            _ => Err(Error::unsupported("it has no number, so there is nothing to free")),
+            _ => Err(Error::unsupported("a lock with no number cannot be freed")),
         };
         free().map_err(|error| self.in_context(error, Operation::Free))
     }
@@ -96,7 +104,7 @@ impl Lock {
         &*self.raw
     }
 
-    /// The order in which [`lock_all`](crate::lock_all()) takes locks.
+    /// Returns the key by which [`lock_all`](crate::lock_all()) orders locks.
     pub(crate) fn order(&self) -> (StoreId, Option<LockId>) {
         (self.store.id, self.id)
     }

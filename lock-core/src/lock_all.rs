@@ -1,13 +1,15 @@
 use crate::{Deadline, ErrorKind, Guard, Lock, Operation, Result};
 
-/// Acquires several locks in one fixed order, by store and id, so that two callers that want some of the same locks cannot
-/// deadlock. Either all are held when it returns, or none that was not before.
+/// Acquires several locks in a fixed order, so that callers of this function cannot deadlock.
 ///
-/// The guards come in the order of `locks`. The fixed order holds among callers of this function: who already holds a lock when
-/// calling it, or takes further ones afterwards, has to take care of the order itself.
+/// The order is by store and id. The guards are returned in the order of `locks`. When one acquisition fails, the locks that the call
+/// has acquired are released.
+///
+/// The order includes only the locks of one call. A thread that holds another lock before the call, or acquires one after it, must
+/// order those acquisitions itself.
 ///
 /// # Errors
-/// [`ErrorKind::AlreadyHeld`] when a lock is given twice; otherwise as [`Lock::lock_by`].
+/// [`ErrorKind::AlreadyHeld`] when `locks` contains a lock twice; otherwise as [`Lock::lock_by`].
 ///
 /// # Examples
 /// ```
@@ -29,9 +31,9 @@ pub fn lock_all<'a>(locks: impl IntoIterator<Item = &'a Lock>, deadline: Deadlin
         return Err(pair[0].1.in_context(ErrorKind::AlreadyHeld.into(), Operation::Lock));
     }
     let mut guards = Vec::with_capacity(locks.len());
-    for (place, lock) in locks {
-        guards.push((place, lock.lock_by(deadline)?));
+    for (position, lock) in locks {
+        guards.push((position, lock.lock_by(deadline)?));
     }
-    guards.sort_by_key(|(place, _)| *place);
+    guards.sort_by_key(|(position, _)| *position);
     Ok(guards.into_iter().map(|(_, guard)| guard).collect())
 }

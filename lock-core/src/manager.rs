@@ -4,38 +4,43 @@ use std::sync::Arc;
 
 use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
 
-/// The plug-in side of a store: what a backend implements, and [`Store`](crate::Store) is built on.
+/// The part of a store that a backend implements. Programs use a [`Store`](crate::Store).
 ///
-/// Errors need no context: the user side adds the operation, the store and the id. Of the methods with a default, a backend
-/// implements those that its [`Capabilities`](crate::Capabilities) claim; a default refuses.
+/// [`Store`](crate::Store) adds the operation, the store and the id to each error. A backend overrides the default methods that its
+/// [`Capabilities`](crate::Capabilities) claim. The others return [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+///
+/// Each method can also return [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when
+/// a system call fails.
 pub trait Manager: Send + Sync + fmt::Debug {
-    /// Which store this is, the same in every process that has it open.
+    /// Returns the identity of the store, the same in all processes.
     fn id(&self) -> StoreId;
 
-    /// How many locks there can be; `None` where there is no bound.
+    /// Returns the maximum number of locks, or `None` if there is no bound.
     fn capacity(&self) -> Option<u64>;
 
-    /// Whether whoever opens the store by its URL now gets this one.
+    /// Checks that the store's URL still leads to this store, and that the store is intact.
+    ///
+    /// The default is for backends whose stores cannot lose their names.
     ///
     /// # Errors
-    /// [`ErrorKind::Destroyed`](crate::ErrorKind::Destroyed), [`ErrorKind::Replaced`](crate::ErrorKind::Replaced); what is wrong with
-    /// the store. A backend whose stores cannot lose their names need not implement it.
+    /// [`ErrorKind::Destroyed`](crate::ErrorKind::Destroyed), [`ErrorKind::Replaced`](crate::ErrorKind::Replaced),
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// The plug-in side of the lock with this id, allocated or not.
+    /// Returns the lock with this id, which need not be allocated.
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>>;
 
-    /// The only lock of a store whose numbering is [`Numbering::Single`](crate::Numbering::Single).
+    /// Returns the only lock of a store whose numbering is [`Numbering::Single`](crate::Numbering::Single).
     ///
     /// # Errors
-    /// Refused by numbered stores.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by stores with numbered locks.
     fn single(&self) -> Result<Arc<dyn RawLock>> {
-        Err(Error::unsupported("its locks have numbers; say which"))
+        Err(Error::unsupported("the store has numbered locks; give the number of one"))
     }
 
     /// Allocates a free id.
@@ -44,96 +49,96 @@ pub trait Manager: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted), only after a full scan.
     fn allocate(&self, label: &Label) -> Result<LockId>;
 
-    /// Allocates this id.
+    /// Allocates this id, if it is free.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyAllocated`](crate::ErrorKind::AlreadyAllocated),
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()>;
 
-    /// Frees an id; where a generation is given, only that allocation of it.
+    /// Frees an id. If a generation is given, the id must have that generation.
     ///
     /// # Errors
     /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated), [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange),
     /// [`ErrorKind::Stale`](crate::ErrorKind::Stale).
     fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()>;
 
-    /// Frees every id; returns how many were allocated.
+    /// Frees every id, and returns the number of ids that were allocated.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn free_all(&self) -> Result<u64>;
 
-    /// How many ids are free; `None` where there is no bound.
+    /// Returns the number of free ids, or `None` if there is no bound.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn available(&self) -> Result<Option<u64>>;
 
-    /// The allocated ids, in order.
+    /// Returns the allocated ids in ascending order.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn allocated(&self) -> Result<Vec<Allocation>>;
 
-    /// Makes these ids, and no others, the allocated ones.
+    /// Allocates and frees ids, so that exactly these ids are allocated.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), and then nothing is changed.
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) before any change.
     fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
         let _ = ids;
-        Err(Error::unsupported("it does not reconcile"))
+        Err(Error::unsupported("it cannot replace the set of allocated ids"))
     }
 
-    /// The locks that are held at this moment, in order of id, without taking, delaying or changing any.
+    /// Returns the held locks in ascending order of id. The call does not acquire, delay or change a lock.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn held(&self) -> Result<Vec<HeldLock>> {
-        Err(Error::unsupported("it does not know which locks are held"))
+        Err(Error::unsupported("it does not record which locks are held"))
     }
 
-    /// Takes the lock from its owner, dead or alive.
+    /// Releases a lock on behalf of its owner, whether the owner is alive or dead.
     ///
     /// # Errors
-    /// Refused by backends that recover by themselves.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends that recover from the death of an owner.
     fn break_lock(&self, id: LockId) -> Result<()> {
         let _ = id;
-        Err(Error::unsupported("it recovers from the death of an owner by itself; there is nothing to break"))
+        Err(Error::unsupported("it recovers automatically from the death of an owner; acquire the lock instead of breaking it"))
     }
 
-    /// Facts about the store for people to read, as pairs of a title and a value.
+    /// Returns facts about the store for display, each with a title and a value.
     fn details(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// Removes the store from the system. Handles that are open go on excluding each other.
+    /// Removes the store. Handles of open stores still exclude each other.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn destroy(&self) -> Result<()> {
-        Err(Error::unsupported("others may be using its locks, which would no longer exclude each other"))
+        Err(Error::unsupported("other programs may use the locks, which would no longer exclude each other"))
     }
 }
 
-/// An allocated id.
+/// An allocated id, with the facts that the store records about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Allocation {
     /// The id.
     pub id: LockId,
-    /// What it was allocated for.
+    /// The label of the allocation.
     pub label: Label,
-    /// Which allocation of the id it is, where that is counted.
+    /// The generation of the id, where the backend counts allocations.
     pub generation: Option<Generation>,
-    /// Process and command that allocated it, where known; it need not live any more.
+    /// The process that allocated the id, where it is known. The process may have ended.
     pub allocator: Option<Holder>,
-    /// When, in seconds since the epoch, by the wall clock of that time.
+    /// The time of the allocation, in seconds since 1970-01-01 00:00 UTC, as read from the system clock.
     pub since: Option<u64>,
 }
 
 impl Allocation {
-    /// An allocation of which nothing else is known.
+    /// Creates an allocation of which only the id is known.
     pub fn new(id: LockId) -> Self {
         Self { id, label: Label::default(), generation: None, allocator: None, since: None }
     }
@@ -145,25 +150,25 @@ impl Allocation {
 pub struct HeldLock {
     /// The id.
     pub id: LockId,
-    /// By whom, where known.
+    /// The holder, where it is known.
     pub holder: Option<Holder>,
-    /// The number of waiters, where known.
+    /// The number of waiting threads, where it is known.
     pub waiters: Option<u32>,
 }
 
 impl HeldLock {
-    /// A held lock.
+    /// Creates a held lock with an unknown number of waiters.
     pub fn new(id: LockId, holder: Option<Holder>) -> Self {
         Self { id, holder, waiters: None }
     }
 }
 
-/// What [`Manager::reconcile`] did.
+/// The changes of [`Manager::reconcile`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Reconciled {
-    /// Ids that were free and are allocated now, in order.
+    /// The ids that the call allocated, in ascending order.
     pub claimed: Vec<LockId>,
-    /// Ids that were allocated and are free now, in order.
+    /// The ids that the call freed, in ascending order.
     pub freed: Vec<LockId>,
 }

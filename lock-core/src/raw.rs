@@ -2,104 +2,110 @@ use std::fmt;
 
 use crate::{Deadline, Death, Generation, Holder, Result};
 
-/// The plug-in side of a lock: acquire by a deadline, release, describe. Users hold a [`Lock`](crate::Lock).
+/// The part of a lock that a backend implements. Programs use a [`Lock`](crate::Lock).
 ///
 /// # Contract
-/// At most one thread, of all processes, is between an `acquire` that gave it the lock and the `release` that follows it.
-/// Both are called by the same thread, in the same process: the user side makes sure of that.
+/// Of all threads in all processes, at most one holds the lock: from an `acquire` that returns [`Acquired::Held`] or
+/// [`Acquired::Recovered`] to the `release` that follows. [`Guard`](crate::Guard) ensures that the same thread of the same process
+/// calls both.
 pub trait RawLock: Send + Sync + fmt::Debug {
-    /// Takes the lock if that is quick and there is nothing to tell: it is free, and nobody died holding it. Returns the fencing token.
+    /// Acquires the lock on the fast path, and returns the fencing token.
     ///
-    /// A short cut that the user side tries before [`acquire`](Self::acquire), and that returns in registers. `None` says nothing
-    /// about the lock, but that `acquire` is to be asked; a backend without a quick way leaves it at that.
+    /// The fast path is for a lock that is free and whose previous owner did not die. [`Lock`](crate::Lock) calls this before
+    /// [`acquire`](Self::acquire); the result fits into registers. `None` means only that the caller must call `acquire`. The default
+    /// is for backends without a fast path.
     #[inline]
     fn acquire_at_once(&self) -> Option<u64> {
         None
     }
 
-    /// Takes the lock, if that succeeds by the deadline. EINTR never shows.
+    /// Acquires the lock, and waits until the deadline. A signal (EINTR) does not end the wait.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when the calling thread holds the lock; what the system says.
-    /// After an error the lock is not held.
+    /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when the calling thread already holds the lock;
+    /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
+    /// An error means that this call has not acquired the lock.
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
 
-    /// Gives the lock up.
+    /// Releases the lock.
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the lock is not the caller's any more, and then nothing is changed; what the
-    /// system says.
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock, which is then unchanged;
+    /// [`ErrorKind::System`](crate::ErrorKind::System) when a system call fails.
     fn release(&self, proof: Proof) -> Result<()>;
 
-    /// Forgets the death that the calling owner was told of: the next owner is told of none.
+    /// Discards the report of a death, so that the next owner does not get it.
+    ///
+    /// Called by the owner that got the report.
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the lock is not the caller's any more.
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock.
     fn mark_consistent(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Who holds the lock, without touching it; `None` when nobody does, or where it is not known.
+    /// Returns the holder, or `None` when the lock is free or the backend does not record holders.
+    ///
+    /// It does not change the lock.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     fn holder(&self) -> Result<Option<Holder>> {
         Ok(None)
     }
 
-    /// How many threads wait, where that is known.
+    /// Returns the number of waiting threads, or `None` when the backend does not count them.
     fn waiters(&self) -> Option<u32> {
         None
     }
 
-    /// Which allocation of the id is the present one, where that is counted.
+    /// Returns the current generation of the id, or `None` when the backend does not count allocations.
     fn generation(&self) -> Option<Generation> {
         None
     }
 }
 
-/// What came of a [`RawLock::acquire`].
+/// The result of [`RawLock::acquire`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Acquired {
-    /// The lock is the caller's. The token is a number greater than that of every earlier acquisition of this lock; 0 where the backend
-    /// has none.
+    /// The caller holds the lock.
     Held {
-        /// The fencing token.
+        /// The fencing token: greater than that of every earlier acquisition of this lock. 0 on a backend without tokens.
         token: u64,
     },
-    /// The lock is the caller's, and the previous owner died holding it.
+    /// The caller holds the lock, and an earlier owner died while it held the lock.
     Recovered(Box<Recovery>),
-    /// The deadline passed first; with [`Deadline::Now`], the lock is busy.
+    /// The deadline passed. With [`Deadline::Now`], another thread holds the lock.
     TimedOut,
 }
 
-/// The acquisition of a lock whose previous owner died holding it.
+/// The acquisition of a lock with the report of a death.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovery {
     /// The fencing token, as in [`Acquired::Held`].
     pub token: u64,
-    /// The news.
+    /// The report.
     pub death: Death,
 }
 
-/// Proof that the caller of [`RawLock::release`] is a guard: only this crate can make one.
+/// Proof that a guard calls [`RawLock::release`]. Only this crate can create one.
 ///
-/// That is why `release` need not be an `unsafe fn`, and a backend without system calls of its own can forbid unsafe code. A proof does
-/// not say of which lock: a backend compares the owner that it has recorded with the caller.
+/// The proof makes `release` a safe function, so that a backend can forbid unsafe code. It does not identify the lock: the backend
+/// checks that the caller is the recorded owner.
 #[derive(Debug)]
 pub struct Proof {
     condition: Condition,
 }
 
-/// The condition in which an owner leaves what the lock protects.
+/// The condition of the protected data at a release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Condition {
-    /// In order.
+    /// The data is consistent.
     Consistent,
-    /// As an owner that died left it: nobody has called [`Guard::mark_consistent`](crate::Guard::mark_consistent) since.
+    /// An earlier owner died, and no owner has called [`Guard::mark_consistent`](crate::Guard::mark_consistent) since.
     Inconsistent,
-    /// Possibly half changed, because the owner panicked.
+    /// The owner panicked, and the data may be inconsistent.
     Panicked,
 }
 
@@ -109,8 +115,10 @@ impl Proof {
         Self { condition }
     }
 
-    /// The condition of what the lock protects. A backend that claims
-    /// [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent) reports any but the first to the next owner.
+    /// Returns the condition of the protected data.
+    ///
+    /// A backend that claims [`DeathReports::UntilConsistent`](crate::DeathReports::UntilConsistent) reports each condition except
+    /// [`Condition::Consistent`] to the next owner.
     #[inline]
     pub const fn condition(&self) -> Condition {
         self.condition

@@ -8,10 +8,10 @@ pub struct Registration(pub Backend);
 
 inventory::collect!(Registration);
 
-/// Registers a [`Backend`] with every program that links the crate it stands in.
+/// Registers a [`Backend`] in every program that links the calling crate.
 ///
-/// A crate that nothing names in Rust is not linked at all, and then its registration is not there either: a program that uses a
-/// backend only by URL names it once, `use my_backend as _;`.
+/// The compiler does not link a crate that no Rust code names. A program that uses a backend only by URL therefore names its crate
+/// once: `use my_backend as _;`.
 #[macro_export]
 macro_rules! register {
     ($backend:expr) => {
@@ -19,7 +19,7 @@ macro_rules! register {
     };
 }
 
-/// The backends that a program can open stores with.
+/// A set of backends, with one backend per scheme.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     backends: BTreeMap<&'static str, Backend>,
@@ -27,18 +27,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// What the crates of this program have registered.
+    /// Returns the backends that the crates of this program have registered with [`register!`](crate::register).
     ///
     /// # Errors
-    /// [`ErrorKind::DuplicateScheme`] when two crates claim one scheme.
+    /// [`ErrorKind::DuplicateScheme`] when two crates claim the same scheme.
     pub fn linked() -> Result<Self> {
         Self::default().merge(inventory::iter::<Registration>.into_iter().map(|registration| registration.0))
     }
 
-    /// The same with these backends, too. One that is there already is not a duplicate of itself.
+    /// Adds backends. A backend that is already in the registry is not an error.
     ///
     /// # Errors
-    /// [`ErrorKind::DuplicateScheme`] when two crates claim one scheme.
+    /// [`ErrorKind::DuplicateScheme`] when two crates claim the same scheme.
     pub fn merge(mut self, backends: impl IntoIterator<Item = Backend>) -> Result<Self> {
         for backend in backends {
             if let Some(first) = self.backends.insert(backend.scheme(), backend)
@@ -52,33 +52,33 @@ impl Registry {
         Ok(self)
     }
 
-    /// The same with the knowledge that these schemes exist, each with what to do to have it (`(scheme, advice)`).
+    /// Adds schemes that exist but are not linked, each with advice for the error of [`Registry::find`].
     #[must_use]
     pub fn knowing(mut self, absent: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         self.absent.extend(absent);
         self
     }
 
-    /// The backends, by scheme.
+    /// Returns the backends, ordered by scheme.
     pub fn backends(&self) -> impl Iterator<Item = &Backend> {
         self.backends.values()
     }
 
-    /// The backend of a scheme.
+    /// Returns the backend of a scheme.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownScheme`], which lists the schemes that are there and says how to get one that is known.
+    /// [`ErrorKind::UnknownScheme`], which lists the linked schemes and contains the advice of [`Registry::knowing`].
     pub fn find(&self, scheme: &str) -> Result<&Backend> {
         self.backends.get(scheme).ok_or_else(|| self.unknown(scheme))
     }
 
     fn unknown(&self, scheme: &str) -> Error {
-        let known = match self.backends.keys().copied().collect::<Vec<_>>() {
-            schemes if schemes.is_empty() => "there is none at all".to_owned(),
-            schemes => format!("there is: {}", schemes.join(", ")),
+        let linked = match self.backends.keys().copied().collect::<Vec<_>>() {
+            schemes if schemes.is_empty() => "no scheme is linked".to_owned(),
+            schemes => format!("linked: {}", schemes.join(", ")),
         };
         let advice = self.absent.iter().find(|(absent, _)| *absent == scheme).map(|(_, advice)| *advice);
-        let hint = advice.map_or(known.clone(), |advice| format!("{advice} ({known})"));
+        let hint = advice.map_or(linked.clone(), |advice| format!("{advice} ({linked})"));
         ErrorKind::UnknownScheme { scheme: scheme.to_owned(), hint }.into()
     }
 }
@@ -91,22 +91,22 @@ mod tests {
     const B: Backend = Backend::new("x", "crate-b", "", |_, _| Err(Error::unsupported("a test")));
 
     #[test]
-    fn two_crates_with_one_scheme_are_an_error_that_names_both() {
+    fn a_duplicate_scheme_error_names_both_crates() {
         let error = Registry::default().merge([B, A]).unwrap_err().to_string();
         assert!(error.contains("crate-a and crate-b"), "{error}");
     }
 
     #[test]
-    fn a_backend_that_is_listed_and_registered_is_one() {
+    fn merging_a_backend_twice_keeps_one() {
         assert_eq!(Registry::default().merge([A, A]).unwrap().backends().count(), 1);
     }
 
     #[test]
-    fn an_unknown_scheme_lists_what_is_there_and_how_to_get_it() {
-        let registry = Registry::default().merge([A]).unwrap().knowing([("y", "switch on the feature y")]);
+    fn an_unknown_scheme_error_lists_the_linked_schemes_and_gives_advice() {
+        let registry = Registry::default().merge([A]).unwrap().knowing([("y", "enable the feature y")]);
         assert_eq!(registry.find("x").unwrap().crate_name(), "crate-a");
         let error = registry.find("y").unwrap_err().to_string();
-        assert!(error.contains("switch on the feature y") && error.contains("there is: x"), "{error}");
-        assert!(registry.find("z").unwrap_err().to_string().contains("there is: x"));
+        assert!(error.contains("enable the feature y") && error.contains("linked: x"), "{error}");
+        assert!(registry.find("z").unwrap_err().to_string().contains("linked: x"));
     }
 }

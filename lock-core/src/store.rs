@@ -8,9 +8,12 @@ use crate::{
     Result, StoreId, StoreUrl, fork,
 };
 
-/// An open store of locks, as users hold it. Clones are handles on the same one.
+/// An open store of locks. Clones are handles on the same store.
 ///
-/// Programs get one from `lock_any::open(url)` and its sisters, or from the [`Registry`] of what they have linked.
+/// Programs open a store with `lock_any::open(url)`, or with [`Store::open`] and a [`Registry`].
+///
+/// Each method can return [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system
+/// call fails.
 #[derive(Clone)]
 pub struct Store {
     manager: Arc<dyn Manager>,
@@ -19,20 +22,30 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens, creates, or does whichever it takes, by URL, with the backend that the registry has for its scheme.
+    /// Opens or creates a store by URL, with the backend that the registry contains for the scheme.
     ///
     /// # Errors
-    /// Those of [`StoreUrl`], [`Registry::find`], and of the row "open" of the contract: the store is absent or exists; is not a
-    /// store, or of another version, ABI or capacity; is truncated or corrupt; is not safe to use.
+    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl), [`ErrorKind::UnknownScheme`](crate::ErrorKind::UnknownScheme); otherwise as
+    /// [`Store::with_backend`].
     pub fn open(registry: &Registry, url: &str, mode: OpenMode) -> Result<Self> {
         let url: StoreUrl = url.parse()?;
         Self::with_backend(registry.find(url.scheme())?, &url, mode)
     }
 
-    /// The same with a backend at hand.
+    /// Opens or creates a store with this backend.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// - [`ErrorKind::Absent`](crate::ErrorKind::Absent) with [`OpenMode::Open`] when the store does not exist;
+    ///   [`ErrorKind::Exists`](crate::ErrorKind::Exists) with [`OpenMode::Create`] when it exists.
+    /// - [`ErrorKind::NotAStore`](crate::ErrorKind::NotAStore), [`ErrorKind::OtherVersion`](crate::ErrorKind::OtherVersion),
+    ///   [`ErrorKind::OtherAbi`](crate::ErrorKind::OtherAbi), [`ErrorKind::OtherCapacity`](crate::ErrorKind::OtherCapacity) when the
+    ///   file is not a store that this program can use.
+    /// - [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the store is damaged or truncated.
+    /// - [`ErrorKind::NotOurs`](crate::ErrorKind::NotOurs) when its owner, its mode or a link makes it unsafe to use.
+    /// - [`ErrorKind::TooManyProcesses`](crate::ErrorKind::TooManyProcesses), [`ErrorKind::Limit`](crate::ErrorKind::Limit),
+    ///   [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), [`ErrorKind::System`](crate::ErrorKind::System) when the system
+    ///   cannot provide the store.
+    /// - [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the backend does not accept the place or an option.
     pub fn with_backend(backend: &Backend, url: &StoreUrl, mode: OpenMode) -> Result<Self> {
         let operation = match mode {
             OpenMode::Open => Operation::Open,
@@ -45,61 +58,66 @@ impl Store {
         Ok(Self { manager, context: Arc::new(context), capabilities: backend.capabilities() })
     }
 
-    /// Its identity, the same in every process that has it open.
+    /// Returns the identity of the store, the same in all processes.
     pub fn id(&self) -> StoreId {
         self.context.id
     }
 
-    /// The URL it was opened by.
+    /// Returns the URL with which the store was opened.
     pub fn url(&self) -> &str {
         &self.context.url
     }
 
-    /// What its backend claims.
+    /// Returns the claims of the backend.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// How many locks it can have; `None` where there is no bound.
+    /// Returns the maximum number of locks, or `None` if there is no bound.
     pub fn capacity(&self) -> Option<u64> {
         self.manager.capacity()
     }
 
-    /// Whether whoever opens the store by its URL now gets this one: for who keeps a store open for long.
+    /// Checks that the store's URL still leads to this store.
     ///
-    /// A store whose file was deleted or replaced goes on excluding those who have it open, and nobody else; that is what locking does
-    /// not look at, since it would cost a system call. Allocating and freeing are refused then.
+    /// For programs that keep a store open for a long time.
+    ///
+    /// The locks of a store whose file was deleted or replaced only exclude the processes that have it open. Acquiring a lock does not
+    /// check this, because the check costs a system call. Allocating and freeing return an error then.
     ///
     /// # Errors
-    /// [`ErrorKind::Destroyed`](crate::ErrorKind::Destroyed), [`ErrorKind::Replaced`](crate::ErrorKind::Replaced); what is wrong with
-    /// the store.
+    /// [`ErrorKind::Destroyed`](crate::ErrorKind::Destroyed), [`ErrorKind::Replaced`](crate::ErrorKind::Replaced),
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
     pub fn check(&self) -> Result<()> {
-        self.done(Operation::Check, None, self.manager.check())
+        self.with_context(Operation::Check, None, self.manager.check())
     }
 
-    /// Allocates a free id, which nobody gets again until it is freed. The label says what for; it may be empty. Killed at any
-    /// instruction, the id is either free again with nobody's help or allocated with its label readable.
+    /// Allocates a free id with a label, which may be empty.
+    ///
+    /// The id is not allocated again until it is freed. If the process is killed during the call, the id is either free or allocated
+    /// with its label, and no repair is necessary.
     ///
     /// # Errors
-    /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel).
+    /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) when no id is free; [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel);
+    /// those of [`Store::check`].
     pub fn allocate(&self, label: impl Into<String>) -> Result<Lock> {
         let allocate = || {
             let id = self.manager.allocate(&Label::new(label)?)?;
             self.handle_or_free(id)
         };
-        self.done(Operation::Allocate, None, allocate())
+        self.with_context(Operation::Allocate, None, allocate())
     }
 
-    /// A handle on the lock with this id, which need not be allocated.
+    /// Returns a handle on the lock with this id, which need not be allocated.
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
     pub fn retrieve(&self, id: impl Into<LockId>) -> Result<Lock> {
         let id = id.into();
-        self.done(Operation::Retrieve, Some(id), self.handle(id))
+        self.with_context(Operation::Retrieve, Some(id), self.handle(id))
     }
 
-    /// Allocates this very id, as after a restart, when a database says which ids are in use.
+    /// Allocates this id. For example after a reboot, when a database contains the ids in use.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyAllocated`](crate::ErrorKind::AlreadyAllocated),
@@ -110,110 +128,120 @@ impl Store {
             self.manager.allocate_exact(id, &Label::new(label)?)?;
             self.handle_or_free(id)
         };
-        self.done(Operation::AllocateAndRetrieve, Some(id), allocate())
+        self.with_context(Operation::AllocateAndRetrieve, Some(id), allocate())
     }
 
-    /// The only lock of a store whose locks have no numbers.
+    /// Returns the only lock of a store whose numbering is [`Numbering::Single`](crate::Numbering::Single).
     ///
     /// # Errors
-    /// Refused where locks have numbers.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the store has numbered locks.
     pub fn single(&self) -> Result<Lock> {
         let lock = self.manager.single().map(|raw| Lock::new(raw, Arc::clone(&self.context), None));
-        self.done(Operation::Retrieve, None, lock)
+        self.with_context(Operation::Retrieve, None, lock)
     }
 
-    /// Gives an id back, so that it can be allocated again. Handles stay usable, and a lock that is held stays held.
-    /// Who has the [`Lock`] calls [`Lock::free`] instead, which frees only the allocation that the handle belongs to.
+    /// Frees an id, so that it can be allocated again.
+    ///
+    /// Handles stay valid, and a held lock stays held. A caller that has the [`Lock`] uses [`Lock::free`], which frees the id only if
+    /// the handle is not stale.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated) and [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange);
-    /// then nothing changes.
+    /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated), [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange). After an
+    /// error nothing has changed.
     pub fn free(&self, id: impl Into<LockId>) -> Result<()> {
         let id = id.into();
-        self.done(Operation::Free, Some(id), self.manager.free(id, None))
+        self.with_context(Operation::Free, Some(id), self.manager.free(id, None))
     }
 
-    /// Frees every id and says how many were allocated. **Dangerous**: whoever believes to own an id may meet another owner of it
-    /// from now on. Locks that are held stay held. For tests, and for starting over when nobody else runs.
+    /// Frees every id, and returns the number of ids that were allocated.
+    ///
+    /// **Dangerous**: an id that another program still uses can be allocated again. Held locks stay held. Use it in tests, or when no
+    /// other program uses the store.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of [`Store::check`].
     pub fn free_all(&self) -> Result<u64> {
-        self.done(Operation::FreeAll, None, self.manager.free_all())
+        self.with_context(Operation::FreeAll, None, self.manager.free_all())
     }
 
-    /// How many ids are free; `None` where there is no bound.
+    /// Returns the number of free ids, or `None` if there is no bound.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the file was truncated.
     pub fn available(&self) -> Result<Option<u64>> {
-        self.done(Operation::Available, None, self.manager.available())
+        self.with_context(Operation::Available, None, self.manager.available())
     }
 
-    /// Makes these ids, and no others, the allocated ones, as after a restart; says which it claimed and which it freed.
-    /// Locks that are held stay held. Allocations that others make meanwhile may be undone: run it when nobody else allocates.
+    /// Allocates and frees ids, so that exactly these ids are allocated, and returns the changes.
+    ///
+    /// Held locks stay held. The call may free ids that another program allocates at the same time, so call it when no other program
+    /// allocates.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), and then nothing is changed.
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) before any change; those of [`Store::check`].
     pub fn reconcile(&self, ids: impl IntoIterator<Item = LockId>) -> Result<Reconciled> {
         let ids: BTreeSet<_> = ids.into_iter().collect();
-        self.done(Operation::Reconcile, None, self.manager.reconcile(&ids))
+        self.with_context(Operation::Reconcile, None, self.manager.reconcile(&ids))
     }
 
-    /// The allocated ids, in order.
+    /// Returns the allocated ids in ascending order.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the file was truncated.
     pub fn allocated(&self) -> Result<Vec<Allocation>> {
-        self.done(Operation::ListAllocated, None, self.manager.allocated())
+        self.with_context(Operation::ListAllocated, None, self.manager.allocated())
     }
 
-    /// The locks that are held at this moment, in order, and by whom. It never takes, delays or changes a lock.
+    /// Returns the held locks with their holders, in ascending order of id.
+    ///
+    /// The call does not acquire, delay or change a lock.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the backend does not know.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not record which locks are held.
     pub fn held(&self) -> Result<Vec<HeldLock>> {
-        self.done(Operation::ListHeld, None, self.manager.held())
+        self.with_context(Operation::ListHeld, None, self.manager.held())
     }
 
-    /// Takes a lock from its owner, on a backend whose owner death is [`OwnerDeath::Stuck`](crate::OwnerDeath::Stuck).
-    /// **Dangerous** while the owner lives: then two are in.
+    /// Releases a lock on behalf of its owner, on a backend whose owner death is [`OwnerDeath::Stuck`](crate::OwnerDeath::Stuck).
+    ///
+    /// **Dangerous** while the owner is alive: a second thread can then enter the critical section.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends that recover by themselves.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends that recover from the death of an owner.
     pub fn break_lock(&self, id: impl Into<LockId>) -> Result<()> {
         let id = id.into();
-        self.done(Operation::Break, Some(id), self.manager.break_lock(id))
+        self.with_context(Operation::Break, Some(id), self.manager.break_lock(id))
     }
 
-    /// Facts about the store for people to read, as pairs of a title and a value.
+    /// Returns facts about the store for display, each with a title and a value.
     pub fn details(&self) -> Vec<(&'static str, String)> {
         self.manager.details()
     }
 
-    /// Removes the store from the system. Handles that are open go on excluding each other, but whoever opens it from now on gets
-    /// another store.
+    /// Removes the store.
+    ///
+    /// Handles of open stores still exclude each other, but not the handles of a store that is created later.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends that share their locks with programs which would not
-    /// notice; what the system says.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends whose locks other programs use, because those programs
+    /// would not notice the removal; those of [`Store::check`].
     pub fn destroy(&self) -> Result<()> {
-        self.done(Operation::Destroy, None, self.manager.destroy())
+        self.with_context(Operation::Destroy, None, self.manager.destroy())
     }
 
     fn handle(&self, id: LockId) -> Result<Lock> {
         Ok(Lock::new(self.manager.lock(id)?, Arc::clone(&self.context), Some(id)))
     }
 
-    /// The same for an id that was just allocated: it is freed again where there is no handle to return.
+    /// Returns a handle on an id that was just allocated, and frees the id when that fails.
     fn handle_or_free(&self, id: LockId) -> Result<Lock> {
         self.handle(id).inspect_err(|_| {
-            // The error that says why there is no handle is the one to return.
+            // The caller gets the error of `handle`.
             let _ = self.manager.free(id, None);
         })
     }
 
-    fn done<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {
+    fn with_context<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {
         result.map_err(|error: Error| error.in_context(operation, &self.context.url, id))
     }
 }

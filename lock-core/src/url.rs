@@ -2,14 +2,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::advice::LONGEST_NAME;
+use crate::advice::NAME_MAX;
 use crate::{Error, ErrorKind, Result};
 
-/// Where a store is: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
+/// The URL of a store: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
 ///
-/// The scheme picks the backend, which gives the place and the options their meaning. The built-in backends of numbered locks have the
-/// options of `lock_table::TableOptions`, among them `mode`, `group` and `owner`, by which users share a store. `%XX` stands for a byte, so that a
-/// place may have a `?` in it. The text is kept as it was given, for messages.
+/// The scheme selects the backend. The backend defines the meaning of the place and of the options. The built-in backends of numbered
+/// locks have the options of `lock_table::TableOptions`; `mode`, `group` and `owner` among them share a store between users. `%XX`
+/// encodes a byte, for example a `?` in the place.
 ///
 /// # Examples
 /// ```
@@ -28,51 +28,57 @@ pub struct StoreUrl {
 }
 
 impl StoreUrl {
-    /// The scheme: lower-case letters, digits and hyphens.
+    /// Returns the scheme: lower-case letters, digits and hyphens.
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// What stands between the scheme and the options.
+    /// Returns the decoded text between the scheme and the options.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// The URL as it was given.
+    /// Returns the whole URL, without decoding it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The options, to be taken one by one; see [`Options`].
+    /// Returns the options, for a backend to take one by one; see [`Options`].
     pub fn options(&self) -> Options<'_> {
-        Options { url: self, left: self.options.iter().collect(), known: Vec::new() }
+        Options { url: self, remaining: self.options.iter().collect(), known: Vec::new() }
     }
 
-    /// The path that the place means, where stores are files: `SCHEME:/path` is that path, and `SCHEME:NAME` is in a directory which
-    /// the backend chooses.
+    /// Returns the path of a store that is a file or a directory.
+    ///
+    /// An absolute place is the path. Any other place is a name in `directory`, which the backend chooses.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] when the place is neither; that of `directory`.
+    /// [`ErrorKind::BadUrl`] when the place is empty, contains a slash, starts with a dot or is longer than 255 bytes, and is not
+    /// absolute; the error of `directory`.
     pub fn path_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         let (place, scheme) = (self.place(), self.scheme());
         if Path::new(place).is_absolute() {
             return Ok(place.into());
         }
-        if place.len() > LONGEST_NAME {
-            let reason = format!("the name is {} bytes long; use one of at most {LONGEST_NAME}", place.len());
+        if place.len() > NAME_MAX {
+            let reason = format!("the name is {} bytes long; at most {NAME_MAX} are allowed", place.len());
             return Err(self.error(reason));
         }
         if place.is_empty() || place.contains('/') || place.starts_with('.') {
-            let reason = format!("write {scheme}:NAME, without a slash and with no dot at its start, or {scheme}:/absolute/path");
+            let reason = match place {
+                "" => "the name is empty",
+                _ => "a name contains no slash and starts with no dot",
+            };
+            let reason = format!("{reason}; write {scheme}:NAME or {scheme}:/absolute/path");
             return Err(self.error(reason));
         }
         Ok(directory()?.join(place))
     }
 
-    /// The same where a store is one file: the path does not end with a slash.
+    /// Returns the path of a store that is a file, as [`StoreUrl::path_in`] does.
     ///
     /// # Errors
-    /// Those of [`StoreUrl::path_in`]; [`ErrorKind::BadUrl`] for a path that can only be a directory's.
+    /// As [`StoreUrl::path_in`]; [`ErrorKind::BadUrl`] when the path ends with a slash.
     pub fn file_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         let path = self.path_in(directory)?;
         if let Some(file) = self.place().strip_suffix('/') {
@@ -87,7 +93,7 @@ impl StoreUrl {
         Ok(path)
     }
 
-    /// An error that says what is wrong with this URL.
+    /// Creates an [`ErrorKind::BadUrl`] for this URL.
     pub fn error(&self, reason: impl Into<String>) -> Error {
         ErrorKind::BadUrl { url: self.text.clone(), reason: reason.into() }.into()
     }
@@ -99,21 +105,21 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self> {
         let bad = |reason: &str| Error::from(ErrorKind::BadUrl { url: text.to_owned(), reason: reason.to_owned() });
         let (scheme, rest) =
-            text.split_once(':').ok_or_else(|| bad("it has no scheme; write SCHEME:PLACE, for example shm:name"))?;
+            text.split_once(':').ok_or_else(|| bad("the URL has no scheme; write SCHEME:PLACE, for example shm:name"))?;
         let is_scheme = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if scheme.is_empty() || !scheme.chars().all(is_scheme) {
-            return Err(bad("a scheme is lower-case letters, digits and hyphens"));
+            return Err(bad("a scheme has only lower-case letters, digits and hyphens; write for example shm:name"));
         }
         let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
         let mut options = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')) {
-            let (key, value) = pair.split_once('=').ok_or_else(|| bad("an option is KEY=VALUE"))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| bad("an option has no key or no value; write KEY=VALUE"))?;
             let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
             if key.is_empty() {
-                return Err(bad("an option is KEY=VALUE"));
+                return Err(bad("an option has no key or no value; write KEY=VALUE"));
             }
             if options.iter().any(|(other, _)| *other == key) {
-                return Err(bad(&format!("the option {key:?} is given twice")));
+                return Err(bad(&format!("the option {key:?} occurs twice; remove one of them")));
             }
             options.push((key, value));
         }
@@ -128,45 +134,49 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// The options of a [`StoreUrl`]. A backend takes those that it knows, and what is left over is an error.
+/// The options of a [`StoreUrl`].
+///
+/// A backend takes the options that it supports; [`Options::finish`] refuses the remaining ones.
 #[derive(Debug)]
 pub struct Options<'a> {
     url: &'a StoreUrl,
-    left: Vec<&'a (String, String)>,
+    remaining: Vec<&'a (String, String)>,
     known: Vec<&'static str>,
 }
 
 impl Options<'_> {
-    /// Takes the option `key`, if it was given.
+    /// Removes the option `key` and parses its value.
+    ///
+    /// Returns `None` if the URL does not contain the option.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] with what the parser says of the value.
+    /// [`ErrorKind::BadUrl`] with the error of the parser.
     pub fn take<T>(&mut self, key: &'static str) -> Result<Option<T>>
     where
         T: FromStr,
         T::Err: fmt::Display,
     {
         self.known.push(key);
-        let Some(at) = self.left.iter().position(|(name, _)| name == key) else { return Ok(None) };
-        let (_, value) = self.left.remove(at);
+        let Some(at) = self.remaining.iter().position(|(name, _)| name == key) else { return Ok(None) };
+        let (_, value) = self.remaining.remove(at);
         value.parse().map(Some).map_err(|e| self.url.error(format!("the option {key}={value}: {e}")))
     }
 
-    /// Refuses what nobody took.
+    /// Checks that no option remains.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] that names the unknown option and lists the known ones.
+    /// [`ErrorKind::BadUrl`] that names a remaining option and lists the options that were asked for.
     pub fn finish(self) -> Result<()> {
-        let Some((key, _)) = self.left.first() else { return Ok(()) };
+        let Some((key, _)) = self.remaining.first() else { return Ok(()) };
         let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
-        let reason = format!("{}: has no option {key:?}; it knows: {known}", self.url.scheme());
+        let reason = format!("the scheme {} has no option {key:?}; its options are: {known}", self.url.scheme());
         Err(self.url.error(reason))
     }
 }
 
 fn decode(text: &str) -> Result<String, &'static str> {
     if text.contains('\0') {
-        return Err("it has a NUL in it");
+        return Err("it contains a NUL byte; remove that byte");
     }
     if !text.contains('%') {
         return Ok(text.to_owned());
@@ -181,10 +191,10 @@ fn decode(text: &str) -> Result<String, &'static str> {
         let mut digit = || rest.next().and_then(|d| char::from(d).to_digit(16));
         match (digit(), digit()) {
             (Some(high), Some(low)) if (high, low) != (0, 0) => bytes.push((high * 16 + low) as u8),
-            _ => return Err("a % is followed by two hexadecimal digits, and not by 00"),
+            _ => return Err("two hexadecimal digits other than 00 must follow a %; write %25 for a percent sign"),
         }
     }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 after its %XX are replaced")
+    String::from_utf8(bytes).map_err(|_| "the decoded text is not UTF-8; encode UTF-8 with %XX")
 }
 
 #[cfg(test)]
@@ -197,7 +207,7 @@ mod tests {
     #[case("shm:/a/b?capacity=1", "shm", "/a/b")]
     #[case("posix-sem:x%3Fy", "posix-sem", "x?y")]
     #[case("file:", "file", "")]
-    fn a_url_is_a_scheme_and_a_place(#[case] text: &str, #[case] scheme: &str, #[case] place: &str) {
+    fn parse_splits_scheme_and_place(#[case] text: &str, #[case] scheme: &str, #[case] place: &str) {
         let url: StoreUrl = text.parse().unwrap();
         assert_eq!((url.scheme(), url.place(), url.as_str()), (scheme, place, text));
     }
@@ -214,13 +224,13 @@ mod tests {
     #[case("shm:x%ff")]
     #[case("shm:x\0")]
     #[case("shm:x?")]
-    fn what_is_no_url_is_refused(#[case] text: &str) {
+    fn parse_refuses_bad_urls(#[case] text: &str) {
         let error = text.parse::<StoreUrl>().unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::BadUrl { url, .. } if url == text), "{error}");
     }
 
     #[test]
-    fn a_name_is_in_the_directory_and_a_path_is_where_it_says() {
+    fn path_in_accepts_names_and_absolute_paths() {
         let path = |text: &str| text.parse::<StoreUrl>().unwrap().path_in(|| Ok("/dev/shm".into()));
         assert_eq!(path("shm:locks").unwrap(), Path::new("/dev/shm/locks"));
         assert_eq!(path("shm:/run/locks").unwrap(), Path::new("/run/locks"));
@@ -230,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_too_long_is_refused_with_both_lengths() {
+    fn path_in_reports_the_length_of_a_long_name_and_the_limit() {
         let url: StoreUrl = format!("shm:{}", "x".repeat(300)).parse().unwrap();
         let error = url.path_in(|| Ok("/dev/shm".into())).unwrap_err().to_string();
         assert!(error.contains("300 bytes") && error.contains("255"), "{error}");
@@ -240,23 +250,23 @@ mod tests {
     #[case("shm:/run/x/", "write shm:/run/x")]
     #[case("sem:/run/x//", "write sem:/run/x")]
     #[case("shm:/", "write shm:/absolute/path")]
-    fn a_store_that_is_a_file_has_no_slash_at_its_end(#[case] url: &str, #[case] remedy: &str) {
+    fn file_in_refuses_a_trailing_slash(#[case] url: &str, #[case] remedy: &str) {
         let url: StoreUrl = url.parse().unwrap();
         let error = url.file_in(|| Ok("/dev/shm".into())).unwrap_err().to_string();
         assert!(error.ends_with(remedy), "{error}");
     }
 
     #[test]
-    fn an_unknown_option_is_refused_and_the_known_ones_are_listed() {
+    fn finish_names_the_unknown_option_and_lists_the_known_ones() {
         let url: StoreUrl = "shm:x?capacty=4".parse().unwrap();
         let mut options = url.options();
         assert_eq!(options.take::<u32>("capacity").unwrap(), None);
         let error = options.finish().unwrap_err().to_string();
-        assert!(error.contains("capacty") && error.contains("it knows: capacity"), "{error}");
+        assert!(error.contains("capacty") && error.contains("its options are: capacity"), "{error}");
     }
 
     #[test]
-    fn a_bad_value_says_which_option_it_is() {
+    fn take_names_the_option_with_a_bad_value() {
         let url: StoreUrl = "shm:x?capacity=many".parse().unwrap();
         let error = url.options().take::<u32>("capacity").unwrap_err().to_string();
         assert!(error.contains("capacity=many"), "{error}");

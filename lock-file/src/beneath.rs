@@ -1,4 +1,4 @@
-//! Files and directories below an open directory, reached without following links.
+//! Opens files below a directory without following symbolic links.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
@@ -7,27 +7,30 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode as Bits;
 
-/// Opens a path below a directory. No part of it may be a symbolic link (ELOOP, or ENOTDIR for a part other than the last), and none
-/// may lead out of the directory.
+/// Opens a path below a directory.
+///
+/// # Errors
+/// - ELOOP if a component of the path is a symbolic link; without `openat2`, ENOTDIR for a component other than the last.
+/// - EXDEV if the path leads out of the directory.
 pub(crate) fn open(directory: impl AsFd, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
-    match open_at_once(&directory, path, flags, mode) {
-        // Linux before 5.6, and filters of system calls that do not know this one.
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EAGAIN) => open_by_steps(directory, path, flags, mode),
+    match open_by_openat2(&directory, path, flags, mode) {
+        // Linux before 5.6, a seccomp filter that does not know `openat2`, or a concurrent rename.
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EAGAIN) => open_by_components(directory, path, flags, mode),
         done => done,
     }
 }
 
-fn open_at_once(directory: impl AsFd, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
+fn open_by_openat2(directory: impl AsFd, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
     let mut how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).resolve(resolve);
-    // The call refuses a mode without a file to create.
+    // `openat2` refuses a mode without O_CREAT.
     if flags.contains(OFlag::O_CREAT) {
         how = how.mode(mode);
     }
     openat2(directory, path, how)
 }
 
-fn open_by_steps(directory: impl AsFd, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
+fn open_by_components(directory: impl AsFd, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
     let last = path.file_name().ok_or(Errno::EINVAL)?;
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -36,7 +39,7 @@ fn open_by_steps(directory: impl AsFd, path: &Path, flags: OFlag, mode: Bits) ->
     }
 }
 
-/// Opens a directory below a directory, one part of the path after the other.
+/// Opens a directory below a directory, one component at a time.
 fn walk(directory: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut at = None;
@@ -59,20 +62,18 @@ mod tests {
 
     use super::*;
 
-    fn at_once(directory: &File, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
-        open_at_once(directory, path, flags, mode)
+    fn by_openat2(directory: &File, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
+        open_by_openat2(directory, path, flags, mode)
     }
 
-    fn by_steps(directory: &File, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
-        open_by_steps(directory, path, flags, mode)
+    fn by_components(directory: &File, path: &Path, flags: OFlag, mode: Bits) -> Result<OwnedFd, Errno> {
+        open_by_components(directory, path, flags, mode)
     }
 
     #[rstest]
-    #[case(at_once)]
-    #[case(by_steps)]
-    fn no_link_is_followed_and_nothing_is_created_elsewhere(
-        #[case] open: fn(&File, &Path, OFlag, Bits) -> Result<OwnedFd, Errno>,
-    ) {
+    #[case(by_openat2)]
+    #[case(by_components)]
+    fn links_are_refused_and_nothing_is_created_outside(#[case] open: fn(&File, &Path, OFlag, Bits) -> Result<OwnedFd, Errno>) {
         let scratch = tempfile::tempdir().unwrap();
         let (store, elsewhere) = (scratch.path().join("store"), scratch.path().join("elsewhere"));
         fs::create_dir_all(store.join("a/b")).unwrap();

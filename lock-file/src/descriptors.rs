@@ -1,8 +1,8 @@
-//! The numbers of this process's descriptors: those of locks are above that of its inotify instance.
+//! Keeps the descriptors of lock files above that of the inotify instance.
 //!
-//! When a process dies, the kernel lets go of its files from the highest number down, since the last that was closed comes first; and
-//! letting go of an inotify instance takes it ten milliseconds and more. Locks with a number below would be held for as long. So a
-//! number is kept for the instance before the first lock is opened.
+//! When a process dies, the kernel closes its files one after the other, from the highest number to the lowest, and closing an
+//! inotify instance takes 10 ms or more. A lock file with a lower number would stay locked for that time. So the process reserves
+//! a number for the inotify instance before it opens its first lock file.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,49 +14,50 @@ use lock_table::descriptor::Descriptor;
 use lock_table::fork;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// What has the number, until the inotify instance gets it.
-static KEPT: PerProcess<Mutex<Kept>> = PerProcess::new();
+static RESERVED: PerProcess<Mutex<Reserved>> = PerProcess::new();
 
+/// The number that is reserved for the inotify instance.
 #[derive(Debug)]
-struct Kept {
+struct Reserved {
     number: i32,
+    /// Occupies the number until the inotify instance is opened.
     placeholder: Option<Descriptor>,
 }
 
-/// A descriptor of the same file above the number that is kept, and that is kept from now on.
+/// Moves a file to a number above the reserved one.
 ///
 /// # Errors
-/// Where no descriptor is left.
-pub(crate) fn above(file: OwnedFd) -> Result<OwnedFd> {
-    let kept = kept()?.number;
+/// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when no number is left.
+pub(crate) fn above_reserved(file: OwnedFd) -> Result<OwnedFd> {
+    let reserved = reserved()?.number;
     let mut copies = vec![file];
-    // A copy has the lowest number that is free: those below are filled until one is above.
-    while let Some(copy) = copies.pop_if(|copy| copy.as_raw_fd() < kept) {
+    // A copy gets the lowest free number. So copies fill the numbers below until one is above.
+    while let Some(copy) = copies.pop_if(|copy| copy.as_raw_fd() < reserved) {
         let next = copy.try_clone().map_err(|error| Error::refused("fcntl F_DUPFD_CLOEXEC", error))?;
         copies.push(copy);
         copies.push(next);
     }
-    Ok(copies.pop().expect("there is the file, or a copy of it"))
+    Ok(copies.pop().expect("the list contains the file or its last copy"))
 }
 
-/// Frees the number that is kept, so that what is opened next gets it or a lower one.
+/// Frees the reserved number, so that the next file that is opened gets it or a lower one.
 ///
 /// # Errors
-/// Where no descriptor is left.
-pub(crate) fn free() -> Result<()> {
-    kept()?.placeholder = None;
+/// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when no number is left.
+pub(crate) fn free_reserved() -> Result<()> {
+    reserved()?.placeholder = None;
     Ok(())
 }
 
-fn kept() -> Result<MutexGuard<'static, Kept>> {
-    let kept = KEPT.get_or_try_init(|| {
-        let name = CString::new("lock-file").expect("there is no zero in it");
+fn reserved() -> Result<MutexGuard<'static, Reserved>> {
+    let reserved = RESERVED.get_or_try_init(|| {
+        let name = CString::new("lock-file").expect("the name contains no NUL byte");
         let placeholder = fork::undisturbed(|| {
-            // A file that no other descriptor has, so that it is told from the program's.
+            // No other descriptor refers to a new memory file, so it cannot be confused with a file of the program.
             let file = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC);
             Descriptor::new(file.map_err(|errno| Error::refused("memfd_create", errno))?)
         })?;
-        Ok(Mutex::new(Kept { number: placeholder.number(), placeholder: Some(placeholder) }))
+        Ok(Mutex::new(Reserved { number: placeholder.number(), placeholder: Some(placeholder) }))
     })?;
-    Ok(kept.lock().unwrap_or_else(PoisonError::into_inner))
+    Ok(reserved.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -1,34 +1,44 @@
-//! The backend `file`: one file per lock, beside an allocation table; and LXC's named lock, the backend `lxc`.
+//! Locks on files: the backends `file`, with a lock file for each lock, and `lxc`, LXC's named lock.
 //!
-//! `file:/dir` is the store in the directory `/dir`, which is created with it. `file:NAME` is `$XDG_RUNTIME_DIR/NAME`, and for root
-//! `/run/lock/NAME`. Options: `capacity=N` (or `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
-//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_table::TableOptions)), and `filesystem=any`
-//! (see [`lock_table::filesystem`]).
+//! # Store URLs
+//! `file:/dir` is the store in the directory `/dir`; creating the store creates the directory. `file:NAME` is
+//! `$XDG_RUNTIME_DIR/NAME`, and `/run/lock/NAME` for root. The options are:
 //!
-//! A lock is an open-file-description lock ([`fcntl_locking(2)`]) on the whole of a file, so `lslocks` shows it, and other programs that
-//! use such locks can share it. The kernel drops it when its owner dies, whatever happens; the record that the dead owner left in the
-//! table tells the next one. On a disk a store survives a restart of the machine: allocated ids stay, and owners of an earlier boot are
-//! dead, since none of them holds its place in the table any more.
+//! - `capacity=N` or `capacity=unbounded`: the number of locks, 1,048,576 by default;
+//! - `mode=0600`, `group=GROUP`, `owner=USER` or `owner=any`: see [`TableOptions`](lock_table::TableOptions);
+//! - `filesystem=any`: see [`lock_table::filesystem`].
 //!
-//! # What it costs
-//! Taking a lock that is free, and giving it back, is two system calls on a descriptor that the handle opens when it first locks, and
-//! keeps: as many handles can have been locked as the process may have files open (`RLIMIT_NOFILE`). It does not matter how many locks
-//! are held, since each has a file of its own.
+//! # Locking
+//! A lock is an open-file-description lock ([`fcntl_locking(2)`]) on a whole file. `lslocks` lists it, and other programs that
+//! use open-file-description locks can share it.
 //!
-//! # How it waits
-//! Without a deadline in the kernel, in the blocking call. With one, it sleeps until the file is closed by somebody (inotify), since
-//! that is what happens when an owner dies or a foreign program lets go; a handle of this backend, which keeps its descriptor, closes
-//! another one for those who wait. Nobody has to be told for the lock to be found free: ten times a second a waiter looks by itself.
-//! Neither signals nor threads are used. A process has one inotify instance, made when it first waits with a deadline; when the user's
-//! instances are used up (`fs.inotify.max_user_instances`), releases are noticed after a tenth of a second.
+//! The kernel releases the lock when its owner dies. The owner's record stays in the table, so the next owner gets a report of the
+//! death. On a disk, a store survives a restart of the machine: allocated ids stay, and every owner of an earlier boot is dead.
 //!
-//! # Where it ends
-//! - The table is a shared mapping, which machines do not share: a directory on a network file system, or on one that a program provides
-//!   (FUSE), is refused; see [`lock_table::filesystem`]. [`lxc()`] does not check that, because LXC's own tools do not.
-//! - A lock that a foreign program holds has no holder that could be named.
-//! - A `destroy` that is killed half way may leave lock files, which the `destroy` of the next store in that directory removes.
-//! - After a store was destroyed, handles that have been locked before go on excluding each other; others are refused.
+//! # Cost
+//! Acquiring and releasing a free lock takes two system calls. A handle opens its lock file at the first acquisition and keeps
+//! the descriptor. A process closes the files of idle handles when more than 1,024 files, or a quarter of `RLIMIT_NOFILE`, are
+//! open. Only a held lock needs an open file, so `RLIMIT_NOFILE` limits the number of locks that a process can hold at the same
+//! time.
 //!
+//! # Waiting
+//! A waiter without a deadline blocks in the kernel. A waiter with a deadline watches the file with inotify: the kernel reports a
+//! closed descriptor when an owner dies or a foreign program closes the file. An owner of this backend keeps its descriptor open,
+//! so it opens and closes the file once more after a release when there are waiters.
+//!
+//! A waiter also retries ten times a second, so it acquires the lock without any report. The backend uses neither signals nor
+//! threads. A process creates one inotify instance when it first waits with a deadline. If the user has reached
+//! `fs.inotify.max_user_instances`, waiters notice a release within 100 ms.
+//!
+//! # Limitations
+//! - The table is a shared mapping, and machines do not share mappings. A store on a network file system or on FUSE is refused;
+//!   see
+//!   [`lock_table::filesystem`]. [`lxc()`] does not check the file system, because LXC's own tools do not.
+//! - The holder of a lock is unknown when a foreign program holds it.
+//! - A process that is killed during `destroy` may leave lock files. Destroying the next store in that directory removes them.
+//! - Handles that were locked before the store was destroyed continue to exclude each other. Other handles are refused.
+//!
+//! # Examples
 //! ```
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let url = format!("file:{}/store", directory.path().display());
@@ -46,15 +56,18 @@
 #![forbid(unsafe_code)]
 
 mod beneath;
+mod claim;
 mod descriptors;
 mod directory;
-mod hub;
-mod idle;
 mod lock;
+mod lock_file;
 mod lxc;
 mod manager;
-mod ofd;
-mod runtime;
+mod open_files;
+mod recovery;
+mod release_watcher;
+mod runtime_dir;
+mod sys;
 mod tree;
 mod wait;
 
@@ -77,7 +90,7 @@ pub const BACKEND: Backend = Backend::new(
         .persistence(Persistence::Disk),
 );
 
-/// The backend `lxc`: the lock by which LXC's tools protect a container's files, [`lxc`](lxc()) by URL.
+/// The backend `lxc`: the lock that LXC's tools hold on a container. It is [`lxc`](lxc()) by URL.
 pub const LXC: Backend =
     Backend::new("lxc", env!("CARGO_PKG_NAME"), "LXC's lock of a container: lxc:/var/lib/lxc?name=NAME", lxc::open).with(
         Capabilities::least()

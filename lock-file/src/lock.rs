@@ -2,7 +2,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -16,82 +16,67 @@ use lock_table::{Owner, Slot};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
+use crate::claim::{Claim, Purpose};
 use crate::directory::Directory;
-use crate::{descriptors, idle, ofd, wait};
+use crate::open_files::{self, IdleFile};
+use crate::{descriptors, recovery, sys, wait};
 
-/// What the claim on a handle's descriptor is for, in its lowest bits; above them is the epoch, so that a forked child sees nothing in
-/// what it inherits.
-const FREE: u64 = 0;
-/// An attempt that does not wait.
-const TRYING: u64 = 1;
-/// An attempt that waits in the kernel.
-const WAITING: u64 = 2;
-/// The lock is held.
-const HELD: u64 = 3;
-const STATE: u64 = 3;
-
-/// How often a thread gives way to another one's attempt, which is over soon, before it takes the lock for busy.
-const YIELDS: u32 = 100;
-
-/// The pauses of a thread that has the kernel's lock while the table names a living owner, which lost it.
+/// The first pause of a thread that has the kernel's lock while the table names a living owner.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
+
+/// The longest of these pauses. Each is twice as long as the previous one.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// A lock: a file, and its line of the table.
+/// A lock: a lock file, and a line of the table.
 ///
-/// To the kernel the lock belongs to the open file description, so that it would let all threads in that share one. They exclude
-/// each other by the claim: a thread has it from before it asks the kernel until after it has given the lock back.
+/// The kernel's lock belongs to an open file description, so it does not exclude threads that share a descriptor. The [`Claim`]
+/// excludes them: a thread has it from before it calls the kernel until after it has released the lock.
 ///
-/// The kernel's lock alone is no right to enter: a living owner may have lost it, because its program closed the descriptor, or because
-/// the file was removed. While the table names an owner that is not proved to be dead, the lock is busy.
+/// The kernel's lock alone does not make a thread the owner; see [`recovery`].
 ///
-/// Waiters with a deadline set `waiters` in the line; the owner, when it has released, takes it back and calls them.
+/// A waiter with a deadline sets a flag in the line. The owner clears the flag after its release and wakes the waiters.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     slot: Slot,
     directory: Arc<Directory>,
-    /// Opened with an attempt, and closed when the handle is idle and too many are open. It belongs to the claimant.
+    /// The open lock file, if any. Only the claimant uses it.
     file: PerProcess<Mutex<Option<Descriptor>>>,
-    claim: AtomicU64,
-    itself: Weak<Self>,
+    claim: Claim,
+    this: Weak<Self>,
 }
 
 type File<'a> = MutexGuard<'a, Option<Descriptor>>;
 
 impl FileLock {
     pub(crate) fn new(slot: Slot, directory: Arc<Directory>) -> Arc<Self> {
-        Arc::new_cyclic(|itself| Self {
-            slot,
-            directory,
-            file: PerProcess::new(),
-            claim: AtomicU64::new(FREE),
-            itself: itself.clone(),
-        })
+        Arc::new_cyclic(|this| Self { slot, directory, file: PerProcess::new(), claim: Claim::default(), this: this.clone() })
     }
 
-    /// The file, for the claimant.
+    /// Returns the file. Only the claimant may call this.
     #[inline]
     fn file(&self) -> Result<File<'_>> {
         let file = self.file.get_or_try_init(|| Ok(Mutex::default()))?;
         Ok(file.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Does something with the open file; where the program closed it, once more with a new one.
+    /// Calls `act` with the open file.
+    ///
+    /// Opens the file again and retries once if the program has closed the descriptor.
     #[inline]
     fn with_file<T>(&self, file: &mut Option<Descriptor>, act: impl Fn(&Descriptor) -> Result<T, Errno>) -> Result<T> {
         if let Some(open) = &*file {
             match act(open) {
-                Err(errno) if ofd::is_closed(errno) => {}
-                done => return done.map_err(|errno| self.refused(errno)),
+                Err(errno) if sys::is_closed(errno) => {}
+                done => return done.map_err(|errno| self.error(errno)),
             }
         }
         let open = file.insert(self.open()?);
-        act(open).map_err(|errno| self.refused(errno))
+        act(open).map_err(|errno| self.error(errno))
     }
 
     #[cold]
-    fn refused(&self, errno: Errno) -> Error {
-        ofd::error(errno).at(&self.path())
+    fn error(&self, errno: Errno) -> Error {
+        sys::error(errno).at(&self.path())
     }
 
     #[cold]
@@ -99,96 +84,67 @@ impl FileLock {
         let open = || {
             fork::undisturbed(|| {
                 let file = self.directory.lock_file(self.slot.table(), self.slot.id())?;
-                Descriptor::new(descriptors::above(file)?)?.marked()
+                Descriptor::new(descriptors::above_reserved(file)?)?.marked()
             })
         };
         let file = match open() {
             Err(error) if is_out_of_descriptors(&error) => {
-                idle::close_all();
+                open_files::close_idle();
                 open()?
             }
             other => other?,
         };
-        idle::opened(self.itself.clone());
+        open_files::register(self.this.clone());
         Ok(file)
-    }
-    /// Claims the descriptor for the calling thread, if no other one has it.
-    #[inline]
-    fn claim(&self, state: u64) -> bool {
-        let epoch = fork::epoch() << 2;
-        self.claim.compare_exchange(epoch, epoch | state, SeqCst, Relaxed).is_ok() || self.claim_slowly(epoch, state)
-    }
-
-    #[cold]
-    fn claim_slowly(&self, epoch: u64, state: u64) -> bool {
-        for _ in 0..YIELDS {
-            let present = self.claim.load(SeqCst);
-            let free = present & !STATE != epoch || present & STATE == FREE;
-            if free && self.claim.compare_exchange(present, epoch | state, SeqCst, Relaxed).is_ok() {
-                return true;
-            }
-            if matches!(present & STATE, WAITING | HELD) && !free {
-                return false;
-            }
-            thread::yield_now();
-        }
-        false
-    }
-
-    /// What the claim is for from now on.
-    #[inline]
-    fn claim_for(&self, state: u64) {
-        self.claim.store((fork::epoch() << 2) | state, SeqCst);
     }
 
     #[inline]
     fn attempt(&self, me: Owner) -> Result<Option<Acquired>> {
-        if !self.claim(TRYING) {
+        if !self.claim.try_take(Purpose::Attempt) {
             return Ok(None);
         }
         let attempted = self.file().and_then(|mut file| {
-            if !self.with_file(&mut file, ofd::try_lock)? {
+            if !self.with_file(&mut file, sys::try_lock)? {
                 return Ok(None);
             }
-            let begun = self.begin(me);
+            let begun = recovery::begin(&self.slot, me);
             if begun.is_none() {
                 self.unlock(&mut file)?;
                 self.close_if_replaced(&mut file);
             }
             Ok(begun)
         });
-        self.claim_for(if matches!(attempted, Ok(Some(_))) { HELD } else { FREE });
+        if matches!(attempted, Ok(Some(_))) {
+            self.claim.set(Purpose::Hold);
+        } else {
+            self.claim.release();
+        }
         attempted
     }
 
-    /// Takes the place of the owner that the table names, unless that one is not proved to be dead. The caller has the kernel's lock.
-    #[inline]
-    fn begin(&self, me: Owner) -> Option<Acquired> {
-        let before = self.slot.hot().owner();
-        let free = before.is_none() || self.slot.table().is_dead_or_dying(before);
-        free.then(|| self.slot.begin_instead_of(before, me)).flatten()
-    }
-
-    /// Closes a file that was removed, or whose name another one has: other threads lock that one.
+    /// Closes the file if it was removed or replaced.
+    ///
+    /// Other threads lock the file that has the name at this moment.
     #[cold]
     fn close_if_replaced(&self, file: &mut Option<Descriptor>) {
         let is_replaced = |fd: BorrowedFd<'_>| match fs::symlink_metadata(self.path()) {
             Ok(named) => fstat(fd).is_ok_and(|open| (open.st_dev, open.st_ino) != (named.dev(), named.ino())),
-            // After a `chroot`, for one, all names are gone.
+            // No name exists after a `chroot`, for example.
             Err(error) => error.kind() == io::ErrorKind::NotFound && !self.slot.table().is_destroyed(),
         };
         file.take_if(|file| file.get().is_some_and(is_replaced));
     }
 
-    /// Gives the kernel's lock back. Where the program closed the descriptor, the kernel has done so.
-    #[inline]
+    /// Releases the kernel's lock.
+    ///
+    /// If the program has closed the descriptor, the kernel has released the lock already.
     fn unlock(&self, file: &mut Option<Descriptor>) -> Result<()> {
-        match file.as_ref().map_or(Ok(()), ofd::unlock) {
-            Err(errno) if ofd::is_closed(errno) => {
+        match file.as_ref().map_or(Ok(()), sys::unlock) {
+            Err(errno) if sys::is_closed(errno) => {
                 *file = None;
                 Ok(())
             }
-            done => done.map_err(|errno| self.refused(errno)),
+            done => done.map_err(|errno| self.error(errno)),
         }
     }
 
@@ -199,31 +155,35 @@ impl FileLock {
         }
         match deadline {
             Deadline::Now => Ok(Acquired::TimedOut),
-            Deadline::At(_) => Ok(self.waiting(deadline, || self.attempt(me))?.unwrap_or(Acquired::TimedOut)),
-            Deadline::Never => self.acquire_in_the_kernel(me),
+            Deadline::At(_) => Ok(self.retry_until(deadline, || self.attempt(me))?.unwrap_or(Acquired::TimedOut)),
+            Deadline::Never => self.acquire_blocking(me),
         }
     }
 
-    fn acquire_in_the_kernel(&self, me: Owner) -> Result<Acquired> {
-        if !self.claim(WAITING) {
-            // Another thread has this handle's descriptor, and the lock or the next place in the queue.
-            self.waiting(Deadline::Never, || Ok(self.claim(WAITING).then_some(())))?;
+    /// Acquires the lock with the kernel's blocking call.
+    fn acquire_blocking(&self, me: Owner) -> Result<Acquired> {
+        if !self.claim.try_take(Purpose::Wait) {
+            // Another thread of this process holds the lock or blocks for it.
+            self.retry_until(Deadline::Never, || Ok(self.claim.try_take(Purpose::Wait).then_some(())))?;
         }
-        let acquired = self.file().and_then(|mut file| self.wait_in_the_kernel(&mut file, me));
-        self.claim_for(if acquired.is_ok() { HELD } else { FREE });
-        if acquired.is_err() {
-            self.call_waiters();
+        let acquired = self.file().and_then(|mut file| self.block(&mut file, me));
+        match acquired {
+            Ok(_) => self.claim.set(Purpose::Hold),
+            Err(_) => {
+                self.claim.release();
+                self.wake_waiters();
+            }
         }
         acquired
     }
 
-    fn wait_in_the_kernel(&self, file: &mut Option<Descriptor>, me: Owner) -> Result<Acquired> {
+    fn block(&self, file: &mut Option<Descriptor>, me: Owner) -> Result<Acquired> {
         let mut pause = FIRST_PAUSE;
         loop {
-            self.with_file(file, ofd::lock)?;
-            // A lock on a description whose last descriptor was closed meanwhile is gone again.
+            self.with_file(file, sys::lock)?;
+            // The kernel's lock ends when the last descriptor of the description is closed.
             while file.as_ref().is_some_and(|file| file.get().is_some()) {
-                if let Some(acquired) = self.begin(me) {
+                if let Some(acquired) = recovery::begin(&self.slot, me) {
                     return Ok(acquired);
                 }
                 self.close_if_replaced(file);
@@ -237,30 +197,32 @@ impl FileLock {
         self.directory.path_of(self.slot.table().id(), self.slot.id())
     }
 
-    fn waiting<T>(&self, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    fn retry_until<T>(&self, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         wait::until(&self.path(), deadline, || {
-            // Before the attempt: an owner whom it still meets sees this when it has released.
-            self.waiters().store(1, SeqCst);
+            // Stored before the attempt: an owner that makes the attempt fail reads the flag after its release.
+            self.has_waiters().store(1, SeqCst);
             attempt()
         })
     }
 
-    /// Whether a thread may be waiting. It is at the same place with every C library, so that their programs can share a store.
-    fn waiters(&self) -> &AtomicU64 {
+    /// Returns the flag that a thread may be waiting.
+    ///
+    /// Its position is the same with every C library, so that programs can share a store.
+    fn has_waiters(&self) -> &AtomicU64 {
         &self.slot.hot().spare[0]
     }
 
     #[inline]
-    fn call_waiters(&self) {
-        if self.waiters().load(SeqCst) != 0 {
-            self.call_waiters_slowly();
+    fn wake_waiters(&self) {
+        if self.has_waiters().load(SeqCst) != 0 {
+            self.wake_waiters_slowly();
         }
     }
 
     #[cold]
-    fn call_waiters_slowly(&self) {
-        self.waiters().store(0, SeqCst);
-        self.directory.call(self.slot.table().id(), self.slot.id());
+    fn wake_waiters_slowly(&self) {
+        self.has_waiters().store(0, SeqCst);
+        self.directory.notify_waiters(self.slot.table().id(), self.slot.id());
     }
 }
 
@@ -286,11 +248,12 @@ impl RawLock for FileLock {
         }
         let mut file = self.file()?;
         self.slot.end(me, proof.condition());
-        // The kernel's lock first: a thread that has the claim would be let in by it.
+        // The kernel's lock is released before the claim: it would not exclude the next claimant, which uses the same
+        // description.
         let unlocked = self.unlock(&mut file);
         drop(file);
-        self.claim_for(FREE);
-        self.call_waiters();
+        self.claim.release();
+        self.wake_waiters();
         unlocked
     }
 
@@ -311,27 +274,25 @@ impl RawLock for FileLock {
     }
 }
 
-impl idle::Handle for FileLock {
+impl IdleFile for FileLock {
     fn close_if_idle(&self) -> bool {
-        let epoch = fork::epoch() << 2;
-        let present = self.claim.load(SeqCst);
-        let free = present & !STATE != epoch || present & STATE == FREE;
-        if !free || self.claim.compare_exchange(present, epoch | TRYING, SeqCst, Relaxed).is_err() {
+        if !self.claim.try_take_idle() {
             return false;
         }
         if let Ok(mut file) = self.file() {
             *file = None;
         }
-        self.claim_for(FREE);
+        self.claim.release();
         true
     }
 }
 
 impl Drop for FileLock {
-    /// A lock whose guard was leaked stays held, as its owner's record says: its descriptor stays open.
+    /// Keeps the descriptor open when the guard was leaked, because the lock stays held.
     fn drop(&mut self) {
-        let held = *self.claim.get_mut() == (fork::epoch() << 2) | HELD;
-        if held && let Some(file) = self.file.get() {
+        if self.claim.is_held()
+            && let Some(file) = self.file.get()
+        {
             std::mem::forget(file.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }

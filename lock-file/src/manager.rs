@@ -8,14 +8,15 @@ use crate::lock::FileLock;
 
 const KIND: Kind = Kind::new("file", 0);
 
-/// How often a directory may vanish, since somebody destroys stores in it, before that is an error.
+/// Number of times to retry when another process removes the directory during a creation.
 const RETRIES: u32 = 100;
 
+/// Opens or creates the store of a URL `file:NAME` or `file:/dir`.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
-    let path = Directory::place(url)?;
+    let path = Directory::path_of_url(url)?;
     let mut retries = 0;
     loop {
         let opened = Directory::open(&path, mode, &table_options).and_then(|(directory, descriptor)| {
@@ -23,7 +24,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
             match Table::open_in(&descriptor, &directory.table(), KIND, mode, &in_directory) {
                 Ok(table) => Ok((directory, table)),
                 Err(error) => {
-                    directory.forget();
+                    directory.undo_creation();
                     Err(error)
                 }
             }
@@ -33,15 +34,17 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
                 let locks = Locks { store: table.id(), directory: Arc::new(directory) };
                 return Ok(Arc::new(TableManager::new(table, locks)));
             }
-            Err(error) if mode != OpenMode::Open && retries < RETRIES && has_vanished(&error) => retries += 1,
-            Err(error) if is_not_open_to_us(&error) && Directory::wait_for_maker(&path, &table_options) => {}
+            Err(error) if mode != OpenMode::Open && retries < RETRIES && was_removed(&error) => retries += 1,
+            Err(error) if is_access_denied(&error) && Directory::wait_for_creator(&path, &table_options) => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Whether the directory is not to be used, which may change while another user's process makes it.
-fn is_not_open_to_us(error: &Error) -> bool {
+/// Checks whether this user may not use the directory.
+///
+/// A process of another user that creates it may change that.
+fn is_access_denied(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::System { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
         ErrorKind::NotOurs { .. } => true,
@@ -49,11 +52,12 @@ fn is_not_open_to_us(error: &Error) -> bool {
     }
 }
 
-/// Whether a table could not be created for want of a directory, which was there a moment ago.
-fn has_vanished(error: &Error) -> bool {
+/// Checks whether a table could not be created because the directory was removed meanwhile.
+fn was_removed(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::System { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
+/// The lock files of a store.
 #[derive(Debug)]
 struct Locks {
     store: StoreId,
@@ -66,7 +70,7 @@ impl TableLocks for Locks {
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
-        vec![("lock files", self.directory.locks(self.store).display().to_string())]
+        vec![("lock files", self.directory.locks_path(self.store).display().to_string())]
     }
 
     fn destroy(&self) -> Result<()> {

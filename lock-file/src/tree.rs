@@ -1,4 +1,4 @@
-//! Creates and removes files below a store's directory, relative to a descriptor of it.
+//! Creates and removes files below the directory of a store, relative to its descriptor.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,34 +15,37 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, linkat, unlinkat};
 
 use crate::beneath;
 
-/// How often a directory may get a new entry while it is being removed.
+/// Number of times to retry when another process adds entries to a directory that is being removed.
 const RETRIES: u32 = 100;
 
-/// Levels of directories that are removed; the lock files are on the third.
-const LEVELS: u32 = 8;
+/// The largest depth of directories to remove. Lock files are at depth 3.
+const MAX_DEPTH: u32 = 8;
 
-/// The mode bits of a directory that is not yet opened to others, those of others, and the set-group-id bit.
+/// The mode of a directory until its owner and group are set.
 const UNFINISHED: u32 = 0o700;
+
+/// The mode bits for users other than the owner.
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
+
 const SET_GROUP_ID: u32 = 0o2000;
 
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// The directory of a store. New files in it get the table's owner and group.
+/// The directory of a store. New files in it get the owner, group and mode of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tree<'a> {
     pub(crate) directory: BorrowedFd<'a>,
-    /// Owner, group and mode of the table.
-    pub(crate) like: FileAccess,
+    /// The owner, group and mode of the table.
+    pub(crate) access: FileAccess,
 }
 
 impl Tree<'_> {
-    /// Opens a file, which is made if it is not there, in a directory that is there.
+    /// Opens a file, and creates it if it is absent. The parent directory exists.
     pub(crate) fn open_or_create(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-        if self.like.mode & OTHERS == 0 && self.like.uid == geteuid().as_raw() {
-            return beneath::open(self.directory, path, flags | OFlag::O_CREAT, Bits::from_bits_truncate(self.like.mode));
+        if self.access.mode & OTHERS == 0 && self.access.uid == geteuid().as_raw() {
+            return beneath::open(self.directory, path, flags | OFlag::O_CREAT, Bits::from_bits_truncate(self.access.mode));
         }
         match beneath::open(self.directory, path, flags, Bits::empty()) {
             Err(Errno::ENOENT) => self.create(path),
@@ -50,42 +53,44 @@ impl Tree<'_> {
         }
     }
 
-    /// Creates a file that has its owner, group and mode before others can see it.
+    /// Creates a file.
+    ///
+    /// Where the file system allows it, other processes see the file only with its final owner, group and mode.
     fn create(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::EINVAL) };
         let parent = beneath::open(self.directory, parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Bits::empty())?;
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let unnamed = openat(&parent, ".", flags | OFlag::O_TMPFILE, Bits::from_bits_truncate(0o600));
         if let Ok(file) = unnamed {
-            self.give(file.as_fd(), self.file_bits())?;
-            let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-            match linkat(AT_FDCWD, itself.as_str(), &parent, name, AtFlags::AT_SYMLINK_FOLLOW) {
-                // No `/proc`, or a file system on which a file without a name cannot get one.
+            self.set_access(file.as_fd(), self.file_bits())?;
+            let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+            match linkat(AT_FDCWD, source.as_str(), &parent, name, AtFlags::AT_SYMLINK_FOLLOW) {
+                // `/proc` is not mounted, or the file system cannot link an unnamed file.
                 Err(Errno::ENOENT | Errno::EXDEV | Errno::EPERM | Errno::EOPNOTSUPP) => {}
                 done => return done.map(|()| file),
             }
         }
         let create = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let file = openat(&parent, name, create, Bits::from_bits_truncate(0o600))?;
-        self.give(file.as_fd(), self.file_bits()).inspect_err(|_| {
+        self.set_access(file.as_fd(), self.file_bits()).inspect_err(|_| {
             let _ = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
         })?;
         Ok(file)
     }
 
-    /// The mode bits of a file: the table's, and [`IN_USE`].
+    /// Returns the mode of a lock file: that of the table, and [`IN_USE`].
     fn file_bits(&self) -> u32 {
-        self.like.mode & 0o666 | IN_USE
+        self.access.mode & 0o666 | IN_USE
     }
 
-    /// Makes the directories that a file is in, those that are not there.
-    pub(crate) fn make_parents(&self, path: &Path) -> Result<(), Errno> {
+    /// Creates the missing parent directories of a file.
+    pub(crate) fn create_parents(&self, path: &Path) -> Result<(), Errno> {
         let mut parents: Vec<_> = path.ancestors().skip(1).filter(|part| !part.as_os_str().is_empty()).collect();
         parents.reverse();
-        parents.into_iter().try_for_each(|directory| self.make(directory))
+        parents.into_iter().try_for_each(|directory| self.create_directory(directory))
     }
 
-    fn make(&self, path: &Path) -> Result<(), Errno> {
+    fn create_directory(&self, path: &Path) -> Result<(), Errno> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::EINVAL) };
         let opened;
         let parent = if parent.as_os_str().is_empty() {
@@ -98,73 +103,79 @@ impl Tree<'_> {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
-        // One that a killed process left unfinished is finished, too.
-        let Some(made) = unfinished(parent, name)? else { return Ok(()) };
-        self.give(made.as_fd(), directory_bits(self.like.mode)).inspect_err(|_| {
+        // This also finishes a directory of a process that was killed after `mkdirat`.
+        let Some(created) = unfinished(parent, name)? else { return Ok(()) };
+        self.set_access(created.as_fd(), directory_bits(self.access.mode)).inspect_err(|_| {
             let _ = unlinkat(parent, name, UnlinkatFlags::RemoveDir);
         })
     }
 
-    /// Whether a file of another group, or also of another owner, gives every user the same rights.
+    /// Checks whether the mode grants all users the same rights.
+    ///
+    /// The group of the file differs from that of the table, and its owner may differ.
     fn has_equal_rights(&self, owner_differs: bool) -> bool {
-        let [owner, group, others] = [6, 3, 0].map(|shift| self.like.mode >> shift & 0o6);
+        let [owner, group, others] = [6, 3, 0].map(|shift| self.access.mode >> shift & 0o6);
         group == others && (!owner_differs || owner == group)
     }
 
-    /// Gives what this process made the owner and the group of the table, and the mode. The set-group-id bit is kept.
-    fn give(&self, made: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
-        let status = fstat(made)?;
-        let uid = (status.st_uid != self.like.uid && geteuid().is_root()).then(|| Uid::from_raw(self.like.uid));
-        let gid = (status.st_gid != self.like.gid).then(|| Gid::from_raw(self.like.gid));
+    /// Sets the owner, group and mode of a new file or directory. Preserves the set-group-id bit.
+    fn set_access(&self, created: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
+        let status = fstat(created)?;
+        let uid = (status.st_uid != self.access.uid && geteuid().is_root()).then(|| Uid::from_raw(self.access.uid));
+        let gid = (status.st_gid != self.access.gid).then(|| Gid::from_raw(self.access.gid));
         if uid.is_some() || gid.is_some() {
-            match fchown(made, uid, gid) {
-                // EINVAL: the root of a user namespace that does not have the owner.
+            match fchown(created, uid, gid) {
+                // EINVAL: the user namespace does not map the owner.
                 Err(Errno::EPERM | Errno::EINVAL) if self.has_equal_rights(uid.is_some()) => {}
                 done => done?,
             }
         }
-        finish(made, bits | status.st_mode & SET_GROUP_ID)
+        set_mode(created, bits | status.st_mode & SET_GROUP_ID)
     }
 }
 
-/// Makes the directory of a store, with the owner, the group and the mode that the options say. False when it is there already.
-pub(crate) fn make_store_directory(path: &Path, options: &TableOptions) -> Result<bool> {
-    let made = match mkdirat(AT_FDCWD, path, Bits::from_bits_truncate(UNFINISHED)) {
+/// Creates the directory of a store, with the owner, group and mode of the options.
+///
+/// Returns false if it exists.
+pub(crate) fn create_store_directory(path: &Path, options: &TableOptions) -> Result<bool> {
+    let created = match mkdirat(AT_FDCWD, path, Bits::from_bits_truncate(UNFINISHED)) {
         Ok(()) => true,
         Err(Errno::EEXIST) => false,
         Err(errno) => return Err(Error::refused("mkdir", errno)),
     };
     let bits = directory_bits(options.permissions().bits());
-    let found = if made || bits != UNFINISHED { unfinished(AT_FDCWD, path.as_os_str()) } else { Ok(None) };
-    let Some(directory) = found.map_err(|errno| Error::refused("open", errno))? else { return Ok(made) };
-    // A directory with something in it is the user's own, and not one that a killed process left.
-    if !made && entries(&directory).map_err(|errno| Error::system("readdir", errno))?.next().is_some() {
+    let found = if created || bits != UNFINISHED { unfinished(AT_FDCWD, path.as_os_str()) } else { Ok(None) };
+    let Some(directory) = found.map_err(|errno| Error::refused("open", errno))? else { return Ok(created) };
+    // A directory with entries is not one that a killed process left unfinished. It keeps its mode.
+    if !created && entries(&directory).map_err(|errno| Error::system("readdir", errno))?.next().is_some() {
         return Ok(false);
     }
     let given = options.give(directory.as_fd()).and_then(|()| {
         let inherited = fstat(&directory).map_err(|errno| Error::system("fstat", errno))?.st_mode & SET_GROUP_ID;
-        finish(directory.as_fd(), bits | inherited).map_err(|errno| Error::system("fchmod", errno))
+        set_mode(directory.as_fd(), bits | inherited).map_err(|errno| Error::system("fchmod", errno))
     });
-    if given.is_err() && made {
+    if given.is_err() && created {
         let _ = unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir);
     }
-    given.map(|()| made)
+    given.map(|()| created)
 }
 
-/// Removes the directories whose names are those of stores, with their content.
+/// Removes the directories whose name is the identity of a store, with their content.
 pub(crate) fn remove_stores(locks: &OwnedFd, is_store: impl Fn(&str) -> bool) -> Result<()> {
     let all = entries(locks).map_err(|errno| Error::system("readdir", errno))?;
     let stores = all.filter(|name| is_store(&String::from_utf8_lossy(name)));
     for name in stores {
-        remove(locks.as_fd(), OsStr::from_bytes(&name), LEVELS).map_err(|errno| Error::system("unlink", errno))?;
+        remove(locks.as_fd(), OsStr::from_bytes(&name), MAX_DEPTH).map_err(|errno| Error::system("unlink", errno))?;
     }
     Ok(())
 }
 
-/// Removes a file, a link, or a directory to which a process that does not know yet may be adding.
-fn remove(parent: BorrowedFd<'_>, name: &OsStr, levels: u32) -> Result<(), Errno> {
+/// Removes a file, a symbolic link or a directory.
+///
+/// Another process may still add entries to the directory.
+fn remove(parent: BorrowedFd<'_>, name: &OsStr, depth: u32) -> Result<(), Errno> {
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
-        Err(Errno::EISDIR | Errno::EPERM) if levels > 0 => {}
+        Err(Errno::EISDIR | Errno::EPERM) if depth > 0 => {}
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
         Err(errno) => return Err(errno),
     }
@@ -172,7 +183,7 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, levels: u32) -> Result<(), Errno
         match openat(parent, name, OFlag::O_RDONLY | DIRECTORY, Bits::empty()) {
             Ok(directory) => {
                 for entry in entries(&directory)? {
-                    remove(directory.as_fd(), OsStr::from_bytes(&entry), levels - 1)?;
+                    remove(directory.as_fd(), OsStr::from_bytes(&entry), depth - 1)?;
                 }
             }
             Err(Errno::ENOENT) => return Ok(()),
@@ -187,11 +198,14 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, levels: u32) -> Result<(), Errno
     Err(Errno::ENOTEMPTY)
 }
 
-/// A descriptor of a directory that this user made and has not opened to others. No other user can have put it there: to move a directory
-/// from elsewhere one must be allowed to write to it.
+/// Opens a directory of this user whose mode excludes all other users.
+///
+/// Returns `None` for any other file.
+///
+/// No other user can have moved such a directory here, because `rename(2)` of a directory requires write permission for it.
 fn unfinished(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
     let directory = match openat(parent, name, OFlag::O_RDONLY | DIRECTORY, Bits::empty()) {
-        // Another user's, removed, or something else; whether it can be used is checked when it is.
+        // The directory of another user, a removed one, or another file. The next use of the path checks it.
         Err(Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
         opened => opened?,
     };
@@ -200,20 +214,24 @@ fn unfinished(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, E
     Ok(ours.then_some(directory))
 }
 
-/// Opens a new file or directory to others. A change of the mode may take the set-group-id bit away, so that there is none without need.
-fn finish(made: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
-    if fstat(made)?.st_mode & 0o7777 == bits { Ok(()) } else { fchmod(made, Bits::from_bits_truncate(bits)) }
+/// Sets the mode of a new file or directory.
+///
+/// Does nothing if it has the mode, because `fchmod` may clear the set-group-id bit.
+fn set_mode(created: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
+    if fstat(created)?.st_mode & 0o7777 == bits { Ok(()) } else { fchmod(created, Bits::from_bits_truncate(bits)) }
 }
 
-/// The mode bits of a directory whose files have these. A user that may read may also search. In one that others may write to, new files have the
-/// directory's group.
+/// Returns the mode of a directory for files of this mode.
+///
+/// Users that may read the files may search the directory. If other users may write, new files inherit the group of the
+/// directory.
 fn directory_bits(file: u32) -> u32 {
     let file = file & 0o666;
     let group = if file & OTHERS_WRITE == 0 { 0 } else { SET_GROUP_ID };
     file | (file & 0o444) >> 2 | group
 }
 
-/// The names of the entries of a directory.
+/// Lists the entries of a directory, without `.` and `..`.
 fn entries(directory: &OwnedFd) -> Result<impl Iterator<Item = Vec<u8>>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::from_fd(openat(directory, ".", OFlag::O_RDONLY | DIRECTORY, Bits::empty())?)?.iter() {

@@ -1,33 +1,40 @@
+//! Waiting with a deadline: retry when the lock file is closed, and ten times a second.
+
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use lock_core::{Deadline, Result};
 
-use crate::hub::{News, Watch};
+use crate::release_watcher::{Event, Watch};
 
-/// Whoever waits looks this often without being told, since not everything tells: a foreign program that unlocks and does not close,
-/// another machine, an owner that had no descriptor left to call with.
+/// The longest sleep between two attempts.
+///
+/// Some releases cause no event: a foreign program may unlock a file without closing it, and an owner may have no descriptor left
+/// to open the file again.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The pauses after the news that a file was closed, which comes right before the kernel drops the lock.
+/// The pauses between attempts after [`Event::Closed`].
+///
+/// The kernel reports the event just before it releases the lock.
 const PAUSES: [Duration; 4] =
     [Duration::from_micros(10), Duration::from_micros(100), Duration::from_millis(1), Duration::from_millis(5)];
 
-/// Makes attempts until one succeeds; `None` when the deadline passed first. `file` is the one whose being closed is a reason to
-/// try again.
+/// Calls `attempt` until it succeeds. Returns `None` if the deadline passes first.
+///
+/// A waiter sleeps until a descriptor of `file` is closed, for at most [`TICK`].
 pub(crate) fn until<T>(file: &Path, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     if deadline.has_passed() {
         return attempt();
     }
-    // It listens before it tries, so that nothing happens in between unheard. Where listening is impossible it tries by the clock.
-    let watch = Watch::on(file).ok();
+    // Watching begins before the first attempt, so no event is missed. Without inotify, the waiter polls.
+    let watch = Watch::new(file).ok();
     let mut pauses = [].iter();
     loop {
-        // What is left is asked before the attempt: the last attempt comes after the deadline.
+        // Read before the attempt, so that the last attempt is made after the deadline.
         let left = deadline.remaining().unwrap_or(TICK);
-        if let Some(got) = attempt()? {
-            return Ok(Some(got));
+        if let Some(acquired) = attempt()? {
+            return Ok(Some(acquired));
         }
         if left.is_zero() {
             return Ok(None);
@@ -38,7 +45,7 @@ pub(crate) fn until<T>(file: &Path, deadline: Deadline, mut attempt: impl FnMut(
         }
         let sleep = left.min(TICK);
         match &watch {
-            Some(watch) if watch.sleep(sleep) == News::Closed => pauses = PAUSES.iter(),
+            Some(watch) if watch.wait(sleep) == Some(Event::Closed) => pauses = PAUSES.iter(),
             Some(_) => {}
             None => thread::sleep(sleep),
         }

@@ -1,4 +1,4 @@
-//! The suite on both backends of this crate.
+//! Runs the conformance suite on both backends of this crate.
 
 use lock_conformance::Suite;
 
@@ -8,6 +8,6 @@ lock_conformance::main! {
         .fits_in(64 * 1024)
         .shared_between_users("mode=0666&owner=any")
         .shared_in_group(|group| format!("mode=0660&group={group}")),
-    // With a run directory of its own, so that nothing is left in that of LXC.
+    // In a separate run directory, so that the test leaves no file in LXC's.
     lock_file::LXC => |scratch| format!("lxc:{0}?name=container&rundir={0}", scratch.display()),
 }

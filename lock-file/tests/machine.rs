@@ -1,7 +1,7 @@
-//! What needs a process of its own: limits, full and read-only file systems, forks, and real LXC beside us.
+//! Tests that need a separate process: limits, full and read-only file systems, forks, and LXC's own tools.
 //!
-//! Each test runs this binary again, for the scenario of its name. What a test needs of the machine is found out before anything
-//! runs, and what is missing stands in the listing.
+//! Each test runs this binary again for the scenario of its name. The requirements of a test are checked before any test runs. A
+//! test whose requirement is missing is ignored, and the listing names the requirement.
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -11,48 +11,64 @@ use nix::sys::resource::{Resource, getrlimit};
 
 mod machine {
     pub(crate) mod cleaner;
+    pub(crate) mod file_systems;
     pub(crate) mod limits;
     pub(crate) mod lxc;
     pub(crate) mod processes;
-    pub(crate) mod room;
 }
-use machine::{cleaner, limits, lxc, processes, room};
+use machine::{cleaner, file_systems, limits, lxc, processes};
 
 /// The environment variable that names the scenario to run.
 const VARIABLE: &str = "LOCK_FILE_SCENARIO";
 
-/// What is missing for a scenario, if anything.
-type Need = fn() -> Option<&'static str>;
+/// Returns the missing requirement of a scenario, if any.
+type Requirement = fn() -> Option<&'static str>;
 
-const SCENARIOS: &[(&str, Need, fn())] = &[
+const SCENARIOS: &[(&str, Requirement, fn())] = &[
     ("limits::ten_thousand_locks_are_held_at_once", many_files, limits::ten_thousand_locks_are_held_at_once),
-    ("limits::a_limit_on_open_files_is_an_error_and_nothing_is_half_done", nothing, limits::a_limit_on_open_files_is_an_error),
-    ("limits::more_handles_than_descriptors_work", nothing, limits::more_handles_than_descriptors_work),
-    ("limits::without_inotify_a_waiter_looks_by_the_clock", nothing, limits::without_inotify_a_waiter_looks_by_the_clock),
-    ("processes::a_forked_child_gives_its_copies_up", nothing, processes::a_forked_child_gives_its_copies_up),
-    ("processes::a_child_opens_its_own", nothing, processes::a_child_opens_its_own),
-    ("processes::a_dying_process_lets_go_of_its_locks_first", nothing, processes::a_dying_process_lets_go_of_its_locks_first),
-    ("processes::a_leaked_guard_keeps_the_lock", nothing, processes::a_leaked_guard_keeps_the_lock),
-    ("room::no_inode_left_is_an_error_and_other_locks_work", root, room::no_inode_left_is_an_error_and_other_locks_work),
-    ("room::a_read_only_file_system_is_an_error", root, room::a_read_only_file_system_is_an_error),
     (
-        "cleaner::a_store_that_is_cleaned_while_a_lock_is_held_keeps_it",
-        tmpfiles_and_root,
-        cleaner::a_store_that_is_cleaned_while_a_lock_is_held_keeps_it,
+        "limits::a_limit_on_open_files_is_an_error_and_leaves_the_lock_free",
+        nothing,
+        limits::a_limit_on_open_files_is_an_error_and_leaves_the_lock_free,
     ),
-    ("lxc::tools_wait_for_our_lock", lxc_and_root, lxc::tools_wait_for_our_lock),
-    ("lxc::our_lock_waits_for_tools", lxc_and_root, lxc::our_lock_waits_for_tools),
-    ("lxc::the_lock_of_a_killed_tool_is_free", lxc_and_root, lxc::the_lock_of_a_killed_tool_is_free),
+    ("limits::more_handles_than_descriptors_work", nothing, limits::more_handles_than_descriptors_work),
+    ("limits::a_waiter_polls_without_inotify", nothing, limits::a_waiter_polls_without_inotify),
+    (
+        "processes::a_forked_child_closes_the_files_of_its_parent",
+        nothing,
+        processes::a_forked_child_closes_the_files_of_its_parent,
+    ),
+    ("processes::a_forked_child_opens_its_own_file", nothing, processes::a_forked_child_opens_its_own_file),
+    (
+        "processes::locks_have_higher_numbers_than_the_inotify_instance",
+        nothing,
+        processes::locks_have_higher_numbers_than_the_inotify_instance,
+    ),
+    ("processes::a_leaked_guard_keeps_the_lock", nothing, processes::a_leaked_guard_keeps_the_lock),
+    (
+        "file_systems::a_lock_without_an_inode_is_an_error_and_other_locks_work",
+        root,
+        file_systems::a_lock_without_an_inode_is_an_error_and_other_locks_work,
+    ),
+    ("file_systems::a_read_only_file_system_is_an_error", root, file_systems::a_read_only_file_system_is_an_error),
+    (
+        "cleaner::systemd_tmpfiles_does_not_remove_a_held_lock",
+        tmpfiles_and_root,
+        cleaner::systemd_tmpfiles_does_not_remove_a_held_lock,
+    ),
+    ("lxc::tools_wait_for_a_held_lock", lxc_and_root, lxc::tools_wait_for_a_held_lock),
+    ("lxc::an_acquisition_waits_for_a_tool", lxc_and_root, lxc::an_acquisition_waits_for_a_tool),
+    ("lxc::a_killed_tool_releases_the_lock", lxc_and_root, lxc::a_killed_tool_releases_the_lock),
 ];
 
 fn main() -> ExitCode {
     if let Ok(name) = env::var(VARIABLE) {
         let scenario = SCENARIOS.iter().find(|(known, ..)| *known == name);
-        scenario.expect("a scenario of this name").2();
+        scenario.expect("the variable names a scenario").2();
         return ExitCode::SUCCESS;
     }
-    let trials = SCENARIOS.iter().map(|&(name, need, _)| {
-        let missing = need();
+    let trials = SCENARIOS.iter().map(|&(name, requirement, _)| {
+        let missing = requirement();
         let trial = Trial::test(name, move || run_again(name)).with_ignored_flag(missing.is_some());
         trial.with_kind(missing.unwrap_or_default())
     });

@@ -1,4 +1,4 @@
-//! Lock files that are removed, as by a program that cleans directories, while threads lock them.
+//! Lock files that another program removes while threads lock them.
 
 use std::fs;
 use std::hint::spin_loop;
@@ -15,7 +15,7 @@ fn create(directory: &Path) -> Store {
     Store::open(&registry, &format!("file:{}/store", directory.display()), OpenMode::Create).unwrap()
 }
 
-/// The files of the locks that have been used.
+/// Lists the lock files of the store.
 fn lock_files(directory: &Path) -> Vec<PathBuf> {
     let entries = |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries(directory.join("store/locks")).flat_map(entries).flat_map(entries).collect()
@@ -49,12 +49,12 @@ fn a_lock_whose_file_was_removed_stays_held_until_it_is_released() {
 }
 
 #[test]
-fn threads_exclude_each_other_while_the_file_is_removed_again_and_again() {
+fn threads_exclude_each_other_while_the_file_is_removed_repeatedly() {
     let directory = tempfile::tempdir().unwrap();
     let store = create(directory.path());
-    let inside = AtomicU32::new(0);
+    let holders = AtomicU32::new(0);
     let acquire_and_release = &|number: u32| {
-        // Each handle opens the file that has the name now.
+        // Each handle opens the file that has the name at this moment.
         let lock = store.retrieve(3).unwrap();
         let guard = match number % 3 {
             0 => Some(lock.lock().unwrap()),
@@ -62,10 +62,10 @@ fn threads_exclude_each_other_while_the_file_is_removed_again_and_again() {
             _ => lock.try_lock().unwrap(),
         };
         if let Some(guard) = guard {
-            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "another thread holds the lock, too");
+            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "another thread holds the lock as well");
             assert!(guard.recovered().is_none());
             thread::yield_now();
-            inside.fetch_sub(1, Ordering::SeqCst);
+            holders.fetch_sub(1, Ordering::SeqCst);
             guard.unlock().unwrap();
         }
     };
@@ -76,13 +76,13 @@ fn threads_exclude_each_other_while_the_file_is_removed_again_and_again() {
             removed += lock_files(directory.path()).into_iter().filter(|file| fs::remove_file(file).is_ok()).count();
             thread::yield_now();
         }
-        assert!(removed > 10, "{removed} files were removed while they were used");
+        assert!(removed > 10, "only {removed} files were removed during the test");
     });
 }
 
-/// Two handles have two files open, since the first one was removed, so that the kernel grants both locks at a time.
+/// Two handles have different files open, because the first file was removed. So the kernel grants both locks.
 #[test]
-fn one_of_two_threads_with_two_files_gets_the_lock() {
+fn handles_with_different_files_exclude_each_other() {
     let directory = tempfile::tempdir().unwrap();
     let store = create(directory.path());
     let opened = || {
@@ -95,32 +95,32 @@ fn one_of_two_threads_with_two_files_gets_the_lock() {
         remove(directory.path());
         let second = opened();
         let (ready, tried) = (AtomicU32::new(0), AtomicU32::new(0));
-        let meet = |counter: &AtomicU32| {
+        let wait_for_both = |counter: &AtomicU32| {
             counter.fetch_add(1, Ordering::SeqCst);
-            for turn in 0_u32.. {
+            for round in 0_u32.. {
                 match counter.load(Ordering::SeqCst) {
                     2 => break,
-                    _ if turn % 1000 == 999 => thread::yield_now(),
+                    _ if round % 1000 == 999 => thread::yield_now(),
                     _ => spin_loop(),
                 }
             }
         };
-        let got = |lock: &Lock| {
-            meet(&ready);
+        let acquires = |lock: &Lock| {
+            wait_for_both(&ready);
             let guard = lock.try_lock().unwrap();
-            meet(&tried);
+            wait_for_both(&tried);
             guard.is_some()
         };
         let both = thread::scope(|scope| {
-            let other = scope.spawn(|| got(&first));
-            [got(&second), other.join().unwrap()]
+            let other = scope.spawn(|| acquires(&first));
+            [acquires(&second), other.join().unwrap()]
         });
         assert_ne!(both, [true, true]);
     }
 }
 
 #[test]
-fn a_thread_that_waited_for_a_removed_file_of_lxc_locks_the_new_one() {
+fn a_waiter_of_lxc_locks_the_new_file_after_the_old_one_was_removed() {
     let directory = tempfile::tempdir().unwrap();
     let registry = Registry::default().merge([lock_file::LXC]).unwrap();
     let url = format!("lxc:{0}/containers?name=c&rundir={0}", directory.path().display());
@@ -139,13 +139,13 @@ fn a_thread_that_waited_for_a_removed_file_of_lxc_locks_the_new_one() {
         first.unlock().unwrap();
         assert!(second.try_lock().is_err_and(|error| matches!(error.kind(), ErrorKind::AlreadyHeld)));
         thread::sleep(Duration::from_millis(20));
-        assert!(!waiter.is_finished(), "the waiter has the lock of a file that was removed");
+        assert!(!waiter.is_finished(), "the waiter acquired the lock with the removed file");
         new.unlock().unwrap();
         waiter.join().unwrap();
     });
 }
 
-/// Whether a thread sleeps in the kernel for a lock on the file.
+/// Checks whether a thread blocks in the kernel for a lock on the file.
 fn is_waited_for(file: &str) -> bool {
     let inode = fs::metadata(file).unwrap().ino();
     let locks = fs::read_to_string("/proc/locks").unwrap();

@@ -1,4 +1,4 @@
-//! What is special about a store that is a directory.
+//! The directory of a store: modes, owners, damage, foreign programs and removal.
 
 use std::fs::{self, File, Permissions};
 use std::os::fd::AsFd;
@@ -30,8 +30,8 @@ fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// Locks the file as a foreign program does; false when it is busy.
-fn lock_by_hand(file: &File) -> bool {
+/// Locks the file as a foreign program does. Returns false if it is locked.
+fn lock_directly(file: &File) -> bool {
     let range = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)).is_ok()
 }
@@ -42,14 +42,14 @@ fn scratch() -> TempDir {
 }
 
 #[rstest]
-fn a_store_is_private_unless_its_mode_says_otherwise(scratch: TempDir) {
+fn a_store_has_the_mode_of_its_url_and_is_private_by_default(scratch: TempDir) {
     let directory = scratch.path().join("store");
     for (options, of_directory, of_file) in [("", 0o700, 0o1600), ("?mode=0660", 0o2770, 0o1660), ("?mode=0644", 0o755, 0o1644)] {
         let store = open(&directory, OpenMode::Create, options).unwrap();
         store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
         let file = lock_file(&store, 300);
         assert_eq!((mode_of(&directory), mode_of(&directory.join("table")), mode_of(&file)), (of_directory, of_file, of_file));
-        assert!(file.ancestors().skip(1).take(3).all(|made| mode_of(made) == of_directory), "{}", file.display());
+        assert!(file.ancestors().skip(1).take(3).all(|path| mode_of(path) == of_directory), "{}", file.display());
         store.destroy().unwrap();
     }
 }
@@ -64,11 +64,11 @@ fn a_set_group_id_bit_is_inherited(scratch: TempDir, #[case] options: &str) {
     let store = open(&directory, OpenMode::Create, options).unwrap();
     store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
     let file = lock_file(&store, 300);
-    assert!(file.ancestors().skip(1).take(4).all(|made| mode_of(made) & 0o2000 != 0), "{}", file.display());
+    assert!(file.ancestors().skip(1).take(4).all(|path| mode_of(path) & 0o2000 != 0), "{}", file.display());
 }
 
 #[rstest]
-fn a_directory_of_a_killed_creator_is_finished(scratch: TempDir) {
+fn an_unfinished_directory_of_a_killed_process_is_completed(scratch: TempDir) {
     let directory = scratch.path().join("store");
     fs::create_dir(&directory).unwrap();
     fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
@@ -78,20 +78,20 @@ fn a_directory_of_a_killed_creator_is_finished(scratch: TempDir) {
     fs::create_dir(file.ancestors().nth(3).unwrap()).unwrap();
     fs::set_permissions(file.ancestors().nth(3).unwrap(), Permissions::from_mode(0o700)).unwrap();
     store.retrieve(0).unwrap().lock().unwrap().unlock().unwrap();
-    assert!(file.ancestors().skip(1).take(3).all(|made| mode_of(made) == 0o2770));
+    assert!(file.ancestors().skip(1).take(3).all(|path| mode_of(path) == 0o2770));
 }
 
 #[rstest]
-fn root_uses_a_users_private_store_and_leaves_it_to_the_user(scratch: TempDir) {
+fn files_that_root_creates_in_a_users_store_belong_to_the_user(scratch: TempDir) {
     if !nix::unistd::geteuid().is_root() {
-        return; // only root can use it
+        return; // only root may open the store of another user
     }
     const USER: u32 = 59_001;
     let directory = scratch.path().join("store");
     let store = open(&directory, OpenMode::Create, "?owner=59001").unwrap();
     store.retrieve(300).unwrap().lock().unwrap().unlock().unwrap();
     let file = lock_file(&store, 300);
-    assert!(file.ancestors().take(5).all(|made| fs::metadata(made).unwrap().uid() == USER), "{}", file.display());
+    assert!(file.ancestors().take(5).all(|path| fs::metadata(path).unwrap().uid() == USER), "{}", file.display());
     assert_eq!((mode_of(&file), mode_of(file.parent().unwrap())), (0o1600, 0o700));
     let error = open(&directory, OpenMode::Open, "").unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotOurs { reason } if reason.contains("owner=59001")), "{error}");
@@ -99,12 +99,12 @@ fn root_uses_a_users_private_store_and_leaves_it_to_the_user(scratch: TempDir) {
     assert!(!directory.exists());
 }
 
-/// A member replaces a directory of lock files while the store is open.
+/// A user of the store replaces a directory of lock files while the store is open.
 #[rstest]
 #[case("locks")]
 #[case("locks/STORE")]
 #[case("locks/STORE/07")]
-fn a_link_in_the_place_of_a_directory_is_refused_and_not_followed(scratch: TempDir, #[case] replaced: &str) {
+fn a_symbolic_link_that_replaced_a_directory_is_refused_and_not_followed(scratch: TempDir, #[case] replaced: &str) {
     let (directory, elsewhere) = (scratch.path().join("store"), scratch.path().join("elsewhere"));
     let store = open(&directory, OpenMode::Create, "?mode=0666").unwrap();
     store.retrieve(7).unwrap().lock().unwrap().unlock().unwrap();
@@ -131,14 +131,14 @@ fn an_absent_directory_is_an_absent_store(scratch: TempDir) {
 }
 
 #[rstest]
-fn a_store_that_could_not_be_made_leaves_no_directory(scratch: TempDir) {
+fn a_failed_creation_leaves_no_directory(scratch: TempDir) {
     let directory = scratch.path().join("store");
     open(&directory, OpenMode::Create, "?capacity=0").unwrap_err();
     assert!(!directory.exists());
 }
 
 #[rstest]
-fn a_directory_that_is_a_link_is_refused(scratch: TempDir) {
+fn a_symbolic_link_to_a_directory_is_refused(scratch: TempDir) {
     let (real, link) = (scratch.path().join("real"), scratch.path().join("link"));
     create(&real);
     symlink(&real, &link).unwrap();
@@ -158,7 +158,7 @@ fn a_file_in_place_of_the_directory_is_refused(scratch: TempDir) {
 }
 
 #[rstest]
-fn a_directory_that_others_may_write_to_is_refused(scratch: TempDir) {
+fn a_directory_that_other_users_may_write_to_is_refused(scratch: TempDir) {
     let directory = scratch.path().join("store");
     create(&directory);
     fs::set_permissions(&directory, Permissions::from_mode(0o770)).unwrap();
@@ -183,7 +183,7 @@ fn a_planted_lock_file_is_refused(scratch: TempDir, #[case] plant: fn(&Path)) {
     plant(&file);
     let lock = store.retrieve(7).unwrap();
     lock.try_lock().unwrap_err();
-    assert!(store.held().unwrap().is_empty(), "it was refused, and is held");
+    assert!(store.held().unwrap().is_empty(), "the refused lock is held");
 }
 
 #[rstest]
@@ -193,24 +193,24 @@ fn a_foreign_program_shares_the_lock(scratch: TempDir) {
     lock.lock().unwrap().unlock().unwrap();
     let foreign = File::options().read(true).write(true).open(lock_file(&store, 0)).unwrap();
     let guard = lock.lock().unwrap();
-    assert!(!lock_by_hand(&foreign), "a handle holds the lock");
+    assert!(!lock_directly(&foreign), "a foreign program locked a file while a handle holds the lock");
     guard.unlock().unwrap();
-    assert!(lock_by_hand(&foreign));
-    assert!(lock.try_lock().unwrap().is_none(), "a foreign program holds the lock");
+    assert!(lock_directly(&foreign));
+    assert!(lock.try_lock().unwrap().is_none(), "the lock was granted while a foreign program holds it");
     drop(foreign);
     assert!(lock.try_lock().unwrap().is_some());
 }
 
 #[rstest]
-fn after_the_end_of_a_store_old_handles_exclude_each_other_and_nobody_new(scratch: TempDir) {
+fn after_destroy_used_handles_exclude_each_other_and_unused_ones_are_refused(scratch: TempDir) {
     let directory = scratch.path().join("store");
     let store = create(&directory);
     let (used, other, unused) = (store.retrieve(1).unwrap(), store.retrieve(1).unwrap(), store.retrieve(2).unwrap());
     other.lock().unwrap().unlock().unwrap();
     let guard = used.lock().unwrap();
     store.destroy().unwrap();
-    assert!(!directory.exists(), "a destroyed store left something");
-    // In its place, and not to be confused with it.
+    assert!(!directory.exists(), "the directory of the destroyed store still exists");
+    // A new store with the same path has separate locks.
     let new = create(&directory);
     new.retrieve(1).unwrap().lock().unwrap().unlock().unwrap();
     new.retrieve(2).unwrap().lock().unwrap().unlock().unwrap();
@@ -221,7 +221,7 @@ fn after_the_end_of_a_store_old_handles_exclude_each_other_and_nobody_new(scratc
 }
 
 #[rstest]
-fn a_store_in_a_directory_with_other_things_leaves_them(scratch: TempDir) {
+fn destroy_leaves_other_files_in_the_directory(scratch: TempDir) {
     fs::write(scratch.path().join("notes"), "kept").unwrap();
     let store = create(scratch.path());
     store.allocate("").unwrap().lock().unwrap().unlock().unwrap();
@@ -235,7 +235,7 @@ fn a_store_in_a_directory_with_other_things_leaves_them(scratch: TempDir) {
 }
 
 #[rstest]
-fn details_say_which_file_system_it_is(scratch: TempDir) {
+fn details_name_the_file_system(scratch: TempDir) {
     let store = create(&scratch.path().join("store"));
     assert!(store.details().iter().any(|(title, value)| *title == "file system" && !value.is_empty()));
     assert!(store.retrieve(LockId::new(5)).is_ok());

@@ -1,6 +1,6 @@
 //! Compares lock and unlock of `sem` with two bare `semop` calls: `cargo run --release -p lock-sem --example bare`.
 //!
-//! The two take turns in short rounds, and the fastest round of each counts, so that other work of the machine matters little.
+//! Short rounds of the two alternate, and the fastest round of each counts. So other load on the machine has little effect.
 #![allow(unsafe_code)]
 
 use std::time::Instant;
@@ -19,21 +19,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut bare, mut ours) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..ROUNDS {
         bare = bare.min(nanoseconds(|| set.pair()));
-        ours = ours.min(nanoseconds(|| drop(lock.lock().expect("no other thread has it"))));
+        ours = ours.min(nanoseconds(|| drop(lock.lock().expect("no other thread has the lock"))));
     }
     println!("two bare semop: {bare:.0} ns; lock and unlock: {ours:.0} ns, {:.2} times as much", ours / bare);
     store.destroy()?;
     Ok(())
 }
 
-/// Nanoseconds of one call.
+/// Measures the nanoseconds of one call.
 fn nanoseconds(mut call: impl FnMut()) -> f64 {
     let start = Instant::now();
     (0..PAIRS).for_each(|_| call());
     start.elapsed().as_secs_f64() * 1e9 / f64::from(PAIRS)
 }
 
-/// A set of one semaphore, which has one unit, removed with the value.
+/// A set with one semaphore of the value 1. It is removed on drop.
 struct BareSet(libc::c_int);
 
 impl BareSet {
@@ -52,7 +52,7 @@ impl BareSet {
 
     fn operate(&self, change: i16, flags: libc::c_int) {
         let mut step = libc::sembuf { sem_num: 0, sem_op: change, sem_flg: flags as i16 };
-        // SAFETY: the step is valid, and the only one.
+        // SAFETY: the pointer refers to one valid step.
         assert_eq!(unsafe { libc::semop(self.0, &raw mut step, 1) }, 0);
     }
 }

@@ -10,9 +10,9 @@ use lock_core::{
 };
 use lock_table::thread;
 
-use crate::sys::{Semaphore, TIMED_WAIT};
+use crate::sys::{PosixSemaphore, TIMED_WAIT};
 
-/// What [`anonymous`] claims.
+/// The capabilities of [`anonymous`].
 pub const ANONYMOUS: Capabilities = Capabilities::least()
     .numbering(Numbering::Single)
     .sharing(Sharing::Threads)
@@ -23,14 +23,17 @@ pub const ANONYMOUS: Capabilities = Capabilities::least()
     .death_reports(DeathReports::UntilConsistent)
     .persistence(Persistence::Process);
 
-/// LXC's private lock: a new lock between the threads of this process, which belongs to no store.
+/// Creates LXC's private lock: a lock between the threads of this process that belongs to no store.
 ///
-/// It is what `lxc_newlock(NULL, NULL)` makes, an unnamed semaphore with the value 1 (`src/lxc/lxclock.h` of LXC), with what that
-/// one lacks: deadlines are on the monotonic clock, a thread that locks it twice is refused, and it is released by its guard and
-/// nothing else, so that it cannot be released twice and let two in. A guard that is dropped while its thread panics is reported
-/// to the next owners.
+/// Like `lxc_newlock(NULL, NULL)`, it is an unnamed semaphore with the value 1 (`src/lxc/lxclock.h` of LXC). It differs in these
+/// points:
 ///
-/// A forked child has a lock of its own, which is free at first. Guards that it inherited do nothing there.
+/// - A deadline is on the monotonic clock.
+/// - A thread that holds the lock is refused a second acquisition.
+/// - Only the guard releases the lock, so it cannot be released twice.
+/// - When a thread panics while it holds the lock, the next owners get a report.
+///
+/// A forked child has a separate lock, which is free at first. A guard that the child inherits has no effect there.
 ///
 /// # Examples
 /// ```
@@ -47,17 +50,19 @@ pub const ANONYMOUS: Capabilities = Capabilities::least()
 /// ```
 ///
 /// # Panics
-/// When there is no memory to have forks noticed.
+/// Panics if there is no memory for the registration that detects forks.
 pub fn anonymous() -> Lock {
-    static MADE: AtomicU64 = AtomicU64::new(0);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
     let lock = Anonymous { own: PerProcess::new() };
-    // From now on forks are noticed.
-    lock.own.get_or_try_init(|| Ok(Private::new())).expect("nothing in it can fail");
-    let number = MADE.fetch_add(1, Relaxed);
+    // The first use registers the detection of forks.
+    lock.own.get_or_try_init(|| Ok(Private::new())).expect("memory for the detection of forks");
+    let number = COUNT.fetch_add(1, Relaxed);
     Lock::standalone(Arc::new(lock), format!("anonymous lock {number}"), StoreId::new(ANONYMOUS_STORES | u128::from(number)))
 }
 
-/// Their identities order them in [`lock_core::lock_all`]; no store has such a one but by a chance of 1 to 2⁶⁴.
+/// The upper half of the identities of these locks.
+///
+/// An identity gives the order in [`lock_core::lock_all`]. A store has the same upper half with a probability of 2⁻⁶⁴.
 const ANONYMOUS_STORES: u128 = 0x616e_6f6e_796d_6f75 << 64;
 
 #[derive(Debug)]
@@ -65,13 +70,13 @@ struct Anonymous {
     own: PerProcess<Private>,
 }
 
-/// The lock in one process.
+/// The state of the lock in one process.
 #[derive(Debug)]
 struct Private {
-    semaphore: Box<Semaphore>,
-    /// The thread that holds it, or 0.
+    semaphore: Box<PosixSemaphore>,
+    /// The thread that holds the lock, or 0.
     owner: AtomicU32,
-    /// The thread that panicked holding it, or 0. For the owner alone.
+    /// The last thread that panicked while it held the lock, or 0. Only the owner accesses it.
     panicked: AtomicU32,
     token: AtomicU64,
 }
@@ -79,7 +84,7 @@ struct Private {
 impl Private {
     fn new() -> Self {
         let [owner, panicked] = [0; 2].map(AtomicU32::new);
-        Self { semaphore: Semaphore::private(1), owner, panicked, token: AtomicU64::new(0) }
+        Self { semaphore: PosixSemaphore::private(1), owner, panicked, token: AtomicU64::new(0) }
     }
 
     fn is_held_by_this_thread(&self) -> bool {
@@ -143,7 +148,7 @@ impl RawLock for Anonymous {
     }
 }
 
-/// A thread of this process.
+/// Describes a thread of this process.
 fn describe(thread: u32) -> Holder {
     let command = fs::read_to_string("/proc/self/comm").unwrap_or_default();
     Holder::of_process(std::process::id()).with_thread(thread).with_command(command.trim_end())

@@ -1,56 +1,73 @@
-//! The backends `sem` and `posix-sem`, and LXC's private lock: semaphores.
+//! Locks on semaphores: the backends `sem` and `posix-sem`, and LXC's private lock.
 //!
 //! | | [`SYSV`], `sem:NAME` | [`POSIX`], `posix-sem:NAME` | [`anonymous()`] |
 //! |---|---|---|---|
-//! | what | a System V semaphore for each lock | a process-shared `sem_t` for each lock | an unnamed `sem_t` |
-//! | an owner dies | the kernel releases; the next owners get a report | it stays locked until [`Store::break_lock`] | |
-//! | lock and unlock | two system calls | none | none |
+//! | implementation | a System V semaphore for each lock | a process-shared `sem_t` for each lock | an unnamed `sem_t` |
+//! | death of an owner | the kernel releases the lock; the next owners get a report | the lock stays held until [`Store::break_lock`] | |
+//! | system calls of lock and unlock | two | none | none |
 //!
-//! Both stores are an allocation table: `sem:NAME` is `/dev/shm/NAME`, and `sem:/path` is at that path. Options: `capacity=N` (or
-//! `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
-//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_table::TableOptions)), and `filesystem=any`
-//! (see [`lock_table::filesystem`]).
+//! A store of either backend is an allocation table. `sem:NAME` is the file `/dev/shm/NAME`, and `sem:/path` is the file at that
+//! path. The options are:
 //!
-//! # `sem`
-//! Locks are acquired with `SEM_UNDO`, so that the kernel gives back what a process held as soon as it dies. A word in the table
-//! decides which process has a lock, and it changes hands only when the owner has released the lock or is proved dead; the
-//! semaphore only tells waiters when to read it. A program that executes another one keeps its undo; then a waiter that finds
-//! proof that the owner is dead takes over. Waiters are counted: each thread of this process, and each other process once.
+//! - `capacity=N` or `capacity=unbounded`: the number of locks, 1,048,576 by default;
+//! - `mode=0600`, `group=GROUP`, `owner=USER` or `owner=any`: see [`TableOptions`](lock_table::TableOptions);
+//! - `filesystem=any`: see [`lock_table::filesystem`].
 //!
-//! There is a semaphore set for each run of 1,024 ids, made when one of them is first used and removed by [`Store::destroy`].
-//! Where a store's file was removed by hand, [`sysv::sets`] finds what is left, and so does `ipcs -s | grep 0x4c`. The limits of
-//! the kernel (the sysctl `kernel.sem`) are errors that name the limit. A set has the owner and the mode of the store's file; a
-//! process whose user may not change it gets [`System`](lock_core::ErrorKind::System) with EACCES from an acquisition. A release
-//! after such a change of users frees the lock.
+//! # The backend `sem`
+//! An acquisition takes a unit of the semaphore with `SEM_UNDO`, so the kernel gives the unit back as soon as the process dies.
+//! An *ownership* word in the table decides which process has the lock. It changes only when the owner has released the lock or
+//! is proven dead. The semaphore only wakes waiters. A process that executes another program keeps its units. Then a waiter takes
+//! the lock over when it finds proof that the owner is dead.
+//!
+//! [`Lock::waiters`](lock_core::Lock::waiters) counts each waiting thread of this process, and each other waiting process once.
+//!
+//! ## Semaphore sets
+//! Each *run* of 1,024 ids has a semaphore set. The first use of one of the ids creates the set, and [`Store::destroy`] removes
+//! it. A store whose file was deleted in another way leaves its sets behind. [`sysv::sets`] finds them, and so does `ipcs -s |
+//! grep 0x4c`.
+//!
+//! An error of kind [`Limit`](lock_core::ErrorKind::Limit) names the limit of the kernel (the sysctl `kernel.sem`) and how to
+//! raise it.
+//!
+//! A set has the owner and the mode of the store's file. A process whose user may not change the set gets
+//! [`System`](lock_core::ErrorKind::System) with EACCES from an acquisition. If the user changes while the process holds a lock,
+//! the release still frees the lock.
 //!
 //! ## IPC namespaces
-//! Sets are in an IPC namespace. A store's sets stay where the first process made them while any process is not proved dead that
-//! has the store open; a process of another namespace is refused with [`NotOurs`](lock_core::ErrorKind::NotOurs). Each process
-//! checks that at its first use of a store, and so does a forked child.
+//! A set belongs to an IPC namespace. The first process that uses a store chooses the IPC namespace of its sets. It can change
+//! only when all processes that have the store open are proven dead. A process in another IPC namespace is refused with
+//! [`NotOurs`](lock_core::ErrorKind::NotOurs). Each process checks this at its first use of a store, and so does a forked child.
 //!
-//! A thread may change its namespace (`unshare`, `setns`) with a handle open. Whatever it then does, no second owner gets in. Its
-//! acquisitions are refused. Its release of a lock that it holds frees the lock. No semaphore of another program is changed, even
-//! if that program's set has the same number: each operation compares a *seal* in the set, a number of 14 bits that depends on
-//! the store and on the run of ids, behind the semaphores of the locks. The kernel does note a time in such a set when the
-//! process ends (`sem_otime`), because it was asked to undo something there.
+//! A thread may change its IPC namespace (`unshare`, `setns`) while it has a handle open. Then its acquisitions are refused, and
+//! its release of a lock frees the lock. The lock never has two owners.
 //!
-//! ## Units that are lost or too many
+//! The semaphores of other programs do not change, even if a set in the new IPC namespace has the same id. Each operation
+//! compares a *seal*, a 14-bit hash of the store and the run in a semaphore after those of the locks. The kernel may still update
+//! the time of the last operation (`sem_otime`) of such a set when the process ends, because the process has an undo record for
+//! that id.
+//!
+//! ## Lost and surplus units
 //! The kernel gives the unit of a lock back when its owner calls `unshare` with `CLONE_NEWIPC` or `CLONE_SYSVSEM`, and any
 //! program of the user may set the value of a semaphore (`semctl`). The owner keeps the lock. But waiters poll for a while, and
-//! the death of such an owner is noticed within 200 ms, not earlier. A lock that is free without a unit is acquired after 200 ms.
+//! they notice the death of such an owner within 200 ms. A free lock without a unit is acquired after 200 ms.
 //!
-//! # `posix-sem`
-//! The kernel knows nothing of a `sem_t`, and does not give back what the dead held. [`Store::held`] names dead owners, and
-//! [`Store::break_lock`] frees such a lock, once, if several threads try that; the next owner is told of the death. Breaking the
-//! lock of an owner that lives is **dangerous**: two are inside then. That owner's release is refused with
-//! [`Lost`](lock_core::ErrorKind::Lost). It needs glibc 2.30 or newer, for `sem_clockwait`, or musl;
-//! programs of the two cannot share a store. musl waits by a clock that can be set: a deadline is never early there, but it may be
-//! late when the clock is set back during the wait.
+//! # The backend `posix-sem`
+//! The kernel does not know about a `sem_t`, so it does not release the locks of a dead process. [`Store::held`] lists dead
+//! owners, and [`Store::break_lock`] frees such a lock. If several threads break a lock at the same time, one succeeds. The next
+//! owner gets a report of the death.
 //!
-//! Every process that has a store open may write to its semaphores, and libc's functions work on what is there. Damage is an
-//! error where it is noticed; a process that damages a semaphore on purpose can end others that use it. Share a store with
-//! processes that are trusted so far.
+//! Breaking the lock of a living owner is **dangerous**, because the lock then has two owners. The release of the first owner
+//! fails with [`Lost`](lock_core::ErrorKind::Lost).
 //!
+//! The backend needs musl, or glibc 2.30 for `sem_clockwait`. Programs with different C libraries cannot share a store. With
+//! musl, deadlines depend on the realtime clock: a wait never ends before its deadline, but may end late if the clock is set back
+//! during the wait.
+//!
+//! Every process that has a store open may write to its semaphores, and the functions of the C library use their bytes. A process
+//! that damages a semaphore on purpose can end other processes that use it. Accidental damage is reported as an error where it is
+//! detected. So share a store only with trusted processes.
+//!
+//! # Examples
 //! ```
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let url = format!("sem:{}/store", directory.path().display());
@@ -88,7 +105,7 @@ pub const SYSV: Backend = Backend::new(
     "System V semaphores with undo: sem:NAME (/dev/shm/NAME) or sem:/path",
     sysv::open,
 )
-.with(ON_A_TABLE.owner_death(OwnerDeath::Reported).waiters(Waiters::Counted));
+.with(TABLE_CLAIMS.owner_death(OwnerDeath::Reported).waiters(Waiters::Counted));
 
 /// The backend `posix-sem`.
 pub const POSIX: Backend = Backend::new(
@@ -97,16 +114,16 @@ pub const POSIX: Backend = Backend::new(
     "POSIX semaphores in a shared segment: posix-sem:NAME (/dev/shm/NAME) or posix-sem:/path",
     posix::open,
 )
-.with(ON_A_TABLE.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit));
+.with(TABLE_CLAIMS.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit));
 
 /// The backends of this crate.
 pub const BACKENDS: [Backend; 2] = [SYSV, POSIX];
 
-/// Where stores with a plain name are.
+/// The directory of stores with a plain name.
 const DIRECTORY: &str = "/dev/shm";
 
-/// What both claim.
-const ON_A_TABLE: Capabilities = lock_table::CLAIMS.deadlines(Deadlines::Monotonic).persistence(Persistence::Boot);
+/// The capabilities that both backends claim.
+const TABLE_CLAIMS: Capabilities = lock_table::CLAIMS.deadlines(Deadlines::Monotonic).persistence(Persistence::Boot);
 
 lock_core::register!(SYSV);
 lock_core::register!(POSIX);

@@ -1,4 +1,4 @@
-//! The suite, on both backends and on the lock without a number.
+//! Runs the conformance suite on both backends and on the anonymous lock.
 
 use lock_conformance::Suite;
 

@@ -23,6 +23,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod env;
 mod linked;
 mod lock;
 mod manager;

@@ -4,12 +4,11 @@ use std::time::Duration;
 use lock_core::{Acquired, Condition, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
 use lock_table::{Owner, Slot};
 
+use crate::env;
+use crate::env::SPINS;
 use crate::robust::{self, DIED, Me};
 use crate::sys::{self, Occasion, ThisThread};
 use crate::waiters::{Announced, WAITERS, announce};
-
-/// Number of times to poll a held lock before sleeping.
-const SPINS: u32 = 100;
 
 /// The longest sleep. A waiter that has slept that long checks whether the owner lives; and should a wake-up be lost because both the
 /// owner and the waiter that it woke were killed, others wait no longer than this.
@@ -66,6 +65,7 @@ impl ShmLock {
         // A thread that has slept acquires the lock with the bit set, because other threads may still be asleep.
         let mut waiters = 0;
         loop {
+            env::round_depends_on(spins, waiters);
             let present = word.load(Relaxed);
             let number = robust::owner(present);
             let mut longest = if number >= Owner::FIRST_IDENTITY { IDENTITY_SLEEP } else { SLEEP };

@@ -18,11 +18,8 @@ use crate::waiters::{self, Release};
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
 
-/// From the node of a line to its word, as the kernel counts it: that of 64-bit glibc or musl.
-const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
-
 /// What two programs must have in common to share a store.
-pub(crate) const ABI: u64 = ((usize::BITS as u64) << 32) | OFFSET.unsigned_abs() as u64;
+pub(crate) const ABI: u64 = ((usize::BITS as u64) << 32) | sys::OFFSET.unsigned_abs() as u64;
 
 /// The C library whose robust list has this offset.
 const fn library(offset: u32) -> &'static str {

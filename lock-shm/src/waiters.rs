@@ -11,10 +11,11 @@
 //! waiter looks at the mark once more after it set the bit: if it is gone, the waiter makes it anew.
 
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed};
-use std::sync::atomic::compiler_fence;
 
 use lock_table::Hot;
 
+use crate::env;
+use crate::env::PLAIN_STORES_AFTER;
 use crate::sys;
 
 /// Somebody sleeps, or may be about to: whoever releases the lock wakes one. A bit of the lock word, for the kernel too.
@@ -32,7 +33,7 @@ const ROUND: u32 = 256;
 
 /// Whether owners go back to plain stores at this token. Rarely enough that the next waiter's barrier does not count.
 const fn comes_round(token: u64) -> bool {
-    token.is_multiple_of(1024)
+    token.is_multiple_of(PLAIN_STORES_AFTER)
 }
 
 /// What is left to do for who releases a lock.
@@ -54,7 +55,7 @@ pub(crate) fn release(hot: &Hot, plain: bool) -> Release {
     }
     hot.word.store(0, Ordering::Release);
     // No fence for the processor: that is what the barrier of who makes the mark is for.
-    compiler_fence(Ordering::SeqCst);
+    env::light_fence();
     if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }
 }
 

@@ -1,4 +1,4 @@
-//! Allocating and freeing.
+//! Allocation of ids: allocating, freeing, counting and listing.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use crate::table::Table;
 use lock_core::{Allocation, Error, ErrorKind, Generation, Label, LockId, Reconciled, Result};
 
 impl Table {
-    /// Allocates the lowest free id, as far as the hints let it see; when they show none, it looks at every id.
+    /// Allocates the lowest free id according to the hints. If the hints show no free id, scans all ids.
     ///
     /// # Errors
-    /// [`ErrorKind::Exhausted`], [`ErrorKind::Limit`], those of [`Table::check`].
+    /// [`ErrorKind::Exhausted`] when no id is free; [`ErrorKind::Limit`]; those of [`Table::check`].
     pub fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check_now_and_then()?;
         let me = self.me()?;
@@ -32,10 +32,11 @@ impl Table {
         Err(ErrorKind::Exhausted { capacity: self.header.bound.limit(), allocated: self.count()? }.into())
     }
 
-    /// Allocates this id.
+    /// Allocates this id, if it is free.
     ///
     /// # Errors
-    /// Those of [`Table::check`]; [`ErrorKind::OutOfRange`]; [`ErrorKind::AlreadyAllocated`], also while a living process is about to allocate it.
+    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::AlreadyAllocated`] when the id is allocated, or while a live thread is allocating it; those
+    /// of [`Table::check`].
     pub fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.check_now_and_then()?;
         if self.try_allocate_exact(id, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
@@ -47,7 +48,9 @@ impl Table {
         self.try_allocate(segment, index, me, label)
     }
 
-    /// Claim, write, publish: that order is what makes a kill harmless.
+    /// Allocates an id, if it is free and no live thread is allocating it.
+    ///
+    /// The order is: claim the record, write it, set the bit. A process that is killed in between leaves a free id.
     fn try_allocate(&self, segment: &Segment, index: usize, me: Owner, label: &Label) -> Result<bool> {
         segment.back_group(&self.file, index)?;
         let record = segment.record(index);
@@ -63,10 +66,11 @@ impl Table {
         Ok(free)
     }
 
-    /// Frees an id; where a generation is given, only that allocation.
+    /// Frees an id. If a generation is given, the id must have that generation.
     ///
     /// # Errors
-    /// Those of [`Table::check`]; [`ErrorKind::OutOfRange`]; [`ErrorKind::NotAllocated`]; [`ErrorKind::Stale`]. Then nothing changes.
+    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::NotAllocated`]; [`ErrorKind::Stale`] when the generation is another one; those of
+    /// [`Table::check`]. After an error nothing has changed.
     pub fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {
         self.check_now_and_then()?;
         let not_allocated = || Error::from(ErrorKind::NotAllocated);
@@ -85,10 +89,10 @@ impl Table {
         if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }
     }
 
-    /// Frees every id; returns how many were allocated.
+    /// Frees every id, and returns the number of ids that were allocated.
     ///
     /// # Errors
-    /// Those of [`Table::check`]; what the system says.
+    /// Those of [`Table::check`].
     pub fn free_all(&self) -> Result<u64> {
         self.check_now_and_then()?;
         let mut freed = 0;
@@ -99,27 +103,27 @@ impl Table {
         Ok(freed)
     }
 
-    /// How many ids are free; `None` without a bound.
+    /// Returns the number of free ids, or `None` if there is no bound.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when the file was cut off; what the system says.
+    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
     pub fn available(&self) -> Result<Option<u64>> {
         self.check_whole()?;
         self.capacity().map(|capacity| Ok(capacity.saturating_sub(self.count()?))).transpose()
     }
 
-    /// How many ids are allocated.
+    /// Returns the number of allocated ids.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
     pub fn count(&self) -> Result<u64> {
         self.present().map(|segment| Ok(segment?.allocated().count())).sum()
     }
 
-    /// The allocated ids, in order.
+    /// Returns the allocated ids in ascending order.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
     pub fn allocated(&self) -> Result<Vec<Allocation>> {
         self.check_whole()?;
         let mut list = Vec::new();
@@ -132,10 +136,10 @@ impl Table {
         Ok(list)
     }
 
-    /// Makes these ids, and no others, the allocated ones.
+    /// Allocates and frees ids, so that exactly these ids are allocated, and returns the changes.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`], and then nothing is changed; [`ErrorKind::Limit`], those of [`Table::check`].
+    /// [`ErrorKind::OutOfRange`] before any change; [`ErrorKind::Limit`]; those of [`Table::check`].
     pub fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
         self.check_now_and_then()?;
         if let Some(last) = ids.last() {

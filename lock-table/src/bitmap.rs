@@ -1,7 +1,7 @@
-//! A bitmap that says which ids are allocated, with summaries that make finding a free one cost the same however many there are.
+//! The bitmap of allocated ids, with summary levels for finding a free id in constant time.
 //!
-//! The lowest level is the truth. In each level above it, a bit says that a word of the level below is full; such a bit is a hint. A
-//! hint that says "full" wrongly can only be left by a process that was killed between two steps, and a full scan repairs it.
+//! The lowest level is authoritative. In each level above it, a set bit is a hint that a word of the level below is full. A wrong hint
+//! remains only when a process is killed between two steps. A full scan repairs it.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -11,20 +11,20 @@ use crate::sys;
 const BITS: usize = u64::BITS as usize;
 const FULL: u64 = u64::MAX;
 
-/// A view of the words of a bitmap: all levels one after the other, the lowest first.
+/// A view of the words of a bitmap: all levels in sequence, starting with the lowest.
 ///
-/// A word whose page is not reserved is not touched. It counts as 0: such a page has neither a set bit nor a hint.
+/// A word whose page is not reserved is not accessed and counts as 0, because such a page has no set bit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bitmap<'a> {
     words: Sparse<'a>,
-    /// How many words the lowest level has in `words`.
+    /// The number of words of the lowest level.
     leaves: usize,
-    /// How many bits of the lowest level count.
+    /// The number of valid bits of the lowest level.
     bits: usize,
 }
 
 impl<'a> Bitmap<'a> {
-    /// `leaves` words at the lowest level, of which `bits` bits count.
+    /// Creates a view of a bitmap with `leaves` words and `bits` valid bits at the lowest level.
     pub(crate) fn new(words: Sparse<'a>, leaves: usize, bits: usize) -> Self {
         debug_assert!(bits <= leaves * BITS);
         Self { words, leaves, bits }
@@ -34,7 +34,9 @@ impl<'a> Bitmap<'a> {
         self.words.load(index / BITS) & bit(index) != 0
     }
 
-    /// The words that [`Bitmap::set`] touches for this bit. Their pages must be reserved by then.
+    /// Returns the indexes of the words that [`Bitmap::set`] accesses for this bit.
+    ///
+    /// Their pages must be reserved before.
     pub(crate) fn words_of(self, index: usize) -> impl Iterator<Item = usize> {
         let mut level = Some((self.level(0), index / BITS));
         std::iter::from_fn(move || {
@@ -44,58 +46,60 @@ impl<'a> Bitmap<'a> {
         })
     }
 
-    /// Sets a bit; says whether it was clear before.
+    /// Sets a bit. Returns true if it was clear.
     pub(crate) fn set(&self, index: usize) -> bool {
         let word = self.words.reserved(index / BITS);
         let before = word.fetch_or(bit(index), SeqCst);
         if before & bit(index) == 0 && (before | bit(index)) == FULL {
-            self.tell_full(index / BITS);
+            self.set_hints(index / BITS);
         }
         before & bit(index) == 0
     }
 
-    /// Clears a bit; says whether it was set before.
+    /// Clears a bit. Returns true if it was set.
     pub(crate) fn clear(&self, index: usize) -> bool {
         let Some(word) = self.words.get(index / BITS) else { return false };
         let before = word.fetch_and(!bit(index), SeqCst);
         if before & bit(index) != 0 {
-            self.tell_free(index / BITS);
+            self.clear_hints(index / BITS);
         }
         before & bit(index) != 0
     }
 
-    /// How many bits are set.
+    /// Returns the number of set bits.
     pub(crate) fn count(&self) -> u64 {
-        let last = self.counted() - 1;
+        let last = self.valid_words() - 1;
         let whole: u64 = self.words.runs(last).map(|(_, words)| sys::count_ones(words)).sum();
         whole + u64::from((self.words.load(last) & self.last_mask()).count_ones())
     }
 
-    /// The set bits, in order, as each word of them is at the moment it is come to.
+    /// Returns the set bits in ascending order. Each word is read when the iterator reaches it.
     pub(crate) fn ones(self) -> impl Iterator<Item = usize> + 'a {
-        self.counting().flat_map(|(at, word)| ones(word).map(move |bit| at * BITS + bit))
+        self.valid_bits().flat_map(|(at, word)| ones(word).map(move |bit| at * BITS + bit))
     }
 
-    /// The words of the lowest level, without the bits that do not count: those may be anything in a store that is damaged.
-    fn counting(self) -> impl Iterator<Item = (usize, u64)> + 'a {
-        let (last, mask) = (self.counted() - 1, self.last_mask());
+    /// Returns the words of the lowest level with their indexes.
+    ///
+    /// Invalid bits, which a damaged store may have set, are masked.
+    fn valid_bits(self) -> impl Iterator<Item = (usize, u64)> + 'a {
+        let (last, mask) = (self.valid_words() - 1, self.last_mask());
         let words = self.words.runs(last + 1).flat_map(|(first, words)| (first..).zip(words));
         words.map(move |(at, word)| (at, word.load(SeqCst) & if at == last { mask } else { FULL }))
     }
 
-    /// How many words of the lowest level have bits which count.
-    fn counted(self) -> usize {
+    /// Returns the number of words of the lowest level that contain valid bits.
+    fn valid_words(self) -> usize {
         self.bits.div_ceil(BITS)
     }
 
-    /// The bits of the last of them that count.
+    /// Returns the mask of the valid bits in the last of these words.
     fn last_mask(self) -> u64 {
-        FULL >> (self.counted() * BITS - self.bits)
+        FULL >> (self.valid_words() * BITS - self.bits)
     }
 
-    /// A clear bit at or after `from`, the lowest that the hints let it see.
+    /// Returns the lowest clear bit at or after `from`, according to the hints.
     pub(crate) fn find(&self, from: usize) -> Option<usize> {
-        // From the beginning the way is downwards, so that a full map is known by one look at its top.
+        // A search from 0 starts at the top level, so that one load detects a full bitmap.
         let (mut level, mut at) = (if from == 0 { self.top() } else { self.level(0) }, from);
         loop {
             if at >= level.bits {
@@ -119,13 +123,15 @@ impl<'a> Bitmap<'a> {
         }
     }
 
-    /// A clear bit at or after `from`, whatever the hints say. Puts right the hints that it finds wrong.
+    /// Returns the lowest clear bit at or after `from`, without using the hints.
+    ///
+    /// Repairs the wrong hints of the words that it reads.
     pub(crate) fn scan(&self, from: usize) -> Option<usize> {
         for at in from / BITS..self.bits.div_ceil(BITS) {
             let below = if at == from / BITS { bit(from) - 1 } else { 0 };
             let word = self.words.load(at);
             if word != FULL {
-                self.tell_free(at);
+                self.clear_hints(at);
             }
             if word | below != FULL {
                 let index = at * BITS + (word | below).trailing_ones() as usize;
@@ -135,14 +141,17 @@ impl<'a> Bitmap<'a> {
         None
     }
 
-    /// A word of the lowest level is full: hints upwards, for as long as that fills a word.
-    fn tell_full(&self, mut at: usize) {
+    /// Sets the hint for a word of the lowest level that is full.
+    ///
+    /// If that fills the word of the hint, continues on the next level.
+    fn set_hints(&self, mut at: usize) {
         let mut level = self.level(0);
         while !level.is_top() {
             let above = self.level(level.number + 1);
             let hint = self.words.reserved(above.start + at / BITS);
             let word = hint.fetch_or(bit(at), SeqCst) | bit(at);
-            // Somebody may have cleared a bit before the hint was there to be taken back; one of the two sees the other.
+            // Another thread may have cleared a bit before this hint was set, and then it has not cleared the hint. Both threads write
+            // before they read, so that at least one of them sees the other's write.
             if self.words.load(level.start + at) != FULL {
                 hint.fetch_and(!bit(at), SeqCst);
                 return;
@@ -155,8 +164,8 @@ impl<'a> Bitmap<'a> {
         }
     }
 
-    /// A word of the lowest level is not full: takes back every hint above it.
-    fn tell_free(&self, mut at: usize) {
+    /// Clears the hints on all levels above a word of the lowest level that is not full.
+    fn clear_hints(&self, mut at: usize) {
         let mut level = self.level(0);
         while !level.is_top() {
             level = self.level(level.number + 1);
@@ -241,7 +250,7 @@ mod tests {
     #[case(130, 130 * 64)]
     #[case(130, 8001)]
     #[case(4160, 4160 * 64 - 3)]
-    fn every_bit_is_found_once_and_the_lowest_first(#[case] leaves: usize, #[case] bits: usize) {
+    fn find_returns_the_lowest_clear_bit(#[case] leaves: usize, #[case] bits: usize) {
         let words = words(leaves);
         let map = Bitmap::new(Sparse::whole(&words), leaves, bits);
         for expected in 0..bits {
@@ -259,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn find_and_scan_agree_with_a_set_of_numbers() {
+    fn find_and_scan_agree_with_a_btree_set() {
         let words = words(70);
         let map = Bitmap::new(Sparse::whole(&words), 70, 4400);
         let mut free: BTreeSet<usize> = (0..4400).collect();
@@ -280,11 +289,11 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_that_a_killed_process_left_hides_nothing_from_a_scan_and_is_put_right_by_it() {
+    fn scan_ignores_and_repairs_the_wrong_hint_of_a_killed_process() {
         let words = words(128);
         let map = Bitmap::new(Sparse::whole(&words), 128, 128 * BITS);
         (0..128 * BITS).for_each(|index| assert!(map.set(index)));
-        // Killed between clearing the bit and taking back the hint.
+        // As if a process was killed after it cleared the bit and before it cleared the hint.
         words[100].fetch_and(!(1 << 7), SeqCst);
         let lost = 100 * BITS + 7;
         assert_eq!(map.find(0), None);
@@ -293,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_that_do_not_count_are_neither_counted_nor_listed() {
+    fn invalid_bits_are_neither_counted_nor_listed() {
         let words = words(16);
         words.iter().for_each(|word| word.store(FULL, SeqCst));
         for bits in [1, 63, 64, 65, 1023, 1024] {
@@ -304,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_not_reserved_is_all_clear_and_not_touched() {
+    fn an_unreserved_page_counts_as_clear_and_is_not_accessed() {
         const LEAVES: usize = 64 * 64;
-        // What is there must not be read.
+        // All bits are set, so that a read of an unreserved page fails the assertions.
         let words: Vec<_> = words(LEAVES).iter().map(|_| AtomicU64::new(FULL)).collect();
         let pages = [AtomicU64::new(0)];
         let map = Bitmap::new(Sparse::new(&words, &pages, 0), LEAVES, LEAVES * BITS);
@@ -325,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_set_and_clear_leave_no_wrong_hint() {
+    fn concurrent_set_and_clear_leave_no_wrong_hint() {
         let words = words(65);
         let map = Bitmap::new(Sparse::whole(&words), 65, 65 * BITS);
         (0..64 * BITS).for_each(|index| assert!(map.set(index)));

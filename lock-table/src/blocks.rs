@@ -1,4 +1,4 @@
-//! Blocks of a file, which are reserved before they are touched.
+//! Reservation of the blocks of a file before they are accessed.
 
 use std::os::fd::AsFd;
 
@@ -9,8 +9,9 @@ use nix::sys::stat::fstat;
 
 use lock_core::{Error, Result};
 
-/// Backs a range of the file with blocks, and makes the file at least that long. What is there already stays as it is. After it,
-/// touching the range through a mapping cannot be a SIGBUS for want of space.
+/// Reserves blocks for a range of the file, and extends the file if necessary (fallocate(2)).
+///
+/// Existing content is kept. Afterwards an access to the range through a mapping cannot cause a SIGBUS for lack of space.
 pub(crate) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
     let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
         return Err(Error::system("fallocate", Errno::EFBIG));
@@ -30,7 +31,9 @@ pub(crate) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
     }
 }
 
-/// Whether this process may make the file that long. To try it would be a signal, SIGXFSZ, of which it would die.
+/// Checks that RLIMIT_FSIZE lets this process extend the file to this length.
+///
+/// Without the check, a process that exceeds the limit is killed by SIGXFSZ.
 pub(crate) fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
     let limit = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| Error::system("getrlimit", errno))?.0;
     let within = end <= limit || end <= fstat(file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();

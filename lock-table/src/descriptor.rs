@@ -1,10 +1,10 @@
-//! Descriptors that this crate and its backends keep in somebody else's program.
+//! Descriptors that a library keeps open in a program that may close them.
 //!
-//! A program may close any number that it did not open: `closefrom(3)`, a daemon's loop over all numbers, a language runtime. A kept
-//! number may then mean a file of the program's. So a number is compared with the file that it must be before it is used or closed.
+//! A program may close descriptors that it did not open, with `closefrom(3)` or a loop over all numbers. The number of a kept descriptor
+//! may then refer to a file of the program. Therefore a number is compared with its file before it is used or closed.
 //!
-//! Calls that lock need no comparison: the description's file offset is set to a *mark*, and the range to lock is given relative
-//! to that offset. On any other description the range begins below 0, and the kernel refuses with EINVAL.
+//! Calls that lock need no comparison. The file offset of the description is set to a *mark*, and the range to lock is relative to that
+//! offset. On any other description the range starts below 0, and the kernel returns EINVAL.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -17,41 +17,43 @@ use nix::unistd::{Whence, lseek};
 use once_cell::race::OnceBox;
 
 use crate::file_id::FileId;
-use crate::sys::{DescriptionKeeper, close_if};
+use crate::sys::{DescriptionMapping, close_if};
 use crate::{fork, sys};
 use lock_core::__private::fork::{begun_while_forking, on_child};
 use lock_core::{Error, Result};
 
-/// Numbers below are the program's standard streams, or will be.
+/// The lowest number for a kept descriptor. Lower numbers are for the standard streams of the program.
 const LOWEST: RawFd = 3;
 
-/// Offsets that no file of a program's is read at, the highest first: file systems have different largest offsets.
+/// Offsets at which a program does not read a file, in descending order. File systems have different maximum offsets.
 const MARKS: [i64; 3] = [0x3a5a_0f17_6c4b_0000, 0x0b5a_0f17_6000, 0x03e7_5a0f_1000];
 
-/// A descriptor that is never used or closed after the program closed its number.
+/// A descriptor that is neither used nor closed after the program has closed its number.
 #[derive(Debug)]
 pub struct Descriptor {
-    /// In a forked child, or after the program closed it, a number that means nothing or something else.
+    /// The number. In a forked child, or after the program has closed it, it may be unused or refer to another file.
     fd: ManuallyDrop<OwnedFd>,
     file: FileId,
     mark: i64,
     epoch: u64,
-    /// `None` where forked children share it.
+    /// `None` if forked children share the descriptor.
     registration: Option<&'static Registration>,
 }
 
 impl Descriptor {
-    /// Takes charge of a descriptor that forked children close. It gets a number above the standard streams'.
+    /// Registers a descriptor that forked children close.
     ///
-    /// Opening and registering are two steps; see [`fork::undisturbed`].
+    /// Its number is above those of the standard streams.
+    ///
+    /// A fork between opening the descriptor and this call lets the child keep it; see [`fork::undisturbed`].
     ///
     /// # Errors
-    /// Where no number is left; what the system says.
+    /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when no number is free; [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn new(fd: impl Into<OwnedFd>) -> Result<Self> {
         Self::with(fd.into(), true)
     }
 
-    /// The same for a descriptor that forked children share: no lock may be on it.
+    /// Keeps a descriptor that forked children share. No file lock may be on its description.
     ///
     /// # Errors
     /// As [`Descriptor::new`].
@@ -67,10 +69,10 @@ impl Descriptor {
         Ok(Self { fd: ManuallyDrop::new(fd), file, mark: 0, epoch, registration })
     }
 
-    /// Sets the description's file offset to the mark, so that [`Descriptor::range`] can be used.
+    /// Sets the file offset of the description to the mark, which [`Descriptor::range`] requires.
     ///
     /// # Errors
-    /// Where the file system has no such offsets.
+    /// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) when the file system has no such offsets.
     pub fn marked(mut self) -> Result<Self> {
         let mark = MARKS.into_iter().find(|mark| lseek(&*self.fd, *mark, Whence::SeekSet) == Ok(*mark));
         self.mark =
@@ -78,29 +80,34 @@ impl Descriptor {
         Ok(self)
     }
 
-    /// The descriptor, compared with the file that it must be. `None` when the program closed it, and in a forked child if it was
-    /// its parent's alone.
+    /// Returns the descriptor after comparing it with its file.
+    ///
+    /// Returns `None` if the program has closed it, and in a forked child that does not share it.
     pub fn get(&self) -> Option<BorrowedFd<'_>> {
         self.unverified().filter(|fd| FileId::of(fd) == Ok(self.file))
     }
 
-    /// The number, as it was given; the program may have closed it.
+    /// Returns the number, which the program may have closed.
     pub fn number(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
 
-    /// The descriptor as a number that the program may have closed: for calls with [`Descriptor::range`], which notice that by
-    /// themselves. `None` in a forked child if it was its parent's alone.
+    /// Returns the descriptor without comparing it with its file, for calls with [`Descriptor::range`].
+    ///
+    /// Returns `None` in a forked child that does not share the descriptor.
     #[inline]
     pub fn unverified(&self) -> Option<BorrowedFd<'_>> {
         (self.registration.is_none() || self.epoch == fork::epoch()).then(|| self.fd.as_fd())
     }
 
-    /// A range of the marked file, for `fcntl` locks: the call fails with EINVAL or EBADF when the number is another file's.
-    /// A length of 0 means to the end of the file, however large it grows.
+    /// Returns a range of the marked file for `fcntl` locks, in bytes.
+    ///
+    /// A length of 0 means to the end of the file.
+    ///
+    /// A call with the range fails with EINVAL or EBADF if the program has closed the number.
     #[inline]
     pub fn range(&self, kind: libc::c_int, start: i64, length: i64) -> libc::flock {
-        debug_assert_ne!(self.mark, 0, "only the file of a marked descriptor has ranges");
+        debug_assert_ne!(self.mark, 0, "a range requires a marked descriptor");
         libc::flock { l_type: kind as _, l_whence: libc::SEEK_CUR as _, l_start: start - self.mark, l_len: length, l_pid: 0 }
     }
 }
@@ -118,72 +125,79 @@ impl Drop for Descriptor {
     }
 }
 
-/// Tags a descriptor of a kind that has no inode of its own, such as an inotify instance, so that [`is_tagged`] can tell it from others.
+/// Tags a descriptor whose inode does not identify it, such as an inotify instance, for [`is_tagged`].
 ///
-/// The tag is the signal that would be sent if the descriptor were asynchronous (`F_SETSIG`), which it must not be.
+/// The tag is the signal number for asynchronous I/O (`F_SETSIG`, fcntl(2)). The descriptor must not use `O_ASYNC`.
 ///
 /// # Errors
-/// What the system says.
+/// [`ErrorKind::System`](lock_core::ErrorKind::System) when the system call fails.
 pub fn tag(fd: impl AsFd) -> Result<()> {
     sys::set_signal(fd.as_fd(), TAG).map_err(|errno| Error::system("fcntl F_SETSIG", errno))
 }
 
-/// Whether the number is still that of a tagged descriptor: the program has not closed it and opened something else.
+/// Returns true if the descriptor has the tag.
+///
+/// False means that the program has closed it, and may have reused its number.
 pub fn is_tagged(fd: impl AsFd) -> bool {
     sys::signal(fd.as_fd()) == Ok(TAG)
 }
 
-/// The last real-time signal but three: programs that use `F_SETSIG` begin with the first.
+/// A high real-time signal. Programs that use `F_SETSIG` usually use the lowest ones.
 const TAG: libc::c_int = 61;
 
-/// An open file description that is kept with its locks whatever the program closes: by a mapping, which forked children do not
-/// inherit, or on overlayfs, where that does not keep locks, by the descriptor.
+/// An open file description that stays open with its locks.
+///
+/// A mapping keeps it open, which the program cannot close by number and forked children do not inherit. On overlayfs a mapping does not
+/// keep locks, and the descriptor keeps the description open.
 #[derive(Debug)]
 pub struct KeptDescription {
-    /// `None` once the mapping alone keeps it.
+    /// `None` after [`KeptDescription::close`], when the mapping keeps the description open.
     descriptor: Option<Descriptor>,
-    mapping: Option<DescriptionKeeper>,
+    mapping: Option<DescriptionMapping>,
 }
 
 impl KeptDescription {
-    /// Keeps the description that `open` makes. Its descriptor is [marked](Descriptor::marked).
+    /// Keeps the description that `open` opens. Its descriptor is [marked](Descriptor::marked).
     ///
-    /// It must have no lock yet: a child that another thread forks meanwhile may inherit the description, which is not used then.
+    /// `open` must not lock the file. A child that another thread forks during the call may inherit the description, which is then
+    /// discarded.
     ///
     /// # Errors
-    /// Those of `open` and of [`Descriptor`].
+    /// Those of `open`, [`Descriptor::new`] and [`Descriptor::marked`].
     pub fn new(mut open: impl FnMut() -> Result<OwnedFd>) -> Result<Self> {
         fork::undisturbed(|| {
             let descriptor = Descriptor::new(open()?)?.marked()?;
-            let mapping = descriptor.get().filter(|fd| keeps_locks(fd)).and_then(|fd| DescriptionKeeper::new(fd).ok());
+            let mapping = descriptor.get().filter(|fd| keeps_locks(fd)).and_then(|fd| DescriptionMapping::new(fd).ok());
             Ok(Self { descriptor: Some(descriptor), mapping })
         })
     }
 
-    /// The descriptor, to lock the file; `None` once it is closed.
+    /// Returns the descriptor, for locking the file, or `None` if it is closed.
     pub fn descriptor(&self) -> Option<&Descriptor> {
         self.descriptor.as_ref()
     }
 
-    /// Closes the descriptor, if the mapping keeps the description.
+    /// Closes the descriptor, if a mapping keeps the description open.
     pub fn close(&mut self) {
         if self.has_mapping() {
             self.descriptor = None;
         }
     }
 
-    /// Whether a mapping keeps the description.
+    /// Returns true if a mapping of this process keeps the description open.
     pub(crate) fn has_mapping(&self) -> bool {
-        self.mapping.as_ref().is_some_and(DescriptionKeeper::is_of_this_process)
+        self.mapping.as_ref().is_some_and(DescriptionMapping::is_of_this_process)
     }
 
-    /// Whether the description is still there: not in a forked child, nor where the program closed the descriptor that alone kept it.
+    /// Returns true if the description is open in this process.
+    ///
+    /// False in a forked child, and when the program has closed a descriptor without a mapping.
     pub fn is_kept(&self) -> bool {
         self.has_mapping() || self.descriptor.as_ref().is_some_and(|descriptor| descriptor.get().is_some())
     }
 }
 
-/// Whether a mapping of the file keeps an open file description alive with its locks.
+/// Returns true if a mapping of the file keeps its open file description open with its locks.
 pub(crate) fn keeps_locks(fd: impl AsFd) -> bool {
     fstatfs(fd).is_ok_and(|fs| fs.filesystem_type() != OVERLAYFS_SUPER_MAGIC)
 }
@@ -192,16 +206,17 @@ fn above_standard_streams(fd: OwnedFd) -> Result<OwnedFd> {
     if fd.as_raw_fd() >= LOWEST {
         return Ok(fd);
     }
-    // The standard library's copy of a descriptor never has one of these numbers.
+    // `try_clone` returns a number of at least 3.
     fd.try_clone().map_err(|error| Error::refused("fcntl F_DUPFD_CLOEXEC", error))
 }
 
-/// An entry in the list of descriptors that forked children close. Entries are used again, and never freed, so that a child
-/// can read the list whatever its parent's other threads were doing.
+/// An entry in the list of descriptors that forked children close.
+///
+/// Entries are reused and never freed, so that a forked child can read the list, which other threads of the parent may have been changing.
 #[derive(Debug)]
 struct Registration {
-    /// [`FREE`], [`RESERVED`], or the number plus 2. After the number was closed during a fork, also [`CLOSED`] and, above that, how
-    /// many forks had begun.
+    /// [`FREE`], [`RESERVED`], or the number plus 2. If the number was closed during a fork, also [`CLOSED`], and in the bits from
+    /// [`FORKS_SHIFT`] the number of forks that had begun.
     state: AtomicU64,
     epoch: AtomicU64,
     device: AtomicU64,
@@ -256,15 +271,19 @@ impl Registration {
         }
     }
 
-    /// Reserves the entry, if it is free: always, or since the forks ended that may have copied its descriptor.
+    /// Reserves the entry, if it is free.
+    ///
+    /// An entry that was closed during a fork is free when no other thread forks.
     fn try_reserve(&self) -> bool {
         let state = self.state.load(SeqCst);
         let free = state == FREE || (state & CLOSED != 0 && begun_while_forking().is_none());
         free && self.state.compare_exchange(state, RESERVED, SeqCst, Relaxed).is_ok()
     }
 
-    /// Frees the entry of a number that has been closed. The kernel copies descriptors to a child before it copies memory, so during a
-    /// fork in another thread the entry stays: the child may have the descriptor, and must find it in its copy of the list.
+    /// Frees the entry of a closed number.
+    ///
+    /// The kernel copies descriptors to a child before it copies memory. During a fork in another thread the entry therefore remains: the
+    /// child may have the descriptor, and must find it in its copy of the list.
     fn end(&self) {
         match begun_while_forking() {
             None => self.state.store(FREE, Release),
@@ -273,8 +292,9 @@ impl Registration {
     }
 }
 
-/// Closes the descriptors of this process's parent, in a process that has just got this epoch. Its parent had forked `earlier` times
-/// before.
+/// Closes the descriptors that a forked child has inherited. Called when its epoch starts.
+///
+/// `earlier` is the number of forks that the parent had begun before this one.
 fn close_inherited(epoch: u64, earlier: u64) {
     let mut chunk = Some(&REGISTRATIONS);
     while let Some(Chunk { entries, next }) = chunk {
@@ -291,7 +311,9 @@ fn close_inherited(epoch: u64, earlier: u64) {
     }
 }
 
-/// Whether the entry's number was closed before the fork began. The difference counts as signed: the numbers are cut to 31 bits.
+/// Returns true if the number of the entry was closed before the fork began.
+///
+/// The numbers of forks are truncated to 31 bits, so they are compared by the sign of their difference.
 fn was_closed_before(state: u64, earlier: u64) -> bool {
     state & CLOSED != 0 && ((earlier.wrapping_sub(state >> FORKS_SHIFT)) << FORKS_SHIFT).cast_signed() >= 0
 }
@@ -301,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_closed_before_a_fork_is_told_from_one_closed_during_it() {
+    fn was_closed_before_distinguishes_earlier_closes_from_closes_during_the_fork() {
         for begun in [0, 1, 0x7fff_fffe, 0x7fff_ffff, 0x8000_0000, u64::MAX - 1] {
             let state = 9 | CLOSED | begun << FORKS_SHIFT;
             assert!(!was_closed_before(state, begun.wrapping_sub(1)), "{begun}");

@@ -1,4 +1,4 @@
-//! The file of a table: how it comes into being, and what is looked at before it is trusted.
+//! Creation of a table's file, and its validation at each opening.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -21,31 +21,32 @@ use crate::sys::{self, rename_new};
 use crate::table_path::TablePath;
 use lock_core::{Error, ErrorKind, Result};
 
-/// Opens a file that must be a sound table. Nothing is changed.
+/// Opens the file of a table and validates it. The file is not changed.
 pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOptions) -> Result<(File, Header)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut file = match openat(path.base, path.name, flags, Permissions::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
-        Err(Errno::ELOOP) => return Err(not_ours("it is a symbolic link; use the path that it leads to")),
-        Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "it is a directory".to_owned() }.into()),
+        Err(Errno::ELOOP) => return Err(not_ours("the path is a symbolic link; use the path of its target")),
+        Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "the path is a directory".to_owned() }.into()),
         Err(errno) => return Err(Error::refused("open", errno)),
     };
     let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
     if !meta.is_file() {
-        return Err(ErrorKind::NotAStore { reason: "it is not a regular file".to_owned() }.into());
+        return Err(ErrorKind::NotAStore { reason: "the path is not a regular file".to_owned() }.into());
     }
     let filesystem = filesystem::check_file(&file, path.whole, options.filesystem)?;
     match meta.nlink() {
         0 => return Err(deleted(path.whole, &meta)),
         1 => {}
-        links => return Err(not_ours(format!("it has {links} hard links"))),
+        links => return Err(not_ours(format!("the file has {links} hard links; remove the others"))),
     }
     options.check_access(path.whole, (&meta).into(), || path.directory_of(&meta))?;
     let mut page = Vec::with_capacity(PAGE as usize);
     (&mut file).take(PAGE).read_to_end(&mut page).map_err(|e| Error::system("read", e))?;
     let header = Header::decode(&page, kind, path.whole)?;
-    // The length is read after the segments: the file may be growing, and it is extended before a segment is announced.
+    // Read the length after the directory of segments. Another process may extend the file, and does so before it adds a segment to the
+    // directory.
     let length = fstat(&file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
     check_length(length, header::segments(&page))?;
     match options.bound {
@@ -60,26 +61,29 @@ pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     }
 }
 
-/// Whether the file can have the segments that it says it has.
+/// Checks that the file is long enough for the segments of its directory.
 pub(crate) fn check_length(bytes: u64, segments: u64) -> Result<()> {
     let last = segments.checked_ilog2().unwrap_or(0) as usize;
     check_end(bytes, Geometry::of(last).end())
 }
 
-/// Whether the file reaches as far as that.
+/// Checks that the file has at least `expected` bytes.
 pub(crate) fn check_end(bytes: u64, expected: u64) -> Result<()> {
     if bytes < expected {
-        return Err(corrupt(format!("it has {bytes} bytes and should have at least {expected}: it is cut off")));
+        return Err(corrupt(format!("the file is truncated: it has {bytes} bytes instead of at least {expected}")));
     }
     Ok(())
 }
 
-/// Makes a file, with room for the creator's seat, that is whole before anybody can see it. Killed at any instruction, it leaves either nothing or a sound store.
+/// Creates the file of a table.
+///
+/// The file is complete when it becomes visible, and has blocks for the process entry of the creator. When the process is killed during
+/// the call, there is either no file or a valid store.
 pub(crate) fn create_new(path: &TablePath<'_>, header: &Header, options: &TableOptions) -> Result<File> {
-    // Before a temporary file is made there, which some file systems keep for a moment after it was removed.
+    // Check before a temporary file is created. Some file systems keep a removed file for a moment.
     filesystem::check_directory(path.directory(), path.whole, options.filesystem)?;
     match make(unnamed(path)?, header, options, path) {
-        // A file without a name can only be given one through `/proc`, or with privileges.
+        // Linking a file without a name requires `/proc` or a capability (open(2), O_TMPFILE).
         Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => {
             make(temporarily_named(path)?, header, options, path)
         }
@@ -106,7 +110,7 @@ fn is_absent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// A file without a name; where the file system has no such thing, one with a name that nobody guesses.
+/// Creates a file without a name (O_TMPFILE), or with a random name if that is not supported.
 fn unnamed(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     match openat(path.base, path.parent(), flags | OFlag::O_TMPFILE, Permissions::S_IRUSR | Permissions::S_IWUSR) {
@@ -116,6 +120,7 @@ fn unnamed(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
     }
 }
 
+/// Creates a file with a random name.
 fn temporarily_named(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
     let name = path.name.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.parent().join(format!(".{name}.{:032x}", random()?));
@@ -124,15 +129,16 @@ fn temporarily_named(path: &TablePath<'_>) -> Result<(File, Option<PathBuf>)> {
     Ok((fd.into(), Some(temporary)))
 }
 
+/// Writes the header, and reserves the blocks that the creator and the backend need.
 fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> {
     let first = Geometry::of(0);
     check_limit(&*file, first.end())?;
-    // Nobody else has the file yet, so that setting its length cannot cut off what another process appended.
+    // No other process has the file yet, so setting its length cannot remove a segment.
     file.set_len(first.end()).map_err(|e| Error::system("ftruncate", e))?;
     back(&*file, 0, PAGE)?;
-    // A store in which the creator cannot register itself must not become visible.
+    // The process entry of the creator. A store without space for it must not become visible.
     back(&*file, layout::entry_page(0), PAGE)?;
-    // Nor one that has not room for a lock: backends keep what they need from the start in the first lines.
+    // The bitmaps and the first group of locks. Backends use fields of the first lines from the beginning.
     back(&*file, first.offset, first.bitmap_bytes() + first.group_bytes())?;
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
@@ -142,12 +148,12 @@ fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> 
     file.sync_all().map_err(|e| Error::system("fsync", e))
 }
 
-/// Gives the file its name, if the name is free.
+/// Links the file to its name, if the name does not exist.
 fn publish(file: &File, temporary: Option<&Path>, path: &TablePath<'_>) -> Result<()> {
     let named = match temporary {
         None => {
-            let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-            linkat(AT_FDCWD, itself.as_str(), path.base, path.name, AtFlags::AT_SYMLINK_FOLLOW).map_err(Into::into)
+            let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(AT_FDCWD, link.as_str(), path.base, path.name, AtFlags::AT_SYMLINK_FOLLOW).map_err(Into::into)
         }
         Some(temporary) => rename_new(path.base, temporary, path.name),
     };
@@ -158,7 +164,7 @@ fn publish(file: &File, temporary: Option<&Path>, path: &TablePath<'_>) -> Resul
     }
 }
 
-/// A number that nobody guesses.
+/// Returns a random number from the kernel.
 pub(crate) fn random() -> Result<u128> {
     let mut bytes = [0; 16];
     sys::random(&mut bytes).map_err(|errno| Error::system("getrandom", errno))?;
@@ -169,20 +175,20 @@ fn in_directory(errno: Errno) -> Error {
     Error::refused("create", errno)
 }
 
-/// What is said of a file without a name: it was destroyed just now, or a bind mount has its place.
+/// The error for an opened file without links: the store was destroyed, or a bind mount keeps its name.
 fn deleted(path: &Path, file: &Metadata) -> Error {
     let is_mounted = fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (file.dev(), file.ino()));
     if is_mounted { kept_by_mount(path) } else { ErrorKind::Absent.into() }
 }
 
-/// What is said of a path where no file can be made because one is there.
+/// The error for an existing file: it is a store, or a bind mount keeps the name of a deleted one.
 fn exists(path: &Path) -> Error {
     let is_deleted = fs::symlink_metadata(path).is_ok_and(|named| named.nlink() == 0);
     if is_deleted { kept_by_mount(path) } else { ErrorKind::Exists.into() }
 }
 
 fn kept_by_mount(path: &Path) -> Error {
-    not_ours(format!("the file was deleted, and a bind mount keeps it at {}; unmount it", path.display()))
+    not_ours(format!("the file was deleted, and a bind mount keeps its name {}; unmount it", path.display()))
 }
 
 fn not_ours(reason: impl Into<String>) -> Error {
@@ -194,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn publish_renames_a_temporary_file_only_to_a_free_name() {
+    fn publish_does_not_replace_an_existing_file() {
         let directory = tempfile::tempdir().unwrap();
         let [first, second, path] = ["first", "second", "store"].map(|name| directory.path().join(name));
         for file in [&first, &second] {

@@ -8,10 +8,10 @@ use std::str::FromStr;
 use nix::sys::stat::FileStat;
 use nix::unistd::{Group, User};
 
-/// A trusted owner of a store's files, beside the caller and root.
+/// A user that is trusted as the owner of a store's files, in addition to the caller and root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileOwner {
-    /// Any user. The caller trusts every user that can create a file in the place of the store.
+    /// Any user. The caller trusts all users that can create a file at the path of the store.
     Any,
     /// The user with this id. A store that root creates belongs to that user.
     User(u32),
@@ -22,12 +22,12 @@ pub enum FileOwner {
 pub struct FileGroup(u32);
 
 impl FileGroup {
-    /// The group with this id.
+    /// Creates the group with this id.
     pub const fn new(gid: u32) -> Self {
         Self(gid)
     }
 
-    /// The id.
+    /// Returns the id.
     pub const fn gid(self) -> u32 {
         self.0
     }
@@ -36,24 +36,24 @@ impl FileGroup {
 impl FromStr for FileOwner {
     type Err = String;
 
-    /// Reads `any`, the id of a user, or the name of one that the system knows.
+    /// Parses `any`, a user id, or the name of a user of the system.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "any" {
             return Ok(Self::Any);
         }
         let find = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
         let uid = id(text).or_else(find);
-        uid.map(Self::User).ok_or_else(|| "the system knows no such user; give a user's name or id, or `any`".to_owned())
+        uid.map(Self::User).ok_or_else(|| "there is no such user; give the name or the id of a user, or `any`".to_owned())
     }
 }
 
 impl FromStr for FileGroup {
     type Err = String;
 
-    /// Reads the id of a group, or the name of one that the system knows.
+    /// Parses a group id, or the name of a group of the system.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let find = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
-        id(text).or_else(find).map(Self).ok_or_else(|| "the system knows no such group; give a group's name or id".to_owned())
+        id(text).or_else(find).map(Self).ok_or_else(|| "there is no such group; give the name or the id of a group".to_owned())
     }
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for FileGroup {
     }
 }
 
-/// An id. The largest number stands for none in chown(2).
+/// Parses an id. The largest number is not an id: chown(2) uses it for "no change".
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }
@@ -84,7 +84,7 @@ pub struct FileAccess {
     pub uid: u32,
     /// The id of the group.
     pub gid: u32,
-    /// The permission bits, with those for set-user-id, set-group-id and sticky.
+    /// The mode bits: permissions, set-user-id, set-group-id and sticky.
     pub mode: u32,
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-/// What tells a file from all others.
+/// The device and the inode of a file, which identify it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileId {
     pub(crate) device: u64,
@@ -18,7 +18,7 @@ impl FileId {
         Ok(Self { device: stat.st_dev, inode: stat.st_ino })
     }
 
-    /// A number for the file, never 0.
+    /// Returns a hash of the identity (FNV-1a), which is never 0.
     pub(crate) fn number(self) -> u64 {
         let bytes = [self.device, self.inode].into_iter().flat_map(u64::to_le_bytes);
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)) | 1

@@ -1,8 +1,8 @@
-//! File systems: which ones a store may be on, and on which ones a full file system is an error and no signal.
+//! The file systems that a store may be on.
 //!
-//! A store is a mapped file with file locks on it. Its processes exclude each other only if the kernel keeps one copy of the file's
-//! pages and one list of its locks for all of them. [`KINDS`] lists the file systems that are known; a kind is either of this machine
-//! or one that other machines, or a program, take part in. The latter are refused, unless the caller insists ([`Accept::Any`]).
+//! A store is a mapped file with file locks. Its processes exclude each other only if the kernel keeps one copy of the file's pages and
+//! one list of its locks for all of them. [`KINDS`] lists the known file systems. A kind is either local to this machine, or shared with
+//! other machines or with a program. Shared kinds are refused, unless the caller accepts them ([`Accept::Any`]).
 //!
 //! | refused | kinds | why |
 //! |---|---|---|
@@ -11,14 +11,14 @@
 //! | [host](Sharing::Host) | 9p, vboxsf, vmhgfs, Parallels, hostfs | the host and its guests map separate copies |
 //! | [program](Sharing::Program) | FUSE | a program stores the file, perhaps for several machines: GlusterFS, SSHFS, virtiofs, JuiceFS, S3 |
 //!
-//! virtiofs and the usual mounts of GlusterFS have the magic number of FUSE. An unknown kind is accepted: most new ones are of
-//! one machine.
+//! virtiofs and the usual mounts of GlusterFS have the magic number of FUSE. An unknown kind is accepted, because most new file systems
+//! are local.
 //!
-//! # Room
-//! A store reserves blocks before it touches them, so that a full file system is an error. A file system that writes a block anew to
-//! another place (copy on write) still needs free blocks for each write. It ends a process that finds none with SIGBUS.
-//! [`Room`] classifies each kind. On btrfs a store's file is made without copy-on-write, and a file with copy-on-write is
-//! refused. On xfs a file that shares blocks with a reflinked copy gets its own blocks when it is opened.
+//! # Reserved blocks
+//! A store reserves blocks before it accesses them, so that a full file system causes an error. A file system with copy-on-write writes
+//! each changed block to another place, and needs free blocks for that. If there are none, the writing process is killed by SIGBUS.
+//! [`Room`] classifies each kind. On btrfs the file of a store is created without copy-on-write, and a file with copy-on-write is
+//! refused. On xfs a file that shares blocks with a reflinked copy gets separate blocks when it is opened.
 
 mod kind;
 mod room;
@@ -35,7 +35,7 @@ use lock_core::{Error, ErrorKind, Result};
 pub use self::kind::{Accept, KINDS, Kind, Place, Room, Sharing};
 pub(crate) use self::room::{keep_room, unshare};
 
-/// Describes the file system of a path in a few words, for people to read.
+/// Describes the file system of a path in a few words, for display.
 pub fn describe(path: &Path) -> String {
     let magic = match statfs(path) {
         Ok(found) => found.filesystem_type().0 as u32,
@@ -43,14 +43,16 @@ pub fn describe(path: &Path) -> String {
     };
     match Kind::find(magic) {
         Some(Kind { name, place: Place::Machine(NotSure), .. }) => {
-            format!("{name} (when it is full, SIGBUS can end a process)")
+            format!("{name} (if it is full, SIGBUS can kill a process)")
         }
         Some(Kind { name, .. }) => (*name).to_owned(),
         None => format!("unknown ({magic:#x})"),
     }
 }
 
-/// Checks that the store of this path may be created in a directory. A directory that is not there is no reason.
+/// Checks that the store with this path may be created in a directory.
+///
+/// A missing directory is not an error.
 ///
 /// # Errors
 /// Those of [`check`].
@@ -61,7 +63,7 @@ pub(crate) fn check_directory(directory: &Path, store: &Path, accept: Accept) ->
     }
 }
 
-/// The kind of a path's file system, if it is one that is refused.
+/// Returns the kind of the file system of a path, if it is shared.
 pub(crate) fn shared_kind(path: &Path) -> Option<&'static Kind> {
     let found = statfs(path).ok()?;
     Kind::find(found.filesystem_type().0 as u32).filter(|kind| matches!(kind.place, Place::Shared(_)))
@@ -80,10 +82,10 @@ pub fn advise_on_absent(error: Error, file: &Path) -> Error {
     }
 }
 
-/// Checks that a store may be on the file system of a file or directory that exists.
+/// Checks that a store may be on the file system of an existing file or directory.
 ///
 /// # Errors
-/// Those of [`check`]; what `statfs(2)` says.
+/// Those of [`check`]; [`ErrorKind::System`](lock_core::ErrorKind::System) when `statfs(2)` fails.
 pub fn check_path(path: &Path, accept: Accept) -> Result<()> {
     let found = statfs(path).map_err(|errno| Error::system("statfs", errno))?;
     match (Kind::find(found.filesystem_type().0 as u32), accept) {
@@ -92,10 +94,12 @@ pub fn check_path(path: &Path, accept: Accept) -> Result<()> {
     }
 }
 
-/// Checks that a store may be on the file system of an open file or directory. `path` is what a refusal names.
+/// Checks that a store may be on the file system of an open file or directory.
+///
+/// `path` is for the error message.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] with the path, the kind of file system, and what to do.
+/// [`ErrorKind::Unsupported`] with the path, the kind of file system, and advice.
 pub fn check(file: impl AsFd, path: &Path, accept: Accept) -> Result<()> {
     match (Kind::of(file)?, accept) {
         (Some(kind), Accept::Suitable) => refuse_shared(kind, path),
@@ -113,8 +117,9 @@ fn refuse_shared(kind: &Kind, path: &Path) -> Result<()> {
     )))
 }
 
-/// The checks of a store's file that exists: its file system and its room. Returns the kind; `None` for an unknown one, and where the
-/// caller accepts any.
+/// Checks the file system of a store's file, and that its reserved blocks stay reserved.
+///
+/// Returns the kind of the file system, or `None` if it is unknown or if the caller accepts any.
 ///
 /// # Errors
 /// Those of [`check`] and [`check_room`].
@@ -177,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documentation_names_each_refused_kind() {
+    fn the_documentation_names_each_shared_kind() {
         let documentation = include_str!("filesystem.rs");
         let table: String = documentation.lines().take_while(|line| line.starts_with("//!")).collect();
         for kind in KINDS.iter().filter(|kind| matches!(kind.place, Place::Shared(_))) {
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn only_any_is_a_value_of_the_option() {
+    fn the_only_value_of_the_option_is_any() {
         assert_eq!("any".parse(), Ok(Accept::Any));
         assert!("nfs".parse::<Accept>().is_err());
     }

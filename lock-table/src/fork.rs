@@ -1,3 +1,3 @@
-//! Forks, for backends: a child is another process, and owns none of its parent's locks.
+//! Fork handling for backends. A child process owns none of its parent's locks.
 
 pub use lock_core::__private::fork::{current, epoch, undisturbed};

@@ -1,4 +1,4 @@
-//! The first page of a table's file: what it is, and which parts of it exist.
+//! The header in the first page of a table's file: the identity of the store and the directory of segments.
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -9,15 +9,15 @@ use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WORD};
 use crate::options::Bound;
 use lock_core::{Error, ErrorKind, Result, StoreId};
 
-/// Changed with every change of the layout.
+/// The version of the format, which is incremented with each change of the layout.
 pub(crate) const VERSION: u32 = 2;
 
-/// In seconds since the epoch: no time from then on can be written as RFC 3339 has it.
+/// The start of the year 10000 in seconds since 1970. RFC 3339 cannot represent later times.
 const YEAR_10000: u64 = 253_402_300_800;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"LOCKTBL\n");
 
-// Words that never change, and the sum over them.
+// Words that never change, and the checksum over them.
 const AT_MAGIC: usize = 0;
 const AT_VERSION: usize = 1;
 const AT_KIND: usize = 2;
@@ -38,7 +38,7 @@ const AT_NEXT_ENTRY: usize = AT_ENTRY_PAGES + ENTRY_PAGE_WORDS;
 const AT_LOCATION: usize = AT_NEXT_ENTRY + 1;
 const USED_WORDS: usize = AT_LOCATION + 1;
 
-/// What the words say that never change.
+/// The fields of the header that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
@@ -46,9 +46,9 @@ pub(crate) struct Header {
     pub(crate) id: StoreId,
     /// The boot id of the system at creation.
     pub(crate) boot: u128,
-    /// Seconds since the epoch.
+    /// The time of the creation, in seconds since 1970.
     pub(crate) created: u64,
-    /// The PID namespace of the creator: the processes in it are *at home*. 0 where it is not known, and then none is.
+    /// The inode of the creator's PID namespace. Processes in it are *at home*. 0 if it is unknown, and then no process is at home.
     pub(crate) home: u64,
 }
 
@@ -58,16 +58,16 @@ impl Header {
         Self { kind, bound, id, boot, created, home }
     }
 
-    /// When that was, by the clock of that time.
+    /// Returns the time of the creation, for display.
     pub(crate) fn creation(&self) -> String {
-        // The clock, or who damaged the store, may have said anything.
+        // A wrong clock or a damaged store can have any number.
         match UNIX_EPOCH.checked_add(Duration::from_secs(self.created)) {
             Some(time) if self.created < YEAR_10000 => humantime::format_rfc3339_seconds(time).to_string(),
             _ => format!("{} seconds after 1970", self.created),
         }
     }
 
-    /// The page, with segment 0 in place.
+    /// Encodes the page of a new store, which has segment 0.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut words = [0_u64; HEADER_WORDS];
         words[AT_MAGIC] = MAGIC;
@@ -84,27 +84,29 @@ impl Header {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }
 
-    /// Reads the page of a file, which may be anything. `page` is shorter than one page only when the file is.
+    /// Decodes and validates the first page of a file, which may have any content.
+    ///
+    /// `page` is shorter than a page only if the file is.
     pub(crate) fn decode(page: &[u8], kind: Kind, file: &Path) -> Result<Self> {
         let mut words = [0_u64; HEADER_WORDS];
         for (word, bytes) in words.iter_mut().zip(page.chunks_exact(WORD)) {
-            *word = u64::from_ne_bytes(bytes.try_into().expect("a chunk has eight bytes"));
+            *word = u64::from_ne_bytes(bytes.try_into().expect("chunks_exact returns eight bytes"));
         }
         if words[AT_MAGIC] != MAGIC {
-            let reason = if page.is_empty() { "it is empty" } else { "its first bytes are something else" };
+            let reason = if page.is_empty() { "it is empty" } else { "it does not start with the magic number" };
             return Err(ErrorKind::NotAStore { reason: reason.to_owned() }.into());
         }
-        // What a version that is not there would be is not known.
+        // A file that ends before the version is reported as truncated.
         let has_version = page.len() >= (AT_VERSION + 1) * WORD;
         if has_version && words[AT_VERSION] != u64::from(VERSION) {
             let found = u32::try_from(words[AT_VERSION]).unwrap_or(u32::MAX);
             return Err(ErrorKind::OtherVersion { found, known: VERSION, file: file.to_owned() }.into());
         }
         if page.len() < HEADER_WORDS * WORD {
-            return Err(corrupt(format!("it is cut off after {} bytes", page.len())));
+            return Err(corrupt(format!("the file is truncated to {} bytes", page.len())));
         }
         if words[AT_SUM] != sum(&words) {
-            return Err(corrupt("the checksum of its header is wrong"));
+            return Err(corrupt("the checksum of the header is wrong"));
         }
         let found = Kind::decode(words[AT_KIND], words[AT_ABI], kind);
         if found != Some(kind) {
@@ -112,21 +114,21 @@ impl Header {
             return Err(ErrorKind::OtherAbi { found, needed: kind.to_string() }.into());
         }
         if words[USED_WORDS..].iter().any(|word| *word != 0) {
-            return Err(corrupt("what should be empty in its header is not"));
+            return Err(corrupt("unused words of the header are not 0"));
         }
         if words[AT_SEGMENTS] & 1 == 0 || words[AT_SEGMENTS] >> SEGMENTS != 0 {
-            return Err(corrupt("its directory of segments is impossible"));
+            return Err(corrupt("the directory of segments is not valid"));
         }
         match words[AT_STATE] {
             0 => {}
             1 => return Err(ErrorKind::Destroyed.into()),
-            _ => return Err(corrupt("its state is impossible")),
+            _ => return Err(corrupt("the state of the store is not valid")),
         }
         let bound = match words[AT_BOUND] {
             0x1_0000_0000 => Bound::Unbounded,
             locks => match u32::try_from(locks) {
                 Ok(locks @ 1..) => Bound::Locks(locks),
-                _ => return Err(corrupt("its capacity is impossible")),
+                _ => return Err(corrupt("the capacity is not valid")),
             },
         };
         Ok(Self {
@@ -140,24 +142,24 @@ impl Header {
     }
 }
 
-/// Which segments a whole page, that has been decoded, says are there: bit n is set for segment n.
+/// Returns the directory of segments in a decoded page: bit n is set if segment n exists.
 pub(crate) fn segments(page: &[u8]) -> u64 {
     let word = &page[AT_SEGMENTS * WORD..][..WORD];
-    u64::from_ne_bytes(word.try_into().expect("a word has eight bytes"))
+    u64::from_ne_bytes(word.try_into().expect("the slice has the size of a word"))
 }
 
-/// The words of a mapped header that change.
+/// The words of a mapped header that change during the life of a store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State<'a> {
-    /// Bit n is set when segment n is there.
+    /// Bit n is set if segment n exists.
     pub(crate) segments: &'a AtomicU64,
-    /// 1 when the store was destroyed.
+    /// 1 if the store was destroyed, otherwise 0.
     pub(crate) destroyed: &'a AtomicU64,
-    /// A bit for each page of the process table that is backed by blocks.
+    /// The bitmap of the pages of the process table that are backed by blocks.
     pub(crate) entry_pages: &'a [AtomicU64],
-    /// Counts the entries that were tried; the next process begins there.
+    /// The number of entries that were tried. The next process starts at this entry.
     pub(crate) next_entry: &'a AtomicU64,
-    /// A number for the place of the file, see [`super::location`]; 0 before a process has opened it.
+    /// A hash of the location of the file, see [`super::location`]; 0 until a process opens the file.
     pub(crate) location: &'a AtomicU64,
 }
 
@@ -177,7 +179,7 @@ pub(crate) fn corrupt(reason: impl Into<String>) -> Error {
     ErrorKind::Corrupt { reason: reason.into() }.into()
 }
 
-/// FNV-1a over the words that never change, but for the sum itself.
+/// Returns the checksum: FNV-1a over the words that never change, without the checksum.
 fn sum(words: &[u64; HEADER_WORDS]) -> u64 {
     let fixed = words[..FIXED_WORDS].iter().enumerate().filter(|(at, _)| *at != AT_SUM);
     fixed
@@ -208,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn decode_inverts_encode() {
         assert_eq!(decode(&header().encode(), KIND).unwrap(), header());
         let unbounded = Header { bound: Bound::Unbounded, ..header() };
         assert_eq!(decode(&unbounded.encode(), KIND).unwrap().bound, Bound::Unbounded);
     }
 
     #[test]
-    fn every_changed_byte_is_noticed_where_it_matters() {
+    fn every_changed_byte_of_the_fixed_words_is_detected() {
         let page = header().encode();
         for at in 0..page.len() {
             for flip in [1, 0x80, 0xff] {
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_creation_is_a_time_that_people_read_whatever_the_number() {
+    fn creation_formats_every_number() {
         let creation = |created| Header { created, ..header() }.creation();
         assert_eq!(creation(0), "1970-01-01T00:00:00Z");
         assert_eq!(creation(1_700_000_000), "2023-11-14T22:13:20Z");
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_is_an_error() {
+    fn every_truncation_is_detected() {
         let page = header().encode();
         for length in 0..page.len() {
             let error = decode(&page[..length], KIND).unwrap_err();
@@ -248,20 +250,20 @@ mod tests {
     }
 
     #[test]
-    fn another_backend_and_another_abi_are_told_apart() {
+    fn another_backend_and_another_abi_are_refused() {
         let page = header().encode();
         let error = decode(&page, Kind::new("other", 7)).unwrap_err().to_string();
-        assert!(error.contains("made for test") && error.contains("needs other"), "{error}");
+        assert!(error.contains("of the backend test") && error.contains("not other"), "{error}");
         assert!(matches!(decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi { .. }));
         let described = |name| Kind::new(name, 8).described(|abi| format!("{abi} bits"));
         let error = decode(&page, described("test")).unwrap_err().to_string();
-        assert!(error.contains("made for test (7 bits)") && error.contains("needs test (8 bits)"), "{error}");
+        assert!(error.contains("of the backend test (7 bits)") && error.contains("not test (8 bits)"), "{error}");
         let error = decode(&page, described("other")).unwrap_err().to_string();
-        assert!(error.contains("made for test (ABI 0x7)"), "{error}");
+        assert!(error.contains("of the backend test (ABI 0x7)"), "{error}");
     }
 
     #[test]
-    fn another_version_is_refused_with_what_there_is_to_do() {
+    fn another_version_is_refused_with_advice() {
         let mut page = header().encode();
         page[AT_VERSION * WORD] += 1;
         let error = decode(&page, KIND).unwrap_err();

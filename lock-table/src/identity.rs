@@ -1,8 +1,8 @@
-//! What identifies a process, and what the system says of it.
+//! The identity of a process, and its state according to the kernel.
 //!
-//! Within one PID namespace the kernel answers without `/proc`, whatever hides it and whoever's the process is: `pidfd_open` fails
-//! with ESRCH if there is no such process, and the descriptor's inode (from Linux 6.9 on) or the start time identifies the process that there
-//! is. What cannot be seen proves nothing.
+//! For a process in the same PID namespace this works without `/proc`, for any user. `pidfd_open(2)` fails with ESRCH if the process does
+//! not exist. If it exists, the inode of the pidfd (since Linux 6.9) or the start time identifies it. Missing information is not a proof
+//! of death.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -20,42 +20,42 @@ use crate::sys;
 use lock_core::PerProcess;
 use lock_core::{Cause, Result};
 
-/// Whether a process or a thread lives.
+/// The state of a process or a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Life {
-    /// It lives, or is not proved to be dead.
-    Lives,
-    /// It is proved to be dead to the store.
-    Ended(Cause),
-    /// Nothing can be said.
+pub(crate) enum LifeState {
+    /// It is alive, or at least not proven to be dead.
+    Alive,
+    /// It is proven to be dead, or to have executed another program.
+    Dead(Cause),
+    /// Its state cannot be determined.
     Unknown,
 }
 
-/// What identifies a process, 0 for what is not known.
+/// The identity of a process. Unknown fields are 0.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identity {
     pub(crate) pid: u32,
-    /// A number for the boot of the system.
+    /// A hash of the boot id.
     pub(crate) boot: u32,
     /// In clock ticks since boot.
     pub(crate) start_time: u64,
     /// The inode of the PID namespace.
     pub(crate) namespace: u64,
-    /// The inode of its pidfds, where the kernel has one for each process.
+    /// The inode of its pidfds, on kernels with one inode per process (since Linux 6.9).
     pub(crate) pidfd_inode: u64,
-    /// Its command line, for people to read.
+    /// The command line, for display.
     pub(crate) command: String,
-    /// The program's name, without its directory and arguments.
+    /// The name of the program, without directory and arguments.
     pub(crate) program: String,
 }
 
-/// A process that there is.
+/// A process that was found by its identity.
 struct Process {
     pidfd: OwnedFd,
 }
 
 impl Identity {
-    /// The calling process, read once.
+    /// Returns the identity of the calling process, which is read once.
     pub(crate) fn of_this_process() -> Result<&'static Self> {
         static OWN: PerProcess<Identity> = PerProcess::new();
         OWN.get_or_try_init(|| Ok(Self::read()))
@@ -66,7 +66,7 @@ impl Identity {
         let pidfd = sys::pidfd_open(pid).ok();
         let inode = pidfd.as_ref().and_then(pidfd_inode).unwrap_or(0);
         let (program, arguments) = command();
-        // The link leads to the caller's own namespace, whichever procfs this is.
+        // The link leads to the namespace of the caller, even if `/proc` belongs to another PID namespace.
         let namespace = fs::metadata("/proc/self/ns/pid")
             .ok()
             .or_else(|| sys::pid_namespace_of(pidfd.as_ref()?.as_fd()).ok()?.metadata().ok());
@@ -81,37 +81,37 @@ impl Identity {
         }
     }
 
-    /// Whether the process is in this PID namespace, and that is known.
+    /// Returns true if the process is known to be in this PID namespace.
     pub(crate) fn is_in_namespace(&self, namespace: u64) -> bool {
         namespace != 0 && self.namespace == namespace
     }
 
-    /// What the system says of the process.
-    pub(crate) fn life(&self) -> Life {
+    /// Returns the state of the process.
+    pub(crate) fn life_state(&self) -> LifeState {
         match self.find() {
-            Ok(_) => Life::Lives,
+            Ok(_) => LifeState::Alive,
             Err(life) => life,
         }
     }
 
-    /// The process, if it lives and can be seen.
-    fn find(&self) -> Result<Process, Life> {
-        let Ok(me) = Self::of_this_process() else { return Err(Life::Unknown) };
+    /// Finds the process, or returns the state that prevents it.
+    fn find(&self) -> Result<Process, LifeState> {
+        let Ok(me) = Self::of_this_process() else { return Err(LifeState::Unknown) };
         if self.boot != 0 && me.boot != 0 && self.boot != me.boot {
-            return Err(Life::Ended(Cause::ProcessEnded));
+            return Err(LifeState::Dead(Cause::ProcessEnded));
         }
         if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
-            return Err(Life::Unknown);
+            return Err(LifeState::Unknown);
         }
         let pidfd = match sys::pidfd_open(self.pid) {
             Ok(pidfd) => pidfd,
-            // Not there, or the id of a thread of another process by now.
-            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Err(Life::Ended(Cause::ProcessEnded)),
+            // The process does not exist. EINVAL or ENOENT mean that the id is that of a thread.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Err(LifeState::Dead(Cause::ProcessEnded)),
             Err(_) => return Err(self.life_without_pidfd()),
         };
         let process = Process { pidfd };
         if process.has_exited() {
-            return Err(Life::Ended(Cause::ProcessEnded));
+            return Err(LifeState::Dead(Cause::ProcessEnded));
         }
         let same = match (self.pidfd_inode, pidfd_inode(&process.pidfd)) {
             (expected @ 1.., Some(inode)) => Some(inode == expected),
@@ -122,49 +122,51 @@ impl Identity {
         };
         match same {
             Some(true) => Ok(process),
-            Some(false) => Err(Life::Ended(Cause::ProcessEnded)),
-            None => Err(Life::Unknown),
+            Some(false) => Err(LifeState::Dead(Cause::ProcessEnded)),
+            None => Err(LifeState::Unknown),
         }
     }
 
-    /// Where the system has no pidfds, or no descriptor is left.
-    fn life_without_pidfd(&self) -> Life {
+    /// Returns the state of the process when no pidfd can be opened.
+    fn life_without_pidfd(&self) -> LifeState {
         match nix::sys::signal::kill(Pid::from_raw(self.pid.cast_signed()), None) {
-            Err(Errno::ESRCH) => Life::Ended(Cause::ProcessEnded),
-            _ => Life::Unknown,
+            Err(Errno::ESRCH) => LifeState::Dead(Cause::ProcessEnded),
+            _ => LifeState::Unknown,
         }
     }
 
-    /// What is known of a thread of the process.
-    pub(crate) fn life_of_thread(&self, tid: u32) -> Life {
+    /// Returns the state of a thread of the process.
+    pub(crate) fn thread_life_state(&self, tid: u32) -> LifeState {
         let process = match self.find() {
             Ok(process) => process,
             Err(life) => return life,
         };
         let missing = sys::thread_exists(self.pid, tid) == Err(Errno::ESRCH);
-        // If the process ended meanwhile, its id may have been another's when it was asked for.
-        if missing && !process.has_exited() { Life::Ended(Cause::ThreadEnded) } else { Life::Lives }
+        // If the process has exited, its id may have been reused before the query.
+        if missing && !process.has_exited() { LifeState::Dead(Cause::ThreadEnded) } else { LifeState::Alive }
     }
 
-    /// What is known of a process that is there, and whose liveness lock is gone: it lives, unless it maps the file at this address of
-    /// the caller's no more.
-    pub(crate) fn has_executed(&self, address: usize) -> Life {
+    /// Returns the state of an existing process whose liveness lock is not held.
+    ///
+    /// The process is alive if it still maps the store's file. `address` is in the caller's mapping of the file.
+    pub(crate) fn has_executed(&self, address: usize) -> LifeState {
         let process = match self.find() {
             Ok(process) => process,
             Err(life) => return life,
         };
         match process.maps(address) {
-            None | Some(Maps::SameFile) => Life::Lives,
-            Some(Maps::OtherFiles) if !process.has_exited() => Life::Ended(Cause::Executed),
-            Some(_) => Life::Ended(Cause::ProcessEnded),
+            None | Some(Maps::SameFile) => LifeState::Alive,
+            Some(Maps::OtherFiles) if !process.has_exited() => LifeState::Dead(Cause::Executed),
+            Some(_) => LifeState::Dead(Cause::ProcessEnded),
         }
     }
 
-    /// Whether it is certain, after the end of one of its threads, that the process neither ends nor executes another program.
-    /// `address` is in the caller's mapping of a file that the process maps, too.
-    pub(crate) fn lives_on(&self, address: usize) -> bool {
-        let is_this_one = |me: &Self| (self.pid, self.start_time, self.namespace) == (me.pid, me.start_time, me.namespace);
-        if Self::of_this_process().is_ok_and(is_this_one) {
+    /// Returns true if the process certainly continues after the end of one of its threads.
+    ///
+    /// It then neither exits nor executes another program. `address` is in the caller's mapping of a file that the process also maps.
+    pub(crate) fn outlives_thread(&self, address: usize) -> bool {
+        let is_this_process = |me: &Self| (self.pid, self.start_time, self.namespace) == (me.pid, me.start_time, me.namespace);
+        if Self::of_this_process().is_ok_and(is_this_process) {
             return true;
         }
         let Ok(process) = self.find() else { return false };
@@ -172,8 +174,8 @@ impl Identity {
             && matches!(process.maps(address), Some(Maps::SameFile))
     }
 
-    /// Whether every thread of the process is on its way out, and runs no more of its program.
-    pub(crate) fn is_dying(&self) -> bool {
+    /// Returns true if every thread of the process is exiting and no longer executes the program.
+    pub(crate) fn is_exiting(&self) -> bool {
         let Ok(process) = self.find() else { return false };
         let Some(tasks) = process.directory().and_then(|directory| fs::read_dir(format!("{directory}/task")).ok()) else {
             return false;
@@ -186,13 +188,15 @@ impl Identity {
 }
 
 impl Process {
-    /// True for a zombie, too.
+    /// Returns true if the process has exited, also if it is a zombie.
     fn has_exited(&self) -> bool {
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
     }
 
-    /// What the process maps, compared with the file that the caller maps at `address`; `None` where that is not visible.
+    /// Compares the mappings of the process with the file that the caller maps at `address`.
+    ///
+    /// Returns `None` if they are not visible.
     fn maps(&self, address: usize) -> Option<Maps> {
         let ours = mappings("/proc/self/maps")?.find(|mapping| mapping.contains(address))?;
         let mut theirs = mappings(&format!("{}/maps", self.directory()?))?.peekable();
@@ -202,7 +206,9 @@ impl Process {
         Some(if theirs.any(|mapping| mapping.is_of_same_file(&ours)) { Maps::SameFile } else { Maps::OtherFiles })
     }
 
-    /// Its directory under `/proc`, where that is visible. The kernel tells its id in the namespace of whichever procfs is there.
+    /// Returns the directory of the process in `/proc`, if it is visible.
+    ///
+    /// `fdinfo` has the process id in the namespace of that `/proc`.
     fn directory(&self) -> Option<String> {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd())).ok()?;
         let pid: u32 = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
@@ -210,7 +216,7 @@ impl Process {
     }
 }
 
-/// The inode of a pidfd, where it is the process's alone.
+/// Returns the inode of a pidfd, on kernels with one inode per process.
 fn pidfd_inode(pidfd: &OwnedFd) -> Option<u64> {
     const PID_FS_MAGIC: u64 = 0x5049_4446;
     let kind = fstatfs(pidfd).ok()?.filesystem_type();
@@ -220,7 +226,7 @@ fn pidfd_inode(pidfd: &OwnedFd) -> Option<u64> {
     nix::sys::stat::fstat(pidfd).ok().map(|stat| stat.st_ino)
 }
 
-/// 0 where the boot is not known.
+/// Returns a hash of a boot id, and 0 for the id 0.
 fn boot_number(boot: u128) -> u32 {
     let folded = (boot ^ (boot >> 64)) as u64;
     (folded ^ (folded >> 32)) as u32
@@ -230,13 +236,13 @@ fn start_time(stat: &str) -> Option<u64> {
     stat_field(stat, 22)
 }
 
-/// The mappings of a process, compared with a file.
+/// The result of comparing the mappings of a process with a file.
 enum Maps {
-    /// No mapping at all: the process is exiting.
+    /// The process has no mapping: it is exiting.
     Nothing,
     /// The process maps the file.
     SameFile,
-    /// The process has mappings, and none of the file.
+    /// The process maps only other files.
     OtherFiles,
 }
 
@@ -265,18 +271,19 @@ impl Mapping {
     }
 }
 
-/// The mappings of a process; `None` where they are not visible.
+/// Returns the mappings in a file `/proc/PID/maps`, or `None` if they are not visible.
 fn mappings(path: &str) -> Option<impl Iterator<Item = Mapping> + use<>> {
     let mut lines = BufReader::new(File::open(path).ok()?).lines().peekable();
-    // The file opens where reading it is refused.
+    // Opening the file can succeed when reading it is not permitted.
     if matches!(lines.peek(), Some(Err(_))) {
         return None;
     }
     Some(lines.map_while(std::io::Result::ok).filter_map(|line| Mapping::parse(&line)))
 }
 
-/// The command line in two parts: the program without its directory, since there is not room for everything, and the arguments, each after
-/// a blank.
+/// Returns the command line in two parts: the program, and the arguments with a blank before each.
+///
+/// The directory of the program is removed to save space.
 fn command() -> (String, String) {
     let line = fs::read("/proc/self/cmdline").unwrap_or_default();
     let line = String::from_utf8_lossy(line.strip_suffix(b"\0").unwrap_or(&line));

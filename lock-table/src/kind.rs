@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What a table is for: the backend that made it, and whatever of the ABI the backend's part of a line depends on.
+/// The backend of a table, and a number for the ABI on which the backend's part of a line depends.
 #[derive(Clone, Copy)]
 pub struct Kind {
     name: [u8; 8],
@@ -9,13 +9,15 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Tables of the backend with this name, of one to eight bytes. Two programs can share one when their `abi` is the same.
+    /// Creates the kind of a backend with a name of one to eight bytes.
+    ///
+    /// Programs can share a table if they have the same `abi`.
     ///
     /// # Panics
-    /// When the name is longer than eight bytes, or empty.
+    /// If the name is empty or longer than eight bytes.
     pub const fn new(name: &str, abi: u64) -> Self {
         let bytes = name.as_bytes();
-        assert!(!bytes.is_empty() && bytes.len() <= 8, "the name of a kind has one to eight bytes");
+        assert!(!bytes.is_empty() && bytes.len() <= 8, "the name of a kind must have one to eight bytes");
         let mut name = [0; 8];
         let mut at = 0;
         while at < bytes.len() {
@@ -25,7 +27,7 @@ impl Kind {
         Self { name, abi, describe: number }
     }
 
-    /// The same, with words for each ABI of this backend: an error says them of the store's and of this program's.
+    /// Sets a function that describes an ABI of this backend, for error messages.
     #[must_use]
     pub const fn described(self, describe: fn(u64) -> String) -> Self {
         Self { describe, ..self }
@@ -35,7 +37,9 @@ impl Kind {
         u64::from_le_bytes(self.name)
     }
 
-    /// The kind in a header; one of the same backend as `known` is described as that one.
+    /// Decodes a kind from a header.
+    ///
+    /// If it has the backend of `known`, it gets the description function of `known`.
     pub(crate) fn decode(tag: u64, abi: u64, known: Self) -> Option<Self> {
         let describe = if tag == known.tag() { known.describe } else { number };
         let name = tag.to_le_bytes();
@@ -44,7 +48,7 @@ impl Kind {
     }
 
     pub(crate) fn describe_unknown(tag: u64, abi: u64) -> String {
-        format!("a backend of the unprintable name {tag:#x} (ABI {abi:#x})")
+        format!("{tag:#x}, which is not a printable name (ABI {abi:#x})")
     }
 }
 

@@ -1,15 +1,17 @@
-//! Where things are in the file of a table. Everything is in words of eight bytes, native-endian.
+//! The layout of a table's file, in words of eight bytes with native endianness.
 //!
 //! ```text
 //! 0          header, one page
-//! 4096       the process table: an entry of 128 bytes for each process
+//! 4096       process table: 16,384 entries of 128 bytes
 //! …          segment 0: ids 0..1024
-//! …          segment 1: ids 1024..2048, and each further segment twice as large as the one before
+//! …          segment 1: ids 1024..2048; each further segment is twice as large as the one before
 //! ```
-//! A segment has its bitmaps first, in whole pages, and then its groups. The first bitmap has a bit for each page of all of them that is
-//! reserved, so that a large segment of which little is used costs little. A group is 64 locks: 64 lines of 64 bytes, which are hot, and
-//! then 64 records of 128 bytes, which are not. So what is dense is scanned fast, what is contended shares no cache line, and pages are
-//! paid for by the group.
+//! A segment starts with three bitmaps in whole pages: reserved pages of the bitmaps, allocated ids with summaries, and groups that are
+//! backed by blocks. The first bitmap keeps a large segment with few allocated ids small.
+//!
+//! The groups follow. A group has 64 locks: 64 lines of 64 bytes, which each acquisition changes, and then 64 records of 128 bytes, which
+//! only allocations and deaths change. Locks share no cache line, a scan of the lines does not read the records, and blocks are reserved
+//! per group.
 
 use lock_core::LockId;
 
@@ -18,40 +20,42 @@ pub(crate) const WORD: usize = 8;
 
 pub(crate) const HEADER_WORDS: usize = PAGE as usize / WORD;
 
-/// How many processes can have a store open at a time.
+/// The maximum number of processes that have a store open at the same time.
 pub(crate) const ENTRIES: usize = 16_384;
 pub(crate) const ENTRY_WORDS: usize = 16;
 pub(crate) const ENTRIES_PER_PAGE: usize = HEADER_WORDS / ENTRY_WORDS;
 pub(crate) const ENTRIES_OFFSET: u64 = PAGE;
 
-/// Where the bytes of the liveness locks are, far beyond any byte that is ever mapped.
+/// The offset of the byte range of the liveness locks (1 TiB), beyond all mapped bytes.
 pub(crate) const LIVENESS_OFFSET: i64 = 1 << 40;
 
-/// Header and process table, which are mapped together.
+/// The size of the header and the process table, which are mapped together.
 pub(crate) const BASE_BYTES: u64 = ENTRIES_OFFSET + (ENTRIES * ENTRY_WORDS * WORD) as u64;
 
-/// Locks in a group, and bits in a word.
+/// The number of locks in a group, which is the number of bits in a word.
 pub(crate) const GROUP: usize = 64;
 pub(crate) const HOT_WORDS: usize = 8;
 pub(crate) const RECORD_WORDS: usize = 16;
+/// Words of the allocator's command in a record.
+pub(crate) const COMMAND_WORDS: usize = 4;
 pub(crate) const GROUP_WORDS: usize = GROUP * (HOT_WORDS + RECORD_WORDS);
 
-/// Enough for all 2³² ids.
+/// The number of segments for 2³² ids.
 pub(crate) const SEGMENTS: usize = 23;
 const FIRST_SEGMENT_BITS: u32 = 10;
 
-/// The geometry of one segment.
+/// The geometry of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Geometry {
     /// The first id.
     pub(crate) first: u64,
-    /// How many ids.
+    /// The number of ids.
     pub(crate) ids: u64,
-    /// Where in the file.
+    /// The offset in the file, in bytes.
     pub(crate) offset: u64,
 }
 
-/// Of all segments; they are asked for often.
+/// The precomputed geometries of all segments.
 const GEOMETRIES: [Geometry; SEGMENTS] = {
     let mut all = [Geometry::shape(0, BASE_BYTES); SEGMENTS];
     let mut at = 1;
@@ -72,17 +76,17 @@ impl Geometry {
         Self { first: if segment == 0 { 0 } else { ids }, ids, offset }
     }
 
-    /// The bits: allocated, summaries of that, and groups that are backed by blocks.
+    /// Returns the number of groups.
     pub(crate) const fn groups(self) -> usize {
         self.ids as usize / GROUP
     }
 
-    /// Words in the bitmap of backed groups.
+    /// Returns the number of words in the bitmap of backed groups.
     pub(crate) const fn backed_words(self) -> usize {
         self.groups().div_ceil(GROUP)
     }
 
-    /// Words in all levels of the allocation bitmap.
+    /// Returns the number of words in all levels of the allocation bitmap.
     pub(crate) const fn bitmap_words(self) -> usize {
         let (mut level, mut words) = (self.groups(), 0);
         loop {
@@ -94,47 +98,49 @@ impl Geometry {
         }
     }
 
-    /// Words in the bitmap of reserved pages: enough for the pages of all three bitmaps.
+    /// Returns the number of words in the bitmap of reserved pages.
+    ///
+    /// It has a bit for each page of all three bitmaps.
     pub(crate) const fn page_words(self) -> usize {
         let others = self.bitmap_words() + self.backed_words();
-        // A word has bits for 64 pages. What the bitmap adds to itself is less than one word in 64.
+        // A word has bits for 64 pages. The bitmap also covers its own pages: less than one word in 64.
         (others + others / 64 + 1).div_ceil(HEADER_WORDS).div_ceil(64)
     }
 
-    /// Bytes before the groups.
+    /// Returns the number of bytes before the groups.
     pub(crate) const fn bitmap_bytes(self) -> u64 {
         (((self.page_words() + self.bitmap_words() + self.backed_words()) * WORD) as u64).next_multiple_of(PAGE)
     }
 
-    /// Bytes that a segment needs from the start: those of the bitmap of reserved pages.
+    /// Returns the number of bytes that are reserved when a segment is added: the bitmap of reserved pages.
     pub(crate) const fn least_bytes(self) -> u64 {
         ((self.page_words() * WORD) as u64).next_multiple_of(PAGE)
     }
 
-    /// Bytes in all.
+    /// Returns the size of the segment in bytes.
     pub(crate) const fn bytes(self) -> u64 {
         self.bitmap_bytes() + self.group_bytes() * self.groups() as u64
     }
 
-    /// Bytes of one group.
+    /// Returns the size of a group in bytes.
     pub(crate) const fn group_bytes(self) -> u64 {
         (GROUP_WORDS * WORD) as u64
     }
 
-    /// Where the file ends with this segment.
+    /// Returns the offset of the end of the segment in the file, in bytes.
     pub(crate) const fn end(self) -> u64 {
         self.offset + self.bytes()
     }
 }
 
-/// Which segment an id is in, and at which index.
+/// Returns the segment of an id and the index in the segment.
 pub(crate) fn locate(id: LockId) -> (usize, usize) {
     let bits = u32::BITS - (id.get() >> FIRST_SEGMENT_BITS).leading_zeros();
     let segment = bits as usize;
     (segment, (u64::from(id.get()) - Geometry::shape(segment, 0).first) as usize)
 }
 
-/// The page of the file that an entry is in.
+/// Returns the offset of the page that contains an entry, in bytes.
 pub(crate) fn entry_page(entry: usize) -> u64 {
     ENTRIES_OFFSET + (entry / ENTRIES_PER_PAGE) as u64 * PAGE
 }
@@ -153,12 +159,12 @@ mod tests {
     #[case(4095, 2, 2047)]
     #[case(4096, 3, 0)]
     #[case(u32::MAX, 22, (1 << 31) - 1)]
-    fn an_id_is_in_one_segment(#[case] id: u32, #[case] segment: usize, #[case] index: usize) {
+    fn locate_returns_the_segment_and_the_index(#[case] id: u32, #[case] segment: usize, #[case] index: usize) {
         assert_eq!(locate(LockId::new(id)), (segment, index));
     }
 
     #[test]
-    fn segments_follow_each_other_without_a_gap() {
+    fn segments_are_contiguous() {
         for segment in 1..SEGMENTS {
             let (before, this) = (Geometry::of(segment - 1), Geometry::of(segment));
             assert_eq!(before.end(), this.offset);
@@ -178,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn bitmaps_are_a_small_part() {
+    fn bitmaps_take_less_than_a_thousandth_of_a_large_segment() {
         assert_eq!(Geometry::of(0).bitmap_words(), 16 + 1);
         assert_eq!(Geometry::of(0).bitmap_bytes(), PAGE);
         let large = Geometry::of(10);

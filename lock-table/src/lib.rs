@@ -1,15 +1,24 @@
-//! The allocation table: one mapped file that says which ids are allocated, what for, and who holds what.
+//! The allocation table: one mapped file with the allocated ids, their labels and the owners of locks.
 //!
-//! Every built-in backend uses it, and others may: a backend gives [`TableManager`] what to do with a [`Slot`], and creation,
-//! validation, allocation, labels, holders, listing and recovery are done.
+//! All built-in backends use it, and other backends can. A backend implements [`TableLocks`], which turns a [`Slot`] of the table into
+//! a lock. [`TableManager`] does the rest: creation, validation, allocation, labels, holders, listing and recovery.
 //!
-//! # What holds at every instruction
-//! - The file becomes visible when it is whole: it is made without a name and then linked to its name; the first link wins.
-//! - An id is allocated when its bit is set, and that is the last step of an allocation: claim the id, write the label, publish.
-//!   A killed allocator leaves a claim that counts for nothing, since its death can be proved.
-//! - The file grows in segments, each as large as all before it together, and its blocks are reserved before they are touched: a
-//!   full file system is an error and no SIGBUS.
-//! - A process is dead when the file lock is gone that the kernel drops at its death, and nothing else says that it lives.
+//! # Invariants
+//! These hold at every instruction, so that a process can be killed at any of them.
+//! - The file is complete when it becomes visible. It is created without a name, filled, and linked to its name. When two processes
+//!   race, the first link wins.
+//! - An id is allocated when its bit is set. Setting the bit is the last step of an allocation, after claiming the id and writing the
+//!   label. When an allocating process is killed, its claim remains. The claim has no effect, because the death can be proven.
+//! - The file grows in segments. Each segment is as large as all segments before it together. Blocks are reserved before they are
+//!   accessed, so that a full file system causes an error and not a SIGBUS.
+//! - A process is dead if its liveness lock is not held, and no other evidence shows that the process is alive. The liveness lock is a file
+//!   lock that the kernel releases when the process dies.
+//!
+//! # Terms
+//! - *Line*: the 64 bytes of a lock that change at each acquisition ([`Hot`]). The *record* of an id has the facts of its allocation.
+//! - *Entry*: the part of the process table that identifies one process. An [`Owner`] is a thread, given by an entry, the generation of
+//!   the entry, and a thread id.
+//! - *Home*: the PID namespace of the process that created the store. A process in it is *at home*.
 //!
 //! # Stability
 //! [`descriptor`], [`filesystem`] and [`fork`] are for any backend and follow semantic versioning. The table itself is for the backends of
@@ -21,6 +30,7 @@ mod bitmap;
 mod blocks;
 mod boot;
 pub mod descriptor;
+mod env;
 mod file;
 mod file_access;
 mod file_id;

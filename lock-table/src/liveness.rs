@@ -1,10 +1,12 @@
-//! The liveness lock of a process: an open-file-description lock on the byte of its entry, far beyond what is mapped.
+//! The liveness lock of a process: an open-file-description lock (fcntl(2)) on the byte of its entry.
 //!
-//! The kernel drops it when the process exits or executes another program, whatever happens. It belongs to an open file description
-//! that only a mapping keeps alive, so that the program cannot close it, and that forked children do not inherit.
+//! The bytes of the entries are beyond all mapped bytes. The kernel releases the lock when the process exits or executes another
+//! program. The lock belongs to an open file description that only a mapping keeps open. The program cannot close that description,
+//! and forked children do not inherit it.
 //!
-//! On overlayfs such a mapping refers to the file below, and the lock ends when the descriptor is closed. There the descriptor is kept.
-//! A process that may not open the store again, as after dropping its privileges, has no lock: other proof has to do.
+//! On overlayfs such a mapping refers to the file below, and the lock ends when the descriptor is closed. There the descriptor stays open.
+//! A process that may not open the store again, for example after it dropped privileges, has no liveness lock. Its death is proven by
+//! other evidence.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -14,18 +16,18 @@ use crate::layout::LIVENESS_OFFSET;
 use crate::table_file::{TableFile, Verified};
 use lock_core::{Error, ErrorKind, Result};
 
-/// What keeps the lock of a process.
+/// The object that holds a liveness lock. The values are stored in the process table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Keeping {
-    /// A mapping: without the lock, the process is dead or executes another program.
+pub(crate) enum HeldBy {
+    /// A mapping. If the lock is not held, the process is dead or has executed another program.
     Mapping = 1,
     /// A descriptor, which the program may close.
     Descriptor = 2,
-    /// There is no lock.
+    /// Nothing: the process has no liveness lock.
     Nothing = 3,
 }
 
-impl Keeping {
+impl HeldBy {
     pub(crate) fn from_word(word: u64) -> Self {
         match word {
             1 => Self::Mapping,
@@ -38,29 +40,31 @@ impl Keeping {
 /// The liveness lock of this process in one store.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    /// `None` where the store cannot be opened again.
+    /// `None` if the process may not open the store again.
     description: Option<KeptDescription>,
 }
 
 impl Liveness {
-    /// Without a lock yet. Where the file may not be opened again, a process `with_proof` of its death does without.
-    pub(crate) fn open(file: &TableFile, with_proof: bool) -> Result<Self> {
+    /// Opens the file for a liveness lock, and does not lock it yet.
+    ///
+    /// If the process may not open the file, the result has no lock when `has_other_proof` is true, and is an error otherwise.
+    pub(crate) fn open(file: &TableFile, has_other_proof: bool) -> Result<Self> {
         match file.reopen() {
             Ok(description) => Ok(Self { description: Some(description) }),
-            Err(error) if with_proof && is_refusal(&error) => Ok(Self { description: None }),
+            Err(error) if has_other_proof && is_denied(&error) => Ok(Self { description: None }),
             Err(error) => Err(error),
         }
     }
 
-    pub(crate) fn keeping(&self) -> Keeping {
+    pub(crate) fn held_by(&self) -> HeldBy {
         match &self.description {
-            Some(description) if description.has_mapping() => Keeping::Mapping,
-            Some(_) => Keeping::Descriptor,
-            None => Keeping::Nothing,
+            Some(description) if description.has_mapping() => HeldBy::Mapping,
+            Some(_) => HeldBy::Descriptor,
+            None => HeldBy::Nothing,
         }
     }
 
-    /// Takes the lock of an entry; false when another process has it.
+    /// Locks an entry. Returns false if another process holds the lock.
     pub(crate) fn try_lock(&self, entry: usize) -> Result<bool> {
         self.set(entry, libc::F_WRLCK)
     }
@@ -74,7 +78,7 @@ impl Liveness {
         descriptor.map_or(Ok(true), |descriptor| lock_byte(descriptor, entry, kind))
     }
 
-    /// The program whose file lock covers the lock of an entry, and is no liveness lock.
+    /// Describes the program that holds another file lock than a liveness lock on the byte of an entry.
     pub(crate) fn foreign_lock(&self, entry: usize) -> Option<String> {
         let descriptor = self.description.as_ref().and_then(KeptDescription::descriptor)?;
         let found = conflict(descriptor, entry)?;
@@ -83,7 +87,7 @@ impl Liveness {
         is_foreign.then(|| program(found.l_pid))
     }
 
-    /// Leaves the lock to the mapping, if there is one: the program can no longer close it.
+    /// Closes the descriptor if a mapping holds the lock. The program can then no longer close it.
     pub(crate) fn close(&mut self) {
         if let Some(description) = &mut self.description {
             description.close();
@@ -91,8 +95,8 @@ impl Liveness {
     }
 }
 
-/// Whether the store cannot be opened again by this process, though it has it open.
-fn is_refusal(error: &Error) -> bool {
+/// Returns true if this process may not open the store again.
+fn is_denied(error: &Error) -> bool {
     let ErrorKind::System { source, .. } = error.kind() else { return false };
     matches!(source.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENOENT | libc::EROFS))
 }
@@ -108,9 +112,9 @@ fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result
 }
 
 impl TableFile {
-    /// Whether a process has the liveness lock of an entry; `None` when that cannot be found out.
+    /// Returns true if a process holds the liveness lock of an entry, or `None` if the query fails.
     pub(crate) fn is_locked(&self, entry: usize) -> Option<bool> {
-        // The call notices itself when the number became another file's.
+        // The call fails if the program has reused the number for another file.
         is_locked(&self.first, entry).or_else(|| match self.get().ok()? {
             Verified::First(_) => is_locked(&self.first, entry),
             Verified::Again(descriptor) => is_locked(&descriptor, entry),
@@ -118,20 +122,22 @@ impl TableFile {
     }
 }
 
-/// Whether another description has the lock of an entry; `None` when that cannot be asked.
+/// Returns true if another description holds the lock of an entry, or `None` if the query fails.
 fn is_locked(descriptor: &Descriptor, entry: usize) -> Option<bool> {
     let query = conflict(descriptor, entry)?;
     Some(query.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-/// The lock of another description that conflicts with the lock of an entry; one of the type `F_UNLCK` where there is none.
+/// Returns the lock of another description that conflicts with the lock of an entry.
+///
+/// It has the type `F_UNLCK` if there is none.
 fn conflict(descriptor: &Descriptor, entry: usize) -> Option<libc::flock> {
     let mut query = descriptor.range(libc::F_WRLCK, LIVENESS_OFFSET + entry as i64, 1);
     fcntl(descriptor.unverified()?, FcntlArg::F_OFD_GETLK(&mut query)).ok()?;
     Some(query)
 }
 
-/// Describes the owner of a file lock, as `F_GETLK` has it.
+/// Describes the owner of a file lock, given its process id from `F_OFD_GETLK`.
 fn program(pid: libc::pid_t) -> String {
     if pid <= 0 {
         return "another program (`lslocks` may name it)".to_owned();

@@ -1,18 +1,19 @@
-//! Where the file of a table is: device and inode, as the processes see them that use it.
+//! The location of a table's file: its device and inode, as its processes see them.
 //!
-//! Two mounts can share a file's pages and not its locks, as the `merged` and `upper` directories of an overlay do; and a copied
-//! file says what the original said when it was copied. Where such a file is opened, the liveness locks of its processes
-//! cannot be seen, so that it is refused unless all of them are proved to be dead by other means.
+//! The file stores a hash of its location. Another location means that the file is a copy, or that it is opened through another mount.
+//! Two mounts can share the pages of a file but not its locks, as the `merged` and `upper` directories of an overlay do. In both cases
+//! this process cannot see the liveness locks of the other processes. The file is then refused unless other evidence proves that all
+//! its processes are dead.
 
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::table::Table;
 use lock_core::{ErrorKind, Result};
 
-/// Checks that the table's file is in the place where its processes use it.
+/// Checks that the file of a table has its recorded location, or that no other process uses it.
 ///
 /// # Errors
-/// [`ErrorKind::NotOurs`].
+/// [`ErrorKind::NotOurs`] when a process may use the file at another location.
 pub(crate) fn check(table: &Table) -> Result<()> {
     let here = table.file.id().number();
     let word = table.state().location;
@@ -24,8 +25,8 @@ pub(crate) fn check(table: &Table) -> Result<()> {
         if there != 0 && table.may_be_used_elsewhere() {
             let path = table.path().display();
             let reason = format!(
-                "processes use it through another mount, where this one cannot see their file locks, or {path} is a copy of a store \
-                 that is in use; open it by the path that they use, or remove the copy"
+                "processes use the file through another mount, which hides their file locks, or {path} is a copy of a store in use; \
+                 open the store by the path that the processes use, or remove the copy"
             );
             return Err(ErrorKind::NotOurs { reason }.into());
         }

@@ -1,60 +1,66 @@
 //! The cache line of a lock.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
+use std::sync::atomic::compiler_fence;
 
+use crate::env::{AtomicU32, AtomicU64};
 use crate::owner::Owner;
 
-/// The line of a lock: what changes with every acquisition, alone in its 64 bytes. All zero is a free lock.
+/// The cache line of a lock: 64 bytes with the fields that change at each acquisition.
 ///
-/// The table keeps `token` and `owner`. The rest belongs to the backend and is laid out for a futex word in the kernel's robust list:
-/// the node's `next` stands behind the word where the C library's mutexes have it (32 bytes with glibc, 28 with musl), and `prev`
-/// before `next`. So `word` and `waiters` trade places on musl: only a backend whose stores differ there anyway may use them.
+/// All zeros are a free lock.
+///
+/// The table uses `token` and `owner`, and the backend uses the other fields. The layout suits a futex word in the kernel's robust list
+/// (get_robust_list(2)), whose nodes have the same offsets as the mutexes of the C library: `next` follows the word at a distance of 32
+/// bytes with glibc and 28 bytes with musl, and `prev` precedes `next`. Therefore `word` and `waiters` are exchanged on musl. A backend
+/// that uses them must have different ABIs for glibc and musl.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Hot {
-    /// The backend's: a futex word.
+    /// A futex word of the backend.
     #[cfg(not(target_env = "musl"))]
     pub word: AtomicU32,
-    /// The backend's: whether anybody waits, or may be about to.
+    /// A word of the backend for its waiters: whether a thread waits or is about to wait.
     pub waiters: AtomicU32,
-    /// The backend's: a futex word.
+    /// A futex word of the backend.
     #[cfg(target_env = "musl")]
     pub word: AtomicU32,
-    token: AtomicU64,
+    pub(crate) token: AtomicU64,
     pub(crate) owner: AtomicU64,
-    /// The backend's: the link to the previous node.
+    /// A word of the backend: the link to the previous node.
     pub prev: AtomicU64,
-    /// The backend's: the link to the next node.
+    /// A word of the backend: the link to the next node.
     pub next: AtomicU64,
-    /// The backend's, for what it needs.
+    /// Words of the backend without a fixed use.
     pub spare: [AtomicU64; 3],
 }
 
 impl Hot {
-    /// The owner that is written down. A dead one's word stays until the next owner comes.
+    /// Returns the recorded owner. The word of a dead owner remains until the next owner replaces it.
     #[inline]
     pub fn owner(&self) -> Owner {
         Owner::from_word(self.owner.load(Acquire))
     }
 
-    /// The token of the present acquisition, or the latest.
+    /// Returns the token of the latest acquisition.
     #[inline]
     pub fn token(&self) -> u64 {
         self.token.load(Relaxed)
     }
 
-    /// Writes the new owner down; called by it, right after it took the lock. Returns the fencing token.
+    /// Records the calling thread as the owner, and returns the fencing token.
+    ///
+    /// The caller has just acquired the lock.
     #[inline]
     pub fn begin(&self, me: Owner) -> u64 {
         let token = self.next_token();
         self.owner.store(me.word(), Relaxed);
-        // The critical section comes after that, whatever kills it.
+        // Keeps the critical section after the store, so that a thread that is killed in it is recorded as the owner.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         token
     }
 
-    /// The same if this owner is still written down that the caller read before.
+    /// Records the calling thread as the owner as [`Hot::begin`] does, if `before` is still recorded.
     #[inline]
     pub(crate) fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<u64> {
         self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
@@ -65,19 +71,19 @@ impl Hot {
 
     #[inline]
     fn next_token(&self) -> u64 {
-        // Nobody counts that far, but a damaged store may begin there; and here is no place to panic, with the lock taken.
+        // The token of a damaged store may overflow. A panic here would leave the lock held.
         let token = self.token.load(Relaxed).wrapping_add(1);
         self.token.store(token, Relaxed);
         token
     }
 
-    /// Removes the owner; called by it, right before it gives the lock up.
+    /// Removes the recorded owner. The owner calls this immediately before it releases the lock.
     #[inline]
     pub fn end(&self) {
         self.end_with(Owner::NONE);
     }
 
-    /// The same, and the next owner is told that what the lock protects is inconsistent.
+    /// Removes the recorded owner as [`Hot::end`] does, and records that the protected data is inconsistent.
     pub fn end_inconsistent(&self) {
         self.end_with(Owner::INCONSISTENT);
     }
@@ -85,7 +91,7 @@ impl Hot {
     #[inline]
     fn end_with(&self, owner: Owner) {
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        // Threads that share a handle of a kernel's lock are ordered by this store and the load in `owner`.
+        // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
         self.owner.store(owner.word(), Release);
     }
 }

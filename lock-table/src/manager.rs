@@ -3,68 +3,71 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::lock_line::Hot;
-use crate::slot::Slot;
-
 use crate::owner::Owner;
-
+use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
     Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, HeldLock, Holders, Label, Labels, LockId,
     Manager, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
 };
 
-/// What a backend adds to a table: locks.
+/// The locks of a table. A backend implements this trait.
+///
+/// Each method can return [`ErrorKind::System`](lock_core::ErrorKind::System) or [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when
+/// a system call fails.
 pub trait TableLocks: Send + Sync + fmt::Debug {
-    /// The lock of this slot.
+    /// Returns the lock of this slot.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn lock(&self, slot: Slot) -> Result<Arc<dyn RawLock>>;
 
-    /// Whether a lock is held that has this owner written down, who lives or is dead, as far as its line tells.
+    /// Returns true if a lock with this recorded owner is held. `lives` is true if the owner is alive.
     fn is_held(&self, hot: &Hot, owner: Owner, lives: bool) -> bool {
         let _ = (hot, owner);
         lives
     }
 
-    /// How many wait for a lock that is held, where the backend knows.
+    /// Returns the number of threads that wait for a held lock, or `None` if they are not counted.
     fn waiters(&self, id: LockId) -> Option<u32> {
         let _ = id;
         None
     }
 
-    /// Takes the lock from its owner, dead or alive.
+    /// Releases the lock on behalf of its owner, whether the owner is alive or dead.
     ///
     /// # Errors
-    /// Refused by backends that recover by themselves.
+    /// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) by backends that recover from the death of an owner.
     fn break_lock(&self, slot: &Slot) -> Result<()> {
         let _ = slot;
-        Err(Error::unsupported("it recovers from the death of an owner by itself; there is nothing to break"))
+        Err(Error::unsupported("it recovers automatically from the death of an owner; acquire the lock instead of breaking it"))
     }
 
-    /// Facts beyond the table's, for people to read.
+    /// Returns facts about the locks for display, each with a title and a value.
     fn details(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// Removes what the locks have outside the table; called before the table is removed.
+    /// Removes the resources of the locks outside the table. Called before the table is removed.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn destroy(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Removes what may only go when the store is gone: called after the table was removed, and nobody can open it any more.
+    /// Removes the resources of the locks that must exist until no process can open the store.
+    ///
+    /// Called after the table was removed.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of every method.
     fn destroyed(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a store on a table can claim whatever its locks are.
+/// The claims of a store on a table that do not depend on its locks.
 pub const CLAIMS: Capabilities = Capabilities::least()
     .reentry(Reentry::Refused)
     .holders(Holders::Named)
@@ -76,7 +79,7 @@ pub const CLAIMS: Capabilities = Capabilities::least()
     .capacity(Capacity::Chosen)
     .removal(Removal::Supported);
 
-/// A [`Manager`] whose ids are in a [`Table`] and whose locks are a backend's.
+/// A [`Manager`] with the ids of a [`Table`] and the locks of a backend.
 #[derive(Debug)]
 pub struct TableManager<L> {
     table: Arc<Table>,
@@ -84,7 +87,7 @@ pub struct TableManager<L> {
 }
 
 impl<L: TableLocks> TableManager<L> {
-    /// The manager of this table with these locks.
+    /// Creates the manager of this table and these locks.
     pub fn new(table: Arc<Table>, locks: L) -> Self {
         Self { table, locks }
     }
@@ -138,13 +141,13 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn held(&self) -> Result<Vec<HeldLock>> {
         let mut held = Vec::new();
-        // Many are often held by one process, and asking whether it lives is a system call.
-        let mut asked = (Owner::NONE, false);
+        // Caches the state of the latest process: one process often holds many locks, and checking its state takes a system call.
+        let mut checked = (Owner::NONE, false);
         self.table.owned(|id, hot, owner| {
-            if asked.0 != owner.process() {
-                asked = (owner.process(), !self.table.is_dead(owner));
+            if checked.0 != owner.process() {
+                checked = (owner.process(), !self.table.is_dead(owner));
             }
-            if self.locks.is_held(hot, owner, asked.1) {
+            if self.locks.is_held(hot, owner, checked.1) {
                 let mut lock = HeldLock::new(id, Some(self.table.describe(owner)));
                 lock.waiters = self.locks.waiters(id);
                 held.push(lock);

@@ -1,6 +1,7 @@
-//! The tables that this process has open. A process that opens one twice has one.
+//! The tables that this process has open. Opening a table again returns the same table.
 //!
-//! Of these locks each process has its own, so that none is held over a fork; a forked child finds the list of its parent's tables whole.
+//! Each process has separate mutexes, so that a forked child does not inherit a locked one. The list of tables is replaced atomically, so
+//! that a forked child inherits a valid list.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -14,24 +15,27 @@ use lock_core::Result;
 
 static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
 static TABLES: Published<Vec<Weak<Table>>> = Published::new();
-/// Registrations of tables that were closed while locks of theirs were held, whose guards were leaked.
-static LEFT: PerProcess<Mutex<Vec<Left>>> = PerProcess::new();
+/// The registrations of tables that were closed while guards of their locks were leaked.
+static RETAINED: PerProcess<Mutex<Vec<Retained>>> = PerProcess::new();
 
-/// A registration that is kept, with the file and the header of its table.
-type Left = (FileId, Header, Arc<Registration>);
+/// A retained registration, with the file and the header of its table.
+type Retained = (FileId, Header, Arc<Registration>);
 
-/// One table at a time is opened by this process, or registers it.
-pub(crate) struct Opening {
+/// The locked list of open tables.
+///
+/// While it exists, no other thread of this process opens a table or registers in one.
+pub(crate) struct OpenTables {
     lock: MutexGuard<'static, ()>,
 }
 
-pub(crate) fn opening() -> Result<Opening> {
+/// Locks the list of open tables.
+pub(crate) fn lock() -> Result<OpenTables> {
     let lock = LOCK.get_or_try_init(|| Ok(Mutex::default()))?;
-    Ok(Opening { lock: lock.lock().unwrap_or_else(PoisonError::into_inner) })
+    Ok(OpenTables { lock: lock.lock().unwrap_or_else(PoisonError::into_inner) })
 }
 
-impl Opening {
-    /// The table of this file, if the process has it open.
+impl OpenTables {
+    /// Returns the table of this file, if the process has it open.
     pub(crate) fn find(&self, id: FileId, header: &Header) -> Option<Arc<Table>> {
         let tables = TABLES.get(&self.lock);
         tables.iter().filter_map(Weak::upgrade).find(|table| table.file.id() == id && table.header == *header)
@@ -44,18 +48,18 @@ impl Opening {
         TABLES.replace(&self.lock, tables);
     }
 
-    /// The registration that this process left in the table of this file.
-    pub(crate) fn take_left(&self, id: FileId, header: &Header) -> Option<Arc<Registration>> {
-        let mut left = LEFT.get()?.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = left.iter().position(|left| (left.0, &left.1) == (id, header))?;
-        Some(left.swap_remove(at).2)
+    /// Removes and returns the registration that was retained for the table of this file.
+    pub(crate) fn take_retained(&self, id: FileId, header: &Header) -> Option<Arc<Registration>> {
+        let mut retained = RETAINED.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = retained.iter().position(|retained| (retained.0, &retained.1) == (id, header))?;
+        Some(retained.swap_remove(at).2)
     }
 }
 
-/// Keeps a registration for the next time that this process opens the table.
-pub(crate) fn leave(id: FileId, header: Header, registration: Arc<Registration>) {
-    match LEFT.get_or_try_init(|| Ok(Mutex::default())) {
-        Ok(left) => left.lock().unwrap_or_else(PoisonError::into_inner).push((id, header, registration)),
+/// Retains a registration until this process opens the table again.
+pub(crate) fn retain(id: FileId, header: Header, registration: Arc<Registration>) {
+    match RETAINED.get_or_try_init(|| Ok(Mutex::default())) {
+        Ok(retained) => retained.lock().unwrap_or_else(PoisonError::into_inner).push((id, header, registration)),
         Err(_) => std::mem::forget(registration),
     }
 }

@@ -1,4 +1,4 @@
-//! How a table is opened, and how it goes.
+//! Opening, checking and destroying a table.
 
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
@@ -29,29 +29,34 @@ use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, OpenMode, Result, StoreId};
 use once_cell::race::OnceBox;
 
-/// For so many milliseconds it is believed that a store has its name still. Looking at every allocation would make that many times
-/// dearer; and between looking and allocating, a store may lose it anyway.
+/// The time in milliseconds for which the result of [`Table::check`] is reused.
+///
+/// A check for each allocation would make allocations many times slower. It would not be safer either, because the store can lose its
+/// name between the check and the allocation.
 const FRESH: u64 = 10;
 /// The mode bits of users other than the owner.
 const OTHERS: u32 = 0o077;
-/// When a table was checked that is to be checked again.
+/// The time of the latest check of a table that must be checked again.
 const NEVER: u64 = 0;
 
 impl Table {
-    /// Opens, creates, or does whichever it takes.
+    /// Opens or creates the table in the file with this path.
     ///
     /// # Errors
-    /// [`ErrorKind::Absent`], [`ErrorKind::Exists`]; [`ErrorKind::NotAStore`], [`ErrorKind::OtherVersion`],
-    /// [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`], [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`], and then nothing is
-    /// changed; [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`]; what the system says.
+    /// - [`ErrorKind::Absent`] with [`OpenMode::Open`]; [`ErrorKind::Exists`] with [`OpenMode::Create`].
+    /// - [`ErrorKind::NotAStore`], [`ErrorKind::OtherVersion`], [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`],
+    ///   [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`] when the file is not a valid table. The file is not changed.
+    /// - [`ErrorKind::TooManyProcesses`], [`ErrorKind::Unsupported`], [`ErrorKind::Limit`], [`ErrorKind::System`].
     pub fn open(path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
         Self::open_at(&TablePath::whole(path), kind, mode, options)
     }
 
-    /// The same for a file in a directory that the caller has opened and checked. The last part of the path is the file's name there.
+    /// Opens or creates the table in a directory that the caller has opened and checked.
+    ///
+    /// The last component of the path is the name of the file in the directory. The whole path is for messages.
     ///
     /// # Errors
-    /// Those of [`Table::open`].
+    /// As [`Table::open`].
     pub fn open_in(directory: impl AsFd, path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
         Self::open_at(&TablePath::in_directory(directory.as_fd(), path), kind, mode, options)
     }
@@ -78,8 +83,8 @@ impl Table {
 
     fn attach(path: &Path, file: File, header: Header) -> Result<Arc<Self>> {
         let id = FileId::of(&file).map_err(|e| Error::system("fstat", e))?;
-        let opening = open_tables::opening()?;
-        if let Some(table) = opening.find(id, &header) {
+        let open_tables = open_tables::lock()?;
+        if let Some(table) = open_tables.find(id, &header) {
             return Ok(table);
         }
         let base = Words::map(&file, 0, BASE_BYTES).map_err(|e| Error::refused("mmap", e))?;
@@ -95,28 +100,28 @@ impl Table {
             process: ForkWords::new().ok_or_else(too_many_stores)?,
         });
         location::check(&table)?;
-        table.register(&opening)?;
+        table.register(&open_tables)?;
         table.segment(0)?;
-        opening.add(&table);
+        open_tables.add(&table);
         Ok(table)
     }
 
-    /// Checks that the store's name still leads to this store, and that its file is as long as it was.
+    /// Checks that the store's name still leads to this store, and that its file was not truncated.
     ///
-    /// Locks of a store that has lost its name go on excluding those who have it open, but nobody else: so nothing is allocated in it
-    /// nor freed any more. A store that was moved away, or that is out of this process's sight, as after a `chroot`, goes on until another
-    /// one has its name.
+    /// The locks of a deleted store only exclude the processes that have it open, so allocating and freeing return an error. A store that
+    /// was renamed, or whose path this process cannot see (for example after `chroot`), stays valid until another store gets its name.
     ///
     /// # Errors
-    /// [`ErrorKind::Destroyed`], [`ErrorKind::Replaced`], [`ErrorKind::Corrupt`] when the file was cut off.
+    /// [`ErrorKind::Destroyed`] when the file was deleted; [`ErrorKind::Replaced`] when the name leads to another file;
+    /// [`ErrorKind::Corrupt`] when the file was truncated.
     pub fn check(&self) -> Result<()> {
         self.checked.store(NEVER, Relaxed);
         let now = coarse_now();
-        // Before the length: another thread may make the store grow.
+        // Read the end before the length of the file, because another thread may extend the store in between.
         let end = self.mapped_end();
         let named = std::fs::symlink_metadata(self.path()).ok();
         let length = match named {
-            // A bind mount keeps a deleted file at its place.
+            // A bind mount keeps the name of a deleted file, which then has no links.
             Some(named) if self.is(&named) && named.nlink() == 0 => return Err(ErrorKind::Destroyed.into()),
             Some(named) if self.is(&named) => named.len(),
             named => {
@@ -134,12 +139,14 @@ impl Table {
         Ok(())
     }
 
-    /// The same for what is done often, where a system call would be dear: what was found a moment ago is believed.
+    /// Checks the table as [`Table::check`] does, and reuses a result that is less than 10 ms old.
     pub(crate) fn check_now_and_then(&self) -> Result<()> {
         if self.is_fresh() { self.check_mark() } else { self.check() }
     }
 
-    /// Whether all is there that this process has mapped; what is gone could not be touched.
+    /// Checks that the file contains all that this process has mapped.
+    ///
+    /// An access to a missing part causes a SIGBUS.
     pub(crate) fn check_whole(&self) -> Result<()> {
         if self.is_fresh() {
             return Ok(());
@@ -164,11 +171,12 @@ impl Table {
         self.segments.iter().rev().find_map(OnceBox::get).map_or(BASE_BYTES, Segment::end)
     }
 
-    /// Whether the store was destroyed, also by a process that was killed while it did that: its file has lost its name. A name
-    /// that this process may not look up says nothing.
+    /// Returns true if the store was destroyed, or if a process was killed while it destroyed the store.
+    ///
+    /// The file of such a store has lost its name. When this process may not read the directory, the result is false.
     pub fn is_destroyed(&self) -> bool {
-        let told = self.check().is_err_and(|error| matches!(error.kind(), ErrorKind::Destroyed | ErrorKind::Replaced));
-        told || self.has_lost_its_name()
+        let failed_check = self.check().is_err_and(|error| matches!(error.kind(), ErrorKind::Destroyed | ErrorKind::Replaced));
+        failed_check || self.has_lost_its_name()
     }
 
     fn has_lost_its_name(&self) -> bool {
@@ -182,16 +190,17 @@ impl Table {
         FileId { device: named.dev(), inode: named.ino() } == self.file.id()
     }
 
-    /// Removes the file, if it is still this table's.
+    /// Removes the file, if its name still leads to this table.
     ///
     /// # Errors
-    /// [`ErrorKind::Destroyed`] or [`ErrorKind::Replaced`] when it is not; [`ErrorKind::Corrupt`]; what the system says.
+    /// Those of [`Table::check`]; [`ErrorKind::System`].
     pub fn destroy(&self) -> Result<()> {
         self.check()?;
         if self.has_lost_its_name() {
             return Err(ErrorKind::Destroyed.into());
         }
-        // The name first: a store that is marked and keeps its name could be neither opened nor created.
+        // Remove the name before setting the mark. After the other order, a killed process would leave a store with a mark and a name,
+        // which can neither be opened nor created.
         table_path::unlink_if(self.path(), self.file.id()).map_err(|errno| match errno {
             Errno::ENOENT => ErrorKind::Destroyed.into(),
             errno => Error::system("unlink", errno).at(self.path()),
@@ -201,13 +210,15 @@ impl Table {
     }
 }
 
-/// By a clock that is read in a few nanoseconds, in milliseconds; never [`NEVER`].
+/// Returns the time of the coarse monotonic clock in milliseconds, never [`NEVER`].
+///
+/// Reading this clock takes a few nanoseconds.
 fn coarse_now() -> u64 {
     ClockId::CLOCK_MONOTONIC_COARSE.now().map_or(NEVER, |now| Duration::from(now).as_millis() as u64 + 1)
 }
 
 #[cold]
 fn too_many_stores() -> Error {
-    let limit = format!("this process has {} stores open, which is as many as it can; close some", ForkWords::LIMIT);
+    let limit = format!("this process has {} stores open, which is the maximum; close some", ForkWords::LIMIT);
     ErrorKind::Limit { limit, source: std::io::ErrorKind::ResourceBusy.into() }.into()
 }

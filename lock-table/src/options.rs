@@ -5,17 +5,17 @@ use crate::file_access::{FileGroup, FileOwner};
 use crate::filesystem::Accept;
 use lock_core::{Options, Result};
 
-/// How many locks a store can have at most.
+/// The maximum number of locks in a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bound {
-    /// As many as this, at least one.
+    /// This number, at least 1.
     Locks(u32),
-    /// As many as there are ids and memory.
+    /// No maximum, except the number of ids (2³²) and the space in the file system.
     Unbounded,
 }
 
 impl Bound {
-    /// What a creator gets who does not say: 1,048,576. It costs nothing until it is used.
+    /// The default for a new store: 1,048,576 locks. Unused locks need no memory.
     pub const DEFAULT: Self = Self::Locks(1 << 20);
 
     pub(crate) fn limit(self) -> u64 {
@@ -31,10 +31,10 @@ impl FromStr for Bound {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse() {
-            Ok(0) => Err("a store has at least one lock"),
+            Ok(0) => Err("the minimum is 1; give a number from 1 to 4294967295, or `unbounded`"),
             Ok(locks) => Ok(Self::Locks(locks)),
             Err(_) if text == "unbounded" => Ok(Self::Unbounded),
-            Err(_) => Err("it is a number from 1 to 4294967295, or `unbounded`"),
+            Err(_) => Err("this is not a capacity; give a number from 1 to 4294967295, or `unbounded`"),
         }
     }
 }
@@ -53,13 +53,13 @@ impl fmt::Display for Bound {
 pub struct Mode(pub(crate) u32);
 
 impl Mode {
-    /// For the owner alone: 0600.
+    /// Access for the owner: 0600.
     pub const PRIVATE: Self = Self(0o600);
 
-    /// For the owner and the group: 0660.
+    /// Access for the owner and the group: 0660.
     pub const GROUP: Self = Self(0o660);
 
-    /// The bits.
+    /// Returns the bits.
     pub const fn bits(self) -> u32 {
         self.0
     }
@@ -71,38 +71,42 @@ impl FromStr for Mode {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(Self(mode)),
-            _ => Err("it is an octal number that lets the owner read and write, and nobody execute, as 0600 or 0660"),
+            _ => Err(
+                "this is not a mode; give an octal number with read and write for the owner and without execute, as 0600 or 0660",
+            ),
         }
     }
 }
 
-/// The mode bit of a store's files that programs respect which remove what seems unused: the sticky bit, as the XDG Base Directory
-/// Specification says it, and `systemd-tmpfiles`. Linux gives it no meaning in a regular file.
+/// The sticky bit in the mode of a store's files, which protects them from programs that remove unused files.
+///
+/// The XDG Base Directory Specification and `systemd-tmpfiles` respect it. Linux itself ignores it on regular files (inode(7)).
 pub const IN_USE: u32 = 0o1000;
 
-/// The options that every backend on a table takes: `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`,
-/// `group=GROUP`, and `filesystem=any`.
+/// The options of all backends with a table.
 ///
-/// The mode says what other users may do with the store. It does not say whose files the caller trusts: without `owner` and `group`
-/// these are the caller's and root's, and those of the members of a group in a directory that belongs to that group (see
-/// [`TableOptions::check_access`]). All options are checked at every opening.
+/// They are `capacity=N` or `capacity=unbounded`, `mode=0600`, `owner=USER` or `owner=any`, `group=GROUP`, and `filesystem=any`.
+///
+/// The mode determines the access of other users. It does not determine the owners that the caller trusts. Without `owner` and `group`
+/// these are the caller, root, and the members of a group in a directory of that group (see [`TableOptions::check_access`]). All options
+/// are checked at each opening.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct TableOptions {
-    /// The bound: at creation what it will be, and otherwise what it must be.
+    /// The bound of a new store, or the required bound of an existing one.
     pub bound: Option<Bound>,
-    /// The permission bits: at creation what they will be, and otherwise what others are allowed.
+    /// The permission bits of a new store, or the maximum permission bits of an existing one.
     pub mode: Option<Mode>,
-    /// A trusted owner of the store, beside the caller and root; at creation by root, the user that the store is given to.
+    /// A trusted owner in addition to the caller and root. If root creates the store, its owner.
     pub owner: Option<FileOwner>,
-    /// The group: at creation what it will be, and otherwise what it must be. The store may belong to any user then.
+    /// The group of a new store, or the required group of an existing one, which may then belong to any user.
     pub group: Option<FileGroup>,
-    /// The file systems that are accepted.
+    /// The accepted file systems.
     pub filesystem: Accept,
 }
 
 impl TableOptions {
-    /// Takes them from a URL's options.
+    /// Takes the options from those of a URL.
     ///
     /// # Errors
     /// [`ErrorKind::BadUrl`](lock_core::ErrorKind::BadUrl).
@@ -113,19 +117,22 @@ impl TableOptions {
         Ok(Self { bound, mode, owner, group, filesystem })
     }
 
-    /// The permission bits that a creator sets and that others are allowed: 0600 unless a mode or a group is given, and 0660 for a
-    /// group.
+    /// Returns the permission bits of a new store, which are also the maximum of an existing one.
+    ///
+    /// Without [`TableOptions::mode`] they are 0660 if a group is given, and 0600 otherwise.
     pub fn permissions(&self) -> Mode {
         let default = if self.group.is_some() { Mode::GROUP } else { Mode::PRIVATE };
         self.mode.unwrap_or(default)
     }
 
-    /// The same for a table in a directory that the caller has checked. The mode that is allowed says who can have created a file
-    /// there.
+    /// Returns the options for a table in a directory that the caller has checked.
+    ///
+    /// If the mode lets the group or others write, the result accepts any owner: each user that can write the directory can have created
+    /// the table.
     #[must_use]
     pub fn in_checked_directory(self) -> Self {
         let owner = match self.owner {
-            // A creator gives the table to that user.
+            // The creator sets the owner of the table to this user.
             Some(FileOwner::User(_)) => self.owner,
             _ if self.permissions().bits() & 0o022 != 0 => Some(FileOwner::Any),
             _ => self.owner,
@@ -157,7 +164,7 @@ mod tests {
     #[case("0777", None)]
     #[case("0400", None)]
     #[case("8", None)]
-    fn a_mode_lets_the_owner_in_and_nobody_execute(#[case] text: &str, #[case] mode: Option<Mode>) {
+    fn a_mode_has_read_and_write_for_the_owner_and_no_execute(#[case] text: &str, #[case] mode: Option<Mode>) {
         assert_eq!(text.parse().ok(), mode);
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use crate::env::AtomicU64;
 
 const TID_BITS: u32 = 22;
 const ENTRY_BITS: u32 = 14;
@@ -13,8 +14,10 @@ const NOTE: u64 = ((1 << NOTE_BITS) - 1) << NOTE_SHIFT;
 /// Bits of the generation in an [identity number](Owner::identity_number).
 const IDENTITY_GENERATION_BITS: u32 = 15;
 
-/// A thread of a process that has a store open, in a word: the process's entry in the store, the generation of that entry, and
-/// the thread id. No two threads that use a store at the same time have the same word, whatever their PID namespaces.
+/// A thread of a process that has a store open, encoded in a word.
+///
+/// The word contains the entry of the process, the generation of the entry, and the thread id. Of all threads that use the store at the
+/// same time, in all PID namespaces, no two have the same word.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner(u64);
 
@@ -22,81 +25,87 @@ impl Owner {
     /// No owner.
     pub const NONE: Self = Self(0);
 
-    /// No owner, and the latest one left what the lock protects inconsistent.
+    /// No owner, and the previous owner left the protected data inconsistent.
     pub(crate) const INCONSISTENT: Self = Self(1 << NOTE_SHIFT);
 
-    /// Numbers from here on are no thread ids: the kernel's are below 2²².
+    /// The lowest number that is not a thread id. Thread ids of the kernel are below 2²² (proc_sys_kernel(5), `pid_max`).
     pub const FIRST_IDENTITY: u32 = 1 << TID_BITS;
 
-    /// The word of a process without a thread.
+    /// Returns the word of a process without a thread.
     pub(crate) const fn of_process(entry: usize, generation: u64) -> Self {
         Self((generation << GENERATION_SHIFT) | ((entry as u64) << TID_BITS))
     }
 
-    /// The generation of an entry after this one. It is never 0.
+    /// Returns the generation that follows this one, which is never 0.
     pub(crate) const fn next_generation(generation: u64) -> u64 {
         let next = generation.wrapping_add(1) & ((1 << GENERATION_BITS) - 1);
         if next == 0 { 1 } else { next }
     }
 
-    /// The same process with a thread. Linux has no thread ids of 2²² and above.
+    /// Sets the thread of the word of a process. `tid` is below [`Owner::FIRST_IDENTITY`].
     pub(crate) const fn with_thread(self, tid: u32) -> Self {
         debug_assert!(tid < Self::FIRST_IDENTITY);
         Self(self.0 | tid as u64)
     }
 
-    /// As it stands in a store.
+    /// Decodes a word of a store.
     pub const fn from_word(word: u64) -> Self {
         Self(word)
     }
 
-    /// As it stands in a store.
+    /// Returns the word for a store.
     pub const fn word(self) -> u64 {
         self.0
     }
 
-    /// Whether there is no owner.
+    /// Returns true if there is no owner.
     pub const fn is_none(self) -> bool {
         self.0 & !NOTE == 0
     }
 
-    /// Whether there is no owner, and the latest one left what the lock protects inconsistent.
+    /// Returns true if there is no owner, and the previous owner left the protected data inconsistent.
     pub(crate) const fn is_inconsistent(self) -> bool {
         self.0 == Self::INCONSISTENT.0
     }
 
-    /// The same owner with a number from 0 to 15, for a word that keeps one.
+    /// Sets the note, a number from 0 to 15. The note of a recorded death is [`Cause::number`](lock_core::Cause::number).
     pub(crate) const fn with_note(self, note: u64) -> Self {
         Self((self.0 & !NOTE) | ((note << NOTE_SHIFT) & NOTE))
     }
 
-    /// The number of [`Owner::with_note`].
+    /// Returns the note.
     pub(crate) const fn note(self) -> u64 {
         (self.0 & NOTE) >> NOTE_SHIFT
     }
 
-    /// The word of its process, without a thread: its lowest 22 bits are 0, and free for a backend that keeps it in a word of its own.
-    /// [`Table::is_dead`](super::Table::is_dead) and [`Table::describe`](super::Table::describe) take it, too.
+    /// Returns the word of the process, without the thread.
+    ///
+    /// The lowest 22 bits are 0. A backend that stores the word can use them. [`Table::is_dead`](super::Table::is_dead) and
+    /// [`Table::describe`](super::Table::describe) accept such a word.
     pub const fn process(self) -> Self {
         Self(self.0 >> TID_BITS << TID_BITS)
     }
 
-    /// A number for its process that fits into a futex word and is no thread id: for processes that the kernel's robust list must not
-    /// take for others of the same thread id.
+    /// Returns a number for the process that fits into a futex word and is not a thread id.
+    ///
+    /// For threads whose id another thread may have in the PID namespace of the store. The kernel's robust list compares thread ids.
     pub const fn identity_number(self) -> u32 {
         let generation = (self.generation() & ((1 << IDENTITY_GENERATION_BITS) - 1)) as u32;
         Self::FIRST_IDENTITY + ((self.entry() as u32) << IDENTITY_GENERATION_BITS | generation)
     }
 
-    /// The process of an identity number, given the latest generation of each entry: `None` when that process is an earlier
-    /// one, whose entry was taken again after its death.
+    /// Returns the process of an identity number, given the current generation of each entry.
+    ///
+    /// Returns `None` if another process has reused the entry.
     pub(crate) fn of_identity_number(number: u32, generation: impl Fn(usize) -> Option<u64>) -> Option<Self> {
         let entry = (number.wrapping_sub(Self::FIRST_IDENTITY) >> IDENTITY_GENERATION_BITS) as usize;
         let latest = Self::of_process(entry, generation(entry)?);
         (latest.identity_number() == number).then_some(latest)
     }
 
-    /// Claims a word for this thread: from nobody, or from a claimant that is dead. The claimant stores 0 to give it back.
+    /// Claims a word for this thread, if it is free or its claimant is dead.
+    ///
+    /// To release the claim, the claimant stores 0.
     pub(crate) fn claim(self, word: &AtomicU64, is_dead: impl Fn(Self) -> bool) -> bool {
         let present = word.load(Acquire);
         (present == 0 || is_dead(Self(present))) && word.compare_exchange(present, self.0, SeqCst, Relaxed).is_ok()
@@ -110,7 +119,7 @@ impl Owner {
         self.0 >> GENERATION_SHIFT
     }
 
-    /// The thread id, in the PID namespace of the process.
+    /// Returns the thread id in the PID namespace of the process.
     pub const fn tid(self) -> u32 {
         (self.0 & ((1 << TID_BITS) - 1)) as u32
     }
@@ -129,7 +138,7 @@ mod tests {
     const LAST: u64 = (1 << GENERATION_BITS) - 1;
 
     #[test]
-    fn packed_fields_are_unpacked() {
+    fn encoded_fields_are_decoded() {
         for (entry, generation, tid) in [(0, 1, 1), (16_383, LAST, (1 << 22) - 1), (77, 12_345, 4_194_303)] {
             let owner = Owner::of_process(entry, generation).with_thread(tid);
             assert_eq!((owner.entry(), owner.generation(), owner.tid()), (entry, generation, tid));
@@ -143,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn generations_begin_again_at_one() {
+    fn generations_wrap_around_to_one() {
         assert_eq!([0, 1, LAST].map(Owner::next_generation), [1, 2, 1]);
     }
 
     #[test]
-    fn identity_numbers_are_no_thread_ids_and_name_their_process() {
+    fn identity_numbers_are_not_thread_ids_and_identify_the_process() {
         for (entry, generation) in [(0, 1), (16_383, LAST), (77, 12_345)] {
             let owner = Owner::of_process(entry, generation).with_thread(9);
             let number = owner.identity_number();

@@ -1,14 +1,14 @@
-//! How the calling process is known in a table, and what is known of other processes.
+//! Owners: the identity of the calling process in a table, and the state of other processes.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::identity::{Identity, Life};
+use crate::identity::{Identity, LifeState};
 use crate::layout::HEADER_WORDS;
 use crate::lock_line::Hot;
-use crate::open_tables::{self, Opening};
+use crate::open_tables::{self, OpenTables};
 use crate::owner::Owner;
 use crate::process::ProcessTable;
 use crate::registration::Registration;
@@ -18,45 +18,47 @@ use crate::thread;
 use lock_core::{Cause, Holder, Result};
 use once_cell::race::OnceBox;
 
-/// How long to wait in all for what the system says of an owner whose death it has just reported.
+/// Pauses between attempts to determine the cause of a death. The kernel needs a moment to show it.
 const PAUSES: [Duration; 4] =
     [Duration::from_micros(50), Duration::from_micros(150), Duration::from_micros(400), Duration::from_micros(1000)];
 
 impl Table {
-    /// The calling thread's word in this store.
+    /// Returns the owner word of the calling thread.
     ///
     /// # Errors
-    /// In a forked child, which has to register itself: [`ErrorKind::TooManyProcesses`](lock_core::ErrorKind::TooManyProcesses),
-    /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit).
+    /// In a forked child, which must register itself first: [`ErrorKind::TooManyProcesses`](lock_core::ErrorKind::TooManyProcesses),
+    /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit), [`ErrorKind::System`](lock_core::ErrorKind::System).
     #[inline]
     pub fn me(&self) -> Result<Owner> {
         self.owner_word(thread::id())
     }
 
-    /// The same for a thread of this process that knows its id.
+    /// Returns the owner word of the thread of this process with the id `tid`.
     #[inline]
     pub(crate) fn owner_word(&self, tid: u32) -> Result<Owner> {
         match self.process.words()[0].load(Relaxed) {
-            0 => Ok(self.register(&open_tables::opening()?)?.with_thread(tid)),
+            0 => Ok(self.register(&open_tables::lock()?)?.with_thread(tid)),
             process => Ok(Owner::from_word(process).with_thread(tid)),
         }
     }
 
-    /// Whether the calling process is in the PID namespace of the store's creator, so that its thread ids differ from those of all other
-    /// processes that are.
+    /// Returns true if the calling process is in the PID namespace of the store's creator.
+    ///
+    /// The thread ids of all processes at home are different.
     ///
     /// # Errors
-    /// Those of [`Table::me`].
+    /// As [`Table::me`].
     pub fn is_at_home(&self) -> Result<bool> {
         self.me()?;
         Ok(self.process.words()[1].load(Relaxed) != 0)
     }
 
+    /// Registers this process in the table, unless it is registered.
     #[cold]
-    pub(crate) fn register(&self, opening: &Opening) -> Result<Owner> {
+    pub(crate) fn register(&self, open_tables: &OpenTables) -> Result<Owner> {
         let registration = self.registration.get_or_try_init(|| {
-            let left = opening.take_left(self.file.id(), &self.header);
-            left.map_or_else(|| self.take_entry().map(Arc::new), Ok)
+            let retained = open_tables.take_retained(self.file.id(), &self.header);
+            retained.map_or_else(|| self.take_entry().map(Arc::new), Ok)
         })?;
         let [process, at_home] = self.process.words();
         if Identity::of_this_process()?.is_in_namespace(self.header.home) {
@@ -71,56 +73,62 @@ impl Table {
         Ok(Registration { owner, _liveness: liveness })
     }
 
-    /// The command line of this process, for people to read. In a file that other users may open it is the program's name: arguments
-    /// may be secrets.
+    /// Returns the command line of this process, for display.
+    ///
+    /// In a file that other users may open it is only the name of the program, because arguments may be secret.
     pub(crate) fn command(&self) -> &'static str {
         let text = |identity: &'static Identity| if self.is_shared { &identity.program } else { &identity.command };
         Identity::of_this_process().map_or("", |identity| text(identity).as_str())
     }
 
-    /// How many processes have the store open, this one included.
+    /// Returns the number of processes that have the store open, including this one.
     pub fn processes(&self) -> usize {
-        self.processes_table().living().count()
+        self.processes_table().registered().count()
     }
 
-    /// Whether a process other than the caller may use the store through another path, where its file locks cannot be seen.
+    /// Returns true if a process may use the store at another location, which hides its liveness lock.
     pub(crate) fn may_be_used_elsewhere(&self) -> bool {
         self.processes_table().may_be_used_elsewhere()
     }
 
-    /// Whether the owner's process is proved to be dead, or to have executed another program. What cannot be found out is no proof.
+    /// Returns true if the owner's process is proven to be dead or to have executed another program.
+    ///
+    /// Missing information is not a proof.
     pub fn is_dead(&self, owner: Owner) -> bool {
-        !owner.is_none() && matches!(self.processes_table().life(owner), Life::Ended(_))
+        !owner.is_none() && matches!(self.processes_table().life_state(owner), LifeState::Dead(_))
     }
 
-    /// The same, also of a process that the kernel is still about to remove, but whose program runs no more. This looks closer, and takes
-    /// longer.
+    /// Returns true if the owner's process [is dead](Table::is_dead) or exiting.
+    ///
+    /// An exiting process no longer executes the program, but may still hold its liveness lock. This reads more files of `/proc`
+    /// and takes longer.
     pub fn is_dead_or_dying(&self, owner: Owner) -> bool {
-        !owner.is_none() && matches!(self.processes_table().life_or_dying(owner), Life::Ended(_))
+        !owner.is_none() && matches!(self.processes_table().life_state_or_exiting(owner), LifeState::Dead(_))
     }
 
-    /// Whether the owner itself, a thread, is proved to have ended: its process is dead, or it lives in the PID namespace of this
-    /// process and has no such thread any more.
+    /// Returns true if the owner's thread is proven to have ended.
+    ///
+    /// Either its process is dead, or the process is in the PID namespace of the caller and no longer has the thread.
     pub fn is_gone(&self, owner: Owner) -> bool {
-        !owner.is_none() && matches!(self.processes_table().life_of_thread(owner), Life::Ended(_))
+        !owner.is_none() && matches!(self.processes_table().thread_life_state(owner), LifeState::Dead(_))
     }
 
-    /// Whether the process of an [identity number](Owner::identity_number) is proved to be dead.
+    /// Returns true if the process with this [identity number](Owner::identity_number) is proven to be dead.
     pub fn is_identity_gone(&self, number: u32) -> bool {
         let processes = self.processes_table();
         match Owner::of_identity_number(number, |entry| processes.generation(entry)) {
             Some(process) => self.is_dead(process),
-            // Its entry was taken again, after proof of its death.
+            // Another process has reused the entry, after proof of the death.
             None => true,
         }
     }
 
-    /// How the owner ended. The system may take a moment to say so.
+    /// Returns the cause of the owner's death, and waits up to 1.6 ms until the kernel shows it.
     pub(crate) fn cause(&self, owner: Owner) -> Cause {
         let mut pauses = PAUSES.iter();
         loop {
             let seen = self.visible_cause(owner);
-            // While a secondary thread executes another program, the process has no main thread for an instant, and seems to have ended.
+            // While a secondary thread executes another program, the process has no main thread for a moment and seems to have exited.
             match (seen, pauses.next()) {
                 (Some(cause), _) if seen == self.visible_cause(owner) => return cause,
                 (_, Some(pause)) => std::thread::sleep(*pause),
@@ -129,28 +137,31 @@ impl Table {
         }
     }
 
-    /// What the system says of the owner's end at this moment.
+    /// Returns the cause of the owner's death that the kernel shows now.
     fn visible_cause(&self, owner: Owner) -> Option<Cause> {
         let processes = self.processes_table();
-        match processes.life_of_thread(owner) {
-            // When a process ends or executes another program, its threads end one after the other.
-            Life::Ended(Cause::ThreadEnded) if processes.lives_on(owner) => return Some(Cause::ThreadEnded),
-            Life::Ended(Cause::ThreadEnded) | Life::Lives | Life::Unknown => {}
-            Life::Ended(cause) => return Some(cause),
+        match processes.thread_life_state(owner) {
+            // When a process exits or executes another program, its threads end one after the other.
+            LifeState::Dead(Cause::ThreadEnded) if processes.outlives_thread(owner) => return Some(Cause::ThreadEnded),
+            LifeState::Dead(Cause::ThreadEnded) | LifeState::Alive | LifeState::Unknown => {}
+            LifeState::Dead(cause) => return Some(cause),
         }
-        match processes.life_or_dying(owner) {
-            Life::Ended(cause) => Some(cause),
+        match processes.life_state_or_exiting(owner) {
+            LifeState::Dead(cause) => Some(cause),
             _ => None,
         }
     }
 
-    /// Claims a word of a line for the calling thread: from nobody, or from a claimant that is dead. Never waits. The claimant
-    /// stores 0 to give it back; nobody needs to when a claimant dies.
+    /// Claims a word of a line for the calling thread, if the word is free or its claimant is dead.
+    ///
+    /// Returns false otherwise.
+    ///
+    /// To release the claim, the claimant stores 0. The claim of a dead thread need not be released.
     pub fn claim(&self, word: &AtomicU64, me: Owner) -> bool {
         me.claim(word, |other| self.is_gone(other))
     }
 
-    /// The thread that an owner's word names, dead or alive.
+    /// Returns the thread of an owner word, whether it is alive or dead.
     pub fn describe(&self, owner: Owner) -> Holder {
         self.processes_table().describe(owner)
     }
@@ -162,8 +173,10 @@ impl Table {
 }
 
 impl Drop for Table {
-    /// A lock whose guard was leaked is in a list of its thread's, which libc and the kernel follow into the mapping: then the table
-    /// stays mapped, and the process registered.
+    /// Frees the process entry and unmaps the table, unless a guard was leaked.
+    ///
+    /// The lock of a leaked guard is in the robust list of its thread, which libc and the kernel access. In that case the table stays
+    /// mapped and the process stays registered.
     fn drop(&mut self) {
         let Some(registration) = self.registration.get() else { return };
         let owner = registration.owner;
@@ -176,6 +189,6 @@ impl Drop for Table {
         }
         self.base.leak();
         self.segments.iter().filter_map(OnceBox::get).for_each(Segment::leak);
-        open_tables::leave(self.file.id(), self.header, Arc::clone(registration));
+        open_tables::retain(self.file.id(), self.header, Arc::clone(registration));
     }
 }

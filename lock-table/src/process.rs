@@ -1,61 +1,66 @@
-//! The processes that have a store open: an entry for each, and proof of their deaths.
+//! The process table: an entry for each process that has the store open, and the proof of its death.
 //!
-//! A process that opens a store takes an entry, writes there what identifies it, and holds its [liveness lock](super::liveness) for as
-//! long as it lives and executes the same program. Death is declared on positive proof only: the lock is gone and nothing says that the
-//! process lives ([`Life`]).
+//! A process that opens a store allocates an entry and writes its identity to it. It holds the [liveness lock](super::liveness) of the
+//! entry until it exits, executes another program or closes the store. A process counts as dead only on proof: its liveness lock is
+//! not held, and no other evidence shows that it is alive ([`LifeState`]).
+//!
+//! Each entry has a generation, which is incremented when the entry is reused. An owner word contains the generation, so a word from an
+//! earlier use identifies a dead process.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
-use crate::identity::{Identity, Life};
+use crate::identity::{Identity, LifeState};
 use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, ENTRY_WORDS, PAGE};
-use crate::liveness::{Keeping, Liveness};
+use crate::liveness::{HeldBy, Liveness};
 use crate::owner::Owner;
 use crate::table_file::TableFile;
 use crate::{blocks, layout, record};
 use lock_core::{Cause, Error, ErrorKind, Holder, Result};
 
-/// Entries taken before any beyond them: enough that the dead are named for a while, few enough to stay small.
-const USUAL: usize = 1024;
+/// The number of entries that are allocated first, round robin.
+///
+/// The entry of a dead process is needed for the report of its death. 1024 entries delay its reuse, and limit the table to 128 KiB.
+const PREFERRED: usize = 1024;
 
 const AT_GENERATION: usize = 0;
 const AT_PID: usize = 1;
 const AT_START: usize = 2;
 const AT_NAMESPACE: usize = 3;
 const AT_PIDFD_INODE: usize = 4;
-const AT_KEEPING: usize = 5;
+const AT_HELD_BY: usize = 5;
 const AT_COMMAND: usize = 6;
 
-/// In the place of what keeps the lock: the process has closed the store.
-const GIVEN_BACK: u64 = 4;
+/// The value at [`AT_HELD_BY`] after the process has closed the store.
+const CLOSED_STORE: u64 = 4;
 
-/// In the generation of an entry: a process without a liveness lock is about to write to it.
+/// A bit in the generation of an entry: a process without a liveness lock is writing the entry.
 const WRITING: u64 = 1 << 32;
 
-/// The words of all entries, and the file that their locks are on.
+/// The words of all entries, and the file that has their liveness locks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessTable<'a> {
     pub(crate) words: &'a [AtomicU64],
     pub(crate) backed: &'a [AtomicU64],
     pub(crate) file: &'a TableFile,
-    /// Counts the entries that were tried: the next process begins there.
+    /// The number of entries that were tried. The next process starts at this entry.
     pub(crate) next: &'a AtomicU64,
 }
 
 impl ProcessTable<'_> {
-    /// Takes an entry for the calling process, with this text for its command.
+    /// Allocates an entry for the calling process, with this command.
     pub(crate) fn register(self, me: &Identity, command: &str) -> Result<(Owner, Liveness)> {
         let mut no_room = None;
         let mut liveness = Liveness::open(self.file, me.namespace != 0)?;
-        for entry in self.choices() {
-            // Where no room was left for one, only those count that have theirs.
-            if (no_room.is_some() && !self.exists(entry)) || !liveness.try_lock(entry)? {
+        for entry in self.candidates() {
+            // After blocks could not be reserved, try only entries that have blocks.
+            if (no_room.is_some() && !self.is_backed(entry)) || !liveness.try_lock(entry)? {
                 continue;
             }
             if let Err(error) = self.back(entry) {
                 no_room = Some(error);
-            } else if self.is_vacant(entry, liveness.keeping() != Keeping::Nothing)
-                && let Some(owner) = self.settle(entry, &liveness, me, command)
+            } else if self.is_vacant(entry, liveness.held_by() != HeldBy::Nothing)
+                && let Some(owner) = self.write_entry(entry, &liveness, me, command)
             {
                 liveness.close();
                 return Ok((owner, liveness));
@@ -67,41 +72,48 @@ impl ProcessTable<'_> {
         Err(no_room.or_else(foreign).unwrap_or_else(too_many))
     }
 
-    /// The refusal for a file lock of another program that covers the liveness lock of an entry.
+    /// Returns the error for a foreign file lock that conflicts with the liveness lock of an entry.
     fn foreign_lock(self, liveness: &Liveness, entry: usize) -> Option<Error> {
         let foreign = liveness.foreign_lock(entry)?;
-        let reason = format!("{foreign} has a file lock on {}, where this program needs one; end it", self.file.path().display());
+        let path = self.file.path().display();
+        let reason =
+            format!("{foreign} holds a file lock on {path} that conflicts with the locks of this program; end that program");
         Some(ErrorKind::NotOurs { reason }.into())
     }
 
-    /// Gives the entry of a process that closes the store to the next one. Until then the entry says which process it was, which a
-    /// report of a panic may name. The caller drops the liveness lock afterwards.
+    /// Frees the entry of a process that closes the store.
+    ///
+    /// The entry keeps the identity of the process until it is reused, because the report of a panic may name the process. The caller
+    /// releases the liveness lock afterwards.
     pub(crate) fn unregister(self, owner: Owner) {
         let words = self.entry(owner.entry());
         if words[AT_GENERATION].load(SeqCst) == owner.generation() {
-            words[AT_KEEPING].store(GIVEN_BACK, SeqCst);
+            words[AT_HELD_BY].store(CLOSED_STORE, SeqCst);
         }
     }
 
-    fn is_given_back(self, entry: usize) -> bool {
-        self.entry(entry)[AT_KEEPING].load(SeqCst) == GIVEN_BACK
+    fn has_closed_store(self, entry: usize) -> bool {
+        self.entry(entry)[AT_HELD_BY].load(SeqCst) == CLOSED_STORE
     }
 
-    /// The entries in the order in which they are tried: all processes go through the usual ones together. So the dead are named until
-    /// their entries are taken again, which is after all others were tried.
-    fn choices(self) -> impl Iterator<Item = usize> {
-        let usual = (0..USUAL).map(move |_| self.next.fetch_add(1, Relaxed) as usize % USUAL);
-        usual.chain(USUAL..ENTRIES)
+    /// Returns the entries in the order in which a process tries them.
+    ///
+    /// All processes advance one counter, so an entry is reused only after all other preferred entries were tried.
+    fn candidates(self) -> impl Iterator<Item = usize> {
+        let preferred = (0..PREFERRED).map(move |_| self.next.fetch_add(1, Relaxed) as usize % PREFERRED);
+        preferred.chain(PREFERRED..ENTRIES)
     }
 
-    /// Makes an entry the caller's, whose liveness lock it has. `None` when another process was faster.
-    fn settle(self, entry: usize, liveness: &Liveness, me: &Identity, command: &str) -> Option<Owner> {
+    /// Writes the identity of the calling process to an entry whose liveness lock it holds.
+    ///
+    /// Returns `None` when another process has written the entry.
+    fn write_entry(self, entry: usize, liveness: &Liveness, me: &Identity, command: &str) -> Option<Owner> {
         let words = self.entry(entry);
         let before = words[AT_GENERATION].load(SeqCst);
         let generation = Owner::next_generation(before & !WRITING);
-        // The lock keeps others from the entry, but not processes that cannot have one. From the exchange on, what was said of the
-        // earlier generation is void.
-        let writing = if liveness.keeping() == Keeping::Nothing { generation | WRITING } else { generation };
+        // The liveness lock excludes other processes, except those that cannot hold one. The exchange excludes them, and invalidates
+        // owner words of the earlier generation.
+        let writing = if liveness.held_by() == HeldBy::Nothing { generation | WRITING } else { generation };
         if words[AT_GENERATION].compare_exchange(before, writing, SeqCst, SeqCst).is_err() {
             return None;
         }
@@ -109,13 +121,15 @@ impl ProcessTable<'_> {
         words[AT_START].store(me.start_time, Relaxed);
         words[AT_NAMESPACE].store(me.namespace, Relaxed);
         words[AT_PIDFD_INODE].store(me.pidfd_inode, Relaxed);
-        words[AT_KEEPING].store(liveness.keeping() as u64, Relaxed);
+        words[AT_HELD_BY].store(liveness.held_by() as u64, Relaxed);
         record::write_text(&words[AT_COMMAND..], command);
         words[AT_GENERATION].store(generation, SeqCst);
         Some(Owner::of_process(entry, generation))
     }
 
-    /// Whether the entry can be taken: it was given back, or its process is dead. `has_lock` says that its liveness lock is the caller's.
+    /// Returns true if the entry can be allocated: its process has closed the store or is dead.
+    ///
+    /// `has_lock` is true if the caller holds the liveness lock of the entry.
     fn is_vacant(self, entry: usize, has_lock: bool) -> bool {
         if !has_lock && self.file.is_locked(entry) != Some(false) {
             return false;
@@ -126,97 +140,108 @@ impl ProcessTable<'_> {
             return false;
         }
         let never_used = generation == 0 || words[AT_PID].load(SeqCst) == 0;
-        never_used || self.is_given_back(entry) || matches!(self.life_without_lock(entry, Some(false)), Life::Ended(_))
+        never_used
+            || self.has_closed_store(entry)
+            || matches!(self.life_state_without_lock(entry, Some(false)), LifeState::Dead(_))
     }
 
-    /// What is known of the owner's process.
-    pub(crate) fn life(self, owner: Owner) -> Life {
-        let Some(entry) = self.entry_of(owner) else { return Life::Ended(Cause::Unknown) };
-        // In a damaged store the owner may be one of an entry that is not there: nobody has its lock either.
+    /// Returns the state of the owner's process.
+    pub(crate) fn life_state(self, owner: Owner) -> LifeState {
+        let Some(entry) = self.entry_of(owner) else { return LifeState::Dead(Cause::Unknown) };
+        // In a damaged store the owner may have an entry without blocks. No process holds the lock of such an entry.
         let locked = self.file.is_locked(entry);
         let life = match locked {
-            Some(true) => Life::Lives,
-            _ if self.exists(entry) && self.is_given_back(entry) => Life::Ended(Cause::Unknown),
-            _ => self.life_without_lock(entry, locked),
+            Some(true) => LifeState::Alive,
+            _ if self.is_backed(entry) && self.has_closed_store(entry) => LifeState::Dead(Cause::Unknown),
+            _ => self.life_state_without_lock(entry, locked),
         };
-        // What was read may have been another process's, and then this one is dead.
+        // If the entry was reused during these reads, the owner's process is dead.
         match self.entry_of(owner) {
             Some(_) => life,
-            None => Life::Ended(Cause::Unknown),
+            None => LifeState::Dead(Cause::Unknown),
         }
     }
 
-    /// The same, also of a process whose liveness lock the kernel has not come to yet: the file systems' clean-up of a dying process
-    /// takes milliseconds when it has watches of inotify.
-    pub(crate) fn life_or_dying(self, owner: Owner) -> Life {
-        match self.life(owner) {
-            Life::Lives => match self.entry_of(owner) {
-                Some(entry) if self.exists(entry) && self.identity(entry).is_dying() => Life::Ended(Cause::ProcessEnded),
-                Some(_) => Life::Lives,
-                None => Life::Ended(Cause::Unknown),
+    /// Returns the state of the owner's process, where an exiting process counts as dead.
+    ///
+    /// The kernel may release the liveness lock of an exiting process milliseconds after the process has stopped to run, for example when
+    /// it has inotify watches.
+    pub(crate) fn life_state_or_exiting(self, owner: Owner) -> LifeState {
+        match self.life_state(owner) {
+            LifeState::Alive => match self.entry_of(owner) {
+                Some(entry) if self.is_backed(entry) && self.identity(entry).is_exiting() => LifeState::Dead(Cause::ProcessEnded),
+                Some(_) => LifeState::Alive,
+                None => LifeState::Dead(Cause::Unknown),
             },
             life => life,
         }
     }
 
-    /// What is known of the owner itself, a thread.
-    pub(crate) fn life_of_thread(self, owner: Owner) -> Life {
-        let life = self.life(owner);
-        if life != Life::Lives {
+    /// Returns the state of the owner's thread.
+    pub(crate) fn thread_life_state(self, owner: Owner) -> LifeState {
+        let life = self.life_state(owner);
+        if life != LifeState::Alive {
             return life;
         }
-        let Some(entry) = self.entry_of(owner).filter(|entry| self.exists(*entry)) else { return Life::Ended(Cause::Unknown) };
-        match (self.identity(entry).life_of_thread(owner.tid()), self.entry_of(owner)) {
-            (_, None) => Life::Ended(Cause::Unknown),
-            (Life::Ended(cause), Some(_)) => Life::Ended(cause),
-            _ => Life::Lives,
+        let Some(entry) = self.entry_of(owner).filter(|entry| self.is_backed(*entry)) else {
+            return LifeState::Dead(Cause::Unknown);
+        };
+        match (self.identity(entry).thread_life_state(owner.tid()), self.entry_of(owner)) {
+            (_, None) => LifeState::Dead(Cause::Unknown),
+            (LifeState::Dead(cause), Some(_)) => LifeState::Dead(cause),
+            _ => LifeState::Alive,
         }
     }
 
-    /// Whether it is certain that the owner's process lives on after the end of its thread.
-    pub(crate) fn lives_on(self, owner: Owner) -> bool {
-        let entry = self.entry_of(owner).filter(|entry| self.exists(*entry));
-        entry.is_some_and(|entry| self.identity(entry).lives_on(self.words.as_ptr().addr()))
+    /// Returns true if the owner's process certainly continues after the end of its thread.
+    pub(crate) fn outlives_thread(self, owner: Owner) -> bool {
+        let entry = self.entry_of(owner).filter(|entry| self.is_backed(*entry));
+        entry.is_some_and(|entry| self.identity(entry).outlives_thread(self.words.as_ptr().addr()))
     }
 
-    /// What says that the process of an entry lives, beside its lock, which it does not have (or nobody can tell).
-    fn life_without_lock(self, entry: usize, locked: Option<bool>) -> Life {
-        if !self.exists(entry) {
-            return if locked == Some(false) { Life::Ended(Cause::Unknown) } else { Life::Unknown };
+    /// Returns the state of the process of an entry from evidence other than its liveness lock.
+    ///
+    /// `locked` is `Some(false)` if the lock is not held, and `None` if that is unknown.
+    fn life_state_without_lock(self, entry: usize, locked: Option<bool>) -> LifeState {
+        if !self.is_backed(entry) {
+            return if locked == Some(false) { LifeState::Dead(Cause::Unknown) } else { LifeState::Unknown };
         }
         let identity = self.identity(entry);
-        match identity.life() {
-            // It has the same process id, and may be another program by now, which may use the store in its turn.
-            Life::Lives => match identity.has_executed(self.words.as_ptr().addr()) {
-                Life::Lives if locked == Some(false) && self.is_of_earlier_program(entry) => Life::Ended(Cause::Executed),
+        match identity.life_state() {
+            // The process exists. It may execute another program, which may use the same store.
+            LifeState::Alive => match identity.has_executed(self.words.as_ptr().addr()) {
+                LifeState::Alive if locked == Some(false) && self.has_reregistered(entry) => LifeState::Dead(Cause::Executed),
                 life => life,
             },
-            // The lock ends with the process and with `exec`, and with nothing else.
-            Life::Unknown if locked == Some(false) && self.keeping(entry) == Keeping::Mapping => Life::Ended(Cause::ProcessEnded),
+            // A lock that a mapping holds ends only with the process and with `exec`.
+            LifeState::Unknown if locked == Some(false) && self.held_by(entry) == HeldBy::Mapping => {
+                LifeState::Dead(Cause::ProcessEnded)
+            }
             life => life,
         }
     }
 
-    /// Whether the process of an entry, whose lock is gone, lives and has registered once more, with a lock.
+    /// Returns true if the process of an entry, whose lock is not held, holds the lock of another entry.
     ///
-    /// A lock that a mapping keeps ends with the program, so that the later entry is that of the next program that the process
-    /// executes. A lock that a descriptor keeps may have been closed, and the later entry may be that of a second copy of this library.
-    fn is_of_earlier_program(self, entry: usize) -> bool {
+    /// A lock that a mapping holds ends with the program, so the other entry belongs to the program that the process executes now. A lock
+    /// that a descriptor holds proves nothing: the program may have closed the descriptor, and the other entry may belong to a second
+    /// copy of this library.
+    fn has_reregistered(self, entry: usize) -> bool {
         let process = |entry: usize| {
             let words = self.entry(entry);
             [AT_PID, AT_START, AT_NAMESPACE, AT_PIDFD_INODE].map(|at| words[at].load(SeqCst))
         };
         let this = process(entry);
-        self.keeping(entry) == Keeping::Mapping
+        self.held_by(entry) == HeldBy::Mapping
             && (0..ENTRIES)
-                .filter(|other| *other != entry && self.exists(*other))
+                .filter(|other| *other != entry && self.is_backed(*other))
                 .any(|other| process(other) == this && self.file.is_locked(other) == Some(true))
     }
 
-    /// The owner's entry, if it is still its process's.
+    /// Returns the entry of the owner, or `None` if another process has reused it.
     fn entry_of(self, owner: Owner) -> Option<usize> {
         let entry = owner.entry();
-        (!self.exists(entry) || self.entry(entry)[AT_GENERATION].load(SeqCst) == owner.generation()).then_some(entry)
+        (!self.is_backed(entry) || self.entry(entry)[AT_GENERATION].load(SeqCst) == owner.generation()).then_some(entry)
     }
 
     fn identity(self, entry: usize) -> Identity {
@@ -233,14 +258,16 @@ impl ProcessTable<'_> {
         }
     }
 
-    fn keeping(self, entry: usize) -> Keeping {
-        Keeping::from_word(self.entry(entry)[AT_KEEPING].load(Relaxed))
+    fn held_by(self, entry: usize) -> HeldBy {
+        HeldBy::from_word(self.entry(entry)[AT_HELD_BY].load(Relaxed))
     }
 
-    /// What the process wrote into its entry; where the entry was taken by another since, only the thread id is known.
+    /// Describes an owner with the identity in its entry.
+    ///
+    /// If another process has reused the entry, only the thread id is known.
     pub(crate) fn describe(self, owner: Owner) -> Holder {
         let unknown = Holder::of_process(0).with_thread(owner.tid());
-        if !self.exists(owner.entry()) {
+        if !self.is_backed(owner.entry()) {
             return unknown;
         }
         let words = self.entry(owner.entry());
@@ -254,35 +281,36 @@ impl ProcessTable<'_> {
         if words[AT_GENERATION].load(Relaxed) == owner.generation() { holder } else { unknown }
     }
 
-    /// The processes that have the store open, as owners without a thread.
-    pub(crate) fn living(self) -> impl Iterator<Item = Owner> {
-        let entries = (0..ENTRIES).filter(move |entry| self.exists(*entry));
+    /// Returns the processes that have the store open, as owners without a thread.
+    pub(crate) fn registered(self) -> impl Iterator<Item = Owner> {
+        let entries = (0..ENTRIES).filter(move |entry| self.is_backed(*entry));
         entries.filter_map(move |entry| {
             let words = self.entry(entry);
             let generation = words[AT_GENERATION].load(SeqCst);
             let used = generation != 0 && generation & WRITING == 0 && words[AT_PID].load(SeqCst) != 0;
             let owner = Owner::of_process(entry, generation);
-            (used && !self.is_given_back(entry) && !matches!(self.life(owner), Life::Ended(_))).then_some(owner)
+            (used && !self.has_closed_store(entry) && !matches!(self.life_state(owner), LifeState::Dead(_))).then_some(owner)
         })
     }
 
-    /// Whether a process is not proved dead by anything but its lock, which may be invisible here.
+    /// Returns true if a process may be alive, and ignores liveness locks, which may be invisible here.
     pub(crate) fn may_be_used_elsewhere(self) -> bool {
-        (0..ENTRIES).filter(|entry| self.exists(*entry)).any(|entry| {
+        (0..ENTRIES).filter(|entry| self.is_backed(*entry)).any(|entry| {
             let words = self.entry(entry);
             let used = words[AT_GENERATION].load(SeqCst) != 0 && words[AT_PID].load(SeqCst) != 0;
-            used && !self.is_given_back(entry) && !matches!(self.identity(entry).life(), Life::Ended(_))
+            used && !self.has_closed_store(entry) && !matches!(self.identity(entry).life_state(), LifeState::Dead(_))
         })
     }
 
-    /// The generation of an entry's latest process.
+    /// Returns the current generation of an entry, or `None` if the entry has no blocks.
     pub(crate) fn generation(self, entry: usize) -> Option<u64> {
-        self.exists(entry).then(|| self.entry(entry)[AT_GENERATION].load(SeqCst))
+        self.is_backed(entry).then(|| self.entry(entry)[AT_GENERATION].load(SeqCst))
     }
 
+    /// Reserves blocks for the page of an entry.
     fn back(self, entry: usize) -> Result<()> {
         let page = entry / ENTRIES_PER_PAGE;
-        if self.exists(entry) {
+        if self.is_backed(entry) {
             return Ok(());
         }
         blocks::back(self.file.get()?, layout::entry_page(entry), PAGE).map_err(|error| error.at(self.file.path()))?;
@@ -290,8 +318,8 @@ impl ProcessTable<'_> {
         Ok(())
     }
 
-    /// Whether the entry's page is backed by blocks, so that it can be touched.
-    fn exists(self, entry: usize) -> bool {
+    /// Returns true if the page of the entry is backed by blocks, so that it can be accessed.
+    fn is_backed(self, entry: usize) -> bool {
         let page = entry / ENTRIES_PER_PAGE;
         entry < ENTRIES && self.backed[page / 64].load(Acquire) & (1 << (page % 64)) != 0
     }
@@ -309,7 +337,7 @@ mod tests {
     use super::*;
     use crate::layout::BASE_BYTES;
 
-    /// The process table of a store that has nothing else.
+    /// A process table in a file without a store.
     struct Fixture {
         path: tempfile::TempPath,
         file: TableFile,
@@ -318,12 +346,12 @@ mod tests {
         next: AtomicU64,
     }
 
-    /// Another process, as far as the table knows: a process id that no process has, in the namespace of the caller.
+    /// The identity of another process in the PID namespace of the caller. No process has its id.
     fn another() -> Identity {
         Identity { pid: 0x3f_fff0, start_time: 1, pidfd_inode: 0, command: "another".to_owned(), ..me().clone() }
     }
 
-    /// The same in another namespace, where nothing but its lock is known of it.
+    /// The identity of a process in another PID namespace. Only its liveness lock shows its state.
     fn elsewhere() -> Identity {
         Identity { namespace: 1, ..another() }
     }
@@ -351,37 +379,37 @@ mod tests {
         }
 
         fn is_dead(&self, owner: Owner) -> bool {
-            matches!(self.table().life(owner), Life::Ended(_))
+            matches!(self.table().life_state(owner), LifeState::Dead(_))
         }
     }
 
     #[test]
-    fn every_usual_entry_is_tried_before_any_other() {
+    fn all_preferred_entries_are_tried_before_any_other() {
         let fixture = Fixture::new();
-        assert_eq!(fixture.register(me()).0.entry(), 0, "its page is backed at the creation of the store");
-        let mut usual: Vec<_> = fixture.table().choices().take(USUAL).collect();
-        usual.sort_unstable();
-        assert!(usual.into_iter().eq(0..USUAL));
-        assert!(fixture.table().choices().skip(USUAL).eq(USUAL..ENTRIES));
+        assert_eq!(fixture.register(me()).0.entry(), 0, "the creation of the store reserves the page of entry 0");
+        let mut preferred: Vec<_> = fixture.table().candidates().take(PREFERRED).collect();
+        preferred.sort_unstable();
+        assert!(preferred.into_iter().eq(0..PREFERRED));
+        assert!(fixture.table().candidates().skip(PREFERRED).eq(PREFERRED..ENTRIES));
     }
 
     #[test]
-    fn the_dead_are_named_until_all_usual_entries_were_taken() {
+    fn a_dead_process_is_named_until_all_preferred_entries_were_reused() {
         let fixture = Fixture::new();
-        // Some stay, so that their entries are passed over.
-        let _staying: Vec<_> = (0..10).map(|_| fixture.register(&another())).collect();
+        // Live processes, whose entries are skipped.
+        let _alive: Vec<_> = (0..10).map(|_| fixture.register(&another())).collect();
         let (dead, liveness) = fixture.register(&another());
         assert!(!fixture.is_dead(dead));
         drop(liveness);
-        for newcomer in 11..USUAL {
+        for newcomer in 11..PREFERRED {
             let (owner, _liveness) = fixture.register(&another());
             assert!(fixture.is_dead(dead) && !fixture.is_dead(owner));
-            assert_eq!(fixture.table().describe(dead).pid, another().pid, "the name is gone after {newcomer} newcomers");
+            assert_eq!(fixture.table().describe(dead).pid, another().pid, "the entry was reused after {newcomer} registrations");
         }
     }
 
     #[test]
-    fn a_process_whose_entry_was_taken_again_is_dead_and_has_no_name() {
+    fn a_process_whose_entry_was_reused_is_dead_and_has_no_name() {
         let fixture = Fixture::new();
         let (dead, liveness) = fixture.register(&another());
         drop(liveness);
@@ -393,89 +421,89 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_lost_its_lock_lives() {
+    fn a_process_that_lost_its_liveness_lock_is_alive() {
         let fixture = Fixture::new();
         let (owner, liveness) = fixture.register(me());
         drop(liveness);
-        // The words of this test are no mapping of the file, which says nothing of the process.
-        assert_eq!(fixture.table().life(owner), Life::Lives);
-        for _ in 0..2 * USUAL {
-            assert_ne!(fixture.register(&another()).0.entry(), owner.entry(), "its entry was given to another process");
+        // The words of this test are not a mapping of the file, so the comparison of mappings shows nothing.
+        assert_eq!(fixture.table().life_state(owner), LifeState::Alive);
+        for _ in 0..2 * PREFERRED {
+            assert_ne!(fixture.register(&another()).0.entry(), owner.entry(), "another process got its entry");
         }
         assert!(!fixture.is_dead(owner));
     }
 
     #[test]
-    fn a_process_that_registers_again_after_its_lock_ended_has_executed_another_program() {
+    fn a_process_that_registers_again_after_the_end_of_its_lock_has_executed_another_program() {
         let fixture = Fixture::new();
         let [(earlier, ended), (beside, _liveness)] = [fixture.register(me()), fixture.register(me())];
-        // Two copies of this library in one program.
-        assert_eq!([earlier, beside].map(|owner| fixture.table().life(owner)), [Life::Lives; 2]);
+        // Both locks are held, as by two copies of this library in one program.
+        assert_eq!([earlier, beside].map(|owner| fixture.table().life_state(owner)), [LifeState::Alive; 2]);
         drop(ended);
-        assert_eq!(fixture.table().life(earlier), Life::Ended(Cause::Executed));
-        assert_eq!(fixture.table().life(beside), Life::Lives);
-        // A lock that the program could have closed proves nothing.
-        fixture.words[earlier.entry() * ENTRY_WORDS + AT_KEEPING].store(Keeping::Descriptor as u64, Relaxed);
-        assert_eq!(fixture.table().life(earlier), Life::Lives);
+        assert_eq!(fixture.table().life_state(earlier), LifeState::Dead(Cause::Executed));
+        assert_eq!(fixture.table().life_state(beside), LifeState::Alive);
+        // The program may have closed the descriptor of a lock, so the end of the lock proves nothing.
+        fixture.words[earlier.entry() * ENTRY_WORDS + AT_HELD_BY].store(HeldBy::Descriptor as u64, Relaxed);
+        assert_eq!(fixture.table().life_state(earlier), LifeState::Alive);
     }
 
     #[test]
-    fn where_nothing_is_known_of_a_process_its_lock_decides() {
+    fn without_other_evidence_the_liveness_lock_decides() {
         let fixture = Fixture::new();
         let (owner, liveness) = fixture.register(&elsewhere());
-        assert_eq!(liveness.keeping(), Keeping::Mapping);
-        assert_eq!(fixture.table().life(owner), Life::Lives);
+        assert_eq!(liveness.held_by(), HeldBy::Mapping);
+        assert_eq!(fixture.table().life_state(owner), LifeState::Alive);
         drop(liveness);
         assert!(fixture.is_dead(owner));
-        // A lock that the program could have closed proves nothing.
-        fixture.words[owner.entry() * ENTRY_WORDS + AT_KEEPING].store(Keeping::Descriptor as u64, Relaxed);
-        assert_eq!(fixture.table().life(owner), Life::Unknown);
+        // The program may have closed the descriptor of a lock, so the end of the lock proves nothing.
+        fixture.words[owner.entry() * ENTRY_WORDS + AT_HELD_BY].store(HeldBy::Descriptor as u64, Relaxed);
+        assert_eq!(fixture.table().life_state(owner), LifeState::Unknown);
     }
 
     #[test]
-    fn an_entry_that_was_given_back_is_taken_while_its_process_lives() {
+    fn an_entry_is_reused_after_its_process_closed_the_store() {
         let fixture = Fixture::new();
-        for _ in 0..3 * USUAL {
+        for _ in 0..3 * PREFERRED {
             let (owner, liveness) = fixture.register(me());
-            assert!(owner.entry() < USUAL, "closed stores use entries up");
+            assert!(owner.entry() < PREFERRED, "entries of closed stores are not reused");
             fixture.table().unregister(owner);
             drop(liveness);
             assert!(fixture.is_dead(owner));
-            assert_eq!(fixture.table().describe(owner).pid, me().pid, "its entry was not taken again");
+            assert_eq!(fixture.table().describe(owner).pid, me().pid, "the entry no longer names its process");
         }
-        assert_eq!(fixture.table().living().count(), 0);
+        assert_eq!(fixture.table().registered().count(), 0);
     }
 
     #[test]
-    fn where_there_is_no_room_for_more_entries_those_that_are_there_are_taken() {
+    fn entries_with_blocks_are_used_when_no_blocks_are_left() {
         let fixture = Fixture::new();
         let (dead, liveness) = fixture.register(&another());
         drop(liveness);
         fixture.next.store(ENTRIES_PER_PAGE as u64, Relaxed);
-        // What is open for reading cannot be given room.
+        // `fallocate` fails on a file that is open for reading.
         let limited = TableFile::new(fixture.path.to_path_buf(), File::open(&fixture.path).unwrap()).unwrap();
         let table = ProcessTable { file: &limited, ..fixture.table() };
         assert_eq!(table.register(&another(), "").unwrap().0.entry(), dead.entry());
     }
 
     #[test]
-    fn what_cannot_be_found_out_is_no_proof_of_death() {
+    fn a_failed_query_is_no_proof_of_death() {
         let fixture = Fixture::new();
         let (owner, liveness) = fixture.register(&elsewhere());
         drop(liveness);
         assert!(fixture.is_dead(owner));
-        // The file is another one by now, and the program has closed the descriptor.
+        // The file is removed and the program has closed the descriptor, so the lock cannot be queried.
         std::fs::remove_file(&fixture.path).unwrap();
         let number = fixture.file.get().map(|fd| std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&fd))).unwrap();
         nix::unistd::close(number).unwrap();
-        assert_eq!(fixture.table().life(owner), Life::Unknown);
+        assert_eq!(fixture.table().life_state(owner), LifeState::Unknown);
     }
 
     #[test]
-    fn an_owner_of_an_entry_that_is_not_there_is_dead() {
+    fn an_owner_with_an_entry_without_blocks_is_dead() {
         let fixture = Fixture::new();
         let (owner, _liveness) = fixture.register(me());
-        for entry in [(owner.entry() + 64) % USUAL, ENTRIES - 1] {
+        for entry in [(owner.entry() + 64) % PREFERRED, ENTRIES - 1] {
             let none = Owner::of_process(entry, 1).with_thread(1);
             assert!(fixture.is_dead(none), "{none:?}");
             assert_eq!(fixture.table().describe(none).pid, 0);

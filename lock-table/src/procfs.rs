@@ -1,4 +1,4 @@
-//! Files of `/proc/PID`.
+//! The files of `/proc/PID`.
 
 use std::fs;
 use std::path::Path;
@@ -6,34 +6,36 @@ use std::str::FromStr;
 
 use nix::sys::signal::Signal;
 
-/// Flags of a thread, as in the kernel's `sched.h`.
+/// Flags of a thread, from the kernel's `linux/sched.h`.
 pub(crate) const PF_EXITING: u64 = 0x4;
 const PF_POSTCOREDUMP: u64 = 0x8;
 const PF_DUMPCORE: u64 = 0x200;
 const PF_SIGNALED: u64 = 0x400;
 
-/// A field of a file `/proc/PID/stat`.
+/// Reads a field of a file `/proc/PID/stat`. The first field has the number 1.
 pub(crate) fn stat_field(path: &str, number: usize) -> Option<u64> {
     field(&fs::read_to_string(path).ok()?, number)
 }
 
-/// A field of the text of such a file, counted from 1 as in proc(5).
+/// Parses a field of the text of such a file, as numbered in proc_pid_stat(5).
 fn field<T: FromStr>(stat: &str, number: usize) -> Option<T> {
-    // The second field is the command in parentheses, with anything in it.
+    // The second field is the command in parentheses, which may contain blanks and parentheses.
     stat.rsplit_once(')')?.1.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
-/// Whether a thread of the process with this directory is idle, which proves that the process neither ends nor executes another program.
+/// Returns true if a thread of the process with this directory is idle.
 ///
-/// A fatal signal, `exit_group` and `exec` make SIGKILL pending for all threads together, except for the thread that called, and wake
-/// them. The calling thread sleeps in no way that a signal interrupts until it exits or executes the other program.
+/// The process then neither exits nor executes another program.
+///
+/// A fatal signal, `exit_group` and `exec` make SIGKILL pending for all threads except the calling thread, and wake them. The calling
+/// thread does not sleep interruptibly until it exits or executes the other program.
 pub(crate) fn has_idle_thread(directory: &str) -> bool {
     const THREADS: usize = 64;
     let Ok(tasks) = fs::read_dir(format!("{directory}/task")) else { return false };
     tasks.take(THREADS).flatten().any(|task| is_idle(&task.path()) == Some(true))
 }
 
-/// Whether a thread sleeps interruptibly or is stopped, and does not exit.
+/// Returns true if a thread sleeps interruptibly or is stopped, and is not exiting.
 fn is_idle(task: &Path) -> Option<bool> {
     const LEAVING: u64 = PF_EXITING | PF_POSTCOREDUMP | PF_DUMPCORE | PF_SIGNALED;
     let killed = pending_signals(task)? & 1 << (Signal::SIGKILL as u64 - 1) != 0;
@@ -42,7 +44,7 @@ fn is_idle(task: &Path) -> Option<bool> {
     Some(!killed && flags & LEAVING == 0 && matches!(state, 'S' | 'T' | 't'))
 }
 
-/// The signals that are pending for a thread alone.
+/// Returns the signals that are pending for a thread, without those that are pending for its process.
 fn pending_signals(task: &Path) -> Option<u64> {
     let status = fs::read_to_string(task.join("status")).ok()?;
     let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"))?;

@@ -1,24 +1,26 @@
-//! What is known of an allocation: kept beside the bitmap, in words.
+//! The record of an id: its allocation and the latest death of an owner of its lock.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::env;
+use crate::env::{AtomicU64, fence};
+use crate::layout::{COMMAND_WORDS, RECORD_WORDS};
 use crate::owner::Owner;
 use lock_core::{Allocation, Generation, Holder, Label, LockId};
 
 const AT_CLAIM: usize = 0;
 const AT_GENERATION: usize = 1;
-/// Seconds since the epoch in the high 40 bits, the process id of the allocator in the others.
+/// The time of the allocation, in seconds since 1970, in the high 40 bits; the process id of the allocator in the low 24 bits.
 const AT_SINCE: usize = 2;
-/// Whose death the next owner of the lock is told, see [`super::Slot::take_note`]. The owner of the lock changes it, and not the claimant.
+/// The owner whose death is reported to the next owner, see [`super::Slot::take_note`]. Only the owner of the lock writes it.
 const AT_DEATH: usize = 3;
-const AT_COMMAND: std::ops::Range<usize> = 4..8;
-const AT_LABEL: std::ops::Range<usize> = 8..16;
+const AT_COMMAND: Range<usize> = 4..4 + COMMAND_WORDS;
+const AT_LABEL: Range<usize> = AT_COMMAND.end..RECORD_WORDS;
 
 const PID_BITS: u32 = 24;
 
-/// The record of one id. Whoever changes more of it than the claim has the claim.
+/// The record of an id. Only the claimant writes its words, except for the claim and the death.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a>(&'a [AtomicU64]);
 
@@ -27,7 +29,9 @@ impl<'a> Record<'a> {
         Self(words)
     }
 
-    /// Claims the id for a change, against all who would change it too. A claim of a dead process counts for nothing.
+    /// Claims the right to change the record.
+    ///
+    /// Returns false if a live thread has the claim. The claim of a dead thread is replaced.
     pub(crate) fn claim(self, me: Owner, is_dead: impl Fn(Owner) -> bool) -> bool {
         me.claim(&self.0[AT_CLAIM], is_dead)
     }
@@ -36,32 +40,31 @@ impl<'a> Record<'a> {
         self.0[AT_CLAIM].store(0, Release);
     }
 
-    /// Writes down a new allocation, before it is published.
+    /// Writes a new allocation. The caller publishes it afterwards.
     pub(crate) fn write(self, label: &Label, command: &str) {
-        // As in a sequence lock, the word is odd while the rest is being written, and a killed writer leaves it odd.
+        // A sequence lock: the word is odd while the record is being written. It stays odd when the writer is killed.
         let sequence = self.0[AT_GENERATION].load(Relaxed);
-        // In a damaged store it may be the greatest number, and begins again.
+        // Wraps around, because a damaged store may have the largest number.
         let writing = sequence.wrapping_add(1) | 1;
         self.0[AT_GENERATION].store(writing, Relaxed);
         fence(Release);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.0[AT_SINCE].store((since << PID_BITS) | u64::from(std::process::id()), Relaxed);
+        self.0[AT_SINCE].store((env::unix_time() << PID_BITS) | u64::from(env::process_id()), Relaxed);
         write_text(&self.0[AT_COMMAND], command);
         write_text(&self.0[AT_LABEL], label.as_str());
         self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);
     }
 
-    /// The present allocation, or the one that is being written down.
+    /// Returns the current generation, or the next one while it is being written.
     pub(crate) fn generation(self) -> Generation {
         Self::generation_of(self.generation_word())
     }
 
-    /// The word that says so.
+    /// Returns the word that contains the generation.
     pub(crate) fn generation_word(self) -> &'a AtomicU64 {
         &self.0[AT_GENERATION]
     }
 
-    /// The word that says whose death the next owner is told.
+    /// Returns the word that contains the recorded death.
     pub(crate) fn death_word(self) -> &'a AtomicU64 {
         &self.0[AT_DEATH]
     }
@@ -70,7 +73,7 @@ impl<'a> Record<'a> {
         Generation::new(word.load(Acquire).div_ceil(2))
     }
 
-    /// What is written down; `None` when that changed meanwhile.
+    /// Reads the allocation. Returns `None` when the record was written during the read.
     pub(crate) fn read(self, id: LockId) -> Option<Allocation> {
         let sequence = self.0[AT_GENERATION].load(Acquire);
         if sequence % 2 == 1 {
@@ -88,7 +91,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Writes a text, cut to what fits, and zeros behind it.
+/// Writes a text and zeros. The text is truncated at a character boundary to the size of the words.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
     let mut end = text.len().min(words.len() * 8);
     while !text.is_char_boundary(end) {
@@ -103,7 +106,7 @@ pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
     }
 }
 
-/// Reads what [`write_text`] wrote.
+/// Reads a text that [`write_text`] has written.
 pub(crate) fn read_text(words: &[AtomicU64]) -> String {
     let mut bytes = Vec::with_capacity(size_of_val(words));
     for word in words {

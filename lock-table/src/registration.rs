@@ -1,9 +1,7 @@
-//! The entry of this process in a table.
-
 use crate::liveness::Liveness;
 use crate::owner::Owner;
 
-/// The entry of this process in a table.
+/// The entry of this process in a table, with the liveness lock that protects it.
 #[derive(Debug)]
 pub(crate) struct Registration {
     /// The process as an owner without a thread.

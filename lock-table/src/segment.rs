@@ -12,13 +12,13 @@ use crate::table_file::TableFile;
 use crate::touched::TouchedGroups;
 use lock_core::{Allocation, LockId, Result};
 
-/// A mapped part of a table: a range of ids with all that belongs to them.
+/// A mapped part of a table: the bitmaps, lines and records of a range of ids.
 #[derive(Debug)]
 pub(crate) struct Segment {
     geometry: Geometry,
     words: Words,
     bits: usize,
-    /// Words of each bitmap, and words before the groups: they follow from the geometry, and are asked for often.
+    // Cached results of the geometry's methods: the words of two bitmaps, and the words before the groups.
     page_words: usize,
     bitmap_words: usize,
     words_before: usize,
@@ -26,7 +26,9 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// `bits` of the ids count: the last segment may reach beyond the capacity.
+    /// Creates a segment of which the first `bits` ids are valid.
+    ///
+    /// The last segment may extend beyond the capacity.
     pub(crate) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
         Self {
             geometry,
@@ -39,12 +41,12 @@ impl Segment {
         }
     }
 
-    /// Keeps it mapped for ever.
+    /// Keeps the segment mapped until the process ends.
     pub(crate) fn leak(&self) {
         self.words.leak();
     }
 
-    /// Where the file ends with it.
+    /// Returns the offset of its end in the file, in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.geometry.end()
     }
@@ -58,31 +60,33 @@ impl Segment {
         Bitmap::new(Sparse::new(words, self.pages(), self.page_words), self.geometry.groups(), self.bits)
     }
 
-    /// The line of an id, whose group must be backed by blocks.
+    /// Returns the line of an id. The group of the id must be backed by blocks.
     pub(crate) fn hot(&self, index: usize) -> &Hot {
         sys::hot(&self.group(index)[index % GROUP * HOT_WORDS..][..HOT_WORDS])
     }
 
-    /// The same, for a handle to keep.
+    /// Returns the line of an id for a handle, and records that this process may have a handle on it.
     pub(crate) fn touch(&self, index: usize) -> &Hot {
         self.touched.set(index / GROUP);
         self.hot(index)
     }
 
-    /// The lines that this process may have a handle on.
+    /// Returns the lines on which this process may have a handle.
     pub(crate) fn touched_lines(&self) -> impl Iterator<Item = &Hot> {
         let groups = self.touched.iter().take_while(|group| group * GROUP < self.bits);
         let indexes = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits));
         indexes.map(|index| self.hot(index))
     }
 
-    /// The record of an id, whose group must be backed by blocks.
+    /// Returns the record of an id. The group of the id must be backed by blocks.
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
         Record::new(&self.group(index)[GROUP * HOT_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
     }
 
-    /// The allocation of an id, if it is allocated. What is not found at rest, which takes a damaged table or a writer who is for
-    /// ever interrupted, is not known.
+    /// Returns the allocation of an id, or `None` if it is not allocated.
+    ///
+    /// When each of 1,000 attempts overlaps with a write, the result has only the id. That happens in a damaged table, or when the
+    /// writer does not run.
     pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         for _ in 0..1000 {
             if !self.is_backed(index / GROUP) || !self.allocated().get(index) {
@@ -96,7 +100,7 @@ impl Segment {
         Some(Allocation::new(self.id(index)))
     }
 
-    /// Backs the group of an id with blocks, so that it can be touched.
+    /// Backs the group of an id with blocks, so that it can be accessed.
     pub(crate) fn back_group(&self, file: &TableFile, index: usize) -> Result<()> {
         let group = index / GROUP;
         if self.is_backed(group) {
@@ -124,7 +128,9 @@ impl Segment {
         Ok(())
     }
 
-    /// The lines of the groups that are backed by blocks, with their indexes: those that can have been locked.
+    /// Calls `each` with the index and the line of each id whose group is backed by blocks.
+    ///
+    /// All other lines were never locked.
     pub(crate) fn backed_lines(&self, mut each: impl FnMut(usize, &Hot)) {
         for group in self.backed_groups() {
             let first = group * GROUP;
@@ -133,7 +139,7 @@ impl Segment {
         }
     }
 
-    /// The groups that are backed by blocks, of those that have ids which count.
+    /// Returns the groups that are backed by blocks and contain valid ids.
     fn backed_groups(&self) -> impl Iterator<Item = usize> {
         let words = self.backed().runs(self.geometry.backed_words()).flat_map(|(first, words)| (first..).zip(words));
         let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
@@ -144,13 +150,13 @@ impl Segment {
         self.backed().load(group / GROUP) & (1 << (group % GROUP)) != 0
     }
 
-    /// A bit for each group.
+    /// The bitmap of groups that are backed by blocks.
     fn backed(&self) -> Sparse<'_> {
         let before = self.page_words + self.bitmap_words;
         Sparse::new(&self.words[before..][..self.geometry.backed_words()], self.pages(), before)
     }
 
-    /// A bit for each page of the bitmaps.
+    /// The bitmap of reserved pages of the bitmaps.
     fn pages(&self) -> &[AtomicU64] {
         &self.words[..self.page_words]
     }

@@ -1,4 +1,4 @@
-//! Whose files a process uses: the rule for the owner and the group of a store's files.
+//! The rule for the owner, the group and the mode of a store's files.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -10,26 +10,29 @@ use crate::file_access::{FileAccess, FileOwner};
 use crate::options::TableOptions;
 use lock_core::{Error, ErrorKind, Result};
 
-/// Mode bits: the group, and all others, may write.
+/// The mode bits for write access of the group, and of all other users.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
 impl TableOptions {
     /// Checks the owner, the group and the mode of a file or a directory of the store.
     ///
-    /// The owner is the caller, root, or the user of [`TableOptions::owner`]. Another owner is accepted in two cases, in which
-    /// the members of a group are trusted: the file has the group of [`TableOptions::group`]; or the mode lets a group write, and
-    /// the directory that the file is in belongs to a trusted user, has the file's group, and cannot be written by others.
+    /// Trusted owners are the caller, root, and the user of [`TableOptions::owner`]. Any other owner is accepted in two cases:
+    /// - The file has the group of [`TableOptions::group`].
+    /// - The options let the group write, and the directory of the file has a trusted owner, has the group of the file, and is not
+    ///   writable by other users.
     ///
-    /// `directory` is called for the directory's owner and mode when they matter. It returns `None` when they are not known.
+    /// `directory` returns the owner, the group and the mode of the directory, or `None` if they are unknown. It is called only in the
+    /// second case.
     ///
     /// # Errors
-    /// [`ErrorKind::NotOurs`] that names the path, its owner or mode, and the option to add.
+    /// [`ErrorKind::NotOurs`] with the path, its owner, group or mode, and the option to add.
     pub fn check_access(&self, path: &Path, found: FileAccess, directory: impl FnOnce() -> Option<FileAccess>) -> Result<()> {
         let allowed = self.permissions().bits();
         let path = path.display();
         if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {
-            let reason = format!("{path} has the group {}, and not {}", name_of_group(found.gid), name_of_group(group.gid()));
+            let (found, group) = (name_of_group(found.gid), name_of_group(group.gid()));
+            let reason = format!("{path} has the group {found}, not {group}; change the option group, or the group of the file");
             return Err(not_ours(reason));
         }
         let is_of_group = self.group.is_some();
@@ -42,8 +45,8 @@ impl TableOptions {
         if !self.trusts(found.uid) && !is_of_group && !is_in_groups_directory() {
             let (owner, us) = (name_of_user(found.uid), name_of_user(geteuid().as_raw()));
             let reason = format!(
-                "{path} belongs to user {owner}, and this is user {us}; if you trust that user, add owner={} to the store's URL, or \
-                 group=GROUP for the members of a group",
+                "{path} belongs to user {owner}, not to user {us}; if you trust that user, add owner={} to the store's URL, or \
+                 group=GROUP to trust the members of a group",
                 found.uid
             );
             return Err(not_ours(reason));
@@ -52,23 +55,23 @@ impl TableOptions {
             let mode = found.mode & 0o777;
             let asked = found.mode & 0o666;
             return Err(not_ours(format!(
-                "others may write to {path} (mode {mode:04o}); chmod it, or add mode={asked:04o} to the store's URL"
+                "other users may write to {path} (mode {mode:04o}); change its mode, or add mode={asked:04o} to the store's URL"
             )));
         }
         Ok(())
     }
 
-    /// Gives a new file or directory the owner and the group of these options.
+    /// Sets the owner and the group of a new file or directory to those of these options.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when this user may not do that.
+    /// [`ErrorKind::Unsupported`] when the caller has no permission; [`ErrorKind::System`].
     pub fn give(&self, file: BorrowedFd<'_>) -> Result<()> {
         if let Some(group) = self.group {
             match fchown(file.as_fd(), None, Some(Gid::from_raw(group.gid()))) {
                 Err(Errno::EPERM | Errno::EINVAL) => {
                     let (us, group) = (name_of_user(geteuid().as_raw()), name_of_group(group.gid()));
                     return Err(Error::unsupported(format!(
-                        "user {us} is no member of the group {group}, and cannot create a store for it; let a member or root create it"
+                        "user {us} is not a member of the group {group} and cannot create a store for it; create it as a member or root"
                     )));
                 }
                 done => done.map_err(|errno| Error::system("fchown", errno))?,
@@ -79,7 +82,7 @@ impl TableOptions {
                 Err(Errno::EPERM | Errno::EINVAL) => {
                     let (us, owner) = (name_of_user(geteuid().as_raw()), name_of_user(uid));
                     Err(Error::unsupported(format!(
-                        "user {us} cannot create a store that belongs to user {owner}; let {owner} or root create it"
+                        "user {us} cannot create a store that belongs to user {owner}; create it as {owner} or root"
                     )))
                 }
                 done => done.map_err(|errno| Error::system("fchown", errno)),
@@ -88,7 +91,7 @@ impl TableOptions {
         }
     }
 
-    /// Whether the caller trusts this user.
+    /// Returns true if the caller trusts this user.
     fn trusts(&self, uid: u32) -> bool {
         let named = match self.owner {
             Some(FileOwner::Any) => true,
@@ -99,7 +102,7 @@ impl TableOptions {
     }
 }
 
-/// The name and the id of a user, or the id alone.
+/// Returns the name and the id of a user, or only the id if the system has no such user.
 fn name_of_user(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| format!("{} ({uid})", user.name))
@@ -121,7 +124,7 @@ mod tests {
     use crate::options::Mode;
     use rstest::rstest;
 
-    /// No account of the machine is expected to have these numbers.
+    /// Ids that no account of the machine is expected to have.
     const STRANGER: u32 = 59_001;
     const GROUP: u32 = 59_003;
 
@@ -143,7 +146,7 @@ mod tests {
     #[case::the_files_group("0660", None, Some(GROUP), true)]
     #[case::another_group("0660", None, Some(GROUP + 1), false)]
     #[case::private_and_that_owner("0600", Some("59001"), None, true)]
-    fn a_strangers_file_is_used_only_where_the_options_name_its_owner_or_group(
+    fn a_file_of_another_user_is_accepted_only_with_its_owner_or_group_in_the_options(
         #[case] mode: &str,
         #[case] owner: Option<&str>,
         #[case] group: Option<u32>,
@@ -164,7 +167,7 @@ mod tests {
     #[case::of_a_stranger("0660", (STRANGER, GROUP, 0o2770), false)]
     #[case::of_another_group("0660", (0, 0, 0o770), false)]
     #[case::no_group_is_asked_for("0600", (0, GROUP, 0o2770), false)]
-    fn the_directory_of_a_group_speaks_for_its_files(
+    fn files_in_a_directory_of_their_group_are_accepted(
         #[case] mode: &str,
         #[case] (uid, gid, bits): (u32, u32, u32),
         #[case] accepted: bool,
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_whose_file_it_is_and_which_option_to_add() {
+    fn an_error_names_the_owner_and_the_option_to_add() {
         let found = FileAccess { uid: STRANGER, gid: 0, mode: 0o666 };
         let error = options("0666", None, None).check_access(Path::new("/x/store"), found, || None);
         let text = error.unwrap_err().to_string();
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_numbers_are_read() {
+    fn owners_and_groups_parse_names_and_numbers() {
         assert_eq!("root".parse(), Ok(FileOwner::User(0)));
         assert_eq!("any".parse(), Ok(FileOwner::Any));
         assert_eq!("0".parse(), Ok(FileGroup::new(0)));

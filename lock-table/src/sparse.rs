@@ -1,5 +1,6 @@
-//! Words of a mapped file of which some pages have no blocks yet. Those are never touched, not even by reading: on a full file system
-//! that is a SIGBUS.
+//! Words of a mapped file with pages that have no blocks yet.
+//!
+//! Such pages are neither written nor read, because on a full file system each access to them causes a SIGBUS.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
@@ -8,44 +9,51 @@ use std::sync::atomic::Ordering::{Acquire, SeqCst};
 pub(crate) const PAGE_WORDS: usize = 512;
 const BITS: usize = u64::BITS as usize;
 
-/// A view of words, with a bit for each page that is reserved.
+/// A view of words with a bitmap of their reserved pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sparse<'a> {
     words: &'a [AtomicU64],
     pages: &'a [AtomicU64],
-    /// How many words come before `words` in the pages that the bits are for.
+    /// The number of words before `words` in the pages of the bitmap.
     before: usize,
 }
 
 impl<'a> Sparse<'a> {
-    /// Words of which those are reserved whose page has its bit set. The first one has the number `before` in these pages.
+    /// Creates a view of words whose reserved pages have a set bit in `pages`.
+    ///
+    /// `before` words precede the first word in these pages.
     pub(crate) fn new(words: &'a [AtomicU64], pages: &'a [AtomicU64], before: usize) -> Self {
         Self { words, pages, before }
     }
 
-    /// Words that are all reserved.
+    /// Creates a view of words whose pages are all reserved.
     #[cfg(test)]
     pub(crate) fn whole(words: &'a [AtomicU64]) -> Self {
         static EACH: [AtomicU64; 16] = [const { AtomicU64::new(u64::MAX) }; 16];
         Self::new(words, &EACH, 0)
     }
 
-    /// A word whose page is reserved.
+    /// Returns a word, or `None` if its page is not reserved.
     pub(crate) fn get(self, at: usize) -> Option<&'a AtomicU64> {
         self.is_reserved(at).then(|| &self.words[at])
     }
 
-    /// The same where the caller has reserved the page.
+    /// Returns a word whose page the caller has reserved.
+    ///
+    /// # Panics
+    /// If the page is not reserved.
     pub(crate) fn reserved(self, at: usize) -> &'a AtomicU64 {
-        self.get(at).expect("the page was reserved before")
+        self.get(at).expect("the caller must reserve the page first")
     }
 
-    /// The value of a word: 0 where the page is not reserved.
+    /// Returns the value of a word, or 0 if its page is not reserved.
     pub(crate) fn load(self, at: usize) -> u64 {
         self.get(at).map_or(0, |word| word.load(SeqCst))
     }
 
-    /// The reserved ones of the first `count` words, in runs of at most a page, with the number of the first word of each.
+    /// Returns the reserved words among the first `count` words, in runs of at most one page.
+    ///
+    /// Each run has the index of its first word.
     pub(crate) fn runs(self, count: usize) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
         let mut from = 0;
         std::iter::from_fn(move || {
@@ -75,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_the_words_of_reserved_pages() {
+    fn runs_contain_the_words_of_reserved_pages() {
         let words: Vec<_> = (0..2000).map(|number| AtomicU64::new(number + 1)).collect();
         let pages = [AtomicU64::new(0b1010)];
         let sparse = Sparse::new(&words, &pages, 100);

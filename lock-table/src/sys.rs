@@ -1,4 +1,4 @@
-//! The unsafe code of this crate, each piece behind a safe face.
+//! The unsafe code of this crate, behind safe functions and types.
 #![allow(unsafe_code)]
 
 mod attributes;
@@ -26,10 +26,10 @@ use crate::lock_line::Hot;
 pub(crate) use self::attributes::{is_copied_on_write, switch_copy_on_write_off};
 pub(crate) use self::descriptor::{close_if, set_signal, signal};
 pub(crate) use self::extents::shared_ranges;
-pub(crate) use self::mapping::DescriptionKeeper;
+pub(crate) use self::mapping::DescriptionMapping;
 pub(crate) use self::process::{pid_namespace_of, pidfd_open, random, thread_exists};
 
-/// A part of a file, mapped shared, as words that other processes change at the same time.
+/// A shared mapping of a part of a file, as words that other processes change at the same time.
 #[derive(Debug)]
 pub(crate) struct Words {
     map: ManuallyDrop<MmapRaw>,
@@ -38,15 +38,21 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Maps `bytes` of the file from `offset`. The file must have that many, or touching them is a SIGBUS: callers look first.
+    /// Maps `bytes` of the file from `offset`.
+    ///
+    /// The caller checks the length of the file: an access beyond its end causes a SIGBUS.
     pub(crate) fn map(file: impl AsFd, offset: u64, bytes: u64) -> io::Result<Self> {
         let bytes = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let map = MmapOptions::new().offset(offset).len(bytes).map_raw(file.as_fd().as_raw_fd())?;
-        assert_eq!(map.as_ptr().align_offset(align_of::<AtomicU64>()), 0, "a mapping at a multiple of a page is aligned");
+        assert_eq!(
+            map.as_ptr().align_offset(align_of::<AtomicU64>()),
+            0,
+            "mmap returned an address that is not aligned to a page"
+        );
         Ok(Self { map: ManuallyDrop::new(map), len: bytes / size_of::<AtomicU64>(), leaked: AtomicBool::new(false) })
     }
 
-    /// Keeps the mapping for ever.
+    /// Keeps the mapping until the process ends.
     pub(crate) fn leak(&self) {
         self.leaked.store(true, Ordering::Relaxed);
     }
@@ -55,7 +61,7 @@ impl Words {
 impl Drop for Words {
     fn drop(&mut self) {
         if !*self.leaked.get_mut() {
-            // SAFETY: the mapping is dropped once, here. All references into it borrow `self`, which ends.
+            // SAFETY: `drop` runs once and nothing else drops the mapping. All references into it borrow `self`.
             unsafe { ManuallyDrop::drop(&mut self.map) };
         }
     }
@@ -65,43 +71,44 @@ impl Deref for Words {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is at least `len` words long, readable and writable, aligned (asserted in `map`), and lives as long as
-        // `self`. This process accesses it by atomic operations only. Other processes may write anything to it at any time, by whatever
-        // means: every bit pattern is a valid AtomicU64. If the file is cut off, an access is a SIGBUS, which ends the process.
+        // SAFETY: the mapping has at least `len` words, is readable, writable and aligned (asserted in `map`), and lives as long as
+        // `self`. This process only uses atomic operations on it. Other processes may write it at any time; every bit pattern is a valid
+        // AtomicU64. If the file is truncated, an access causes a SIGBUS, which kills the process.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
     }
 }
 
-/// Views the eight words of a lock's line as its fields.
+/// Returns a view of the eight words of a line as a [`Hot`].
 pub(crate) fn hot(words: &[AtomicU64]) -> &Hot {
     assert_eq!(size_of_val(words), size_of::<Hot>());
-    // SAFETY: the slice has the size of `Hot` (asserted), at least its alignment (that of u64), and the same lifetime. `Hot` is made
-    // of atomic integers only, for which every bit pattern is valid. A line is accessed through `Hot` only, so that no access has another
-    // size than another to the same place.
+    // SAFETY: the slice has the size of `Hot` (asserted), its alignment (that of u64), and the lifetime of the result. `Hot` consists of
+    // atomic integers, for which every bit pattern is valid. Lines are only accessed through `Hot`, so that all accesses to a byte have
+    // the same size.
     unsafe { &*words.as_ptr().cast::<Hot>() }
 }
 
-/// How many bits are set in the words.
+/// Returns the number of set bits in the words.
 pub(crate) fn count_ones(words: &[AtomicU64]) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("popcnt") {
-        // Without it a count takes a dozen instructions, and programs are compiled for processors that do not have it.
+        // The default target does not have this instruction, and a dozen instructions replace it.
         #[target_feature(enable = "popcnt")]
         fn with_instruction(words: &[AtomicU64]) -> u64 {
             let ones =
                 |words: &[AtomicU64]| words.iter().map(|word| u64::from(word.load(Ordering::SeqCst).count_ones())).sum::<u64>();
-            // Eight that do not wait for each other.
+            // Separate sums of eight words, so that the additions do not depend on each other.
             let (eights, rest) = words.as_chunks::<8>();
             eights.iter().map(|eight| ones(eight)).sum::<u64>() + ones(rest)
         }
-        // SAFETY: this processor has the instruction.
+        // SAFETY: `is_x86_feature_detected` returned true.
         return unsafe { with_instruction(words) };
     }
     words.iter().map(|word| u64::from(word.load(Ordering::SeqCst).count_ones())).sum()
 }
 
-/// A value that is replaced as a whole, so that a forked child finds either the old one or the new one, whatever the parent's other
-/// threads were doing.
+/// A value that is replaced atomically.
+///
+/// A child that is forked during a replacement has either the old or the new value.
 #[derive(Debug)]
 pub(crate) struct Published<T> {
     value: AtomicPtr<T>,
@@ -113,24 +120,28 @@ impl<T: Clone + Default> Published<T> {
         Self { value: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
     }
 
-    /// A copy. Readers and writers of one process hold one lock, which a forked child has anew.
+    /// Returns a copy.
+    ///
+    /// All readers and writers of a process hold the same lock. A forked child has another lock.
     pub(crate) fn get(&self, _lock: &MutexGuard<'_, ()>) -> T {
-        // SAFETY: the pointer is null or came from `Box::into_raw` in `replace`, and is freed only by a later `replace`, which the lock
-        // excludes. In a forked child no thread of the parent is left.
+        // SAFETY: the pointer is null or from `Box::into_raw` in `replace`. Only `replace` frees it, and the lock excludes that. A forked
+        // child has no other thread of its parent.
         unsafe { self.value.load(Ordering::Acquire).as_ref() }.cloned().unwrap_or_default()
     }
 
-    /// Replaces it.
+    /// Replaces the value.
     pub(crate) fn replace(&self, _lock: &MutexGuard<'_, ()>, value: T) {
         let old = self.value.swap(Box::into_raw(Box::new(value)), Ordering::AcqRel);
         if !old.is_null() {
-            // SAFETY: it came from `Box::into_raw`, and readers hold the lock, so that none has it.
+            // SAFETY: the pointer is from `Box::into_raw`. Readers copy the value under the lock, so none has a reference.
             drop(unsafe { Box::from_raw(old) });
         }
     }
 }
 
-/// Renames a file, unless a file of the new name exists. Both names are relative to the directory.
+/// Renames a file, unless a file with the new name exists (renameat2(2), RENAME_NOREPLACE).
+///
+/// Both names are relative to the directory.
 ///
 /// Uses the raw system call, because not every C library has a function for it.
 pub(crate) fn rename_new(directory: BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {
@@ -138,7 +149,7 @@ pub(crate) fn rename_new(directory: BorrowedFd<'_>, from: &Path, to: &Path) -> i
     let (from, to) = (text(from)?, text(to)?);
     let [from, to] = [&from, &to].map(|path| CStr::as_ptr(path));
     let directory = directory.as_raw_fd();
-    // SAFETY: both are strings that end, and live until the call is over. The descriptor is borrowed for as long.
+    // SAFETY: both pointers are to NUL-terminated strings that live until the call returns. The descriptor is borrowed for that time.
     match unsafe { libc::syscall(libc::SYS_renameat2, directory, from, directory, to, libc::RENAME_NOREPLACE) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -27,46 +27,49 @@ use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
 use once_cell::race::OnceBox;
 
-/// An open table. A process that opens one twice has one.
+/// An open table. Opening the same file again in a process returns the same table.
 pub struct Table {
     pub(crate) file: TableFile,
     pub(crate) header: Header,
     pub(crate) base: Words,
-    /// Whether other users than its owner could open the file when it was opened.
+    /// True if the mode of the file gave other users access when it was opened.
     pub(crate) is_shared: bool,
     pub(crate) segments: [OnceBox<Segment>; SEGMENTS],
-    /// When it was found to be whole and to have its name.
+    /// The time of the latest successful [`Table::check`], in milliseconds of the coarse monotonic clock.
     pub(crate) checked: AtomicU64,
     pub(crate) registration: PerProcess<Arc<Registration>>,
-    /// This process as an owner without a thread, and the same if it is at home; 0 while it is not registered, as after a fork.
+    /// The owner word of this process without a thread, and the same word if the process is at home. Both are 0 before the process is
+    /// registered, and after a fork.
     pub(crate) process: ForkWords,
 }
 
 impl Table {
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The identity of the store: of what its file says and of its device and inode. So a copy has another one.
+    /// Returns the identity of the store.
+    ///
+    /// It depends on the device and the inode of the file, so that a copy has another identity.
     pub fn id(&self) -> StoreId {
         StoreId::new(self.header.id.get() ^ u128::from(self.file.id().number()))
     }
 
-    /// The device and the inode of the file, which a copy does not have.
+    /// Returns the device and the inode of the file.
     pub fn device_and_inode(&self) -> (u64, u64) {
         (self.file.id().device, self.file.id().inode)
     }
 
-    /// The owner, the group and the mode of the file, which may have lost its name.
+    /// Returns the owner, the group and the mode of the file, also after it was deleted.
     ///
     /// # Errors
-    /// Where the file cannot be opened any more, and the program closed its descriptor.
+    /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when the program has closed the descriptor and the file cannot be opened again.
     pub fn access(&self) -> Result<FileAccess> {
         Ok((&self.file.stat()?).into())
     }
 
-    /// How many locks there can be; `None` without a bound.
+    /// Returns the maximum number of locks, or `None` if there is no bound.
     pub fn capacity(&self) -> Option<u64> {
         match self.header.bound {
             Bound::Locks(locks) => Some(u64::from(locks)),
@@ -74,10 +77,12 @@ impl Table {
         }
     }
 
-    /// The locks that have an owner written down, dead or alive, with their lines, in order. Touches nothing.
+    /// Calls `each` with the id, the line and the owner of each lock that has a recorded owner.
+    ///
+    /// The order is by id. The owner may be alive or dead. The call changes no lock.
     ///
     /// # Errors
-    /// What the system says.
+    /// As [`Table::lines`].
     pub fn owned(&self, mut each: impl FnMut(LockId, &Hot, Owner)) -> Result<()> {
         self.lines(|id, hot| {
             let owner = hot.owner();
@@ -87,10 +92,12 @@ impl Table {
         })
     }
 
-    /// All lines that anybody can have touched, in order: those that are backed by blocks. For what a backend keeps in them.
+    /// Calls `each` with the id and the line of each lock whose line is backed by blocks.
+    ///
+    /// The order is by id. No process has used the other lines.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
     pub fn lines(&self, mut each: impl FnMut(LockId, &Hot)) -> Result<()> {
         self.check_whole()?;
         for segment in self.present() {
@@ -100,7 +107,7 @@ impl Table {
         Ok(())
     }
 
-    /// Facts for people to read.
+    /// Returns facts about the table for display, each with a title and a value.
     pub fn details(&self) -> Vec<(&'static str, String)> {
         let boot = if self.header.boot == boot::id() { "this boot of the system" } else { "an earlier boot of the system" };
         let used = self.file.stat().map_or(0, |stat| stat.st_blocks.unsigned_abs() * 512);
@@ -125,7 +132,7 @@ impl Table {
         Ok((self.segment(number)?, index))
     }
 
-    /// The segments that the bound has room for.
+    /// Returns the numbers of the segments up to the bound.
     pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
         let limit = self.header.bound.limit();
         (0..SEGMENTS).take_while(move |number| Geometry::of(*number).first < limit)
@@ -135,12 +142,14 @@ impl Table {
         self.state().segments.load(Acquire) & (1 << number) != 0
     }
 
-    /// The segments that are there.
+    /// Returns the segments that exist.
     pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
         self.segment_numbers().filter(|number| self.has_segment(*number)).map(|number| self.segment(number))
     }
 
-    /// A segment, made if it is not there. Each step can be repeated by anybody, whoever was killed after whichever.
+    /// Returns a segment, which is added and mapped if necessary.
+    ///
+    /// Each step is idempotent, so that another process can repeat it when this process is killed.
     pub(crate) fn segment(&self, number: usize) -> Result<&Segment> {
         if let Some(segment) = self.segments[number].get() {
             return Ok(segment);

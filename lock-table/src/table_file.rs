@@ -1,4 +1,4 @@
-//! The file of an open table, through descriptors that the program may close.
+//! The file of an open table. The program may close its descriptors.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,17 +15,19 @@ use crate::fork;
 use lock_core::PerProcess;
 use lock_core::{Error, ErrorKind, Result};
 
-/// For looking and growing. What is mapped keeps the first description alive, so that no lock may be on it.
+/// The descriptors for reading the status of the file and for extending it.
+///
+/// Mappings keep the first open file description alive after the table is closed, so no file lock may use that description.
 #[derive(Debug)]
 pub(crate) struct TableFile {
     path: PathBuf,
     id: FileId,
     pub(crate) first: Descriptor,
-    /// What a process uses whose program closed the first.
+    /// A second descriptor, which is opened when the program has closed the first one.
     again: PerProcess<Mutex<Option<Arc<Descriptor>>>>,
 }
 
-/// A descriptor of the table's file that was found to be that.
+/// A descriptor that was verified to be one of the table's file.
 pub(crate) enum Verified<'a> {
     First(BorrowedFd<'a>),
     Again(Arc<Descriptor>),
@@ -35,7 +37,7 @@ impl AsFd for Verified<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::First(fd) => *fd,
-            Self::Again(descriptor) => descriptor.unverified().expect("it was opened in this process"),
+            Self::Again(descriptor) => descriptor.unverified().expect("this process opened the descriptor"),
         }
     }
 }
@@ -55,10 +57,11 @@ impl TableFile {
         self.id
     }
 
-    /// A descriptor of the file, opened again if the program closed it.
+    /// Returns a descriptor of the file, which is opened again if the program has closed it.
     ///
     /// # Errors
-    /// Where the file cannot be opened any more.
+    /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when the file cannot be opened again; [`ErrorKind::Replaced`] when its name leads
+    /// to another file.
     pub(crate) fn get(&self) -> Result<Verified<'_>> {
         if let Some(fd) = self.first.get() {
             return Ok(Verified::First(fd));
@@ -79,23 +82,23 @@ impl TableFile {
         fstat(self.get()?).map_err(|errno| Error::system("fstat", errno))
     }
 
-    /// The same file once more, with an open file description of its own.
+    /// Opens the file again, with a new open file description.
     ///
     /// # Errors
-    /// Where this process may not open the file any more.
+    /// [`ErrorKind::System`] when this process may not open the file; otherwise as [`TableFile::get`].
     pub(crate) fn reopen(&self) -> Result<KeptDescription> {
         KeptDescription::new(|| self.open_again())
     }
 
     fn open_again(&self) -> Result<OwnedFd> {
-        let itself = format!("/proc/self/fd/{}", self.get()?.as_fd().as_raw_fd());
-        match open(itself.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
-            // The number may have changed its meaning in between.
+        let link = format!("/proc/self/fd/{}", self.get()?.as_fd().as_raw_fd());
+        match open(link.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+            // The program may have reused the number for another file in between.
             Ok(fd) if FileId::of(&fd) == Ok(self.id) => Ok(fd),
             Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::EACCES | Errno::EPERM)) => {
                 Err(Error::refused("open again", errno).at(&self.path))
             }
-            // No `/proc`.
+            // `/proc` is not mounted, or the link leads to another file.
             _ => self.open_by_path(),
         }
     }

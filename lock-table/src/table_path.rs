@@ -13,39 +13,39 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::file_access::FileAccess;
 use crate::file_id::FileId;
 
-/// Where a table's file is.
+/// The path of a table's file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TablePath<'a> {
     /// The directory that `name` is relative to.
     pub(crate) base: BorrowedFd<'a>,
     pub(crate) name: &'a Path,
-    /// The whole path, for messages, and to open the file again.
+    /// The whole path, for messages and for opening the file again.
     pub(crate) whole: &'a Path,
 }
 
 impl<'a> TablePath<'a> {
-    /// A path that is looked up as a whole.
+    /// Creates a path that is resolved as a whole.
     pub(crate) fn whole(path: &'a Path) -> Self {
         Self { base: AT_FDCWD, name: path, whole: path }
     }
 
-    /// A file in an open directory, which the caller has checked.
+    /// Creates the path of a file in an open directory, which the caller has checked.
     pub(crate) fn in_directory(directory: BorrowedFd<'a>, path: &'a Path) -> Self {
         let name = path.file_name().map_or(path, Path::new);
         Self { base: directory, name, whole: path }
     }
 
-    /// The directory that the file is in, relative to the base.
+    /// Returns the directory of the file, relative to the base.
     pub(crate) fn parent(&self) -> &'a Path {
         parent_of(self.name)
     }
 
-    /// The path of the directory that the file is in.
+    /// Returns the path of the directory of the file.
     pub(crate) fn directory(&self) -> &'a Path {
         parent_of(self.whole)
     }
 
-    /// The owner and the mode of the directory that has this file under its name.
+    /// Returns the owner, the group and the mode of the directory, if its entry with the name is `file`.
     pub(crate) fn directory_of(&self, file: &Metadata) -> Option<FileAccess> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = openat(self.base, self.parent(), flags, Permissions::empty()).ok()?;
@@ -55,16 +55,17 @@ impl<'a> TablePath<'a> {
     }
 }
 
-/// The directory that a path leads to a file of.
+/// Returns the directory of a path.
 fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Removes a file, if its name still leads to it. No link in the last part of the path is followed, and the directory is looked up
-/// once.
+/// Removes the file with this identity, if the path leads to it.
+///
+/// A symbolic link in the last component is not followed. The directory is resolved once.
 ///
 /// # Errors
-/// ENOENT when the name leads to another file or to none; what the system says.
+/// ENOENT when the path leads to another file or to none; other errors of the system calls.
 pub(crate) fn unlink_if(path: &Path, id: FileId) -> Result<(), Errno> {
     let path = TablePath::whole(path);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

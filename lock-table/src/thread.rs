@@ -5,19 +5,22 @@ use std::cell::Cell;
 use crate::fork;
 
 thread_local! {
-    static KNOWN: Cell<(u64, u32)> = const { Cell::new((u64::MAX, 0)) };
+    /// The thread id, and the fork epoch in which it was read.
+    static CACHE: Cell<(u64, u32)> = const { Cell::new((u64::MAX, 0)) };
 }
 
-/// Its id, as the kernel knows it in the process's pid namespace. Asked once per thread, and once more after a fork.
+/// Returns the id of the calling thread in its PID namespace (gettid(2)).
+///
+/// The id is cached: the system call is made once per thread, and again after a fork.
 #[inline]
 pub fn id() -> u32 {
-    let (epoch, id) = KNOWN.get();
-    if epoch == fork::epoch() { id } else { ask() }
+    let (epoch, id) = CACHE.get();
+    if epoch == fork::epoch() { id } else { read_id() }
 }
 
 #[cold]
-fn ask() -> u32 {
+fn read_id() -> u32 {
     let id = nix::unistd::gettid().as_raw().unsigned_abs();
-    KNOWN.set((fork::current(), id));
+    CACHE.set((fork::current(), id));
     id
 }

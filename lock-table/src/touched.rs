@@ -8,7 +8,9 @@ const BITS: usize = u64::BITS as usize;
 /// Words in a chunk.
 const WORDS: usize = 64;
 
-/// The groups of a segment that this process has handles in, in memory of its own. A chunk of bits is there once one of them is set.
+/// A bitmap of the groups of a segment in which this process has handles. It is private to the process.
+///
+/// A chunk of the bitmap is allocated when its first bit is set.
 #[derive(Debug)]
 pub(crate) struct TouchedGroups {
     chunks: Vec<OnceBox<[AtomicU64; WORDS]>>,
@@ -25,7 +27,7 @@ impl TouchedGroups {
         words[group / BITS % WORDS].fetch_or(1 << (group % BITS), Relaxed);
     }
 
-    /// The groups, in order.
+    /// Returns the groups in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
         let chunks = self.chunks.iter().enumerate().filter_map(|(at, chunk)| Some((at * WORDS, chunk.get()?)));
         let words = chunks.flat_map(|(first, words)| (first..).zip(words));
@@ -38,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_are_listed_in_order_and_once() {
+    fn iter_returns_each_group_once_in_ascending_order() {
         let groups = TouchedGroups::new(100_000);
         for group in [99_999, 0, 64, 63, 4096, 4095, 64] {
             groups.set(group);

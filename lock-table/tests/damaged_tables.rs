@@ -1,4 +1,4 @@
-//! A table whose header is sound may still be damaged: everything in it returns, nothing panics.
+//! Tables with a valid header and damaged content: operations return and do not panic.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lock_core::{OpenMode, Registry, Result, Store};
 
-/// Where the first line and the first record are in the file.
+/// The offsets of the first line and of the first record in the file.
 const LINE: u64 = 4096 + 16_384 * 128 + 4096;
 const RECORD: u64 = LINE + 64 * 64;
 
@@ -15,7 +15,7 @@ fn open(directory: &Path, mode: OpenMode) -> Result<Store> {
     Store::open(&registry, &format!("shm:{}/store?capacity=40", directory.display()), mode)
 }
 
-/// Writes a word where it does not belong, while nobody has the store open.
+/// Writes a wrong word to a closed store.
 fn damage(directory: &Path, at: u64, word: u64) {
     drop(open(directory, OpenMode::OpenOrCreate).unwrap());
     let file = File::options().write(true).open(directory.join("store")).unwrap();
@@ -23,7 +23,7 @@ fn damage(directory: &Path, at: u64, word: u64) {
 }
 
 #[test]
-fn an_id_with_the_greatest_of_all_generations_is_allocated_and_freed() {
+fn the_largest_generation_wraps_around() {
     for word in [u64::MAX, u64::MAX - 1] {
         let directory = tempfile::tempdir().unwrap();
         damage(directory.path(), RECORD + 8, word);
@@ -36,7 +36,7 @@ fn an_id_with_the_greatest_of_all_generations_is_allocated_and_freed() {
 }
 
 #[test]
-fn a_lock_with_the_greatest_of_all_tokens_is_taken_and_given_back() {
+fn a_lock_with_the_largest_token_is_acquired_and_released() {
     let directory = tempfile::tempdir().unwrap();
     damage(directory.path(), LINE + 8, u64::MAX);
     let lock = open(directory.path(), OpenMode::Open).unwrap().retrieve(0).unwrap();
@@ -45,10 +45,10 @@ fn a_lock_with_the_greatest_of_all_tokens_is_taken_and_given_back() {
 }
 
 #[test]
-fn an_id_that_is_claimed_for_a_seat_that_does_not_exist_can_be_allocated() {
-    for (seat, turn) in [(900, 1), (16_383, 7), (16_384, 1), (65_535, 1 << 25)] {
+fn the_claim_of_a_process_entry_without_blocks_is_replaced() {
+    for (entry, generation) in [(900, 1), (16_383, 7), (16_384, 1), (65_535, 1 << 25)] {
         let directory = tempfile::tempdir().unwrap();
-        damage(directory.path(), RECORD, (turn << 38) | (seat << 22) | 1234);
+        damage(directory.path(), RECORD, (generation << 38) | (entry << 22) | 1234);
         let store = open(directory.path(), OpenMode::Open).unwrap();
         let lock = store.allocate_and_retrieve(0, "label").unwrap();
         assert_eq!(store.allocated().unwrap()[0].label.as_str(), "label");
@@ -56,12 +56,12 @@ fn an_id_that_is_claimed_for_a_seat_that_does_not_exist_can_be_allocated() {
     }
 }
 
-/// Who is killed between two steps of freeing can leave a hint that says full of what is not.
+/// A process that is killed while it frees an id can leave a hint that a word is full although it is not.
 #[test]
-fn a_hint_that_is_wrong_hides_no_id() {
+fn a_wrong_hint_hides_no_id() {
     const BITMAP: u64 = LINE - 4096;
     let directory = tempfile::tempdir().unwrap();
-    // Behind the 16 words of bits is the one that says which of them are full.
+    // The word of hints follows the 16 words of the lowest level.
     damage(directory.path(), BITMAP + 16 * 8, u64::MAX);
     let store = open(directory.path(), OpenMode::Open).unwrap();
     let ids: Vec<_> = (0..40).map(|_| store.allocate("").unwrap().id().unwrap().get()).collect();

@@ -12,7 +12,7 @@ fn open(path: &Path) -> Result<Arc<Table>> {
     Table::open(path, Kind::new("test", 1), OpenMode::OpenOrCreate, &TableOptions::default())
 }
 
-/// Locks the file from a place on, with a length of 0 to its end and beyond, as long as the result is there.
+/// Locks a range of the file until the result is dropped. A length of 0 means to the end of the file.
 fn lock(path: &Path, start: i64, length: i64) -> File {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let range =
@@ -22,7 +22,7 @@ fn lock(path: &Path, start: i64, length: i64) -> File {
 }
 
 #[test]
-fn a_lock_on_the_whole_file_is_another_programs() {
+fn a_foreign_lock_on_the_whole_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     drop(open(&path).unwrap());
@@ -35,7 +35,7 @@ fn a_lock_on_the_whole_file_is_another_programs() {
 }
 
 #[test]
-fn a_lock_on_the_mapped_part_does_not_matter() {
+fn a_foreign_lock_on_the_mapped_part_is_ignored() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     drop(open(&path).unwrap());

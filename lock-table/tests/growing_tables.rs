@@ -1,4 +1,4 @@
-//! Tables that grow while other threads look at them.
+//! Tables that grow while other threads use them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ fn create(path: &Path) -> Arc<Table> {
     Table::open(path, KIND, OpenMode::Create, &options).unwrap()
 }
 
-/// The first id of each segment up to this one.
+/// The first id of each segment from segment 1 up to the one that starts at the id 2^`last`.
 fn segments(last: u32) -> impl Iterator<Item = LockId> {
     (10..=last).map(|segment| LockId::new(1 << segment))
 }
@@ -35,7 +35,7 @@ fn a_table_is_opened_and_checked_while_it_grows() {
                 }
             });
             while !grower.is_finished() {
-                // The file is looked at, although this process has it open.
+                // Opening validates the file, although this process has it open.
                 let again = Table::open(&path, KIND, OpenMode::Open, &TableOptions::default()).unwrap();
                 again.check().unwrap();
                 again.allocated().unwrap();
@@ -46,7 +46,7 @@ fn a_table_is_opened_and_checked_while_it_grows() {
 }
 
 #[test]
-fn threads_that_make_a_table_grow_at_once_all_succeed() {
+fn concurrent_threads_extend_a_table() {
     let directory = tempfile::tempdir().unwrap();
     let table = create(&directory.path().join("table"));
     thread::scope(|scope| {
@@ -63,7 +63,7 @@ fn threads_that_make_a_table_grow_at_once_all_succeed() {
 }
 
 #[test]
-fn the_last_of_all_ids_costs_pages() {
+fn the_largest_id_needs_little_space() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     let table = create(&path);

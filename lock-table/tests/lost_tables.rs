@@ -1,4 +1,5 @@
-//! Tables that lose their names, or a part of their files, while they are open. Between processes it is the suite that looks.
+//! Tables whose file is deleted, renamed or truncated while they are open, within one process. `lock-conformance` has the tests with
+//! several processes.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -11,7 +12,7 @@ fn open(path: &Path, mode: OpenMode) -> Arc<Table> {
     Table::open(path, Kind::new("test", 1), mode, &TableOptions::default()).unwrap()
 }
 
-/// What allocating, freeing and looking at the name say.
+/// The errors of a check, an allocation and two ways to free.
 fn refusals(table: &Table) -> [Option<ErrorKind>; 4] {
     let kind = |result: Result<()>| result.err().map(lock_core::Error::into_kind);
     [
@@ -23,41 +24,41 @@ fn refusals(table: &Table) -> [Option<ErrorKind>; 4] {
 }
 
 #[test]
-fn a_deleted_table_says_that_it_was_destroyed() {
+fn operations_on_a_deleted_table_return_destroyed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     let table = open(&path, OpenMode::Create);
     let id = table.allocate(&Label::default()).unwrap();
     fs::remove_file(&path).unwrap();
     assert!(refusals(&table).iter().all(|kind| matches!(kind, Some(ErrorKind::Destroyed))), "{:?}", refusals(&table));
-    let anew = open(&path, OpenMode::OpenOrCreate);
-    assert_ne!(anew.id(), table.id());
+    let new = open(&path, OpenMode::OpenOrCreate);
+    assert_ne!(new.id(), table.id());
     assert!(refusals(&table).iter().all(|kind| matches!(kind, Some(ErrorKind::Destroyed))));
-    assert!(matches!(table.destroy().unwrap_err().kind(), ErrorKind::Destroyed), "it is not this one that has the name");
-    assert!(anew.check().is_ok() && table.is_destroyed() && table.slot(id).is_ok());
+    assert!(matches!(table.destroy().unwrap_err().kind(), ErrorKind::Destroyed), "destroy must not remove the new table");
+    assert!(new.check().is_ok() && table.is_destroyed() && table.slot(id).is_ok());
 }
 
 #[test]
-fn a_table_that_was_moved_away_goes_on_until_another_has_its_name() {
+fn a_renamed_table_is_valid_until_another_table_has_its_name() {
     let directory = tempfile::tempdir().unwrap();
     let [path, elsewhere] = ["table", "elsewhere"].map(|name| directory.path().join(name));
     let table = open(&path, OpenMode::Create);
     table.allocate(&Label::default()).unwrap();
     fs::rename(&path, &elsewhere).unwrap();
     assert!(table.check().is_ok() && table.allocate(&Label::default()).is_ok());
-    let anew = open(&path, OpenMode::Create);
+    let new = open(&path, OpenMode::Create);
     assert!(refusals(&table).iter().all(|kind| matches!(kind, Some(ErrorKind::Replaced))), "{:?}", refusals(&table));
-    assert!(table.is_destroyed() && anew.check().is_ok());
+    assert!(table.is_destroyed() && new.check().is_ok());
     fs::rename(&elsewhere, &path).unwrap();
     assert_eq!((table.count().unwrap(), refusals(&table).map(|kind| kind.is_none())), (2, [true, true, true, true]));
 }
 
 #[test]
-fn a_table_that_is_cut_off_is_not_touched() {
+fn operations_on_a_truncated_table_return_corrupt() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     let table = open(&path, OpenMode::Create);
-    // Another part of the file is mapped with it.
+    // Adds and maps another segment.
     table.allocate_exact(3000.into(), &Label::default()).unwrap();
     let whole = fs::read(&path).unwrap();
     let file = File::options().write(true).open(&path).unwrap();

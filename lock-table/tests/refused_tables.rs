@@ -1,4 +1,4 @@
-//! What is no sound table is refused with an error that says so, and is not changed.
+//! Files that are not valid tables: opening them returns a specific error and does not change them.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -22,7 +22,7 @@ fn open(path: &Path, mode: OpenMode) -> Result<Arc<Table>> {
     Table::open(path, KIND, mode, &TableOptions::default())
 }
 
-/// Makes a table with something in it and closes it again.
+/// Creates a table with one allocation, closes it, and returns the content of its file.
 fn make(path: &Path) -> Vec<u8> {
     let table = open(path, OpenMode::Create).unwrap();
     table.allocate(&Label::new("kept").unwrap()).unwrap();
@@ -41,7 +41,7 @@ fn refusal(path: &Path) -> ErrorKind {
 }
 
 #[test]
-fn an_absent_table_is_absent_and_an_existing_one_is_not_created_again() {
+fn open_requires_a_table_and_create_requires_none() {
     let (_directory, path) = scratch();
     assert!(matches!(open(&path, OpenMode::Open).unwrap_err().kind(), ErrorKind::Absent));
     let created = open(&path, OpenMode::OpenOrCreate).unwrap();
@@ -52,8 +52,8 @@ fn an_absent_table_is_absent_and_an_existing_one_is_not_created_again() {
 #[rstest]
 #[case::empty(b"".as_slice())]
 #[case::short(b"LOCK".as_slice())]
-#[case::text(b"this is no table, it is a text of some length, and nothing else".as_slice())]
-fn another_file_is_no_store(#[case] content: &[u8]) {
+#[case::text(b"a text that is longer than the magic number and the version of a table".as_slice())]
+fn a_file_without_the_magic_number_is_refused(#[case] content: &[u8]) {
     let (_directory, path) = scratch();
     fs::write(&path, content).unwrap();
     assert!(matches!(refusal(&path), ErrorKind::NotAStore { .. }));
@@ -85,7 +85,7 @@ fn a_directory_a_fifo_a_symbolic_link_and_a_hard_link_are_refused() {
 #[case(0o620)]
 #[case(0o602)]
 #[case(0o666)]
-fn a_table_that_others_may_write_to_is_refused_unless_that_is_asked_for(#[case] mode: u32) {
+fn a_table_that_other_users_may_write_is_refused_without_the_option_mode(#[case] mode: u32) {
     let (_directory, path) = scratch();
     make(&path);
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -98,7 +98,7 @@ fn a_table_that_others_may_write_to_is_refused_unless_that_is_asked_for(#[case] 
 #[test]
 fn a_table_of_another_user_is_refused() {
     if !nix::unistd::geteuid().is_root() {
-        return; // only root can give a file away
+        return; // only root can change the owner of a file
     }
     let (_directory, path) = scratch();
     make(&path);
@@ -127,20 +127,20 @@ fn every_changed_byte_of_the_header_is_an_error_or_harmless() {
         for flip in [0x01, 0x80, 0xff] {
             file.write_all_at(&[sound[at] ^ flip], at as u64).unwrap();
             if let Ok(table) = open(&path, OpenMode::Open) {
-                // Among the few words that change in the life of a table: it still has to be usable.
+                // Only a change of the words that are not fixed is accepted, and the table is usable then.
                 assert!((128..224).contains(&at), "byte {at} ^ {flip:#x}");
                 let id = table.allocate(&Label::default()).unwrap();
                 table.slot(id).unwrap();
                 table.free(id, None).unwrap();
             }
-            // An opener may have written to its seat and to the words that change.
+            // Opening the table may have changed these words, too.
             file.write_all_at(&sound[..4096], 0).unwrap();
         }
     }
 }
 
 #[test]
-fn every_length_of_a_table_that_is_cut_off_is_an_error() {
+fn every_truncation_is_an_error() {
     let (_directory, path) = scratch();
     let sound = make(&path);
     let file = File::options().write(true).open(&path).unwrap();

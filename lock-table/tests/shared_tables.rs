@@ -1,4 +1,4 @@
-//! Tables that several users share: owner, group and mode of the file, and what it tells others.
+//! Tables that several users share: the owner, the group and the mode of the file, and the command lines in it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use lock_table::{FileGroup, FileOwner, Kind, Table, TableOptions};
 use nix::unistd::{chown, geteuid};
 use rstest::rstest;
 
-/// No account of the machine is expected to have these numbers.
+/// Ids that no account of the machine is expected to have.
 const STRANGER: u32 = 59_001;
 const GROUP: u32 = 59_003;
 
@@ -28,7 +28,7 @@ fn options(mode: &str) -> TableOptions {
 #[case("0600", true)]
 #[case("0644", false)]
 #[case("0660", false)]
-fn arguments_are_written_down_only_where_no_other_user_can_read_them(#[case] mode: &str, #[case] whole: bool) {
+fn arguments_are_recorded_only_in_a_private_table(#[case] mode: &str, #[case] whole: bool) {
     let directory = tempfile::tempdir().unwrap();
     let table = open(&directory.path().join("table"), OpenMode::Create, &options(mode)).unwrap();
     table.allocate(&Label::default()).unwrap();
@@ -48,7 +48,7 @@ fn arguments_are_written_down_only_where_no_other_user_can_read_them(#[case] mod
 #[test]
 fn root_creates_a_table_for_a_user_and_a_group() {
     if !geteuid().is_root() {
-        return; // only root can give a file away
+        return; // only root can change the owner of a file
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
@@ -64,9 +64,9 @@ fn root_creates_a_table_for_a_user_and_a_group() {
 }
 
 #[test]
-fn a_mode_does_not_make_a_strangers_table_trusted() {
+fn a_mode_does_not_make_another_owner_trusted() {
     if !geteuid().is_root() {
-        return; // only root can give a file away
+        return; // only root can change the owner of a file
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
@@ -78,7 +78,7 @@ fn a_mode_does_not_make_a_strangers_table_trusted() {
     let mut trusting = options("0666");
     trusting.owner = Some(FileOwner::Any);
     open(&path, OpenMode::Open, &trusting).unwrap();
-    // The directory belongs to root; when it has the file's group, it speaks for the members.
+    // The directory belongs to root. If it has the group of the file, the members of the group are trusted.
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o770)).unwrap();
     open(&path, OpenMode::Open, &options("0666")).unwrap_err();
     chown(directory.path(), None, Some(GROUP.into())).unwrap();

@@ -1,4 +1,4 @@
-//! Allocation, growth and identity of tables, within one process. What happens between processes is the suite's.
+//! Allocation, growth and identity of tables, within one process. `lock-conformance` has the tests with several processes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,7 +39,7 @@ fn allocate(table: &Table) -> Option<u32> {
 #[case(1025)]
 #[case(2048)]
 #[case(5000)]
-fn every_id_is_handed_out_once_in_order_and_the_table_grows_to_its_bound(#[case] locks: u32) {
+fn ids_are_allocated_in_ascending_order_up_to_the_bound(#[case] locks: u32) {
     let directory = tempfile::tempdir().unwrap();
     let table = create(&directory.path().join("table"), Bound::Locks(locks));
     for id in 0..locks {
@@ -59,7 +59,7 @@ fn every_id_is_handed_out_once_in_order_and_the_table_grows_to_its_bound(#[case]
 }
 
 #[test]
-fn the_last_of_all_ids_works_and_what_is_not_used_is_not_paid_for() {
+fn unused_ids_need_no_space() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     let table = create(&path, Bound::Locks(1 << 20));
@@ -72,7 +72,7 @@ fn the_last_of_all_ids_works_and_what_is_not_used_is_not_paid_for() {
 }
 
 #[test]
-fn a_table_without_a_bound_counts_no_free_ids() {
+fn a_table_without_a_bound_reports_no_capacity() {
     let directory = tempfile::tempdir().unwrap();
     let table = create(&directory.path().join("table"), Bound::Unbounded);
     assert_eq!((table.capacity(), table.available().unwrap()), (None, None));
@@ -80,7 +80,7 @@ fn a_table_without_a_bound_counts_no_free_ids() {
 }
 
 #[test]
-fn opened_twice_in_one_process_it_is_one_table() {
+fn opening_a_table_again_returns_the_same_table() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     let table = create(&path, Bound::DEFAULT);
@@ -107,7 +107,7 @@ fn an_allocation_keeps_its_label_and_counts_its_generation() {
 }
 
 #[test]
-fn reconcile_claims_what_is_missing_and_frees_what_is_too_much() {
+fn reconcile_allocates_missing_ids_and_frees_others() {
     let directory = tempfile::tempdir().unwrap();
     let table = create(&directory.path().join("table"), Bound::Locks(10_000));
     for _ in 0..100 {
@@ -125,7 +125,7 @@ fn reconcile_claims_what_is_missing_and_frees_what_is_too_much() {
 }
 
 #[test]
-fn threads_that_allocate_and_free_never_share_an_id() {
+fn concurrent_threads_never_allocate_the_same_id() {
     let directory = tempfile::tempdir().unwrap();
     let table = create(&directory.path().join("table"), Bound::Locks(200));
     let used: Vec<_> = (0..200).map(|_| std::sync::atomic::AtomicBool::new(false)).collect();
@@ -149,37 +149,37 @@ fn threads_that_allocate_and_free_never_share_an_id() {
 }
 
 #[test]
-fn of_two_who_free_an_id_at_once_one_does() {
+fn only_one_of_two_concurrent_frees_succeeds() {
     const ROUNDS: usize = 20_000;
     let directory = tempfile::tempdir().unwrap();
     let table = create(&directory.path().join("table"), Bound::Locks(1));
-    let (came, freed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // Both go on at the same instant, as nearly as can be.
-    let meet = || {
-        let all = (came.fetch_add(1, SeqCst) / 2 + 1) * 2;
-        while came.load(SeqCst) < all {
+    let (arrived, freed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // A spinning barrier, which releases both threads at nearly the same time.
+    let wait = || {
+        let all = (arrived.fetch_add(1, SeqCst) / 2 + 1) * 2;
+        while arrived.load(SeqCst) < all {
             std::thread::yield_now();
         }
     };
-    let go_round = |allocates: bool| {
+    let run = |allocates: bool| {
         for _ in 0..ROUNDS {
             if allocates {
                 allocate(&table);
             }
-            meet();
+            wait();
             freed.fetch_add(usize::from(table.free(0.into(), None).is_ok()), SeqCst);
-            meet();
+            wait();
         }
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| go_round(true));
-        scope.spawn(|| go_round(false));
+        scope.spawn(|| run(true));
+        scope.spawn(|| run(false));
     });
     assert_eq!(freed.load(SeqCst), ROUNDS);
 }
 
 #[test]
-fn a_destroyed_table_says_so_and_its_name_is_free() {
+fn a_destroyed_table_returns_destroyed_and_its_name_is_free() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("table");
     let table = create(&path, Bound::DEFAULT);
@@ -188,7 +188,7 @@ fn a_destroyed_table_says_so_and_its_name_is_free() {
     assert!(matches!(table.allocate(&Label::default()).unwrap_err().kind(), ErrorKind::Destroyed));
     assert!(matches!(table.destroy().unwrap_err().kind(), ErrorKind::Destroyed));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-    let anew = create(&path, Bound::DEFAULT);
-    assert_ne!(anew.id(), table.id());
+    let new = create(&path, Bound::DEFAULT);
+    assert_ne!(new.id(), table.id());
     assert!(slot.holder().is_none());
 }

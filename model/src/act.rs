@@ -1,87 +1,91 @@
 //! The program of a simulated thread, and its reports to the oracle.
 
-use crate::ghost::{Leaving, Note, Phase, Stage};
+use real_core::{Error, ErrorKind, Label, LockId, Result};
+
+use crate::bounds::{FIRST, THREADS};
+use crate::death::{Acquired, Condition, Proof};
 use crate::lock::ShmLock;
+use crate::note::{Leaving, Note, Phase, Stage};
 use crate::op::Op;
+use crate::raw::{Deadline, RawLock};
 use crate::scenario::Act;
-use crate::scene::{FIRST, Scene, THREADS};
-use crate::world;
-use crate::{Acquired, Condition, Deadline, Error, ErrorKind, Label, LockId, Proof, RawLock, Result, step, sys};
+use crate::setup::Setup;
+use crate::{state, step, sys};
 
 /// What a simulated thread runs.
-pub(crate) fn run(scene: &'static Scene, thread: usize) {
-    for (number, act) in scene.scenario.threads[thread].iter().enumerate() {
+pub(crate) fn run(setup: &'static Setup, thread: usize) {
+    for (number, act) in setup.scenario().threads[thread].iter().enumerate() {
         step::call(Op::Act(number));
         match *act {
             Act::Lock(lock) => {
-                if acquire(scene, lock, Deadline::Never) {
-                    mark_consistent(scene, lock);
-                    release(scene, lock);
+                if acquire(setup, lock, Deadline::Never) {
+                    mark_consistent(setup, lock);
+                    release(setup, lock);
                 }
             }
             Act::Leave(lock) => {
-                if acquire(scene, lock, Deadline::Never) {
-                    release(scene, lock);
+                if acquire(setup, lock, Deadline::Never) {
+                    release(setup, lock);
                 }
             }
             Act::Panic(lock) => {
-                if acquire(scene, lock, Deadline::Never) {
-                    release_in(scene, lock, Condition::Panicked);
+                if acquire(setup, lock, Deadline::Never) {
+                    release_in(setup, lock, Condition::Panicked);
                 }
             }
             Act::TryLock | Act::TimedLock => {
                 let deadline = if *act == Act::TryLock { Deadline::Now } else { Deadline::At };
-                world::with(|world| world.threads[thread].armed = deadline == Deadline::At);
-                if acquire(scene, 0, deadline) {
-                    mark_consistent(scene, 0);
-                    release(scene, 0);
+                state::with(|state| state.threads[thread].armed = deadline == Deadline::At);
+                if acquire(setup, 0, deadline) {
+                    mark_consistent(setup, 0);
+                    release(setup, 0);
                 }
             }
             Act::Both => {
-                if acquire(scene, 0, Deadline::Never) && acquire(scene, 1, Deadline::Never) {
+                if acquire(setup, 0, Deadline::Never) && acquire(setup, 1, Deadline::Never) {
                     for lock in [0, 1] {
-                        mark_consistent(scene, lock);
-                        release(scene, lock);
+                        mark_consistent(setup, lock);
+                        release(setup, lock);
                     }
                 }
             }
             Act::End(lock) => {
-                if acquire(scene, lock, Deadline::Never) {
+                if acquire(setup, lock, Deadline::Never) {
                     end(&[lock]);
                 }
             }
             Act::EndBoth => {
-                if acquire(scene, 0, Deadline::Never) && acquire(scene, 1, Deadline::Never) {
+                if acquire(setup, 0, Deadline::Never) && acquire(setup, 1, Deadline::Never) {
                     end(&[0, 1]);
                 }
             }
             Act::Late(lock) => {
-                if acquire(scene, lock, Deadline::Never) {
-                    release_late(scene, lock);
+                if acquire(setup, lock, Deadline::Never) {
+                    release_late(setup, lock);
                 }
             }
             Act::Allocate => {
-                if let Some(id) = allocate(scene, thread, number) {
-                    free(scene, id);
+                if let Some(id) = allocate(setup, thread, number) {
+                    free(setup, id);
                 }
             }
             Act::Keep => {
-                allocate(scene, thread, number);
+                allocate(setup, thread, number);
             }
             Act::Exactly(id) => {
-                if allocate_exact(scene, thread, number, id) {
-                    free(scene, id);
+                if allocate_exact(setup, thread, number, id) {
+                    free(setup, id);
                 }
             }
-            Act::Read => read(scene),
-            Act::Claim => claim(scene),
+            Act::Read => read(setup),
+            Act::Claim => claim(setup),
         }
     }
-    step::call(Op::Act(scene.scenario.threads[thread].len()));
+    step::call(Op::Act(setup.scenario().threads[thread].len()));
 }
 
 fn stage(change: impl FnOnce(&mut Stage)) {
-    let mut stage = world::with(|world| world.threads[world.current].stage);
+    let mut stage = state::with(|state| state.threads[state.current].stage);
     change(&mut stage);
     step::call(Op::Stage(stage));
 }
@@ -92,13 +96,13 @@ fn tell(note: Note) {
 
 pub(crate) fn failed(error: &Error) {
     let text = format!("an error: {error}");
-    world::with(|world| world.ghost.wrong(text));
+    state::with(|state| state.oracle.wrong(text));
 }
 
 /// Acquires a lock. False when the deadline passed first.
-fn acquire(scene: &'static Scene, lock: usize, deadline: Deadline) -> bool {
+fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
     stage(|stage| stage.locks[lock] = Phase::Acquiring);
-    match ask(scene, lock, deadline) {
+    match ask(setup, lock, deadline) {
         Ok(Acquired::Held { token }) => tell(Note::Enter { lock, token, told: None }),
         Ok(Acquired::Recovered(recovery)) => tell(Note::Enter { lock, token: recovery.token, told: Some(recovery.death) }),
         Ok(Acquired::TimedOut) => {
@@ -117,8 +121,8 @@ fn acquire(scene: &'static Scene, lock: usize, deadline: Deadline) -> bool {
 }
 
 /// Acquires a lock as the user side does.
-pub(crate) fn ask(scene: &'static Scene, lock: usize, deadline: Deadline) -> Result<Acquired> {
-    let lock = ShmLock::new(scene.slot(lock));
+pub(crate) fn ask(setup: &'static Setup, lock: usize, deadline: Deadline) -> Result<Acquired> {
+    let lock = ShmLock::new(setup.slot(lock));
     match lock.acquire_at_once() {
         Some(token) => Ok(Acquired::Held { token }),
         None => lock.acquire(deadline),
@@ -126,36 +130,36 @@ pub(crate) fn ask(scene: &'static Scene, lock: usize, deadline: Deadline) -> Res
 }
 
 fn is_told(lock: usize) -> bool {
-    world::with(|world| world.threads[world.current].stage.told[lock])
+    state::with(|state| state.threads[state.current].stage.told[lock])
 }
 
 /// Marks a lock consistent as a guard does, if a death was reported.
-fn mark_consistent(scene: &'static Scene, lock: usize) {
+fn mark_consistent(setup: &'static Setup, lock: usize) {
     if is_told(lock) {
-        match ShmLock::new(scene.slot(lock)).mark_consistent() {
+        match ShmLock::new(setup.slot(lock)).mark_consistent() {
             Ok(()) => tell(Note::Marked { lock }),
             Err(error) => failed(&error),
         }
     }
 }
 
-fn release(scene: &'static Scene, lock: usize) {
-    release_in(scene, lock, if is_told(lock) { Condition::Inconsistent } else { Condition::Consistent });
+fn release(setup: &'static Setup, lock: usize) {
+    release_in(setup, lock, if is_told(lock) { Condition::Inconsistent } else { Condition::Consistent });
 }
 
-fn release_in(scene: &'static Scene, lock: usize, condition: Condition) {
+fn release_in(setup: &'static Setup, lock: usize, condition: Condition) {
     tell(Note::Leave { lock, leaving: Leaving::Released(condition) });
-    if let Err(error) = ShmLock::new(scene.slot(lock)).release(Proof(condition)) {
+    if let Err(error) = ShmLock::new(setup.slot(lock)).release(Proof(condition)) {
         failed(&error);
     }
     stage(|stage| (stage.locks[lock], stage.told[lock]) = (Phase::Outside, false));
 }
 
 /// Releases a lock that was marked as that of a dead owner.
-fn release_late(scene: &'static Scene, lock: usize) {
+fn release_late(setup: &'static Setup, lock: usize) {
     tell(Note::Leave { lock, leaving: Leaving::Ended });
     sys::end_thread();
-    let released = ShmLock::new(scene.slot(lock)).release(Proof(Condition::Consistent));
+    let released = ShmLock::new(setup.slot(lock)).release(Proof(Condition::Consistent));
     if !matches!(released, Err(error) if matches!(error.kind(), ErrorKind::Lost)) {
         tell(Note::Wrong("it releases a lock that it has lost"));
     }
@@ -181,9 +185,9 @@ pub(crate) fn is_label_of(thread: usize, found: &Label) -> bool {
     (0..2).any(|act| *found == label(thread, act))
 }
 
-fn allocate(scene: &'static Scene, thread: usize, act: usize) -> Option<usize> {
+fn allocate(setup: &'static Setup, thread: usize, act: usize) -> Option<usize> {
     stage(|stage| stage.allocating = true);
-    match scene.table.allocate(&label(thread, act)) {
+    match setup.table.allocate(&label(thread, act)) {
         Ok(id) => {
             let id = id.get() as usize - FIRST;
             tell(Note::Took { id });
@@ -199,9 +203,9 @@ fn allocate(scene: &'static Scene, thread: usize, act: usize) -> Option<usize> {
     }
 }
 
-fn allocate_exact(scene: &'static Scene, thread: usize, act: usize, id: usize) -> bool {
+fn allocate_exact(setup: &'static Setup, thread: usize, act: usize, id: usize) -> bool {
     stage(|stage| stage.allocating = true);
-    match scene.table.allocate_exact(LockId::new((FIRST + id) as u32), &label(thread, act)) {
+    match setup.table.allocate_exact(LockId::new((FIRST + id) as u32), &label(thread, act)) {
         Ok(()) => {
             tell(Note::Took { id });
             true
@@ -216,16 +220,16 @@ fn allocate_exact(scene: &'static Scene, thread: usize, act: usize, id: usize) -
     }
 }
 
-fn free(scene: &'static Scene, id: usize) {
+fn free(setup: &'static Setup, id: usize) {
     tell(Note::Giving { id });
-    match scene.table.free(LockId::new((FIRST + id) as u32), None) {
+    match setup.table.free(LockId::new((FIRST + id) as u32), None) {
         Ok(()) => tell(Note::Gave { id }),
         Err(error) => failed(&error),
     }
 }
 
-fn read(scene: &'static Scene) {
-    if let Some(allocation) = scene.table.read(FIRST)
+fn read(setup: &'static Setup) {
+    if let Some(allocation) = setup.table.read(FIRST)
         && allocation.generation.is_some()
         && !(0..THREADS).any(|thread| is_label_of(thread, &allocation.label))
     {
@@ -233,11 +237,11 @@ fn read(scene: &'static Scene) {
     }
 }
 
-fn claim(scene: &'static Scene) {
-    let slot = scene.slot(0);
+fn claim(setup: &'static Setup) {
+    let slot = setup.slot(0);
     let word = &slot.hot().spare[1];
-    let Ok(me) = scene.table.me() else { return };
-    if scene.table.claim(word, me) {
+    let Ok(me) = setup.table.me() else { return };
+    if setup.table.claim(word, me) {
         tell(Note::Claimed);
         tell(Note::Unclaiming);
         word.store(0, std::sync::atomic::Ordering::Release);

@@ -1,20 +1,24 @@
 //! Checks at the end of a run.
 
 use crate::act::{ask, failed, is_label_of, label};
-use crate::ghost::{Id, LOCKS, Leaving};
+use crate::bounds::{FIRST, LOCKS, OBSERVER, THREADS};
+use crate::death::{Acquired, Condition, Proof};
 use crate::lock::ShmLock;
+use crate::note::Leaving;
+use crate::oracle::Id;
+use crate::raw::{Deadline, RawLock};
 use crate::scenario::Act;
-use crate::scene::{FIRST, OBSERVER, Scene, THREADS};
-use crate::{Acquired, Condition, Deadline, Proof, RawLock, world};
+use crate::setup::Setup;
+use crate::state;
 
 /// Runs the observer's checks when no thread can do anything more.
-pub(crate) fn finish(scene: &'static Scene) {
-    let acts: Vec<Act> = scene.scenario.acts().collect();
+pub(crate) fn finish(setup: &'static Setup) {
+    let acts: Vec<Act> = setup.scenario().acts().collect();
     for lock in (0..LOCKS).filter(|lock| acts.iter().any(|act| uses(*act, *lock))) {
-        check_lock(scene, lock);
+        check_lock(setup, lock);
     }
     if acts.iter().any(|act| matches!(act, Act::Allocate | Act::Keep | Act::Exactly(_))) {
-        check_ids(scene);
+        check_ids(setup);
     }
 }
 
@@ -29,28 +33,28 @@ fn uses(act: Act, lock: usize) -> bool {
 }
 
 /// Checks that the lock can be acquired, and that a death is reported until an owner marks the lock consistent.
-fn check_lock(scene: &'static Scene, lock: usize) {
-    let Some(told) = enter(scene, lock) else { return };
+fn check_lock(setup: &'static Setup, lock: usize) {
+    let Some(told) = enter(setup, lock) else { return };
     if told {
-        leave(scene, lock, Condition::Inconsistent);
-        enter(scene, lock);
-        match ShmLock::new(scene.slot(lock)).mark_consistent() {
-            Ok(()) => world::with(|world| world.ghost.mark(lock)),
+        leave(setup, lock, Condition::Inconsistent);
+        enter(setup, lock);
+        match ShmLock::new(setup.slot(lock)).mark_consistent() {
+            Ok(()) => state::with(|state| state.oracle.mark(lock)),
             Err(error) => failed(&error),
         }
     }
-    leave(scene, lock, Condition::Consistent);
-    enter(scene, lock);
+    leave(setup, lock, Condition::Consistent);
+    enter(setup, lock);
 }
 
 /// Acquires the lock. True when a death is reported; `None` when the lock is not free.
-fn enter(scene: &'static Scene, lock: usize) -> Option<bool> {
-    let (token, told) = match ask(scene, lock, Deadline::Now) {
+fn enter(setup: &'static Setup, lock: usize) -> Option<bool> {
+    let (token, told) = match ask(setup, lock, Deadline::Now) {
         Ok(Acquired::Held { token }) => (token, None),
         Ok(Acquired::Recovered(recovery)) => (recovery.token, Some(recovery.death)),
         Ok(Acquired::TimedOut) => {
-            if !scene.scenario.may_lose_locks() {
-                world::with(|world| world.ghost.wrong("when all is quiet the lock is not free".to_owned()));
+            if !setup.scenario().may_lose_locks() {
+                state::with(|state| state.oracle.wrong("when all is quiet the lock is not free".to_owned()));
             }
             return None;
         }
@@ -59,25 +63,25 @@ fn enter(scene: &'static Scene, lock: usize) -> Option<bool> {
             return None;
         }
     };
-    world::with(|world| world.ghost.enter(OBSERVER, lock, token, told));
+    state::with(|state| state.oracle.enter(OBSERVER, lock, token, told));
     Some(told.is_some())
 }
 
-fn leave(scene: &'static Scene, lock: usize, condition: Condition) {
-    world::with(|world| world.ghost.leave(OBSERVER, lock, Leaving::Released(condition)));
-    if let Err(error) = ShmLock::new(scene.slot(lock)).release(Proof(condition)) {
+fn leave(setup: &'static Setup, lock: usize, condition: Condition) {
+    state::with(|state| state.oracle.leave(OBSERVER, lock, Leaving::Released(condition)));
+    if let Err(error) = ShmLock::new(setup.slot(lock)).release(Proof(condition)) {
         failed(&error);
     }
 }
 
 /// Checks that each id is free or whole, and that each free one can be allocated.
-fn check_ids(scene: &'static Scene) {
-    let (ids, died, deaths) = world::with(|world| (world.ghost.ids, world.ghost.died_allocating, world.ghost.deaths));
-    let wrong = |what: String| world::with(|world| world.ghost.wrong(what));
+fn check_ids(setup: &'static Setup) {
+    let (ids, died, deaths) = state::with(|state| (state.oracle.ids, state.oracle.died_allocating, state.oracle.deaths));
+    let wrong = |what: String| state::with(|state| state.oracle.wrong(what));
     let mut free = Vec::new();
     for (id, state) in ids.into_iter().enumerate() {
         let index = FIRST + id;
-        if !scene.table.is_allocated(index) {
+        if !setup.table.is_allocated(index) {
             free.push(index);
             if matches!(state, Id::Of(_)) {
                 wrong(format!("id {index} is free, and somebody has it"));
@@ -89,18 +93,18 @@ fn check_ids(scene: &'static Scene) {
             _ => died,
         };
         let label_of =
-            scene.table.read(index).filter(|allocation| allocation.generation.is_some()).map(|allocation| allocation.label);
+            setup.table.read(index).filter(|allocation| allocation.generation.is_some()).map(|allocation| allocation.label);
         if !(0..THREADS)
             .any(|thread| allocators & 1 << thread != 0 && label_of.as_ref().is_some_and(|label| is_label_of(thread, label)))
         {
             wrong(format!("id {index} is allocated, and its label is {label_of:?}"));
         }
     }
-    if deaths == 0 && scene.table.first_free() != free.first().copied() {
+    if deaths == 0 && setup.table.first_free() != free.first().copied() {
         wrong("nobody died, and a hint is wrong".to_owned());
     }
     let mut found = Vec::new();
-    while let Ok(id) = scene.table.allocate(&label(0, 0)) {
+    while let Ok(id) = setup.table.allocate(&label(0, 0)) {
         found.push(id.get() as usize);
     }
     found.sort_unstable();

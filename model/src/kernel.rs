@@ -2,36 +2,18 @@
 
 use std::collections::VecDeque;
 
-use crate::ghost::{LOCKS, Phase, Stage};
+use crate::bounds::{LOCKS, name};
+use crate::exit::{Exit, ExitStep};
+use crate::note::{Phase, Stage};
 use crate::op::Op;
-use crate::thread::{Private, State, Thread};
-use crate::world::World;
+use crate::state::{self, State};
+use crate::thread::{Private, Status, Thread};
 
 const WAITERS: u64 = libc::FUTEX_WAITERS as u64;
 const DIED: u64 = libc::FUTEX_OWNER_DIED as u64;
 const TID: u64 = libc::FUTEX_TID_MASK as u64;
 
-/// What is yet to be done for a dead thread: `exit_robust_list` of kernel/futex/core.c.
-#[derive(Clone, Default, Hash, Debug)]
-pub(crate) struct Exit {
-    steps: VecDeque<ExitStep>,
-    /// With its process.
-    pub(crate) killed: bool,
-}
-
-#[derive(Clone, Copy, Hash, Debug)]
-enum ExitStep {
-    /// `handle_futex_death` of this word.
-    Handle {
-        at: usize,
-        pending: bool,
-    },
-    Wake(usize),
-    /// Its id is free, and its files are closed if the whole process dies: its end can be proved.
-    Vanish,
-}
-
-/// One step of the world.
+/// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Choice {
     /// The thread does what it is about to, with this of the possible outcomes.
@@ -51,7 +33,7 @@ pub(crate) type Resumed = [Option<(usize, u64)>; 2];
 
 const NOBODY: Resumed = [None, None];
 
-impl World {
+impl State {
     /// Every step that there can be now. Where there is none and somebody sleeps, something is wrong.
     pub(crate) fn choices(&mut self) -> Vec<Choice> {
         let mut choices = Vec::new();
@@ -60,12 +42,12 @@ impl World {
             if !thread.buffer.is_empty() {
                 choices.push(Choice::Drain(number));
             }
-            match &thread.state {
-                State::Ready(op) => choices.extend((0..self.outcomes(number, *op)).map(|k| Choice::Step(number, k))),
-                State::Asleep { .. } if thread.armed => choices.push(Choice::Rouse(number)),
-                State::Asleep { briefly, .. } => asleep.push((number, *briefly)),
-                State::Exiting(exit) => choices.extend((0..self.exit_outcomes(exit)).map(|k| Choice::Exit(number, k))),
-                State::Done | State::Gone | State::Ended => {}
+            match &thread.status {
+                Status::Ready(op) => choices.extend((0..self.outcomes(number, *op)).map(|k| Choice::Step(number, k))),
+                Status::Asleep { .. } if thread.armed => choices.push(Choice::Rouse(number)),
+                Status::Asleep { briefly, .. } => asleep.push((number, *briefly)),
+                Status::Exiting(exit) => choices.extend((0..self.exit_outcomes(exit)).map(|k| Choice::Exit(number, k))),
+                Status::Done | Status::Gone | Status::Ended => {}
             }
         }
         let living = |thread: &(usize, &Thread)| thread.1.lives();
@@ -73,12 +55,12 @@ impl World {
             self.threads.iter().enumerate().filter(living).partition(|(number, _)| self.is_killed(*number));
         choices.extend(killed.into_iter().flat_map(|(number, thread)| self.deaths(number, thread)));
         let quiet = choices.is_empty();
-        if self.ghost.deaths_left > 0 {
+        if self.oracle.deaths_left > 0 {
             choices.extend(others.into_iter().flat_map(|(number, thread)| self.deaths(number, thread)));
         }
         if quiet {
             self.end_sleeps(&asleep, &mut choices);
-        } else if self.ghost.interrupts_left > 0 {
+        } else if self.oracle.interrupts_left > 0 {
             choices.extend(asleep.into_iter().map(|(number, _)| Choice::Rouse(number)));
         }
         choices
@@ -86,18 +68,18 @@ impl World {
 
     /// Nothing else can happen: those sleeps end whose threads may rely on that.
     fn end_sleeps(&mut self, asleep: &[(usize, bool)], choices: &mut Vec<Choice>) {
-        let may_end = |briefly: bool| (briefly || self.ghost.may_oversleep) && self.ghost.sleeps_left > 0;
+        let may_end = |briefly: bool| (briefly || self.oracle.may_oversleep) && self.oracle.sleeps_left > 0;
         let before = choices.len();
         choices.extend(asleep.iter().filter(|sleep| may_end(sleep.1)).map(|(number, _)| Choice::Rouse(*number)));
         if choices.len() == before && !asleep.is_empty() {
-            let names: Vec<String> = asleep.iter().map(|(number, _)| crate::scene::name(*number)).collect();
-            self.ghost.wrong(format!("{} would sleep for ever: a wake-up was lost", names.join(" and ")));
+            let names: Vec<String> = asleep.iter().map(|(number, _)| name(*number)).collect();
+            self.oracle.wrong(format!("{} would sleep for ever: a wake-up was lost", names.join(" and ")));
         }
     }
 
     /// The places at which a thread can die now.
     fn deaths(&self, number: usize, thread: &Thread) -> impl Iterator<Item = Choice> {
-        let anywhere = self.scene.scenario.dies_in_between;
+        let anywhere = self.machine.scenario.dies_in_between;
         let places = (0..=thread.private.len()).rev().filter(move |keep| anywhere || !self.is_changing(number, *keep));
         places.map(move |keep| Choice::Die(number, keep))
     }
@@ -105,7 +87,7 @@ impl World {
     /// Whether a thread is in the middle of a change of a list and a word, after the first so many of the things that it did since its
     /// last step.
     fn is_changing(&self, number: usize, keep: usize) -> bool {
-        self.scene.pending(number).into_iter().any(|pending| {
+        self.machine.pending[number].into_iter().any(|pending| {
             let later = self.threads[number].private[keep..].iter().find_map(|done| match done {
                 Private::Wrote { at, before } if *at == pending => Some(*before),
                 _ => None,
@@ -117,13 +99,13 @@ impl World {
     /// Whether others may have to wait for the end of a sleep after its death: it was woken, it was in the middle of a change, it was
     /// recovering a lock, or it put numbers into words that the kernel does not look after.
     fn owes(&self, number: usize) -> bool {
-        let me = self.scene.table.owner(number).word();
+        let me = self.machine.owners.words[number];
         let thread = &self.threads[number];
         let has_lock = thread.stage.locks.iter().any(|phase| *phase != Phase::Outside);
         thread.woken
             || self.is_changing(number, thread.private.len())
-            || self.scene.claims().into_iter().any(|claim| self.value(claim) == me)
-            || (has_lock && self.scene.scenario.uses_identity(number))
+            || self.machine.claims.into_iter().any(|claim| self.value(claim) == me)
+            || (has_lock && self.machine.scenario.uses_identity(number))
     }
 
     fn outcomes(&self, number: usize, op: Op) -> usize {
@@ -144,7 +126,7 @@ impl World {
     fn sleepers(&self, at: usize) -> impl Iterator<Item = usize> {
         let threads = self.threads.iter().enumerate();
         threads
-            .filter(move |(_, thread)| matches!(thread.state, State::Asleep { at: place, .. } if place == at))
+            .filter(move |(_, thread)| matches!(thread.status, Status::Asleep { at: place, .. } if place == at))
             .map(|(number, _)| number)
     }
 
@@ -152,7 +134,7 @@ impl World {
     pub(crate) fn apply(&mut self, choice: Choice) -> Resumed {
         match choice {
             Choice::Step(number, k) => {
-                let State::Ready(op) = self.threads[number].state else { unreachable!("only who is ready takes a step") };
+                let Status::Ready(op) = self.threads[number].status else { unreachable!("only who is ready takes a step") };
                 self.step(number, op, k)
             }
             Choice::Drain(number) => {
@@ -167,10 +149,10 @@ impl World {
             Choice::Rouse(number) => {
                 if self.threads[number].armed {
                     self.threads[number].armed = false;
-                } else if self.ghost.interrupts_left > 0 {
-                    self.ghost.interrupts_left -= 1;
+                } else if self.oracle.interrupts_left > 0 {
+                    self.oracle.interrupts_left -= 1;
                 } else {
-                    self.ghost.sleeps_left -= 1;
+                    self.oracle.sleeps_left -= 1;
                 }
                 self.say(number, || "wakes by itself".to_owned());
                 [Some((number, 0)), None]
@@ -191,7 +173,7 @@ impl World {
             Op::Load(at) => self.view(number, at),
             Op::Change(at, change) => self.change(at, change),
             Op::Wait { at, value, briefly } if self.value(at) == value => {
-                self.threads[number].state = State::Asleep { at, briefly };
+                self.threads[number].status = Status::Asleep { at, briefly };
                 self.say_op(number, op, 1);
                 return NOBODY;
             }
@@ -201,7 +183,7 @@ impl World {
                 return [Some((number, 0)), woken];
             }
             Op::Barrier => {
-                let taking_part = (0..self.threads.len()).filter(|thread| self.scene.has_barriers(*thread));
+                let taking_part = (0..self.threads.len()).filter(|thread| self.machine.scenario.has_barriers(*thread));
                 taking_part.for_each(|thread| self.flush_for_another(thread));
                 0
             }
@@ -249,16 +231,16 @@ impl World {
         }
         self.flush(number);
         let owes = self.owes(number);
-        let doing = match &self.threads[number].state {
-            State::Ready(op) if at_all => {
+        let doing = match &self.threads[number].status {
+            Status::Ready(op) if at_all => {
                 self.trace.as_ref().map_or(String::new(), |trace| format!(", before it would {}", trace.op(*op, None)))
             }
-            State::Asleep { .. } => ", asleep".to_owned(),
+            Status::Asleep { .. } => ", asleep".to_owned(),
             _ => String::new(),
         };
         self.say(number, || format!("DIES{doing}"));
         let stage = self.exit_of(number, true);
-        self.ghost.died(number, stage, owes);
+        self.oracle.died(number, stage, owes);
     }
 
     /// The thread ends: that of its process is another matter.
@@ -271,7 +253,7 @@ impl World {
         let exit = Exit { steps: self.walk(number), killed };
         let thread = &mut self.threads[number];
         thread.private.clear();
-        thread.state = State::Exiting(exit);
+        thread.status = Status::Exiting(exit);
         thread.woken = false;
         thread.leaving = [None; LOCKS];
         thread.armed = false;
@@ -280,26 +262,26 @@ impl World {
 
     /// The robust list as the dead thread left it: nobody else changes what it links before the kernel has come by.
     fn walk(&self, number: usize) -> VecDeque<ExitStep> {
-        let start = self.scene.head(number);
-        let pending = self.value(self.scene.pending(number)[0]) as usize;
+        let start = self.machine.heads[number];
+        let pending = self.value(self.machine.pending[number][0]) as usize;
         let mut steps = VecDeque::new();
-        let mut entry = self.value(crate::world::at(start)) as usize;
-        while self.scene.served() && entry != start && steps.len() < 16 {
-            let (next, word) = (self.value(crate::world::at(entry)) as usize, self.scene.word_of(entry));
+        let mut entry = self.value(state::at(start)) as usize;
+        while self.machine.scenario.served && entry != start && steps.len() < 16 {
+            let (next, word) = (self.value(state::at(entry)) as usize, self.machine.word_of(entry));
             if entry != pending {
                 steps.push_back(ExitStep::Handle { at: word, pending: false });
             }
             entry = next;
         }
         if pending != 0 {
-            steps.push_back(ExitStep::Handle { at: self.scene.word_of(pending), pending: true });
+            steps.push_back(ExitStep::Handle { at: self.machine.word_of(pending), pending: true });
         }
         steps.push_back(ExitStep::Vanish);
         steps
     }
 
     fn exit(&mut self, number: usize, k: usize) -> Resumed {
-        let State::Exiting(exit) = &mut self.threads[number].state else { unreachable!("only the dead exit") };
+        let Status::Exiting(exit) = &mut self.threads[number].status else { unreachable!("only the dead exit") };
         let killed = exit.killed;
         let step = exit.steps.pop_front().expect("the last makes it vanish");
         let then = match step {
@@ -310,11 +292,11 @@ impl World {
             }
             ExitStep::Vanish => {
                 self.say(number, || "its end can be proved".to_owned());
-                self.threads[number].state = if killed { State::Gone } else { State::Ended };
+                self.threads[number].status = if killed { Status::Gone } else { Status::Ended };
                 None
             }
         };
-        if let (Some(then), State::Exiting(exit)) = (then, &mut self.threads[number].state) {
+        if let (Some(then), Status::Exiting(exit)) = (then, &mut self.threads[number].status) {
             exit.steps.push_front(then);
         }
         NOBODY
@@ -327,7 +309,7 @@ impl World {
             self.say(number, || "the kernel finds the pending word free".to_owned());
             return Some(ExitStep::Wake(at));
         }
-        if word & TID != u64::from(self.scene.tid(number)) {
+        if word & TID != u64::from(self.machine.scenario.tid(number)) {
             self.say(number, || "the kernel finds the word of another".to_owned());
             return None;
         }

@@ -1,9 +1,9 @@
-//! A model checker for the locks of `lock-shm` and the allocation of `lock-core`: it visits every state that a few threads can reach.
+//! A model checker for the locks of `lock-shm` and the allocation of `lock-table`: it visits every state that a few threads can reach.
 //!
-//! The build script copies the sources that are checked, and changes three things in the copies: the standard library's atomics become
-//! simulated ones, a few numbers become small, and [bugs](PLANTED) can be switched on. The sources' requests to the kernel are simulated:
-//! futexes, `membarrier`, and the walk of a dead thread's robust list. Each simulated thread has its own stack and stops before
-//! every operation that others can notice; the explorer tries each order of these steps, and the death of a thread at each place,
+//! The files that are checked are compiled as they are, in [a module of this crate](checked). What they import from their own crates is
+//! replaced: `env` has simulated atomics and a few small numbers, `sys` simulates the kernel (futexes, `membarrier`, and the walk of a dead
+//! thread's robust list), and `table` is one small segment. Each simulated thread has its own stack and stops before
+//! every operation that others can notice; the search tries each order of these steps, and the death of a thread at each place,
 //! including between two that no other thread notices.
 //!
 //! - **Memory** is that of x86: each thread's stores become visible in their order, but later, at any time; an atomic change and a system
@@ -22,92 +22,58 @@
 //!   thread received in its present act. A state that was visited is not visited again; when none is left, the scenario holds, within [`BOUNDS`].
 //!
 //! `cargo xtask model` runs every scenario, and `cargo xtask model --planted` shows that each planted bug is found.
-// What is copied links to what is not.
+// The checked files link to items that are not here.
 #![allow(rustdoc::broken_intra_doc_links)]
 #![deny(unsafe_code)]
+// The checked files have unit tests, which belong to their own crates.
+#![cfg(not(test))]
+
+// The checked code imports from these crates, whose parts are in this one.
+extern crate self as lock_core;
+extern crate self as lock_table;
 
 mod act;
+mod bounds;
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "the model does not call all of it")]
+mod checked;
 mod coroutine;
 mod death;
-mod explorer;
+mod env;
+mod exit;
 mod final_check;
-mod ghost;
 mod hash;
 mod kernel;
+mod machine;
+mod note;
 mod op;
-mod plant;
-mod planted;
-mod process;
+mod oracle;
+pub mod plant;
+mod raw;
 mod scenario;
 mod scenarios;
-mod scene;
+mod search;
+mod setup;
+mod state;
 mod step;
-mod sync;
 mod sys;
 mod table;
 mod thread;
 mod trace;
-mod world;
 
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "it is a copy")]
-mod lock {
-    include!(concat!(env!("OUT_DIR"), "/lock.rs"));
-}
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "it is a copy")]
-mod waiters {
-    include!(concat!(env!("OUT_DIR"), "/waiters.rs"));
-}
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "it is a copy")]
-mod robust {
-    include!(concat!(env!("OUT_DIR"), "/robust.rs"));
-}
-
-use real_core::{Allocation, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
-
+// The names of modules and types in the checked code.
+use checked::{bitmap, lock, lock_line, owner, record, robust, waiters};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
+use lock_line::Hot;
+use owner::Owner;
+use raw::{Deadline, RawLock};
+use real_core::{Allocation, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
+use table::slot::Slot;
+use table::{layout, segment, sparse};
 
-pub use explorer::{Progress, Report, Verdict};
-pub use planted::{PLANTED, Planted};
 pub use scenario::Scenario;
 pub use scenarios::scenarios;
+pub use search::{Progress, Report, Verdict};
 
 /// The bounds, beside the acts and the deaths of a scenario.
 pub const BOUNDS: &str = "1 poll of a held lock before the sleep (100 outside of the model); labels of 16 bytes; 6 sleeps that end by \
                           their bound, 4 with two threads; total store order; sleepers woken in any order";
-
-/// Runs something with a bug switched on, in this thread.
-pub fn planted<T>(bug: &'static Planted, run: impl FnOnce() -> T) -> T {
-    plant::set(Some(bug.name));
-    let result = run();
-    plant::set(None);
-    result
-}
-
-/// How long an acquisition may wait: when a deadline passes is one of the things that are tried out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Deadline {
-    Now,
-    At,
-    Never,
-}
-
-impl Deadline {
-    fn remaining(self) -> Option<process::Duration> {
-        match self {
-            Self::Now => Some(process::Duration::ZERO),
-            Self::At => Some(process::Duration::from_secs(1 - step::call(op::Op::Clock))),
-            Self::Never => None,
-        }
-    }
-}
-
-/// The plug-in side of a lock.
-#[allow(dead_code, reason = "what only describes is not called")]
-trait RawLock {
-    fn acquire_at_once(&self) -> Option<u64>;
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
-    fn release(&self, proof: Proof) -> Result<()>;
-    fn mark_consistent(&self) -> Result<()>;
-    fn holder(&self) -> Result<Option<Holder>>;
-    fn generation(&self) -> Option<Generation>;
-}

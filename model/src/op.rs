@@ -1,6 +1,6 @@
 //! The operations of simulated threads.
 
-use crate::ghost::{Note, Stage};
+use crate::note::{Note, Stage};
 
 /// What a thread asks for. Each is one step, but for those that nobody else can notice.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! Which of the [planted bugs](crate::PLANTED) is switched on.
+//! Which planted bug is switched on, in a copy of the sources that has planted bugs: see `cargo xtask model --planted`.
 
 use std::cell::Cell;
 
@@ -6,12 +6,16 @@ thread_local! {
     static NAME: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Asked by the copies.
+/// Whether this bug is switched on in the calling thread.
+#[allow(dead_code, reason = "only a copy with planted bugs calls it")]
 pub(crate) fn is(name: &str) -> bool {
     NAME.get().is_some_and(|planted| planted == name)
 }
 
-/// Switches one on, or none.
-pub(crate) fn set(name: Option<&'static str>) {
-    NAME.set(name);
+/// Runs something with a planted bug switched on.
+pub fn with<T>(name: &'static str, run: impl FnOnce() -> T) -> T {
+    NAME.set(Some(name));
+    let result = run();
+    NAME.set(None);
+    result
 }

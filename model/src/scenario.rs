@@ -1,7 +1,6 @@
 //! Which threads there are, what they do, and what may happen to them.
 
-use crate::explorer::{self, Progress, Report};
-use crate::scene::{EARLIER, OBSERVER, THREADS};
+use crate::bounds::{EARLIER, OBSERVER, THREADS};
 
 /// What a thread does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +71,7 @@ pub struct Scenario {
     /// Two threads of one process. Every other thread is alone in its process.
     one_process: Option<(usize, usize)>,
     /// A thread in whose process the barrier is forbidden.
-    pub(crate) without_barriers: Option<usize>,
+    without_barriers: Option<usize>,
     pub(crate) left: Left,
     /// The token that the locks begin with.
     pub(crate) token: u64,
@@ -158,11 +157,6 @@ impl Scenario {
         self.deaths
     }
 
-    /// Visits every state, but no more than so many.
-    pub fn explore(&self, most: usize, mut progress: impl FnMut(Progress)) -> Report {
-        explorer::explore(self, most, &mut progress)
-    }
-
     pub(crate) fn is_at_home(&self, thread: usize) -> bool {
         match thread {
             OBSERVER => true,
@@ -182,6 +176,11 @@ impl Scenario {
             Some((one, other)) if thread == other => one,
             _ => thread,
         }
+    }
+
+    /// Whether a thread's process takes part in barriers.
+    pub(crate) fn has_barriers(&self, thread: usize) -> bool {
+        self.without_barriers != Some(thread)
     }
 
     /// How many locks there is room for in the thread's list, if that is ever an obstacle.
@@ -207,6 +206,11 @@ impl Scenario {
     /// Whether a thread reads what another may be writing to a record.
     pub(crate) fn reads(&self) -> bool {
         self.acts().any(|act| act == Act::Read)
+    }
+
+    /// The threads, the observer, and an earlier owner.
+    pub(crate) fn all_threads(&self) -> impl Iterator<Item = usize> {
+        (0..self.threads()).chain([OBSERVER, EARLIER])
     }
 
     pub(crate) fn acts(&self) -> impl Iterator<Item = Act> {

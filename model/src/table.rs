@@ -1,92 +1,75 @@
-//! The copies of lock-core's table, and stand-ins for the parts of it that are about files and processes.
+//! Stand-ins for the parts of lock-table that are about files and processes.
 
-#[allow(dead_code, unused_imports, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod allocation {
-    include!(concat!(env!("OUT_DIR"), "/allocation.rs"));
-}
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod bitmap {
-    include!(concat!(env!("OUT_DIR"), "/bitmap.rs"));
-}
-#[allow(dead_code, unreachable_pub, reason = "most of it is a copy")]
-pub(crate) mod hot;
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod owner {
-    include!(concat!(env!("OUT_DIR"), "/owner.rs"));
-}
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-pub(crate) mod record {
-    include!(concat!(env!("OUT_DIR"), "/record.rs"));
-}
+pub(crate) mod layout;
 pub(crate) mod segment;
 pub(crate) mod slot;
 pub(crate) mod sparse;
 
 use std::fmt;
 
-pub(crate) use self::hot::Hot;
-pub(crate) use self::owner::Owner;
+use real_core::{Allocation, ErrorKind, LockId, Result};
+
 use self::segment::Segment;
-pub(crate) use self::slot::Slot;
+use crate::bounds::EARLIER;
+use crate::death::Cause;
+use crate::env::AtomicU64;
 use crate::op::Op;
+use crate::owner::Owner;
 use crate::scenario::{Left, Scenario};
-use crate::scene::{EARLIER, Memory, name};
-use crate::sync::AtomicU64;
-use crate::world;
-use crate::{Cause, ErrorKind, LockId, Result, step};
+use crate::state;
+use crate::step;
 
 /// Generations of processes: all are the first of their entries.
 const GENERATION: u64 = 1;
 
 /// The calling thread's view of the table.
 pub(crate) struct Table {
-    header: Header,
+    pub(crate) header: Header,
     /// Nothing is reserved.
-    file: (),
+    pub(crate) file: (),
     segment: Segment,
-    /// The words of the threads, the observer, and an [`EARLIER`] owner.
     owners: Vec<Owner>,
     /// Whether these threads are at home.
     at_home: Vec<bool>,
 }
 
-struct Header {
-    bound: Bound,
+pub(crate) struct Header {
+    pub(crate) bound: Bound,
 }
 
-struct Bound(u64);
+pub(crate) struct Bound(u64);
 
 impl Bound {
-    fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.0
     }
 }
 
 impl Table {
-    pub(crate) fn new(memory: &'static Memory, capacity: u64, scenario: &Scenario) -> Self {
+    pub(crate) fn new(words: &'static [AtomicU64], capacity: u64, scenario: &Scenario) -> Self {
         let numbers = 0..=EARLIER;
         let owner = |number| Owner::of_process(scenario.process(number), GENERATION).with_thread(scenario.tid(number));
         Self {
             header: Header { bound: Bound(capacity) },
             file: (),
-            segment: Segment::new(memory, capacity as usize),
+            segment: Segment::new(words, capacity as usize),
             owners: numbers.clone().map(owner).collect(),
             at_home: numbers.map(|number| scenario.is_at_home(number)).collect(),
         }
     }
 
     pub(crate) fn me(&self) -> Result<Owner> {
-        Ok(self.owners[world::with(|world| world.current)])
+        Ok(self.owners[state::with(|state| state.current)])
     }
 
     pub(crate) fn me_at_home(&self) -> Option<Owner> {
-        let number = world::with(|world| world.current);
+        let number = state::with(|state| state.current);
         self.at_home[number].then(|| self.owners[number])
     }
 
-    /// The word of a thread.
-    pub(crate) fn owner(&self, thread: usize) -> Owner {
-        self.owners[thread]
+    /// The words of the threads, the observer, and an [`EARLIER`] owner.
+    pub(crate) fn owners(&self) -> &[Owner] {
+        &self.owners
     }
 
     /// The thread that a word means.
@@ -109,15 +92,6 @@ impl Table {
         }
     }
 
-    /// An owner for people to read.
-    pub(crate) fn show(&self, owner: Owner) -> String {
-        match owner {
-            Owner::NONE => "none".to_owned(),
-            Owner::INCONSISTENT => "inconsistent".to_owned(),
-            owner => self.thread(owner.with_note(0)).map_or_else(|| format!("{owner:?}"), name),
-        }
-    }
-
     pub(crate) fn is_gone(&self, owner: Owner) -> bool {
         let thread = self.thread(owner);
         thread.is_some_and(|thread| step::call(Op::Gone { thread, whole: false }) != 0)
@@ -136,16 +110,16 @@ impl Table {
         me.claim(word, |other| self.is_gone(other))
     }
 
-    fn cause(&self, _: Owner) -> Cause {
+    pub(crate) fn cause(&self, _: Owner) -> Cause {
         let _ = self;
         Cause::ProcessEnded
     }
 
-    fn describe(&self, owner: Owner) -> Option<usize> {
+    pub(crate) fn describe(&self, owner: Owner) -> Option<usize> {
         self.thread(owner)
     }
 
-    fn command(&self) -> &'static str {
+    pub(crate) fn command(&self) -> &'static str {
         let _ = self;
         "model"
     }
@@ -164,42 +138,42 @@ impl Table {
     }
 
     /// Who allocated an id, and whether its record is whole.
-    pub(crate) fn read(&self, index: usize) -> Option<crate::Allocation> {
+    pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         self.segment.read(index)
     }
 
-    fn check_now_and_then(&self) -> Result<()> {
+    pub(crate) fn check_now_and_then(&self) -> Result<()> {
         Ok(())
     }
 
-    fn check_whole(&self) -> Result<()> {
+    pub(crate) fn check_whole(&self) -> Result<()> {
         Ok(())
     }
 
-    fn check_range(&self, id: LockId) -> Result<()> {
+    pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
         let capacity = self.header.bound.limit();
         if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
     }
 
-    fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
+    pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
         self.check_range(id)?;
         let (number, index) = layout::locate(id);
         Ok((self.segment(number)?, index))
     }
 
-    fn segment_numbers(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
         0..1
     }
 
-    fn has_segment(&self, number: usize) -> bool {
+    pub(crate) fn has_segment(&self, number: usize) -> bool {
         number == 0
     }
 
-    fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
+    pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
         self.segment_numbers().map(|number| self.segment(number))
     }
 
-    fn segment(&self, _: usize) -> Result<&Segment> {
+    pub(crate) fn segment(&self, _: usize) -> Result<&Segment> {
         Ok(&self.segment)
     }
 }
@@ -207,14 +181,5 @@ impl Table {
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table").finish_non_exhaustive()
-    }
-}
-
-/// Where things are: there is one segment.
-mod layout {
-    use crate::LockId;
-
-    pub(super) fn locate(id: LockId) -> (usize, usize) {
-        (0, id.get() as usize)
     }
 }

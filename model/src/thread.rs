@@ -1,8 +1,10 @@
-//! A simulated thread, as the world knows it.
+//! A simulated thread, as the state knows it.
 
-use crate::ghost::{Entered, LOCKS, Leaving, Stage};
-use crate::kernel::Exit;
+use crate::bounds::LOCKS;
+use crate::exit::Exit;
+use crate::note::{Leaving, Stage};
 use crate::op::Op;
+use crate::oracle::Entered;
 
 /// What a thread did that nobody else could notice: it is taken back when the thread dies before it.
 #[derive(Clone, Copy, Hash, Debug)]
@@ -25,7 +27,7 @@ pub(crate) enum Private {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum State {
+pub(crate) enum Status {
     /// It is about to do that.
     Ready(Op),
     /// It sleeps at that word.
@@ -45,7 +47,7 @@ pub(crate) enum State {
 }
 
 pub(crate) struct Thread {
-    pub(crate) state: State,
+    pub(crate) status: Status,
     /// Stores that nobody else sees, the oldest first.
     pub(crate) buffer: Vec<(usize, u64)>,
     /// What it did since its last step.
@@ -65,6 +67,6 @@ pub(crate) struct Thread {
 
 impl Thread {
     pub(crate) fn lives(&self) -> bool {
-        matches!(self.state, State::Ready(_) | State::Asleep { .. })
+        matches!(self.status, Status::Ready(_) | Status::Asleep { .. })
     }
 }

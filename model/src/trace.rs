@@ -1,20 +1,21 @@
 //! A history for people to read: who did what to which word.
 
-use crate::ghost::{Leaving, Note, Phase};
+use crate::bounds::{FIRST, name};
+use crate::machine::Machine;
+use crate::note::{Leaving, Note, Phase};
 use crate::op::{Change, Op};
-use crate::scene::{Scene, name};
 
 /// What happened so far. What a thread does that nobody else can notice is written down with its next step, since it may die before.
 pub(crate) struct Trace {
-    scene: &'static Scene,
+    machine: &'static Machine,
     pub(crate) lines: Vec<String>,
     /// For each thread, what it did since its last step, and whether that can be taken back.
     private: Vec<Vec<(String, bool)>>,
 }
 
 impl Trace {
-    pub(crate) fn new(scene: &'static Scene) -> Self {
-        Self { scene, lines: Vec::new(), private: vec![Vec::new(); scene.threads()] }
+    pub(crate) fn new(machine: &'static Machine) -> Self {
+        Self { machine, lines: Vec::new(), private: vec![Vec::new(); machine.scenario.threads()] }
     }
 
     pub(crate) fn say(&mut self, thread: usize, what: impl AsRef<str>) {
@@ -51,35 +52,35 @@ impl Trace {
             self.settle(thread);
             self.private[thread] = rest;
         }
-        let (name, before, now) = (self.scene.name_of(at), self.scene.show(at, before), self.scene.show(at, now));
+        let (name, before, now) = (self.machine.name_of(at), self.machine.show(at, before), self.machine.show(at, now));
         self.say(thread, format!("    … its store to {name} is visible: {before} → {now}"));
     }
 
     pub(crate) fn kernel(&mut self, thread: usize, at: usize, before: u64, now: u64) {
-        let (name, before, now) = (self.scene.name_of(at), self.scene.show(at, before), self.scene.show(at, now));
+        let (name, before, now) = (self.machine.name_of(at), self.machine.show(at, before), self.machine.show(at, now));
         self.say(thread, format!("the kernel changes {name}: {before} → {now}"));
     }
 
     /// An operation, and what it gave if it was done.
     pub(crate) fn op(&self, op: Op, value: Option<u64>) -> String {
-        let name = |at| self.scene.name_of(at);
-        let show = |at, value| self.scene.show(at, value);
+        let word = |at| self.machine.name_of(at);
+        let show = |at, value| self.machine.show(at, value);
         let gave = |at| value.map_or(String::new(), |value| format!(": {}", show(at, value)));
         match op {
-            Op::Load(at) => format!("load {}{}", name(at), gave(at)),
-            Op::Store(at, new) if self.scene.is_private(at) => format!("store {}: {}", name(at), show(at, new)),
-            Op::Store(at, new) => format!("store {}: {} (buffered)", name(at), show(at, new)),
+            Op::Load(at) => format!("load {}{}", word(at), gave(at)),
+            Op::Store(at, new) if self.machine.is_private(at) => format!("store {}: {}", word(at), show(at, new)),
+            Op::Store(at, new) => format!("store {}: {} (buffered)", word(at), show(at, new)),
             Op::Change(at, change) => {
                 let before = value.map_or("?".to_owned(), |before| show(at, before));
                 match change {
-                    Change::Set(new) => format!("swap {}: {before} → {}", name(at), show(at, new)),
-                    Change::Or(bits) => format!("fetch_or {} {bits:#x}: {before}", name(at)),
-                    Change::And(bits) => format!("fetch_and {} {bits:#x}: {before}", name(at)),
+                    Change::Set(new) => format!("swap {}: {before} → {}", word(at), show(at, new)),
+                    Change::Or(bits) => format!("fetch_or {} {bits:#x}: {before}", word(at)),
+                    Change::And(bits) => format!("fetch_and {} {bits:#x}: {before}", word(at)),
                     Change::Exchange(old, new) if value.is_none_or(|value| value == old) => {
-                        format!("compare_exchange {}: {} → {}", name(at), show(at, old), show(at, new))
+                        format!("compare_exchange {}: {} → {}", word(at), show(at, old), show(at, new))
                     }
                     Change::Exchange(old, _) => {
-                        format!("compare_exchange {} expects {}, finds {before}", name(at), show(at, old))
+                        format!("compare_exchange {} expects {}, finds {before}", word(at), show(at, old))
                     }
                 }
             }
@@ -91,9 +92,9 @@ impl Trace {
                     None => "",
                 };
                 let briefly = if briefly { " briefly" } else { "" };
-                format!("futex wait{briefly} while {} is {}{end}", name(at), show(at, expected))
+                format!("futex wait{briefly} while {} is {}{end}", word(at), show(at, expected))
             }
-            Op::Wake(at) => format!("futex wake one at {}", name(at)),
+            Op::Wake(at) => format!("futex wake one at {}", word(at)),
             Op::Barrier => "membarrier: all stores are visible".to_owned(),
             Op::Clock => match value {
                 Some(0) => "looks at the clock: there is time".to_owned(),
@@ -102,7 +103,7 @@ impl Trace {
             Op::Gone { thread, whole } => {
                 let proved = value.map_or("?", |value| if value == 0 { "no" } else { "yes" });
                 let what = if whole { "the process of " } else { "" };
-                format!("is the end of {what}{} proved: {proved}", crate::scene::name(thread))
+                format!("is the end of {what}{} proved: {proved}", name(thread))
             }
             Op::End => "the thread ends".to_owned(),
             Op::Note(note) => self.note(note),
@@ -129,9 +130,9 @@ impl Trace {
                 Leaving::Ended => format!("-- end with lock {lock}"),
             },
             Note::Without { lock } => format!("-- goes without lock {lock}"),
-            Note::Took { id } => format!("-- has id {}", crate::scene::FIRST + id),
-            Note::Giving { id } => format!("-- free id {}", crate::scene::FIRST + id),
-            Note::Gave { id } => format!("-- freed id {}", crate::scene::FIRST + id),
+            Note::Took { id } => format!("-- has id {}", FIRST + id),
+            Note::Giving { id } => format!("-- free id {}", FIRST + id),
+            Note::Gave { id } => format!("-- freed id {}", FIRST + id),
             Note::Claimed => "-- has the claim".to_owned(),
             Note::Unclaiming => "-- gives the claim back".to_owned(),
             Note::Wrong(what) => what.to_owned(),

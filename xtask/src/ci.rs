@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{bench, matrix, mutants, outside, platforms, soak, sweep, test, tidy, tsan, weak};
+use crate::{bench, matrix, model, mutants, outside, platforms, soak, sweep, test, tidy, tsan, weak};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -25,7 +25,8 @@ pub(crate) fn run(tested: bool) -> Result<()> {
     })?;
     step("tidy", tidy::run)?;
     step("matrix", || matrix::run(true))?;
-    step("each planted change applies", mutants::check)?;
+    step("each planted change applies", || mutants::check().and_then(|()| model::check()).and_then(|()| weak::check()))?;
+    step("planted bugs of the model", model::run_in_ci)?;
     step("features, each alone", features)?;
     step("a backend outside of the workspace", outside::run)
 }

@@ -4,6 +4,7 @@
 mod arm64;
 mod bench;
 mod ci;
+mod copy;
 mod fuzz;
 mod journal;
 mod matrix;

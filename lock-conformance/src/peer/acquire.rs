@@ -6,6 +6,7 @@ use lock_core::{Deadline, ErrorKind, Guard, Lock, LockId, Result, lock_all};
 
 use super::worker::Worker;
 use crate::protocol::{Fields, list};
+use crate::usage::monotonic_time;
 
 impl Worker {
     pub(super) fn acquire_or_release(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
@@ -56,11 +57,11 @@ impl Worker {
         self.begin();
         let began = Instant::now();
         let taken = take(self);
-        let took = began.elapsed().as_nanos();
+        let (took, at) = (began.elapsed().as_nanos(), monotonic_time().as_nanos());
         // A time-out is an error that has to say how long it took, too: see `Worker::run`.
         self.took = Some(took);
         let Some(guard) = taken? else { return Ok(Fields::new().with("busy", "").with("took", took)) };
-        let fields = news(&guard).with("took", took);
+        let fields = news(&guard).with("took", took).with("at", at);
         self.guards.insert(lock.to_owned(), guard);
         Ok(fields)
     }

@@ -68,7 +68,6 @@ impl Sin for ListsADeadHolder {
     const FAULT: &'static str = "Lists each lock that has an owner written down, alive or dead";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::a_dead_owner_is_no_holder", "held() lists the lock 0, although its owner died")];
-    const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Held];
 
     fn held(_: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {

@@ -8,17 +8,19 @@ use nix::fcntl::OFlag;
 use super::lock::LxcLock;
 use super::path::{self, LockPath};
 
-/// Opens `lxc:LXCPATH?name=NAME`, and `&rundir=DIRECTORY` where that is not what LXC's rule says here (in a container, or for one).
-/// The option `filesystem=any` accepts a file system that other machines take part in.
+/// Opens or creates the store of a URL `lxc:LXCPATH?name=NAME`.
 ///
-/// The store is the lock's file. Whoever locks makes it, LXC's tools too, and nobody ever removes it: so it exists from the first
-/// time on that somebody locked, opened or created it, until the run directory is cleaned, as by a restart.
+/// The option `rundir=DIRECTORY` names LXC's run directory where it differs from LXC's rule, as for a container's own LXC. The
+/// option `filesystem=any` accepts a file system that other machines may share.
+///
+/// The store is the lock's file. Every acquisition creates it if it is absent, in LXC's tools as well, and no program removes it.
+/// It exists until the run directory is cleaned, for example by a restart of the machine.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let (name, rundir) = (options.take::<String>("name")?, options.take::<PathBuf>("rundir")?);
     let accept: Accept = options.take("filesystem")?.unwrap_or_default();
     options.finish()?;
-    let Some(name) = name else { return Err(url.error("which container? write lxc:/var/lib/lxc?name=NAME")) };
+    let Some(name) = name else { return Err(url.error("it names no container; write lxc:/var/lib/lxc?name=NAME")) };
     if url.place().is_empty() {
         return Err(url.error("it has no path; write lxc:/var/lib/lxc?name=NAME"));
     }
@@ -26,20 +28,20 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let path = LockPath::new(&rundir, Path::new(url.place()), &name)?;
     let (id, file) = (path.identity(), path.file().to_owned());
     let lock = LxcLock::new(path.clone());
-    let extra = match mode {
+    let creation = match mode {
         OpenMode::Open => OFlag::empty(),
         OpenMode::Create => OFlag::O_CREAT | OFlag::O_EXCL,
         OpenMode::OpenOrCreate => OFlag::O_CREAT,
     };
     if mode != OpenMode::Open {
-        path.make_directories()?;
+        path.create_directories()?;
         filesystem::check_path(path.directory(), accept)?;
     }
-    filesystem::check(lock.open(extra)?, &file, accept)?;
+    filesystem::check(lock.open(creation)?, &file, accept)?;
     Ok(Arc::new(Container { id, file, lock: Arc::new(lock) }))
 }
 
-/// A store with one lock: that of a container.
+/// A store with one lock, that of a container.
 #[derive(Debug)]
 struct Container {
     id: StoreId,
@@ -47,8 +49,8 @@ struct Container {
     lock: Arc<LxcLock>,
 }
 
-fn one_lock() -> Error {
-    Error::unsupported("a container has one lock, without a number; there is nothing to allocate, free or list")
+fn unnumbered() -> Error {
+    Error::unsupported("a container has one lock without a number; use it without an id")
 }
 
 impl Manager for Container {
@@ -61,7 +63,7 @@ impl Manager for Container {
     }
 
     fn lock(&self, _id: LockId) -> Result<Arc<dyn RawLock>> {
-        Err(one_lock())
+        Err(unnumbered())
     }
 
     fn single(&self) -> Result<Arc<dyn RawLock>> {
@@ -69,27 +71,27 @@ impl Manager for Container {
     }
 
     fn allocate(&self, _label: &Label) -> Result<LockId> {
-        Err(one_lock())
+        Err(unnumbered())
     }
 
     fn allocate_exact(&self, _id: LockId, _label: &Label) -> Result<()> {
-        Err(one_lock())
+        Err(unnumbered())
     }
 
     fn free(&self, _id: LockId, _generation: Option<Generation>) -> Result<()> {
-        Err(one_lock())
+        Err(unnumbered())
     }
 
     fn free_all(&self) -> Result<u64> {
-        Err(one_lock())
+        Err(unnumbered())
     }
 
     fn available(&self) -> Result<Option<u64>> {
-        Err(one_lock())
+        Err(unnumbered())
     }
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
-        Err(one_lock())
+        Err(unnumbered())
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
@@ -98,6 +100,6 @@ impl Manager for Container {
 
     fn destroy(&self) -> Result<()> {
         let file = self.file.display();
-        Err(Error::unsupported(format!("LXC never removes {file}: a tool that waits for it would not exclude the next one")))
+        Err(Error::unsupported(format!("LXC never removes {file}, because a tool may be waiting for it; leave it there")))
     }
 }

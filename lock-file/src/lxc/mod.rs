@@ -1,8 +1,9 @@
-//! LXC's named lock: the one that its tools hold while they read or write a container's files.
+//! LXC's named lock, which its tools hold while they read or write the files of a container.
 
 mod lock;
 mod manager;
 mod path;
+mod sys;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,19 +15,27 @@ use self::path::LockPath;
 
 pub(crate) use self::manager::open;
 
-/// LXC's lock of the container `name` under `lxcpath` (`/var/lib/lxc`, as a rule): it excludes LXC's tools and library, and they
-/// exclude who holds it.
+/// Returns LXC's lock of the container `name` under `lxcpath`, usually `/var/lib/lxc`.
 ///
-/// As in `lxc_newlock`, the directories of the lock's file are made, and nothing is opened. The file is
-/// `$rundir/lxc/lock/$lxcpath/.$name`, where `$rundir` is `/run` if its owner or group is ours, else `$XDG_RUNTIME_DIR`, else
-/// `$HOME/.cache/lxc/run`. As in `lxclock` it is opened when the lock is taken, locked as a whole (by `flock(2)` where the kernel knows
-/// no open-file-description locks), and closed when it is released; it is never removed. Other than there, one can wait with a
-/// deadline, a thread that holds the lock is refused a second time, and errors say what went wrong.
+/// The lock excludes LXC's tools and library, and they exclude its holder. The functions `lxc_newlock` and `lxclock` of LXC
+/// define it. The file is `$rundir/lxc/lock/$lxcpath/.$name`, where `$rundir` is:
 ///
-/// The kernel releases the lock of an owner that died, and does not tell; nor does it tell who holds it.
+/// - `/run` if it belongs to this process's user or group;
+/// - else `$XDG_RUNTIME_DIR` if that is set;
+/// - else `$HOME/.cache/lxc/run`.
+///
+/// This function creates the directories of the file and opens nothing. An acquisition opens and locks the file. On a kernel
+/// without open-file-description locks it uses `flock(2)`. A release closes the file. No program removes it.
+///
+/// Unlike `lxclock`, an acquisition can have a deadline, and a thread that holds the lock is refused a second acquisition.
+///
+/// The kernel releases the lock of a dead owner. The next owner gets no report of the death, and the holder of the lock is
+/// unknown.
 ///
 /// # Errors
-/// A name or path that LXC would not take; the directories cannot be made.
+/// - [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) if LXC does not accept the name or the path.
+/// - [`ErrorKind::System`](lock_core::ErrorKind::System) or [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) if a directory
+///   cannot be created.
 ///
 /// # Examples
 /// ```no_run
@@ -34,14 +43,14 @@ pub(crate) use self::manager::open;
 ///
 /// let lock = lock_file::lxc("/var/lib/lxc", "web")?;
 /// let guard = lock.try_lock_for(Duration::from_secs(5))?;
-/// // No lxc-start, lxc-destroy or lxc-info of `web` comes in between.
+/// // lxc-start, lxc-destroy and lxc-info of `web` wait until the guard is released.
 /// guard.unlock()?;
 /// # Ok::<(), lock_core::Error>(())
 /// ```
 pub fn lxc(lxcpath: impl AsRef<Path>, name: &str) -> Result<Lock> {
     let (lxcpath, rundir) = (lxcpath.as_ref(), path::rundir()?);
     let path = LockPath::new(&rundir, lxcpath, name)?;
-    path.make_directories()?;
+    path.create_directories()?;
     let (url, identity) = (format!("lxc:{}?name={name}", lxcpath.display()), path.identity());
     Ok(Lock::standalone(Arc::new(LxcLock::new(path)), url, identity))
 }

@@ -14,111 +14,116 @@ use crate::beneath;
 
 const RUN: &str = "/run";
 
-/// Where the file of a container's lock is.
+/// The path of a lock's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LockPath {
     /// LXC's run directory.
     rundir: PathBuf,
-    /// The path of the file from there.
-    below: PathBuf,
-    whole: PathBuf,
+    /// The path relative to the run directory.
+    relative: PathBuf,
+    absolute: PathBuf,
 }
 
 impl LockPath {
-    /// `$rundir/lxc/lock/$lxcpath/.$name`.
+    /// Returns `$rundir/lxc/lock/$lxcpath/.$name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the name is empty or contains a slash or NUL, or if `lxcpath` contains `..`.
     pub(super) fn new(rundir: &Path, lxcpath: &Path, name: &str) -> Result<Self> {
         if name.is_empty() || name.contains(['/', '\0']) {
-            return Err(Error::unsupported(format!("{name:?} is not the name of a container")));
+            return Err(Error::unsupported(format!("{name:?} is not the name of a container; use one without a slash")));
         }
-        let mut below = PathBuf::from("lxc/lock");
+        let mut relative = PathBuf::from("lxc/lock");
         for component in lxcpath.components() {
             match component {
-                Component::Normal(part) => below.push(part),
+                Component::Normal(part) => relative.push(part),
                 Component::RootDir | Component::CurDir => {}
                 Component::ParentDir | Component::Prefix(_) => {
                     return Err(Error::unsupported(
-                        "LXC's lock of a path with `..` in it depends on what is there; write it without",
+                        "the path contains `..`, so LXC's lock depends on symbolic links; write the path without it",
                     ));
                 }
             }
         }
-        below.push(format!(".{name}"));
-        Ok(Self { rundir: rundir.to_owned(), whole: rundir.join(&below), below })
+        relative.push(format!(".{name}"));
+        Ok(Self { rundir: rundir.to_owned(), absolute: rundir.join(&relative), relative })
     }
 
+    /// Returns the path of the file.
     pub(super) fn file(&self) -> &Path {
-        &self.whole
+        &self.absolute
     }
 
-    /// A number for the lock, the same wherever its path is (FNV-1a).
+    /// Returns a hash of the path (FNV-1a), which identifies the lock in every process.
     pub(super) fn identity(&self) -> StoreId {
         const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
         const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-        let bytes = self.whole.as_os_str().as_encoded_bytes();
+        let bytes = self.absolute.as_os_str().as_encoded_bytes();
         StoreId::new(bytes.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME)))
     }
 
-    /// Opens the file. Below the run directory no link is followed.
+    /// Opens the file. Follows no symbolic link below the run directory.
     pub(super) fn open(&self, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
         let directory = openat(AT_FDCWD, &self.rundir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        beneath::open(directory, &self.below, flags, mode)
+        beneath::open(directory, &self.relative, flags, mode)
     }
 
-    /// The directory of the file.
+    /// Returns the directory that contains the file.
     pub(super) fn directory(&self) -> &Path {
-        self.whole.parent().unwrap_or(Path::new(RUN))
+        self.absolute.parent().unwrap_or(Path::new(RUN))
     }
 
-    /// Makes what is missing of the directories, as LXC does.
+    /// Creates the missing directories, with the mode that LXC gives them.
     ///
     /// # Errors
-    /// [`ErrorKind::NotOurs`] when one of them is a symbolic link.
-    pub(super) fn make_directories(&self) -> Result<()> {
-        DirBuilder::new().recursive(true).mode(0o755).create(&self.rundir).map_err(|error| self.not_made(error))?;
+    /// [`ErrorKind::NotOurs`] if one of them is a symbolic link.
+    pub(super) fn create_directories(&self) -> Result<()> {
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.rundir).map_err(|error| self.creation_error(error))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut at = openat(AT_FDCWD, &self.rundir, flags, Mode::empty()).map_err(|error| self.not_made(error))?;
-        let parts = self.below.parent().map(Path::components).into_iter().flatten();
+        let mut at = openat(AT_FDCWD, &self.rundir, flags, Mode::empty()).map_err(|error| self.creation_error(error))?;
+        let parts = self.relative.parent().map(Path::components).into_iter().flatten();
         for part in parts {
             match mkdirat(&at, part.as_os_str(), Mode::from_bits_truncate(0o755)) {
                 Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(self.not_made(errno)),
+                Err(errno) => return Err(self.creation_error(errno)),
             }
             at = match openat(&at, part.as_os_str(), flags | OFlag::O_NOFOLLOW, Mode::empty()) {
-                Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.linked()),
-                opened => opened.map_err(|error| self.not_made(error))?,
+                Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.symbolic_link()),
+                opened => opened.map_err(|error| self.creation_error(error))?,
             };
         }
         Ok(())
     }
 
-    fn not_made(&self, error: impl Into<io::Error>) -> Error {
+    fn creation_error(&self, error: impl Into<io::Error>) -> Error {
         Error::refused("mkdir", error).at(self.directory())
     }
 
-    /// The error of a path that has a link in it.
-    pub(super) fn linked(&self) -> Error {
-        let (file, rundir) = (self.whole.display(), self.rundir.display());
-        ErrorKind::NotOurs { reason: format!("{file} is a symbolic link, or a part of it below {rundir} is") }.into()
+    /// Returns the error for a path that contains a symbolic link.
+    pub(super) fn symbolic_link(&self) -> Error {
+        let (file, rundir) = (self.absolute.display(), self.rundir.display());
+        ErrorKind::NotOurs { reason: format!("the path {file} contains a symbolic link below {rundir}; remove it") }.into()
     }
 }
 
-/// LXC's run directory for this user.
+/// Returns LXC's run directory for this user.
 pub(super) fn rundir() -> Result<PathBuf> {
     let owner = fs::metadata(RUN).ok().map(|meta| (meta.uid(), meta.gid()));
-    let us = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    choose(owner, us, std::env::var_os("XDG_RUNTIME_DIR"), std::env::var_os("HOME"))
+    let user = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    choose(owner, user, std::env::var_os("XDG_RUNTIME_DIR"), std::env::var_os("HOME"))
 }
 
-/// `get_rundir` of LXC; `owner` is the user and the group of `/run`.
-fn choose(owner: Option<(u32, u32)>, us: (u32, u32), runtime: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
-    if owner.is_some_and(|(user, group)| user == us.0 || group == us.1) {
+/// Chooses the run directory by the rule of LXC's `get_rundir`.
+///
+/// `owner` is the user and group of `/run`.
+fn choose(owner: Option<(u32, u32)>, user: (u32, u32), runtime: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
+    if owner.is_some_and(|(uid, gid)| uid == user.0 || gid == user.1) {
         return Ok(RUN.into());
     }
     let home = || home.map(|home| Path::new(&home).join(".cache/lxc/run"));
-    runtime
-        .map(PathBuf::from)
-        .or_else(home)
-        .ok_or_else(|| Error::unsupported("LXC has no place for locks where neither XDG_RUNTIME_DIR nor HOME is set; set one"))
+    runtime.map(PathBuf::from).or_else(home).ok_or_else(|| {
+        Error::unsupported("LXC has no run directory because neither XDG_RUNTIME_DIR nor HOME is set; set one of them")
+    })
 }
 
 #[cfg(test)]
@@ -134,18 +139,18 @@ mod tests {
     #[case(Some((0, 0)), USER, Some("/run/user/1000"), "/run/user/1000")]
     #[case(Some((0, 0)), USER, None, "/home/u/.cache/lxc/run")]
     #[case(None, (0, 0), None, "/home/u/.cache/lxc/run")]
-    fn the_run_directory_is_lxcs(
+    fn the_run_directory_follows_the_rule_of_lxc(
         #[case] owner: Option<(u32, u32)>,
-        #[case] us: (u32, u32),
+        #[case] user: (u32, u32),
         #[case] runtime: Option<&str>,
         #[case] expected: &str,
     ) {
-        let found = choose(owner, us, runtime.map(Into::into), Some("/home/u".into())).unwrap();
+        let found = choose(owner, user, runtime.map(Into::into), Some("/home/u".into())).unwrap();
         assert_eq!(found, Path::new(expected));
     }
 
     #[test]
-    fn without_any_directory_it_says_what_to_set() {
+    fn the_error_without_a_run_directory_names_the_variable_to_set() {
         let error = choose(Some((0, 0)), USER, None, None).unwrap_err().to_string();
         assert!(error.contains("XDG_RUNTIME_DIR"), "{error}");
     }
@@ -154,7 +159,7 @@ mod tests {
     #[case("/var/lib/lxc", "/run/lxc/lock/var/lib/lxc/.web")]
     #[case("/var/lib/lxc/", "/run/lxc/lock/var/lib/lxc/.web")]
     #[case("relative", "/run/lxc/lock/relative/.web")]
-    fn the_file_is_where_lxc_has_it(#[case] lxcpath: &str, #[case] expected: &str) {
+    fn the_path_is_that_of_lxc(#[case] lxcpath: &str, #[case] expected: &str) {
         let path = LockPath::new(Path::new("/run"), Path::new(lxcpath), "web").unwrap();
         assert_eq!(path.file(), Path::new(expected));
     }
@@ -163,7 +168,7 @@ mod tests {
     #[case("/var/lib/lxc", "")]
     #[case("/var/lib/lxc", "a/b")]
     #[case("/var/../lxc", "web")]
-    fn what_would_lead_elsewhere_is_refused(#[case] lxcpath: &str, #[case] name: &str) {
+    fn names_and_paths_that_lxc_does_not_accept_are_refused(#[case] lxcpath: &str, #[case] name: &str) {
         LockPath::new(Path::new("/run"), Path::new(lxcpath), name).unwrap_err();
     }
 }

@@ -1,4 +1,4 @@
-//! `systemd-tmpfiles --clean`, which removes files that look unused, on the directory of a store.
+//! `systemd-tmpfiles --clean`, which removes unused files, on the directory of a store.
 
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::room::store_in;
+use super::file_systems::store_in;
 
-/// Removes everything below the directory that nobody seems to have used for a day.
+/// Removes the files below the directory whose times are more than a day old.
 fn clean(directory: &Path) {
     let scratch = tempfile::tempdir().unwrap();
     let configuration = scratch.path().join("clean.conf");
@@ -17,7 +17,7 @@ fn clean(directory: &Path) {
     assert!(status.success(), "systemd-tmpfiles: {status}");
 }
 
-/// Has all files and directories look as if they had not been used for 30 days.
+/// Sets the access and modification times of all files and directories to 30 days ago.
 fn make_old(directory: &Path) {
     for entry in fs::read_dir(directory).unwrap().flatten() {
         if entry.metadata().unwrap().is_dir() {
@@ -28,19 +28,19 @@ fn make_old(directory: &Path) {
     }
 }
 
-pub(crate) fn a_store_that_is_cleaned_while_a_lock_is_held_keeps_it() {
+pub(crate) fn systemd_tmpfiles_does_not_remove_a_held_lock() {
     let scratch = tempfile::tempdir().unwrap();
     let store = store_in(scratch.path());
     let guard = store.retrieve(3).unwrap().lock_owned().unwrap();
     fs::write(scratch.path().join("unused"), "").unwrap();
     make_old(scratch.path());
     clean(scratch.path());
-    assert!(!scratch.path().join("unused").exists(), "the cleaner removed nothing");
+    assert!(!scratch.path().join("unused").exists(), "systemd-tmpfiles removed no file");
     let is_free = || {
         let try_lock = || store.retrieve(3).unwrap().try_lock().unwrap().is_some();
         thread::scope(|scope| scope.spawn(try_lock).join().unwrap())
     };
-    assert!(!is_free(), "the lock is held");
+    assert!(!is_free(), "the held lock was granted to another thread");
     store.check().unwrap();
     store.allocate("after the cleaner").unwrap();
     guard.unlock().unwrap();

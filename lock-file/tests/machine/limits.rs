@@ -1,4 +1,4 @@
-//! Limits of the system.
+//! Limits on open files and on inotify.
 
 use std::fs::File;
 use std::sync::mpsc::channel;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use lock_core::{ErrorKind, Lock};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::room::store_in;
+use super::file_systems::store_in;
 
 pub(crate) const MANY: u64 = 10_000;
 
@@ -23,16 +23,16 @@ pub(crate) fn ten_thousand_locks_are_held_at_once() {
     assert_eq!(store.held().unwrap().len() as u64, MANY);
     one_more.lock().unwrap().unlock().unwrap();
     for lock in locks.iter().step_by(997) {
-        // Another thread: this one holds it, and would be refused for that.
+        // In another thread, because an acquisition by the owner is an error.
         let busy = thread::scope(|scope| scope.spawn(|| lock.try_lock().unwrap().is_none()).join().unwrap());
-        assert!(busy, "{lock:?} is held, and was granted");
+        assert!(busy, "the held lock {lock:?} was granted to another thread");
     }
     drop(guards);
     assert!(store.held().unwrap().is_empty());
     assert!(locks.iter().all(|lock| lock.try_lock().unwrap().is_some()));
 }
 
-pub(crate) fn a_limit_on_open_files_is_an_error() {
+pub(crate) fn a_limit_on_open_files_is_an_error_and_leaves_the_lock_free() {
     let scratch = tempfile::tempdir().unwrap();
     let store = store_in(scratch.path());
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -52,7 +52,7 @@ pub(crate) fn a_limit_on_open_files_is_an_error() {
     assert_eq!(store.held().unwrap().len(), guards.len(), "the refused lock is held");
     assert!(matches!(refused.try_lock().unwrap_err().kind(), ErrorKind::Limit { .. }));
     assert!(matches!(refused.try_lock_for(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::Limit { .. }));
-    // What has its file open already goes on working.
+    // A handle that has its file open can still lock it.
     guards.pop().unwrap().unlock().unwrap();
     locks[guards.len()].lock().unwrap().unlock().unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
@@ -70,20 +70,20 @@ pub(crate) fn more_handles_than_descriptors_work() {
             lock.lock().unwrap().unlock().unwrap();
         }
     }
-    // Held locks keep their descriptors, however many idle handles want one.
+    // The handles of held locks keep their descriptors while other handles open files.
     let guards: Vec<_> = locks[..20].iter().map(|lock| lock.lock().unwrap()).collect();
     for lock in &locks[20..] {
-        assert!(lock.try_lock().unwrap().is_some(), "a free lock is busy");
+        assert!(lock.try_lock().unwrap().is_some(), "a free lock was busy");
     }
     let all_busy = || locks[..20].iter().all(|lock| lock.try_lock().unwrap().is_none());
-    assert!(thread::scope(|scope| scope.spawn(all_busy).join().unwrap()), "a held lock was granted");
+    assert!(thread::scope(|scope| scope.spawn(all_busy).join().unwrap()), "a held lock was granted to another thread");
     guards.into_iter().for_each(|guard| guard.unlock().unwrap());
     let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    assert!(open < 50, "{open} descriptors are open, with a limit of 64");
+    assert!(open < 50, "{open} descriptors are open; the limit is 64");
 }
 
-/// Nobody can be called, and nobody can listen: the releaser and the waiter have no descriptor left.
-pub(crate) fn without_inotify_a_waiter_looks_by_the_clock() {
+/// The releasing thread cannot notify waiters, and the waiter cannot watch the file, because no descriptor is left.
+pub(crate) fn a_waiter_polls_without_inotify() {
     let scratch = tempfile::tempdir().unwrap();
     let store = store_in(scratch.path());
     let lock = store.allocate("").unwrap();
@@ -92,11 +92,11 @@ pub(crate) fn without_inotify_a_waiter_looks_by_the_clock() {
     let guard = lock.lock().unwrap();
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
-    let _all_there_are: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    let _remaining: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     thread::scope(|scope| {
         let (ready, is_ready) = channel();
         let waiter = scope.spawn(move || {
-            other.try_lock_for(Duration::from_millis(30)).expect_err("it is held");
+            other.try_lock_for(Duration::from_millis(30)).expect_err("the lock is held");
             ready.send(()).unwrap();
             other.try_lock_for(Duration::from_secs(60)).unwrap().unlock().unwrap();
         });

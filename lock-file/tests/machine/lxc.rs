@@ -1,4 +1,5 @@
-//! LXC's own tools, on the same lock. Run as root, whose run directory is `/run`: each scenario mounts one of its own there.
+//! LXC's own tools on the same lock. The tests run as root, whose run directory is `/run`. Each mounts a private file system
+//! there.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -13,11 +14,12 @@ use lock_core::{ErrorKind, Lock};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::room::mount_privately;
+use super::file_systems::mount_privately;
 
-const FAR: Duration = Duration::from_secs(60);
+/// A time limit that no test reaches.
+const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// A container that LXC's tools know, and its lock.
+/// A container of LXC's tools, and its lock.
 struct Container {
     scratch: tempfile::TempDir,
     lock: Lock,
@@ -30,7 +32,7 @@ impl Container {
         let container = Self { lock: lock_file::lxc(scratch.path(), "foo").unwrap(), scratch };
         let status = container.tool("lxc-create").args(["-t", "none"]).status().unwrap();
         assert!(status.success(), "lxc-create: {status}");
-        assert!(container.lock_file().exists(), "LXC's lock is not where we look for it");
+        assert!(container.lock_file().exists(), "LXC's lock file has another path");
         container
     }
 
@@ -44,8 +46,8 @@ impl Container {
         Path::new("/run/lxc/lock").join(self.scratch.path().strip_prefix("/").unwrap()).join(".foo")
     }
 
-    /// A tool that has the lock, and keeps it: it reads the container's configuration, which is a pipe.
-    fn tool_that_holds(&self) -> (Child, File) {
+    /// Starts a tool that holds the lock until the pipe is closed: it reads the container's configuration from the pipe.
+    fn start_holder(&self) -> (Child, File) {
         let config = self.scratch.path().join("foo/config");
         fs::remove_file(&config).unwrap();
         mkfifo(&config, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -57,60 +59,60 @@ impl Container {
         (tool, pipe)
     }
 
-    /// Waits until somebody is blocked on the lock's file.
-    fn until_blocked(&self) {
+    /// Waits until a process blocks on the lock.
+    fn wait_for_waiter(&self) {
         let inode = format!(":{} ", fs::metadata(self.lock_file()).unwrap().ino());
-        until("a tool waits for the lock", || {
+        wait_until("a process waits for the lock", || {
             let locks = fs::read_to_string("/proc/locks").unwrap();
             locks.lines().any(|line| line.contains("->") && line.contains(&inode))
         });
     }
 }
 
-fn until(what: &str, is_so: impl Fn() -> bool) {
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < FAR, "it never came that {what}");
+        assert!(start.elapsed() < WATCHDOG, "after {WATCHDOG:?}, it is not true that {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-pub(crate) fn tools_wait_for_our_lock() {
+pub(crate) fn tools_wait_for_a_held_lock() {
     let container = Container::create();
     for tool in ["lxc-info", "lxc-destroy"] {
         let guard = container.lock.lock().unwrap();
         let mut child = container.tool(tool).stderr(Stdio::piped()).spawn().unwrap();
-        container.until_blocked();
-        assert!(child.try_wait().unwrap().is_none(), "{tool} went on although the lock is held");
+        container.wait_for_waiter();
+        assert!(child.try_wait().unwrap().is_none(), "{tool} did not wait for the held lock");
         guard.unlock().unwrap();
         let status = child.wait().unwrap();
         let mut message = String::new();
         child.stderr.unwrap().read_to_string(&mut message).unwrap();
         assert!(status.success(), "{tool}: {status}: {message}");
     }
-    assert!(!container.scratch.path().join("foo").exists(), "lxc-destroy got the lock, and destroyed nothing");
+    assert!(!container.scratch.path().join("foo").exists(), "lxc-destroy did not remove the container");
 }
 
-pub(crate) fn our_lock_waits_for_tools() {
+pub(crate) fn an_acquisition_waits_for_a_tool() {
     let container = Container::create();
-    let (mut tool, mut pipe) = container.tool_that_holds();
+    let (mut tool, mut pipe) = container.start_holder();
     let lock = &container.lock;
-    assert!(lock.try_lock().unwrap().is_none(), "a tool holds the lock, and we got it");
+    assert!(lock.try_lock().unwrap().is_none(), "the lock was granted while a tool holds it");
     let start = Instant::now();
     let error = lock.try_lock_for(Duration::from_millis(50)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::TimedOut { .. }), "{error}");
-    assert!(start.elapsed() >= Duration::from_millis(50), "the deadline was early");
+    assert!(start.elapsed() >= Duration::from_millis(50), "the wait ended before the deadline");
     thread::scope(|scope| {
         let (begun, has_begun) = channel();
         let waiters = [
             scope.spawn(|| lock.lock().map(drop)),
             scope.spawn(move || {
                 begun.send(()).unwrap();
-                lock.try_lock_for(FAR).map(drop)
+                lock.try_lock_for(WATCHDOG).map(drop)
             }),
         ];
         has_begun.recv().unwrap();
-        container.until_blocked();
+        container.wait_for_waiter();
         pipe.write_all(b"lxc.uts.name = foo\n").unwrap();
         drop(pipe);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap().unwrap());
@@ -118,13 +120,13 @@ pub(crate) fn our_lock_waits_for_tools() {
     tool.wait().unwrap();
 }
 
-pub(crate) fn the_lock_of_a_killed_tool_is_free() {
+pub(crate) fn a_killed_tool_releases_the_lock() {
     let container = Container::create();
-    let (mut tool, _pipe) = container.tool_that_holds();
-    assert!(container.lock.try_lock().unwrap().is_none(), "a tool holds the lock, and we got it");
+    let (mut tool, _pipe) = container.start_holder();
+    assert!(container.lock.try_lock().unwrap().is_none(), "the lock was granted while a tool holds it");
     tool.kill().unwrap();
-    let guard = container.lock.try_lock_for(FAR).unwrap();
-    assert!(guard.recovered().is_none(), "nobody tells of deaths, and one was told");
+    let guard = container.lock.try_lock_for(WATCHDOG).unwrap();
+    assert!(guard.recovered().is_none(), "a death was reported; the backend claims not to report deaths");
     guard.unlock().unwrap();
     tool.wait().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Descriptors, forks and guards that nobody drops.
+//! Descriptors, forks and leaked guards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use lock_core::{ErrorKind, Lock};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-use super::room::store_in;
+use super::file_systems::store_in;
 
-/// The lock files that this process has open.
+/// Lists the lock files that this process has open.
 fn open_lock_files() -> Vec<PathBuf> {
     let files = fs::read_dir("/proc/self/fd").unwrap();
     let targets = files.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
@@ -22,11 +22,11 @@ fn is_a_lock_file(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "locks")
 }
 
-/// Runs this in a forked child, and asserts that it went well.
-fn in_child(what: impl FnOnce() -> bool) {
-    // SAFETY: this process has one thread, so that nothing is left half done in the child.
+/// Asserts that a condition is true in a forked child.
+fn in_child(condition: impl FnOnce() -> bool) {
+    // SAFETY: this process has one thread, so no lock of the C library is held in the child.
     match unsafe { fork() }.unwrap() {
-        ForkResult::Child => std::process::exit(i32::from(!what())),
+        ForkResult::Child => std::process::exit(i32::from(!condition())),
         ForkResult::Parent { child } => assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0)),
     }
 }
@@ -37,7 +37,7 @@ fn a_lock() -> (tempfile::TempDir, Lock) {
     (scratch, lock)
 }
 
-pub(crate) fn a_forked_child_gives_its_copies_up() {
+pub(crate) fn a_forked_child_closes_the_files_of_its_parent() {
     let (_scratch, lock) = a_lock();
     let guard = lock.lock().unwrap();
     assert_eq!(open_lock_files().len(), 1);
@@ -46,13 +46,13 @@ pub(crate) fn a_forked_child_gives_its_copies_up() {
     in_child(|| open_lock_files().is_empty());
 }
 
-pub(crate) fn a_child_opens_its_own() {
+pub(crate) fn a_forked_child_opens_its_own_file() {
     let (_scratch, lock) = a_lock();
     let guard = lock.lock().unwrap();
     in_child(|| lock.try_lock().unwrap().is_none() && open_lock_files().len() == 1);
     guard.unlock().unwrap();
     in_child(|| lock.try_lock().unwrap().is_some());
-    // A child that died holding it is told of, by a handle that the parent opened before.
+    // A handle that the parent opened before the fork reports the child's death.
     in_child(|| {
         std::mem::forget(lock.lock().unwrap());
         true
@@ -60,35 +60,38 @@ pub(crate) fn a_child_opens_its_own() {
     assert!(lock.try_lock().unwrap().unwrap().recovered().is_some());
 }
 
-/// The kernel lets go of a dead process's files from the highest number down, and is slow at letting go of an inotify instance.
-pub(crate) fn a_dying_process_lets_go_of_its_locks_first() {
+/// The kernel closes the files of a dead process from the highest number to the lowest, and closing an inotify instance is slow.
+pub(crate) fn locks_have_higher_numbers_than_the_inotify_instance() {
     let scratch = tempfile::tempdir().unwrap();
     let low = fs::File::open("/").unwrap();
     let store = store_in(scratch.path());
     let [first, second] = ["", ""].map(|label| store.allocate(label).unwrap());
     let held = first.lock().unwrap();
-    // So that the instance does not come to stand below by itself.
+    // Occupies the lowest numbers, so the instance gets the reserved one.
     let _files = [(); 10].map(|()| fs::File::open("/").unwrap());
-    // A deadline may pass before anybody listens.
-    while numbers(is_an_instance).is_empty() {
+    // The deadline may pass before the thread creates the instance.
+    while numbers(is_inotify).is_empty() {
         thread::scope(|scope| {
             scope.spawn(|| first.try_lock_for(Duration::from_millis(1)).unwrap_err()).join().unwrap();
         });
     }
-    // Now a number is free below the instance.
+    // A number below that of the instance is now free.
     drop(low);
     let also_held = second.lock().unwrap();
-    let (instance, locks) = (numbers(is_an_instance), numbers(is_a_lock_file));
+    let (instance, locks) = (numbers(is_inotify), numbers(is_a_lock_file));
     assert_eq!(locks.len(), 2);
-    assert!(instance.iter().min() < locks.iter().min(), "the instance has {instance:?}, the locks have {locks:?}");
+    assert!(
+        instance.iter().min() < locks.iter().min(),
+        "the instance has the number {instance:?}, the lock files have {locks:?}"
+    );
     drop((held, also_held));
 }
 
-fn is_an_instance(target: &Path) -> bool {
+fn is_inotify(target: &Path) -> bool {
     target.to_string_lossy().contains("inotify")
 }
 
-/// The numbers of the descriptors of such files.
+/// Lists the numbers of the descriptors of these files.
 fn numbers(wanted: fn(&Path) -> bool) -> Vec<u32> {
     let files = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
     let wanted = files.filter(|file| fs::read_link(file).is_ok_and(|target| wanted(&target)));
@@ -107,11 +110,11 @@ pub(crate) fn a_leaked_guard_keeps_the_lock() {
     drop((again, store));
     let store = store_in(scratch.path());
     let again = store.retrieve(id).unwrap();
-    // The thread that leaked the guard holds the lock still, whichever handle it asks.
+    // The thread that leaked the guard still holds the lock. Every handle reports that.
     assert!(matches!(again.try_lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
     thread::scope(|scope| {
         let other = scope.spawn(|| again.try_lock().unwrap().is_none());
-        assert!(other.join().unwrap(), "the lock went with its handle");
+        assert!(other.join().unwrap(), "the lock was released with its handle");
     });
     assert_eq!(again.holder().unwrap().unwrap().pid, std::process::id());
     in_child(|| again.try_lock().unwrap().is_none());

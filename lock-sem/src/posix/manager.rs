@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
-use lock_core::{ErrorKind, Manager, OpenMode, RawLock, Result, StoreUrl};
+use lock_core::{Manager, OpenMode, RawLock, Result, StoreUrl};
 use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 
-use super::lock::{PosixLock, evict, tenant};
+use super::lock::PosixLock;
+use super::{line, recovery};
 use crate::{DIRECTORY, sys};
 
 const KIND: Kind = Kind::new("psem", sys::ABI).described(sys::describe);
 
+/// Opens or creates the store of a URL `posix-sem:NAME` or `posix-sem:/path`.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let table_options = TableOptions::take(&mut options)?;
@@ -25,14 +27,10 @@ impl TableLocks for Locks {
     }
 
     fn is_held(&self, hot: &Hot, _: Owner, _: bool) -> bool {
-        !tenant(hot).is_none()
+        !line::lock_owner(hot).is_none()
     }
 
     fn break_lock(&self, slot: &Slot) -> Result<()> {
-        let tenant = tenant(slot.hot());
-        if tenant.is_none() || !evict(slot.hot(), tenant)? {
-            return Err(ErrorKind::NotHeld.into());
-        }
-        Ok(())
+        recovery::break_lock(slot)
     }
 }

@@ -2,42 +2,44 @@ use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLoc
 use lock_table::Owner;
 use lock_table::thread as this_thread;
 
-use super::door::{Door, Entered};
-use super::run::not_ours;
+use super::gate::{GateGuard, ProcessGate};
+use super::ownership::Ownership;
+use super::run::set_error;
 use super::set::Outcome;
 use super::state::SysvLock;
-use super::tenure::Tenure;
-use super::waiting::Waiting;
+use super::wait::Waiter;
 
 impl SysvLock {
     #[inline]
-    fn acquire_inside(&self, me: Owner, deadline: Deadline, entered: &Entered<'_>) -> Result<Acquired> {
-        let before = self.tenure();
+    fn acquire_inside(&self, me: Owner, deadline: Deadline, gate: &GateGuard<'_>) -> Result<Acquired> {
+        let before = self.ownership();
         let tried = if before.is_armed() { self.semaphore.try_take()? } else { Outcome::NotDone };
         if tried == Outcome::Done
-            && let Some(acquired) = self.enter(me, before)
+            && let Some(acquired) = self.begin(me, before)
         {
             return Ok(acquired);
         }
-        Waiting::new(self, me, deadline, entered).run(before, tried)
+        Waiter::new(self, me, deadline, gate).run(before, tried)
     }
 
-    /// Lets other threads of this process have their turn after the lock was lost.
+    /// Leaves the gate after the lock was lost, so that other threads of this process can acquire the lock.
     #[cold]
     fn lost(&self, me: Owner) -> Result<()> {
-        self.door()?.leave(me.tid());
+        self.gate()?.leave(me.tid());
         Err(ErrorKind::Lost.into())
     }
 
-    /// After a release whose unit could not be given back. The next owner takes the lock over without it.
+    /// Disarms a released lock whose unit could not be given back.
+    ///
+    /// The next owner takes the lock over without the unit.
     #[cold]
-    pub(super) fn not_given(&self, released: Tenure, given: Result<Outcome>) -> Result<()> {
+    pub(super) fn disarm(&self, released: Ownership, given: Result<Outcome>) -> Result<()> {
         self.exchange(released, released.disarmed());
         match given? {
             Outcome::Done | Outcome::Denied => Ok(()),
-            Outcome::NotDone | Outcome::NotOurs if self.home.is_being_removed() => Ok(()),
-            Outcome::NotDone | Outcome::NotOurs => match not_ours(&self.home) {
-                // This thread has left the IPC namespace.
+            Outcome::NotDone | Outcome::NotOurs if self.location.is_being_removed() => Ok(()),
+            Outcome::NotDone | Outcome::NotOurs => match set_error(&self.location) {
+                // This thread has left the IPC namespace of the set.
                 error if matches!(error.kind(), ErrorKind::NotOurs { .. }) => Ok(()),
                 error => Err(error),
             },
@@ -52,12 +54,12 @@ impl RawLock for SysvLock {
         if self.slot.hot().owner() == me {
             return Err(ErrorKind::AlreadyHeld.into());
         }
-        let Some(entered) = self.door()?.enter(me.tid(), deadline, || self.tenure().is_held_by(me))? else {
+        let Some(gate) = self.gate()?.enter(me.tid(), deadline, || self.ownership().is_held_by(me))? else {
             return Ok(Acquired::TimedOut);
         };
-        let acquired = self.acquire_inside(me, deadline, &entered)?;
+        let acquired = self.acquire_inside(me, deadline, &gate)?;
         if !matches!(acquired, Acquired::TimedOut) {
-            entered.stay();
+            gate.keep();
         }
         Ok(acquired)
     }
@@ -65,24 +67,24 @@ impl RawLock for SysvLock {
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
         let me = self.slot.me(this_thread::id())?;
-        let now = self.tenure();
+        let now = self.ownership();
         if self.slot.hot().owner() != me || !now.is_held_by(me) {
             return self.lost(me);
         }
-        let door = self.door()?;
+        let gate = self.gate()?;
         self.slot.end(me, proof.condition());
         let released = now.released();
         self.store(released);
-        // Where the semaphore is not armed, its set is gone, and others wait by reading the tenure.
+        // The semaphore is not armed if its set was removed with the store. Then waiters poll the ownership word.
         let given = if now.is_armed() { self.semaphore.give() } else { Ok(Outcome::Done) };
-        let released = if let Ok(Outcome::Done) = given { Ok(()) } else { self.not_given(released, given) };
-        door.leave(me.tid());
+        let released = if let Ok(Outcome::Done) = given { Ok(()) } else { self.disarm(released, given) };
+        gate.leave(me.tid());
         released
     }
 
     fn mark_consistent(&self) -> Result<()> {
         let me = self.slot.me(this_thread::id())?;
-        if self.slot.hot().owner() != me || !self.tenure().is_held_by(me) {
+        if self.slot.hot().owner() != me || !self.ownership().is_held_by(me) {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();
@@ -94,8 +96,8 @@ impl RawLock for SysvLock {
     }
 
     fn waiters(&self) -> Option<u32> {
-        let in_front = self.door().map_or(0, Door::queue);
-        self.semaphore.waiters().map(|in_the_kernel| in_the_kernel + in_front)
+        let at_gate = self.gate().map_or(0, ProcessGate::queue);
+        self.semaphore.waiters().map(|in_kernel| in_kernel + at_gate)
     }
 
     fn generation(&self) -> Option<Generation> {

@@ -1,4 +1,4 @@
-//! One thread's part of the protocol, against what another process did.
+//! Tests of the protocol in one thread, against states that another process leaves.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -9,19 +9,20 @@ use lock_core::{Acquired, Deadline, ErrorKind, LockId, OpenMode, RawLock};
 use lock_table::{Kind, Owner, Table, TableOptions};
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::home::Home;
+use super::location::SetLocation;
+use super::ownership::Ownership;
 use super::run::Run;
 use super::semaphore::Semaphore;
 use super::set::{Outcome, Set};
 use super::state::SysvLock;
-use super::tenure::Tenure;
+use super::wait::Waiter;
 use crate::sys::{self, step};
 
-/// A process that is not there, and that counts as one that lives while the byte of its entry is locked.
+/// A process that does not exist. It counts as alive while the liveness lock of its entry is held.
 const OTHER: Owner = Owner::from_word((1 << 40) | (ENTRY << 22) | 1);
 const ENTRY: u64 = 16_383;
 
-/// Longer than a thread keeps a unit of a lock that is held.
+/// Longer than a thread keeps the unit of a held lock.
 const LONG: Duration = Duration::from_millis(500);
 
 const ID: LockId = LockId::new(3);
@@ -36,17 +37,17 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A lock that was acquired and released once.
+    /// Creates a lock that was acquired and released once.
     fn new() -> Self {
         let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = directory.path().join("store");
         let table = Table::open(&path, Kind::new("sem", 0), OpenMode::Create, &TableOptions::default()).unwrap();
-        let home = Arc::new(Home::of(&table).unwrap());
-        let run = Run::of(&home, ID).unwrap();
+        let location = Arc::new(SetLocation::of(&table).unwrap());
+        let run = Run::of(&location, ID).unwrap();
         let semaphore = run.semaphore(ID).unwrap();
-        let set = run.present_set().unwrap();
+        let set = run.recorded_set().unwrap();
         let me = table.me().unwrap();
-        let lock = SysvLock::new(table.slot(ID).unwrap(), Arc::clone(&home), semaphore);
+        let lock = SysvLock::new(table.slot(ID).unwrap(), Arc::clone(&location), semaphore);
         let other = File::options().read(true).write(true).open(&path).unwrap();
         fcntl(&other, FcntlArg::F_OFD_SETLK(&byte((1 << 40) + ENTRY.cast_signed()))).unwrap();
         let fixture = Self { lock, me, semaphore, set, other: Some(other), _directory: directory };
@@ -57,13 +58,13 @@ impl Fixture {
 
     fn release(&self) {
         self.lock.slot.hot().end();
-        self.lock.store(self.lock.tenure().released());
+        self.lock.store(self.lock.ownership().released());
         assert_eq!(self.semaphore.give().unwrap(), Outcome::Done);
         self.leave();
     }
 
     fn leave(&self) {
-        self.lock.door().unwrap().leave(self.me.tid());
+        self.lock.gate().unwrap().leave(self.me.tid());
     }
 
     fn is_acquired_by(&self, deadline: Deadline) -> bool {
@@ -86,30 +87,31 @@ impl Fixture {
         ID.get() as u16
     }
 
-    /// What this thread does with a unit that it took while the tenure was `before`.
-    fn enters(&self, before: Tenure) -> bool {
-        let entered = self.lock.door().unwrap().enter(self.me.tid(), Deadline::Now, || false).unwrap().unwrap();
-        let acquired =
-            super::waiting::Waiting::new(&self.lock, self.me, Deadline::Now, &entered).run(before, Outcome::Done).unwrap();
+    /// Acquires the lock with a unit that this thread took while the ownership was `before`.
+    ///
+    /// Returns whether it did.
+    fn acquires_with_unit_of(&self, before: Ownership) -> bool {
+        let gate = self.lock.gate().unwrap().enter(self.me.tid(), Deadline::Now, || false).unwrap().unwrap();
+        let acquired = Waiter::new(&self.lock, self.me, Deadline::Now, &gate).run(before, Outcome::Done).unwrap();
         let acquired = !matches!(acquired, Acquired::TimedOut);
         if acquired {
-            entered.stay();
+            gate.keep();
         }
         acquired
     }
 
-    /// What another process does that acquires the lock, and loses its undo.
-    fn held_by_other_without_undo(&self) -> Tenure {
-        let theirs = self.lock.tenure().entered_by(OTHER);
+    /// Leaves the lock as another process does that acquires it and loses its undo.
+    fn held_by_other_without_undo(&self) -> Ownership {
+        let theirs = self.lock.ownership().acquired_by(OTHER);
         self.lock.store(theirs);
         theirs
     }
 
-    /// Waits for a lock that the other process has, until no unit is left: the owner will give one.
-    fn waits_until_the_units_are_destroyed(&self, theirs: Tenure) {
+    /// Waits for a lock that the other process holds, until all units are destroyed.
+    fn waits_until_the_units_are_destroyed(&self, theirs: Ownership) {
         for _ in 0..100 {
             assert!(!self.is_acquired_by(Deadline::after(LONG)));
-            assert_eq!(self.lock.tenure(), theirs);
+            assert_eq!(self.lock.ownership(), theirs);
             if self.value() == 0 {
                 return;
             }
@@ -117,9 +119,9 @@ impl Fixture {
         panic!("{} units are left", self.value());
     }
 
-    /// What another process does that takes over, as far as it is when it has armed the semaphore.
-    fn taken_over_by_other(&self) -> Tenure {
-        let theirs = self.lock.tenure().taken_over_by(OTHER);
+    /// Leaves the lock as another process does that takes it over and arms the semaphore.
+    fn taken_over_by_other(&self) -> Ownership {
+        let theirs = self.lock.ownership().taken_over_by(OTHER);
         self.lock.store(theirs);
         self.set_value(0);
         self.lock.store(theirs.armed());
@@ -142,75 +144,75 @@ fn byte(at: i64) -> libc::flock {
 }
 
 #[test]
-fn an_owner_keeps_other_threads_of_its_process_from_the_semaphore() {
+fn an_owner_excludes_other_threads_of_its_process_from_the_semaphore() {
     let fixture = Fixture::new();
-    let another_enters = || {
+    let other_thread_enters = || {
         let lock = &fixture.lock;
-        let entered = lock.door().unwrap().enter(fixture.me.tid() + 1, Deadline::Now, || lock.tenure().is_held_by(fixture.me));
-        entered.unwrap().is_some()
+        let guard = lock.gate().unwrap().enter(fixture.me.tid() + 1, Deadline::Now, || lock.ownership().is_held_by(fixture.me));
+        guard.unwrap().is_some()
     };
     assert!(fixture.is_acquired_by(Deadline::Now));
-    assert!(!another_enters(), "what the kernel says of the process would no longer be true of one thread");
+    assert!(!other_thread_enters(), "a second thread of the process entered the gate");
     fixture.release();
-    assert!(another_enters());
+    assert!(other_thread_enters());
 }
 
 #[test]
-fn a_unit_that_a_takeover_cleared_does_not_count() {
+fn a_unit_that_a_takeover_cleared_does_not_acquire_the_lock() {
     let fixture = Fixture::new();
-    let before = fixture.lock.tenure();
+    let before = fixture.lock.ownership();
     fixture.take_unit();
     let theirs = fixture.taken_over_by_other();
     for theirs in [theirs, theirs.released()] {
         fixture.lock.store(theirs);
-        assert!(!fixture.enters(before), "{theirs:?}");
-        assert_eq!((fixture.lock.tenure(), fixture.value()), (theirs, 0));
+        assert!(!fixture.acquires_with_unit_of(before), "{theirs:?}");
+        assert_eq!((fixture.lock.ownership(), fixture.value()), (theirs, 0));
     }
 }
 
 #[test]
-fn a_unit_that_was_taken_after_a_takeover_counts() {
+fn a_unit_that_was_taken_after_a_takeover_acquires_the_lock() {
     let fixture = Fixture::new();
-    let before = fixture.lock.tenure();
+    let before = fixture.lock.ownership();
     let theirs = fixture.taken_over_by_other();
     fixture.lock.store(theirs.released());
     fixture.set_value(1);
     fixture.take_unit();
-    assert!(fixture.enters(before));
-    assert!(fixture.lock.tenure().is_of_same_term(theirs) && fixture.lock.tenure().is_held_by(fixture.me));
+    assert!(fixture.acquires_with_unit_of(before));
+    assert!(fixture.lock.ownership().is_of_same_term(theirs) && fixture.lock.ownership().is_held_by(fixture.me));
     fixture.release();
-    assert!(fixture.is_acquired_by(Deadline::Now), "the unit was given back");
+    assert!(fixture.is_acquired_by(Deadline::Now), "the release gave no unit back");
 }
 
 #[test]
-fn a_process_that_is_about_to_arm_the_semaphore_keeps_the_lock() {
+fn an_owner_that_has_not_armed_the_semaphore_keeps_the_lock() {
     let fixture = Fixture::new();
-    let before = fixture.lock.tenure();
+    let before = fixture.lock.ownership();
     fixture.take_unit();
     let arming = before.taken_over_by(OTHER);
     fixture.lock.store(arming);
-    assert!(!fixture.enters(before));
+    assert!(!fixture.acquires_with_unit_of(before));
     assert!(!fixture.is_acquired_by(Deadline::Now));
-    assert_eq!(fixture.lock.tenure(), arming);
+    assert_eq!(fixture.lock.ownership(), arming);
 }
 
 #[test]
-fn a_lock_whose_unit_is_about_to_be_given_is_not_taken_over_from_a_living_owner() {
+fn a_released_lock_is_busy_until_its_unit_is_given_back() {
     let fixture = Fixture::new();
     fixture.take_unit();
-    let released = fixture.lock.tenure().entered_by(fixture.me).released();
+    let released = fixture.lock.ownership().acquired_by(fixture.me).released();
     fixture.lock.store(released);
-    assert!(!fixture.is_acquired_by(Deadline::Now), "the unit is not back yet");
-    assert_eq!(fixture.lock.tenure(), released);
+    assert!(!fixture.is_acquired_by(Deadline::Now), "the lock was acquired before the unit was given back");
+    assert_eq!(fixture.lock.ownership(), released);
 }
 
 #[test]
-fn a_unit_lets_no_thread_in_while_a_living_owner_has_the_lock() {
+fn a_unit_does_not_acquire_the_lock_of_a_living_owner() {
     let fixture = Fixture::new();
     let theirs = fixture.held_by_other_without_undo();
     for _ in 0..3 {
         assert!(!fixture.is_acquired_by(Deadline::Now));
-        assert_eq!((fixture.lock.tenure(), fixture.value()), (theirs, 1), "the unit is given back");
+        assert_eq!((fixture.lock.ownership(), fixture.value()), (theirs, 1), "the waiter did not give the unit back");
     }
     fixture.waits_until_the_units_are_destroyed(theirs);
     assert!(!fixture.semaphore.is_taken_by_us().unwrap());
@@ -220,7 +222,7 @@ fn a_unit_lets_no_thread_in_while_a_living_owner_has_the_lock() {
 }
 
 #[test]
-fn a_thread_that_keeps_a_unit_acquires_the_lock_when_its_owner_releases_it_or_dies() {
+fn a_waiter_with_a_unit_acquires_the_lock_when_the_owner_releases_it_or_dies() {
     for dies in [false, true] {
         let mut fixture = Fixture::new();
         let theirs = fixture.held_by_other_without_undo();
@@ -229,7 +231,7 @@ fn a_thread_that_keeps_a_unit_acquires_the_lock_when_its_owner_releases_it_or_di
             let fixture = &fixture;
             let waiter = scope.spawn(|| {
                 let acquired = fixture.is_acquired_by(Deadline::Never);
-                fixture.lock.door().unwrap().leave(lock_table::thread::id());
+                fixture.lock.gate().unwrap().leave(lock_table::thread::id());
                 acquired
             });
             while fixture.value() != 0 {
@@ -242,51 +244,51 @@ fn a_thread_that_keeps_a_unit_acquires_the_lock_when_its_owner_releases_it_or_di
                 fixture.lock.store(theirs.released());
             }
             assert!(waiter.join().unwrap());
-            assert!(fixture.lock.tenure().is_held_by(fixture.me));
+            assert!(fixture.lock.ownership().is_held_by(fixture.me));
         });
         fixture.kill_other();
     }
 }
 
 #[test]
-fn a_lock_that_is_free_without_a_unit_is_taken_over_after_a_while() {
+fn a_free_lock_without_a_unit_is_taken_over_after_a_delay() {
     let end = Deadline::after(Duration::from_secs(60));
     for waits in [true, false] {
         let fixture = Fixture::new();
-        let before = fixture.lock.tenure();
+        let before = fixture.lock.ownership();
         fixture.set_value(0);
-        assert!(!fixture.is_acquired_by(Deadline::Now), "the unit may be about to be given");
+        assert!(!fixture.is_acquired_by(Deadline::Now), "the lock was taken over before the delay");
         while !fixture.is_acquired_by(if waits { end } else { Deadline::Now }) {
             assert!(!end.remaining().unwrap().is_zero());
         }
-        assert!(!fixture.lock.tenure().is_of_same_term(before) && fixture.semaphore.is_taken_by_us().unwrap());
+        assert!(!fixture.lock.ownership().is_of_same_term(before) && fixture.semaphore.is_taken_by_us().unwrap());
         fixture.release();
         assert_eq!(fixture.value(), 1);
     }
 }
 
 #[test]
-fn a_lock_whose_unit_cannot_be_given_is_free_for_a_takeover() {
+fn a_lock_whose_unit_cannot_be_given_back_is_taken_over() {
     let fixture = Fixture::new();
     assert!(fixture.is_acquired_by(Deadline::Now));
     let seal = crate::sysv::identity::seal_of(1024);
     let value = sys::value(fixture.set.id(), seal).unwrap();
     sys::set_value(fixture.set.id(), seal, 0).unwrap();
-    let released = fixture.lock.tenure().released();
-    let error = fixture.lock.not_given(released, fixture.semaphore.give()).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "a stranger changed the set: {error}");
+    let released = fixture.lock.ownership().released();
+    let error = fixture.lock.disarm(released, fixture.semaphore.give()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
     fixture.lock.store(released);
-    fixture.lock.not_given(released, Ok(Outcome::Denied)).unwrap();
+    fixture.lock.disarm(released, Ok(Outcome::Denied)).unwrap();
     fixture.leave();
     fixture.lock.slot.hot().end();
-    assert!(!fixture.lock.tenure().is_armed() && !fixture.lock.tenure().is_held());
+    assert!(!fixture.lock.ownership().is_armed() && !fixture.lock.ownership().is_held());
     sys::set_value(fixture.set.id(), seal, value).unwrap();
     assert!(fixture.is_acquired_by(Deadline::Now));
-    assert!(fixture.lock.tenure().is_armed());
+    assert!(fixture.lock.ownership().is_armed());
 }
 
 #[test]
-fn units_of_other_processes_do_not_pile_up() {
+fn surplus_units_are_destroyed() {
     let fixture = Fixture::new();
     sys::operate(fixture.set.id(), &[step(fixture.number(), 2, libc::IPC_NOWAIT)]).unwrap();
     let theirs = fixture.held_by_other_without_undo();

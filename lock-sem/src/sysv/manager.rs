@@ -4,14 +4,15 @@ use std::sync::Arc;
 use lock_core::{ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
 use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 
-use super::home::Home;
-use super::identity::KEY;
+use super::identity::KEY_PREFIX;
+use super::location::SetLocation;
 use super::run::Run;
 use super::state::SysvLock;
 use crate::DIRECTORY;
 
 const KIND: Kind = Kind::new("sem", 0);
 
+/// Opens or creates the store of a URL `sem:NAME` or `sem:/path`.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let table_options = TableOptions::take(&mut options)?;
@@ -23,16 +24,16 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
             Err(error) if matches!(error.kind(), ErrorKind::Exists) && finish_removal(&path, &table_options) => continue,
             Err(error) => return Err(error),
         };
-        let locks = match Home::of(&table) {
-            Ok(home) => Locks { home: Arc::new(home) },
-            // It was destroyed just now.
+        let locks = match SetLocation::of(&table) {
+            Ok(location) => Locks { location: Arc::new(location) },
+            // Another process destroyed the store after it was opened.
             Err(error) if matches!(error.kind(), ErrorKind::Destroyed) => continue,
             Err(error) => return Err(error),
         };
-        if !locks.home.is_being_removed() {
+        if !locks.location.is_being_removed() {
             return Ok(Arc::new(TableManager::new(table, locks)));
         }
-        // Whoever began that was killed, or is at it: it takes two to be stopped by half a removal.
+        // Another process removes the store, or was killed while it did. The removal can be repeated and shared.
         locks.destroy()?;
         match table.destroy() {
             Err(error) if !matches!(error.kind(), ErrorKind::Destroyed) => return Err(error),
@@ -41,23 +42,24 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     }
 }
 
-/// Ends what a killed process began, if the store is one that somebody began to remove. True when the name is free now.
+/// Finishes the removal of a store if another process began it. Returns true if the name is free.
 fn finish_removal(path: &Path, options: &TableOptions) -> bool {
     let Ok(table) = Table::open(path, KIND, OpenMode::Open, options) else { return false };
-    let Ok(home) = Home::of(&table) else { return false };
-    home.is_being_removed() && Locks { home: Arc::new(home) }.destroy().and_then(|()| table.destroy()).is_ok()
+    let Ok(location) = SetLocation::of(&table) else { return false };
+    location.is_being_removed() && Locks { location: Arc::new(location) }.destroy().and_then(|()| table.destroy()).is_ok()
 }
 
+/// The semaphores of a store.
 #[derive(Debug)]
 struct Locks {
-    home: Arc<Home>,
+    location: Arc<SetLocation>,
 }
 
 impl Locks {
-    /// The first ids of the runs whose sets may have been made.
+    /// Lists the first ids of the runs whose sets may exist.
     fn runs(&self) -> Result<Vec<LockId>> {
         let mut runs = Vec::new();
-        self.home.table().lines(|id, _| {
+        self.location.table().lines(|id, _| {
             if Run::begins_with(id) {
                 runs.push(id);
             }
@@ -68,8 +70,8 @@ impl Locks {
 
 impl TableLocks for Locks {
     fn lock(&self, slot: Slot) -> Result<Arc<dyn RawLock>> {
-        let semaphore = Run::of(&self.home, slot.id())?.semaphore(slot.id())?;
-        Ok(Arc::new(SysvLock::new(slot, Arc::clone(&self.home), semaphore)))
+        let semaphore = Run::of(&self.location, slot.id())?.semaphore(slot.id())?;
+        Ok(Arc::new(SysvLock::new(slot, Arc::clone(&self.location), semaphore)))
     }
 
     fn is_held(&self, _: &Hot, _: Owner, lives: bool) -> bool {
@@ -77,20 +79,20 @@ impl TableLocks for Locks {
     }
 
     fn waiters(&self, id: LockId) -> Option<u32> {
-        Run::of(&self.home, id).ok()?.present_semaphore(id)?.waiters()
+        Run::of(&self.location, id).ok()?.recorded_semaphore(id)?.waiters()
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
         let runs = self.runs().unwrap_or_default().into_iter();
-        let sets = runs.filter_map(|id| Run::of(&self.home, id).ok()?.present_set());
+        let sets = runs.filter_map(|id| Run::of(&self.location, id).ok()?.recorded_set());
         let ids: Vec<_> = sets.map(|set| set.id().to_string()).collect();
-        vec![("semaphore sets", format!("{} (ids {}; keys begin with {:#04x})", ids.len(), ids.join(", "), KEY >> 24))]
+        vec![("semaphore sets", format!("{} (ids {}; keys begin with {:#04x})", ids.len(), ids.join(", "), KEY_PREFIX >> 24))]
     }
 
     fn destroy(&self) -> Result<()> {
-        // The sets of another namespace would be left.
-        self.home.check_thread()?;
-        self.home.begin_removal();
-        self.runs()?.into_iter().try_for_each(|id| Run::of(&self.home, id)?.remove())
+        // From another IPC namespace, this process cannot remove the sets.
+        self.location.check_thread()?;
+        self.location.begin_removal();
+        self.runs()?.into_iter().try_for_each(|id| Run::of(&self.location, id)?.remove())
     }
 }

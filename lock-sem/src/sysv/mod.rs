@@ -1,23 +1,27 @@
 //! The backend `sem`: System V semaphores with undo.
 
-mod door;
-mod home;
+// `state` describes the protocol. `lock` and `wait` acquire and release a lock, and `recovery` takes it over from a dead owner.
+// `run` creates the semaphore set for a run of ids. `set` and `semaphore` are the kernel's objects.
+
+mod gate;
 mod identity;
-mod kernel;
 mod limits;
-mod listed;
+mod location;
 mod lock;
 #[cfg(test)]
 mod lock_tests;
 mod manager;
-mod place;
+mod namespace;
+mod ownership;
+mod procfs;
+mod recovery;
 mod run;
 mod semaphore;
 mod set;
+mod sets;
 mod state;
-mod tenure;
-mod waiting;
+mod wait;
 
 pub(crate) use self::manager::open;
 
-pub use self::listed::{SemaphoreSet, sets};
+pub use self::sets::{SemaphoreSet, sets};

@@ -5,56 +5,59 @@ use lock_core::{Error, ErrorKind, LockId, Result};
 use lock_table::Slot;
 use nix::errno::Errno;
 
-use super::home::Home;
 use super::identity::{self, ATTEMPTS, Identity, LEN};
+use super::location::SetLocation;
 use super::semaphore::{Seal, Semaphore};
 use super::set::{Outcome, Set};
 
-/// Ids that share a set.
+/// Number of ids that share a set.
 const IDS: u32 = 1024;
 
-/// A run of ids, and where the number of its set is written down: in the line of its first id.
+/// A run of consecutive ids that share a semaphore set.
 ///
-/// Whoever first wants a lock of a run makes the set. Every step of that can be repeated and shared: processes that race, or
-/// follow one that was killed, find the same set by its key, write the same identity into it, and write the same number down. The
-/// semaphores of a fresh set need no values, because a fresh lock is taken without its semaphore, and armed by its first owner.
+/// The line of the first id records the id of the set.
+///
+/// The first use of a lock of the run creates the set. Several processes can execute or repeat each step: they find the same set
+/// by its key, write the same identity into it, and record the same id. So processes may race, and one may be killed after any
+/// step. The semaphores of a new set need no values, because the first owner acquires a lock without its semaphore and then arms
+/// it.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
-    home: &'a Home,
+    location: &'a SetLocation,
     first: Slot,
     identity: Identity,
     locks: u16,
 }
 
 impl<'a> Run<'a> {
-    /// The run of an id.
-    pub(crate) fn of(home: &'a Home, id: LockId) -> Result<Self> {
+    /// Returns the run of an id.
+    pub(crate) fn of(location: &'a SetLocation, id: LockId) -> Result<Self> {
         let number = id.get() / IDS;
-        let first = home.table().slot(Self::first_of(number))?;
-        let capacity = home.table().capacity().unwrap_or(1 << 32);
+        let first = location.table().slot(Self::first_of(number))?;
+        let capacity = location.table().capacity().unwrap_or(1 << 32);
         let locks = (capacity - u64::from(number * IDS)).min(IDS.into()) as u16;
-        let identity = Identity::new(home.store(), home.table().device_and_inode(), number);
-        Ok(Self { home, first, identity, locks })
+        let identity = Identity::new(location.store(), location.table().device_and_inode(), number);
+        Ok(Self { location, first, identity, locks })
     }
 
-    /// Whether an id is the first of its run.
+    /// Checks whether an id is the first of its run.
     pub(crate) fn begins_with(id: LockId) -> bool {
         id.get().is_multiple_of(IDS)
     }
 
-    /// The first id of the run with this number.
+    /// Returns the first id of the run with this number.
     pub(crate) fn first_of(number: u32) -> LockId {
         LockId::new(number.wrapping_mul(IDS))
     }
 
-    /// The semaphore of a lock of this run. Its set is made if there is none yet.
+    /// Returns the semaphore of a lock of this run. Creates the set if it does not exist.
     pub(crate) fn semaphore(&self, id: LockId) -> Result<Semaphore> {
         Ok(self.semaphore_in(self.set()?, id))
     }
 
-    /// The semaphore of a lock of this run, if its set was made.
-    pub(crate) fn present_semaphore(&self, id: LockId) -> Option<Semaphore> {
-        Some(self.semaphore_in(self.present_set()?, id))
+    /// Returns the semaphore of a lock of this run, if its set is recorded.
+    pub(crate) fn recorded_semaphore(&self, id: LockId) -> Option<Semaphore> {
+        Some(self.semaphore_in(self.recorded_set()?, id))
     }
 
     fn semaphore_in(&self, set: Set, id: LockId) -> Semaphore {
@@ -63,56 +66,60 @@ impl<'a> Run<'a> {
     }
 
     fn set(&self) -> Result<Set> {
-        self.home.check()?;
+        self.location.check()?;
         loop {
             let record = self.record().load(SeqCst);
             let set = match self.decode(record) {
                 Some(set) => set,
-                None => match self.make(record)? {
+                None => match self.create(record)? {
                     Some(set) => set,
                     None => continue,
                 },
             };
-            if self.fits(set)? {
+            if self.is_usable(set)? {
                 return Ok(set);
             }
-            return Err(if set.is_denied() { denied() } else { not_ours(self.home) });
+            return Err(if set.is_denied() { denied() } else { set_error(self.location) });
         }
     }
 
-    /// The set, if it was made.
-    pub(crate) fn present_set(&self) -> Option<Set> {
+    /// Returns the set, if it is recorded.
+    pub(crate) fn recorded_set(&self) -> Option<Set> {
         self.decode(self.record().load(SeqCst))
     }
 
-    /// Makes a set and writes it down in the place of `record`. `None` when somebody else did, or removed what was made.
-    fn make(&self, record: u64) -> Result<Option<Set>> {
-        if self.home.is_being_removed() {
+    /// Creates a set and records it in place of `record`.
+    ///
+    /// Returns `None` if another process recorded a set or removed this one.
+    fn create(&self, record: u64) -> Result<Option<Set>> {
+        if self.location.is_being_removed() {
             return Err(ErrorKind::Destroyed.into());
         }
-        self.home.check_thread()?;
+        self.location.check_thread()?;
         for attempt in 0..ATTEMPTS {
-            let found = Set::find_or_make(self.identity.key(attempt), self.semaphores(), self.home.mode)?;
+            let found = Set::find_or_create(self.identity.key(attempt), self.semaphores(), self.location.mode)?;
             let Some(set) = found else { continue };
-            if !self.fits(set)? {
+            if !self.is_usable(set)? {
                 continue;
             }
-            if set.introduce(self.identity, self.locks)? == Outcome::NotOurs {
+            if set.write_identity(self.identity, self.locks)? == Outcome::NotOurs {
                 return Ok(None);
             }
             if set.identity(self.locks)? != Some(self.identity) {
                 continue;
             }
-            return self.write_down(record, set);
+            return self.record_set(record, set);
         }
-        let reason = format!("all {ATTEMPTS} keys for a semaphore set of this store are used by other programs (ipcs -s)");
+        let reason = format!(
+            "other programs use all {ATTEMPTS} keys for a semaphore set of this store; remove one of their sets (ipcs -s, ipcrm)"
+        );
         Err(Error::unsupported(reason))
     }
 
-    fn write_down(&self, record: u64, set: Set) -> Result<Option<Set>> {
+    fn record_set(&self, record: u64, set: Set) -> Result<Option<Set>> {
         let written = self.record().compare_exchange(record, self.encode(set), SeqCst, SeqCst);
-        if self.home.is_being_removed() {
-            // Whoever removes the store may have gone over this run before.
+        if self.location.is_being_removed() {
+            // The process that removes the store may have passed this run before the set was recorded.
             set.remove()?;
             return Err(ErrorKind::Destroyed.into());
         }
@@ -127,36 +134,38 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Removes the set, and what killed processes may have left under its keys.
+    /// Removes the set, and sets with its keys that killed processes did not record.
     pub(crate) fn remove(&self) -> Result<()> {
         let keyed = (0..ATTEMPTS).map(|attempt| Set::find(self.identity.key(attempt)));
-        for set in keyed.chain([Ok(self.present_set())]) {
+        for set in keyed.chain([Ok(self.recorded_set())]) {
             let Some(set) = set? else { continue };
             let Some(status) = set.status()? else { continue };
             if status.semaphores != u64::from(self.semaphores()) {
                 continue;
             }
-            let nobodys = || -> Result<bool> {
-                let silent = crate::sys::value(set.id(), self.locks).is_ok_and(|mark| mark == 0);
-                Ok(silent && status.operated == 0 && status.uid == self.home.uid)
+            let is_new_of_store = || -> Result<bool> {
+                let unmarked = crate::sys::value(set.id(), self.locks).is_ok_and(|mark| mark == 0);
+                Ok(unmarked && status.operated == 0 && status.uid == self.location.uid)
             };
-            if set.identity(self.locks)? == Some(self.identity) || nobodys()? {
+            if set.identity(self.locks)? == Some(self.identity) || is_new_of_store()? {
                 set.remove()?;
             }
         }
         Ok(())
     }
 
-    /// Whether the set is there and has our key and size; then it gets the owner and mode of the store's file.
-    fn fits(&self, set: Set) -> Result<bool> {
+    /// Checks whether the set exists and has a key and the size of this run.
+    ///
+    /// If so, gives it the owner and mode of the store's file.
+    fn is_usable(&self, set: Set) -> Result<bool> {
         let Some(status) = set.status()? else { return Ok(false) };
-        let ours = (0..ATTEMPTS).any(|attempt| self.identity.key(attempt) == status.key);
-        if !ours || status.semaphores != u64::from(self.semaphores()) {
+        let has_key = (0..ATTEMPTS).any(|attempt| self.identity.key(attempt) == status.key);
+        if !has_key || status.semaphores != u64::from(self.semaphores()) {
             return Ok(false);
         }
-        let Home { uid, gid, mode, .. } = self.home;
+        let SetLocation { uid, gid, mode, .. } = self.location;
         if (status.uid, status.gid, status.mode) != (*uid, *gid, *mode) {
-            set.give_away(*uid, *gid, *mode);
+            set.set_owner(*uid, *gid, *mode);
         }
         Ok(true)
     }
@@ -170,31 +179,33 @@ impl<'a> Run<'a> {
     }
 
     fn encode(&self, set: Set) -> u64 {
-        u64::from(self.home.brief()) << 32 | u64::from(set.id().unsigned_abs() + 1)
+        u64::from(self.location.hash()) << 32 | u64::from(set.id().unsigned_abs() + 1)
     }
 
-    /// `None` also when it was written in another place, or in the file that this one is a copy of.
+    /// Decodes a record.
+    ///
+    /// Returns `None` if there is none, or if it is from another IPC namespace or from the original of a copied file.
     fn decode(&self, record: u64) -> Option<Set> {
-        let here = (record >> 32) as u32 == self.home.brief();
+        let is_current = (record >> 32) as u32 == self.location.hash();
         let id = (record as u32).checked_sub(1)?;
-        here.then(|| Set::of_id(id as i32))
+        is_current.then(|| Set::of_id(id as i32))
     }
 }
 
-/// Why a set that is written down is not there, or not the store's.
+/// Returns the error for a recorded set that is absent or does not belong to the store.
 #[cold]
-pub(crate) fn not_ours(home: &Home) -> Error {
-    if home.is_being_removed() {
+pub(crate) fn set_error(location: &SetLocation) -> Error {
+    if location.is_being_removed() {
         return ErrorKind::Destroyed.into();
     }
-    if let Err(error) = home.check_thread() {
+    if let Err(error) = location.check_thread() {
         return error;
     }
-    let reason = "its semaphores were removed or changed by another program (ipcrm); destroy it and create it anew";
+    let reason = "another program removed or changed its semaphores (ipcrm)";
     ErrorKind::Corrupt { reason: reason.to_owned() }.into()
 }
 
-/// What the system says when this user may not change a set.
+/// Returns the error for a set that this user may not change.
 #[cold]
 pub(crate) fn denied() -> Error {
     let call = "semop: this user may not change the store's semaphores, whose owner and mode are those of the store's file";

@@ -1,9 +1,9 @@
-//! The semaphore of a lock, in a set that is recognised by its seal.
+//! The semaphore of a lock, in a set that is verified by its seal.
 //!
-//! The number of a set means another program's set in another IPC namespace, and a thread may change its namespace at any time.
-//! So an operation that changes the set also compares the seal, in one step for the kernel: on another set it changes nothing.
-//! The calls that cannot do that are made after [`Semaphore::check_seal`] by the same thread, which cannot change its namespace
-//! in between.
+//! In another IPC namespace, the id of a set may belong to a set of another program, and a thread may change its namespace at any
+//! time. So an operation that changes the set also compares the seal. The kernel executes all steps or none, so the operation
+//! changes no other set. A call that cannot compare the seal follows [`Semaphore::check_seal`] in the same thread, which does not
+//! change its namespace in between.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use crate::sys::{self, step};
 const UNDO: i32 = libc::SEM_UNDO;
 const NOW: i32 = libc::IPC_NOWAIT;
 
-/// Half of the range of what the kernel undoes: see [`Semaphore::adjust`].
+/// Half of the range of the kernel's undo adjustment; see [`Semaphore::adjust`].
 const HALF: i16 = 1 << 14;
 
-/// Steps of the longest operation.
-const MOST_STEPS: usize = 9;
+/// Number of steps of the longest operation.
+const MAX_STEPS: usize = 9;
 
-/// The semaphore of a lock. It has one unit when the lock is free.
+/// The semaphore of a lock. Its value is 1, one unit, when the lock is free.
 #[derive(Clone, Copy)]
 pub(crate) struct Semaphore {
     set: Set,
@@ -36,7 +36,7 @@ pub(crate) struct Semaphore {
     give: [sembuf; 4],
 }
 
-/// A semaphore that is no lock, and its value.
+/// The semaphore in a set that identifies the set, and its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Seal {
     pub(crate) number: u16,
@@ -45,13 +45,13 @@ pub(crate) struct Seal {
 
 impl Semaphore {
     pub(crate) const fn new(set: Set, number: u16, seal: Seal) -> Self {
-        let [at_least, no_more, as_before] = seal.steps();
-        let take = [step(number, -1, UNDO | NOW), at_least, no_more, as_before];
-        let give = [step(number, 1, UNDO | NOW), at_least, no_more, as_before];
+        let [down_to_zero, is_zero, back_up] = seal.steps();
+        let take = [step(number, -1, UNDO | NOW), down_to_zero, is_zero, back_up];
+        let give = [step(number, 1, UNDO | NOW), down_to_zero, is_zero, back_up];
         Self { set, number, seal, take, give }
     }
 
-    /// Takes the unit, if it is there. It is not done in a set without the seal, either.
+    /// Takes the unit, if there is one and the set has the seal.
     #[inline]
     pub(crate) fn try_take(&self) -> Result<Outcome> {
         match sys::operate(self.set.id(), &self.take) {
@@ -60,14 +60,13 @@ impl Semaphore {
         }
     }
 
-    /// Takes the unit, waiting for no longer than this. For a thread that has just found that the set has its seal.
+    /// Takes the unit, waiting for at most `duration`. The caller has checked the seal.
     pub(crate) fn take_within(&self, duration: Duration) -> Result<Outcome> {
-        // Without the seal: while an operation of several steps waits, the kernel checks it whenever any semaphore of the set
-        // changes.
+        // One step, without the seal: the kernel checks a waiting operation of several steps at every change of the set.
         outcome(sys::operate_within(self.set.id(), &[step(self.number, -1, UNDO)], duration))
     }
 
-    /// Gives the unit back, which this process took. It is not done in a set without the seal.
+    /// Gives the unit back that this process took, if the set has the seal.
     #[inline]
     pub(crate) fn give(&self) -> Result<Outcome> {
         match sys::operate(self.set.id(), &self.give) {
@@ -76,8 +75,11 @@ impl Semaphore {
         }
     }
 
-    /// Brings the semaphore, whatever became of it, into the state that it has when this process has taken the unit: the
-    /// value 0, an undo of this process's, and none of any other's. No process can take the unit at any moment of this.
+    /// Puts the semaphore into the state of a lock that this process holds.
+    ///
+    /// Then the value is 0, and only this process has an undo adjustment for it.
+    ///
+    /// The state before does not matter. No process can take a unit during the call.
     pub(crate) fn arm(&self) -> Result<Outcome> {
         match self.check_seal()? {
             Outcome::Done => {}
@@ -85,7 +87,7 @@ impl Semaphore {
         }
         match sys::set_value(self.set.id(), self.number, 0) {
             Ok(()) => match self.operate(&[step(self.number, 1, NOW), step(self.number, -1, UNDO | NOW)]) {
-                // It is not for want of a unit.
+                // The first step gives a unit, so only a different seal can cause EAGAIN.
                 Err(Errno::EAGAIN) => Ok(Outcome::NotOurs),
                 done => outcome(done),
             },
@@ -93,27 +95,32 @@ impl Semaphore {
         }
     }
 
-    /// Whether this process has taken the unit and would give it back by dying.
+    /// Checks whether this process has taken the unit with undo, and it was not cleared.
     pub(crate) fn is_taken_by_us(&self) -> Result<bool> {
         self.adjust(HALF, HALF)
     }
 
-    /// Gives the unit back, if this process has taken it and it was not cleared since. Says whether.
+    /// Gives the unit back if this process has taken it and it was not cleared. Returns whether it did.
     pub(crate) fn give_if_taken(&self) -> Result<bool> {
         self.adjust(HALF, HALF - 1)
     }
 
-    /// Destroys the unit, if this process has taken it and it was not cleared since. Says whether.
+    /// Destroys the unit if this process has taken it and it was not cleared. Returns whether it did.
     pub(crate) fn destroy_if_taken(&self) -> Result<bool> {
         self.adjust(HALF - 1, HALF - 1)
     }
 
-    /// Adds `raised` to the value, and takes `lowered` from it with undo, after `HALF` was added with undo and taken without; if
-    /// this process has a unit to give back, and not otherwise.
+    /// Changes the value and the undo adjustment of this process, if the adjustment is at least 1.
     ///
-    /// The kernel does not tell what it would undo, but it refuses to let that grow out of the range of a short, which is −32,768
-    /// to 32,767. With n units to give back, the first step makes it n − `HALF`, and the third n − 2 `HALF` − 1, which is n −
-    /// 32,769: that is in range only when n is at least 1. The value stays in its range for as long as it is less than `HALF`.
+    /// Returns whether it did.
+    ///
+    /// The kernel does not report the adjustment. But an operation fails with ERANGE when a step would move the adjustment out of
+    /// the range of a `short`, −32,768 to 32,767. Let the adjustment be n. The first step changes it to n − `HALF`, and the third
+    /// to n − 2 `HALF` − 1, which is n − 32,769. That is within the range only if n is at least 1.
+    ///
+    /// The first four steps leave the value unchanged and decrease the adjustment by `HALF`. The fifth step adds `raised` to the
+    /// value. The sixth subtracts `lowered` from the value and adds it to the adjustment. All values stay within their range if
+    /// the value is below `HALF` − 1.
     fn adjust(&self, raised: i16, lowered: i16) -> Result<bool> {
         let number = self.number;
         let done = self.operate(&[
@@ -130,7 +137,7 @@ impl Semaphore {
         }
     }
 
-    /// Checks that the set is there and has its seal.
+    /// Checks that the set exists and has the seal.
     pub(crate) fn check_seal(&self) -> Result<Outcome> {
         match sys::value(self.set.id(), self.seal.number) {
             Ok(value) if value == self.seal.value => Ok(Outcome::Done),
@@ -139,7 +146,7 @@ impl Semaphore {
         }
     }
 
-    /// How many wait for the unit.
+    /// Counts the threads that wait for the unit.
     pub(crate) fn waiters(&self) -> Option<u32> {
         match self.check_seal() {
             Ok(Outcome::Done) => sys::waiters(self.set.id(), self.number).ok(),
@@ -147,7 +154,7 @@ impl Semaphore {
         }
     }
 
-    /// Does these steps, if that needs no waiting, and if the set has the seal.
+    /// Executes the steps if none has to wait and the set has the seal.
     fn operate(&self, steps: &[sembuf]) -> Result<(), Errno> {
         sys::operate(self.set.id(), &[steps, &self.seal.steps()].concat())
     }
@@ -164,7 +171,7 @@ impl fmt::Debug for Semaphore {
 }
 
 impl Seal {
-    /// Steps that are possible only where the semaphore has this value, and that leave it as it is.
+    /// Returns steps that succeed only if the seal's semaphore has this value, and that leave it unchanged.
     #[inline]
     const fn steps(self) -> [sembuf; 3] {
         let value = self.value.cast_signed();
@@ -172,20 +179,21 @@ impl Seal {
     }
 }
 
-/// The errnos of the calls on the semaphore of a lock. None of them is returned by the kernel for an operation
-/// that was done: an operation is done as a whole, or not at all.
+/// Interprets the errno of a call on the semaphore of a lock.
+///
+/// The kernel returns an errno only if it executed no step.
 #[cold]
 fn outcome(done: Result<(), Errno>) -> Result<Outcome> {
     match done {
         Ok(()) => Ok(Outcome::Done),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Outcome::NotDone),
-        // EFBIG: the set has fewer semaphores.
+        // EFBIG: the set is smaller than this store's, so it belongs to another program.
         Err(Errno::EINVAL | Errno::EIDRM | Errno::EFBIG) => Ok(Outcome::NotOurs),
         Err(Errno::EACCES | Errno::EPERM) => Ok(Outcome::Denied),
         Err(errno @ (Errno::ENOMEM | Errno::ENOSPC)) => Err(limits::no_memory_to_undo(errno)),
-        Err(errno @ Errno::E2BIG) => Err(limits::too_many_steps(MOST_STEPS, errno)),
+        Err(errno @ Errno::E2BIG) => Err(limits::too_many_steps(MAX_STEPS, errno)),
         Err(Errno::ERANGE) => {
-            let reason = "the value of a semaphore is not what a lock can have: another program changed it";
+            let reason = "a semaphore has a value that no lock has, because another program changed it";
             Err(ErrorKind::Corrupt { reason: reason.to_owned() }.into())
         }
         Err(errno) => Err(Error::system("semop", errno)),
@@ -198,7 +206,7 @@ mod tests {
 
     const SEAL: Seal = Seal { number: 2, value: 0x5123 };
 
-    /// A sealed set with two semaphores of locks, removed with the value.
+    /// A sealed set with two semaphores for locks. It is removed on drop.
     struct Fixture {
         set: Set,
         first: Semaphore,
@@ -207,7 +215,7 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            let set = Set::find_or_make(libc::IPC_PRIVATE, 3, 0o600).unwrap().unwrap();
+            let set = Set::find_or_create(libc::IPC_PRIVATE, 3, 0o600).unwrap().unwrap();
             sys::set_value(set.id(), SEAL.number, SEAL.value).unwrap();
             let [first, second] = [0, 1].map(|number| Semaphore::new(set, number, SEAL));
             Self { set, first, second }
@@ -232,31 +240,31 @@ mod tests {
     fn an_armed_semaphore_is_taken_by_us_and_can_be_given_back() {
         let fixture = Fixture::new();
         let Fixture { first, second, .. } = &fixture;
-        assert!(!first.is_taken_by_us().unwrap(), "this process took nothing");
-        assert_eq!(first.try_take().unwrap(), Outcome::NotDone, "a fresh semaphore has nothing to take");
+        assert!(!first.is_taken_by_us().unwrap(), "this process has taken no unit");
+        assert_eq!(first.try_take().unwrap(), Outcome::NotDone, "a new semaphore has no unit");
         assert_eq!(first.arm().unwrap(), Outcome::Done);
         assert!(first.is_taken_by_us().unwrap());
-        assert!(!second.is_taken_by_us().unwrap(), "another semaphore is not concerned");
+        assert!(!second.is_taken_by_us().unwrap(), "the other semaphore was armed as well");
         assert_eq!(first.try_take().unwrap(), Outcome::NotDone);
         assert_eq!(first.give().unwrap(), Outcome::Done);
-        assert!(!first.is_taken_by_us().unwrap(), "it was given back");
+        assert!(!first.is_taken_by_us().unwrap(), "the unit was given back");
         assert_eq!(first.try_take().unwrap(), Outcome::Done);
         assert!(first.is_taken_by_us().unwrap());
     }
 
     #[test]
-    fn a_query_changes_nothing_whatever_the_value() {
+    fn a_query_leaves_every_value_unchanged() {
         let fixture = Fixture::new();
         fixture.first.arm().unwrap();
         for (value, taken) in [(0, true), (1, true), (2, true)] {
             assert_eq!((fixture.value(), fixture.first.is_taken_by_us().unwrap()), (value, taken));
             assert_eq!(fixture.value(), value);
-            // As another process does that gives a unit too many.
+            // Another process gives a surplus unit.
             sys::operate(fixture.set.id(), &[step(0, 1, NOW)]).unwrap();
         }
         for value in [0, 1, 2] {
             fixture.set_value(value);
-            assert!(!fixture.first.is_taken_by_us().unwrap(), "setting the value clears what was taken");
+            assert!(!fixture.first.is_taken_by_us().unwrap(), "setting the value clears the undo adjustment");
             assert_eq!(fixture.value(), value);
         }
     }
@@ -296,9 +304,9 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_was_removed_and_one_that_is_smaller_are_not_ours_in_every_call() {
-        let smaller = Set::find_or_make(libc::IPC_PRIVATE, 1, 0o600).unwrap().unwrap();
-        let removed = Set::find_or_make(libc::IPC_PRIVATE, 3, 0o600).unwrap().unwrap();
+    fn every_call_reports_a_removed_or_smaller_set_as_not_ours() {
+        let smaller = Set::find_or_create(libc::IPC_PRIVATE, 1, 0o600).unwrap().unwrap();
+        let removed = Set::find_or_create(libc::IPC_PRIVATE, 3, 0o600).unwrap().unwrap();
         removed.remove().unwrap();
         for set in [smaller, removed] {
             let semaphore = Semaphore::new(set, 0, SEAL);

@@ -1,4 +1,4 @@
-//! The private lock: forks and panics.
+//! The anonymous lock: forks and panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,17 +11,17 @@ use crate::peer::Peer;
 use crate::tests;
 
 tests! {
-    a_forked_child_has_a_free_lock_of_its_own,
+    a_forked_child_has_a_separate_free_lock,
     names_and_identities_differ,
-    a_panic_is_reported_until_an_owner_declares_that_all_is_in_order,
+    a_panic_is_reported_until_an_owner_marks_the_lock_consistent,
 }
 
-fn a_forked_child_has_a_free_lock_of_its_own() {
-    let (success, said) = Peer::start(&["fork"]).ends();
-    assert!(success, "{said}");
+fn a_forked_child_has_a_separate_free_lock() {
+    let (success, output) = Peer::start(&["fork"]).finish();
+    assert!(success, "{output}");
 }
 
-/// In a peer: another thread and this one each hold a lock when the process is forked.
+/// Forks while this thread and another thread each hold a lock. Runs in a peer.
 pub(crate) fn fork() {
     let (theirs, ours) = (lock_sem::anonymous(), lock_sem::anonymous());
     let guard = ours.lock().unwrap();
@@ -39,7 +39,7 @@ pub(crate) fn fork() {
     while state.load(Ordering::SeqCst) != 1 {
         std::thread::yield_now();
     }
-    // SAFETY: the child calls what it likes, since this libc's allocator survives a fork of a process with threads.
+    // SAFETY: the child may allocate, because the allocators of glibc and musl support a fork of a process with threads.
     match unsafe { split() }.unwrap() {
         ForkResult::Child => {
             let free = |lock: &lock_core::Lock| lock.try_lock().is_ok_and(|guard| guard.is_some());
@@ -48,10 +48,14 @@ pub(crate) fn fork() {
             std::process::exit(if inherited && alone { 0 } else { 1 });
         }
         ForkResult::Parent { child } => {
-            assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0), "the child found a lock of its parent's");
+            assert_eq!(
+                waitpid(child, None).unwrap(),
+                WaitStatus::Exited(child, 0),
+                "the child found a lock of its parent, or an inherited guard had an effect"
+            );
         }
     }
-    assert!(theirs.try_lock().unwrap().is_none(), "the child's locks are not the parent's");
+    assert!(theirs.try_lock().unwrap().is_none(), "the child released the parent's lock");
     guard.unlock().unwrap();
     state.store(2, Ordering::SeqCst);
     thread.join().unwrap();
@@ -66,20 +70,20 @@ fn names_and_identities_differ() {
     assert!(a.id().is_none());
 }
 
-fn a_panic_is_reported_until_an_owner_declares_that_all_is_in_order() {
+fn a_panic_is_reported_until_an_owner_marks_the_lock_consistent() {
     let lock = lock_sem::anonymous();
     let thread = std::thread::spawn({
         let lock = lock.clone();
         move || {
             let _guard = lock.lock().unwrap();
-            // Without the hook of the panic, which prints a message.
+            // Skips the panic hook, which prints a message.
             std::panic::resume_unwind(Box::new(lock_table::thread::id()));
         }
     });
     let panicked = *thread.join().unwrap_err().downcast::<u32>().unwrap();
     for marked in [false, false, true] {
         let mut guard = lock.lock().unwrap();
-        let death = guard.recovered().expect("a thread panicked holding it");
+        let death = guard.recovered().expect("a thread panicked while it held the lock");
         assert_eq!((death.cause, death.holder.as_ref().unwrap().tid), (Cause::Panicked, panicked));
         if marked {
             guard.mark_consistent().unwrap();

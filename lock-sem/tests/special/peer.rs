@@ -1,4 +1,4 @@
-//! Processes that do what a test tells them.
+//! Processes that execute the commands of a test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use nix::unistd::{Uid, setuid};
 
 pub(crate) const MARK: &str = "--peer-of-the-special-tests";
 
-/// A store in a directory of its own, destroyed with the value.
+/// A store in a temporary directory. It is destroyed on drop.
 pub(crate) struct Store {
     pub(crate) store: lock_core::Store,
     pub(crate) url: String,
@@ -33,7 +33,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // A test may have destroyed it.
+        // Fails if the test has destroyed the store.
         let _ = self.store.destroy();
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn lock_of(url: &str, id: &str) -> Lock {
     open(url, OpenMode::Open).unwrap().retrieve(id.parse::<u32>().unwrap()).unwrap()
 }
 
-/// A process, killed with the value.
+/// A process of this binary. It is killed on drop.
 pub(crate) struct Peer {
     child: Child,
     input: Option<ChildStdin>,
@@ -67,26 +67,28 @@ impl Peer {
         self.child.id()
     }
 
-    /// The next line that it says; empty when it ended.
-    pub(crate) fn says(&mut self) -> String {
+    /// Reads the next line from the peer. The line is empty if the peer has ended.
+    pub(crate) fn next_line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    pub(crate) fn hears(&mut self, line: &str) {
-        let input = self.input.as_mut().expect("its input is open");
+    /// Writes a line to the peer.
+    pub(crate) fn send(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("the input of the peer is open");
         writeln!(input, "{line}").and_then(|()| input.flush()).unwrap();
     }
 
+    /// Kills the peer and returns its process id.
     pub(crate) fn kill(mut self) -> u32 {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.pid()
     }
 
-    /// Closes its input, and waits for its end: whether it went well, and what it said last.
-    pub(crate) fn ends(&mut self) -> (bool, String) {
+    /// Closes the input and waits for the peer. Returns whether it succeeded, and the rest of its output.
+    pub(crate) fn finish(&mut self) -> (bool, String) {
         drop(self.input.take());
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
@@ -101,12 +103,12 @@ impl Drop for Peer {
     }
 }
 
-/// Kills the peers that `start` makes, each at another moment of the first milliseconds of its work, which it announces.
+/// Starts peers and kills each at a different moment of the first 3 ms after its line `working`.
 pub(crate) fn kill_at_random(rounds: u32, mut start: impl FnMut() -> Peer, mut after: impl FnMut()) {
     for round in 0..rounds {
         let mut peer = start();
-        assert_eq!(peer.says(), "working");
-        // A low-discrepancy sequence: every part of the time is hit.
+        assert_eq!(peer.next_line(), "working");
+        // A low-discrepancy sequence covers the interval evenly.
         let part = f64::from(round) * 0.618_033_988_749 % 1.0;
         let until = Instant::now() + Duration::from_micros((part * 3000.0) as u64);
         while Instant::now() < until {
@@ -117,26 +119,26 @@ pub(crate) fn kill_at_random(rounds: u32, mut start: impl FnMut() -> Peer, mut a
     }
 }
 
-fn say(line: impl std::fmt::Display) {
+fn report(line: impl std::fmt::Display) {
     println!("{line}");
     std::io::stdout().flush().unwrap();
 }
 
-fn hear() -> String {
+fn read_command() -> String {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     line.trim_end().to_owned()
 }
 
-fn own_namespace() -> bool {
+fn enter_new_namespace() -> bool {
     unshare(CloneFlags::CLONE_NEWIPC).is_ok()
 }
 
-/// What a peer does, by its arguments.
+/// Runs a peer with these arguments.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["namespace"] => say(if own_namespace() { "yes" } else { "no" }),
+        ["namespace"] => report(if enter_new_namespace() { "yes" } else { "no" }),
         ["scenario", name] => return scenario(name),
         ["hold", url, id] => hold(url, id),
         ["make_and_hold", url] => {
@@ -148,32 +150,34 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         ["open_elsewhere", url] => open_elsewhere(url),
         ["touch_runs", url, runs] => touch_runs(url, runs.parse().unwrap()),
         ["destroy", url] => destroy(url),
-        ["storm", url, ground, rounds] => crate::undo::storm(url, Path::new(ground), rounds.parse().unwrap()),
+        ["repeat_and_exec", url, token_file, rounds] => {
+            crate::undo::repeat_and_exec(url, Path::new(token_file), rounds.parse().unwrap());
+        }
         ["fork"] => crate::anonymous::fork(),
-        _ => panic!("unknown peer {arguments:?}"),
+        _ => panic!("unknown arguments {arguments:?}"),
     }
     ExitCode::SUCCESS
 }
 
 fn scenario(name: &str) -> ExitCode {
-    assert!(own_namespace(), "main looked before");
+    assert!(enter_new_namespace(), "`main` checked that a namespace can be created");
     let all = [crate::sets::trials(), crate::limits::trials(), crate::undo::trials(), crate::units::trials()];
-    let test = all.into_iter().flatten().find(|test| test.name == name).expect("the name of a test");
+    let test = all.into_iter().flatten().find(|test| test.name == name).expect("a test has this name");
     match std::panic::catch_unwind(test.run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Holds the lock, and does what it hears until its input is closed.
+/// Holds the lock and executes commands until the input is closed.
 fn hold(url: &str, id: &str) {
     let lock = lock_of(url, id);
     let mut held = Some(lock.lock().unwrap());
-    say("held");
+    report("held");
     loop {
-        let told = hear();
-        let done = match told.as_str() {
-            "unlock" => held.take().expect("it is held").unlock().map(|()| "unlocked"),
+        let command = read_command();
+        let done = match command.as_str() {
+            "unlock" => held.take().expect("the lock is held").unlock().map(|()| "unlocked"),
             "lock" => lock.try_lock().map(|guard| guard.map_or("busy", |_| "locked")),
             "leave undo" => unshare(CloneFlags::CLONE_SYSVSEM).map(|()| "left").map_err(|errno| Error::system("unshare", errno)),
             "leave IPC" => unshare(CloneFlags::CLONE_NEWIPC).map(|()| "left").map_err(|errno| Error::system("unshare", errno)),
@@ -182,57 +186,59 @@ fn hold(url: &str, id: &str) {
             }
             _ => break,
         };
-        say(done.map_or_else(|error| format!("{:?}", error.kind()), str::to_owned));
+        report(done.map_or_else(|error| format!("{:?}", error.kind()), str::to_owned));
     }
 }
 
 fn hold_and_exec(url: &str, id: &str) {
     let lock = lock_of(url, id);
     let _guard = lock.lock().unwrap();
-    say("held");
-    hear();
-    // It lives until its input is closed.
+    report("held");
+    read_command();
+    // `cat` runs until its input is closed.
     panic!("{}", Command::new("cat").exec());
 }
 
 fn wait(url: &str, id: &str) {
     let lock = lock_of(url, id);
-    say("waiting");
+    report("waiting");
     match lock.lock() {
         Ok(mut guard) => {
-            say(guard.recovered().map_or("got".to_owned(), |death| format!("got from {}", death.holder.as_ref().unwrap().pid)));
+            report(
+                guard.recovered().map_or("got".to_owned(), |death| format!("got from {}", death.holder.as_ref().unwrap().pid)),
+            );
             guard.mark_consistent().unwrap();
-            hear();
+            read_command();
         }
-        Err(error) => say(format!("{:?}", error.kind())),
+        Err(error) => report(format!("{:?}", error.kind())),
     }
 }
 
 fn open_elsewhere(url: &str) {
-    assert!(own_namespace(), "main looked before");
+    assert!(enter_new_namespace(), "`main` checked that a namespace can be created");
     match open(url, OpenMode::Open) {
         Ok(store) => {
             let lock = store.retrieve(0).unwrap();
-            say(if lock.try_lock().unwrap().is_some() { "locked" } else { "busy" });
+            report(if lock.try_lock().unwrap().is_some() { "locked" } else { "busy" });
         }
-        Err(error) => say(format!("{:?}", error.kind())),
+        Err(error) => report(format!("{:?}", error.kind())),
     }
 }
 
 fn touch_runs(url: &str, runs: u32) {
     let store = open(url, OpenMode::Open).unwrap();
-    say("working");
+    report("working");
     for run in 0..runs {
         let lock = store.retrieve(run * 1024).unwrap();
         drop(lock.lock().unwrap());
     }
-    say("done");
-    hear();
+    report("done");
+    read_command();
 }
 
 fn destroy(url: &str) {
     let store = open(url, OpenMode::Open).unwrap();
-    say("working");
+    report("working");
     store.destroy().unwrap();
-    hear();
+    read_command();
 }

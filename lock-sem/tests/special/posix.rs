@@ -1,4 +1,4 @@
-//! Breaking, which is all that helps against a `sem_t` whose owner is dead.
+//! Breaking of locks, and damage to a `sem_t`.
 
 use std::sync::Barrier;
 use std::time::Duration;
@@ -9,26 +9,27 @@ use crate::peer::Peer;
 use crate::{Store, tests};
 
 tests! {
-    the_dead_are_listed_and_broken_and_told,
-    a_death_that_no_owner_dealt_with_is_told_after_a_break,
-    of_racing_breakers_one_succeeds_and_one_thread_gets_in,
+    the_lock_of_a_dead_owner_is_listed_broken_and_reported,
+    a_death_is_reported_again_after_another_break,
+    one_of_four_concurrent_breaks_succeeds_and_one_thread_acquires_the_lock,
     breaking_a_free_lock_is_refused,
-    an_owner_that_lives_is_not_called_dead_when_its_lock_is_broken,
-    an_owner_killed_while_others_wait_leaves_them_to_a_break,
-    a_damaged_semaphore_is_an_error_and_ends_no_process,
+    breaking_the_lock_of_a_living_owner_reports_no_death,
+    a_break_wakes_the_waiters_of_a_dead_owner,
+    a_damaged_semaphore_is_an_error_and_does_not_end_the_process,
 }
 
-fn dead_owner(store: &Store) -> u32 {
+/// Kills a process that holds lock 0, and returns its process id.
+fn kill_owner(store: &Store) -> u32 {
     let mut owner = Peer::start(&["hold", &store.url, "0"]);
-    assert_eq!(owner.says(), "held");
+    assert_eq!(owner.next_line(), "held");
     owner.kill()
 }
 
-fn the_dead_are_listed_and_broken_and_told() {
+fn the_lock_of_a_dead_owner_is_listed_broken_and_reported() {
     let store = Store::new("posix-sem", "");
     let lock = store.store.retrieve(0).unwrap();
-    let dead = dead_owner(&store);
-    assert!(lock.try_lock().unwrap().is_none(), "nobody gives back what the dead held");
+    let dead = kill_owner(&store);
+    assert!(lock.try_lock().unwrap().is_none(), "the lock of a dead owner was granted before it was broken");
     let error = lock.try_lock_for(Duration::from_millis(1)).unwrap_err();
     let ErrorKind::TimedOut { holder: Some(holder) } = error.kind() else { panic!("{error:?}") };
     assert_eq!(holder.pid, dead);
@@ -45,46 +46,43 @@ fn the_dead_are_listed_and_broken_and_told() {
         }
         guard.unlock().unwrap();
     }
-    assert!(lock.lock().unwrap().recovered().is_none(), "an owner declared that all is in order");
+    assert!(lock.lock().unwrap().recovered().is_none(), "the death was reported after the lock was marked consistent");
 }
 
-fn a_death_that_no_owner_dealt_with_is_told_after_a_break() {
+fn a_death_is_reported_again_after_another_break() {
     let store = Store::new("posix-sem", "");
     let lock = store.store.retrieve(0).unwrap();
-    let dead = dead_owner(&store);
+    let dead = kill_owner(&store);
     store.store.break_lock(0).unwrap();
     let mut living = Peer::start(&["hold", &store.url, "0"]);
-    assert_eq!(living.says(), "held");
+    assert_eq!(living.next_line(), "held");
     store.store.break_lock(0).unwrap();
     let guard = lock.lock().unwrap();
-    assert_eq!(
-        guard.recovered().expect("the owner whose lock was broken had not dealt with it").holder.as_ref().unwrap().pid,
-        dead
-    );
-    living.hears("unlock");
-    assert_eq!(living.says(), "Lost");
+    assert_eq!(guard.recovered().expect("no owner has marked the lock consistent").holder.as_ref().unwrap().pid, dead);
+    living.send("unlock");
+    assert_eq!(living.next_line(), "Lost");
     let held = store.store.held().unwrap();
-    assert_eq!(held[0].holder.as_ref().unwrap().pid, std::process::id(), "the release of the previous owner changes nothing");
+    assert_eq!(held[0].holder.as_ref().unwrap().pid, std::process::id(), "the release of the previous owner changed the owner");
     guard.unlock().unwrap();
 }
 
-fn of_racing_breakers_one_succeeds_and_one_thread_gets_in() {
+fn one_of_four_concurrent_breaks_succeeds_and_one_thread_acquires_the_lock() {
     let store = Store::new("posix-sem", "");
     let lock = store.store.retrieve(0).unwrap();
     for _ in 0..50 {
-        dead_owner(&store);
-        assert_eq!(how_many_of_four(|_| store.store.break_lock(0).is_ok()), 1);
-        let inside = how_many_of_four(|all| {
+        kill_owner(&store);
+        assert_eq!(count_of_four(|_| store.store.break_lock(0).is_ok()), 1);
+        let owners = count_of_four(|barrier| {
             let guard = lock.try_lock().unwrap();
-            all.wait();
+            barrier.wait();
             guard.is_some()
         });
-        assert_eq!(inside, 1, "nobody left before all had tried");
+        assert_eq!(owners, 1, "threads did not exclude each other");
     }
 }
 
-/// Has four threads race, and counts those that say yes.
-fn how_many_of_four(race: impl Fn(&Barrier) -> bool + Sync) -> usize {
+/// Runs four threads at the same time, and counts those that return true.
+fn count_of_four(race: impl Fn(&Barrier) -> bool + Sync) -> usize {
     let barrier = Barrier::new(4);
     std::thread::scope(|scope| {
         let racer = || {
@@ -92,7 +90,7 @@ fn how_many_of_four(race: impl Fn(&Barrier) -> bool + Sync) -> usize {
             race(&barrier)
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(racer)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|yes| *yes).count()
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|result| *result).count()
     })
 }
 
@@ -105,47 +103,47 @@ fn breaking_a_free_lock_is_refused() {
     }
 }
 
-fn an_owner_that_lives_is_not_called_dead_when_its_lock_is_broken() {
+fn breaking_the_lock_of_a_living_owner_reports_no_death() {
     let store = Store::new("posix-sem", "");
     let lock = store.store.retrieve(0).unwrap();
     let mut owner = Peer::start(&["hold", &store.url, "0"]);
-    assert_eq!(owner.says(), "held");
+    assert_eq!(owner.next_line(), "held");
     store.store.break_lock(0).unwrap();
     let guard = lock.lock().unwrap();
-    assert!(guard.recovered().is_none(), "nobody died");
-    owner.hears("unlock");
-    assert_eq!(owner.says(), "Lost");
+    assert!(guard.recovered().is_none(), "a death was reported, but the owner is alive");
+    owner.send("unlock");
+    assert_eq!(owner.next_line(), "Lost");
     let mut other = Peer::start(&["wait", &store.url, "0"]);
-    assert_eq!(other.says(), "waiting");
+    assert_eq!(other.next_line(), "waiting");
     assert_eq!(store.store.held().unwrap()[0].holder.as_ref().unwrap().pid, std::process::id());
     guard.unlock().unwrap();
-    assert_eq!(other.says(), "got");
+    assert_eq!(other.next_line(), "got");
 }
 
-fn an_owner_killed_while_others_wait_leaves_them_to_a_break() {
+fn a_break_wakes_the_waiters_of_a_dead_owner() {
     let store = Store::new("posix-sem", "");
     let mut owner = Peer::start(&["hold", &store.url, "0"]);
-    assert_eq!(owner.says(), "held");
+    assert_eq!(owner.next_line(), "held");
     let mut waiter = Peer::start(&["wait", &store.url, "0"]);
-    assert_eq!(waiter.says(), "waiting");
+    assert_eq!(waiter.next_line(), "waiting");
     let dead = owner.kill();
     store.store.break_lock(0).unwrap();
-    assert_eq!(waiter.says(), format!("got from {dead}"));
+    assert_eq!(waiter.next_line(), format!("got from {dead}"));
 }
 
-/// glibc makes a part of a `sem_t` a part of a futex operation, and aborts when the kernel does not know that.
-fn a_damaged_semaphore_is_an_error_and_ends_no_process() {
+/// glibc uses a part of a `sem_t` as a futex operation, and aborts if the kernel does not know the operation.
+fn a_damaged_semaphore_is_an_error_and_does_not_end_the_process() {
     use std::os::unix::fs::FileExt;
     let store = Store::new("posix-sem", "");
     let lock = store.store.retrieve(0).unwrap();
     let mut holder = Peer::start(&["hold", &store.url, "0"]);
-    assert_eq!(holder.says(), "held");
+    assert_eq!(holder.next_line(), "held");
     let file = std::fs::File::options().read(true).write(true).open(store.directory().join("store")).unwrap();
-    // The sixth of the eight words of the first line, which stands behind header, entries and bitmaps.
+    // Byte 40 of the first line. The header, the process entries and the bitmaps precede the line.
     let at = 4096 + 16_384 * 128 + 4096 + 40;
     let mut constant = [0; 8];
     file.read_exact_at(&mut constant, at).unwrap();
-    // With musl the constant is 0.
+    // The constant is 0 with musl.
     for damage in [[0; 8], [0x55; 8], [0xff; 8]].into_iter().filter(|damage| *damage != constant) {
         file.write_all_at(&damage, at).unwrap();
         for result in [lock.try_lock().map(drop), lock.try_lock_for(Duration::from_millis(1)).map(drop)] {
@@ -153,8 +151,8 @@ fn a_damaged_semaphore_is_an_error_and_ends_no_process() {
             assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error:?}");
         }
     }
-    holder.hears("unlock");
-    assert!(holder.says().starts_with("Corrupt"));
+    holder.send("unlock");
+    assert!(holder.next_line().starts_with("Corrupt"));
     file.write_all_at(&constant, at).unwrap();
-    drop(lock.try_lock().unwrap().expect("its owner released it"));
+    drop(lock.try_lock().unwrap().expect("the owner released the lock"));
 }

@@ -1,4 +1,4 @@
-//! What the kernel undoes, and when it does not: a program that executes another keeps its undo.
+//! Undo across `exec`: a process that executes another program keeps its undo record.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,120 +12,120 @@ use crate::peer::{self, Peer};
 use crate::{Store, tests};
 
 tests! {
-    the_late_end_of_an_executed_program_releases_nobodys_lock,
-    waiters_get_the_lock_of_an_executed_program_in_turn,
-    an_owner_that_is_killed_after_a_takeover_is_undone_by_the_kernel,
-    owners_that_execute_themselves_at_any_time_let_one_in_at_a_time,
+    the_end_of_an_executed_program_does_not_release_the_next_owners_lock,
+    waiters_acquire_the_lock_of_an_executed_program_one_at_a_time,
+    the_kernel_releases_the_lock_of_an_owner_killed_after_a_takeover,
+    owners_that_execute_themselves_exclude_each_other,
 }
 
-fn the_late_end_of_an_executed_program_releases_nobodys_lock() {
+fn the_end_of_an_executed_program_does_not_release_the_next_owners_lock() {
     let store = Store::new("sem", "");
     let lock = store.store.retrieve(0).unwrap();
     let mut late = Peer::start(&["hold_and_exec", &store.url, "0"]);
-    assert_eq!(late.says(), "held");
+    assert_eq!(late.next_line(), "held");
     assert!(lock.try_lock().unwrap().is_none());
-    late.hears("go");
+    late.send("go");
     let mut guard = lock.lock().unwrap();
     let death = guard.recovered().unwrap();
     assert_eq!((death.holder.as_ref().unwrap().pid, death.cause), (late.pid(), Cause::Executed));
     guard.mark_consistent().unwrap();
-    assert!(late.ends().0, "the other program ended only now");
+    assert!(late.finish().0, "the executed program failed");
     let mut other = Peer::start(&["wait", &store.url, "0"]);
-    assert_eq!(other.says(), "waiting");
+    assert_eq!(other.next_line(), "waiting");
     let held = store.store.held().unwrap();
     assert_eq!(held[0].holder.as_ref().unwrap().pid, std::process::id());
     while lock.waiters() != Some(1) {
         std::thread::yield_now();
     }
     guard.unlock().unwrap();
-    assert_eq!(other.says(), "got");
+    assert_eq!(other.next_line(), "got");
     assert!(lock.try_lock().unwrap().is_none());
 }
 
-fn waiters_get_the_lock_of_an_executed_program_in_turn() {
+fn waiters_acquire_the_lock_of_an_executed_program_one_at_a_time() {
     let store = Store::new("sem", "");
     let lock = store.store.retrieve(0).unwrap();
     let mut late = Peer::start(&["hold_and_exec", &store.url, "0"]);
-    assert_eq!(late.says(), "held");
+    assert_eq!(late.next_line(), "held");
     let mut waiters: Vec<_> = (0..4).map(|_| Peer::start(&["wait", &store.url, "0"])).collect();
     for waiter in &mut waiters {
-        assert_eq!(waiter.says(), "waiting");
+        assert_eq!(waiter.next_line(), "waiting");
     }
     while lock.waiters() != Some(4) {
         std::thread::yield_now();
     }
-    late.hears("go");
-    // Which of them is first is not known; each that got it is let go when it says so, and told of nobody but its predecessor's death.
-    let told: Vec<_> = std::thread::scope(|scope| {
+    late.send("go");
+    // The order of the waiters is not fixed. Each waiter releases the lock after its report.
+    let reports: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = waiters
             .iter_mut()
             .map(|waiter| {
                 scope.spawn(|| {
-                    let said = waiter.says();
-                    waiter.hears("go");
-                    said
+                    let report = waiter.next_line();
+                    waiter.send("go");
+                    report
                 })
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let news = format!("got from {}", late.pid());
-    assert_eq!(told.iter().filter(|said| **said == news).count(), 1, "{told:?}");
-    assert_eq!(told.iter().filter(|said| *said == "got").count(), 3, "{told:?}");
-    assert!(late.ends().0);
+    let death_report = format!("got from {}", late.pid());
+    assert_eq!(reports.iter().filter(|report| **report == death_report).count(), 1, "{reports:?}");
+    assert_eq!(reports.iter().filter(|report| *report == "got").count(), 3, "{reports:?}");
+    assert!(late.finish().0);
     drop(lock.lock().unwrap());
 }
 
-fn an_owner_that_is_killed_after_a_takeover_is_undone_by_the_kernel() {
+fn the_kernel_releases_the_lock_of_an_owner_killed_after_a_takeover() {
     let store = Store::new("sem", "");
     let lock = store.store.retrieve(0).unwrap();
     let mut late = Peer::start(&["hold_and_exec", &store.url, "0"]);
-    assert_eq!(late.says(), "held");
-    late.hears("go");
+    assert_eq!(late.next_line(), "held");
+    late.send("go");
     let mut second = Peer::start(&["hold", &store.url, "0"]);
-    assert_eq!(second.says(), "held", "it took over, whose undo the kernel knows from now on");
+    assert_eq!(second.next_line(), "held", "the second process did not take the lock over");
     let second = second.kill();
-    let guard = lock.try_lock().unwrap().expect("the kernel gave it back when its owner died");
+    let guard = lock.try_lock().unwrap().expect("the kernel releases the lock of a dead owner");
     assert_eq!(guard.recovered().unwrap().holder.as_ref().unwrap().pid, second);
-    assert!(late.ends().0);
+    assert!(late.finish().0);
 }
 
-fn owners_that_execute_themselves_at_any_time_let_one_in_at_a_time() {
+fn owners_that_execute_themselves_exclude_each_other() {
     let store = Store::new("sem", "");
-    let_one_in_at_a_time(&store, 4, 100);
+    assert_exclusion(&store, 4, 100);
 }
 
-/// Has processes enter the critical section. Each writes the token of its turn there, and checks that it stays. Then it leaves, or
-/// executes itself inside.
-pub(crate) fn let_one_in_at_a_time(store: &Store, processes: u64, rounds: u64) {
+/// Asserts that processes exclude each other. Each owner writes its token to a file and checks that no other process overwrites
+/// it. Then it releases the lock, or executes itself while it holds the lock.
+pub(crate) fn assert_exclusion(store: &Store, processes: u64, rounds: u64) {
     let lock = store.store.retrieve(0).unwrap();
     let before = lock.lock().unwrap().token();
-    let ground = store.directory().join("ground");
-    std::fs::write(&ground, [0; 8]).unwrap();
-    let storm = ["storm", &store.url, ground.to_str().unwrap(), &rounds.to_string()].map(str::to_owned);
-    let storm: Vec<_> = storm.iter().map(String::as_str).collect();
-    let mut peers: Vec<_> = (0..processes).map(|_| Peer::start(&storm)).collect();
+    let token_file = store.directory().join("token");
+    std::fs::write(&token_file, [0; 8]).unwrap();
+    let arguments = ["repeat_and_exec", &store.url, token_file.to_str().unwrap(), &rounds.to_string()].map(str::to_owned);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let mut peers: Vec<_> = (0..processes).map(|_| Peer::start(&arguments)).collect();
     for peer in &mut peers {
-        let (success, said) = peer.ends();
-        assert!(success, "{said}");
+        let (success, output) = peer.finish();
+        assert!(success, "{output}");
     }
-    let turns = lock.lock().unwrap().token() - before - 1;
-    assert_eq!(turns, processes * rounds, "each turn has its token");
+    let acquisitions = lock.lock().unwrap().token() - before - 1;
+    assert_eq!(acquisitions, processes * rounds, "the number of tokens differs from that of acquisitions");
 }
 
-pub(crate) fn storm(url: &str, ground: &Path, rounds: u64) {
+pub(crate) fn repeat_and_exec(url: &str, token_file: &Path, rounds: u64) {
     let store = peer::open(url, OpenMode::Open).unwrap();
     let lock = store.retrieve(0).unwrap();
-    let file = File::options().read(true).write(true).open(ground).unwrap();
+    let file = File::options().read(true).write(true).open(token_file).unwrap();
     for left in (0..rounds).rev() {
         let guard = lock.lock().unwrap();
         let mine = guard.token().to_ne_bytes();
         file.write_all_at(&mine, 0).unwrap();
         for _ in 0..3 {
             std::thread::yield_now();
-            let mut there = [0; 8];
-            file.read_exact_at(&mut there, 0).unwrap();
-            assert_eq!(there, mine, "somebody else is in");
+            let mut found = [0; 8];
+            file.read_exact_at(&mut found, 0).unwrap();
+            assert_eq!(found, mine, "another process has the lock as well");
         }
         if guard.token() % 3 != 0 {
             continue;
@@ -134,7 +134,7 @@ pub(crate) fn storm(url: &str, ground: &Path, rounds: u64) {
             return;
         }
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(peer::MARK).args(["storm", url, ground.to_str().unwrap(), &left.to_string()]);
+        command.arg(peer::MARK).args(["repeat_and_exec", url, token_file.to_str().unwrap(), &left.to_string()]);
         panic!("{}", command.exec());
     }
 }

@@ -1,4 +1,4 @@
-//! The file systems that are known.
+//! The known file systems.
 
 use std::os::fd::AsFd;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use nix::sys::statfs::fstatfs;
 use self::Room::{Kept, KeptUnlessReflinked, KeptWithoutCopyOnWrite, NotSure};
 use self::Sharing::{Cluster, Host, Network, Program};
 
-/// A file system that is known.
+/// A known file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kind {
     pub(super) magic: u32,
@@ -17,48 +17,48 @@ pub struct Kind {
     pub(super) place: Place,
 }
 
-/// The machines and programs that share a file system.
+/// The scope of a file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// This machine alone.
+    /// It is local to this machine.
     Machine(Room),
-    /// Others, too.
+    /// Other machines or a program share it.
     Shared(Sharing),
 }
 
-/// Whether writing to blocks that were reserved needs more blocks.
+/// The effect of writing to reserved blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Room {
-    /// It does not.
+    /// A write needs no other blocks.
     Kept,
-    /// It does for blocks that a reflinked copy shares. They can be made the file's own again.
+    /// A write needs other blocks if a reflinked copy shares them. The file can get separate blocks (`FALLOC_FL_UNSHARE_RANGE`).
     KeptUnlessReflinked,
-    /// It does not for a file without copy-on-write (`chattr +C`), unless a snapshot or a copy shares its blocks.
+    /// A write needs no other blocks in a file without copy-on-write (`chattr +C`), unless a snapshot or a copy shares them.
     KeptWithoutCopyOnWrite,
-    /// It may: a full file system can end a process with SIGBUS.
+    /// A write may need other blocks. If there are none, SIGBUS kills the process.
     NotSure,
 }
 
-/// Why a file system is refused.
+/// The reason why a file system is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sharing {
     /// Machines map separate copies.
     Network,
-    /// Machines share the file, and do not see each other's processes.
+    /// Machines share the file and cannot see each other's processes.
     Cluster,
-    /// The host and its guests share it.
+    /// The host and its guests map separate copies.
     Host,
-    /// A program provides it.
+    /// A program stores the file.
     Program,
 }
 
 impl Sharing {
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::Network => "machines share it without sharing mapped memory, so that two could hand out the same ids",
-            Self::Cluster => "machines share it, and one cannot see whether an owner on another lives",
-            Self::Host => "the host and its guests share it without sharing mapped memory",
-            Self::Program => "a program provides it, which may not keep mapped memory and file locks the same for all processes",
+            Self::Network => "machines that share it do not share mapped memory, so that two could allocate the same id",
+            Self::Cluster => "a machine cannot determine whether an owner on another machine is alive",
+            Self::Host => "the host and its guests do not share mapped memory",
+            Self::Program => "a program stores the files, and may not give all processes the same mapped memory and file locks",
         }
     }
 }
@@ -78,11 +78,11 @@ pub const KINDS: &[Kind] = &[
     local(0xef53, "ext4", Kept),
     local(0x5846_5342, "xfs", KeptUnlessReflinked),
     local(0x9123_683e, "btrfs", KeptWithoutCopyOnWrite),
-    // Compressed files and checkpoints need new blocks.
+    // Writes to compressed files and checkpoints need other blocks.
     local(0xf2f5_2010, "f2fs", NotSure),
     local(0xca45_1a4e, "bcachefs", NotSure),
     local(0x2fc1_2fc1, "zfs", NotSure),
-    // The room is that of the file system below, which is not visible.
+    // Depends on the file system below, which cannot be queried.
     local(0x794c_7630, "overlayfs", NotSure),
     local(0xf15f, "ecryptfs", NotSure),
     shared(0x6969, "NFS", Network),
@@ -113,13 +113,13 @@ pub const KINDS: &[Kind] = &[
     shared(0x6573_5546, "FUSE", Program),
 ];
 
-/// Which file systems a caller accepts: the option `filesystem=any` of a store's URL.
+/// The file systems that a caller accepts: the option `filesystem=any` of a store's URL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Accept {
-    /// Those on which a store excludes all its processes.
+    /// Those that are not refused.
     #[default]
     Suitable,
-    /// Any: the caller knows that one machine uses the store, or accepts that a full file system can end a process.
+    /// All. The caller ensures that only one machine uses the store, and accepts that SIGBUS kills a process on a full file system.
     Any,
 }
 
@@ -127,31 +127,31 @@ impl FromStr for Accept {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "any" { Ok(Self::Any) } else { Err("the only value is `any`; write that, or leave the option out") }
+        if text == "any" { Ok(Self::Any) } else { Err("the only value is `any`; write filesystem=any or omit the option") }
     }
 }
 
 impl Kind {
-    /// The kind of an open file's file system; `None` for an unknown one.
+    /// Returns the kind of the file system of an open file, or `None` if it is unknown.
     ///
     /// # Errors
-    /// What `fstatfs(2)` says.
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System) when `fstatfs(2)` fails.
     pub fn of(file: impl AsFd) -> Result<Option<&'static Self>> {
         let found = fstatfs(file).map_err(|errno| Error::system("fstatfs", errno))?;
         Ok(Self::find(found.filesystem_type().0 as u32))
     }
 
-    /// The kind with this magic number of `statfs(2)`.
+    /// Returns the kind with this magic number (`f_type` of statfs(2)).
     pub fn find(magic: u32) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.magic == magic)
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The machines and programs that share it.
+    /// Returns the scope.
     pub fn place(&self) -> Place {
         self.place
     }

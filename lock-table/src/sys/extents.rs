@@ -1,4 +1,6 @@
-//! Blocks that a file shares with other files: reflinked copies and snapshots.
+//! The blocks that a file shares with other files, such as reflinked copies and snapshots.
+//!
+//! The call is documented in the kernel's `filesystems/fiemap`.
 
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,10 +12,10 @@ const FS_IOC_FIEMAP: u32 = 0xc020_660b;
 const FIEMAP_EXTENT_LAST: u32 = 0x1;
 const FIEMAP_EXTENT_SHARED: u32 = 0x2000;
 
-/// How many extents are read by one call.
+/// The number of extents per call.
 const EXTENTS: usize = 64;
 
-/// `struct fiemap_extent`.
+/// `struct fiemap_extent` of the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Extent {
@@ -25,7 +27,7 @@ struct Extent {
     reserved: [u32; 3],
 }
 
-/// `struct fiemap`, with room for extents.
+/// `struct fiemap` of the kernel, with space for extents.
 #[repr(C)]
 struct Map {
     start: u64,
@@ -37,10 +39,10 @@ struct Map {
     extents: [Extent; EXTENTS],
 }
 
-/// The ranges of a file, in bytes, whose blocks other files share.
+/// Returns the ranges of a file, in bytes, whose blocks other files share.
 ///
 /// # Errors
-/// EOPNOTSUPP where the file system does not tell.
+/// EOPNOTSUPP when the file system does not support the call.
 pub(crate) fn shared_ranges(file: impl AsFd) -> Result<Vec<Range<u64>>, Errno> {
     let mut shared = Vec::new();
     let mut start = 0;
@@ -68,7 +70,7 @@ fn read(file: impl AsFd, start: u64) -> Result<Box<Map>, Errno> {
         reserved: 0,
         extents: [Extent::default(); EXTENTS],
     });
-    // SAFETY: `map` has the layout of `struct fiemap`, followed by as many extents as `extent_count` says. The kernel writes no more.
+    // SAFETY: `map` has the layout of `struct fiemap`, followed by `extent_count` extents. The kernel writes only these.
     Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_FIEMAP as _, &raw mut *map) })?;
     Ok(map)
 }

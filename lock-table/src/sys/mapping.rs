@@ -1,4 +1,4 @@
-//! A mapping that keeps an open file description alive, and that forked children do not inherit.
+//! A mapping that keeps an open file description open. Forked children do not inherit it.
 
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
@@ -10,45 +10,45 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 
 use crate::fork;
 
-/// A mapping of the first page of a file, which is never read.
+/// A mapping of the first page of a file. It is never accessed.
 #[derive(Debug)]
-pub(crate) struct DescriptionKeeper {
+pub(crate) struct DescriptionMapping {
     address: NonNull<c_void>,
     epoch: u64,
 }
 
 const LENGTH: usize = 4096;
 
-impl DescriptionKeeper {
-    /// Maps the file. From then on its open file description lives as long as this value, whatever becomes of the descriptor.
+impl DescriptionMapping {
+    /// Maps the file. The mapping keeps the open file description open after the descriptor is closed.
     pub(crate) fn new(file: impl AsFd) -> Result<Self, Errno> {
-        let length = NonZeroUsize::new(LENGTH).expect("a page is not empty");
-        // SAFETY: the kernel chooses the address, so that no mapping of the program's is replaced.
+        let length = NonZeroUsize::new(LENGTH).expect("LENGTH is not 0");
+        // SAFETY: the kernel chooses the address, so that the call replaces no mapping of the program.
         let address = unsafe { mmap(None, length, ProtFlags::PROT_NONE, MapFlags::MAP_SHARED, file, 0)? };
         let keeper = Self { address, epoch: fork::epoch() };
-        // SAFETY: the range is the mapping that was just made, and nothing points into it.
+        // SAFETY: the range is the new mapping, and no pointer into it exists.
         unsafe { madvise(address, LENGTH, MmapAdvise::MADV_DONTFORK)? };
         Ok(keeper)
     }
 }
 
-impl DescriptionKeeper {
+impl DescriptionMapping {
     pub(crate) fn is_of_this_process(&self) -> bool {
         self.epoch == fork::epoch()
     }
 }
 
-impl Drop for DescriptionKeeper {
+impl Drop for DescriptionMapping {
     fn drop(&mut self) {
-        // In a forked child there is no such mapping, and something else may be at its address.
+        // A forked child has no such mapping (MADV_DONTFORK), and another mapping may have its address.
         if self.is_of_this_process() {
-            // SAFETY: the range is the mapping of `new`, which nothing points into, and this process made it.
+            // SAFETY: the range is the mapping that this process created in `new`, and no pointer into it exists.
             let _ = unsafe { munmap(self.address, LENGTH) };
         }
     }
 }
 
 // SAFETY: the address is only passed to `munmap`, which any thread may call.
-unsafe impl Send for DescriptionKeeper {}
+unsafe impl Send for DescriptionMapping {}
 // SAFETY: as above.
-unsafe impl Sync for DescriptionKeeper {}
+unsafe impl Sync for DescriptionMapping {}

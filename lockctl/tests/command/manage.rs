@@ -13,7 +13,7 @@ fn ids_are_allocated_once_and_freed_once() {
     assert_eq!(scratch.ok(&["allocate"]), "0\n");
     assert_eq!(scratch.ok(&["allocate", "--label", "pod web"]), "1\n");
     assert_eq!(scratch.ok(&["allocate", "7"]), "7\n");
-    assert!(scratch.fails(67, &["allocate", "7"]).contains("allocated already"));
+    assert!(scratch.fails(67, &["allocate", "7"]).contains("already allocated"));
     assert_eq!(scratch.ok(&["free", "7", "0"]), "");
     assert!(scratch.fails(67, &["free", "7"]).contains("not allocated"));
     assert_eq!(scratch.ok(&["allocate"]), "0\n");
@@ -86,7 +86,7 @@ fn reconcile_from_stdin(scratch: &Scratch, text: &str) -> CommandOutput {
 fn a_store_is_created_once_and_destroyed_once() {
     let scratch = Scratch::new();
     scratch.ok(&["create"]);
-    assert!(scratch.fails(73, &["create"]).contains("exists already"));
+    assert!(scratch.fails(73, &["create"]).contains("already exists"));
     scratch.ok(&["destroy", "--yes"]);
     assert!(!scratch.file().exists());
     scratch.fails(66, &["destroy", "--yes"]);

@@ -63,7 +63,7 @@ fn a_symbolic_link(scratch: &Scratch) {
 #[case::directory_absent_of_files(nothing, 66, &["-s", "file:DIR/none/x", "list"], &["the directory DIR/none does not exist"])]
 #[case::file_on_the_way(a_text, 73, &["-s", "shm:DIR/locks/x", "list"], &["DIR/locks is not a directory"])]
 #[case::trailing_slash(nothing, 64, &["-s", "shm:DIR/x/", "create"], &["write shm:DIR/x"])]
-#[case::exists(a_store, 73, &["create"], &["exists already"])]
+#[case::exists(a_store, 73, &["create"], &["already exists"])]
 #[case::not_a_store(a_text, 65, &["list"], &["not a lock store"])]
 #[case::cut_off(half_a_store, 65, &["list"], &["100 bytes"])]
 #[case::other_backend(a_store_of_another_backend, 76, &["list"], &["psem", "shm"])]
@@ -71,7 +71,7 @@ fn a_symbolic_link(scratch: &Scratch) {
 #[case::other_capacity(a_store, 76, &["-s", "shm:DIR/locks?capacity=7", "list"], &["1048576", "7"])]
 #[case::out_of_range(a_store, 67, &["free", "4000000"], &["4000000", "1048576"])]
 #[case::not_allocated(a_store, 67, &["free", "3"], &["3", "not allocated"])]
-#[case::allocated(an_allocated_id, 67, &["allocate", "5"], &["5", "allocated already"])]
+#[case::allocated(an_allocated_id, 67, &["allocate", "5"], &["5", "already allocated"])]
 #[case::exhausted(a_full_store, 75, &["allocate"], &["1 locks"])]
 #[case::bad_label(a_store, 64, &["allocate", "--label", "two\nlines"], &["control character"])]
 #[case::unknown_scheme(nothing, 78, &["-s", "none:x", "list"], &["none"])]
@@ -115,7 +115,7 @@ fn too_few_descriptors_have_the_same_exit_code_in_every_command(#[case] scheme: 
             match output.code {
                 Some(0) => {}
                 // The store of an earlier round exists, or is absent.
-                Some(66 | 73) if output.err.contains("exists already") || output.err.contains("no such store") => {}
+                Some(66 | 73) if output.err.contains("already exists") || output.err.contains("no such store") => {}
                 Some(75) => {
                     assert!(output.err.contains("RLIMIT_NOFILE"), "{output:?}");
                     assert_is_message(&output.err);

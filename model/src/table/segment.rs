@@ -1,12 +1,14 @@
 //! The part of the table that there is: a bitmap of three leaves and a summary, and the records of a few ids.
 
-use super::bitmap::Bitmap;
-use super::record::Record;
+use real_core::{Allocation, LockId, Result};
+
+use super::layout::RECORD_WORDS;
 use super::sparse::Sparse;
-use crate::ghost::IDS;
-use crate::scene::{FIRST, LEAVES, Memory, RECORD_WORDS, SUMMARIES};
-use crate::sync::AtomicU64;
-use crate::{Allocation, LockId, Result};
+use crate::bitmap::Bitmap;
+use crate::bounds::{FIRST, IDS, LEAVES, SUMMARIES};
+use crate::coroutine;
+use crate::env::AtomicU64;
+use crate::record::Record;
 
 pub(crate) struct Segment {
     words: &'static [AtomicU64],
@@ -14,28 +16,28 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(memory: &'static Memory, bits: usize) -> Self {
-        Self { words: &memory.words, bits }
+    pub(crate) fn new(words: &'static [AtomicU64], bits: usize) -> Self {
+        Self { words, bits }
     }
 
-    pub(super) fn id(&self, index: usize) -> LockId {
+    pub(crate) fn id(&self, index: usize) -> LockId {
         let _ = self;
         LockId::new(index as u32)
     }
 
-    pub(super) fn allocated(&self) -> Bitmap<'_> {
+    pub(crate) fn allocated(&self) -> Bitmap<'_> {
         Bitmap::new(Sparse::new(&self.words[..LEAVES + SUMMARIES]), LEAVES, self.bits)
     }
 
-    pub(super) fn record(&self, index: usize) -> Record<'_> {
+    pub(crate) fn record(&self, index: usize) -> Record<'_> {
         if !(FIRST..FIRST + IDS).contains(&index) {
-            crate::coroutine::fail(format!("{index} is not one of the ids that are free at the start"));
+            coroutine::fail(format!("{index} is not one of the ids that are free at the start"));
         }
         Record::new(&self.words[LEAVES + SUMMARIES + (index - FIRST) * RECORD_WORDS..][..RECORD_WORDS])
     }
 
     /// As the real one, but that it tries three times.
-    pub(super) fn read(&self, index: usize) -> Option<Allocation> {
+    pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         for _ in 0..3 {
             if !self.allocated().get(index) {
                 return None;
@@ -47,7 +49,7 @@ impl Segment {
         Some(Allocation::new(self.id(index)))
     }
 
-    pub(super) fn back_group(&self, (): &(), _: usize) -> Result<()> {
+    pub(crate) fn back_group(&self, (): &(), _: usize) -> Result<()> {
         let _ = self;
         Ok(())
     }

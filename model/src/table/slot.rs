@@ -1,10 +1,15 @@
 //! One lock of the table.
 
-use super::{Hot, Owner, Table};
-use crate::scene::Memory;
-use crate::sync::AtomicU64;
-use crate::sync::Ordering::Relaxed;
-use crate::{Acquired, Cause, Condition, Death, Generation, Holder, Recovery, Result};
+#[allow(dead_code, unreachable_pub, reason = "the model does not call all of it")]
+#[path = "../../../lock-table/src/slot/ownership.rs"]
+mod ownership;
+
+use real_core::{Generation, Holder, Result};
+
+use super::Table;
+use crate::env::AtomicU64;
+use crate::lock_line::Hot;
+use crate::owner::Owner;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
@@ -14,8 +19,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(table: &'static Table, memory: &'static Memory, number: usize) -> Self {
-        Self { table, hot: &memory.locks[number], death: &memory.deaths[number] }
+    pub(crate) fn new(table: &'static Table, hot: &'static Hot, death: &'static AtomicU64) -> Self {
+        Self { table, hot, death }
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -45,11 +50,4 @@ impl Slot {
     pub(crate) fn is_owned_at_home_by(&self, _: u32) -> bool {
         Some(self.hot.owner()) == self.table.me_at_home()
     }
-}
-
-#[allow(dead_code, unused_parens, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-mod copies {
-    use super::*;
-
-    include!(concat!(env!("OUT_DIR"), "/slot.rs"));
 }

@@ -1,7 +1,8 @@
 //! The words of the bitmap, whose pages are all reserved.
 
-use crate::sync::AtomicU64;
-use crate::sync::Ordering::SeqCst;
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::env::AtomicU64;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sparse<'a> {
@@ -9,23 +10,23 @@ pub(crate) struct Sparse<'a> {
 }
 
 impl<'a> Sparse<'a> {
-    pub(super) fn new(words: &'a [AtomicU64]) -> Self {
+    pub(crate) fn new(words: &'a [AtomicU64]) -> Self {
         Self { words }
     }
 
-    pub(super) fn get(self, at: usize) -> Option<&'a AtomicU64> {
+    pub(crate) fn get(self, at: usize) -> Option<&'a AtomicU64> {
         self.words.get(at)
     }
 
-    pub(super) fn reserved(self, at: usize) -> &'a AtomicU64 {
+    pub(crate) fn reserved(self, at: usize) -> &'a AtomicU64 {
         &self.words[at]
     }
 
-    pub(super) fn load(self, at: usize) -> u64 {
+    pub(crate) fn load(self, at: usize) -> u64 {
         self.words[at].load(SeqCst)
     }
 
-    pub(super) fn runs(self, count: usize) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
+    pub(crate) fn runs(self, count: usize) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
         std::iter::once((0, &self.words[..count]))
     }
 }

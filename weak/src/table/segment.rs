@@ -1,47 +1,47 @@
 //! The part of the table that there is: a bitmap with a summary, and the records of a few ids.
 
-use std::sync::atomic::AtomicU64;
+use real_core::{Allocation, LockId, Result};
 
-use super::bitmap::Bitmap;
-use super::record::Record;
+use super::layout::RECORD_WORDS;
 use super::sparse::Sparse;
-use crate::{Allocation, LockId, Result};
+use crate::bitmap::Bitmap;
+use crate::env::AtomicU64;
+use crate::record::Record;
 
 const LEAVES: usize = 2;
 const SUMMARIES: usize = 1;
 const IDS: usize = 66;
-const RECORD_WORDS: usize = 16;
 
-pub(super) struct Segment {
+pub(crate) struct Segment {
     words: Vec<AtomicU64>,
 }
 
 impl Segment {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let words = LEAVES + SUMMARIES + IDS * RECORD_WORDS;
         Self { words: std::iter::repeat_with(AtomicU64::default).take(words).collect() }
     }
 
-    pub(super) fn ids(&self) -> u64 {
+    pub(crate) fn ids(&self) -> u64 {
         let _ = self;
         IDS as u64
     }
 
-    pub(super) fn id(&self, index: usize) -> LockId {
+    pub(crate) fn id(&self, index: usize) -> LockId {
         let _ = self;
         LockId::new(index as u32)
     }
 
-    pub(super) fn allocated(&self) -> Bitmap<'_> {
+    pub(crate) fn allocated(&self) -> Bitmap<'_> {
         Bitmap::new(Sparse::new(&self.words[..LEAVES + SUMMARIES]), LEAVES, IDS)
     }
 
-    pub(super) fn record(&self, index: usize) -> Record<'_> {
+    pub(crate) fn record(&self, index: usize) -> Record<'_> {
         Record::new(&self.words[LEAVES + SUMMARIES + index * RECORD_WORDS..][..RECORD_WORDS])
     }
 
     /// As the real one.
-    pub(super) fn read(&self, index: usize) -> Option<Allocation> {
+    pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         for _ in 0..3 {
             if !self.allocated().get(index) {
                 return None;
@@ -53,7 +53,7 @@ impl Segment {
         Some(Allocation::new(self.id(index)))
     }
 
-    pub(super) fn back_group(&self, (): &(), _: usize) -> Result<()> {
+    pub(crate) fn back_group(&self, (): &(), _: usize) -> Result<()> {
         let _ = self;
         Ok(())
     }

@@ -1,11 +1,17 @@
 //! The lock of the table.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+#[allow(dead_code, unreachable_pub, reason = "the checks do not call all of it")]
+#[path = "../../../lock-table/src/slot/ownership.rs"]
+mod ownership;
 
-use super::{Hot, Owner, Table};
-use crate::{Acquired, Cause, Condition, Death, Generation, Holder, Recovery, Result};
+use real_core::{Generation, Holder, Result};
 
+use super::Table;
+use crate::env::AtomicU64;
+use crate::lock_line::Hot;
+use crate::owner::Owner;
+
+/// The lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
     table: &'static Table,
@@ -14,8 +20,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(table: &'static Table, hot: &'static Hot, death: &'static AtomicU64) -> Self {
-        Self { table, hot, death }
+    pub(crate) fn new(table: &'static Table) -> Self {
+        Self { table, hot: &table.hot, death: &table.death }
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -45,11 +51,4 @@ impl Slot {
     pub(crate) fn is_owned_at_home_by(&self, _: u32) -> bool {
         Some(self.hot.owner()) == self.table.me_at_home()
     }
-}
-
-#[allow(dead_code, unreachable_pub, missing_docs, clippy::all, reason = "they are copies")]
-mod copies {
-    use super::*;
-
-    include!(concat!(env!("OUT_DIR"), "/slot.rs"));
 }

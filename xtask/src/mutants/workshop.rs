@@ -1,9 +1,9 @@
 //! Where changes are planted: a copy of the repository, built where nothing else is built.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,14 +15,11 @@ use nix::unistd::Pid;
 
 use super::planted::Planted;
 use crate::Result;
-use crate::metadata::Metadata;
+use crate::copy::{self, Copy};
 use crate::shell;
 
 /// The copy, and what is built of it, which is kept from one change to the next.
-pub(super) struct Workshop {
-    root: PathBuf,
-    target: PathBuf,
-}
+pub(super) struct Workshop(Copy);
 
 /// How a command ended.
 pub(super) enum Ended {
@@ -33,53 +30,29 @@ pub(super) enum Ended {
     Late,
 }
 
-/// The text of the file that a change is in, with the change.
-pub(super) fn changed(planted: &Planted) -> Result<String> {
-    let text = fs::read_to_string(shell::root().join(planted.file))?;
-    match text.matches(planted.find).count() {
-        1 => Ok(text.replacen(planted.find, planted.replace, 1)),
-        times => {
-            let (name, file) = (planted.name, planted.file);
-            Err(format!("the change {name} has its place {times} times in {file}; look for it in xtask/src/mutants").into())
-        }
-    }
-}
-
 impl Workshop {
-    /// Copies what is tracked, as it is now.
     pub(super) fn open() -> Result<Self> {
-        let home = Metadata::load()?.target()?.join("mutants");
-        let workshop = Self { root: home.join("copy"), target: home.join("target") };
-        let tracked = shell::read(Command::new("git").current_dir(shell::root()).args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ]))?;
-        let tracked: Vec<_> = tracked.split('\0').filter(|name| shell::root().join(name).is_file()).collect();
-        for name in &tracked {
-            write_if_new(&workshop.root.join(name), &fs::read(shell::root().join(name))?)?;
-        }
+        let copy = Copy::of_repository("mutants")?;
         keep_to_itself();
-        Ok(workshop)
+        Ok(Self(copy))
     }
 
     pub(super) fn root(&self) -> &Path {
-        &self.root
+        self.0.root()
     }
 
-    pub(super) fn target(&self) -> &Path {
-        &self.target
+    /// Has a command run in the copy, and cargo build there.
+    pub(super) fn enter(&self, command: &mut Command) {
+        self.0.enter(command);
     }
 
     pub(super) fn plant(&self, planted: &Planted) -> Result<()> {
-        write_if_new(&self.root.join(planted.file), changed(planted)?.as_bytes())
+        self.0.write(planted.file, planted.change().apply(&copy::read(planted.file)?)?.as_bytes())
     }
 
     /// Takes the change back.
     pub(super) fn clear(&self, planted: &Planted) -> Result<()> {
-        write_if_new(&self.root.join(planted.file), &fs::read(shell::root().join(planted.file))?)
+        self.0.restore(planted.file)
     }
 
     /// Runs a command. Kills it and its children after the first failed test or at the time limit, and removes its temporary files.
@@ -122,15 +95,6 @@ fn whole(output: &File) -> Result<String> {
 /// Whether a line reports a failed test.
 pub(super) fn is_failure(line: &str) -> bool {
     line.starts_with("test ") && !line.starts_with("test result") && line.ends_with(" FAILED")
-}
-
-/// A file that stays as it is is not built again.
-fn write_if_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|before| before == bytes) {
-        return Ok(());
-    }
-    fs::create_dir_all(path.parent().ok_or("a file is in a directory")?)?;
-    Ok(fs::write(path, bytes)?)
 }
 
 /// Uses private namespaces, if permitted, so that files in `/dev/shm` and semaphores of wrong programs disappear with this process.

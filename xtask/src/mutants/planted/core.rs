@@ -6,7 +6,7 @@ pub(super) const PLANTED: &[&[Planted]] = &[FORK, DESCRIPTOR, FORK_PAGE];
 
 const FORK: &[Planted] = planted! { "lock-core/src/fork.rs":
     "child-keeps-descriptors" ["file" "shm"] "a dead parent's lock is held by its child";
-r"            call_hooks(next, EARLIER.get());
+r"            call_hooks(next, EARLIER_FORKS.get());
 "
         => "";
 };

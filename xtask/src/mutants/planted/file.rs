@@ -2,9 +2,9 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[OFD, LOCK, DIRECTORY, BENEATH, TREE];
+pub(super) const PLANTED: &[&[Planted]] = &[SYS, CLAIM, LOCK, RECOVERY, LOCK_FILE, BENEATH, TREE];
 
-const OFD: &[Planted] = planted! { "lock-file/src/ofd.rs":
+const SYS: &[Planted] = planted! { "lock-file/src/sys.rs":
     "lock-not-taken" ["file"] "two processes are inside";
 "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_WRLCK) {"
         => "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_UNLCK) {";
@@ -15,35 +15,41 @@ const OFD: &[Planted] = planted! { "lock-file/src/ofd.rs":
 "    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_WRLCK)"
         => "    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_RDLCK)";
     "signal-ends-a-wait" ["file"] "a signal shows";
-r"            // Some file systems ask a server, and can be interrupted.
+r"            // A signal interrupts a blocking call, and any call on a file system that asks a server.
             Err(Errno::EINTR) => {}
 "
         => "";
 };
 
-const LOCK: &[Planted] = planted! { "lock-file/src/lock.rs":
+const CLAIM: &[Planted] = planted! { "lock-file/src/claim.rs":
     "threads-not-excluded" ["file"] "two threads that share a handle are inside";
-r"            if matches!(present & STATE, WAITING | HELD) && !free {
+r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
                 return false;
             }"
-        => r"            if matches!(present & STATE, WAITING | HELD) && !free {
+        => r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
                 return true;
             }";
-    "waiters-not-called" ["file"] "a waiter with a deadline polls by the clock alone";
-r"        self.claim_for(FREE);
-        self.call_waiters();
-        unlocked"
-        => r"        self.claim_for(FREE);
-        unlocked";
-    "own-descriptor-not-given-up" ["file"] "a dead parent's lock is held by its child";
-"                Descriptor::new(descriptors::above(file)?)?.marked()"
-        => "                Descriptor::shared(descriptors::above(file)?)?.marked()";
-    "living-owner-not-looked-for" ["file"] "an owner whose descriptor the program closed is overtaken";
-"        let free = before.is_none() || self.slot.table().is_dead_or_dying(before);"
-        => "        let free = true;";
 };
 
-const DIRECTORY: &[Planted] = planted! { "lock-file/src/directory.rs":
+const LOCK: &[Planted] = planted! { "lock-file/src/lock.rs":
+    "waiters-not-called" ["file"] "a waiter with a deadline polls by the clock alone";
+r"        self.claim.release();
+        self.wake_waiters();
+        unlocked"
+        => r"        self.claim.release();
+        unlocked";
+    "own-descriptor-not-given-up" ["file"] "a dead parent's lock is held by its child";
+"                Descriptor::new(descriptors::above_reserved(file)?)?.marked()"
+        => "                Descriptor::shared(descriptors::above_reserved(file)?)?.marked()";
+};
+
+const RECOVERY: &[Planted] = planted! { "lock-file/src/recovery.rs":
+    "living-owner-not-looked-for" ["file"] "an owner whose descriptor the program closed is overtaken";
+"    let free = before.is_none() || slot.table().is_dead_or_dying(before);"
+        => "    let free = true;";
+};
+
+const LOCK_FILE: &[Planted] = planted! { "lock-file/src/lock_file.rs":
     "lock-file-of-a-lost-store" ["file"] "two stores of one name lock different files, and nobody is told" because "it takes a store that is destroyed between two system calls of one that locks";
 r"                    if table.is_destroyed() {
                         let _ = self.remove();"
@@ -59,9 +65,9 @@ const BENEATH: &[Planted] = planted! { "lock-file/src/beneath.rs":
 
 const TREE: &[Planted] = planted! { "lock-file/src/tree.rs":
     "files-of-root-not-given" ["file"] "what root makes in a user's store is refused to the user";
-"        let uid = (status.st_uid != self.like.uid && geteuid().is_root()).then(|| Uid::from_raw(self.like.uid));"
+"        let uid = (status.st_uid != self.access.uid && geteuid().is_root()).then(|| Uid::from_raw(self.access.uid));"
         => "        let uid = None::<Uid>;";
     "set-group-id-dropped" ["file"] "what a member makes in a group's store has another group";
-"        finish(made, bits | status.st_mode & SET_GROUP_ID)"
-        => "        finish(made, bits & !SET_GROUP_ID)";
+"        set_mode(created, bits | status.st_mode & SET_GROUP_ID)"
+        => "        set_mode(created, bits & !SET_GROUP_ID)";
 };

@@ -6,6 +6,8 @@ mod sem;
 mod shm;
 mod table;
 
+use crate::copy::Change;
+
 /// A wrong change that a test has to detect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planted {
@@ -28,6 +30,10 @@ pub(crate) struct Planted {
 }
 
 impl Planted {
+    pub(crate) fn change(&self) -> Change<'static> {
+        Change { name: self.name, file: self.file, find: self.find, replace: self.replace }
+    }
+
     /// The crate that it is in.
     pub(crate) fn package(&self) -> &'static str {
         self.file.split('/').next().unwrap_or_default()

@@ -2,12 +2,12 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[SEMAPHORE, LOCK, WAITING, POSIX_LOCK];
+pub(super) const PLANTED: &[&[Planted]] = &[SEMAPHORE, LOCK, STATE, RECOVERY, POSIX_LOCK, POSIX_LINE];
 
 const SEMAPHORE: &[Planted] = planted! { "lock-sem/src/sysv/semaphore.rs":
     "undo-missing" ["sem"] "a dead owner keeps the lock";
-"        let take = [step(number, -1, UNDO | NOW), at_least, no_more, as_before];"
-        => "        let take = [step(number, -1, NOW), at_least, no_more, as_before];";
+"        let take = [step(number, -1, UNDO | NOW), down_to_zero, is_zero, back_up];"
+        => "        let take = [step(number, -1, NOW), down_to_zero, is_zero, back_up];";
     "seal-not-compared" ["sem"] "another program's semaphores are changed";
 r"        match sys::value(self.set.id(), self.seal.number) {
             Ok(value) if value == self.seal.value => Ok(Outcome::Done),"
@@ -16,20 +16,23 @@ r"        match sys::value(self.set.id(), self.seal.number) {
 };
 
 const LOCK: &[Planted] = planted! { "lock-sem/src/sysv/lock.rs":
-    "door-left-open" ["sem"] "two threads of a process are inside";
+    "gate-left-open" ["sem"] "two threads of a process are inside";
 r"        if !matches!(acquired, Acquired::TimedOut) {
-            entered.stay();
+            gate.keep();
         }"
-        => "        drop(entered);";
-    "unit-believed" ["sem"] "a unit that another program gave lets a thread in";
-"        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
-        => "        let free = now.is_armed() && now.is_of_same_term(before);";
+        => "        drop(gate);";
     "unit-not-given-and-armed" ["sem"] "a lock stays busy whose owner could not give its unit back";
 "        self.exchange(released, released.disarmed());"
         => "        let _ = released;";
 };
 
-const WAITING: &[Planted] = planted! { "lock-sem/src/sysv/waiting.rs":
+const STATE: &[Planted] = planted! { "lock-sem/src/sysv/state.rs":
+    "unit-believed" ["sem"] "a unit that another program gave lets a thread in";
+"        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
+        => "        let free = now.is_armed() && now.is_of_same_term(before);";
+};
+
+const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
     "taken-over-without-proof" ["sem"] "a lock is taken from an owner that lives";
 "        if !free && !slot.table().is_dead(now.process()) {"
         => "        if !free && false {";
@@ -46,15 +49,18 @@ const WAITING: &[Planted] = planted! { "lock-sem/src/sysv/waiting.rs":
 "                semaphore.destroy_if_taken()?;"
         => "                semaphore.give_if_taken()?;";
     "missing-unit-awaited" ["sem"] "a free lock whose unit was lost stays busy";
-"self.set_is_gone || self.is_unit_missing(now));"
-        => "self.set_is_gone);";
+"self.set_is_removed || self.is_unit_missing(now));"
+        => "self.set_is_removed);";
 };
 
 const POSIX_LOCK: &[Planted] = planted! { "lock-sem/src/posix/lock.rs":
     "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes its next owner";
-"        let ours = tenant(hot) == me && self.slot.end_unless_lost(me, proof.condition());"
-        => "        let ours = { hot.end(); true };";
+"        let is_ours = line::lock_owner(hot) == me && self.slot.end_unless_lost(me, proof.condition());"
+        => "        let is_ours = { hot.end(); true };";
+};
+
+const POSIX_LINE: &[Planted] = planted! { "lock-sem/src/posix/line.rs":
     "not-posted" ["posix-sem"] "a waiter sleeps on while the lock is free";
-r#"        semaphore.give().map_err(|e| refused("sem_post", e))?;"#
+r#"        semaphore.give().map_err(|e| call_error("sem_post", e))?;"#
         => "        let _ = semaphore;";
 };

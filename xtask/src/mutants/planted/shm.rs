@@ -2,7 +2,7 @@
 
 use super::{Planted, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[ROBUST, LOCK, WAITERS, SYS];
+pub(super) const PLANTED: &[&[Planted]] = &[ROBUST, LOCK, WAITERS, LIST, MARK];
 
 const ROBUST: &[Planted] = planted! { "lock-shm/src/robust.rs":
     "wake-omitted" ["shm"] "a waiter sleeps on while the lock is free";
@@ -138,17 +138,20 @@ r"    let asleep = present | WAITERS;
         => "    if false {";
 };
 
-const SYS: &[Planted] = planted! { "lock-shm/src/sys.rs":
+const LIST: &[Planted] = planted! { "lock-shm/src/sys/list.rs":
     "prev-not-written" ["shm"] "locks released in another order tear the list";
 "    unsafe { set_prev(first, node) };"
         => "    let _ = first;";
+    "unlink-forgets-next" ["shm"] "the list goes on with a lock that was released";
+"        set_next(prev, next);"
+        => "        let _ = prev;";
+};
+
+const MARK: &[Planted] = planted! { "lock-shm/src/sys/mark.rs":
     "end-of-a-thread-marks-nothing" ["shm"] "the locks of a thread that ended, beyond those that the kernel walks, stay locked";
 "        mark_as_dead(unsafe {"
         => "        drop::<&AtomicU32>(unsafe {";
     "end-of-a-thread-wakes-no-waiter" ["shm"] "a waiter sleeps on while its lock is that of an ended thread";
 "    if marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {"
         => "    if false && marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {";
-    "unlink-forgets-next" ["shm"] "the list goes on with a lock that was released";
-"        set_next(prev, next);"
-        => "        let _ = prev;";
 };

@@ -3,7 +3,7 @@
 use super::{Planted, planted};
 
 pub(super) const PLANTED: &[&[Planted]] =
-    &[ALLOCATION, BITMAP, RECORD, SLOT, HEADER, FILE, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
+    &[ALLOCATION, BITMAP, RECORD, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
 
 const ALLOCATION: &[Planted] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
@@ -43,7 +43,7 @@ r"    pub fn allocate(&self, label: &Label) -> Result<LockId> {
 const BITMAP: &[Planted] = planted! { "lock-table/src/bitmap.rs":
     "tell-free-omitted" ["shm"] "an id that was freed is not found";
 r"        if before & bit(index) != 0 {
-            self.tell_free(index / BITS);
+            self.clear_hints(index / BITS);
         }
 "
         => "";
@@ -56,7 +56,7 @@ r"            if self.words.load(level.start + at) != FULL {
         => "";
     "scan-does-not-repair" ["shm"] "a wrong hint stays";
 r"            if word != FULL {
-                self.tell_free(at);
+                self.clear_hints(at);
             }
 "
         => "";
@@ -68,15 +68,7 @@ const RECORD: &[Planted] = planted! { "lock-table/src/record.rs":
         => "        self.0[AT_GENERATION].store(sequence, Release);";
 };
 
-const SLOT: &[Planted] = planted! { "lock-table/src/slot.rs":
-    "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
-"        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
-        => "        let _ = (before, AcqRel);
-        self.owner.store(me.word(), Relaxed);";
-    "owner-not-removed" ["shm"] "a release is reported as a death";
-r"        // Threads that share a handle of a kernel's lock are ordered by this store and the load in `owner`.
-        self.owner.store(owner.word(), Release);"
-        => "        let _ = owner;";
+const OWNERSHIP: &[Planted] = planted! { "lock-table/src/slot/ownership.rs":
     "death-not-kept" ["file" "shm"] "an owner after one that did not mark the lock consistent is not told of the death";
 r"        self.hot.end_inconsistent();
         true"
@@ -85,6 +77,17 @@ r"        self.hot.end_inconsistent();
     "panic-not-written-down" ["shm"] "a panic is not reported";
 "            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
         => "            Condition::Panicked => {}";
+};
+
+const LOCK_LINE: &[Planted] = planted! { "lock-table/src/lock_line.rs":
+    "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
+"        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
+        => "        let _ = (before, AcqRel);
+        self.owner.store(me.word(), Relaxed);";
+    "owner-not-removed" ["shm"] "a release is reported as a death";
+r"        // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
+        self.owner.store(owner.word(), Release);"
+        => "        let _ = owner;";
 };
 
 const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
@@ -109,13 +112,16 @@ r"    check_length(length, header::segments(&page))?;
         => r"    let _ = length;
 ";
     "links-not-counted" ["shm"] "a store with another name is used";
-r#"        links => return Err(not_ours(format!("it has {links} hard links"))),"#
+r#"        links => return Err(not_ours(format!("the file has {links} hard links; remove the others"))),"#
         => "        _ => {}";
     "published-before-filled" ["shm"] "a store is seen half made";
 r"        .and_then(|()| fill(&mut file, header, options))
         .and_then(|()| publish(&file, temporary.as_deref(), path));"
         => r"        .and_then(|()| publish(&file, temporary.as_deref(), path))
         .and_then(|()| fill(&mut file, header, options));";
+};
+
+const BLOCKS: &[Planted] = planted! { "lock-table/src/blocks.rs":
     "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
@@ -130,8 +136,8 @@ const PROCESS: &[Planted] = planted! { "lock-table/src/process.rs":
 "        let generation = Owner::next_generation(before & !WRITING);"
         => "        let generation = (before & !WRITING).max(1);";
     "the-entry-is-always-the-first" ["shm"] "the dead lose their names at once";
-"let usual = (0..USUAL).map(move |_| self.next.fetch_add(1, Relaxed) as usize % USUAL);"
-        => "let usual = 0..USUAL;";
+"let preferred = (0..PREFERRED).map(move |_| self.next.fetch_add(1, Relaxed) as usize % PREFERRED);"
+        => "let preferred = 0..PREFERRED;";
     "no-room-for-an-entry-is-the-end" ["shm"] "a full file system keeps processes out for which there is room";
 "                no_room = Some(error);"
         => "                return Err(error);";
@@ -139,20 +145,20 @@ const PROCESS: &[Planted] = planted! { "lock-table/src/process.rs":
 
 const IDENTITY: &[Planted] = planted! { "lock-table/src/identity.rs":
     "unknown-is-dead" ["shm"] "an owner that cannot be seen is taken for dead";
-r"            Ok(_) => Life::Lives,
+r"            Ok(_) => LifeState::Alive,
             Err(life) => life,"
-        => r"            Ok(_) => Life::Lives,
-            Err(_) => Life::Ended(Cause::Unknown),";
+        => r"            Ok(_) => LifeState::Alive,
+            Err(_) => LifeState::Dead(Cause::Unknown),";
     "another-namespace-is-dead" ["shm"] "an owner in another PID namespace is taken for dead";
 r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
-            return Err(Life::Unknown);"
+            return Err(LifeState::Unknown);"
         => r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
-            return Err(Life::Ended(Cause::ProcessEnded));";
+            return Err(LifeState::Dead(Cause::ProcessEnded));";
     "zombie-lives" ["shm"] "the lock of a dead process stays locked until its parent waits for it";
 "        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))"
         => "        false && matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))";
     "process-id-alone" ["shm"] "a dead owner lives as long as a process with its id";
-"            Some(false) => Err(Life::Ended(Cause::ProcessEnded)),"
+"            Some(false) => Err(LifeState::Dead(Cause::ProcessEnded)),"
         => "            Some(false) => Ok(process),";
 };
 

@@ -1,0 +1,49 @@
+//! Waiting for a held lock: a thread sleeps on the semaphore, for at most 200 ms at a time.
+
+use std::thread;
+use std::time::Duration;
+
+use lock_core::{Acquired, Deadline, Result};
+use lock_table::Hot;
+
+use super::line;
+use crate::sys::TIMED_WAIT;
+
+/// The longest sleep.
+///
+/// A process that is killed between two steps may lose a unit of the semaphore. So a waiter checks the lock after this time even
+/// if it gets no unit.
+const SLEEP: Duration = Duration::from_millis(200);
+
+/// Number of times to poll for a semaphore that its first owner is initializing before sleeping.
+const YIELDS: u32 = 50;
+
+/// Calls `attempt` whenever the lock is free, until it succeeds or the deadline passes.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
+pub(super) fn until(lock_line: &Hot, deadline: Deadline, attempt: impl Fn() -> Option<Acquired>) -> Result<Acquired> {
+    let mut yields = 0;
+    loop {
+        if line::is_free(lock_line)
+            && let Some(acquired) = attempt()
+        {
+            return Ok(acquired);
+        }
+        let remaining = deadline.remaining().unwrap_or(SLEEP);
+        if remaining.is_zero() {
+            return Ok(Acquired::TimedOut);
+        }
+        let sleep = remaining.min(SLEEP);
+        match line::semaphore_of(lock_line)? {
+            Some(semaphore) => {
+                semaphore.take_within(Some(sleep)).map_err(|e| line::call_error(TIMED_WAIT, e))?;
+            }
+            None if yields < YIELDS => {
+                yields += 1;
+                thread::yield_now();
+            }
+            None => thread::sleep(sleep),
+        }
+    }
+}

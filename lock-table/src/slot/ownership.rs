@@ -1,0 +1,118 @@
+//! Recording and removing the owner of a lock, and reporting its death to the next owner.
+
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::compiler_fence;
+
+use super::Slot;
+use crate::owner::Owner;
+use lock_core::{Acquired, Cause, Condition, Death, Recovery};
+
+impl Slot {
+    /// Records the calling thread as the owner, and returns the result of its acquisition.
+    ///
+    /// The caller has just acquired the lock. If an owner is recorded, the caller has proven its death.
+    #[inline]
+    pub fn begin(&self, me: Owner) -> Acquired {
+        match self.hot.owner().word() {
+            0 => Acquired::Held { token: self.hot.begin(me) },
+            _ => self.begin_after_death(me),
+        }
+    }
+
+    #[cold]
+    fn begin_after_death(&self, me: Owner) -> Acquired {
+        let death = self.take_note(self.hot.owner());
+        let token = self.hot.begin(me);
+        self.acquired(token, death)
+    }
+
+    /// Records the calling thread as the owner if `before` is still recorded. Returns `None` otherwise.
+    ///
+    /// For a backend whose lock can admit two threads, such as a file lock when the file is removed and created again. Both threads have
+    /// read `before`, which is no owner or a dead one, and only one of them replaces it.
+    #[inline]
+    pub fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<Acquired> {
+        let token = self.hot.begin_instead_of(before, me)?;
+        Some(match before.word() {
+            0 => Acquired::Held { token },
+            _ => self.acquired(token, self.take_note(before)),
+        })
+    }
+
+    /// Records the calling thread as the owner after the lock of a live owner was broken.
+    ///
+    /// Breaking a lock is not a death. A death that was reported to the previous owner is reported again.
+    #[cold]
+    pub fn begin_after_break(&self, me: Owner) -> Acquired {
+        let death = self.take_note(Owner::INCONSISTENT);
+        let token = self.hot.begin(me);
+        self.acquired(token, death)
+    }
+
+    /// Returns the result of an acquisition, given the result of [`Slot::take_note`].
+    pub fn acquired(&self, token: u64, death: Option<Death>) -> Acquired {
+        match death {
+            None => Acquired::Held { token },
+            Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
+        }
+    }
+
+    /// Records the death of the owner `before`, and returns the report for the next owner.
+    ///
+    /// The caller replaces the owner word afterwards. The death is recorded first, so that it is not lost when the caller is killed.
+    /// Each next owner gets the report until [`Slot::mark_consistent`] is called.
+    #[cold]
+    pub fn take_note(&self, before: Owner) -> Option<Death> {
+        if !before.is_none() {
+            let cause = self.table().cause(before);
+            self.death.store(before.with_note(cause.number()).word(), Relaxed);
+        } else if !before.is_inconsistent() {
+            return None;
+        }
+        let dead = Owner::from_word(self.death.load(Relaxed));
+        let holder = self.table().describe(dead.with_note(0));
+        (dead.word() != 0).then(|| Death::of(Some(holder)).with_cause(Cause::of_number(dead.note())))
+    }
+
+    /// Removes the recorded owner and records the condition of the protected data.
+    ///
+    /// The owner calls this immediately before it releases the lock. Returns true if the next owner gets a report.
+    pub fn end(&self, me: Owner, condition: Condition) -> bool {
+        match condition {
+            Condition::Consistent => {
+                self.hot.end();
+                return false;
+            }
+            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
+            _ => {}
+        }
+        self.hot.end_inconsistent();
+        true
+    }
+
+    /// Removes the recorded owner as [`Slot::end`] does, if the owner is still the caller.
+    ///
+    /// Returns false and changes nothing when another owner is recorded, because the lock was broken.
+    #[inline]
+    pub fn end_unless_lost(&self, me: Owner, condition: Condition) -> bool {
+        let ended = |left: Owner| {
+            compiler_fence(std::sync::atomic::Ordering::SeqCst);
+            self.hot.owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
+        };
+        match condition {
+            Condition::Consistent => return ended(Owner::NONE),
+            // The next owner reads the death, so it is written before the owner is removed.
+            Condition::Panicked if self.hot.owner() == me => {
+                self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed);
+            }
+            Condition::Panicked => return false,
+            _ => {}
+        }
+        ended(Owner::INCONSISTENT)
+    }
+
+    /// Discards the recorded death. Called by the owner that got the report.
+    pub fn mark_consistent(&self) {
+        self.death.store(0, Relaxed);
+    }
+}

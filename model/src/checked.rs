@@ -1,0 +1,20 @@
+//! The code that is checked: files of `lock-table` and `lock-shm`, as they are.
+//!
+//! Their `crate::…` paths lead to modules of this crate. Besides these files, `sys` and `table::slot` include some.
+
+#[path = "../../lock-table/src/allocation.rs"]
+pub(crate) mod allocation;
+#[path = "../../lock-table/src/bitmap.rs"]
+pub(crate) mod bitmap;
+#[path = "../../lock-shm/src/lock.rs"]
+pub(crate) mod lock;
+#[path = "../../lock-table/src/lock_line.rs"]
+pub(crate) mod lock_line;
+#[path = "../../lock-table/src/owner.rs"]
+pub(crate) mod owner;
+#[path = "../../lock-table/src/record.rs"]
+pub(crate) mod record;
+#[path = "../../lock-shm/src/robust.rs"]
+pub(crate) mod robust;
+#[path = "../../lock-shm/src/waiters.rs"]
+pub(crate) mod waiters;

@@ -1,0 +1,116 @@
+//! The environment of the checked code. Each operation on an atomic is one of the calling simulated thread's, named by the address of the
+//! word. What a word says is in the state, and nothing is in the word itself.
+
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use crate::op::{Change, Op};
+use crate::{state, step};
+
+/// Number of times to poll a held lock before sleeping.
+pub(crate) const SPINS: u32 = 1;
+
+/// Number of acquisitions after which an owner without waiters goes back to plain stores.
+pub(crate) const PLAIN_STORES_AFTER: u64 = 1024;
+
+/// Drains the thread's store buffer when it is sequentially consistent; else this order of stores holds anyway.
+pub(crate) fn fence(order: Ordering) {
+    if order == Ordering::SeqCst {
+        step::call(Op::Fence);
+    }
+}
+
+/// The memory of x86 keeps the order of stores, and a barrier of another thread does the rest.
+pub(crate) fn light_fence() {
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// The word that a link leads to, which must be simulated memory.
+pub(crate) fn link_target(address: usize) -> *const AtomicUsize {
+    let _ = state::at(address);
+    address as *const AtomicUsize
+}
+
+/// The calling thread is where it forgets all but these variables.
+pub(crate) fn round_depends_on(spins: u32, waiters: u32) {
+    step::call(Op::Loop(u64::from(spins) << 32 | u64::from(waiters)));
+}
+
+/// The clock stands still.
+pub(crate) fn unix_time() -> u64 {
+    1
+}
+
+/// Each simulated thread is a process.
+pub(crate) fn process_id() -> u32 {
+    state::with(|state| state.current as u32 + 1)
+}
+
+macro_rules! atomic {
+    ($Name:ident, $Value:ident, $Std:ident) => {
+        /// A word of the simulated memory.
+        #[repr(transparent)]
+        #[derive(Debug, Default)]
+        pub(crate) struct $Name(std::sync::atomic::$Std);
+
+        #[allow(dead_code, reason = "not every width is used for everything")]
+        impl $Name {
+            fn at(&self) -> usize {
+                state::at(std::ptr::from_ref(self).addr())
+            }
+
+            fn change(&self, change: Change) -> $Value {
+                step::call(Op::Change(self.at(), change)) as $Value
+            }
+
+            pub(crate) fn load(&self, _: Ordering) -> $Value {
+                step::call(Op::Load(self.at())) as $Value
+            }
+
+            pub(crate) fn store(&self, value: $Value, order: Ordering) {
+                if order == Ordering::SeqCst {
+                    self.change(Change::Set(value as u64));
+                } else {
+                    step::call(Op::Store(self.at(), value as u64));
+                }
+            }
+
+            pub(crate) fn swap(&self, value: $Value, _: Ordering) -> $Value {
+                self.change(Change::Set(value as u64))
+            }
+
+            pub(crate) fn fetch_or(&self, value: $Value, _: Ordering) -> $Value {
+                self.change(Change::Or(value as u64))
+            }
+
+            pub(crate) fn fetch_and(&self, value: $Value, _: Ordering) -> $Value {
+                self.change(Change::And(value as u64))
+            }
+
+            pub(crate) fn compare_exchange(&self, old: $Value, new: $Value, _: Ordering, _: Ordering) -> Result<$Value, $Value> {
+                let found = self.change(Change::Exchange(old as u64, new as u64));
+                if found == old { Ok(found) } else { Err(found) }
+            }
+
+            pub(crate) fn fetch_update(
+                &self,
+                _: Ordering,
+                _: Ordering,
+                mut change: impl FnMut($Value) -> Option<$Value>,
+            ) -> Result<$Value, $Value> {
+                let mut present = self.load(Ordering::Relaxed);
+                while let Some(new) = change(present) {
+                    match self.compare_exchange(present, new, Ordering::SeqCst, Ordering::Relaxed) {
+                        Ok(before) => return Ok(before),
+                        Err(now) => present = now,
+                    }
+                }
+                Err(present)
+            }
+        }
+    };
+}
+
+atomic!(AtomicU32, u32, AtomicU32);
+atomic!(AtomicU64, u64, AtomicU64);
+atomic!(AtomicUsize, usize, AtomicUsize);
+atomic!(AtomicIsize, isize, AtomicIsize);

@@ -1,0 +1,12 @@
+//! Where things are: there is one segment, and its records are short.
+
+use real_core::LockId;
+
+/// Words of the allocator's command in a record.
+pub(crate) const COMMAND_WORDS: usize = 1;
+/// Words of a record: four, the command, and a label of two words.
+pub(crate) const RECORD_WORDS: usize = 4 + COMMAND_WORDS + 2;
+
+pub(crate) fn locate(id: LockId) -> (usize, usize) {
+    (0, id.get() as usize)
+}

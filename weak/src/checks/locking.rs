@@ -1,0 +1,162 @@
+//! Threads that acquire and release one lock.
+
+use std::time::Duration;
+
+use super::run;
+use crate::lock::ShmLock;
+use crate::member::Kind::{self, AtHome, Foreign, WithoutBarriers};
+use crate::sys::{self, Protected};
+use crate::table::Table;
+use crate::table::slot::Slot;
+use crate::{Acquired, Condition, Deadline, Proof, RawLock};
+
+/// What the lock protects.
+#[derive(Debug, Default)]
+struct Data {
+    sections: u64,
+    /// A thread died inside, and the data was not brought into order since.
+    is_dirty: bool,
+    token: u64,
+}
+
+/// How a thread leaves its last critical section.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Releases,
+    /// It is killed.
+    Dies,
+    /// It ends in a process that lives.
+    Ends,
+    /// It panics.
+    Panics,
+}
+
+fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
+    match lock.acquire_at_once() {
+        Some(token) => Acquired::Held { token },
+        None => lock.acquire(deadline).unwrap(),
+    }
+}
+
+/// Enters the critical section so many times, and checks what it finds there. Every other thread marks the lock consistent.
+fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64, last: Last, deadline: fn() -> Deadline) {
+    let lock = ShmLock::new(Slot::new(table));
+    for time in 1..=times {
+        let (token, told) = match acquire(&lock, deadline()) {
+            Acquired::Held { token } => (token, false),
+            Acquired::Recovered(recovery) => (recovery.token, true),
+            Acquired::TimedOut => continue,
+        };
+        let mut condition = if told { Condition::Inconsistent } else { Condition::Consistent };
+        data.with(|data| {
+            assert_eq!(told, data.is_dirty, "thread {number}");
+            assert!(token > data.token, "{token} comes after {}", data.token);
+            data.token = token;
+            data.sections += 1;
+        });
+        if told && number.is_multiple_of(2) {
+            data.with(|data| data.is_dirty = false);
+            lock.mark_consistent().unwrap();
+            condition = Condition::Consistent;
+        }
+        if time == times && last != Last::Releases {
+            data.with(|data| data.is_dirty = true);
+            match last {
+                Last::Dies => {
+                    sys::walk_list();
+                    return table.leave();
+                }
+                Last::Ends => {
+                    sys::end_thread();
+                    return sys::walk_list();
+                }
+                _ => condition = Condition::Panicked,
+            }
+        }
+        lock.release(Proof(condition)).unwrap();
+    }
+}
+
+/// Threads of these kinds, of which the first leaves as `last` says.
+fn check(kinds: &[Kind], times: u64, last: Last) {
+    let data = Protected::<Data>::default();
+    run(kinds, |table, number| {
+        let last = if number == 0 { last } else { Last::Releases };
+        work(table, number, &data, times, last, || Deadline::Never);
+    });
+    assert_eq!(data.with(|data| data.sections), kinds.len() as u64 * times);
+}
+
+/// Two threads at home.
+///
+/// # Panics
+/// When something is wrong.
+pub fn two_at_home() {
+    check(&[AtHome, AtHome], 6, Last::Releases);
+}
+
+/// A thread of each kind.
+///
+/// # Panics
+/// When something is wrong.
+pub fn three_of_different_kinds() {
+    check(&[AtHome, Foreign, WithoutBarriers], 4, Last::Releases);
+}
+
+/// Two threads of other PID namespaces.
+///
+/// # Panics
+/// When something is wrong.
+pub fn two_foreign() {
+    check(&[Foreign, Foreign], 4, Last::Releases);
+}
+
+/// A thread at home dies inside.
+///
+/// # Panics
+/// When something is wrong.
+pub fn a_death_at_home() {
+    check(&[AtHome, AtHome, Foreign], 3, Last::Dies);
+}
+
+/// A foreign thread dies inside.
+///
+/// # Panics
+/// When something is wrong.
+pub fn a_foreign_death() {
+    check(&[Foreign, AtHome, Foreign], 3, Last::Dies);
+}
+
+/// A foreign thread ends inside, and its process lives on.
+///
+/// # Panics
+/// When something is wrong.
+pub fn an_end_of_a_foreign_thread() {
+    check(&[Foreign, Foreign, AtHome], 3, Last::Ends);
+}
+
+/// A thread panics inside.
+///
+/// # Panics
+/// When something is wrong.
+pub fn a_panic() {
+    check(&[AtHome, Foreign], 3, Last::Panics);
+}
+
+/// Attempts with and without a deadline, next to a thread that dies inside.
+///
+/// # Panics
+/// When something is wrong.
+pub fn attempts_that_do_not_wait_long() {
+    let data = Protected::<Data>::default();
+    run(&[AtHome, Foreign, AtHome], |table, number| {
+        let deadline: fn() -> Deadline = match number {
+            0 => || Deadline::Never,
+            1 => || Deadline::after(Duration::from_micros(50)),
+            _ => || Deadline::Now,
+        };
+        let last = if number == 0 { Last::Dies } else { Last::Releases };
+        work(table, number, &data, 4, last, deadline);
+    });
+    assert!(data.with(|data| data.sections) >= 4);
+}

@@ -1,0 +1,159 @@
+//! Stand-ins for the parts of lock-table that are about files and processes: each thread is a process.
+
+pub(crate) mod layout;
+pub(crate) mod segment;
+pub(crate) mod slot;
+#[path = "../../model/src/table/sparse.rs"]
+pub(crate) mod sparse;
+
+use std::fmt;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use real_core::{ErrorKind, LockId, Result};
+
+use self::segment::Segment;
+use crate::death::Cause;
+use crate::lock_line::Hot;
+use crate::member::{Kind, Member};
+use crate::owner::Owner;
+
+/// At most so many threads.
+pub(crate) const THREADS: usize = 4;
+
+/// Generations of processes: all are the first of their entries.
+const GENERATION: u64 = 1;
+
+/// A table with one lock and a few ids.
+pub(crate) struct Table {
+    pub(crate) header: Header,
+    /// Nothing is reserved.
+    pub(crate) file: (),
+    segment: Segment,
+    hot: Hot,
+    death: AtomicU64,
+    kinds: Vec<Kind>,
+    gone: [AtomicBool; THREADS],
+}
+
+pub(crate) struct Header {
+    pub(crate) bound: Bound,
+}
+
+pub(crate) struct Bound(u64);
+
+impl Bound {
+    pub(crate) fn limit(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Table {
+    /// Never freed, as a table is not unmapped while a lock of it is held.
+    pub(crate) fn new(kinds: &[Kind]) -> &'static Self {
+        assert!(kinds.len() <= THREADS, "there are too many threads");
+        let segment = Segment::new();
+        Box::leak(Box::new(Self {
+            header: Header { bound: Bound(segment.ids()) },
+            file: (),
+            segment,
+            hot: Hot::default(),
+            death: AtomicU64::new(0),
+            kinds: kinds.to_vec(),
+            gone: Default::default(),
+        }))
+    }
+
+    fn owner(&self, thread: usize) -> Owner {
+        Owner::of_process(thread, GENERATION).with_thread(Member::of(&self.kinds, thread).tid)
+    }
+
+    fn thread(owner: Owner) -> usize {
+        owner.entry()
+    }
+
+    pub(crate) fn me(&self) -> Result<Owner> {
+        Ok(self.owner(Member::current().number))
+    }
+
+    fn me_at_home(&self) -> Option<Owner> {
+        let me = Member::current();
+        me.is_at_home().then(|| self.owner(me.number))
+    }
+
+    /// From here on the death of the calling thread can be proved.
+    pub(crate) fn leave(&self) {
+        self.gone[Member::current().number].store(true, Release);
+    }
+
+    pub(crate) fn is_gone(&self, owner: Owner) -> bool {
+        !owner.is_none() && self.gone[Self::thread(owner)].load(Acquire)
+    }
+
+    pub(crate) fn is_identity_gone(&self, number: u32) -> bool {
+        Owner::of_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_gone(process))
+    }
+
+    pub(crate) fn claim(&self, word: &AtomicU64, me: Owner) -> bool {
+        me.claim(word, |other| self.is_gone(other))
+    }
+
+    pub(crate) fn cause(&self, _: Owner) -> Cause {
+        let _ = self;
+        Cause::ProcessEnded
+    }
+
+    pub(crate) fn describe(&self, owner: Owner) -> Option<usize> {
+        let _ = self;
+        Some(Self::thread(owner))
+    }
+
+    pub(crate) fn command(&self) -> &'static str {
+        let _ = self;
+        "weak"
+    }
+
+    pub(crate) fn capacity(&self) -> Option<u64> {
+        Some(self.header.bound.limit())
+    }
+
+    pub(crate) fn check_now_and_then(&self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
+        let capacity = self.header.bound.limit();
+        if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
+    }
+
+    pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
+        self.check_range(id)?;
+        Ok((&self.segment, layout::locate(id).1))
+    }
+
+    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
+        0..1
+    }
+
+    pub(crate) fn has_segment(&self, number: usize) -> bool {
+        number == 0
+    }
+
+    pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
+        self.segment_numbers().map(|number| self.segment(number))
+    }
+
+    pub(crate) fn segment(&self, _: usize) -> Result<&Segment> {
+        Ok(&self.segment)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").finish_non_exhaustive()
+    }
+}

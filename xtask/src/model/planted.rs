@@ -1,0 +1,382 @@
+//! The planted bugs of the model, as data.
+
+use crate::Result;
+use crate::copy::{self, Change};
+
+const LOCK: &str = "lock-shm/src/lock.rs";
+const MARK: &str = "lock-shm/src/sys/mark.rs";
+const ROBUST: &str = "lock-shm/src/robust.rs";
+const WAITERS: &str = "lock-shm/src/waiters.rs";
+const ALLOCATION: &str = "lock-table/src/allocation.rs";
+const BITMAP: &str = "lock-table/src/bitmap.rs";
+const OWNER: &str = "lock-table/src/owner.rs";
+const OWNERSHIP: &str = "lock-table/src/slot/ownership.rs";
+const RECORD: &str = "lock-table/src/record.rs";
+
+/// A bug that can be switched on in a copy of the sources.
+#[derive(Debug)]
+pub(crate) struct Planted {
+    /// A short name.
+    pub(crate) name: &'static str,
+    /// The scenario that finds it.
+    pub(crate) found_by: &'static str,
+    /// The file, from the root of the repository.
+    file: &'static str,
+    /// A text that is in the file once.
+    place: &'static str,
+    /// The part of it that is replaced: an expression, or statements.
+    right: &'static str,
+    /// The replacement.
+    wrong: &'static str,
+}
+
+impl Planted {
+    /// The text of its place, with the bug as a branch that is taken when it is switched on.
+    fn branch(&self) -> String {
+        let either = format!("if crate::plant::is({:?}) {{ {} }} else {{ {} }}", self.name, self.wrong, self.right);
+        let either = if self.right.ends_with(';') { either } else { format!("({either})") };
+        self.place.replacen(self.right, &either, 1)
+    }
+
+    fn change<'a>(&'a self, branch: &'a str) -> Change<'a> {
+        Change { name: self.name, file: self.file, find: self.place, replace: branch }
+    }
+}
+
+/// The files with all bugs planted, and their texts.
+///
+/// # Errors
+/// The bugs whose place is not there exactly once.
+pub(crate) fn planted_files() -> Result<Vec<(String, String)>> {
+    let branches: Vec<String> = PLANTED.iter().map(Planted::branch).collect();
+    let changes = PLANTED.iter().zip(&branches).map(|(planted, branch)| planted.change(branch));
+    Ok(copy::changed(changes)?.into_iter().map(|(file, text)| (file.to_owned(), text)).collect())
+}
+
+const fn bug(
+    name: &'static str,
+    found_by: &'static str,
+    file: &'static str,
+    place: &'static str,
+    right: &'static str,
+    wrong: &'static str,
+) -> Planted {
+    Planted { name, found_by, file, place, right, wrong }
+}
+
+/// All of them.
+pub(crate) const PLANTED: &[Planted] = &[
+    bug(
+        "a thread that has slept acquires the lock without the WAITERS bit",
+        "three lock",
+        LOCK,
+        "(present & WAITERS) | waiters",
+        "(present & WAITERS) | waiters",
+        "present & WAITERS",
+    ),
+    bug(
+        "a waiter that gives up passes no wake-up on",
+        "one of three gives up, another locks twice",
+        LOCK,
+        "self.pass_on();",
+        "self.pass_on();",
+        "",
+    ),
+    bug(
+        "the number in the word alone is taken for the owner",
+        "two lock twice, one is foreign",
+        LOCK,
+        "is_of(me.owner, number) && self.slot.hot().owner() == me.owner",
+        "is_of(me.owner, number) && self.slot.hot().owner() == me.owner",
+        "is_of(me.owner, number)",
+    ),
+    bug(
+        "a foreign thread acquires a lock as one at home does",
+        "two lock twice, one is foreign, one dies",
+        LOCK,
+        "let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();",
+        "self.slot.me_at_home(thread.id).is_some() && !thread.is_full()",
+        "true",
+    ),
+    bug(
+        "a foreign thread puts its thread id into the word",
+        "two lock twice, one is foreign, one dies",
+        LOCK,
+        "number: owner.identity_number(), list",
+        "owner.identity_number()",
+        "thread.id",
+    ),
+    bug(
+        "a dead owner's lock is recovered without a claim",
+        "two do not mark after a death, one dies",
+        LOCK,
+        "if !self.slot.table().claim(claim, me.owner) {",
+        "!self.slot.table().claim(claim, me.owner)",
+        "false",
+    ),
+    bug(
+        "a word left by an inconsistent release is acquired without the claim",
+        "two lock after an inconsistent release, both die",
+        LOCK,
+        "if present & DIED != 0 {",
+        "present & DIED != 0",
+        "present & DIED != 0 && !self.slot.hot().owner().is_none()",
+    ),
+    bug(
+        "the word is not compared again under the claim",
+        "two release inconsistently after a death",
+        LOCK,
+        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
+        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
+        "Some(hot.owner())",
+    ),
+    bug(
+        "the owner is read before the word is compared",
+        "two release inconsistently after a death",
+        LOCK,
+        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
+        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
+        "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)",
+    ),
+    bug(
+        "the death is written down after the owner was replaced",
+        "two lock after a foreign death, one is foreign, both die",
+        LOCK,
+        "(self.slot.take_note(owner), robust::take(me, hot, present, WAITERS))",
+        "(self.slot.take_note(owner), robust::take(me, hot, present, WAITERS))",
+        "{ let taken = robust::take(me, hot, present, WAITERS); let _ = owner; (self.slot.take_note(hot.owner()), taken) }",
+    ),
+    bug(
+        "a living owner's lock is taken over",
+        "one only tries, one dies",
+        LOCK,
+        "            table.is_gone(owner)\n",
+        "table.is_gone(owner)",
+        "true",
+    ),
+    bug(
+        "an owner that died while it recovered a lock is not found dead",
+        "two lock after a foreign death, one is foreign, both die",
+        LOCK,
+        "number >= Owner::FIRST_IDENTITY && ",
+        "number >= Owner::FIRST_IDENTITY",
+        "owner.is_none() && number >= Owner::FIRST_IDENTITY",
+    ),
+    bug(
+        "a living process's lock is taken over before its owner is written down",
+        "two foreign, one only tries, one dies",
+        LOCK,
+        "table.is_identity_gone(number)",
+        "table.is_identity_gone(number)",
+        "true",
+    ),
+    bug(
+        "a waiter does not ask for proof of death",
+        "two lock, one is foreign, both die",
+        LOCK,
+        "if word.load(Relaxed) == asleep",
+        "word.load(Relaxed) == asleep",
+        "false",
+    ),
+    bug(
+        "a thread that only tries does not ask for proof of death",
+        "two lock, one is foreign, both die",
+        LOCK,
+        "if self.checked.is_due(CHECK) {",
+        "self.checked.is_due(CHECK)",
+        "false",
+    ),
+    bug(
+        "a waiter sleeps long while another recovers the lock",
+        "one of three only tries, one dies",
+        LOCK,
+        "Vacant::Claimed => longest = BLIND",
+        "longest = BLIND",
+        "()",
+    ),
+    bug(
+        "a release does not compare the owner",
+        "a lock is released after it was lost",
+        LOCK,
+        "if hot.owner() != me || !is_mine {",
+        "hot.owner() != me || !is_mine",
+        "false",
+    ),
+    bug(
+        "no waiter is woken",
+        "two lock twice",
+        ROBUST,
+        "if wake {\n        sys::wake_one(&hot.word);",
+        "sys::wake_one(&hot.word);",
+        "",
+    ),
+    bug(
+        "an inconsistent release wakes no waiter",
+        "two release inconsistently after a death",
+        ROBUST,
+        "if waiters::exchange(hot, DIED) {\n        sys::wake_one(&hot.word);",
+        "sys::wake_one(&hot.word);",
+        "",
+    ),
+    bug(
+        "the word of an inconsistent release forgets the death",
+        "two release inconsistently after a death",
+        ROBUST,
+        "if waiters::exchange(hot, DIED) {",
+        "waiters::exchange(hot, DIED)",
+        "waiters::exchange(hot, 0)",
+    ),
+    bug(
+        "an inconsistent release leaves no owner word that says so",
+        "two release inconsistently after a death",
+        OWNERSHIP,
+        "self.hot.end_inconsistent();",
+        "self.hot.end_inconsistent();",
+        "self.hot.end();",
+    ),
+    bug(
+        "a panic is not written down",
+        "one panics, one dies",
+        OWNERSHIP,
+        "Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),",
+        "self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed)",
+        "()",
+    ),
+    bug(
+        "the kernel is not told before a lock is taken",
+        "two lock, both die",
+        ROBUST,
+        "begin(head, sys::address(&hot.next));\n    let taken = hot.word.compare_exchange(0, tid",
+        "begin(head, sys::address(&hot.next));",
+        "",
+    ),
+    bug(
+        "the kernel is not told before a lock is given back",
+        "two lock, both die",
+        ROBUST,
+        "begin(head, sys::address(&hot.next));\n    if !sys::unlink_only",
+        "begin(head, sys::address(&hot.next));",
+        "",
+    ),
+    bug("the owner is not removed", "two lock twice, one dies", ROBUST, "hot.end();\n    match", "hot.end();", ""),
+    bug(
+        "a lock is taken out of the wrong list",
+        "one of two locks is beyond the room in the list, one dies",
+        ROBUST,
+        "if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {",
+        "owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY",
+        "true",
+    ),
+    bug(
+        "a thread that acquires the lock with the bit makes no mark",
+        "three lock, the marks go away",
+        ROBUST,
+        "waiters::keep(hot);",
+        "waiters::keep(hot);",
+        "",
+    ),
+    bug(
+        "the end of a thread marks nothing",
+        "a foreign thread ends while it holds",
+        MARK,
+        "        mark_as_dead(unsafe {",
+        "mark_as_dead",
+        "drop::<&AtomicU32>",
+    ),
+    bug(
+        "the end of a thread wakes no waiter",
+        "a foreign thread ends while it holds",
+        MARK,
+        "        wake_one(word);",
+        "wake_one(word);",
+        "",
+    ),
+    bug("a waiter has no barrier come", "two lock twice", WAITERS, "if !sys::barrier() {", "!sys::barrier()", "false"),
+    bug(
+        "a waiter does not check the mark again",
+        "two lock twice, the marks go away",
+        WAITERS,
+        "if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {",
+        "is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE })",
+        "true",
+    ),
+    bug(
+        "an owner does not check the mark after its store",
+        "two lock twice",
+        WAITERS,
+        "if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }",
+        "is_marked(hot, COMING | EXCHANGE)",
+        "false",
+    ),
+    bug(
+        "rounds are not counted",
+        "three lock, one twice, the marks go away",
+        WAITERS,
+        "(marked & !(COMING | EXCHANGE)).wrapping_add(ROUND)",
+        "(marked & !(COMING | EXCHANGE)).wrapping_add(ROUND)",
+        "marked & !(COMING | EXCHANGE)",
+    ),
+    bug(
+        "the hints are trusted over the leaves",
+        "two allocate and free, both die",
+        ALLOCATION,
+        "while let Some(index) = find(&segment.allocated(), from) {",
+        "find(&segment.allocated(), from)",
+        "segment.allocated().find(from)",
+    ),
+    bug(
+        "an id is published before its label is written",
+        "two allocate and free, both die",
+        ALLOCATION,
+        "record.write(label, self.command());\n            segment.allocated().set(index);",
+        "record.write(label, self.command());\n            segment.allocated().set(index);",
+        "segment.allocated().set(index); record.write(label, self.command());",
+    ),
+    bug("a claim is not given back", "two allocate and free, both die", ALLOCATION, "record.unclaim();", "record.unclaim();", ""),
+    bug(
+        "an id is allocated that is allocated",
+        "two want the same id, one dies",
+        ALLOCATION,
+        "let free = !segment.allocated().get(index);",
+        "!segment.allocated().get(index)",
+        "true",
+    ),
+    bug(
+        "a thread that hints that a word is full does not check again",
+        "one frees what it allocates, one keeps it",
+        BITMAP,
+        "if self.words.load(level.start + at) != FULL {",
+        "self.words.load(level.start + at) != FULL",
+        "false",
+    ),
+    bug(
+        "a reader does not check whether the record was changed",
+        "one reads what another allocates",
+        RECORD,
+        "(self.0[AT_GENERATION].load(Relaxed) == sequence).then_some",
+        "self.0[AT_GENERATION].load(Relaxed) == sequence",
+        "true",
+    ),
+    bug(
+        "a claim of a living thread is taken",
+        "two claim twice, one dies",
+        OWNER,
+        "(present == 0 || is_dead(Self(present)))",
+        "present == 0 || is_dead(Self(present))",
+        "true",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_a_scenario_and_changes_something() {
+        let scenarios = lock_model::scenarios();
+        for bug in PLANTED {
+            assert!(scenarios.iter().any(|scenario| scenario.name == bug.found_by), "{}", bug.name);
+            assert!(bug.place.matches(bug.right).count() == 1 && bug.right != bug.wrong, "{}", bug.name);
+        }
+    }
+}

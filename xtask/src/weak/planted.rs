@@ -1,0 +1,38 @@
+//! Memory orders that are too weak, to see that they are found.
+
+use crate::copy::Change;
+
+const ROBUST: &str = "lock-shm/src/robust.rs";
+const WAITERS: &str = "lock-shm/src/waiters.rs";
+
+const fn order(name: &'static str, file: &'static str, find: &'static str, replace: &'static str) -> Change<'static> {
+    Change { name, file, find, replace }
+}
+
+/// All of them.
+pub(crate) const PLANTED: &[Change<'static>] = &[
+    order(
+        "a free lock is acquired without Acquire",
+        ROBUST,
+        "hot.word.compare_exchange(0, tid, Acquire, Relaxed)",
+        "hot.word.compare_exchange(0, tid, Relaxed, Relaxed)",
+    ),
+    order(
+        "a lock that was waited for is acquired without Acquire",
+        ROBUST,
+        "hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed)",
+        "hot.word.compare_exchange(old, me.number | waiting, Relaxed, Relaxed)",
+    ),
+    order(
+        "a lock is released by a store without Release",
+        WAITERS,
+        "hot.word.store(0, Ordering::Release);",
+        "hot.word.store(0, Relaxed);",
+    ),
+    order(
+        "a lock is released by an exchange without Release",
+        WAITERS,
+        "hot.word.swap(free, Ordering::Release)",
+        "hot.word.swap(free, Relaxed)",
+    ),
+];

@@ -1,4 +1,4 @@
-//! A copy of the repository, where changes are planted.
+//! A copy of the repository for planted changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell;
 
-/// A text of a source and another one that replaces it.
+/// A planted change: a text of a source file, and its replacement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change<'a> {
     /// A short name.
     pub(crate) name: &'a str,
     /// The file, from the root of the repository.
     pub(crate) file: &'a str,
-    /// The text, which is in the file once.
+    /// The text to replace. It occurs once in the file.
     pub(crate) find: &'a str,
-    /// The text that replaces it.
+    /// The replacement.
     pub(crate) replace: &'a str,
 }
 
@@ -25,19 +25,22 @@ impl Change<'_> {
     /// Changes the text of the file.
     ///
     /// # Errors
-    /// When the text to be replaced is not there exactly once.
+    /// The text does not occur exactly once.
     pub(crate) fn apply(&self, text: &str) -> Result<String> {
         match text.matches(self.find).count() {
             1 => Ok(text.replacen(self.find, self.replace, 1)),
             times => {
                 let Self { name, file, find, .. } = self;
-                Err(format!("{file} has the text that is to be changed {times} times, not once, for {name:?}:\n{find}").into())
+                Err(format!(
+                    "the text of the change {name:?} occurs {times} times in {file}, not once; update the change:\n{find}"
+                )
+                .into())
             }
         }
     }
 }
 
-/// The present text of a file of the repository.
+/// Reads a file of the repository.
 pub(crate) fn read(file: &str) -> Result<String> {
     Ok(fs::read_to_string(shell::root().join(file)).map_err(|error| format!("{file}: {error}"))?)
 }
@@ -45,7 +48,7 @@ pub(crate) fn read(file: &str) -> Result<String> {
 /// Applies changes to the files of the repository. Returns each changed file with its text.
 ///
 /// # Errors
-/// All changes whose text is not there exactly once.
+/// Lists all changes whose text does not occur exactly once.
 pub(crate) fn changed<'a>(changes: impl IntoIterator<Item = Change<'a>>) -> Result<Vec<(&'a str, String)>> {
     let mut files: Vec<(&str, String)> = Vec::new();
     let mut lost = Vec::new();
@@ -72,7 +75,7 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    /// Copies the files that git tracks or would track into a directory of this name, which is in cargo's target directory.
+    /// Copies the files that git tracks or would track into a directory of this name in cargo's target directory.
     pub(crate) fn of_repository(name: &str) -> Result<Self> {
         let home = Metadata::load()?.target()?.join(name);
         let copy = Self { root: home.join("copy"), target: home.join("target") };
@@ -93,7 +96,7 @@ impl Copy {
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
     }
 
-    /// Writes a file, unless it has these bytes already: then cargo does not build it again.
+    /// Writes a file. Leaves an identical file alone, so that cargo does not rebuild it.
     pub(crate) fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(file);
         if fs::read(&path).is_ok_and(|before| before == bytes) {
@@ -103,7 +106,7 @@ impl Copy {
         Ok(fs::write(path, bytes)?)
     }
 
-    /// Replaces a file with that of the repository.
+    /// Restores a file from the repository.
     pub(crate) fn restore(&self, file: &str) -> Result<()> {
         self.write(file, read(file)?.as_bytes())
     }

@@ -1,4 +1,4 @@
-//! `model`: every interleaving of a few threads through the real lock and allocation code, with deaths at every step.
+//! `model`: explores every interleaving of a few threads in the real lock and allocation code, with deaths at every step.
 
 mod planted;
 
@@ -17,24 +17,24 @@ use crate::shell;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only scenarios with this in their name
+    /// Only run scenarios with this text in their name
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// Give a scenario up after so many states
+    /// Maximum number of states of a scenario
     #[arg(long, value_name = "N", default_value_t = 20_000_000)]
     states: usize,
-    /// See that each of the planted bugs is found
+    /// Check that the model finds each planted bug
     #[arg(long)]
     planted: bool,
-    /// Only check that each planted bug has its place in the code
+    /// Only check that each planted bug still applies
     #[arg(long)]
     check: bool,
-    /// This program is a release build already
+    /// This program is already a release build
     #[arg(long, hide = true)]
     built: bool,
 }
 
-/// There are millions of states, so it is a release build that visits them.
+/// Runs in a release build, because there are millions of states.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args {
         Args { check: true, .. } => check(),
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Whether each planted bug has its place in the code, and only one.
+/// Checks that each planted bug applies exactly once.
 pub(crate) fn check() -> Result<()> {
     planted::planted_files().map(drop)
 }
@@ -58,7 +58,7 @@ fn visit(args: &Args) -> Result<()> {
     let mut scenarios = scenarios();
     scenarios.retain(|scenario| args.scenario.as_deref().is_none_or(|name| scenario.name.contains(name)));
     if scenarios.is_empty() {
-        return Err("there is no such scenario".into());
+        return Err("no scenario matches this name".into());
     }
     let mut table = table(["SCENARIO", "THREADS", "MAY DIE", "STATES", "RUNS", "DEATHS", "ENDS", "LONGEST", "RESULT"]);
     let mut wrong = 0;
@@ -83,7 +83,7 @@ fn visit(args: &Args) -> Result<()> {
     if wrong > 0 { Err(format!("{wrong} scenarios do not hold").into()) } else { Ok(()) }
 }
 
-/// Builds a copy of the sources with all bugs planted, and finds one after the other.
+/// Builds a copy of the sources with all planted bugs, and searches for each bug.
 fn find_planted(states: usize) -> Result<()> {
     let files = planted::planted_files()?;
     let copy = Copy::of_repository("model")?;

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::copy::{self, Copy};
 use crate::shell;
 
-/// The copy, and what is built of it, which is kept from one change to the next.
+/// The copy of the repository and its build, kept between changes.
 pub(super) struct Workshop(Copy);
 
 /// How a command ended.

@@ -1,4 +1,5 @@
-//! `weak`: the lock words, recovery and allocation under Miri, whose loads may return older values as on processors weaker than x86.
+//! `weak`: runs lock words, recovery and allocation under Miri. Its loads may return older values, as on processors with weaker memory
+//! than x86.
 
 mod planted;
 
@@ -16,19 +17,19 @@ use crate::{nightly, shell};
 /// Seeds in CI: about half a minute.
 const FEW: u32 = 8;
 
-/// Links between locks are followed by their addresses, and a table is never unmapped in the tests. A thread loses the processor ten
-/// times as often as usual.
+/// The code follows links between locks by address, and the tests never unmap a table. Threads are preempted ten times as often as by
+/// default.
 const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-ignore-leaks -Zmiri-preemption-rate=0.1";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds of the scheduler and of the memory are tried
+    /// Number of seeds for the scheduler and the memory
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
-    /// See that each of the planted orders, which are too weak, is found
+    /// Check that Miri finds each planted memory order that is too weak
     #[arg(long)]
     planted: bool,
-    /// Only check that each planted order has its place in the code
+    /// Only check that each planted order still applies
     #[arg(long)]
     check: bool,
 }
@@ -41,12 +42,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.planted { find_planted(args.seeds) } else { shell::run(&mut miri(args.seeds)?) }
 }
 
-/// Whether each planted order has its place in the code, and only one.
+/// Checks that each planted order applies exactly once.
 pub(crate) fn check() -> Result<()> {
     copy::changed(PLANTED.iter().copied()).map(drop)
 }
 
-/// Skips with the reason where Miri is missing and cannot be added.
+/// Runs the check, or prints the reason to skip it if Miri is missing and cannot be added.
 pub(crate) fn run_in_ci() -> Result<()> {
     nightly::check_or_skip(find_miri(), || shell::run(&mut miri(FEW)?))
 }

@@ -16,27 +16,27 @@ r"        match sys::value(self.set.id(), self.seal.number) {
 };
 
 const LOCK: &[Planted] = planted! { "lock-sem/src/sysv/lock.rs":
-    "gate-left-open" ["sem"] "two threads of a process are inside";
+    "gate-left-open" ["sem"] "two threads of a process own the lock";
 r"        if !matches!(acquired, Acquired::TimedOut) {
             gate.keep();
         }"
         => "        drop(gate);";
-    "unit-not-given-and-armed" ["sem"] "a lock stays busy whose owner could not give its unit back";
+    "unit-not-given-and-armed" ["sem"] "a lock stays busy after a release that could not return its unit";
 "        self.exchange(released, released.disarmed());"
         => "        let _ = released;";
 };
 
 const STATE: &[Planted] = planted! { "lock-sem/src/sysv/state.rs":
-    "unit-believed" ["sem"] "a unit that another program gave lets a thread in";
+    "unit-believed" ["sem"] "a unit from another program lets a thread in";
 "        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
         => "        let free = now.is_armed() && now.is_of_same_term(before);";
 };
 
 const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
-    "taken-over-without-proof" ["sem"] "a lock is taken from an owner that lives";
+    "taken-over-without-proof" ["sem"] "a lock is taken from a live owner";
 "        if !free && !slot.table().is_dead(now.process()) {"
         => "        if !free && false {";
-    "no-takeover" ["sem"] "after an exec, the lock stays locked";
+    "no-takeover" ["sem"] "the lock of an owner that executed another program stays locked";
 "        if !free && !slot.table().is_dead(now.process()) {"
         => "        if !free {";
     "unit-taken-for-proof" ["sem"] "an owner that lost its undo is overwritten";
@@ -45,22 +45,22 @@ const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
     "unit-of-an-earlier-term-believed" ["sem"] "a unit that was cleared lets a second owner in";
 "            if !now.is_armed() || (!now.is_of_same_term(before) && !semaphore.is_taken_by_us()?) {"
         => "            if !now.is_armed() {";
-    "unit-kept" ["sem"] "units pile up";
+    "unit-kept" ["sem"] "units accumulate";
 "                semaphore.destroy_if_taken()?;"
         => "                semaphore.give_if_taken()?;";
-    "missing-unit-awaited" ["sem"] "a free lock whose unit was lost stays busy";
+    "missing-unit-awaited" ["sem"] "a free lock without a unit stays busy";
 "self.set_is_removed || self.is_unit_missing(now));"
         => "self.set_is_removed);";
 };
 
 const POSIX_LOCK: &[Planted] = planted! { "lock-sem/src/posix/lock.rs":
-    "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes its next owner";
+    "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes the next owner";
 "        let is_ours = line::lock_owner(hot) == me && self.slot.end_unless_lost(me, proof.condition());"
         => "        let is_ours = { hot.end(); true };";
 };
 
 const POSIX_LINE: &[Planted] = planted! { "lock-sem/src/posix/line.rs":
-    "not-posted" ["posix-sem"] "a waiter sleeps on while the lock is free";
+    "not-posted" ["posix-sem"] "a waiter sleeps although the lock is free";
 r#"        semaphore.give().map_err(|e| call_error("sem_post", e))?;"#
         => "        let _ = semaphore;";
 };

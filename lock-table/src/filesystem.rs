@@ -99,7 +99,7 @@ pub fn check_path(path: &Path, accept: Accept) -> Result<()> {
 /// `path` is for the error message.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) with the path, the kind of file system, and advice.
+/// [`ErrorKind::Unsupported`] with the path, the kind of file system, and advice.
 pub fn check(file: impl AsFd, path: &Path, accept: Accept) -> Result<()> {
     match (Kind::of(file)?, accept) {
         (Some(kind), Accept::Suitable) => refuse_shared(kind, path),

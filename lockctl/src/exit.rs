@@ -29,7 +29,7 @@ statuses! {
     USAGE = 64, "the command line, the store's URL or a label is invalid";
     NOT_A_STORE = 65, "the file is not a store, or is corrupt or truncated";
     ABSENT = 66, "there is no such store";
-    BAD_ID = 67, "the id is out of range, not allocated, or allocated already";
+    BAD_ID = 67, "the id is out of range, not allocated, or already allocated";
     UNAVAILABLE = 69, "the command cannot be executed, or the backend does not support the operation";
     INTERNAL = 70, "an error in lockctl, or a violation in the demo";
     SYSTEM = 71, "a system call failed";
@@ -38,7 +38,7 @@ statuses! {
     TEMPORARY = 75, "all ids are allocated, or a limit of the system was reached; try again later";
     OTHER_FORMAT = 76, "the store has another version, ABI or capacity";
     NOT_PERMITTED = 77, "no permission, or the store's owner, mode or links are unsafe";
-    NOT_LINKED = 78, "no backend for the URL's scheme is linked, or two are";
+    NOT_LINKED = 78, "no backend for the URL's scheme is linked, or two backends claim it";
     CLOSED_PIPE = 141, "the reader of the output closed the pipe (no message is printed)";
 }
 

@@ -21,7 +21,7 @@ fn a_wait_of_a_second_prints_the_owner() {
     assert!(line.starts_with(&format!("lockctl: waiting for lock 3; held by pid {} (", held.pid())), "{line}");
     held.release();
     assert_eq!(waiter.wait().unwrap().code(), Some(0));
-    // The other side is closed: the read fails with EIO, and there is no more output.
+    // The other side is closed: the read fails with EIO, and the output has ended.
     let mut rest = String::new();
     let _ = terminal.read_to_string(&mut rest);
     assert_eq!(rest, "");

@@ -123,7 +123,8 @@ fn a_store_of_another_version_is_refused_with_the_file_to_remove() {
     fs::write(scratch.file(), &bytes).unwrap();
     for args in [&["list"][..], &["destroy", "--yes"]] {
         let line = scratch.fails(76, args);
-        assert!(line.contains(&format!("remove {} and create it anew", scratch.file().display())), "{line}");
+        let advice = format!("remove {} when no program uses it, and create it again", scratch.file().display());
+        assert!(line.contains(&advice), "{line}");
     }
     fs::remove_file(scratch.file()).unwrap();
     scratch.ok(&["create"]);

@@ -85,7 +85,7 @@ pub fn advise_on_absent(error: Error, file: &Path) -> Error {
 /// Checks that a store may be on the file system of an existing file or directory.
 ///
 /// # Errors
-/// Those of [`check`]; [`ErrorKind::System`](lock_core::ErrorKind::System) when `statfs(2)` fails.
+/// Those of [`check`]; [`ErrorKind::System`] when `statfs(2)` fails.
 pub fn check_path(path: &Path, accept: Accept) -> Result<()> {
     let found = statfs(path).map_err(|errno| Error::system("statfs", errno))?;
     match (Kind::find(found.filesystem_type().0 as u32), accept) {

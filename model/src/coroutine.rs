@@ -71,7 +71,7 @@ impl Simulated {
 
     fn abandon(&mut self) {
         let Some(mut coroutine) = self.coroutine.take() else { return };
-        // SAFETY: nothing refers to what is on its stack. What is there refers to scenes, which are kept for ever, and owns at most
+        // SAFETY: nothing refers to what is on its stack. What is there refers to setups, which are never freed, and owns at most
         // some memory of the heap, which is lost.
         unsafe { coroutine.force_reset() };
         self.stack = Some(coroutine.into_stack());

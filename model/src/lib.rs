@@ -1,6 +1,6 @@
 //! A model checker for the locks of `lock-shm` and the allocation of `lock-table`: it visits every state that a few threads can reach.
 //!
-//! The files that are checked are compiled as they are, in [a module of this crate](checked). What they import from their own crates is
+//! The files that are checked are compiled as they are, in the module `checked`. What they import from their own crates is
 //! replaced: `env` has simulated atomics and a few small numbers, `sys` simulates the kernel (futexes, `membarrier`, and the walk of a dead
 //! thread's robust list), and `table` is one small segment. Each simulated thread has its own stack and stops before
 //! every operation that others can notice; the search tries each order of these steps, and the death of a thread at each place,

@@ -2,7 +2,7 @@
 //!
 //! The [model](https://docs.rs/lock-model) has the memory of x86. This crate is for the others: under Miri (`cargo xtask weak`), a load may
 //! return an older value wherever the language allows that, and a data race on what a lock protects is an error. The files that are
-//! checked are those of the model, compiled as they are in [a module of this crate](checked), with the standard library's atomics and the
+//! checked are those of the model, compiled as they are in the module `checked`, with the standard library's atomics and the
 //! system calls of lock-shm. The processes, the kernel's walk of a dead thread's robust list, and the table's file are replaced. A thread
 //! that dies stops where it is inside, and then does for itself what the kernel would do.
 //!

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed};
 use lock_conformance::{Failure, Suite, Trial, peer_if_asked, run_case, run_trials, trials};
-use rogues::{Sinner, table};
+use rogues::{Faulty, table};
 
 /// How long a backend may hang whose fault is that it hangs. Others are caught sooner, and a slow machine has its time.
 const SHORT_WATCHDOG: Duration = Duration::from_secs(4);
@@ -32,14 +32,14 @@ const MANY_TIMES: u32 = 10;
 
 fn main() -> ExitCode {
     let honest: Vec<_> = reference::suites().into_iter().map(Arc::new).collect();
-    let sinners = rogues::all();
-    let rogues = sinners.iter().map(|sinner| Arc::new(suite_of(sinner)));
+    let faulty = rogues::all();
+    let rogues = faulty.iter().map(|wrong| Arc::new(suite_of(wrong)));
     let everybody: Vec<_> = honest.iter().cloned().chain(rogues).collect();
     peer_if_asked(&everybody);
-    let catches = sinners.iter().flat_map(|sinner| sinner.caught_by.iter().map(move |(case, words)| (sinner, *case, *words)));
-    let catches = catches.enumerate().map(|(place, (sinner, case, words))| Catch::new(place, sinner, case, words, &honest));
+    let catches = faulty.iter().flat_map(|wrong| wrong.caught_by.iter().map(move |(case, words)| (wrong, *case, *words)));
+    let catches = catches.enumerate().map(|(place, (wrong, case, words))| Catch::new(place, wrong, case, words, &honest));
     let caught = catches.flat_map(Catch::trials);
-    let by_no_other = sinners.iter().filter(|sinner| sinner.caught_by_no_other).map(trial_of_others);
+    let by_no_other = faulty.iter().filter(|wrong| wrong.caught_by_no_other).map(trial_of_others);
     let done = run_trials(caught.chain(by_no_other).collect());
     let arguments = Arguments::from_args();
     if !arguments.list && !arguments.exact {
@@ -49,15 +49,15 @@ fn main() -> ExitCode {
 }
 
 /// The name of its suite.
-fn name_of(sinner: &Sinner) -> String {
-    let name = sinner.backend.scheme();
-    if sinner.is_rare { format!("rarely-{name}") } else { name.to_owned() }
+fn name_of(wrong: &Faulty) -> String {
+    let name = wrong.backend.scheme();
+    if wrong.is_rare { format!("rarely-{name}") } else { name.to_owned() }
 }
 
-fn suite_of(sinner: &Sinner) -> Suite {
-    let suite = Suite::new(sinner.backend, |scratch| format!("reference:{}/store", scratch.display())).named(name_of(sinner));
+fn suite_of(wrong: &Faulty) -> Suite {
+    let suite = Suite::new(wrong.backend, |scratch| format!("reference:{}/store", scratch.display())).named(name_of(wrong));
     // A backend that is made from the modest one has no options.
-    if sinner.backend.capabilities() == reference::modest::BACKEND.capabilities() {
+    if wrong.backend.capabilities() == reference::modest::BACKEND.capabilities() {
         return suite;
     }
     suite
@@ -81,12 +81,12 @@ struct Catch {
 }
 
 impl Catch {
-    fn new(place: usize, sinner: &Sinner, case: &'static str, words: &'static str, honest: &[Arc<Suite>]) -> Self {
-        let suite = suite_of(sinner);
+    fn new(place: usize, wrong: &Faulty, case: &'static str, words: &'static str, honest: &[Arc<Suite>]) -> Self {
+        let suite = suite_of(wrong);
         let suite = Arc::new(if words == HANGS { suite.watchdog(SHORT_WATCHDOG) } else { suite });
         let honest = honest.iter().find(|honest| find(honest, case).is_some_and(|trial| !trial.has_ignored_flag())).cloned();
-        let fault = if sinner.is_rare { format!("{}, once in 50 operations", sinner.fault) } else { sinner.fault.to_owned() };
-        Self { place, suite, fault, is_rare: sinner.is_rare, case, words, honest }
+        let fault = if wrong.is_rare { format!("{}, once in 50 operations", wrong.fault) } else { wrong.fault.to_owned() };
+        Self { place, suite, fault, is_rare: wrong.is_rare, case, words, honest }
     }
 
     fn trials(self) -> Vec<Trial> {
@@ -152,8 +152,8 @@ impl Catch {
 }
 
 /// Asserts that the wrong backend passes all other cases, so that its own case is necessary. Runs with `--ignored`.
-fn trial_of_others(sinner: &Sinner) -> Trial {
-    let (suite, caught_by) = (Arc::new(suite_of(sinner)), sinner.caught_by);
+fn trial_of_others(wrong: &Faulty) -> Trial {
+    let (suite, caught_by) = (Arc::new(suite_of(wrong)), wrong.caught_by);
     let trial = Trial::test(format!("{}::is_caught_by_no_other", suite.name()), move || {
         let failures = failures_of(&suite, |case| !caught_by.iter().any(|(caught_by, _)| *caught_by == case));
         let failures = failures.iter().map(|(case, failure)| format!("it is caught by {case}: {}", failure.message()));

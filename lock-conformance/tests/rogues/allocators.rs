@@ -7,27 +7,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lock_core::{ErrorKind, Label, LockId, Manager, RawLock, Reconciled, Result, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<HandsOutTwice>(),
-        sinner::<HandsOutInARace>(),
-        sinner::<FullTooEarly>(),
-        sinner::<GivesAnotherLock>(),
-        sinner::<AcceptsDoubleFree>(),
-        sinner::<FreesTheLockWithTheId>(),
-        sinner::<LosesTheIdsOfTheDead>(),
-        sinner::<TakesIdsThatAreTaken>(),
-        sinner::<ReconcilesHalf>(),
+        faulty::<HandsOutTwice>(),
+        faulty::<HandsOutInARace>(),
+        faulty::<FullTooEarly>(),
+        faulty::<GivesAnotherLock>(),
+        faulty::<AcceptsDoubleFree>(),
+        faulty::<FreesTheLockWithTheId>(),
+        faulty::<LosesTheIdsOfTheDead>(),
+        faulty::<TakesIdsThatAreTaken>(),
+        faulty::<ReconcilesHalf>(),
     ]
 }
 
 #[derive(Debug)]
 struct HandsOutTwice;
 
-impl Sin for HandsOutTwice {
+impl Fault for HandsOutTwice {
     const NAME: &'static str = "hands-out-twice";
     const FAULT: &'static str = "Hands one id out to every caller";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -47,7 +47,7 @@ impl Sin for HandsOutTwice {
 #[derive(Debug)]
 struct HandsOutInARace;
 
-impl Sin for HandsOutInARace {
+impl Fault for HandsOutInARace {
     const NAME: &'static str = "hands-out-in-a-race";
     const FAULT: &'static str = "Finds a free id, and marks it in a second step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -88,7 +88,7 @@ fn mark_without_looking(honest: &dyn Manager, id: LockId, label: &Label) -> Resu
 #[derive(Debug)]
 struct FullTooEarly;
 
-impl Sin for FullTooEarly {
+impl Fault for FullTooEarly {
     const NAME: &'static str = "full-too-early";
     const FAULT: &'static str = "Says that the store is full when one id is left";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -109,7 +109,7 @@ struct GivesAnotherLock;
 
 static JUST_ALLOCATED: AtomicU32 = AtomicU32::new(u32::MAX);
 
-impl Sin for GivesAnotherLock {
+impl Fault for GivesAnotherLock {
     const NAME: &'static str = "gives-another-lock";
     const FAULT: &'static str = "Gives the caller of allocate a handle of another lock than retrieve does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -132,7 +132,7 @@ impl Sin for GivesAnotherLock {
 #[derive(Debug)]
 struct AcceptsDoubleFree;
 
-impl Sin for AcceptsDoubleFree {
+impl Fault for AcceptsDoubleFree {
     const NAME: &'static str = "accepts-double-free";
     const FAULT: &'static str = "Frees an id that is free";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -151,7 +151,7 @@ impl Sin for AcceptsDoubleFree {
 #[derive(Debug)]
 struct FreesTheLockWithTheId;
 
-impl Sin for FreesTheLockWithTheId {
+impl Fault for FreesTheLockWithTheId {
     const NAME: &'static str = "frees-the-lock-with-the-id";
     const FAULT: &'static str =
         "Removes the lock's file with the id, as podman's file locks do, so that the next user locks another file";
@@ -172,7 +172,7 @@ impl Sin for FreesTheLockWithTheId {
 #[derive(Debug)]
 struct LosesTheIdsOfTheDead;
 
-impl Sin for LosesTheIdsOfTheDead {
+impl Fault for LosesTheIdsOfTheDead {
     const NAME: &'static str = "loses-the-ids-of-the-dead";
     const FAULT: &'static str = "Hands out the ids of processes that have ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -192,7 +192,7 @@ impl Sin for LosesTheIdsOfTheDead {
 #[derive(Debug)]
 struct TakesIdsThatAreTaken;
 
-impl Sin for TakesIdsThatAreTaken {
+impl Fault for TakesIdsThatAreTaken {
     const NAME: &'static str = "takes-ids-that-are-taken";
     const FAULT: &'static str = "Allocates a given id that is allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -206,7 +206,7 @@ impl Sin for TakesIdsThatAreTaken {
 #[derive(Debug)]
 struct ReconcilesHalf;
 
-impl Sin for ReconcilesHalf {
+impl Fault for ReconcilesHalf {
     const NAME: &'static str = "reconciles-half";
     const FAULT: &'static str = "Allocates ids when it reconciles, and frees none";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

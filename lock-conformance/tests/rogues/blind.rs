@@ -16,8 +16,8 @@ use nix::sys::signal::kill;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
 /// The surroundings, each with its name and its group of cases. Two backends go wrong in each.
@@ -45,8 +45,8 @@ macro_rules! views {
             }
         )+
 
-        pub(super) fn all() -> Vec<Sinner> {
-            vec![sinner::<NeedsProc>(), $(sinner::<Overtakes<$view>>(), sinner::<Forgets<$view>>(),)+]
+        pub(super) fn all() -> Vec<Faulty> {
+            vec![faulty::<NeedsProc>(), $(faulty::<Overtakes<$view>>(), faulty::<Forgets<$view>>(),)+]
         }
     };
 }
@@ -150,7 +150,7 @@ fn poll(
 #[derive(Debug)]
 struct Overtakes<B>(PhantomData<B>);
 
-impl<B: Blindness> Sin for Overtakes<B> {
+impl<B: Blindness> Fault for Overtakes<B> {
     const NAME: &'static str = B::OVERTAKES;
     const FAULT: &'static str = "Takes an owner for dead that it has waited for, and of which something is hidden";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::LIVE;
@@ -167,7 +167,7 @@ impl<B: Blindness> Sin for Overtakes<B> {
 #[derive(Debug)]
 struct Forgets<B>(PhantomData<B>);
 
-impl<B: Blindness> Sin for Forgets<B> {
+impl<B: Blindness> Fault for Forgets<B> {
     const NAME: &'static str = B::FORGETS;
     const FAULT: &'static str = "Does not report the death of an owner of which something was hidden";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::DEAD;
@@ -183,7 +183,7 @@ impl<B: Blindness> Sin for Forgets<B> {
 #[derive(Debug)]
 struct NeedsProc;
 
-impl Sin for NeedsProc {
+impl Fault for NeedsProc {
     const NAME: &'static str = "needs-proc";
     const FAULT: &'static str = "Opens nothing without /proc, and does not say why";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use lock_core::{Acquired, Capabilities, Cause, Deadline, Death, Holder, Proof, RawLock, Recovery, Result, ThreadDeath};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::ruled::{Attempt, Rule, Ruled, is_alive, pid, ruled};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
         ruled::<TakesProcessesForThreads>(),
         ruled::<TakesProcessesForThreadsIfItWaited>(),
         ruled::<TakesExecForTheEnd>(),
         ruled::<TakesExecForTheEndIfItWaited>(),
-        sinner::<TakesThreadsForProcesses>(),
+        faulty::<TakesThreadsForProcesses>(),
     ]
 }
 
@@ -98,7 +98,7 @@ impl Rule for TakesExecForTheEndIfItWaited {
 #[derive(Debug)]
 struct TakesThreadsForProcesses;
 
-impl Sin for TakesThreadsForProcesses {
+impl Fault for TakesThreadsForProcesses {
     const NAME: &'static str = "takes-threads-for-processes";
     const FAULT: &'static str = "Reports the end of a process when a thread has ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[

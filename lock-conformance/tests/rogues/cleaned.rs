@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use lock_core::{Acquired, Deadline, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LeavesItsHeader>(), sinner::<LeavesItsLockFiles>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<LeavesItsHeader>(), faulty::<LeavesItsLockFiles>()]
 }
 
 /// Has a file of the store look unused.
@@ -22,7 +22,7 @@ fn unmark(file: &str) {
 #[derive(Debug)]
 struct LeavesItsHeader;
 
-impl Sin for LeavesItsHeader {
+impl Fault for LeavesItsHeader {
     const NAME: &'static str = "leaves-its-header-to-cleaners";
     const FAULT: &'static str = "Has a header that looks unused to a program that cleans directories";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -38,7 +38,7 @@ impl Sin for LeavesItsHeader {
 #[derive(Debug)]
 struct LeavesItsLockFiles;
 
-impl Sin for LeavesItsLockFiles {
+impl Fault for LeavesItsLockFiles {
     const NAME: &'static str = "leaves-its-lock-files-to-cleaners";
     const FAULT: &'static str = "Has lock files that look unused to a program that cleans directories";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

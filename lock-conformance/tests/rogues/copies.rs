@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use lock_core::{Error, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<IdentifiesCopies>(),
-        sinner::<LocksTheOriginal>(),
-        sinner::<FreesInTheOriginal>(),
-        sinner::<DestroysTheOriginal>(),
-        sinner::<TakesOwnersOfTheOriginalForDead>(),
-        sinner::<TakesMovedForCopied>(),
+        faulty::<IdentifiesCopies>(),
+        faulty::<LocksTheOriginal>(),
+        faulty::<FreesInTheOriginal>(),
+        faulty::<DestroysTheOriginal>(),
+        faulty::<TakesOwnersOfTheOriginalForDead>(),
+        faulty::<TakesMovedForCopied>(),
     ]
 }
 
@@ -44,7 +44,7 @@ fn original(url: &StoreUrl) -> Option<Arc<dyn Manager>> {
 #[derive(Debug)]
 struct IdentifiesCopies;
 
-impl Sin for IdentifiesCopies {
+impl Fault for IdentifiesCopies {
     const NAME: &'static str = "identifies-copies";
     const FAULT: &'static str = "Gives a copy the identity of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -63,7 +63,7 @@ impl Sin for IdentifiesCopies {
 #[derive(Debug)]
 struct LocksTheOriginal;
 
-impl Sin for LocksTheOriginal {
+impl Fault for LocksTheOriginal {
     const NAME: &'static str = "locks-the-original";
     const FAULT: &'static str = "Uses the locks of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -81,7 +81,7 @@ impl Sin for LocksTheOriginal {
 #[derive(Debug)]
 struct FreesInTheOriginal;
 
-impl Sin for FreesInTheOriginal {
+impl Fault for FreesInTheOriginal {
     const NAME: &'static str = "frees-in-the-original";
     const FAULT: &'static str = "Frees the ids of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -100,7 +100,7 @@ impl Sin for FreesInTheOriginal {
 #[derive(Debug)]
 struct DestroysTheOriginal;
 
-impl Sin for DestroysTheOriginal {
+impl Fault for DestroysTheOriginal {
     const NAME: &'static str = "destroys-the-original";
     const FAULT: &'static str = "Destroys the original with a copy";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -122,7 +122,7 @@ impl Sin for DestroysTheOriginal {
 #[derive(Debug)]
 struct TakesOwnersOfTheOriginalForDead;
 
-impl Sin for TakesOwnersOfTheOriginalForDead {
+impl Fault for TakesOwnersOfTheOriginalForDead {
     const NAME: &'static str = "takes-owners-of-the-original-for-dead";
     const FAULT: &'static str = "Releases locks of the original when a copy is opened that has them as held";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -145,7 +145,7 @@ impl Sin for TakesOwnersOfTheOriginalForDead {
 #[derive(Debug)]
 struct TakesMovedForCopied;
 
-impl Sin for TakesMovedForCopied {
+impl Fault for TakesMovedForCopied {
     const NAME: &'static str = "takes-moved-for-copied";
     const FAULT: &'static str = "Gives a store another identity when it is moved";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use lock_core::{Acquired, Deadline, HeldLock, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use super::trying::process_in_file;
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<NamesADeadHolder>(), rarely::<NamesADeadHolder>(), sinner::<ListsADeadHolder>(), rarely::<ListsADeadHolder>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<NamesADeadHolder>(), rarely::<NamesADeadHolder>(), faulty::<ListsADeadHolder>(), rarely::<ListsADeadHolder>()]
 }
 
 /// The process that is written down as the owner of a lock, alive or dead.
@@ -23,7 +23,7 @@ fn written_down(url: &StoreUrl, id: LockId) -> Option<Holder> {
 #[derive(Debug)]
 struct NamesADeadHolder;
 
-impl Sin for NamesADeadHolder {
+impl Fault for NamesADeadHolder {
     const NAME: &'static str = "names-a-dead-holder";
     const FAULT: &'static str = "Names the owner that is written down, and does not check that it is alive";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -63,7 +63,7 @@ impl RawLock for Believing {
 #[derive(Debug)]
 struct ListsADeadHolder;
 
-impl Sin for ListsADeadHolder {
+impl Fault for ListsADeadHolder {
     const NAME: &'static str = "lists-a-dead-holder";
     const FAULT: &'static str = "Lists each lock that has an owner written down, alive or dead";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -12,21 +12,21 @@ use lock_core::{Acquired, Deadline, Error, LockId, Manager, OpenMode, RawLock, R
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, getsid};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::number::Number;
-use super::sin::{Sin, sinner};
 use super::watched::watched;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GrantsWithoutItsDescriptor>(),
-        sinner::<TakesClosedForDead>(),
-        sinner::<TakesCloseOnExecForDead>(),
-        sinner::<GrantsToWaitersWithoutDescriptor>(),
-        sinner::<WaitsForeverWithoutDescriptor>(),
-        sinner::<KeepsStandardNumbers>(),
-        sinner::<GrantsInNewSessions>(),
+        faulty::<GrantsWithoutItsDescriptor>(),
+        faulty::<TakesClosedForDead>(),
+        faulty::<TakesCloseOnExecForDead>(),
+        faulty::<GrantsToWaitersWithoutDescriptor>(),
+        faulty::<WaitsForeverWithoutDescriptor>(),
+        faulty::<KeepsStandardNumbers>(),
+        faulty::<GrantsInNewSessions>(),
     ]
 }
 
@@ -44,7 +44,7 @@ fn open_and_keep(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     Ok(store)
 }
 
-impl Sin for GrantsWithoutItsDescriptor {
+impl Fault for GrantsWithoutItsDescriptor {
     const NAME: &'static str = "grants-without-its-descriptor";
     const FAULT: &'static str = "Grants every lock when the descriptor from the opening of the store is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -65,7 +65,7 @@ impl Sin for GrantsWithoutItsDescriptor {
 #[derive(Debug)]
 struct GrantsToWaitersWithoutDescriptor;
 
-impl Sin for GrantsToWaitersWithoutDescriptor {
+impl Fault for GrantsToWaitersWithoutDescriptor {
     const NAME: &'static str = "grants-to-waiters-without-descriptor";
     const FAULT: &'static str = "Grants a lock to a thread that waits without a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -96,7 +96,7 @@ impl Sin for GrantsToWaitersWithoutDescriptor {
 #[derive(Debug)]
 struct WaitsForeverWithoutDescriptor;
 
-impl Sin for WaitsForeverWithoutDescriptor {
+impl Fault for WaitsForeverWithoutDescriptor {
     const NAME: &'static str = "waits-forever-without-descriptor";
     const FAULT: &'static str = "Never returns from a wait with a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -126,7 +126,7 @@ impl Sin for WaitsForeverWithoutDescriptor {
 #[derive(Debug)]
 struct KeepsStandardNumbers;
 
-impl Sin for KeepsStandardNumbers {
+impl Fault for KeepsStandardNumbers {
     const NAME: &'static str = "keeps-standard-numbers";
     const FAULT: &'static str = "Opens files as they come, so that one gets a standard number which the program has closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -150,7 +150,7 @@ fn session() -> i32 {
     getsid(None).map_or(0, Pid::as_raw)
 }
 
-impl Sin for GrantsInNewSessions {
+impl Fault for GrantsInNewSessions {
     const NAME: &'static str = "grants-in-new-sessions";
     const FAULT: &'static str =
         "Grants every lock to a process that began a session after it had opened the store, as daemons do";
@@ -172,7 +172,7 @@ impl Sin for GrantsInNewSessions {
 #[derive(Debug)]
 struct TakesClosedForDead;
 
-impl Sin for TakesClosedForDead {
+impl Fault for TakesClosedForDead {
     const NAME: &'static str = "takes-closed-for-dead";
     const FAULT: &'static str = "Takes an owner for dead that has closed its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -189,7 +189,7 @@ impl Sin for TakesClosedForDead {
 #[derive(Debug)]
 struct TakesCloseOnExecForDead;
 
-impl Sin for TakesCloseOnExecForDead {
+impl Fault for TakesCloseOnExecForDead {
     const NAME: &'static str = "takes-close-on-exec-for-dead";
     const FAULT: &'static str = "Takes an owner for dead that has set FD_CLOEXEC on its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -10,16 +10,16 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::statvfs::statvfs;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<DiesInATry>(),
-        sinner::<DiesInARelease>(),
-        sinner::<TakesDenialsForBusy>(),
-        sinner::<TakesDenialsForProcesses>(),
+        faulty::<DiesInATry>(),
+        faulty::<DiesInARelease>(),
+        faulty::<TakesDenialsForBusy>(),
+        faulty::<TakesDenialsForProcesses>(),
     ]
 }
 
@@ -43,7 +43,7 @@ fn die_if_full() {
 #[derive(Debug)]
 struct DiesInATry;
 
-impl Sin for DiesInATry {
+impl Fault for DiesInATry {
     const NAME: &'static str = "dies-in-a-try";
     const FAULT: &'static str = "Writes to a page without a block on disk when it acquires a lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -62,7 +62,7 @@ impl Sin for DiesInATry {
 #[derive(Debug)]
 struct DiesInARelease;
 
-impl Sin for DiesInARelease {
+impl Fault for DiesInARelease {
     const NAME: &'static str = "dies-in-a-release";
     const FAULT: &'static str = "Writes to a page without a block on disk when it releases a lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -85,7 +85,7 @@ fn is_denial(error: &Error) -> bool {
 #[derive(Debug)]
 struct TakesDenialsForBusy;
 
-impl Sin for TakesDenialsForBusy {
+impl Fault for TakesDenialsForBusy {
     const NAME: &'static str = "takes-denials-for-busy";
     const FAULT: &'static str = "Takes a lock for busy that the kernel denies";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -102,7 +102,7 @@ impl Sin for TakesDenialsForBusy {
 #[derive(Debug)]
 struct TakesDenialsForProcesses;
 
-impl Sin for TakesDenialsForProcesses {
+impl Fault for TakesDenialsForProcesses {
     const NAME: &'static str = "takes-denials-for-processes";
     const FAULT: &'static str = "Takes a file lock that the kernel denies for that of another process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(

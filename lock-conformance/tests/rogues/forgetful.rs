@@ -10,22 +10,22 @@ use std::time::Duration;
 use lock_core::{Acquired, Condition, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<FreesTheReportWithTheId>(),
-        sinner::<ForgetsWhenAllHaveClosedTheStore>(),
-        sinner::<WakesNobodyAfterAnInconsistentRelease>(),
+        faulty::<FreesTheReportWithTheId>(),
+        faulty::<ForgetsWhenAllHaveClosedTheStore>(),
+        faulty::<WakesNobodyAfterAnInconsistentRelease>(),
     ]
 }
 
 #[derive(Debug)]
 struct FreesTheReportWithTheId;
 
-impl Sin for FreesTheReportWithTheId {
+impl Fault for FreesTheReportWithTheId {
     const NAME: &'static str = "frees-the-report-with-the-id";
     const FAULT: &'static str = "Drops the report of a lock whose id is freed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -53,7 +53,7 @@ fn is_there(file: String) -> impl Fn() -> bool + Send + Sync {
 #[derive(Debug)]
 struct ForgetsWhenAllHaveClosedTheStore;
 
-impl Sin for ForgetsWhenAllHaveClosedTheStore {
+impl Fault for ForgetsWhenAllHaveClosedTheStore {
     const NAME: &'static str = "forgets-when-all-have-closed-the-store";
     const FAULT: &'static str = "Drops all reports when no process has the store open";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -125,7 +125,7 @@ impl std::fmt::Debug for SilentIf {
 #[derive(Debug)]
 struct WakesNobodyAfterAnInconsistentRelease;
 
-impl Sin for WakesNobodyAfterAnInconsistentRelease {
+impl Fault for WakesNobodyAfterAnInconsistentRelease {
     const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
     const FAULT: &'static str = "Wakes no waiter when an owner releases the lock without marking it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Acquired, Deadline, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<HoldsHandlesOverForks>(), sinner::<HoldsThreadsOverForks>(), sinner::<IgnoresForks>(), rarely::<IgnoresForks>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<HoldsHandlesOverForks>(), faulty::<HoldsThreadsOverForks>(), faulty::<IgnoresForks>(), rarely::<IgnoresForks>()]
 }
 
 /// The mutex. It has no owner, so that a handler can lock it and another one unlock it.
@@ -55,7 +55,7 @@ fn open_and_lock_over_forks(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Ma
 #[derive(Debug)]
 struct HoldsHandlesOverForks;
 
-impl Sin for HoldsHandlesOverForks {
+impl Fault for HoldsHandlesOverForks {
     const NAME: &'static str = "holds-handles-over-forks";
     const FAULT: &'static str = "Holds the mutex for handles during a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -79,7 +79,7 @@ thread_local! {
     static IS_KNOWN: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Sin for HoldsThreadsOverForks {
+impl Fault for HoldsThreadsOverForks {
     const NAME: &'static str = "holds-threads-over-forks";
     const FAULT: &'static str = "Holds the mutex for new threads during a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -116,7 +116,7 @@ extern "C" fn unlock_unless_ignored() {
     }
 }
 
-impl Sin for IgnoresForks {
+impl Fault for IgnoresForks {
     const NAME: &'static str = "ignores-forks";
     const FAULT: &'static str = "Leaves its mutex locked in a child that is forked while another thread holds it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

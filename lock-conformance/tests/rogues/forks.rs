@@ -16,20 +16,20 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::geteuid;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::number::{Number, inode_of};
-use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GrantsBeforeItsHandler>(),
-        sinner::<MissesForksWithoutHandlers>(),
-        sinner::<MissesForksBySystemCall>(),
-        sinner::<LeavesAFileToChildren>(),
-        sinner::<BlamesTheStore>(),
-        sinner::<ReleasesWithRightsOnly>(),
+        faulty::<GrantsBeforeItsHandler>(),
+        faulty::<MissesForksWithoutHandlers>(),
+        faulty::<MissesForksBySystemCall>(),
+        faulty::<LeavesAFileToChildren>(),
+        faulty::<BlamesTheStore>(),
+        faulty::<ReleasesWithRightsOnly>(),
     ]
 }
 
@@ -49,7 +49,7 @@ extern "C" fn end_fork() {
     FORKING.store(0, Ordering::Relaxed);
 }
 
-impl Sin for GrantsBeforeItsHandler {
+impl Fault for GrantsBeforeItsHandler {
     const NAME: &'static str = "grants-before-its-handler";
     const FAULT: &'static str = "Believes that no other code runs in a child before its own handler";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -97,7 +97,7 @@ extern "C" fn forget_pid() {
     BELIEVED.store(0, Ordering::Relaxed);
 }
 
-impl Sin for MissesForksWithoutHandlers {
+impl Fault for MissesForksWithoutHandlers {
     const NAME: &'static str = "misses-forks-without-handlers";
     const FAULT: &'static str = "Notices a fork by a handler or by a thread that libc has not set up, and so misses _Fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -118,7 +118,7 @@ impl Sin for MissesForksWithoutHandlers {
 #[derive(Debug)]
 struct MissesForksBySystemCall;
 
-impl Sin for MissesForksBySystemCall {
+impl Fault for MissesForksBySystemCall {
     const NAME: &'static str = "misses-forks-by-system-call";
     const FAULT: &'static str = "Notices a fork only in a thread that libc has set up";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -151,7 +151,7 @@ fn close_inherited() {
     }
 }
 
-impl Sin for LeavesAFileToChildren {
+impl Fault for LeavesAFileToChildren {
     const NAME: &'static str = "leaves-a-file-to-children";
     const FAULT: &'static str = "Opens a file for each acquisition, and a moment later registers it as one that children close";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -239,7 +239,7 @@ impl RawLock for WithSecondFile {
 #[derive(Debug)]
 struct BlamesTheStore;
 
-impl Sin for BlamesTheStore {
+impl Fault for BlamesTheStore {
     const NAME: &'static str = "blames-the-store";
     const FAULT: &'static str = "Says that the store is destroyed when it lacks the right to open a file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -259,7 +259,7 @@ struct ReleasesWithRightsOnly;
 
 static ACQUIRED_AS: AtomicU32 = AtomicU32::new(0);
 
-impl Sin for ReleasesWithRightsOnly {
+impl Fault for ReleasesWithRightsOnly {
     const NAME: &'static str = "releases-with-rights-only";
     const FAULT: &'static str = "Needs the rights for a release that it needed for the acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

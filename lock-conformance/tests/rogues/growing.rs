@@ -11,19 +11,19 @@ use lock_core::{
     Acquired, Deadline, Error, ErrorKind, Holder, Label, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl,
 };
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<MeasuresBeforeItReads<true>>(),
-        sinner::<MeasuresBeforeItReads<false>>(),
-        sinner::<ClearsWhatIsNew>(),
-        sinner::<GrowsInTheWrongOrder>(),
-        sinner::<ForgetsOwnersWhenItGrows>(),
-        sinner::<ForgetsDeathsInWhatGrew>(),
-        sinner::<PaysForAllIds>(),
+        faulty::<MeasuresBeforeItReads<true>>(),
+        faulty::<MeasuresBeforeItReads<false>>(),
+        faulty::<ClearsWhatIsNew>(),
+        faulty::<GrowsInTheWrongOrder>(),
+        faulty::<ForgetsOwnersWhenItGrows>(),
+        faulty::<ForgetsDeathsInWhatGrew>(),
+        faulty::<PaysForAllIds>(),
     ]
 }
 
@@ -64,7 +64,7 @@ fn measure(place: &str) -> Result<()> {
     Ok(())
 }
 
-impl<const OPENING: bool> Sin for MeasuresBeforeItReads<OPENING> {
+impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
     const NAME: &'static str = if OPENING { "measures-before-it-reads" } else { "measures-before-it-reads-again" };
     const FAULT: &'static str = if OPENING {
         "Reads the length of a store before the length that it must have, when it opens one"
@@ -113,7 +113,7 @@ fn place() -> String {
 #[derive(Debug)]
 struct ClearsWhatIsNew;
 
-impl Sin for ClearsWhatIsNew {
+impl Fault for ClearsWhatIsNew {
     const NAME: &'static str = "clears-what-is-new";
     const FAULT: &'static str = "Frees what is in a new part of the store, where another process may have allocated meanwhile";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -140,7 +140,7 @@ impl Sin for ClearsWhatIsNew {
 #[derive(Debug)]
 struct GrowsInTheWrongOrder;
 
-impl Sin for GrowsInTheWrongOrder {
+impl Fault for GrowsInTheWrongOrder {
     const NAME: &'static str = "grows-in-the-wrong-order";
     const FAULT: &'static str = "Writes its new length down before it has it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -165,7 +165,7 @@ impl Sin for GrowsInTheWrongOrder {
 #[derive(Debug)]
 struct ForgetsOwnersWhenItGrows;
 
-impl Sin for ForgetsOwnersWhenItGrows {
+impl Fault for ForgetsOwnersWhenItGrows {
     const NAME: &'static str = "forgets-owners-when-it-grows";
     const FAULT: &'static str = "Takes a lock for free whose owner acquired it before the store became larger";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -209,7 +209,7 @@ impl RawLock for Sized {
 #[derive(Debug)]
 struct ForgetsDeathsInWhatGrew;
 
-impl Sin for ForgetsDeathsInWhatGrew {
+impl Fault for ForgetsDeathsInWhatGrew {
     const NAME: &'static str = "forgets-deaths-in-what-grew";
     const FAULT: &'static str = "Does not report the death of the owner of a high id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -244,7 +244,7 @@ impl RawLock for Silent {
 #[derive(Debug)]
 struct PaysForAllIds;
 
-impl Sin for PaysForAllIds {
+impl Fault for PaysForAllIds {
     const NAME: &'static str = "pays-for-all-ids";
     const FAULT: &'static str = "Reserves a byte for each id up to the greatest used one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

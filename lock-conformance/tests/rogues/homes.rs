@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Acquired, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::lockers::altered;
 use super::namespaces::poll;
-use super::sin::{Sin, sinner};
 use crate::reference;
 
 /// The cases, each with a backend that is wrong in it, and with the deaths that this backend does not report.
@@ -22,7 +22,7 @@ macro_rules! forgetful {
             #[derive(Debug)]
             struct $backend;
 
-            impl Sin for $backend {
+            impl Fault for $backend {
                 const NAME: &'static str = $name;
                 const FAULT: &'static str = $fault;
                 const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(concat!("namespaces::", $case), "was not reported")];
@@ -38,8 +38,8 @@ macro_rules! forgetful {
             }
         )+
 
-        pub(super) fn all() -> Vec<Sinner> {
-            vec![sinner::<OvertakesFromOutside>(), $(sinner::<$backend>()),+]
+        pub(super) fn all() -> Vec<Faulty> {
+            vec![faulty::<OvertakesFromOutside>(), $(faulty::<$backend>()),+]
         }
     };
 }
@@ -136,7 +136,7 @@ impl RawLock for Forgetful {
 #[derive(Debug)]
 struct OvertakesFromOutside;
 
-impl Sin for OvertakesFromOutside {
+impl Fault for OvertakesFromOutside {
     const NAME: &'static str = "overtakes-from-outside";
     const FAULT: &'static str =
         "Takes each owner for dead that it has waited for from outside of the namespace that the store was made in";

@@ -9,27 +9,27 @@ use lock_core::{
 };
 use nix::errno::Errno;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<KeepsIdsAboveTheGreatest>(),
+        faulty::<KeepsIdsAboveTheGreatest>(),
         rarely::<KeepsIdsAboveTheGreatest>(),
-        sinner::<KeepsSixteenBitsOfAnId>(),
+        faulty::<KeepsSixteenBitsOfAnId>(),
         rarely::<KeepsSixteenBitsOfAnId>(),
-        sinner::<HasSixtyFourStripes>(),
+        faulty::<HasSixtyFourStripes>(),
         rarely::<HasSixtyFourStripes>(),
-        sinner::<HasAThousandStripes>(),
+        faulty::<HasAThousandStripes>(),
         rarely::<HasAThousandStripes>(),
-        sinner::<LacksTheLastSemaphore>(),
+        faulty::<LacksTheLastSemaphore>(),
         rarely::<LacksTheLastSemaphore>(),
-        sinner::<AcceptsTheCapacityAsAnId>(),
-        sinner::<NeverHandsOutTheLastId>(),
+        faulty::<AcceptsTheCapacityAsAnId>(),
+        faulty::<NeverHandsOutTheLastId>(),
         rarely::<NeverHandsOutTheLastId>(),
-        sinner::<SaysThatNothingIsAllocated>(),
+        faulty::<SaysThatNothingIsAllocated>(),
         rarely::<SaysThatNothingIsAllocated>(),
     ]
 }
@@ -37,7 +37,7 @@ pub(super) fn all() -> Vec<Sinner> {
 #[derive(Debug)]
 struct KeepsIdsAboveTheGreatest;
 
-impl Sin for KeepsIdsAboveTheGreatest {
+impl Fault for KeepsIdsAboveTheGreatest {
     const NAME: &'static str = "keeps-ids-above-the-greatest";
     const FAULT: &'static str = "Frees no id that is greater than all given ones";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -57,7 +57,7 @@ const ONE_LOCK: &[(&str, &str)] = &[("allocation::different_ids_are_different_lo
 #[derive(Debug)]
 struct KeepsSixteenBitsOfAnId;
 
-impl Sin for KeepsSixteenBitsOfAnId {
+impl Fault for KeepsSixteenBitsOfAnId {
     const NAME: &'static str = "keeps-sixteen-bits-of-an-id";
     const FAULT: &'static str = "Names the file of a lock by the lower half of its id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = ONE_LOCK;
@@ -72,7 +72,7 @@ impl Sin for KeepsSixteenBitsOfAnId {
 #[derive(Debug)]
 struct HasSixtyFourStripes;
 
-impl Sin for HasSixtyFourStripes {
+impl Fault for HasSixtyFourStripes {
     const NAME: &'static str = "has-sixty-four-stripes";
     const FAULT: &'static str = "Has 64 locks for all ids";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = ONE_LOCK;
@@ -86,7 +86,7 @@ impl Sin for HasSixtyFourStripes {
 #[derive(Debug)]
 struct HasAThousandStripes;
 
-impl Sin for HasAThousandStripes {
+impl Fault for HasAThousandStripes {
     const NAME: &'static str = "has-a-thousand-stripes";
     const FAULT: &'static str = "Has 1000 locks for all ids";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = ONE_LOCK;
@@ -100,7 +100,7 @@ impl Sin for HasAThousandStripes {
 #[derive(Debug)]
 struct LacksTheLastSemaphore;
 
-impl Sin for LacksTheLastSemaphore {
+impl Fault for LacksTheLastSemaphore {
     const NAME: &'static str = "lacks-the-last-semaphore";
     const FAULT: &'static str = "Makes one semaphore too few, so that the last id has none";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -134,7 +134,7 @@ const FIXED: u64 = 128;
 #[derive(Debug)]
 struct AcceptsTheCapacityAsAnId;
 
-impl Sin for AcceptsTheCapacityAsAnId {
+impl Fault for AcceptsTheCapacityAsAnId {
     const NAME: &'static str = "accepts-the-capacity-as-an-id";
     const FAULT: &'static str = "Has one lock more than it says";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -154,7 +154,7 @@ impl Sin for AcceptsTheCapacityAsAnId {
 #[derive(Debug)]
 struct NeverHandsOutTheLastId;
 
-impl Sin for NeverHandsOutTheLastId {
+impl Fault for NeverHandsOutTheLastId {
     const NAME: &'static str = "never-hands-out-the-last-id";
     const FAULT: &'static str = "Never hands out the last id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("allocation::the_capacity_is_exact", "and not 0 to 127")];
@@ -172,7 +172,7 @@ impl Sin for NeverHandsOutTheLastId {
 #[derive(Debug)]
 struct SaysThatNothingIsAllocated;
 
-impl Sin for SaysThatNothingIsAllocated {
+impl Fault for SaysThatNothingIsAllocated {
     const NAME: &'static str = "says-that-nothing-is-allocated";
     const FAULT: &'static str = "Says that no id is allocated when it is full";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

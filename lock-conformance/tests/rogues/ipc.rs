@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::sys;
 use crate::reference;
 
@@ -23,7 +23,7 @@ macro_rules! overtaking {
             #[derive(Debug)]
             struct $backend;
 
-            impl Sin for $backend {
+            impl Fault for $backend {
                 const NAME: &'static str = $name;
                 const FAULT: &'static str = $fault;
                 const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(concat!("namespaces::", $case), $words)];
@@ -39,8 +39,8 @@ macro_rules! overtaking {
             }
         )+
 
-        pub(super) fn all() -> Vec<Sinner> {
-            vec![sinner::<KeepsIdsOfSets>(), $(sinner::<$backend>()),+]
+        pub(super) fn all() -> Vec<Faulty> {
+            vec![faulty::<KeepsIdsOfSets>(), $(faulty::<$backend>()),+]
         }
     };
 }
@@ -165,7 +165,7 @@ impl RawLock for Handle {
 #[derive(Debug)]
 struct KeepsIdsOfSets;
 
-impl Sin for KeepsIdsOfSets {
+impl Fault for KeepsIdsOfSets {
     const NAME: &'static str = "keeps-ids-of-sets";
     const FAULT: &'static str =
         "Has a semaphore beside each lock, and operates on it by its id, whatever namespace the thread is in";

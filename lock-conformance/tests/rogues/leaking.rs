@@ -9,22 +9,22 @@ use std::sync::{Arc, OnceLock};
 use lock_core::{Acquired, Deadline, Error, LockId, Manager, RawLock, Result, StoreUrl};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use super::sys;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<KeepsADescriptorForEachHandle>(),
+        faulty::<KeepsADescriptorForEachHandle>(),
         rarely::<KeepsADescriptorForEachHandle>(),
-        sinner::<KeepsABlockForEachAcquisition>(),
+        faulty::<KeepsABlockForEachAcquisition>(),
         rarely::<KeepsABlockForEachAcquisition>(),
-        sinner::<KeepsADescriptorForEachTimeOut>(),
+        faulty::<KeepsADescriptorForEachTimeOut>(),
         rarely::<KeepsADescriptorForEachTimeOut>(),
-        sinner::<LeavesASemaphoreSet>(),
+        faulty::<LeavesASemaphoreSet>(),
         rarely::<LeavesASemaphoreSet>(),
-        sinner::<PassesDescriptorsOn>(),
+        faulty::<PassesDescriptorsOn>(),
         rarely::<PassesDescriptorsOn>(),
     ]
 }
@@ -40,7 +40,7 @@ fn leak() -> Result<()> {
 #[derive(Debug)]
 struct KeepsADescriptorForEachHandle;
 
-impl Sin for KeepsADescriptorForEachHandle {
+impl Fault for KeepsADescriptorForEachHandle {
     const NAME: &'static str = "keeps-a-descriptor-for-each-handle";
     const FAULT: &'static str = "Opens a file for each handle, and does not close it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -58,7 +58,7 @@ impl Sin for KeepsADescriptorForEachHandle {
 #[derive(Debug)]
 struct KeepsABlockForEachAcquisition;
 
-impl Sin for KeepsABlockForEachAcquisition {
+impl Fault for KeepsABlockForEachAcquisition {
     const NAME: &'static str = "keeps-a-block-for-each-acquisition";
     const FAULT: &'static str = "Allocates memory for each acquisition, and does not free it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -75,7 +75,7 @@ impl Sin for KeepsABlockForEachAcquisition {
 #[derive(Debug)]
 struct KeepsADescriptorForEachTimeOut;
 
-impl Sin for KeepsADescriptorForEachTimeOut {
+impl Fault for KeepsADescriptorForEachTimeOut {
     const NAME: &'static str = "keeps-a-descriptor-for-each-time-out";
     const FAULT: &'static str =
         "Opens a file for each wait with a deadline, and does not close it when the wait ends in a time-out";
@@ -96,7 +96,7 @@ impl Sin for KeepsADescriptorForEachTimeOut {
 #[derive(Debug)]
 struct LeavesASemaphoreSet;
 
-impl Sin for LeavesASemaphoreSet {
+impl Fault for LeavesASemaphoreSet {
     const NAME: &'static str = "leaves-a-semaphore-set";
     const FAULT: &'static str = "Makes a semaphore set for the last lock, and does not remove it with the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -115,7 +115,7 @@ impl Sin for LeavesASemaphoreSet {
 #[derive(Debug)]
 struct PassesDescriptorsOn;
 
-impl Sin for PassesDescriptorsOn {
+impl Fault for PassesDescriptorsOn {
     const NAME: &'static str = "passes-descriptors-on";
     const FAULT: &'static str = "Keeps a file open without FD_CLOEXEC";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

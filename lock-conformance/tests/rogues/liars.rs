@@ -10,38 +10,38 @@ use lock_core::{
     RawLock, Reconcile, Reconciled, Removal, Result, Store, StoreUrl, ThreadDeath, Waiters, lock_all,
 };
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::mixed::{RecordLock, beside};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<DropsLabels>(),
-        sinner::<TakesLabelsItDisclaims>(),
-        sinner::<ReconcilesWhatItDisclaims>(),
-        sinner::<DestroysWhatItDisclaims>(),
-        sinner::<ListsWhatItDisclaims>(),
-        sinner::<BreaksInSilence>(),
-        sinner::<LocksWhileItLooks>(),
+        faulty::<DropsLabels>(),
+        faulty::<TakesLabelsItDisclaims>(),
+        faulty::<ReconcilesWhatItDisclaims>(),
+        faulty::<DestroysWhatItDisclaims>(),
+        faulty::<ListsWhatItDisclaims>(),
+        faulty::<BreaksInSilence>(),
+        faulty::<LocksWhileItLooks>(),
         rarely::<LocksWhileItLooks>(),
-        sinner::<TakesEachLockForAMoment>(),
+        faulty::<TakesEachLockForAMoment>(),
         rarely::<TakesEachLockForAMoment>(),
-        sinner::<GivesUpRecordLocksWhenItLooks>(),
+        faulty::<GivesUpRecordLocksWhenItLooks>(),
         rarely::<GivesUpRecordLocksWhenItLooks>(),
-        sinner::<NamesAnotherHolder>(),
-        sinner::<ClaimsTheDeathOfThreads>(),
-        sinner::<ClaimsGenerations>(),
-        sinner::<ClaimsToCountWaiters>(),
-        sinner::<ClaimsToBeStuck>(),
+        faulty::<NamesAnotherHolder>(),
+        faulty::<ClaimsTheDeathOfThreads>(),
+        faulty::<ClaimsGenerations>(),
+        faulty::<ClaimsToCountWaiters>(),
+        faulty::<ClaimsToBeStuck>(),
     ]
 }
 
 #[derive(Debug)]
 struct DropsLabels;
 
-impl Sin for DropsLabels {
+impl Fault for DropsLabels {
     const NAME: &'static str = "drops-labels";
     const FAULT: &'static str = "Claims to keep labels, and drops them";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -55,7 +55,7 @@ impl Sin for DropsLabels {
 #[derive(Debug)]
 struct TakesLabelsItDisclaims;
 
-impl Sin for TakesLabelsItDisclaims {
+impl Fault for TakesLabelsItDisclaims {
     const NAME: &'static str = "takes-labels-it-disclaims";
     const FAULT: &'static str = "Takes labels, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -66,7 +66,7 @@ impl Sin for TakesLabelsItDisclaims {
 #[derive(Debug)]
 struct DestroysWhatItDisclaims;
 
-impl Sin for DestroysWhatItDisclaims {
+impl Fault for DestroysWhatItDisclaims {
     const NAME: &'static str = "destroys-what-it-disclaims";
     const FAULT: &'static str = "Removes its stores, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -77,7 +77,7 @@ impl Sin for DestroysWhatItDisclaims {
 #[derive(Debug)]
 struct ReconcilesWhatItDisclaims;
 
-impl Sin for ReconcilesWhatItDisclaims {
+impl Fault for ReconcilesWhatItDisclaims {
     const NAME: &'static str = "reconciles-what-it-disclaims";
     const FAULT: &'static str = "Reconciles, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -92,7 +92,7 @@ impl Sin for ReconcilesWhatItDisclaims {
 #[derive(Debug)]
 struct ListsWhatItDisclaims;
 
-impl Sin for ListsWhatItDisclaims {
+impl Fault for ListsWhatItDisclaims {
     const NAME: &'static str = "lists-what-it-disclaims";
     const FAULT: &'static str = "Lists no lock as held, although it disclaims the list";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -107,7 +107,7 @@ impl Sin for ListsWhatItDisclaims {
 #[derive(Debug)]
 struct BreaksInSilence;
 
-impl Sin for BreaksInSilence {
+impl Fault for BreaksInSilence {
     const NAME: &'static str = "breaks-in-silence";
     const FAULT: &'static str = "Says that it broke a lock, and has not";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -121,7 +121,7 @@ impl Sin for BreaksInSilence {
 #[derive(Debug)]
 struct LocksWhileItLooks;
 
-impl Sin for LocksWhileItLooks {
+impl Fault for LocksWhileItLooks {
     const NAME: &'static str = "locks-while-it-looks";
     const FAULT: &'static str = "Acquires all locks at once in order to list them, as podman does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -142,7 +142,7 @@ impl Sin for LocksWhileItLooks {
 #[derive(Debug)]
 struct TakesEachLockForAMoment;
 
-impl Sin for TakesEachLockForAMoment {
+impl Fault for TakesEachLockForAMoment {
     const NAME: &'static str = "takes-each-lock-for-a-moment";
     const FAULT: &'static str = "Acquires and releases each lock in order to list it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -163,7 +163,7 @@ impl Sin for TakesEachLockForAMoment {
 #[derive(Debug)]
 struct GivesUpRecordLocksWhenItLooks;
 
-impl Sin for GivesUpRecordLocksWhenItLooks {
+impl Fault for GivesUpRecordLocksWhenItLooks {
     const NAME: &'static str = "gives-up-record-locks-when-it-looks";
     const FAULT: &'static str = "Opens and closes the files of its record locks in order to list them, which gives the locks up";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -186,7 +186,7 @@ impl Sin for GivesUpRecordLocksWhenItLooks {
 #[derive(Debug)]
 struct NamesAnotherHolder;
 
-impl Sin for NamesAnotherHolder {
+impl Fault for NamesAnotherHolder {
     const NAME: &'static str = "names-another-holder";
     const FAULT: &'static str = "Names another process as the holder";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -203,7 +203,7 @@ impl Sin for NamesAnotherHolder {
 #[derive(Debug)]
 struct ClaimsTheDeathOfThreads;
 
-impl Sin for ClaimsTheDeathOfThreads {
+impl Fault for ClaimsTheDeathOfThreads {
     const NAME: &'static str = "claims-the-death-of-threads";
     const FAULT: &'static str = "Claims that the end of a thread frees its lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("owner_death::a_thread_that_ends_frees_its_lock", "watchdog")];
@@ -213,7 +213,7 @@ impl Sin for ClaimsTheDeathOfThreads {
 #[derive(Debug)]
 struct ClaimsGenerations;
 
-impl Sin for ClaimsGenerations {
+impl Fault for ClaimsGenerations {
     const NAME: &'static str = "claims-generations";
     const FAULT: &'static str = "Claims to count allocations";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -226,7 +226,7 @@ impl Sin for ClaimsGenerations {
 #[derive(Debug)]
 struct ClaimsToCountWaiters;
 
-impl Sin for ClaimsToCountWaiters {
+impl Fault for ClaimsToCountWaiters {
     const NAME: &'static str = "claims-to-count-waiters";
     const FAULT: &'static str = "Claims to count waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("listing::waiters_are_counted", "nobody waits")];
@@ -236,7 +236,7 @@ impl Sin for ClaimsToCountWaiters {
 #[derive(Debug)]
 struct ClaimsToBeStuck;
 
-impl Sin for ClaimsToBeStuck {
+impl Fault for ClaimsToBeStuck {
     const NAME: &'static str = "claims-to-be-stuck";
     const FAULT: &'static str = "Frees the locks of the dead, and claims that they stay locked";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

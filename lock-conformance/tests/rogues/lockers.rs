@@ -19,26 +19,26 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::Pid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GrantsAlways>(),
-        sinner::<ExcludesThreadsOnly>(),
-        sinner::<NeverReleases>(),
-        sinner::<GivesUpEarly>(),
-        sinner::<WaitsByTheWallClock>(),
-        sinner::<WakesNobody>(),
-        sinner::<WaitsForEver>(),
-        sinner::<ForgetsDeaths>(),
-        sinner::<InventsDeaths>(),
-        sinner::<BlamesSomebodyElse>(),
-        sinner::<TokensGoBack>(),
-        sinner::<GrantsTwiceToOne>(),
-        sinner::<SharesWithChildren>(),
-        sinner::<BelievesInPids>(),
-        sinner::<TakesOthersForItself>(),
+        faulty::<GrantsAlways>(),
+        faulty::<ExcludesThreadsOnly>(),
+        faulty::<NeverReleases>(),
+        faulty::<GivesUpEarly>(),
+        faulty::<WaitsByTheWallClock>(),
+        faulty::<WakesNobody>(),
+        faulty::<WaitsForEver>(),
+        faulty::<ForgetsDeaths>(),
+        faulty::<InventsDeaths>(),
+        faulty::<BlamesSomebodyElse>(),
+        faulty::<TokensGoBack>(),
+        faulty::<GrantsTwiceToOne>(),
+        faulty::<SharesWithChildren>(),
+        faulty::<BelievesInPids>(),
+        faulty::<TakesOthersForItself>(),
     ]
 }
 
@@ -58,7 +58,7 @@ pub(super) fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>)
 #[derive(Debug)]
 struct WaitsByTheWallClock;
 
-impl Sin for WaitsByTheWallClock {
+impl Fault for WaitsByTheWallClock {
     const NAME: &'static str = "waits-by-the-wall-clock";
     const FAULT: &'static str = "Sleeps until a time of the clock that can be set";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -80,7 +80,7 @@ impl Sin for WaitsByTheWallClock {
 #[derive(Debug)]
 struct WakesNobody;
 
-impl Sin for WakesNobody {
+impl Fault for WakesNobody {
     const NAME: &'static str = "wakes-nobody";
     const FAULT: &'static str = "Polls five times a second, since no release wakes it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -101,7 +101,7 @@ impl Sin for WakesNobody {
 #[derive(Debug)]
 struct GrantsAlways;
 
-impl Sin for GrantsAlways {
+impl Fault for GrantsAlways {
     const NAME: &'static str = "grants-always";
     const FAULT: &'static str = "Grants the lock to every caller";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -131,7 +131,7 @@ impl Sin for GrantsAlways {
 #[derive(Debug)]
 struct ExcludesThreadsOnly;
 
-impl Sin for ExcludesThreadsOnly {
+impl Fault for ExcludesThreadsOnly {
     const NAME: &'static str = "excludes-threads-only";
     const FAULT: &'static str = "Has a lock in the memory of each process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -183,7 +183,7 @@ impl RawLock for OfProcess {
 #[derive(Debug)]
 struct NeverReleases;
 
-impl Sin for NeverReleases {
+impl Fault for NeverReleases {
     const NAME: &'static str = "never-releases";
     const FAULT: &'static str = "Does not release the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -199,7 +199,7 @@ impl Sin for NeverReleases {
 #[derive(Debug)]
 struct GivesUpEarly;
 
-impl Sin for GivesUpEarly {
+impl Fault for GivesUpEarly {
     const NAME: &'static str = "gives-up-early";
     const FAULT: &'static str = "Gives up before the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -218,7 +218,7 @@ impl Sin for GivesUpEarly {
 #[derive(Debug)]
 struct WaitsForEver;
 
-impl Sin for WaitsForEver {
+impl Fault for WaitsForEver {
     const NAME: &'static str = "waits-for-ever";
     const FAULT: &'static str = "Claims deadlines, and knows none";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -232,7 +232,7 @@ impl Sin for WaitsForEver {
 #[derive(Debug)]
 struct ForgetsDeaths;
 
-impl Sin for ForgetsDeaths {
+impl Fault for ForgetsDeaths {
     const NAME: &'static str = "forgets-deaths";
     const FAULT: &'static str = "Does not report a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -249,7 +249,7 @@ impl Sin for ForgetsDeaths {
 #[derive(Debug)]
 struct InventsDeaths;
 
-impl Sin for InventsDeaths {
+impl Fault for InventsDeaths {
     const NAME: &'static str = "invents-deaths";
     const FAULT: &'static str = "Reports a death at each acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -265,7 +265,7 @@ impl Sin for InventsDeaths {
 #[derive(Debug)]
 struct BlamesSomebodyElse;
 
-impl Sin for BlamesSomebodyElse {
+impl Fault for BlamesSomebodyElse {
     const NAME: &'static str = "blames-somebody-else";
     const FAULT: &'static str = "Names another process than the one that died";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -282,7 +282,7 @@ impl Sin for BlamesSomebodyElse {
 #[derive(Debug)]
 struct TokensGoBack;
 
-impl Sin for TokensGoBack {
+impl Fault for TokensGoBack {
     const NAME: &'static str = "tokens-go-back";
     const FAULT: &'static str = "Counts its tokens down";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -299,7 +299,7 @@ impl Sin for TokensGoBack {
 #[derive(Debug)]
 struct GrantsTwiceToOne;
 
-impl Sin for GrantsTwiceToOne {
+impl Fault for GrantsTwiceToOne {
     const NAME: &'static str = "grants-twice-to-one";
     const FAULT: &'static str = "Claims to refuse reentry, and grants it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -316,7 +316,7 @@ impl Sin for GrantsTwiceToOne {
 #[derive(Debug)]
 struct SharesWithChildren;
 
-impl Sin for SharesWithChildren {
+impl Fault for SharesWithChildren {
     const NAME: &'static str = "shares-with-children";
     const FAULT: &'static str = "Shares open-file-description locks with forked children";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -365,7 +365,7 @@ impl RawLock for OpenFile {
 #[derive(Debug)]
 struct BelievesInPids;
 
-impl Sin for BelievesInPids {
+impl Fault for BelievesInPids {
     const NAME: &'static str = "believes-in-pids";
     const FAULT: &'static str = "Takes an owner for dead whose pid is not visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -394,7 +394,7 @@ impl Sin for BelievesInPids {
 #[derive(Debug)]
 struct TakesOthersForItself;
 
-impl Sin for TakesOthersForItself {
+impl Fault for TakesOthersForItself {
     const NAME: &'static str = "takes-others-for-itself";
     const FAULT: &'static str = "Takes an owner of another PID namespace that has its pid for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -13,20 +13,20 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GivesTheClaimUpFirst>(),
+        faulty::<GivesTheClaimUpFirst>(),
         rarely::<GivesTheClaimUpFirst>(),
-        sinner::<KeepsItsMutexWhileItWaits>(),
+        faulty::<KeepsItsMutexWhileItWaits>(),
         rarely::<KeepsItsMutexWhileItWaits>(),
-        sinner::<WaitsForRecordLocks>(),
+        faulty::<WaitsForRecordLocks>(),
         rarely::<WaitsForRecordLocks>(),
-        sinner::<ChecksBeforeItTakes>(),
+        faulty::<ChecksBeforeItTakes>(),
         rarely::<ChecksBeforeItTakes>(),
     ]
 }
@@ -58,7 +58,7 @@ struct Claimed {
 #[derive(Debug)]
 struct GivesTheClaimUpFirst;
 
-impl Sin for GivesTheClaimUpFirst {
+impl Fault for GivesTheClaimUpFirst {
     const NAME: &'static str = "gives-the-claim-up-first";
     const FAULT: &'static str = "Gives up the claim between its threads before the file lock, which belongs to the process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -116,7 +116,7 @@ impl RawLock for Claimed {
 #[derive(Debug)]
 struct KeepsItsMutexWhileItWaits;
 
-impl Sin for KeepsItsMutexWhileItWaits {
+impl Fault for KeepsItsMutexWhileItWaits {
     const NAME: &'static str = "keeps-its-mutex-while-it-waits";
     const FAULT: &'static str =
         "Waits for another process with a mutex locked that all threads of its process lock before they acquire";
@@ -196,7 +196,7 @@ impl RawLock for WithMutex {
 #[derive(Debug)]
 struct WaitsForRecordLocks;
 
-impl Sin for WaitsForRecordLocks {
+impl Fault for WaitsForRecordLocks {
     const NAME: &'static str = "waits-for-record-locks";
     const FAULT: &'static str = "Waits by F_SETLKW, which refuses what would be a deadlock if processes had one thread each";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -259,7 +259,7 @@ impl RawLock for RecordLock {
 #[derive(Debug)]
 struct ChecksBeforeItTakes;
 
-impl Sin for ChecksBeforeItTakes {
+impl Fault for ChecksBeforeItTakes {
     const NAME: &'static str = "checks-before-it-takes";
     const FAULT: &'static str = "Checks that there is no owner, and makes itself the owner in a second step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(

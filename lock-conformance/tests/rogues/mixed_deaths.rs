@@ -8,17 +8,17 @@ use std::sync::Arc;
 use lock_core::{Acquired, Deadline, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
 use nix::unistd::gettid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<NamesAWaiterOfTheDead>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<NamesAWaiterOfTheDead>()]
 }
 
 #[derive(Debug)]
 struct NamesAWaiterOfTheDead;
 
-impl Sin for NamesAWaiterOfTheDead {
+impl Fault for NamesAWaiterOfTheDead {
     const NAME: &'static str = "names-a-waiter-of-the-dead";
     const FAULT: &'static str = "Writes down the last thread of its process that asked for the lock as the owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(

@@ -1,4 +1,4 @@
-//! The rogues: each a [`Sin`] on top of the honest backend.
+//! The rogues: each a [`Fault`] on top of the honest backend.
 
 mod allocators;
 mod blind;
@@ -7,6 +7,7 @@ mod cleaned;
 mod copies;
 mod dead_holders;
 mod descriptors;
+mod fault;
 mod filesystems;
 mod forgetful;
 mod fork_mutexes;
@@ -31,7 +32,6 @@ mod reopening;
 mod reports;
 mod ruled;
 mod shared;
-mod sin;
 mod slow;
 mod sys;
 pub(crate) mod table;
@@ -44,7 +44,7 @@ use lock_core::Backend;
 
 /// A rogue, and the cases that have to catch it, with words that the failure has to have in it.
 #[derive(Clone)]
-pub(crate) struct Sinner {
+pub(crate) struct Faulty {
     pub(crate) backend: Backend,
     /// What it does wrong, in one sentence.
     pub(crate) fault: &'static str,
@@ -56,7 +56,7 @@ pub(crate) struct Sinner {
 }
 
 /// All of them.
-pub(crate) fn all() -> Vec<Sinner> {
+pub(crate) fn all() -> Vec<Faulty> {
     [
         lockers::all(),
         mixed::all(),

@@ -16,18 +16,18 @@ use lock_core::{
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::gettid;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::lockers::altered;
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<TakesThreadsForItself>(),
-        sinner::<BelievesDyingWaiters>(),
-        sinner::<ForgetsEqualThreads>(),
-        sinner::<EntersAfterADeath>(),
-        sinner::<WatchesItsOwnThreads>(),
+        faulty::<TakesThreadsForItself>(),
+        faulty::<BelievesDyingWaiters>(),
+        faulty::<ForgetsEqualThreads>(),
+        faulty::<EntersAfterADeath>(),
+        faulty::<WatchesItsOwnThreads>(),
     ]
 }
 
@@ -64,7 +64,7 @@ pub(super) fn poll(
 #[derive(Debug)]
 struct TakesThreadsForItself;
 
-impl Sin for TakesThreadsForItself {
+impl Fault for TakesThreadsForItself {
     const NAME: &'static str = "takes-threads-for-itself";
     const FAULT: &'static str = "Takes a thread of another namespace that has its ids for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -82,7 +82,7 @@ impl Sin for TakesThreadsForItself {
 #[derive(Debug)]
 struct BelievesDyingWaiters;
 
-impl Sin for BelievesDyingWaiters {
+impl Fault for BelievesDyingWaiters {
     const NAME: &'static str = "believes-dying-waiters";
     const FAULT: &'static str =
         "Takes the death of a waiter for that of an owner with the same thread id, as the kernel does with a robust list";
@@ -143,7 +143,7 @@ impl RawLock for WithNotes {
 #[derive(Debug)]
 struct ForgetsEqualThreads;
 
-impl Sin for ForgetsEqualThreads {
+impl Fault for ForgetsEqualThreads {
     const NAME: &'static str = "forgets-equal-threads";
     const FAULT: &'static str = "Takes a dead thread that has its ids for itself, and does not report its death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -160,7 +160,7 @@ struct EntersAfterADeath;
 
 static SAW_A_DEATH: AtomicBool = AtomicBool::new(false);
 
-impl Sin for EntersAfterADeath {
+impl Fault for EntersAfterADeath {
     const NAME: &'static str = "enters-after-a-death";
     const FAULT: &'static str = "Takes the lock of a thread that has its ids for free once another such thread has died";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -189,7 +189,7 @@ impl Sin for EntersAfterADeath {
 #[derive(Debug)]
 struct WatchesItsOwnThreads;
 
-impl Sin for WatchesItsOwnThreads {
+impl Fault for WatchesItsOwnThreads {
     const NAME: &'static str = "watches-its-own-threads";
     const FAULT: &'static str = "Claims to notice the end of every thread, but notices it in the calling process only";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lock_core::{Acquired, Deadline, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::number::{Number, inode_of, link_of};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<LogsToReusedNumbers>(),
-        sinner::<LogsToDuplicatedNumbers>(),
-        sinner::<LogsToInheritedNumbers>(),
-        sinner::<ClosesWhatItDrops>(),
+        faulty::<LogsToReusedNumbers>(),
+        faulty::<LogsToDuplicatedNumbers>(),
+        faulty::<LogsToInheritedNumbers>(),
+        faulty::<ClosesWhatItDrops>(),
     ]
 }
 
@@ -56,7 +56,7 @@ fn in_opener() -> bool {
 #[derive(Debug)]
 struct LogsToReusedNumbers;
 
-impl Sin for LogsToReusedNumbers {
+impl Fault for LogsToReusedNumbers {
     const NAME: &'static str = "logs-to-reused-numbers";
     const FAULT: &'static str = "Writes to a number as long as two numbers are two files, as they were";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -78,7 +78,7 @@ impl Sin for LogsToReusedNumbers {
 #[derive(Debug)]
 struct LogsToDuplicatedNumbers;
 
-impl Sin for LogsToDuplicatedNumbers {
+impl Fault for LogsToDuplicatedNumbers {
     const NAME: &'static str = "logs-to-duplicated-numbers";
     const FAULT: &'static str = "Writes to a number as long as two numbers are one file, as they were";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -100,7 +100,7 @@ impl Sin for LogsToDuplicatedNumbers {
 #[derive(Debug)]
 struct LogsToInheritedNumbers;
 
-impl Sin for LogsToInheritedNumbers {
+impl Fault for LogsToInheritedNumbers {
     const NAME: &'static str = "logs-to-inherited-numbers";
     const FAULT: &'static str = "Checks its numbers in the process that opened them, and not in a forked child";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -122,7 +122,7 @@ impl Sin for LogsToInheritedNumbers {
 #[derive(Debug)]
 struct ClosesWhatItDrops;
 
-impl Sin for ClosesWhatItDrops {
+impl Fault for ClosesWhatItDrops {
     const NAME: &'static str = "closes-what-it-drops";
     const FAULT: &'static str = "Closes the number of a handle that is dropped, whatever is open under it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -8,19 +8,19 @@ use lock_core::{Error, ErrorKind, LockId, Manager, OpenMode, RawLock, Result, St
 
 use nix::errno::Errno;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::mixed::RecordLock;
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<LeavesModesToTheUmask>(),
+        faulty::<LeavesModesToTheUmask>(),
         rarely::<LeavesModesToTheUmask>(),
-        sinner::<LeavesDirectoriesToTheUmask>(),
-        sinner::<OpensWhatALinkLeadsTo>(),
-        sinner::<PassesOnWhatTheKernelSays>(),
+        faulty::<LeavesDirectoriesToTheUmask>(),
+        faulty::<OpensWhatALinkLeadsTo>(),
+        faulty::<PassesOnWhatTheKernelSays>(),
         rarely::<OpensWhatALinkLeadsTo>(),
     ]
 }
@@ -28,7 +28,7 @@ pub(super) fn all() -> Vec<Sinner> {
 #[derive(Debug)]
 struct LeavesModesToTheUmask;
 
-impl Sin for LeavesModesToTheUmask {
+impl Fault for LeavesModesToTheUmask {
     const NAME: &'static str = "leaves-modes-to-the-umask";
     const FAULT: &'static str = "Makes files of locks with the mode 0644";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -49,7 +49,7 @@ impl Sin for LeavesModesToTheUmask {
 #[derive(Debug)]
 struct LeavesDirectoriesToTheUmask;
 
-impl Sin for LeavesDirectoriesToTheUmask {
+impl Fault for LeavesDirectoriesToTheUmask {
     const NAME: &'static str = "leaves-directories-to-the-umask";
     const FAULT: &'static str = "Makes directories with the mode 0755";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -69,7 +69,7 @@ impl Sin for LeavesDirectoriesToTheUmask {
 #[derive(Debug)]
 struct OpensWhatALinkLeadsTo;
 
-impl Sin for OpensWhatALinkLeadsTo {
+impl Fault for OpensWhatALinkLeadsTo {
     const NAME: &'static str = "opens-what-a-link-leads-to";
     const FAULT: &'static str = "Opens the file of a lock through a link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -91,7 +91,7 @@ impl Sin for OpensWhatALinkLeadsTo {
 #[derive(Debug)]
 struct PassesOnWhatTheKernelSays;
 
-impl Sin for PassesOnWhatTheKernelSays {
+impl Fault for PassesOnWhatTheKernelSays {
     const NAME: &'static str = "passes-on-what-the-kernel-says";
     const FAULT: &'static str = "Says that there are too many levels of links when it finds a link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

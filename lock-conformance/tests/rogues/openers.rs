@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreId, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<BothCreate>(),
-        sinner::<ReplacesWhatExists>(),
-        sinner::<BelievesAnything>(),
-        sinner::<MakesWhatIsAbsent>(),
-        sinner::<NeverLooksBack>(),
-        sinner::<TellsStoresApartByPath>(),
+        faulty::<BothCreate>(),
+        faulty::<ReplacesWhatExists>(),
+        faulty::<BelievesAnything>(),
+        faulty::<MakesWhatIsAbsent>(),
+        faulty::<NeverLooksBack>(),
+        faulty::<TellsStoresApartByPath>(),
         rarely::<TellsStoresApartByPath>(),
     ]
 }
@@ -26,7 +26,7 @@ pub(super) fn all() -> Vec<Sinner> {
 #[derive(Debug)]
 struct BothCreate;
 
-impl Sin for BothCreate {
+impl Fault for BothCreate {
     const NAME: &'static str = "both-create";
     const FAULT: &'static str = "Creates a store for each of two processes that race to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -46,7 +46,7 @@ impl Sin for BothCreate {
 #[derive(Debug)]
 struct ReplacesWhatExists;
 
-impl Sin for ReplacesWhatExists {
+impl Fault for ReplacesWhatExists {
     const NAME: &'static str = "replaces-what-exists";
     const FAULT: &'static str = "Replaces a store that exists when it is told to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -63,7 +63,7 @@ impl Sin for ReplacesWhatExists {
 #[derive(Debug)]
 struct BelievesAnything;
 
-impl Sin for BelievesAnything {
+impl Fault for BelievesAnything {
     const NAME: &'static str = "believes-anything";
     const FAULT: &'static str = "Replaces a file that is no store by a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -87,7 +87,7 @@ impl Sin for BelievesAnything {
 #[derive(Debug)]
 struct MakesWhatIsAbsent;
 
-impl Sin for MakesWhatIsAbsent {
+impl Fault for MakesWhatIsAbsent {
     const NAME: &'static str = "makes-what-is-absent";
     const FAULT: &'static str = "Makes a store where it was told to open one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -101,7 +101,7 @@ impl Sin for MakesWhatIsAbsent {
 #[derive(Debug)]
 struct NeverLooksBack;
 
-impl Sin for NeverLooksBack {
+impl Fault for NeverLooksBack {
     const NAME: &'static str = "never-looks-back";
     const FAULT: &'static str = "Does not notice that its store was removed or replaced";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -117,7 +117,7 @@ impl Sin for NeverLooksBack {
 #[derive(Debug)]
 struct TellsStoresApartByPath;
 
-impl Sin for TellsStoresApartByPath {
+impl Fault for TellsStoresApartByPath {
     const NAME: &'static str = "tells-stores-apart-by-path";
     const FAULT: &'static str = "Takes two paths to a store for two stores, within a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -8,11 +8,11 @@ use std::thread;
 
 use lock_core::{Capabilities, Cause, Condition, Death, DeathReports, Holder, Result};
 
-use super::Sinner;
+use super::Faulty;
 use super::ruled::{Attempt, Rule, Ruled, is_alive, pid, ruled};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
         ruled::<ForgetsPanicsAfterTwoOwners>(),
         ruled::<ReportsPanicsToOneProcess>(),

@@ -11,8 +11,8 @@ use lock_core::{
     StoreUrl,
 };
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
 /// Number of operations of a kind in a process, of which one is wrong.
 const INTERVAL: u32 = 50;
@@ -64,84 +64,84 @@ pub(super) fn acquisition(deadline: Deadline) -> Operation {
 }
 
 /// The sibling of a wrong backend that is wrong once in [`INTERVAL`] operations.
-pub(super) fn rarely<S: Sin>() -> Sinner {
-    let sinner = sinner::<Rarely<S>>();
-    Sinner { caught_by: S::RARELY_CAUGHT_BY, is_rare: true, caught_by_no_other: false, ..sinner }
+pub(super) fn rarely<F: Fault>() -> Faulty {
+    let faulty = faulty::<Rarely<F>>();
+    Faulty { caught_by: F::RARELY_CAUGHT_BY, is_rare: true, caught_by_no_other: false, ..faulty }
 }
 
-/// Commits the fault in one of [`INTERVAL`] operations of each kind in [`Sin::RARE`]. In its other operations, the backend consults
+/// Commits the fault in one of [`INTERVAL`] operations of each kind in [`Fault::RARE`]. In its other operations, the backend consults
 /// [`is_due`] itself.
 #[derive(Debug)]
-struct Rarely<S>(PhantomData<S>);
+struct Rarely<F>(PhantomData<F>);
 
-fn is_wrong<S: Sin>(operation: Operation) -> bool {
-    !S::RARE.contains(&operation) || is_due(operation)
+fn is_wrong<F: Fault>(operation: Operation) -> bool {
+    !F::RARE.contains(&operation) || is_due(operation)
 }
 
-impl<S: Sin> Sin for Rarely<S> {
-    const NAME: &'static str = S::NAME;
-    const FAULT: &'static str = S::FAULT;
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] = S::CAUGHT_BY;
-    const CLAIMS: Capabilities = S::CLAIMS;
+impl<F: Fault> Fault for Rarely<F> {
+    const NAME: &'static str = F::NAME;
+    const FAULT: &'static str = F::FAULT;
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = F::CAUGHT_BY;
+    const CLAIMS: Capabilities = F::CLAIMS;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         IS_RARE.store(true, Ordering::Relaxed);
-        S::open(url, mode)
+        F::open(url, mode)
     }
 
     fn id(honest: &dyn Manager, url: &StoreUrl) -> StoreId {
-        S::id(honest, url)
+        F::id(honest, url)
     }
 
     fn check(honest: &dyn Manager) -> Result<()> {
-        S::check(honest)
+        F::check(honest)
     }
 
     fn capacity(honest: &dyn Manager) -> Option<u64> {
-        S::capacity(honest)
+        F::capacity(honest)
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        if is_wrong::<S>(Operation::Handle) { S::lock(honest, url, id) } else { honest.lock(id) }
+        if is_wrong::<F>(Operation::Handle) { F::lock(honest, url, id) } else { honest.lock(id) }
     }
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
-        if is_wrong::<S>(Operation::Allocate) { S::allocate(honest, label) } else { honest.allocate(label) }
+        if is_wrong::<F>(Operation::Allocate) { F::allocate(honest, label) } else { honest.allocate(label) }
     }
 
     fn allocate_exact(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
-        S::allocate_exact(honest, id, label)
+        F::allocate_exact(honest, id, label)
     }
 
     fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
-        S::free(honest, url, id)
+        F::free(honest, url, id)
     }
 
     fn free_all(honest: &dyn Manager, url: &StoreUrl) -> Result<u64> {
-        S::free_all(honest, url)
+        F::free_all(honest, url)
     }
 
     fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
-        if is_wrong::<S>(Operation::Reconcile) { S::reconcile(honest, ids) } else { honest.reconcile(ids) }
+        if is_wrong::<F>(Operation::Reconcile) { F::reconcile(honest, ids) } else { honest.reconcile(ids) }
     }
 
     fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
-        if is_wrong::<S>(Operation::Held) { S::held(honest, url) } else { honest.held() }
+        if is_wrong::<F>(Operation::Held) { F::held(honest, url) } else { honest.held() }
     }
 
     fn break_lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
-        if is_wrong::<S>(Operation::Break) { S::break_lock(honest, url, id) } else { honest.break_lock(id) }
+        if is_wrong::<F>(Operation::Break) { F::break_lock(honest, url, id) } else { honest.break_lock(id) }
     }
 
     fn destroy(honest: &dyn Manager, url: &StoreUrl) -> Result<()> {
-        S::destroy(honest, url)
+        F::destroy(honest, url)
     }
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if is_wrong::<S>(acquisition(deadline)) { S::acquire(honest, deadline) } else { honest.acquire(deadline) }
+        if is_wrong::<F>(acquisition(deadline)) { F::acquire(honest, deadline) } else { honest.acquire(deadline) }
     }
 
     fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
-        if is_wrong::<S>(Operation::Release) { S::release(honest, proof) } else { honest.release(proof) }
+        if is_wrong::<F>(Operation::Release) { F::release(honest, proof) } else { honest.release(proof) }
     }
 }

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use lock_core::{Acquired, Cause, Deadline, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LosesOwnersWithTheStore>(), sinner::<LosesNamesWithTheStore>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<LosesOwnersWithTheStore>(), faulty::<LosesNamesWithTheStore>()]
 }
 
 #[derive(Debug)]
 struct LosesOwnersWithTheStore;
 
-impl Sin for LosesOwnersWithTheStore {
+impl Fault for LosesOwnersWithTheStore {
     const NAME: &'static str = "loses-owners-with-the-store";
     const FAULT: &'static str = "Does not know the owner of a lock that was acquired before the process closed the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -88,7 +88,7 @@ impl RawLock for Opened {
 #[derive(Debug)]
 struct LosesNamesWithTheStore;
 
-impl Sin for LosesNamesWithTheStore {
+impl Fault for LosesNamesWithTheStore {
     const NAME: &'static str = "loses-names-with-the-store";
     const FAULT: &'static str = "Does not name a process that panicked and closed the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -5,11 +5,11 @@ use std::cell::Cell;
 use lock_core::{Capabilities, Cause, Condition, Deadline, Death, DeathReports, Holder, Result};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
-use super::Sinner;
+use super::Faulty;
 use super::ruled::{Attempt, Rule, Ruled, of, pid, ruled};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
         ruled::<ForgetsAfterFiveOwners>(),
         ruled::<IsSilentWithADeadline>(),

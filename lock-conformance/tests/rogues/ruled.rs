@@ -10,8 +10,8 @@ use lock_core::{
     Acquired, Capabilities, Condition, Deadline, Death, Holder, LockId, Manager, Proof, RawLock, Recovery, Result, StoreUrl,
 };
 
-use super::Sinner;
-use super::sin::{self, Sin};
+use super::Faulty;
+use super::fault::{self, Fault};
 use crate::reference;
 
 /// A wrong rule about the reports of deaths.
@@ -77,14 +77,14 @@ impl Ruled {
 }
 
 /// The rogue that follows this rule.
-pub(super) fn ruled<R: Rule>() -> Sinner {
-    sin::sinner::<By<R>>()
+pub(super) fn ruled<R: Rule>() -> Faulty {
+    fault::faulty::<By<R>>()
 }
 
 #[derive(Debug)]
 struct By<R>(PhantomData<R>);
 
-impl<R: Rule> Sin for By<R> {
+impl<R: Rule> Fault for By<R> {
     const NAME: &'static str = R::NAME;
     const FAULT: &'static str = R::FAULT;
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = R::CAUGHT_BY;

@@ -10,25 +10,25 @@ use std::time::Duration;
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 use nix::unistd::{getegid, geteuid};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<MakesInTwoSteps>(),
-        sinner::<KeepsWhatRootMakes>(),
-        sinner::<ForgetsTheGroup>(),
-        sinner::<TrustsEverybody>(),
-        sinner::<TellsArguments>(),
-        sinner::<FollowsLinks>(),
+        faulty::<MakesInTwoSteps>(),
+        faulty::<KeepsWhatRootMakes>(),
+        faulty::<ForgetsTheGroup>(),
+        faulty::<TrustsEverybody>(),
+        faulty::<TellsArguments>(),
+        faulty::<FollowsLinks>(),
     ]
 }
 
 #[derive(Debug)]
 struct MakesInTwoSteps;
 
-impl Sin for MakesInTwoSteps {
+impl Fault for MakesInTwoSteps {
     const NAME: &'static str = "makes-in-two-steps";
     const FAULT: &'static str = "Makes a store for itself, and opens it to others a moment later";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -53,7 +53,7 @@ fn lock_file(url: &StoreUrl, id: LockId) -> PathBuf {
 #[derive(Debug)]
 struct KeepsWhatRootMakes;
 
-impl Sin for KeepsWhatRootMakes {
+impl Fault for KeepsWhatRootMakes {
     const NAME: &'static str = "keeps-what-root-makes";
     const FAULT: &'static str = "Keeps for root what root makes in the store of a user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -73,7 +73,7 @@ impl Sin for KeepsWhatRootMakes {
 #[derive(Debug)]
 struct ForgetsTheGroup;
 
-impl Sin for ForgetsTheGroup {
+impl Fault for ForgetsTheGroup {
     const NAME: &'static str = "forgets-the-group";
     const FAULT: &'static str = "Gives what it makes the group of the process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -93,7 +93,7 @@ impl Sin for ForgetsTheGroup {
 #[derive(Debug)]
 struct TrustsEverybody;
 
-impl Sin for TrustsEverybody {
+impl Fault for TrustsEverybody {
     const NAME: &'static str = "trusts-everybody";
     const FAULT: &'static str = "Uses a store of any user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -113,7 +113,7 @@ impl Sin for TrustsEverybody {
 #[derive(Debug)]
 struct TellsArguments;
 
-impl Sin for TellsArguments {
+impl Fault for TellsArguments {
     const NAME: &'static str = "tells-arguments";
     const FAULT: &'static str = "Shows the arguments of the owner to each user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -154,7 +154,7 @@ impl RawLock for Telling {
 #[derive(Debug)]
 struct FollowsLinks;
 
-impl Sin for FollowsLinks {
+impl Fault for FollowsLinks {
     const NAME: &'static str = "follows-links";
     const FAULT: &'static str = "Opens and makes a store where a link leads";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[

@@ -5,23 +5,23 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Acquired, Deadline, RawLock, Result};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<SleepsInAttempts>(),
+        faulty::<SleepsInAttempts>(),
         rarely::<SleepsInAttempts>(),
-        sinner::<RunsWhileItWaits>(),
+        faulty::<RunsWhileItWaits>(),
         rarely::<RunsWhileItWaits>(),
-        sinner::<RunsWhileItWaitsForADeadline>(),
+        faulty::<RunsWhileItWaitsForADeadline>(),
         rarely::<RunsWhileItWaitsForADeadline>(),
-        sinner::<IsLateByATenth>(),
+        faulty::<IsLateByATenth>(),
         rarely::<IsLateByATenth>(),
-        sinner::<BacksOff>(),
+        faulty::<BacksOff>(),
         rarely::<BacksOff>(),
-        sinner::<ChecksTenTimesASecond>(),
+        faulty::<ChecksTenTimesASecond>(),
         rarely::<ChecksTenTimesASecond>(),
     ]
 }
@@ -29,7 +29,7 @@ pub(super) fn all() -> Vec<Sinner> {
 #[derive(Debug)]
 struct SleepsInAttempts;
 
-impl Sin for SleepsInAttempts {
+impl Fault for SleepsInAttempts {
     const NAME: &'static str = "sleeps-in-attempts";
     const FAULT: &'static str = "Sleeps for 20 ms in an attempt on a busy lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -80,7 +80,7 @@ fn run_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquire
 #[derive(Debug)]
 struct RunsWhileItWaits;
 
-impl Sin for RunsWhileItWaits {
+impl Fault for RunsWhileItWaits {
     const NAME: &'static str = "runs-while-it-waits";
     const FAULT: &'static str = "Waits without a deadline by running";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -95,7 +95,7 @@ impl Sin for RunsWhileItWaits {
 #[derive(Debug)]
 struct RunsWhileItWaitsForADeadline;
 
-impl Sin for RunsWhileItWaitsForADeadline {
+impl Fault for RunsWhileItWaitsForADeadline {
     const NAME: &'static str = "runs-while-it-waits-for-a-deadline";
     const FAULT: &'static str = "Waits with a deadline by running";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -111,7 +111,7 @@ impl Sin for RunsWhileItWaitsForADeadline {
 #[derive(Debug)]
 struct IsLateByATenth;
 
-impl Sin for IsLateByATenth {
+impl Fault for IsLateByATenth {
     const NAME: &'static str = "is-late-by-a-tenth";
     const FAULT: &'static str = "Notices a deadline up to 100 ms late";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -137,7 +137,7 @@ impl Sin for IsLateByATenth {
 #[derive(Debug)]
 struct BacksOff;
 
-impl Sin for BacksOff {
+impl Fault for BacksOff {
     const NAME: &'static str = "backs-off";
     const FAULT: &'static str = "Doubles the pause between two attempts up to 250 ms";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -161,7 +161,7 @@ const NOT_WOKEN: &str = "a release does not wake them";
 #[derive(Debug)]
 struct ChecksTenTimesASecond;
 
-impl Sin for ChecksTenTimesASecond {
+impl Fault for ChecksTenTimesASecond {
     const NAME: &'static str = "checks-ten-times-a-second";
     const FAULT: &'static str = "Polls ten times a second, since no release wakes it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[

@@ -9,19 +9,19 @@ use lock_core::{
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid, gettid};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::namespaces::WatchingThreads;
-use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<WaitsAfterExec>(),
-        sinner::<WaitsBeyondTheWalk>(),
-        sinner::<WaitsForThreads>(),
-        sinner::<ReplacesTheListOfAProcess>(),
-        sinner::<ReplacesTheListOfAThread>(),
+        faulty::<WaitsAfterExec>(),
+        faulty::<WaitsBeyondTheWalk>(),
+        faulty::<WaitsForThreads>(),
+        faulty::<ReplacesTheListOfAProcess>(),
+        faulty::<ReplacesTheListOfAThread>(),
     ]
 }
 
@@ -73,7 +73,7 @@ impl RawLock for Lazy {
 #[derive(Debug)]
 struct WaitsAfterExec;
 
-impl Sin for WaitsAfterExec {
+impl Fault for WaitsAfterExec {
     const NAME: &'static str = "waits-after-exec";
     const FAULT: &'static str =
         "Does not recover the lock of a process that executed another program for a caller that only tries";
@@ -88,7 +88,7 @@ impl Sin for WaitsAfterExec {
 #[derive(Debug)]
 struct WaitsBeyondTheWalk;
 
-impl Sin for WaitsBeyondTheWalk {
+impl Fault for WaitsBeyondTheWalk {
     const NAME: &'static str = "waits-beyond-the-walk";
     const FAULT: &'static str =
         "Does not recover the locks of a dead process that are beyond the kernel's limit for a caller that only tries";
@@ -103,7 +103,7 @@ impl Sin for WaitsBeyondTheWalk {
 #[derive(Debug)]
 struct WaitsForThreads;
 
-impl Sin for WaitsForThreads {
+impl Fault for WaitsForThreads {
     const NAME: &'static str = "waits-for-threads";
     const FAULT: &'static str = "Claims to notice the end of threads, and notices it only while it waits";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -140,7 +140,7 @@ impl RawLock for OnlyIfWaiting {
 #[derive(Debug)]
 struct ReplacesTheListOfAProcess;
 
-impl Sin for ReplacesTheListOfAProcess {
+impl Fault for ReplacesTheListOfAProcess {
     const NAME: &'static str = "replaces-the-list-of-a-process";
     const FAULT: &'static str =
         "Registers another robust list than libc's in the main thread, so that the kernel does not find libc's mutexes";
@@ -158,7 +158,7 @@ impl Sin for ReplacesTheListOfAProcess {
 #[derive(Debug)]
 struct ReplacesTheListOfAThread;
 
-impl Sin for ReplacesTheListOfAThread {
+impl Fault for ReplacesTheListOfAThread {
     const NAME: &'static str = "replaces-the-list-of-a-thread";
     const FAULT: &'static str = "Registers another robust list than libc's in the threads that are not the main thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

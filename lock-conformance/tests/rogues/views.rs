@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::lockers::altered;
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LocksTheOverlay>(), sinner::<CreatesOnTheOverlay>(), sinner::<ForgetsBehindTheOverlay>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<LocksTheOverlay>(), faulty::<CreatesOnTheOverlay>(), faulty::<ForgetsBehindTheOverlay>()]
 }
 
 fn is_of_overlay(url: &StoreUrl) -> bool {
@@ -35,7 +35,7 @@ fn refused(reason: &str) -> Result<Arc<dyn Manager>> {
 #[derive(Debug)]
 struct LocksTheOverlay;
 
-impl Sin for LocksTheOverlay {
+impl Fault for LocksTheOverlay {
     const NAME: &'static str = "locks-the-overlay";
     const FAULT: &'static str = "Opens a store through an overlay, where the files have locks for themselves";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -56,7 +56,7 @@ impl Sin for LocksTheOverlay {
 #[derive(Debug)]
 struct CreatesOnTheOverlay;
 
-impl Sin for CreatesOnTheOverlay {
+impl Fault for CreatesOnTheOverlay {
     const NAME: &'static str = "creates-on-the-overlay";
     const FAULT: &'static str = "Refuses to open a store through an overlay, but creates one there";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -77,7 +77,7 @@ impl Sin for CreatesOnTheOverlay {
 #[derive(Debug)]
 struct ForgetsBehindTheOverlay;
 
-impl Sin for ForgetsBehindTheOverlay {
+impl Fault for ForgetsBehindTheOverlay {
     const NAME: &'static str = "forgets-behind-the-overlay";
     const FAULT: &'static str = "Excludes users of the overlay, but does not report deaths in a store that is also in one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -13,23 +13,23 @@ use lock_core::{
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, gettid};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::lockers::altered;
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference::modest;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<LooksUpTheDeadAtFirst>(),
+        faulty::<LooksUpTheDeadAtFirst>(),
         rarely::<LooksUpTheDeadAtFirst>(),
-        sinner::<RemembersItsPid>(),
+        faulty::<RemembersItsPid>(),
         rarely::<RemembersItsPid>(),
-        sinner::<RemembersItsThread>(),
+        faulty::<RemembersItsThread>(),
         rarely::<RemembersItsThread>(),
-        sinner::<ReportsABrokenOwnerAsDead>(),
+        faulty::<ReportsABrokenOwnerAsDead>(),
         rarely::<ReportsABrokenOwnerAsDead>(),
-        sinner::<BreaksTwice>(),
+        faulty::<BreaksTwice>(),
         rarely::<BreaksTwice>(),
     ]
 }
@@ -37,7 +37,7 @@ pub(super) fn all() -> Vec<Sinner> {
 #[derive(Debug)]
 struct LooksUpTheDeadAtFirst;
 
-impl Sin for LooksUpTheDeadAtFirst {
+impl Fault for LooksUpTheDeadAtFirst {
     const NAME: &'static str = "looks-up-the-dead-at-first";
     const FAULT: &'static str = "Looks up the owner when the wait begins, and reports its death if it is dead when the wait ends";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -121,7 +121,7 @@ fn this_thread() -> u32 {
 #[derive(Debug)]
 struct RemembersItsPid;
 
-impl Sin for RemembersItsPid {
+impl Fault for RemembersItsPid {
     const NAME: &'static str = "remembers-its-pid";
     const FAULT: &'static str = "Looks up its pid once, and has its parent's after a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -141,7 +141,7 @@ impl Sin for RemembersItsPid {
 #[derive(Debug)]
 struct RemembersItsThread;
 
-impl Sin for RemembersItsThread {
+impl Fault for RemembersItsThread {
     const NAME: &'static str = "remembers-its-thread";
     const FAULT: &'static str = "Looks up the id of a thread once, and has that of the forking thread after a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -166,7 +166,7 @@ impl Sin for RemembersItsThread {
 #[derive(Debug)]
 struct ReportsABrokenOwnerAsDead;
 
-impl Sin for ReportsABrokenOwnerAsDead {
+impl Fault for ReportsABrokenOwnerAsDead {
     const NAME: &'static str = "reports-a-broken-owner-as-dead";
     const FAULT: &'static str = "Reports a death to the next owner of a lock that was broken";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -219,7 +219,7 @@ impl RawLock for Marked {
 #[derive(Debug)]
 struct BreaksTwice;
 
-impl Sin for BreaksTwice {
+impl Fault for BreaksTwice {
     const NAME: &'static str = "breaks-twice";
     const FAULT: &'static str = "Posts the semaphore of a held lock, so that two concurrent breaks post it twice";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(

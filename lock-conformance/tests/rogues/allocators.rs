@@ -1,4 +1,4 @@
-//! Rogues that hand out and take back ids wrongly.
+//! Wrong backends that allocate and free ids incorrectly.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ struct HandsOutTwice;
 
 impl Fault for HandsOutTwice {
     const NAME: &'static str = "hands-out-twice";
-    const FAULT: &'static str = "Hands one id out to every caller";
+    const FAULT: &'static str = "Returns the same id for every allocation";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::two_allocations_differ", "one id was handed out twice"),
         ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "an id was handed out twice"),
@@ -49,7 +49,7 @@ struct HandsOutInARace;
 
 impl Fault for HandsOutInARace {
     const NAME: &'static str = "hands-out-in-a-race";
-    const FAULT: &'static str = "Finds a free id, and marks it in a second step";
+    const FAULT: &'static str = "Searches for a free id and allocates it in a separate step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::racing_processes_never_share_an_id", "was with two at a time"),
         ("allocation::one_of_those_who_race_for_an_id_wins", "won the race for the id"),
@@ -57,7 +57,7 @@ impl Fault for HandsOutInARace {
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         let taken: BTreeSet<_> = honest.allocated()?.into_iter().map(|allocation| allocation.id).collect();
-        let free = (0..).map(LockId::new).find(|id| !taken.contains(id)).expect("ids do not end");
+        let free = (0..).map(LockId::new).find(|id| !taken.contains(id)).expect("an infinite range of ids contains a free one");
         mark_without_looking(honest, free, label)?;
         Ok(free)
     }
@@ -90,7 +90,7 @@ struct FullTooEarly;
 
 impl Fault for FullTooEarly {
     const NAME: &'static str = "full-too-early";
-    const FAULT: &'static str = "Says that the store is full when one id is left";
+    const FAULT: &'static str = "Reports a full store when one id is still free";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "hands out the ids 0 to 127"),
         ("allocation::exhaustion_says_the_capacity_and_the_count", "full when all ids are handed out"),
@@ -111,7 +111,7 @@ static JUST_ALLOCATED: AtomicU32 = AtomicU32::new(u32::MAX);
 
 impl Fault for GivesAnotherLock {
     const NAME: &'static str = "gives-another-lock";
-    const FAULT: &'static str = "Gives the caller of allocate a handle of another lock than retrieve does";
+    const FAULT: &'static str = "Returns a handle of another lock from allocate than from retrieve";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::an_id_names_the_same_lock_to_everybody", "although the one who allocated it holds it"),
         ("exclusion::handles::a_held_lock_is_busy", "although somebody else holds it"),
@@ -134,7 +134,7 @@ struct AcceptsDoubleFree;
 
 impl Fault for AcceptsDoubleFree {
     const NAME: &'static str = "accepts-double-free";
-    const FAULT: &'static str = "Frees an id that is free";
+    const FAULT: &'static str = "Accepts the release of an id that is not allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_double_free_is_refused_and_changes_nothing", "it should have been NotAllocated"),
         ("freeing::freeing_what_is_not_allocated_is_refused_and_changes_nothing", "it should have been NotAllocated"),
@@ -154,7 +154,7 @@ struct FreesTheLockWithTheId;
 impl Fault for FreesTheLockWithTheId {
     const NAME: &'static str = "frees-the-lock-with-the-id";
     const FAULT: &'static str =
-        "Removes the lock's file with the id, as podman's file locks do, so that the next user locks another file";
+        "Removes the lock's file when the id is freed, as podman's file locks do, so that the next user locks another file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_lock_that_is_freed_while_held_stays_held", "although its id was freed, and its owner still holds it"),
         (
@@ -174,7 +174,7 @@ struct LosesTheIdsOfTheDead;
 
 impl Fault for LosesTheIdsOfTheDead {
     const NAME: &'static str = "loses-the-ids-of-the-dead";
-    const FAULT: &'static str = "Hands out the ids of processes that have ended";
+    const FAULT: &'static str = "Allocates ids again after the allocating process has ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::an_id_outlives_the_process_that_allocated_it", "the id of a dead process was handed out again")];
 
@@ -194,7 +194,7 @@ struct TakesIdsThatAreTaken;
 
 impl Fault for TakesIdsThatAreTaken {
     const NAME: &'static str = "takes-ids-that-are-taken";
-    const FAULT: &'static str = "Allocates a given id that is allocated";
+    const FAULT: &'static str = "Accepts the allocation of a given id that is already allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::a_given_id_is_marked_in_use", "it should have been AlreadyAllocated")];
 
@@ -208,7 +208,7 @@ struct ReconcilesHalf;
 
 impl Fault for ReconcilesHalf {
     const NAME: &'static str = "reconciles-half";
-    const FAULT: &'static str = "Allocates ids when it reconciles, and frees none";
+    const FAULT: &'static str = "Reconciles by allocating missing ids, without freeing any";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reconciling::exactly_the_given_ids_are_allocated", "it freed other ids than it should have")];
 

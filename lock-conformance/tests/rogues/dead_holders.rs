@@ -1,4 +1,4 @@
-//! Backends that name a dead owner as the holder of a lock.
+//! Wrong backends that name a dead owner as the holder of a lock.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ pub(super) fn all() -> Vec<Faulty> {
     vec![faulty::<NamesADeadHolder>(), rarely::<NamesADeadHolder>(), faulty::<ListsADeadHolder>(), rarely::<ListsADeadHolder>()]
 }
 
-/// The process that is written down as the owner of a lock, alive or dead.
+/// Returns the recorded owner of a lock, alive or dead.
 fn written_down(url: &StoreUrl, id: LockId) -> Option<Holder> {
     process_in_file(url, id).map(Holder::of_process)
 }
@@ -25,7 +25,7 @@ struct NamesADeadHolder;
 
 impl Fault for NamesADeadHolder {
     const NAME: &'static str = "names-a-dead-holder";
-    const FAULT: &'static str = "Names the owner that is written down, and does not check that it is alive";
+    const FAULT: &'static str = "Names the recorded owner without checking that it is alive";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::a_dead_owner_is_no_holder", "holder() names a process, although its owner died")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -65,7 +65,7 @@ struct ListsADeadHolder;
 
 impl Fault for ListsADeadHolder {
     const NAME: &'static str = "lists-a-dead-holder";
-    const FAULT: &'static str = "Lists each lock that has an owner written down, alive or dead";
+    const FAULT: &'static str = "Lists each lock with a recorded owner, alive or dead";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::a_dead_owner_is_no_holder", "held() lists the lock 0, although its owner died")];
     const RARE: &'static [Operation] = &[Operation::Held];

@@ -1,4 +1,4 @@
-//! Wrong backends that rely on descriptors which the program may close.
+//! Wrong backends that depend on descriptors which the program can close.
 
 use std::fs::File;
 use std::os::fd::IntoRawFd;
@@ -30,7 +30,7 @@ pub(super) fn all() -> Vec<Faulty> {
     ]
 }
 
-/// The interval between two attempts.
+/// The interval between two attempts to acquire.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
 
 #[derive(Debug)]
@@ -46,7 +46,7 @@ fn open_and_keep(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 
 impl Fault for GrantsWithoutItsDescriptor {
     const NAME: &'static str = "grants-without-its-descriptor";
-    const FAULT: &'static str = "Grants every lock when the descriptor from the opening of the store is closed";
+    const FAULT: &'static str = "Grants every lock when the store's descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_before_the_first_lock_keeps_exclusion",
         "although the program, which closed descriptors, holds it",
@@ -67,7 +67,7 @@ struct GrantsToWaitersWithoutDescriptor;
 
 impl Fault for GrantsToWaitersWithoutDescriptor {
     const NAME: &'static str = "grants-to-waiters-without-descriptor";
-    const FAULT: &'static str = "Grants a lock to a thread that waits without a deadline when the descriptor is closed";
+    const FAULT: &'static str = "Grants the lock to a waiter without a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_while_waiting_keeps_exclusion",
         "whose process closed descriptors, got the lock that another process holds",
@@ -128,7 +128,7 @@ struct KeepsStandardNumbers;
 
 impl Fault for KeepsStandardNumbers {
     const NAME: &'static str = "keeps-standard-numbers";
-    const FAULT: &'static str = "Opens files as they come, so that one gets a standard number which the program has closed";
+    const FAULT: &'static str = "Opens files under standard descriptor numbers that the program has closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::no_descriptor_below_three_is_kept", "the library keeps descriptors below 3")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -152,8 +152,7 @@ fn session() -> i32 {
 
 impl Fault for GrantsInNewSessions {
     const NAME: &'static str = "grants-in-new-sessions";
-    const FAULT: &'static str =
-        "Grants every lock to a process that began a session after it had opened the store, as daemons do";
+    const FAULT: &'static str = "Grants every lock to a process that starts a session after opening the store, as daemons do";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_daemon_whose_parent_has_exited_keeps_exclusion", "although a daemon holds it")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -174,7 +173,7 @@ struct TakesClosedForDead;
 
 impl Fault for TakesClosedForDead {
     const NAME: &'static str = "takes-closed-for-dead";
-    const FAULT: &'static str = "Takes an owner for dead that has closed its descriptor of the lock";
+    const FAULT: &'static str = "Considers an owner dead that has closed its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_while_holding_keeps_exclusion",
         "although the program holds it, and closed descriptors",
@@ -191,7 +190,7 @@ struct TakesCloseOnExecForDead;
 
 impl Fault for TakesCloseOnExecForDead {
     const NAME: &'static str = "takes-close-on-exec-for-dead";
-    const FAULT: &'static str = "Takes an owner for dead that has set FD_CLOEXEC on its descriptor of the lock";
+    const FAULT: &'static str = "Considers an owner dead that has set FD_CLOEXEC on its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::close_on_exec_for_everything_releases_the_lock_at_exec", "and has not called exec yet")];
     const CAUGHT_BY_NO_OTHER: bool = true;

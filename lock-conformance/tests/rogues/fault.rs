@@ -1,4 +1,4 @@
-//! What rogues have in common: honesty wherever a sin does not say otherwise.
+//! The trait for faults, and the backend that delegates to an honest one wherever a fault does not override it.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -14,18 +14,19 @@ use super::Faulty;
 use super::rarely::Operation;
 use crate::reference;
 
-/// The difference between a rogue and the honest backend.
+/// The difference between a wrong backend and an honest one.
 pub(crate) trait Fault: Debug + Send + Sync + 'static {
     const NAME: &'static str;
-    /// What it does wrong, in one sentence.
+    /// The fault, in one sentence.
     const FAULT: &'static str;
+    /// The cases that catch the fault, each with words of the failure message.
     const CAUGHT_BY: &'static [(&'static str, &'static str)];
     const CLAIMS: Capabilities = reference::CLAIMS;
-    /// Whether it passes all cases but those that catch it.
+    /// Whether the backend passes all cases except those in `CAUGHT_BY`.
     const CAUGHT_BY_NO_OTHER: bool = false;
-    /// The operations of which its rare sibling does one in many wrong.
+    /// The kinds of operations in which the rare variant has the fault.
     const RARE: &'static [Operation] = &[];
-    /// The cases that catch the rare sibling.
+    /// The cases that catch the rare variant.
     const RARELY_CAUGHT_BY: &'static [(&'static str, &'static str)] = Self::CAUGHT_BY;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -89,7 +90,7 @@ pub(crate) trait Fault: Debug + Send + Sync + 'static {
     }
 }
 
-/// The backend that commits this sin.
+/// Returns the backend with this fault.
 pub(super) fn faulty<F: Fault>() -> Faulty {
     let backend = Backend::new(F::NAME, "lock-conformance", "wrong on purpose", open::<F>).with(F::CLAIMS);
     Faulty { backend, fault: F::FAULT, caught_by: F::CAUGHT_BY, caught_by_no_other: F::CAUGHT_BY_NO_OTHER, is_rare: false }

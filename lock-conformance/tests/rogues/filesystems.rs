@@ -1,4 +1,4 @@
-//! Backends that misinterpret a full file system or a denied file lock.
+//! Wrong backends that misinterpret a full file system or a denied file lock.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub(super) fn all() -> Vec<Faulty> {
     ]
 }
 
-/// The directory of the store that this process opened last.
+/// The directory of the store that this process opened most recently.
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
 fn open_and_remember(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -31,7 +31,7 @@ fn open_and_remember(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>>
     reference::open(url, mode)
 }
 
-/// Ends the process by a signal, as a mapped page does that finds no block.
+/// Kills the process by a signal, as a write to a mapped page without a free block does.
 fn die_if_full() {
     let is_full =
         |directory: &PathBuf| statvfs(directory.as_path()).is_ok_and(|facts| facts.blocks() > 0 && facts.blocks_available() == 0);
@@ -87,7 +87,7 @@ struct TakesDenialsForBusy;
 
 impl Fault for TakesDenialsForBusy {
     const NAME: &'static str = "takes-denials-for-busy";
-    const FAULT: &'static str = "Takes a lock for busy that the kernel denies";
+    const FAULT: &'static str = "Reports a denied file lock as a busy lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("filesystems::denied_file_locks_are_an_error_and_not_a_busy_lock", "busy, which no process holds")];
 
@@ -104,7 +104,7 @@ struct TakesDenialsForProcesses;
 
 impl Fault for TakesDenialsForProcesses {
     const NAME: &'static str = "takes-denials-for-processes";
-    const FAULT: &'static str = "Takes a file lock that the kernel denies for that of another process";
+    const FAULT: &'static str = "Reports a denied file lock as a full process table";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "filesystems::a_store_opens_without_file_locks_or_says_what_is_denied",
         "that is not what the error says: TooManyProcesses",
@@ -120,7 +120,7 @@ impl Fault for TakesDenialsForProcesses {
 }
 
 fn locks_are_denied(store: &Path) -> bool {
-    // A lock far behind the end of the file, where no other one is.
+    // The lock is far behind the end of the file, where no other lock is.
     let range = libc::flock { l_type: libc::F_RDLCK as _, l_whence: libc::SEEK_SET as _, l_start: 1 << 40, l_len: 1, l_pid: 0 };
     let Ok(file) = File::open(store.join("header")) else { return false };
     fcntl(&file, FcntlArg::F_OFD_SETLK(&range)) == Err(Errno::EACCES)

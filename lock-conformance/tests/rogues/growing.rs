@@ -1,4 +1,4 @@
-//! Wrong backends whose stores become larger in steps. How large a store is, is the number of bits of its largest id.
+//! Wrong backends whose stores grow in steps. The size of a store is the number of bits of its largest id.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ pub(super) fn all() -> Vec<Faulty> {
     ]
 }
 
-/// A number in a file of the store's; 0 where it is absent.
+/// Reads a number from a file of the store; 0 if the file is absent.
 fn read(place: &str, name: &str) -> u32 {
     fs::read_to_string(format!("{place}/{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
@@ -43,7 +43,7 @@ fn bits(id: LockId) -> u32 {
     u32::BITS - id.get().leading_zeros()
 }
 
-/// Makes the store large enough for the id: its length first.
+/// Grows the store for the id. Changes the length first.
 fn grow(place: &str, id: LockId) -> Result<()> {
     if read(place, "segments") < bits(id) {
         write(place, "length", bits(id))?;
@@ -67,9 +67,9 @@ fn measure(place: &str) -> Result<()> {
 impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
     const NAME: &'static str = if OPENING { "measures-before-it-reads" } else { "measures-before-it-reads-again" };
     const FAULT: &'static str = if OPENING {
-        "Reads the length of a store before the length that it must have, when it opens one"
+        "Reads the actual length of a store before the required length when it opens the store"
     } else {
-        "Reads the length of a store before the length that it must have, when it checks one"
+        "Reads the actual length of a store before the required length when it checks the store"
     };
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = if OPENING {
         &[("growing::a_store_is_opened_while_it_grows", "it is cut off")]
@@ -99,7 +99,7 @@ impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
     }
 }
 
-/// The place of the store that this process opened last.
+/// The path of the store that this process opened most recently.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
 fn place_of(url: &StoreUrl) {
@@ -115,7 +115,7 @@ struct ClearsWhatIsNew;
 
 impl Fault for ClearsWhatIsNew {
     const NAME: &'static str = "clears-what-is-new";
-    const FAULT: &'static str = "Frees what is in a new part of the store, where another process may have allocated meanwhile";
+    const FAULT: &'static str = "Frees all ids in a new part of the store, where another process may already have allocated some";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::ids_that_two_processes_allocate_while_it_grows_are_all_allocated", "an id is missing")];
 
@@ -142,7 +142,7 @@ struct GrowsInTheWrongOrder;
 
 impl Fault for GrowsInTheWrongOrder {
     const NAME: &'static str = "grows-in-the-wrong-order";
-    const FAULT: &'static str = "Writes its new length down before it has it";
+    const FAULT: &'static str = "Records the new length before it grows the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::a_process_killed_while_the_store_grows_leaves_it_sound", "it is cut off")];
 
@@ -167,7 +167,7 @@ struct ForgetsOwnersWhenItGrows;
 
 impl Fault for ForgetsOwnersWhenItGrows {
     const NAME: &'static str = "forgets-owners-when-it-grows";
-    const FAULT: &'static str = "Takes a lock for free whose owner acquired it before the store became larger";
+    const FAULT: &'static str = "Considers a lock free if its owner acquired it before the store grew";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::a_lock_stays_held_while_the_store_grows", "its owner has it since before the store grew")];
 
@@ -177,7 +177,7 @@ impl Fault for ForgetsOwnersWhenItGrows {
     }
 }
 
-/// A lock that remembers how large the store was when it was acquired.
+/// A lock that records the size of the store at the acquisition.
 #[derive(Debug)]
 struct Sized {
     honest: Arc<dyn RawLock>,
@@ -246,12 +246,12 @@ struct PaysForAllIds;
 
 impl Fault for PaysForAllIds {
     const NAME: &'static str = "pays-for-all-ids";
-    const FAULT: &'static str = "Reserves a byte for each id up to the greatest used one";
+    const FAULT: &'static str = "Allocates a byte for each id up to the greatest used one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::the_last_id_of_a_store_without_bound_costs_little", "bytes of the file system")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        // No more than the test needs.
+        // Limits the size to the amount that the case requires.
         let bytes = vec![1; id.index().min(2 << 20)];
         fs::write(format!("{}/bytes", url.place()), bytes).map_err(|error| Error::system("write", error))?;
         honest.lock(id)

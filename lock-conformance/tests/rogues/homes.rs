@@ -1,4 +1,4 @@
-//! Backends that are wrong about the PID namespace that a store was made in.
+//! Wrong backends that misinterpret the PID namespace in which a store was created.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,7 +15,7 @@ use super::lockers::altered;
 use super::namespaces::poll;
 use crate::reference;
 
-/// The cases, each with a backend that is wrong in it, and with the deaths that this backend does not report.
+/// Declares a wrong backend for each case, with the deaths that the backend does not report.
 macro_rules! forgetful {
     ($($backend:ident $name:literal $fault:literal $case:literal |$here:ident, $dead:ident| $forgets:expr;)+) => {
         $(
@@ -48,10 +48,10 @@ forgetful! {
     ForgetsTheCreators "forgets-the-creators" "Does not report a death in the creator's PID namespace to another namespace"
         "an_owner_in_the_creators_namespace_is_recovered_from_another"
         |here, dead| here == Here::Inside && dead != 1;
-    ForgetsStrangers "forgets-strangers" "Does not report a death in another PID namespace to the creator's"
+    ForgetsStrangers "forgets-strangers" "Does not report a death in another PID namespace to the creator's namespace"
         "an_owner_in_another_namespace_is_recovered_from_the_creators"
         |here, dead| here == Here::AtHome && dead == 1;
-    ForgetsWithTheNamespace "forgets-with-the-namespace" "Does not report a death in the PID namespace that the store was made in to the outside"
+    ForgetsWithTheNamespace "forgets-with-the-namespace" "Does not report a death in the PID namespace in which the store was created to the outside"
         "a_store_outlives_the_namespace_that_it_was_made_in"
         |here, dead| here == Here::Outside && dead == 1;
     ForgetsInAChain "forgets-in-a-chain" "Does not report a death in one new PID namespace to another"
@@ -59,22 +59,22 @@ forgetful! {
         |here, dead| here == Here::Inside && dead == 1;
 }
 
-/// Where a process is, seen from the namespace that the store was made in.
+/// The location of a process relative to the namespace in which the store was created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Here {
-    /// In that namespace, which is not a new one.
+    /// In that namespace, which is the initial one of the case.
     AtHome,
-    /// In another namespace, while the store was made outside of all new ones.
+    /// In a new namespace, with a store that was created outside of all new ones.
     Inside,
-    /// Outside of the new namespace that the store was made in.
+    /// Outside of the new namespace in which the store was created.
     Outside,
-    /// Somewhere else.
+    /// Any other location.
     Elsewhere,
 }
 
 impl Here {
     fn of(url: &StoreUrl) -> Result<Self> {
-        let home = fs::read_to_string(home_of(url)).map_err(|error| Error::system("read the home", error))?;
+        let home = fs::read_to_string(home_of(url)).map_err(|error| Error::system("read the creator's namespace", error))?;
         let namespace = namespace();
         let (is_home, is_new) = (home.ends_with(&namespace), home.starts_with("1 "));
         Ok(match process::id() {
@@ -91,23 +91,23 @@ fn home_of(url: &StoreUrl) -> String {
     format!("{}/home", url.place())
 }
 
-/// The PID namespace of this process, where `/proc` shows it.
+/// Returns the PID namespace of this process; empty if `/proc` does not show it.
 fn namespace() -> String {
     fs::read_link("/proc/self/ns/pid").unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Opens a store. Its creator writes down its pid and its namespace.
+/// Opens a store. The creator records its pid and its namespace.
 fn open_with_home(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
     let home = home_of(url);
     if !Path::new(&home).exists() {
         let written = File::create_new(&home).and_then(|mut file| write!(file, "{} {}", process::id(), namespace()));
-        written.map_err(|error| Error::system("write the home", error))?;
+        written.map_err(|error| Error::system("write the creator's namespace", error))?;
     }
     Ok(store)
 }
 
-/// Does not report some deaths.
+/// A lock that does not report some deaths.
 #[derive(Debug)]
 struct Forgetful {
     honest: Arc<dyn RawLock>,
@@ -138,8 +138,7 @@ struct OvertakesFromOutside;
 
 impl Fault for OvertakesFromOutside {
     const NAME: &'static str = "overtakes-from-outside";
-    const FAULT: &'static str =
-        "Takes each owner for dead that it has waited for from outside of the namespace that the store was made in";
+    const FAULT: &'static str = "Considers an owner dead after a wait outside of the namespace in which the store was created";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::a_store_made_in_a_child_namespace_excludes_outside", "of an owner that lives")];
 

@@ -1,4 +1,4 @@
-//! The rogues: each a [`Fault`] on top of the honest backend.
+//! The wrong backends. Each one adds a [`Fault`](fault::Fault) to an honest backend.
 
 mod allocators;
 mod blind;
@@ -42,20 +42,21 @@ mod wrong_reports;
 
 use lock_core::Backend;
 
-/// A rogue, and the cases that have to catch it, with words that the failure has to have in it.
+/// A wrong backend and the cases that must catch it.
 #[derive(Clone)]
 pub(crate) struct Faulty {
     pub(crate) backend: Backend,
-    /// What it does wrong, in one sentence.
+    /// The fault, in one sentence.
     pub(crate) fault: &'static str,
+    /// The names of the cases, each with words that its failure message must contain.
     pub(crate) caught_by: &'static [(&'static str, &'static str)],
-    /// Whether it passes all other cases.
+    /// Whether the backend passes all other cases.
     pub(crate) caught_by_no_other: bool,
-    /// Whether it is wrong once in many operations.
+    /// Whether the fault occurs only in one of many operations.
     pub(crate) is_rare: bool,
 }
 
-/// All of them.
+/// Returns all wrong backends.
 pub(crate) fn all() -> Vec<Faulty> {
     [
         lockers::all(),

@@ -1,4 +1,4 @@
-//! Backends that commit a fault once in many operations, and are honest otherwise.
+//! Rare variants: backends with a fault in one of many operations.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -14,15 +14,15 @@ use lock_core::{
 use super::Faulty;
 use super::fault::{Fault, faulty};
 
-/// Number of operations of a kind in a process, of which one is wrong.
+/// A process makes one in this many operations of each kind wrong.
 const INTERVAL: u32 = 50;
 
-/// A kind of operation, which a process counts apart from the others.
+/// A kind of operation. A process counts each kind separately.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
-    /// Making a handle.
+    /// The creation of a handle.
     Handle,
-    /// An attempt.
+    /// An attempt to acquire without a wait.
     Try,
     /// A wait without a deadline.
     Wait,
@@ -39,13 +39,14 @@ pub(super) enum Operation {
 
 const OPERATIONS: usize = Operation::Fork as usize + 1;
 
-/// Whether this process uses a backend that is wrong rarely. A peer uses one backend only.
+/// Whether this process uses a rare variant. A peer uses only one backend.
 static IS_RARE: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU32; OPERATIONS] = [const { AtomicU32::new(0) }; OPERATIONS];
 
-/// Counts an operation, and returns whether it is one of the wrong ones. All are, unless the backend is wrong rarely.
+/// Counts an operation, and returns whether the fault applies to it.
 ///
-/// The pid decides which operations these are, so that no case relies on the first or the last one.
+/// Without a rare variant, the fault applies to all operations. In a rare variant, the pid determines which operations are wrong, so that
+/// no case relies on the first or the last one.
 pub(super) fn is_due(operation: Operation) -> bool {
     if !IS_RARE.load(Ordering::Relaxed) {
         return true;
@@ -54,7 +55,7 @@ pub(super) fn is_due(operation: Operation) -> bool {
     count.wrapping_add(process::id()).is_multiple_of(INTERVAL)
 }
 
-/// The operation that an acquisition with this deadline is.
+/// Returns the kind of an acquisition with this deadline.
 pub(super) fn acquisition(deadline: Deadline) -> Operation {
     match deadline {
         Deadline::Now => Operation::Try,
@@ -63,14 +64,15 @@ pub(super) fn acquisition(deadline: Deadline) -> Operation {
     }
 }
 
-/// The sibling of a wrong backend that is wrong once in [`INTERVAL`] operations.
+/// Returns the rare variant of a wrong backend.
 pub(super) fn rarely<F: Fault>() -> Faulty {
     let faulty = faulty::<Rarely<F>>();
     Faulty { caught_by: F::RARELY_CAUGHT_BY, is_rare: true, caught_by_no_other: false, ..faulty }
 }
 
-/// Commits the fault in one of [`INTERVAL`] operations of each kind in [`Fault::RARE`]. In its other operations, the backend consults
-/// [`is_due`] itself.
+/// The fault in one of [`INTERVAL`] operations of each kind in [`Fault::RARE`].
+///
+/// In all other operations, the fault calls [`is_due`] itself where necessary.
 #[derive(Debug)]
 struct Rarely<F>(PhantomData<F>);
 

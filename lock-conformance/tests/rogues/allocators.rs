@@ -134,7 +134,7 @@ struct AcceptsDoubleFree;
 
 impl Fault for AcceptsDoubleFree {
     const NAME: &'static str = "accepts-double-free";
-    const FAULT: &'static str = "Accepts the release of an id that is not allocated";
+    const FAULT: &'static str = "Frees an id that is not allocated without an error";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_double_free_is_refused_and_changes_nothing", "it should have been NotAllocated"),
         ("freeing::freeing_what_is_not_allocated_is_refused_and_changes_nothing", "it should have been NotAllocated"),
@@ -194,7 +194,7 @@ struct TakesIdsThatAreTaken;
 
 impl Fault for TakesIdsThatAreTaken {
     const NAME: &'static str = "takes-ids-that-are-taken";
-    const FAULT: &'static str = "Accepts the allocation of a given id that is already allocated";
+    const FAULT: &'static str = "Allocates a given id that is already allocated without an error";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::a_given_id_is_marked_in_use", "it should have been AlreadyAllocated")];
 

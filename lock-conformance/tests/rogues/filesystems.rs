@@ -104,7 +104,7 @@ struct TakesDenialsForProcesses;
 
 impl Fault for TakesDenialsForProcesses {
     const NAME: &'static str = "takes-denials-for-processes";
-    const FAULT: &'static str = "Reports a denied file lock as a full process table";
+    const FAULT: &'static str = "Reports a denied file lock as too many processes";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "filesystems::a_store_opens_without_file_locks_or_says_what_is_denied",
         "that is not what the error says: TooManyProcesses",

@@ -1,4 +1,4 @@
-//! Backends that leave something behind with each handle, acquisition or time-out.
+//! Wrong backends that leak a resource with each handle, acquisition or timeout.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -31,7 +31,7 @@ pub(super) fn all() -> Vec<Faulty> {
 
 /// Opens a file and never closes it.
 fn leak() -> Result<()> {
-    // The numbers below 3 are the program's.
+    // The program owns the numbers below 3; `try_clone` returns a greater one.
     let file = File::open("/dev/null").and_then(|file| file.try_clone());
     mem::forget(file.map_err(|error| Error::system("open", error))?);
     Ok(())
@@ -42,7 +42,7 @@ struct KeepsADescriptorForEachHandle;
 
 impl Fault for KeepsADescriptorForEachHandle {
     const NAME: &'static str = "keeps-a-descriptor-for-each-handle";
-    const FAULT: &'static str = "Opens a file for each handle, and does not close it";
+    const FAULT: &'static str = "Opens a file for each handle without closing it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("leaks::handles_leave_nothing_behind", "after 1000 handles, the process has"),
         ("leaks::stores_leave_nothing_behind", "after 700 openings of the store, the process has"),
@@ -60,7 +60,7 @@ struct KeepsABlockForEachAcquisition;
 
 impl Fault for KeepsABlockForEachAcquisition {
     const NAME: &'static str = "keeps-a-block-for-each-acquisition";
-    const FAULT: &'static str = "Allocates memory for each acquisition, and does not free it";
+    const FAULT: &'static str = "Allocates memory for each acquisition without freeing it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::acquisitions_leave_nothing_behind", "20000 acquisitions make the process larger, each of 6 times")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -77,8 +77,7 @@ struct KeepsADescriptorForEachTimeOut;
 
 impl Fault for KeepsADescriptorForEachTimeOut {
     const NAME: &'static str = "keeps-a-descriptor-for-each-time-out";
-    const FAULT: &'static str =
-        "Opens a file for each wait with a deadline, and does not close it when the wait ends in a time-out";
+    const FAULT: &'static str = "Opens a file for each wait with a deadline, and does not close it after a timeout";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::time_outs_leave_nothing_behind", "after 2000 time-outs, the process has")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -98,7 +97,7 @@ struct LeavesASemaphoreSet;
 
 impl Fault for LeavesASemaphoreSet {
     const NAME: &'static str = "leaves-a-semaphore-set";
-    const FAULT: &'static str = "Makes a semaphore set for the last lock, and does not remove it with the store";
+    const FAULT: &'static str = "Creates a semaphore set for the last lock, and does not remove it with the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::a_destroyed_store_leaves_nothing_in_the_kernel", "are still there")];
     const CAUGHT_BY_NO_OTHER: bool = true;

@@ -1,4 +1,4 @@
-//! Rogues that lie about what they can do, or about what they see.
+//! Wrong backends that claim false capabilities, or that report false states.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ struct TakesLabelsItDisclaims;
 
 impl Fault for TakesLabelsItDisclaims {
     const NAME: &'static str = "takes-labels-it-disclaims";
-    const FAULT: &'static str = "Takes labels, which it disclaims";
+    const FAULT: &'static str = "Accepts labels, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("labels::a_label_is_refused_and_allocates_nothing", "it should have been Unsupported")];
     const CLAIMS: Capabilities = reference::CLAIMS.labels(Labels::Unsupported);
@@ -94,7 +94,7 @@ struct ListsWhatItDisclaims;
 
 impl Fault for ListsWhatItDisclaims {
     const NAME: &'static str = "lists-what-it-disclaims";
-    const FAULT: &'static str = "Lists no lock as held, although it disclaims the list";
+    const FAULT: &'static str = "Returns an empty list of held locks, although it disclaims the list";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::looking_for_held_locks_is_refused", "it should have been Unsupported")];
     const CLAIMS: Capabilities = reference::CLAIMS.holders(Holders::Unknown);
@@ -109,7 +109,7 @@ struct BreaksInSilence;
 
 impl Fault for BreaksInSilence {
     const NAME: &'static str = "breaks-in-silence";
-    const FAULT: &'static str = "Says that it broke a lock, and has not";
+    const FAULT: &'static str = "Reports that it broke a lock, although it did not";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("breaking::breaking_is_refused_and_changes_nothing", "it should have been Unsupported")];
 
@@ -123,7 +123,7 @@ struct LocksWhileItLooks;
 
 impl Fault for LocksWhileItLooks {
     const NAME: &'static str = "locks-while-it-looks";
-    const FAULT: &'static str = "Acquires all locks at once in order to list them, as podman does";
+    const FAULT: &'static str = "Acquires all locks in order to list the held ones, as podman does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::looking_takes_no_lock", "only somebody looked, and the lock was busy")];
     const RARE: &'static [Operation] = &[Operation::Held];
@@ -132,7 +132,7 @@ impl Fault for LocksWhileItLooks {
         let store = Store::with_backend(&reference::BACKEND, url, OpenMode::Open)?;
         let locks = (0..32).map(|id| store.retrieve(id)).collect::<Result<Vec<_>>>()?;
         let all = lock_all(&locks, Deadline::Now);
-        // A store with many locks takes its time.
+        // Models the longer hold time in a store with many locks.
         thread::sleep(Duration::from_millis(1));
         drop(all);
         honest.held()
@@ -144,7 +144,7 @@ struct TakesEachLockForAMoment;
 
 impl Fault for TakesEachLockForAMoment {
     const NAME: &'static str = "takes-each-lock-for-a-moment";
-    const FAULT: &'static str = "Acquires and releases each lock in order to list it";
+    const FAULT: &'static str = "Acquires and releases each lock in order to list the held ones";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::looking_takes_no_lock", "only somebody looked, and the lock was busy")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -153,7 +153,7 @@ impl Fault for TakesEachLockForAMoment {
     fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
         let store = Store::with_backend(&reference::BACKEND, url, OpenMode::Open)?;
         for id in 0..4 {
-            // The owner of a lock is refused, which this backend takes for an answer.
+            // The backend ignores the refusal that the owner of a lock gets.
             drop(store.retrieve(id)?.try_lock());
         }
         honest.held()
@@ -165,7 +165,8 @@ struct GivesUpRecordLocksWhenItLooks;
 
 impl Fault for GivesUpRecordLocksWhenItLooks {
     const NAME: &'static str = "gives-up-record-locks-when-it-looks";
-    const FAULT: &'static str = "Opens and closes the files of its record locks in order to list them, which gives the locks up";
+    const FAULT: &'static str =
+        "Opens and closes the files of its record locks in order to list the held ones, which releases the locks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::a_holder_that_looks_keeps_its_locks", "has only called held()")];
     const RARE: &'static [Operation] = &[Operation::Held];
@@ -238,7 +239,7 @@ struct ClaimsToBeStuck;
 
 impl Fault for ClaimsToBeStuck {
     const NAME: &'static str = "claims-to-be-stuck";
-    const FAULT: &'static str = "Frees the locks of the dead, and claims that they stay locked";
+    const FAULT: &'static str = "Frees the locks of dead owners, and claims that these locks stay locked";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::a_stuck_lock_stays_locked_after_a_death", "which is claimed to leave it locked")];
     const CLAIMS: Capabilities = reference::CLAIMS.owner_death(OwnerDeath::Stuck);

@@ -1,4 +1,4 @@
-//! Rogues that take and release locks wrongly.
+//! Wrong backends that acquire and release locks incorrectly.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -42,7 +42,7 @@ pub(super) fn all() -> Vec<Faulty> {
     ]
 }
 
-/// What an honest lock granted, with another token and other news.
+/// Replaces the token and the death report of an honest result.
 pub(super) fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>) -> (u64, Option<Death>)) -> Acquired {
     let (token, death) = match acquired {
         Acquired::TimedOut => return acquired,
@@ -60,7 +60,7 @@ struct WaitsByTheWallClock;
 
 impl Fault for WaitsByTheWallClock {
     const NAME: &'static str = "waits-by-the-wall-clock";
-    const FAULT: &'static str = "Sleeps until a time of the clock that can be set";
+    const FAULT: &'static str = "Waits on the realtime clock, which can be set";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("deadlines::no_wait_is_on_a_clock_that_can_be_set", "clock_nanosleep")];
 
@@ -71,7 +71,7 @@ impl Fault for WaitsByTheWallClock {
             return Ok(acquired);
         }
         let clock = ClockId::CLOCK_REALTIME;
-        let until = clock.now().expect("there is a clock") + TimeSpec::from_duration(left);
+        let until = clock.now().expect("the clock can be read") + TimeSpec::from_duration(left);
         let _ = clock_nanosleep(clock, ClockNanosleepFlags::TIMER_ABSTIME, &until);
         honest.acquire(deadline)
     }
@@ -82,7 +82,7 @@ struct WakesNobody;
 
 impl Fault for WakesNobody {
     const NAME: &'static str = "wakes-nobody";
-    const FAULT: &'static str = "Polls five times a second, since no release wakes it";
+    const FAULT: &'static str = "Polls a busy lock five times a second, because a release does not wake waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("waking::whoever_waits_is_woken", "watchdog"), ("waking::whoever_waits_with_a_deadline_is_woken", "watchdog")];
 
@@ -107,7 +107,7 @@ impl Fault for GrantsAlways {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::threads::a_held_lock_is_busy", "although somebody else holds it"),
         ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
-        // On a busy machine, the second attempt seems to wait, and the third one shows that it does not.
+        // On a busy machine, the second attempt can seem to wait; the third one then fails the case.
         ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "although"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
     ];
@@ -133,7 +133,7 @@ struct ExcludesThreadsOnly;
 
 impl Fault for ExcludesThreadsOnly {
     const NAME: &'static str = "excludes-threads-only";
-    const FAULT: &'static str = "Has a lock in the memory of each process";
+    const FAULT: &'static str = "Has a separate lock in the memory of each process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
@@ -151,7 +151,7 @@ impl Fault for ExcludesThreadsOnly {
 
 #[derive(Debug, Default)]
 struct OfProcess {
-    /// The owner's process, so that a forked child finds it free.
+    /// The pid of the owner, so that the lock is free in a forked child.
     owner: AtomicU32,
     token: AtomicU64,
 }
@@ -201,7 +201,7 @@ struct GivesUpEarly;
 
 impl Fault for GivesUpEarly {
     const NAME: &'static str = "gives-up-early";
-    const FAULT: &'static str = "Gives up before the deadline";
+    const FAULT: &'static str = "Times out before the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("deadlines::threads::a_busy_lock_times_out_and_not_early", "gave up too early"),
         ("deadlines::no_time_out_is_early_in_a_storm_of_signals", "gave up too early"),
@@ -220,7 +220,7 @@ struct WaitsForEver;
 
 impl Fault for WaitsForEver {
     const NAME: &'static str = "waits-for-ever";
-    const FAULT: &'static str = "Claims deadlines, and knows none";
+    const FAULT: &'static str = "Claims deadlines, and ignores them";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("deadlines::processes::a_busy_lock_times_out_and_not_early", "watchdog")];
 
@@ -267,7 +267,7 @@ struct BlamesSomebodyElse;
 
 impl Fault for BlamesSomebodyElse {
     const NAME: &'static str = "blames-somebody-else";
-    const FAULT: &'static str = "Names another process than the one that died";
+    const FAULT: &'static str = "Names a wrong process in the report of a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("owner_death::kill_9_frees_the_lock", "the death of another one was told"),
         ("storm::owners_are_killed_and_no_section_is_lost", "another process than the one that died"),
@@ -284,7 +284,7 @@ struct TokensGoBack;
 
 impl Fault for TokensGoBack {
     const NAME: &'static str = "tokens-go-back";
-    const FAULT: &'static str = "Counts its tokens down";
+    const FAULT: &'static str = "Issues tokens in descending order";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("tokens::processes::a_token_is_greater_than_all_before_it", "came after"),
         ("tokens::a_token_grows_across_deaths", "came after"),
@@ -367,7 +367,7 @@ struct BelievesInPids;
 
 impl Fault for BelievesInPids {
     const NAME: &'static str = "believes-in-pids";
-    const FAULT: &'static str = "Takes an owner for dead whose pid is not visible";
+    const FAULT: &'static str = "Considers an owner dead whose pid is not visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::an_owner_whose_pid_is_nobody_here_is_not_dead",
         "got the lock 0 of an owner that lives in another pid namespace",
@@ -396,7 +396,7 @@ struct TakesOthersForItself;
 
 impl Fault for TakesOthersForItself {
     const NAME: &'static str = "takes-others-for-itself";
-    const FAULT: &'static str = "Takes an owner of another PID namespace that has its pid for itself";
+    const FAULT: &'static str = "Mistakes an owner with the same pid in another PID namespace for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::two_with_one_pid_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
 

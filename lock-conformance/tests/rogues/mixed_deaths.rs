@@ -1,4 +1,4 @@
-//! A backend that confuses the threads of a process that dies.
+//! A wrong backend that confuses the threads of a dead process.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ struct NamesAWaiterOfTheDead;
 
 impl Fault for NamesAWaiterOfTheDead {
     const NAME: &'static str = "names-a-waiter-of-the-dead";
-    const FAULT: &'static str = "Writes down the last thread of its process that asked for the lock as the owner";
+    const FAULT: &'static str = "Records the last thread of its process that tried to acquire the lock as the owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "owner_death::mixed::a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time",
         "held the lock, and the report names thread",
@@ -32,7 +32,7 @@ impl Fault for NamesAWaiterOfTheDead {
     }
 }
 
-/// A lock, and a note about the thread that asked for it last while another thread of its process held it.
+/// A lock with a note of the last thread that tried to acquire it while another thread of the process held it.
 #[derive(Debug)]
 struct OfProcess {
     honest: Arc<dyn RawLock>,

@@ -1,4 +1,4 @@
-//! Wrong backends that use a number without checking which file it refers to.
+//! Wrong backends that use a descriptor number without checking which file it refers to.
 
 use std::fs::File;
 use std::io::Write;
@@ -23,7 +23,7 @@ pub(super) fn all() -> Vec<Faulty> {
     ]
 }
 
-/// The number of a log and of a second file, by which the first is checked, and the process that opened them.
+/// The number of a log, the number of a second file for a check of the log, and the process that opened both.
 static LOG: Number = Number::none();
 static SECOND: Number = Number::none();
 static OPENER: AtomicU32 = AtomicU32::new(0);
@@ -36,7 +36,7 @@ fn open_logs(url: &StoreUrl, mode: OpenMode, second: &str) -> Result<Arc<dyn Man
     Ok(store)
 }
 
-/// Writes a line to the file of the number.
+/// Writes a line to the file of the log number.
 fn log() {
     let Some(number) = LOG.get() else { return };
     if let Ok(mut file) = File::options().append(true).open(link_of(number)) {
@@ -44,7 +44,7 @@ fn log() {
     }
 }
 
-/// The inodes of the files that are open under the two numbers.
+/// Returns the inodes of the files that are open under the two numbers.
 fn inodes() -> Option<(u64, u64)> {
     Some((inode_of(LOG.get()?)?, inode_of(SECOND.get()?)?))
 }
@@ -58,7 +58,7 @@ struct LogsToReusedNumbers;
 
 impl Fault for LogsToReusedNumbers {
     const NAME: &'static str = "logs-to-reused-numbers";
-    const FAULT: &'static str = "Writes to a number as long as two numbers are two files, as they were";
+    const FAULT: &'static str = "Writes to a descriptor number while it and a second one still refer to two different files";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_program_file_under_a_reused_number_is_unchanged", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -80,7 +80,7 @@ struct LogsToDuplicatedNumbers;
 
 impl Fault for LogsToDuplicatedNumbers {
     const NAME: &'static str = "logs-to-duplicated-numbers";
-    const FAULT: &'static str = "Writes to a number as long as two numbers are one file, as they were";
+    const FAULT: &'static str = "Writes to a descriptor number while it and a second one still refer to the same file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_program_file_duplicated_over_a_number_is_unchanged", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -102,7 +102,7 @@ struct LogsToInheritedNumbers;
 
 impl Fault for LogsToInheritedNumbers {
     const NAME: &'static str = "logs-to-inherited-numbers";
-    const FAULT: &'static str = "Checks its numbers in the process that opened them, and not in a forked child";
+    const FAULT: &'static str = "Checks its descriptor numbers in the process that opened them, but not in a forked child";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_child_that_closes_everything_and_opens_a_log_keeps_exclusion", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -124,7 +124,7 @@ struct ClosesWhatItDrops;
 
 impl Fault for ClosesWhatItDrops {
     const NAME: &'static str = "closes-what-it-drops";
-    const FAULT: &'static str = "Closes the number of a handle that is dropped, whatever is open under it";
+    const FAULT: &'static str = "Closes the descriptor number of a dropped handle without checking which file it refers to";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::dropping_handle_and_store_closes_no_program_file", "was closed")];
     const CAUGHT_BY_NO_OTHER: bool = true;

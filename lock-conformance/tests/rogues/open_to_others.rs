@@ -1,4 +1,4 @@
-//! Backends whose files other users can read, and one that opens what a link leads to.
+//! Wrong backends whose files other users can read, and one that follows symbolic links.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -30,7 +30,7 @@ struct LeavesModesToTheUmask;
 
 impl Fault for LeavesModesToTheUmask {
     const NAME: &'static str = "leaves-modes-to-the-umask";
-    const FAULT: &'static str = "Makes files of locks with the mode 0644";
+    const FAULT: &'static str = "Creates lock files with the mode 0644";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("sharing::a_private_store_is_private_whatever_the_umask", "gets the mode 0644, which lets others in"),
         ("sharing::a_store_of_a_group_is_closed_to_others_whatever_the_umask", "gets the mode 0644, which lets others in"),
@@ -45,20 +45,20 @@ impl Fault for LeavesModesToTheUmask {
     }
 }
 
-// No sibling is wrong rarely: a store has few directories, and makes each of them once.
+// There is no rare variant, because a store has few directories and creates each of them once.
 #[derive(Debug)]
 struct LeavesDirectoriesToTheUmask;
 
 impl Fault for LeavesDirectoriesToTheUmask {
     const NAME: &'static str = "leaves-directories-to-the-umask";
-    const FAULT: &'static str = "Makes directories with the mode 0755";
+    const FAULT: &'static str = "Creates directories with the mode 0755";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_private_store_is_private_whatever_the_umask", "ids gets the mode 0755, which lets others in")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        // A store of several users would exclude them.
+        // The mode 0755 would exclude the other users of a shared store.
         if !url.as_str().contains("mode=") {
             let _ = fs::set_permissions(format!("{}/ids", url.place()), Permissions::from_mode(0o755));
         }
@@ -71,7 +71,7 @@ struct OpensWhatALinkLeadsTo;
 
 impl Fault for OpensWhatALinkLeadsTo {
     const NAME: &'static str = "opens-what-a-link-leads-to";
-    const FAULT: &'static str = "Opens the file of a lock through a link";
+    const FAULT: &'static str = "Opens the file of a lock through a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("links::no_file_of_a_store_is_opened_through_a_link", "and a process has open what the link leads to")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -87,13 +87,13 @@ impl Fault for OpensWhatALinkLeadsTo {
     }
 }
 
-// No sibling is wrong rarely: the message for an error is always the same.
+// There is no rare variant, because the message for an error is always the same.
 #[derive(Debug)]
 struct PassesOnWhatTheKernelSays;
 
 impl Fault for PassesOnWhatTheKernelSays {
     const NAME: &'static str = "passes-on-what-the-kernel-says";
-    const FAULT: &'static str = "Says that there are too many levels of links when it finds a link";
+    const FAULT: &'static str = "Reports too many levels of symbolic links when a file is a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, and that is not what the error says: System")];
     const CAUGHT_BY_NO_OTHER: bool = true;

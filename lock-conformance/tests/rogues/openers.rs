@@ -1,4 +1,4 @@
-//! Rogues that open and make stores wrongly.
+//! Wrong backends that open and create stores incorrectly.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ struct BothCreate;
 
 impl Fault for BothCreate {
     const NAME: &'static str = "both-create";
-    const FAULT: &'static str = "Creates a store for each of two processes that race to create one";
+    const FAULT: &'static str = "Creates two stores when two processes race to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("opening::of_racing_creators_one_wins", "who created one store believe they did"),
         ("opening::all_racing_initialisers_get_one_store", "initialisers got different stores"),
@@ -48,7 +48,7 @@ struct ReplacesWhatExists;
 
 impl Fault for ReplacesWhatExists {
     const NAME: &'static str = "replaces-what-exists";
-    const FAULT: &'static str = "Replaces a store that exists when it is told to create one";
+    const FAULT: &'static str = "Replaces an existing store in the mode Create";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::creating_what_exists_is_refused_and_changes_nothing", "it should have been Exists")];
 
@@ -65,7 +65,7 @@ struct BelievesAnything;
 
 impl Fault for BelievesAnything {
     const NAME: &'static str = "believes-anything";
-    const FAULT: &'static str = "Replaces a file that is no store by a new store";
+    const FAULT: &'static str = "Replaces a file that is not a store with a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("damage::another_beginning_is_refused", "took a store for good although its first bytes are others"),
         ("damage::every_truncation_is_refused", "took a store for good although it was cut"),
@@ -89,7 +89,7 @@ struct MakesWhatIsAbsent;
 
 impl Fault for MakesWhatIsAbsent {
     const NAME: &'static str = "makes-what-is-absent";
-    const FAULT: &'static str = "Makes a store where it was told to open one";
+    const FAULT: &'static str = "Creates an absent store in the mode Open";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::an_absent_store_is_refused_and_not_made", "it should have been Absent")];
 
@@ -103,7 +103,7 @@ struct NeverLooksBack;
 
 impl Fault for NeverLooksBack {
     const NAME: &'static str = "never-looks-back";
-    const FAULT: &'static str = "Does not notice that its store was removed or replaced";
+    const FAULT: &'static str = "Does not detect that its store was removed or replaced";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("vanishing::who_has_a_deleted_store_open_is_told", "was not refused check"),
         ("vanishing::who_has_a_replaced_store_open_is_told", "was not refused check"),
@@ -119,7 +119,7 @@ struct TellsStoresApartByPath;
 
 impl Fault for TellsStoresApartByPath {
     const NAME: &'static str = "tells-stores-apart-by-path";
-    const FAULT: &'static str = "Takes two paths to a store for two stores, within a process";
+    const FAULT: &'static str = "Treats two paths to one store as two stores within a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::two_spellings_of_a_place_are_one_store", "although it is held by another path to the same store")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -130,10 +130,10 @@ impl Fault for TellsStoresApartByPath {
     }
 }
 
-/// The path by which this process acquired each of its locks.
+/// The path through which this process acquired each of its locks.
 static PATHS: Mutex<BTreeMap<(StoreId, LockId), String>> = Mutex::new(BTreeMap::new());
 
-/// A lock that is busy to the threads of its owner's process only by the path that the owner used.
+/// A lock that is busy for other threads of the owner's process only through the path that the owner used.
 #[derive(Debug)]
 struct ByPath {
     honest: Arc<dyn RawLock>,
@@ -147,7 +147,7 @@ impl ByPath {
         PATHS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this process holds the lock by another path.
+    /// Checks whether this process holds the lock through another path.
     fn is_held_by_another_path(&self) -> Result<bool> {
         let is_ours = self.honest.holder()?.is_some_and(|owner| owner.pid == std::process::id());
         Ok(is_ours && Self::paths().get(&self.lock).is_some_and(|path| *path != self.path))

@@ -1,4 +1,4 @@
-//! Rogues that share a store between users wrongly, and that follow links.
+//! Wrong backends that share a store between users incorrectly, or that follow symbolic links.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -30,7 +30,7 @@ struct MakesInTwoSteps;
 
 impl Fault for MakesInTwoSteps {
     const NAME: &'static str = "makes-in-two-steps";
-    const FAULT: &'static str = "Makes a store for itself, and opens it to others a moment later";
+    const FAULT: &'static str = "Creates a private store, and grants access to other users later";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::users_who_create_at_once_get_one_store", "of two users who create a store at once, one was refused")];
 
@@ -55,7 +55,7 @@ struct KeepsWhatRootMakes;
 
 impl Fault for KeepsWhatRootMakes {
     const NAME: &'static str = "keeps-what-root-makes";
-    const FAULT: &'static str = "Keeps for root what root makes in the store of a user";
+    const FAULT: &'static str = "Leaves files that root creates in a user's store with root";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::what_root_makes_in_a_users_store_is_the_users", "does not belong to the user")];
 
@@ -75,7 +75,7 @@ struct ForgetsTheGroup;
 
 impl Fault for ForgetsTheGroup {
     const NAME: &'static str = "forgets-the-group";
-    const FAULT: &'static str = "Gives what it makes the group of the process";
+    const FAULT: &'static str = "Gives new files the group of the process instead of the store's group";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::members_of_a_group_share_a_store", "has another group than the store")];
 
@@ -95,7 +95,7 @@ struct TrustsEverybody;
 
 impl Fault for TrustsEverybody {
     const NAME: &'static str = "trusts-everybody";
-    const FAULT: &'static str = "Uses a store of any user";
+    const FAULT: &'static str = "Accepts a store of any user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_strangers_store_is_refused", "a store was used that a stranger made first")];
 
@@ -115,7 +115,7 @@ struct TellsArguments;
 
 impl Fault for TellsArguments {
     const NAME: &'static str = "tells-arguments";
-    const FAULT: &'static str = "Shows the arguments of the owner to each user";
+    const FAULT: &'static str = "Shows the owner's command-line arguments to other users";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_user_sees_no_arguments_of_another", "another user sees the arguments of the owner")];
 
@@ -150,13 +150,13 @@ impl RawLock for Telling {
     }
 }
 
-// No sibling is wrong rarely: a process opens its store once.
+// There is no rare variant, because a process opens its store once.
 #[derive(Debug)]
 struct FollowsLinks;
 
 impl Fault for FollowsLinks {
     const NAME: &'static str = "follows-links";
-    const FAULT: &'static str = "Opens and makes a store where a link leads";
+    const FAULT: &'static str = "Opens and creates a store through a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("links::nothing_is_made_or_removed_through_a_link", "where the link leads to, something changed"),
         ("links::nothing_is_made_through_a_link_to_nothing", "where the link leads to, something changed"),

@@ -1,4 +1,4 @@
-//! Backends that sleep when they must not, run when they must sleep, or are late.
+//! Wrong backends that sleep in an attempt, spin instead of sleeping, or are late.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ struct SleepsInAttempts;
 
 impl Fault for SleepsInAttempts {
     const NAME: &'static str = "sleeps-in-attempts";
-    const FAULT: &'static str = "Sleeps for 20 ms in an attempt on a busy lock";
+    const FAULT: &'static str = "Sleeps for 20 ms in an attempt to acquire a busy lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("costs::threads::an_attempt_does_not_sleep", "an attempt must not sleep"),
         ("costs::handles::an_attempt_does_not_sleep", "an attempt must not sleep"),
@@ -50,7 +50,7 @@ impl Fault for SleepsInAttempts {
     }
 }
 
-/// Tries the lock again and again, with this between two attempts.
+/// Polls the lock, and calls `pause` between two attempts.
 fn poll(honest: &dyn RawLock, deadline: Deadline, mut pause: impl FnMut()) -> Result<Acquired> {
     loop {
         let acquired = honest.acquire(Deadline::Now)?;
@@ -61,7 +61,9 @@ fn poll(honest: &dyn RawLock, deadline: Deadline, mut pause: impl FnMut()) -> Re
     }
 }
 
-/// Polls for a short time, and then runs. Waits that end soon are not affected, so that cases with hundreds of them do not hang.
+/// Polls for a short time, and then spins.
+///
+/// Short waits do not spin, so that cases with hundreds of them do not hang.
 fn run_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
     let began = Instant::now();
     poll(honest, deadline, || {
@@ -82,7 +84,7 @@ struct RunsWhileItWaits;
 
 impl Fault for RunsWhileItWaits {
     const NAME: &'static str = "runs-while-it-waits";
-    const FAULT: &'static str = "Waits without a deadline by running";
+    const FAULT: &'static str = "Spins in a wait without a deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("costs::a_wait_uses_no_processor", "while it waits in lock, a thread")];
     const RARE: &'static [Operation] = &[Operation::Wait];
@@ -97,7 +99,7 @@ struct RunsWhileItWaitsForADeadline;
 
 impl Fault for RunsWhileItWaitsForADeadline {
     const NAME: &'static str = "runs-while-it-waits-for-a-deadline";
-    const FAULT: &'static str = "Waits with a deadline by running";
+    const FAULT: &'static str = "Spins in a wait with a deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("costs::a_wait_with_a_deadline_uses_no_processor", "while it waits in lock_for, a thread")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -113,7 +115,7 @@ struct IsLateByATenth;
 
 impl Fault for IsLateByATenth {
     const NAME: &'static str = "is-late-by-a-tenth";
-    const FAULT: &'static str = "Notices a deadline up to 100 ms late";
+    const FAULT: &'static str = "Times out up to 100 ms after the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("deadlines::threads::a_time_out_is_not_late", "time-outs of 1ms were late by"),
         ("deadlines::handles::a_time_out_is_not_late", "time-outs of 1ms were late by"),
@@ -124,7 +126,7 @@ impl Fault for IsLateByATenth {
     const RARE: &'static [Operation] = &[Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        // Shorter waits are not affected, so that cases with thousands of them do not hang.
+        // Shorter waits are on time, so that cases with thousands of them do not hang.
         let is_long = deadline.remaining().is_some_and(|left| left > Duration::from_micros(500));
         let acquired = honest.acquire(deadline)?;
         if acquired == Acquired::TimedOut && is_long {
@@ -163,7 +165,7 @@ struct ChecksTenTimesASecond;
 
 impl Fault for ChecksTenTimesASecond {
     const NAME: &'static str = "checks-ten-times-a-second";
-    const FAULT: &'static str = "Polls ten times a second, since no release wakes it";
+    const FAULT: &'static str = "Polls a busy lock ten times a second, because a release does not wake waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("waking::threads::a_waiter_is_woken_soon", NOT_WOKEN),
         ("waking::threads::a_waiter_with_a_deadline_is_woken_soon", NOT_WOKEN),

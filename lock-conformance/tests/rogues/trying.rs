@@ -1,4 +1,4 @@
-//! Backends that recover a death only for a caller that waits, and one that takes the thread's robust list for itself.
+//! Wrong backends that recover a death only for a caller that waits, and some that replace libc's robust list.
 
 use std::fs;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Faulty> {
     ]
 }
 
-/// The process that is in the file of a lock: its owner, or a dead owner that has not been recovered.
+/// Returns the pid in the file of a lock: that of its owner, or of a dead owner that is not recovered yet.
 pub(super) fn process_in_file(url: &StoreUrl, id: LockId) -> Option<u32> {
     let bytes = fs::read(format!("{}/locks/{id}", url.place())).ok()?;
     let pid = u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?);
@@ -36,13 +36,13 @@ fn lives(pid: u32) -> bool {
     kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
 }
 
-/// A lock that does not recover some deaths for a caller that only tries.
+/// A lock that does not recover some deaths in an attempt without a wait.
 #[derive(Debug)]
 struct Lazy {
     honest: Arc<dyn RawLock>,
     url: StoreUrl,
     id: LockId,
-    /// Whether the death of the process in the lock's file is one of them.
+    /// Checks whether the death of the process in the lock's file is one of these deaths.
     leaves: fn(LockId, u32) -> bool,
 }
 
@@ -76,7 +76,7 @@ struct WaitsAfterExec;
 impl Fault for WaitsAfterExec {
     const NAME: &'static str = "waits-after-exec";
     const FAULT: &'static str =
-        "Does not recover the lock of a process that executed another program for a caller that only tries";
+        "Does not recover the lock of a process that executed another program in an attempt without a wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_a_lock_after_exec_by_another_thread", "did not recover the lock")];
 
@@ -91,7 +91,7 @@ struct WaitsBeyondTheWalk;
 impl Fault for WaitsBeyondTheWalk {
     const NAME: &'static str = "waits-beyond-the-walk";
     const FAULT: &'static str =
-        "Does not recover the locks of a dead process that are beyond the kernel's limit for a caller that only tries";
+        "Does not recover the locks of a dead process beyond the kernel's limit in an attempt without a wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_process_than_the_kernel_walks", "did not recover the lock")];
 
@@ -105,7 +105,7 @@ struct WaitsForThreads;
 
 impl Fault for WaitsForThreads {
     const NAME: &'static str = "waits-for-threads";
-    const FAULT: &'static str = "Claims to notice the end of threads, and notices it only while it waits";
+    const FAULT: &'static str = "Claims to detect the end of threads, and detects it only in a wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_thread_than_the_kernel_walks", "did not recover the lock")];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
@@ -142,8 +142,7 @@ struct ReplacesTheListOfAProcess;
 
 impl Fault for ReplacesTheListOfAProcess {
     const NAME: &'static str = "replaces-the-list-of-a-process";
-    const FAULT: &'static str =
-        "Registers another robust list than libc's in the main thread, so that the kernel does not find libc's mutexes";
+    const FAULT: &'static str = "Replaces libc's robust list in the main thread, so that the kernel does not find libc's mutexes";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::robust_mutexes_of_a_process_with_many_locks_are_recovered", "and of 3000 locks died")];
 
@@ -160,7 +159,7 @@ struct ReplacesTheListOfAThread;
 
 impl Fault for ReplacesTheListOfAThread {
     const NAME: &'static str = "replaces-the-list-of-a-thread";
-    const FAULT: &'static str = "Registers another robust list than libc's in the threads that are not the main thread";
+    const FAULT: &'static str = "Replaces libc's robust list in threads other than the main thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::robust_mutexes_of_a_thread_with_many_locks_are_recovered", "and of 3000 locks died")];
 

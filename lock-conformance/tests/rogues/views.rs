@@ -1,4 +1,4 @@
-//! Backends that are wrong about a store that is under two paths, of an overlay and of its upper layer.
+//! Wrong backends that misjudge a store with two paths, one through an overlay and one in its upper layer.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ fn is_of_overlay(url: &StoreUrl) -> bool {
     url.place().contains("/merged/")
 }
 
-/// Opens the store where it is in the upper layer.
+/// Opens the store through its path in the upper layer.
 fn open_below(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let below: StoreUrl = url.as_str().replace("/merged/", "/upper/").parse()?;
     reference::open(&below, mode)
 }
 
-/// The lock of this path: it is another one through the overlay than in the upper layer.
+/// Returns the lock for this path. The overlay and the upper layer have different locks.
 fn lock_of_path(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
     honest.lock(if is_of_overlay(url) { LockId::new(id.get() + 64) } else { id })
 }
@@ -37,13 +37,13 @@ struct LocksTheOverlay;
 
 impl Fault for LocksTheOverlay {
     const NAME: &'static str = "locks-the-overlay";
-    const FAULT: &'static str = "Opens a store through an overlay, where the files have locks for themselves";
+    const FAULT: &'static str = "Opens a store through an overlay, where the files have separate locks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("views::a_store_of_the_upper_layer_excludes_the_overlay_or_refuses_it", "although its owner lives")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match mode {
-            OpenMode::Create if is_of_overlay(url) => refused("its directory is on an overlay"),
+            OpenMode::Create if is_of_overlay(url) => refused("the directory is on an overlay"),
             _ => open_below(url, mode),
         }
     }
@@ -64,7 +64,7 @@ impl Fault for CreatesOnTheOverlay {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match mode {
-            OpenMode::Open if is_of_overlay(url) => refused("its directory is on an overlay"),
+            OpenMode::Open if is_of_overlay(url) => refused("the directory is on an overlay"),
             _ => open_below(url, mode),
         }
     }
@@ -79,7 +79,8 @@ struct ForgetsBehindTheOverlay;
 
 impl Fault for ForgetsBehindTheOverlay {
     const NAME: &'static str = "forgets-behind-the-overlay";
-    const FAULT: &'static str = "Excludes users of the overlay, but does not report deaths in a store that is also in one";
+    const FAULT: &'static str =
+        "Excludes users of the overlay, but does not report deaths in a store that is also visible through one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("views::a_death_behind_an_overlay_is_recovered_or_the_overlay_is_refused", "was not reported")];
 

@@ -50,7 +50,7 @@ overtaking! {
     IgnoresNamespaces "ignores-namespaces" "Grants a lock to a process of another IPC namespace"
         "a_process_in_another_ipc_namespace_is_excluded_or_refused"
         "although its owner lives"
-        |handle| handle.is_of_stranger() && handle.any_user_of(&handle.home()) && knows_boot();
+        |handle| handle.is_of_stranger() && handle.any_user_of(&handle.creators_namespace()) && knows_boot();
     BelievesInAReboot "believes-in-a-reboot" "Considers an IPC namespace without a boot id a reboot"
         "a_process_in_another_ipc_namespace_without_a_boot_id_is_excluded_or_refused"
         "although its owner lives"
@@ -58,19 +58,19 @@ overtaking! {
     ForgetsChildren "forgets-children" "Ignores a child that has not locked yet as a user of the store"
         "a_child_that_has_not_locked_yet_excludes_another_ipc_namespace"
         "although its owner lives"
-        |handle| handle.is_of_stranger() && !handle.any_user_of(&handle.home());
+        |handle| handle.is_of_stranger() && !handle.any_user_of(&handle.creators_namespace());
     StaysInTheChild "stays-in-the-child" "Lets a child lock in a new IPC namespace that has no other user"
         "another_ipc_namespace_excludes_a_child_that_has_not_locked_yet"
         "although its owner lives"
-        |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.home()) && namespace() == handle.home();
-    LocksWhereItIs "locks-where-it-is" "Uses a handle in the IPC namespace to which the thread has moved"
+        |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.creators_namespace()) && namespace() == handle.creators_namespace();
+    LocksInTheThreadsNamespace "locks-where-it-is" "Uses a handle in the IPC namespace to which the thread has moved"
         "a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused"
         "although its owner lives"
-        |handle| !handle.is_of_stranger() && !namespace().is_empty() && namespace() != handle.home();
+        |handle| !handle.is_of_stranger() && !namespace().is_empty() && namespace() != handle.creators_namespace();
     ForgetsLeavers "forgets-leavers" "Considers an owner dead that has left its IPC namespace"
         "an_owner_that_leaves_its_ipc_namespace_keeps_its_lock"
         "has only left its IPC namespace"
-        |handle| namespace() == handle.home() && handle.has_owner_that_left();
+        |handle| namespace() == handle.creators_namespace() && handle.has_owner_that_left();
 }
 
 /// Returns the IPC namespace of this thread; empty if `/proc` does not show it.
@@ -113,22 +113,22 @@ impl Handle {
     /// Returns the processes that have opened the store, each with its namespace.
     fn users(&self) -> Vec<(i32, String)> {
         let users = fs::read_to_string(file_of(&self.url, "users")).unwrap_or_default();
-        let user = |line: &str| line.split_once(' ').and_then(|(pid, home)| Some((pid.parse().ok()?, home.to_owned())));
+        let user = |line: &str| line.split_once(' ').and_then(|(pid, namespace)| Some((pid.parse().ok()?, namespace.to_owned())));
         users.lines().filter_map(user).collect()
     }
 
     /// Returns the namespace of the store's creator.
-    fn home(&self) -> String {
-        self.users().into_iter().next().map(|(_, home)| home).unwrap_or_default()
+    fn creators_namespace(&self) -> String {
+        self.users().into_iter().next().map(|(_, namespace)| namespace).unwrap_or_default()
     }
 
     /// Checks whether a process that opened the store in this namespace is alive.
     fn any_user_of(&self, namespace: &str) -> bool {
-        self.users().iter().any(|(pid, home)| home == namespace && kill(Pid::from_raw(*pid), None) != Err(Errno::ESRCH))
+        self.users().iter().any(|(pid, its)| its == namespace && kill(Pid::from_raw(*pid), None) != Err(Errno::ESRCH))
     }
 
     fn is_of_stranger(&self) -> bool {
-        !self.made_in.is_empty() && self.made_in != self.home()
+        !self.made_in.is_empty() && self.made_in != self.creators_namespace()
     }
 
     /// Checks whether the owner has left the creator's namespace since it acquired the lock.
@@ -138,7 +138,7 @@ impl Handle {
             fs::read_to_string(file_of(&self.url, "acquired")).unwrap_or_default(),
             namespace_of(&format!("/proc/{}/task/{}", holder.pid, holder.tid)),
         );
-        before == self.home() && !now.is_empty() && now != before
+        before == self.creators_namespace() && !now.is_empty() && now != before
     }
 }
 

@@ -1,24 +1,24 @@
 //! The wrong backends. Each one adds a [`Fault`](fault::Fault) to an honest backend.
 
 mod allocators;
-mod blind;
 mod causes;
 mod cleaned;
 mod copies;
+mod creator_namespaces;
 mod dead_holders;
 mod descriptors;
+mod false_claims;
 mod fault;
 mod filesystems;
-mod forgetful;
 mod fork_mutexes;
 mod forks;
 mod growing;
-mod homes;
+mod hidden_owners;
 mod ids;
 mod ipc;
 mod leaking;
-mod liars;
 mod lockers;
+mod lost_reports;
 mod mixed;
 mod mixed_deaths;
 mod namespaces;
@@ -68,11 +68,11 @@ pub(crate) fn all() -> Vec<Faulty> {
         ids::all(),
         copies::all(),
         cleaned::all(),
-        liars::all(),
+        false_claims::all(),
         dead_holders::all(),
-        blind::all(),
+        hidden_owners::all(),
         namespaces::all(),
-        homes::all(),
+        creator_namespaces::all(),
         ipc::all(),
         views::all(),
         trying::all(),
@@ -82,7 +82,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         forks::all(),
         fork_mutexes::all(),
         reports::all(),
-        forgetful::all(),
+        lost_reports::all(),
         leaking::all(),
         panics::all(),
         causes::all(),

@@ -16,8 +16,8 @@ use super::namespaces::poll;
 use crate::reference;
 
 /// Declares a wrong backend for each case, with the deaths that the backend does not report.
-macro_rules! forgetful {
-    ($($backend:ident $name:literal $fault:literal $case:literal |$here:ident, $dead:ident| $forgets:expr;)+) => {
+macro_rules! unreported {
+    ($($backend:ident $name:literal $fault:literal $case:literal |$location:ident, $dead:ident| $condition:expr;)+) => {
         $(
             #[derive(Debug)]
             struct $backend;
@@ -28,12 +28,12 @@ macro_rules! forgetful {
                 const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(concat!("namespaces::", $case), "was not reported")];
 
                 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-                    open_with_home(url, mode)
+                    open_with_creator(url, mode)
                 }
 
                 fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-                    let forgets: fn(Here, u32) -> bool = |$here, $dead| $forgets;
-                    Ok(Arc::new(Forgetful { honest: honest.lock(id)?, here: Here::of(url)?, forgets }))
+                    let is_dropped: fn(Location, u32) -> bool = |$location, $dead| $condition;
+                    Ok(Arc::new(DropsReports { honest: honest.lock(id)?, location: Location::of(url)?, is_dropped }))
                 }
             }
         )+
@@ -44,51 +44,52 @@ macro_rules! forgetful {
     };
 }
 
-forgetful! {
+unreported! {
     ForgetsTheCreators "forgets-the-creators" "Does not report a death in the creator's PID namespace to another namespace"
         "an_owner_in_the_creators_namespace_is_recovered_from_another"
-        |here, dead| here == Here::Inside && dead != 1;
+        |location, dead| location == Location::New && dead != 1;
     ForgetsStrangers "forgets-strangers" "Does not report a death in another PID namespace to the creator's namespace"
         "an_owner_in_another_namespace_is_recovered_from_the_creators"
-        |here, dead| here == Here::AtHome && dead == 1;
+        |location, dead| location == Location::Creators && dead == 1;
     ForgetsWithTheNamespace "forgets-with-the-namespace" "Does not report a death in the PID namespace in which the store was created to the outside"
         "a_store_outlives_the_namespace_that_it_was_made_in"
-        |here, dead| here == Here::Outside && dead == 1;
+        |location, dead| location == Location::Outside && dead == 1;
     ForgetsInAChain "forgets-in-a-chain" "Does not report a death in one new PID namespace to another"
         "waiters_in_several_namespaces_get_the_lock_of_the_dead_in_turn"
-        |here, dead| here == Here::Inside && dead == 1;
+        |location, dead| location == Location::New && dead == 1;
 }
 
 /// The location of a process relative to the namespace in which the store was created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Here {
+enum Location {
     /// In that namespace, which is the initial one of the case.
-    AtHome,
+    Creators,
     /// In a new namespace, with a store that was created outside of all new ones.
-    Inside,
+    New,
     /// Outside of the new namespace in which the store was created.
     Outside,
     /// Any other location.
-    Elsewhere,
+    Other,
 }
 
-impl Here {
+impl Location {
     fn of(url: &StoreUrl) -> Result<Self> {
-        let home = fs::read_to_string(home_of(url)).map_err(|error| Error::system("read the creator's namespace", error))?;
+        let creator =
+            fs::read_to_string(creator_file(url)).map_err(|error| Error::system("read the creator's namespace", error))?;
         let namespace = namespace();
-        let (is_home, is_new) = (home.ends_with(&namespace), home.starts_with("1 "));
+        let (is_creators, is_new) = (creator.ends_with(&namespace), creator.starts_with("1 "));
         Ok(match process::id() {
-            _ if namespace.is_empty() => Self::Elsewhere,
-            1 if !is_home && !is_new => Self::Inside,
-            1 => Self::Elsewhere,
-            _ if is_home => Self::AtHome,
+            _ if namespace.is_empty() => Self::Other,
+            1 if !is_creators && !is_new => Self::New,
+            1 => Self::Other,
+            _ if is_creators => Self::Creators,
             _ => Self::Outside,
         })
     }
 }
 
-fn home_of(url: &StoreUrl) -> String {
-    format!("{}/home", url.place())
+fn creator_file(url: &StoreUrl) -> String {
+    format!("{}/creator", url.place())
 }
 
 /// Returns the PID namespace of this process; empty if `/proc` does not show it.
@@ -97,11 +98,11 @@ fn namespace() -> String {
 }
 
 /// Opens a store. The creator records its pid and its namespace.
-fn open_with_home(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+fn open_with_creator(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
-    let home = home_of(url);
-    if !Path::new(&home).exists() {
-        let written = File::create_new(&home).and_then(|mut file| write!(file, "{} {}", process::id(), namespace()));
+    let file = creator_file(url);
+    if !Path::new(&file).exists() {
+        let written = File::create_new(&file).and_then(|mut created| write!(created, "{} {}", process::id(), namespace()));
         written.map_err(|error| Error::system("write the creator's namespace", error))?;
     }
     Ok(store)
@@ -109,15 +110,15 @@ fn open_with_home(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 
 /// A lock that does not report some deaths.
 #[derive(Debug)]
-struct Forgetful {
+struct DropsReports {
     honest: Arc<dyn RawLock>,
-    here: Here,
-    forgets: fn(Here, u32) -> bool,
+    location: Location,
+    is_dropped: fn(Location, u32) -> bool,
 }
 
-impl RawLock for Forgetful {
+impl RawLock for DropsReports {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let is_reported = |pid| !(self.forgets)(self.here, pid);
+        let is_reported = |pid| !(self.is_dropped)(self.location, pid);
         let acquired = self.honest.acquire(deadline)?;
         Ok(altered(acquired, |token, death| {
             (token, death.filter(|death| death.holder.as_ref().is_none_or(|dead| is_reported(dead.pid))))
@@ -143,21 +144,21 @@ impl Fault for OvertakesFromOutside {
         &[("namespaces::a_store_made_in_a_child_namespace_excludes_outside", "of an owner that lives")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-        open_with_home(url, mode)
+        open_with_creator(url, mode)
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let honest = honest.lock(id)?;
-        Ok(if Here::of(url)? == Here::Outside { Arc::new(Impatient { honest }) } else { honest })
+        Ok(if Location::of(url)? == Location::Outside { Arc::new(TakesOverAfterWait { honest }) } else { honest })
     }
 }
 
 #[derive(Debug)]
-struct Impatient {
+struct TakesOverAfterWait {
     honest: Arc<dyn RawLock>,
 }
 
-impl RawLock for Impatient {
+impl RawLock for TakesOverAfterWait {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let begun = Instant::now();
         poll(&*self.honest, deadline, || {

@@ -34,7 +34,7 @@ macro_rules! views {
             #[derive(Debug)]
             struct $view;
 
-            impl Blindness for $view {
+            impl Environment for $view {
                 const VIEW: View = View::$view;
                 const OVERTAKES: &'static str = concat!("overtakes-", $name);
                 const FORGETS: &'static str = concat!("forgets-", $name);
@@ -68,7 +68,7 @@ views! {
 }
 
 /// An environment in which a backend has a fault.
-trait Blindness: Debug + Send + Sync + 'static {
+trait Environment: Debug + Send + Sync + 'static {
     const VIEW: View;
     const OVERTAKES: &'static str;
     const FORGETS: &'static str;
@@ -152,15 +152,15 @@ fn poll(
 #[derive(Debug)]
 struct Overtakes<B>(PhantomData<B>);
 
-impl<B: Blindness> Fault for Overtakes<B> {
+impl<B: Environment> Fault for Overtakes<B> {
     const NAME: &'static str = B::OVERTAKES;
     const FAULT: &'static str = "Considers an owner dead after a wait if the owner is not fully visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::LIVE;
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        let begun = Instant::now();
+        let began = Instant::now();
         poll(honest, deadline, |acquired, seen| {
-            let is_due = *acquired == Acquired::TimedOut && begun.elapsed() > Duration::from_millis(200);
+            let is_due = *acquired == Acquired::TimedOut && began.elapsed() > Duration::from_millis(200);
             (is_due && seen == Some(B::VIEW)).then_some(Acquired::Held { token: u64::MAX })
         })
     }
@@ -169,7 +169,7 @@ impl<B: Blindness> Fault for Overtakes<B> {
 #[derive(Debug)]
 struct Forgets<B>(PhantomData<B>);
 
-impl<B: Blindness> Fault for Forgets<B> {
+impl<B: Environment> Fault for Forgets<B> {
     const NAME: &'static str = B::FORGETS;
     const FAULT: &'static str = "Does not report the death of an owner that was not fully visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::DEAD;

@@ -22,13 +22,13 @@ use libtest_mimic::{Arguments, Failed};
 use lock_conformance::{Failure, Suite, Trial, peer_if_asked, run_case, run_trials, trials};
 use rogues::{Faulty, table};
 
-/// Watchdog limit for faults that make a thread hang. All other faults keep the suite's limit, for slow machines.
+/// The watchdog limit for faults that make a thread hang. All other faults keep the suite's limit, for slow machines.
 const SHORT_WATCHDOG: Duration = Duration::from_secs(4);
 
 /// A word in each failure message of the watchdog.
 const HANGS: &str = "watchdog";
 
-/// Number of consecutive runs in which a case must catch a rare variant.
+/// The number of consecutive runs in which a case must catch a rare variant.
 const SOME_TIMES: u32 = 3;
 /// The same number with `--ignored`.
 const MANY_TIMES: u32 = 10;

@@ -12,8 +12,8 @@ use super::fault::{Fault, faulty};
 
 pub(super) fn all() -> Vec<Faulty> {
     vec![
-        faulty::<HandsOutTwice>(),
-        faulty::<HandsOutInARace>(),
+        faulty::<AllocatesTwice>(),
+        faulty::<AllocatesInARace>(),
         faulty::<FullTooEarly>(),
         faulty::<GivesAnotherLock>(),
         faulty::<AcceptsDoubleFree>(),
@@ -25,9 +25,9 @@ pub(super) fn all() -> Vec<Faulty> {
 }
 
 #[derive(Debug)]
-struct HandsOutTwice;
+struct AllocatesTwice;
 
-impl Fault for HandsOutTwice {
+impl Fault for AllocatesTwice {
     const NAME: &'static str = "hands-out-twice";
     const FAULT: &'static str = "Returns the same id for every allocation";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -45,9 +45,9 @@ impl Fault for HandsOutTwice {
 }
 
 #[derive(Debug)]
-struct HandsOutInARace;
+struct AllocatesInARace;
 
-impl Fault for HandsOutInARace {
+impl Fault for AllocatesInARace {
     const NAME: &'static str = "hands-out-in-a-race";
     const FAULT: &'static str = "Searches for a free id and allocates it in a separate step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -58,7 +58,7 @@ impl Fault for HandsOutInARace {
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         let taken: BTreeSet<_> = honest.allocated()?.into_iter().map(|allocation| allocation.id).collect();
         let free = (0..).map(LockId::new).find(|id| !taken.contains(id)).expect("an infinite range of ids contains a free one");
-        mark_without_looking(honest, free, label)?;
+        mark_allocated(honest, free, label)?;
         Ok(free)
     }
 
@@ -66,7 +66,7 @@ impl Fault for HandsOutInARace {
         if honest.allocated()?.iter().any(|allocation| allocation.id == id) {
             return Err(ErrorKind::AlreadyAllocated.into());
         }
-        mark_without_looking(honest, id, label)
+        mark_allocated(honest, id, label)
     }
 
     fn free(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<()> {
@@ -77,7 +77,7 @@ impl Fault for HandsOutInARace {
     }
 }
 
-fn mark_without_looking(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
+fn mark_allocated(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
     std::thread::yield_now();
     match honest.allocate_exact(id, label) {
         Err(error) if matches!(error.kind(), ErrorKind::AlreadyAllocated) => Ok(()),
@@ -107,7 +107,7 @@ impl Fault for FullTooEarly {
 #[derive(Debug)]
 struct GivesAnotherLock;
 
-static JUST_ALLOCATED: AtomicU32 = AtomicU32::new(u32::MAX);
+static LAST_ALLOCATED: AtomicU32 = AtomicU32::new(u32::MAX);
 
 impl Fault for GivesAnotherLock {
     const NAME: &'static str = "gives-another-lock";
@@ -119,12 +119,12 @@ impl Fault for GivesAnotherLock {
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         let id = honest.allocate(label)?;
-        JUST_ALLOCATED.store(id.get(), Ordering::Relaxed);
+        LAST_ALLOCATED.store(id.get(), Ordering::Relaxed);
         Ok(id)
     }
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let allocated = JUST_ALLOCATED.swap(u32::MAX, Ordering::Relaxed) == id.get();
+        let allocated = LAST_ALLOCATED.swap(u32::MAX, Ordering::Relaxed) == id.get();
         honest.lock(if allocated { LockId::new(id.get() + 64) } else { id })
     }
 }
@@ -134,7 +134,7 @@ struct AcceptsDoubleFree;
 
 impl Fault for AcceptsDoubleFree {
     const NAME: &'static str = "accepts-double-free";
-    const FAULT: &'static str = "Frees an id that is not allocated without an error";
+    const FAULT: &'static str = "Reports no error when it frees an id that is not allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_double_free_is_refused_and_changes_nothing", "it should have been NotAllocated"),
         ("freeing::freeing_what_is_not_allocated_is_refused_and_changes_nothing", "it should have been NotAllocated"),
@@ -194,12 +194,12 @@ struct TakesIdsThatAreTaken;
 
 impl Fault for TakesIdsThatAreTaken {
     const NAME: &'static str = "takes-ids-that-are-taken";
-    const FAULT: &'static str = "Allocates a given id that is already allocated without an error";
+    const FAULT: &'static str = "Reports no error when it allocates a given id that is already allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::a_given_id_is_marked_in_use", "it should have been AlreadyAllocated")];
 
     fn allocate_exact(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
-        mark_without_looking(honest, id, label)
+        mark_allocated(honest, id, label)
     }
 }
 

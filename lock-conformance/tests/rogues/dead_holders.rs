@@ -16,7 +16,7 @@ pub(super) fn all() -> Vec<Faulty> {
 }
 
 /// Returns the recorded owner of a lock, alive or dead.
-fn written_down(url: &StoreUrl, id: LockId) -> Option<Holder> {
+fn recorded_owner(url: &StoreUrl, id: LockId) -> Option<Holder> {
     process_in_file(url, id).map(Holder::of_process)
 }
 
@@ -31,18 +31,18 @@ impl Fault for NamesADeadHolder {
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Believing { honest: honest.lock(id)?, url: url.clone(), id }))
+        Ok(Arc::new(RecordedOwner { honest: honest.lock(id)?, url: url.clone(), id }))
     }
 }
 
 #[derive(Debug)]
-struct Believing {
+struct RecordedOwner {
     honest: Arc<dyn RawLock>,
     url: StoreUrl,
     id: LockId,
 }
 
-impl RawLock for Believing {
+impl RawLock for RecordedOwner {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         self.honest.acquire(deadline)
     }
@@ -56,7 +56,7 @@ impl RawLock for Believing {
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        if is_due(Operation::Holder) { Ok(written_down(&self.url, self.id)) } else { self.honest.holder() }
+        if is_due(Operation::Holder) { Ok(recorded_owner(&self.url, self.id)) } else { self.honest.holder() }
     }
 }
 
@@ -73,6 +73,6 @@ impl Fault for ListsADeadHolder {
     fn held(_: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
         let files = fs::read_dir(format!("{}/locks", url.place())).into_iter().flatten().flatten();
         let ids: BTreeSet<_> = files.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
-        Ok(ids.into_iter().filter_map(|id| Some(HeldLock::new(id, Some(written_down(url, id)?)))).collect())
+        Ok(ids.into_iter().filter_map(|id| Some(HeldLock::new(id, Some(recorded_owner(url, id)?)))).collect())
     }
 }

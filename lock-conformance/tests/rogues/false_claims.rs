@@ -23,13 +23,13 @@ pub(super) fn all() -> Vec<Faulty> {
         faulty::<ReconcilesWhatItDisclaims>(),
         faulty::<DestroysWhatItDisclaims>(),
         faulty::<ListsWhatItDisclaims>(),
-        faulty::<BreaksInSilence>(),
-        faulty::<LocksWhileItLooks>(),
-        rarely::<LocksWhileItLooks>(),
-        faulty::<TakesEachLockForAMoment>(),
-        rarely::<TakesEachLockForAMoment>(),
-        faulty::<GivesUpRecordLocksWhenItLooks>(),
-        rarely::<GivesUpRecordLocksWhenItLooks>(),
+        faulty::<BreaksWithoutEffect>(),
+        faulty::<AcquiresAllLocksToList>(),
+        rarely::<AcquiresAllLocksToList>(),
+        faulty::<AcquiresEachLockToList>(),
+        rarely::<AcquiresEachLockToList>(),
+        faulty::<ReleasesRecordLocksWhenItLists>(),
+        rarely::<ReleasesRecordLocksWhenItLists>(),
         faulty::<NamesAnotherHolder>(),
         faulty::<ClaimsTheDeathOfThreads>(),
         faulty::<ClaimsGenerations>(),
@@ -105,9 +105,9 @@ impl Fault for ListsWhatItDisclaims {
 }
 
 #[derive(Debug)]
-struct BreaksInSilence;
+struct BreaksWithoutEffect;
 
-impl Fault for BreaksInSilence {
+impl Fault for BreaksWithoutEffect {
     const NAME: &'static str = "breaks-in-silence";
     const FAULT: &'static str = "Reports that it broke a lock, although it did not";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -119,9 +119,9 @@ impl Fault for BreaksInSilence {
 }
 
 #[derive(Debug)]
-struct LocksWhileItLooks;
+struct AcquiresAllLocksToList;
 
-impl Fault for LocksWhileItLooks {
+impl Fault for AcquiresAllLocksToList {
     const NAME: &'static str = "locks-while-it-looks";
     const FAULT: &'static str = "Acquires all locks in order to list the held ones, as podman does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -140,9 +140,9 @@ impl Fault for LocksWhileItLooks {
 }
 
 #[derive(Debug)]
-struct TakesEachLockForAMoment;
+struct AcquiresEachLockToList;
 
-impl Fault for TakesEachLockForAMoment {
+impl Fault for AcquiresEachLockToList {
     const NAME: &'static str = "takes-each-lock-for-a-moment";
     const FAULT: &'static str = "Acquires and releases each lock in order to list the held ones";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -161,9 +161,9 @@ impl Fault for TakesEachLockForAMoment {
 }
 
 #[derive(Debug)]
-struct GivesUpRecordLocksWhenItLooks;
+struct ReleasesRecordLocksWhenItLists;
 
-impl Fault for GivesUpRecordLocksWhenItLooks {
+impl Fault for ReleasesRecordLocksWhenItLists {
     const NAME: &'static str = "gives-up-record-locks-when-it-looks";
     const FAULT: &'static str =
         "Opens and closes the files of its record locks in order to list the held ones, which releases the locks";

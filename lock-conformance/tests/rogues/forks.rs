@@ -28,7 +28,7 @@ pub(super) fn all() -> Vec<Faulty> {
         faulty::<MissesForksWithoutHandlers>(),
         faulty::<MissesForksBySystemCall>(),
         faulty::<LeavesAFileToChildren>(),
-        faulty::<BlamesTheStore>(),
+        faulty::<ReportsADestroyedStore>(),
         faulty::<ReleasesWithRightsOnly>(),
     ]
 }
@@ -237,9 +237,9 @@ impl RawLock for WithSecondFile {
 }
 
 #[derive(Debug)]
-struct BlamesTheStore;
+struct ReportsADestroyedStore;
 
-impl Fault for BlamesTheStore {
+impl Fault for ReportsADestroyedStore {
     const NAME: &'static str = "blames-the-store";
     const FAULT: &'static str = "Reports a destroyed store when it lacks the permission to open a file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

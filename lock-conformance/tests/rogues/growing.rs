@@ -23,7 +23,7 @@ pub(super) fn all() -> Vec<Faulty> {
         faulty::<GrowsInTheWrongOrder>(),
         faulty::<ForgetsOwnersWhenItGrows>(),
         faulty::<ForgetsDeathsInWhatGrew>(),
-        faulty::<PaysForAllIds>(),
+        faulty::<AllocatesSpaceForAllIds>(),
     ]
 }
 
@@ -79,7 +79,7 @@ impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let honest = reference::open(url, mode)?;
-        place_of(url);
+        set_place(url);
         if OPENING {
             measure(url.place())?;
         }
@@ -102,7 +102,7 @@ impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
 /// The path of the store that this process opened most recently.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
-fn place_of(url: &StoreUrl) {
+fn set_place(url: &StoreUrl) {
     url.place().clone_into(&mut PLACE.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
@@ -120,7 +120,7 @@ impl Fault for ClearsWhatIsNew {
         &[("growing::ids_that_two_processes_allocate_while_it_grows_are_all_allocated", "an id is missing")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-        place_of(url);
+        set_place(url);
         reference::open(url, mode)
     }
 
@@ -173,19 +173,19 @@ impl Fault for ForgetsOwnersWhenItGrows {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         grow(url.place(), id)?;
-        Ok(Arc::new(Sized { honest: honest.lock(id)?, place: url.place().to_owned(), id }))
+        Ok(Arc::new(WithSize { honest: honest.lock(id)?, place: url.place().to_owned(), id }))
     }
 }
 
 /// A lock that records the size of the store at the acquisition.
 #[derive(Debug)]
-struct Sized {
+struct WithSize {
     honest: Arc<dyn RawLock>,
     place: String,
     id: LockId,
 }
 
-impl RawLock for Sized {
+impl RawLock for WithSize {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let (name, size) = (format!("size-{}", self.id), read(&self.place, "segments"));
         match self.honest.acquire(Deadline::Now)? {
@@ -242,9 +242,9 @@ impl RawLock for Silent {
 }
 
 #[derive(Debug)]
-struct PaysForAllIds;
+struct AllocatesSpaceForAllIds;
 
-impl Fault for PaysForAllIds {
+impl Fault for AllocatesSpaceForAllIds {
     const NAME: &'static str = "pays-for-all-ids";
     const FAULT: &'static str = "Allocates a byte for each id up to the greatest used one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

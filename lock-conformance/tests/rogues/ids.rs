@@ -27,10 +27,10 @@ pub(super) fn all() -> Vec<Faulty> {
         faulty::<LacksTheLastSemaphore>(),
         rarely::<LacksTheLastSemaphore>(),
         faulty::<AcceptsTheCapacityAsAnId>(),
-        faulty::<NeverHandsOutTheLastId>(),
-        rarely::<NeverHandsOutTheLastId>(),
-        faulty::<SaysThatNothingIsAllocated>(),
-        rarely::<SaysThatNothingIsAllocated>(),
+        faulty::<NeverAllocatesTheLastId>(),
+        rarely::<NeverAllocatesTheLastId>(),
+        faulty::<ReportsThatNothingIsAllocated>(),
+        rarely::<ReportsThatNothingIsAllocated>(),
     ]
 }
 
@@ -152,9 +152,9 @@ impl Fault for AcceptsTheCapacityAsAnId {
 }
 
 #[derive(Debug)]
-struct NeverHandsOutTheLastId;
+struct NeverAllocatesTheLastId;
 
-impl Fault for NeverHandsOutTheLastId {
+impl Fault for NeverAllocatesTheLastId {
     const NAME: &'static str = "never-hands-out-the-last-id";
     const FAULT: &'static str = "Never allocates the last id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("allocation::the_capacity_is_exact", "and not 0 to 127")];
@@ -170,9 +170,9 @@ impl Fault for NeverHandsOutTheLastId {
 }
 
 #[derive(Debug)]
-struct SaysThatNothingIsAllocated;
+struct ReportsThatNothingIsAllocated;
 
-impl Fault for SaysThatNothingIsAllocated {
+impl Fault for ReportsThatNothingIsAllocated {
     const NAME: &'static str = "says-that-nothing-is-allocated";
     const FAULT: &'static str = "Reports that no id is allocated when the store is full";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

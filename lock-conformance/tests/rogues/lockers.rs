@@ -27,17 +27,17 @@ pub(super) fn all() -> Vec<Faulty> {
         faulty::<GrantsAlways>(),
         faulty::<ExcludesThreadsOnly>(),
         faulty::<NeverReleases>(),
-        faulty::<GivesUpEarly>(),
+        faulty::<TimesOutEarly>(),
         faulty::<WaitsByTheWallClock>(),
-        faulty::<WakesNobody>(),
+        faulty::<WakesNoWaiter>(),
         faulty::<WaitsForEver>(),
         faulty::<ForgetsDeaths>(),
-        faulty::<InventsDeaths>(),
-        faulty::<BlamesSomebodyElse>(),
-        faulty::<TokensGoBack>(),
+        faulty::<ReportsFalseDeaths>(),
+        faulty::<NamesAnotherDeadProcess>(),
+        faulty::<DescendingTokens>(),
         faulty::<GrantsTwiceToOne>(),
         faulty::<SharesWithChildren>(),
-        faulty::<BelievesInPids>(),
+        faulty::<TrustsPids>(),
         faulty::<TakesOthersForItself>(),
     ]
 }
@@ -78,9 +78,9 @@ impl Fault for WaitsByTheWallClock {
 }
 
 #[derive(Debug)]
-struct WakesNobody;
+struct WakesNoWaiter;
 
-impl Fault for WakesNobody {
+impl Fault for WakesNoWaiter {
     const NAME: &'static str = "wakes-nobody";
     const FAULT: &'static str = "Polls a busy lock five times a second, because a release does not wake waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -197,9 +197,9 @@ impl Fault for NeverReleases {
 }
 
 #[derive(Debug)]
-struct GivesUpEarly;
+struct TimesOutEarly;
 
-impl Fault for GivesUpEarly {
+impl Fault for TimesOutEarly {
     const NAME: &'static str = "gives-up-early";
     const FAULT: &'static str = "Times out before the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -247,9 +247,9 @@ impl Fault for ForgetsDeaths {
 }
 
 #[derive(Debug)]
-struct InventsDeaths;
+struct ReportsFalseDeaths;
 
-impl Fault for InventsDeaths {
+impl Fault for ReportsFalseDeaths {
     const NAME: &'static str = "invents-deaths";
     const FAULT: &'static str = "Reports a death at each acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -263,9 +263,9 @@ impl Fault for InventsDeaths {
 }
 
 #[derive(Debug)]
-struct BlamesSomebodyElse;
+struct NamesAnotherDeadProcess;
 
-impl Fault for BlamesSomebodyElse {
+impl Fault for NamesAnotherDeadProcess {
     const NAME: &'static str = "blames-somebody-else";
     const FAULT: &'static str = "Names a wrong process in the report of a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -280,9 +280,9 @@ impl Fault for BlamesSomebodyElse {
 }
 
 #[derive(Debug)]
-struct TokensGoBack;
+struct DescendingTokens;
 
-impl Fault for TokensGoBack {
+impl Fault for DescendingTokens {
     const NAME: &'static str = "tokens-go-back";
     const FAULT: &'static str = "Issues tokens in descending order";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -363,9 +363,9 @@ impl RawLock for OpenFile {
 }
 
 #[derive(Debug)]
-struct BelievesInPids;
+struct TrustsPids;
 
-impl Fault for BelievesInPids {
+impl Fault for TrustsPids {
     const NAME: &'static str = "believes-in-pids";
     const FAULT: &'static str = "Considers an owner dead whose pid is not visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(

@@ -18,7 +18,7 @@ pub(super) fn all() -> Vec<Faulty> {
     vec![
         faulty::<FreesTheReportWithTheId>(),
         faulty::<ForgetsWhenAllHaveClosedTheStore>(),
-        faulty::<WakesNobodyAfterAnInconsistentRelease>(),
+        faulty::<WakesNoWaiterAfterAnInconsistentRelease>(),
     ]
 }
 
@@ -38,7 +38,7 @@ impl Fault for FreesTheReportWithTheId {
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(freed(url, id))) }))
+        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(exists(freed(url, id))) }))
     }
 }
 
@@ -46,7 +46,7 @@ fn freed(url: &StoreUrl, id: LockId) -> String {
     format!("{}/freed-{id}", url.place())
 }
 
-fn is_there(file: String) -> impl Fn() -> bool + Send + Sync {
+fn exists(file: String) -> impl Fn() -> bool + Send + Sync {
     move || fs::metadata(&file).is_ok()
 }
 
@@ -85,7 +85,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let forgotten = format!("{}/forgotten", url.place());
-        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(forgotten)) }))
+        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(exists(forgotten)) }))
     }
 }
 
@@ -123,9 +123,9 @@ impl std::fmt::Debug for SilentIf {
 }
 
 #[derive(Debug)]
-struct WakesNobodyAfterAnInconsistentRelease;
+struct WakesNoWaiterAfterAnInconsistentRelease;
 
-impl Fault for WakesNobodyAfterAnInconsistentRelease {
+impl Fault for WakesNoWaiterAfterAnInconsistentRelease {
     const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
     const FAULT: &'static str = "Wakes no waiter when an owner releases the lock without marking it consistent";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -134,18 +134,18 @@ impl Fault for WakesNobodyAfterAnInconsistentRelease {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let file = format!("{}/asleep-{id}", url.place());
-        Ok(Arc::new(Sleeping { honest: honest.lock(id)?, file }))
+        Ok(Arc::new(SleepsWhile { honest: honest.lock(id)?, file }))
     }
 }
 
 /// A lock whose waiters sleep while a file exists.
 #[derive(Debug)]
-struct Sleeping {
+struct SleepsWhile {
     honest: Arc<dyn RawLock>,
     file: String,
 }
 
-impl RawLock for Sleeping {
+impl RawLock for SleepsWhile {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let mut acquired = self.honest.acquire(Deadline::Now)?;
         while acquired == Acquired::TimedOut && !deadline.has_passed() {

@@ -20,8 +20,8 @@ use crate::reference;
 
 pub(super) fn all() -> Vec<Faulty> {
     vec![
-        faulty::<GivesTheClaimUpFirst>(),
-        rarely::<GivesTheClaimUpFirst>(),
+        faulty::<ReleasesTheClaimFirst>(),
+        rarely::<ReleasesTheClaimFirst>(),
         faulty::<KeepsItsMutexWhileItWaits>(),
         rarely::<KeepsItsMutexWhileItWaits>(),
         faulty::<WaitsForRecordLocks>(),
@@ -56,9 +56,9 @@ struct Claimed {
 }
 
 #[derive(Debug)]
-struct GivesTheClaimUpFirst;
+struct ReleasesTheClaimFirst;
 
-impl Fault for GivesTheClaimUpFirst {
+impl Fault for ReleasesTheClaimFirst {
     const NAME: &'static str = "gives-the-claim-up-first";
     const FAULT: &'static str = "Releases the claim of the thread before the file lock, which belongs to the whole process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -202,7 +202,7 @@ struct WaitsForRecordLocks;
 
 impl Fault for WaitsForRecordLocks {
     const NAME: &'static str = "waits-for-record-locks";
-    const FAULT: &'static str = "Waits by F_SETLKW, which reports a deadlock although different threads of the processes wait";
+    const FAULT: &'static str = "Waits by F_SETLKW, which reports a deadlock because it treats all threads of a process as one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::crossed_waits_of_threads_are_no_deadlock", "deadlock")];
 

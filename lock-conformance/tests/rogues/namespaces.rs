@@ -24,9 +24,9 @@ use crate::reference;
 pub(super) fn all() -> Vec<Faulty> {
     vec![
         faulty::<TakesThreadsForItself>(),
-        faulty::<BelievesDyingWaiters>(),
+        faulty::<MistakesWaitersForOwners>(),
         faulty::<ForgetsEqualThreads>(),
-        faulty::<EntersAfterADeath>(),
+        faulty::<GrantsAfterADeath>(),
         faulty::<WatchesItsOwnThreads>(),
     ]
 }
@@ -80,9 +80,9 @@ impl Fault for TakesThreadsForItself {
 }
 
 #[derive(Debug)]
-struct BelievesDyingWaiters;
+struct MistakesWaitersForOwners;
 
-impl Fault for BelievesDyingWaiters {
+impl Fault for MistakesWaitersForOwners {
     const NAME: &'static str = "believes-dying-waiters";
     const FAULT: &'static str =
         "Mistakes the death of a waiter for that of an owner with the same thread id, as the kernel does with robust lists";
@@ -156,11 +156,11 @@ impl Fault for ForgetsEqualThreads {
 }
 
 #[derive(Debug)]
-struct EntersAfterADeath;
+struct GrantsAfterADeath;
 
 static SAW_A_DEATH: AtomicBool = AtomicBool::new(false);
 
-impl Fault for EntersAfterADeath {
+impl Fault for GrantsAfterADeath {
     const NAME: &'static str = "enters-after-a-death";
     const FAULT: &'static str = "Considers the lock of a thread with equal ids free after the death of another such thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -20,7 +20,7 @@ pub(super) fn all() -> Vec<Faulty> {
         rarely::<LeavesModesToTheUmask>(),
         faulty::<LeavesDirectoriesToTheUmask>(),
         faulty::<OpensWhatALinkLeadsTo>(),
-        faulty::<PassesOnWhatTheKernelSays>(),
+        faulty::<ForwardsTheKernelsError>(),
         rarely::<OpensWhatALinkLeadsTo>(),
     ]
 }
@@ -89,9 +89,9 @@ impl Fault for OpensWhatALinkLeadsTo {
 
 // There is no rare variant, because the message for an error is always the same.
 #[derive(Debug)]
-struct PassesOnWhatTheKernelSays;
+struct ForwardsTheKernelsError;
 
-impl Fault for PassesOnWhatTheKernelSays {
+impl Fault for ForwardsTheKernelsError {
     const NAME: &'static str = "passes-on-what-the-kernel-says";
     const FAULT: &'static str = "Reports too many levels of symbolic links when a file is a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -15,11 +15,11 @@ pub(super) fn all() -> Vec<Faulty> {
     vec![
         faulty::<BothCreate>(),
         faulty::<ReplacesWhatExists>(),
-        faulty::<BelievesAnything>(),
+        faulty::<ReplacesOtherFiles>(),
         faulty::<MakesWhatIsAbsent>(),
-        faulty::<NeverLooksBack>(),
-        faulty::<TellsStoresApartByPath>(),
-        rarely::<TellsStoresApartByPath>(),
+        faulty::<NeverChecksItsStore>(),
+        faulty::<DistinguishesStoresByPath>(),
+        rarely::<DistinguishesStoresByPath>(),
     ]
 }
 
@@ -61,9 +61,9 @@ impl Fault for ReplacesWhatExists {
 }
 
 #[derive(Debug)]
-struct BelievesAnything;
+struct ReplacesOtherFiles;
 
-impl Fault for BelievesAnything {
+impl Fault for ReplacesOtherFiles {
     const NAME: &'static str = "believes-anything";
     const FAULT: &'static str = "Replaces a file that is not a store with a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -99,9 +99,9 @@ impl Fault for MakesWhatIsAbsent {
 }
 
 #[derive(Debug)]
-struct NeverLooksBack;
+struct NeverChecksItsStore;
 
-impl Fault for NeverLooksBack {
+impl Fault for NeverChecksItsStore {
     const NAME: &'static str = "never-looks-back";
     const FAULT: &'static str = "Does not detect that its store was removed or replaced";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -115,9 +115,9 @@ impl Fault for NeverLooksBack {
 }
 
 #[derive(Debug)]
-struct TellsStoresApartByPath;
+struct DistinguishesStoresByPath;
 
-impl Fault for TellsStoresApartByPath {
+impl Fault for DistinguishesStoresByPath {
     const NAME: &'static str = "tells-stores-apart-by-path";
     const FAULT: &'static str = "Treats two paths to one store as two stores within a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

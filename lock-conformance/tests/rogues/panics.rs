@@ -121,7 +121,7 @@ struct ForgetsWhilePanicking;
 
 impl Rule for ForgetsWhilePanicking {
     const NAME: &'static str = "forgets-while-panicking";
-    const FAULT: &'static str = "Drops a report when its owner panics";
+    const FAULT: &'static str = "Drops a report when the owner that got it panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_acquisition_while_unwinding_keeps_the_report", "and the next owner got no report")];
 
@@ -181,7 +181,7 @@ struct PrefersDeathsToPanics;
 
 impl Rule for PrefersDeathsToPanics {
     const NAME: &'static str = "prefers-deaths-to-panics";
-    const FAULT: &'static str = "Keeps the report of a death when its next owner panics";
+    const FAULT: &'static str = "Reports an earlier death instead of the panic of the next owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_after_a_death_is_reported_next", "the report has another cause")];
 
@@ -207,7 +207,7 @@ struct PrefersPanicsToDeaths;
 
 impl Rule for PrefersPanicsToDeaths {
     const NAME: &'static str = "prefers-panics-to-deaths";
-    const FAULT: &'static str = "Keeps the cause of a panic when its next owner dies";
+    const FAULT: &'static str = "Reports the death of the next owner after a panic as a panic, too";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_death_after_a_panic_is_reported_next", "and a panic is reported")];
 

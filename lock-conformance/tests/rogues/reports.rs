@@ -17,9 +17,9 @@ pub(super) fn all() -> Vec<Faulty> {
         ruled::<ForgetsAfterATimeout>(),
         ruled::<NamesTheFirstDeathAgain>(),
         ruled::<IsSilentAfterAMark>(),
-        ruled::<TakesTheSecondMarkBack>(),
+        ruled::<UndoesTheFirstMark>(),
         ruled::<ForgetsInAParent>(),
-        ruled::<ReportsWhatItSawBeforeItSlept>(),
+        ruled::<ReadsTheReportBeforeTheWait>(),
         ruled::<RepeatsDeathsItClaimsToReportOnce>(),
     ]
 }
@@ -178,9 +178,9 @@ impl Rule for IsSilentAfterAMark {
 }
 
 #[derive(Debug)]
-struct TakesTheSecondMarkBack;
+struct UndoesTheFirstMark;
 
-impl Rule for TakesTheSecondMarkBack {
+impl Rule for UndoesTheFirstMark {
     const NAME: &'static str = "takes-the-second-mark-back";
     const FAULT: &'static str = "Undoes the first mark of an owner by the second one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -216,9 +216,9 @@ impl Rule for ForgetsInAParent {
 }
 
 #[derive(Debug)]
-struct ReportsWhatItSawBeforeItSlept;
+struct ReadsTheReportBeforeTheWait;
 
-impl Rule for ReportsWhatItSawBeforeItSlept {
+impl Rule for ReadsTheReportBeforeTheWait {
     const NAME: &'static str = "reports-what-it-saw-before-it-slept";
     const FAULT: &'static str = "Reads the report before the wait instead of after the acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

@@ -78,13 +78,13 @@ impl Ruled {
 
 /// Returns the backend with this rule.
 pub(super) fn ruled<R: Rule>() -> Faulty {
-    fault::faulty::<By<R>>()
+    fault::faulty::<RuleFault<R>>()
 }
 
 #[derive(Debug)]
-struct By<R>(PhantomData<R>);
+struct RuleFault<R>(PhantomData<R>);
 
-impl<R: Rule> Fault for By<R> {
+impl<R: Rule> Fault for RuleFault<R> {
     const NAME: &'static str = R::NAME;
     const FAULT: &'static str = R::FAULT;
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = R::CAUGHT_BY;

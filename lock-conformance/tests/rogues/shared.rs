@@ -19,8 +19,8 @@ pub(super) fn all() -> Vec<Faulty> {
         faulty::<MakesInTwoSteps>(),
         faulty::<KeepsWhatRootMakes>(),
         faulty::<ForgetsTheGroup>(),
-        faulty::<TrustsEverybody>(),
-        faulty::<TellsArguments>(),
+        faulty::<TrustsEveryUser>(),
+        faulty::<ShowsArguments>(),
         faulty::<FollowsLinks>(),
     ]
 }
@@ -91,9 +91,9 @@ impl Fault for ForgetsTheGroup {
 }
 
 #[derive(Debug)]
-struct TrustsEverybody;
+struct TrustsEveryUser;
 
-impl Fault for TrustsEverybody {
+impl Fault for TrustsEveryUser {
     const NAME: &'static str = "trusts-everybody";
     const FAULT: &'static str = "Accepts a store of any user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -111,23 +111,23 @@ impl Fault for TrustsEverybody {
 }
 
 #[derive(Debug)]
-struct TellsArguments;
+struct ShowsArguments;
 
-impl Fault for TellsArguments {
+impl Fault for ShowsArguments {
     const NAME: &'static str = "tells-arguments";
     const FAULT: &'static str = "Shows the owner's command-line arguments to other users";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_user_sees_no_arguments_of_another", "another user sees the arguments of the owner")];
 
     fn lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Telling(honest.lock(id)?)))
+        Ok(Arc::new(ShowsCommandLine(honest.lock(id)?)))
     }
 }
 
 #[derive(Debug)]
-struct Telling(Arc<dyn RawLock>);
+struct ShowsCommandLine(Arc<dyn RawLock>);
 
-impl RawLock for Telling {
+impl RawLock for ShowsCommandLine {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         self.0.acquire(deadline)
     }

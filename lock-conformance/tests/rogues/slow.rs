@@ -13,12 +13,12 @@ pub(super) fn all() -> Vec<Faulty> {
     vec![
         faulty::<SleepsInAttempts>(),
         rarely::<SleepsInAttempts>(),
-        faulty::<RunsWhileItWaits>(),
-        rarely::<RunsWhileItWaits>(),
-        faulty::<RunsWhileItWaitsForADeadline>(),
-        rarely::<RunsWhileItWaitsForADeadline>(),
-        faulty::<IsLateByATenth>(),
-        rarely::<IsLateByATenth>(),
+        faulty::<SpinsWhileItWaits>(),
+        rarely::<SpinsWhileItWaits>(),
+        faulty::<SpinsUntilTheDeadline>(),
+        rarely::<SpinsUntilTheDeadline>(),
+        faulty::<IsLate>(),
+        rarely::<IsLate>(),
         faulty::<BacksOff>(),
         rarely::<BacksOff>(),
         faulty::<ChecksTenTimesASecond>(),
@@ -64,7 +64,7 @@ fn poll(honest: &dyn RawLock, deadline: Deadline, mut pause: impl FnMut()) -> Re
 /// Polls for a short time, and then spins.
 ///
 /// Short waits do not spin, so that cases with hundreds of them do not hang.
-fn run_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+fn spin_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
     let began = Instant::now();
     poll(honest, deadline, || {
         let pause = Duration::from_micros(500);
@@ -80,9 +80,9 @@ fn run_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquire
 }
 
 #[derive(Debug)]
-struct RunsWhileItWaits;
+struct SpinsWhileItWaits;
 
-impl Fault for RunsWhileItWaits {
+impl Fault for SpinsWhileItWaits {
     const NAME: &'static str = "runs-while-it-waits";
     const FAULT: &'static str = "Spins in a wait without a deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -90,14 +90,14 @@ impl Fault for RunsWhileItWaits {
     const RARE: &'static [Operation] = &[Operation::Wait];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if deadline == Deadline::Never { run_after_a_while(honest, deadline) } else { honest.acquire(deadline) }
+        if deadline == Deadline::Never { spin_after_a_while(honest, deadline) } else { honest.acquire(deadline) }
     }
 }
 
 #[derive(Debug)]
-struct RunsWhileItWaitsForADeadline;
+struct SpinsUntilTheDeadline;
 
-impl Fault for RunsWhileItWaitsForADeadline {
+impl Fault for SpinsUntilTheDeadline {
     const NAME: &'static str = "runs-while-it-waits-for-a-deadline";
     const FAULT: &'static str = "Spins in a wait with a deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -106,14 +106,14 @@ impl Fault for RunsWhileItWaitsForADeadline {
     const RARE: &'static [Operation] = &[Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if deadline == Deadline::Never { honest.acquire(deadline) } else { run_after_a_while(honest, deadline) }
+        if deadline == Deadline::Never { honest.acquire(deadline) } else { spin_after_a_while(honest, deadline) }
     }
 }
 
 #[derive(Debug)]
-struct IsLateByATenth;
+struct IsLate;
 
-impl Fault for IsLateByATenth {
+impl Fault for IsLate {
     const NAME: &'static str = "is-late-by-a-tenth";
     const FAULT: &'static str = "Times out up to 100 ms after the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[

@@ -32,13 +32,13 @@ pub(super) fn process_in_file(url: &StoreUrl, id: LockId) -> Option<u32> {
     (pid != 0).then_some(pid)
 }
 
-fn lives(pid: u32) -> bool {
+fn process_exists(pid: u32) -> bool {
     kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
 }
 
 /// A lock that does not recover some deaths in an attempt without a wait.
 #[derive(Debug)]
-struct Lazy {
+struct IgnoresDeathsInAttempts {
     honest: Arc<dyn RawLock>,
     url: StoreUrl,
     id: LockId,
@@ -46,13 +46,13 @@ struct Lazy {
     leaves: fn(LockId, u32) -> bool,
 }
 
-impl Lazy {
+impl IgnoresDeathsInAttempts {
     fn on(honest: &dyn Manager, url: &StoreUrl, id: LockId, leaves: fn(LockId, u32) -> bool) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(Self { honest: honest.lock(id)?, url: url.clone(), id, leaves }))
     }
 }
 
-impl RawLock for Lazy {
+impl RawLock for IgnoresDeathsInAttempts {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let is_left = |pid| (self.leaves)(self.id, pid);
         if deadline == Deadline::Now && process_in_file(&self.url, self.id).is_some_and(is_left) {
@@ -75,13 +75,12 @@ struct WaitsAfterExec;
 
 impl Fault for WaitsAfterExec {
     const NAME: &'static str = "waits-after-exec";
-    const FAULT: &'static str =
-        "Does not recover the lock of a process that executed another program in an attempt without a wait";
+    const FAULT: &'static str = "Without a wait, does not recover the lock of a process that executed another program";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_a_lock_after_exec_by_another_thread", "did not recover the lock")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Lazy::on(honest, url, id, |_, pid| lives(pid))
+        IgnoresDeathsInAttempts::on(honest, url, id, |_, pid| process_exists(pid))
     }
 }
 
@@ -90,13 +89,12 @@ struct WaitsBeyondTheWalk;
 
 impl Fault for WaitsBeyondTheWalk {
     const NAME: &'static str = "waits-beyond-the-walk";
-    const FAULT: &'static str =
-        "Does not recover the locks of a dead process beyond the kernel's limit in an attempt without a wait";
+    const FAULT: &'static str = "Without a wait, does not recover the locks of a dead process beyond the kernel's limit";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_process_than_the_kernel_walks", "did not recover the lock")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Lazy::on(honest, url, id, |id, pid| id.get() >= 2048 && !lives(pid))
+        IgnoresDeathsInAttempts::on(honest, url, id, |id, pid| id.get() >= 2048 && !process_exists(pid))
     }
 }
 

@@ -21,8 +21,8 @@ use crate::reference::modest;
 
 pub(super) fn all() -> Vec<Faulty> {
     vec![
-        faulty::<LooksUpTheDeadAtFirst>(),
-        rarely::<LooksUpTheDeadAtFirst>(),
+        faulty::<ReadsTheOwnerBeforeTheWait>(),
+        rarely::<ReadsTheOwnerBeforeTheWait>(),
         faulty::<RemembersItsPid>(),
         rarely::<RemembersItsPid>(),
         faulty::<RemembersItsThread>(),
@@ -35,9 +35,9 @@ pub(super) fn all() -> Vec<Faulty> {
 }
 
 #[derive(Debug)]
-struct LooksUpTheDeadAtFirst;
+struct ReadsTheOwnerBeforeTheWait;
 
-impl Fault for LooksUpTheDeadAtFirst {
+impl Fault for ReadsTheOwnerBeforeTheWait {
     const NAME: &'static str = "looks-up-the-dead-at-first";
     const FAULT: &'static str = "Determines the owner at the start of a wait, and reports its death if it is dead at the end";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -57,7 +57,7 @@ impl Fault for LooksUpTheDeadAtFirst {
     }
 }
 
-/// Returns the ids that a backend records at an acquisition.
+/// A function that returns the ids to record at an acquisition.
 type Ids = fn() -> (u32, u32);
 
 /// A lock whose owner records cached ids.

@@ -7,7 +7,7 @@ use super::subject::Subject;
 use super::survey::Survey;
 use super::victim::{Going, Reached, Victim};
 
-/// A victim that has nobody beside it.
+/// A target without concurrent processes.
 pub(super) struct Alone {
     scene: Scene,
     operation: &'static Operation,

@@ -1,4 +1,4 @@
-//! The operations that are swept: what has to be there, what the victim does, and what has to hold when it is dead.
+//! The swept operations: their setup, the action of the target, and the checks after its death.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -14,21 +14,21 @@ use crate::sys;
 
 const LABEL: &str = "swept";
 
-/// Of a store that has to grow for [`FAR`].
+/// Capacity of a store that has to grow for [`FAR`].
 const LARGE: u64 = 1100;
 const FAR: u32 = 1090;
 
-/// One of them.
+/// A swept operation.
 pub(super) struct Operation {
     pub(super) name: &'static str,
     pub(super) applies: fn(&Capabilities) -> bool,
-    /// Of the store.
+    /// Capacity of the store.
     pub(super) capacity: u64,
     pub(super) prepare: fn(&mut Scene) -> Result<()>,
-    /// What the victim does before it is watched.
+    /// Runs in the target before it is traced.
     pub(super) settle: fn(&Scene),
     pub(super) act: fn(&Scene),
-    /// With the victim's pid.
+    /// Checks the store; gets the target's pid.
     pub(super) check: fn(&mut Scene, u32) -> Check,
 }
 
@@ -191,7 +191,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         },
         act: |scene| drop(scene.open(OpenMode::Open)),
         check: |scene, victim| {
-            scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
+            scene.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
             if recovers(&scene.capabilities()) {
                 scene.check_lock(victim)?;
             }
@@ -233,7 +233,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             if recovers(&scene.capabilities()) {
                 scene.check_lock(victim)?;
                 let far = scene.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
-                far.map_err(|e| format!("what grew cannot be locked: {e}"))?;
+                far.map_err(|e| format!("a lock in the new part cannot be acquired: {e}"))?;
             }
             scene.check_ids(&[FAR], &[LABEL])
         },
@@ -246,14 +246,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().destroy()),
         check: |scene, victim| {
-            // Whoever comes next opens what is left of it, or makes another, and can destroy that.
+            // The next process opens what remains of the store or creates a new one, and can destroy it.
             scene.forget();
             check_creation(scene, victim)
         },
     },
 ];
 
-/// Whether a lock is free again after its owner's death.
+/// Returns whether a lock is released when its owner dies.
 pub(super) fn recovers(claims: &Capabilities) -> bool {
     claims.owner_death != OwnerDeath::Stuck
 }
@@ -266,7 +266,7 @@ fn is_numbered(claims: &Capabilities) -> bool {
     claims.numbering == Numbering::Numbered
 }
 
-/// Whether there can be a new store again and again.
+/// Returns whether stores can be created and destroyed repeatedly.
 fn can_go(claims: &Capabilities) -> bool {
     claims.removal == Removal::Supported
 }
@@ -275,7 +275,7 @@ fn label(scene: &Scene) -> &'static str {
     if scene.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
 }
 
-/// A critical section, with marks that say how far it came.
+/// Executes a critical section and records its progress in marks.
 pub(super) fn visit(scene: &Scene, guard: Result<Guard<'_>>) {
     let Ok(guard) = guard else { return };
     scene.mark(Mark::Inside);
@@ -285,7 +285,7 @@ pub(super) fn visit(scene: &Scene, guard: Result<Guard<'_>>) {
     }
 }
 
-/// As [`visit`], and marks the lock consistent.
+/// As [`visit`], but marks the lock consistent.
 fn repair(scene: &Scene, guard: Result<Guard<'_>>) {
     let Ok(mut guard) = guard else { return };
     scene.mark(Mark::Inside);
@@ -296,7 +296,7 @@ fn repair(scene: &Scene, guard: Result<Guard<'_>>) {
     }
 }
 
-/// Has a process die that holds the lock; returns its pid.
+/// Forks a process that dies while it holds the lock; returns its pid.
 fn die_inside(scene: &Scene) -> u32 {
     match sys::fork().expect("a process can be forked") {
         Some(child) => {
@@ -326,22 +326,22 @@ fn check_recovery(scene: &mut Scene, victim: u32) -> Check {
     scene.check_recovered_lock(victim, earlier(scene), Dealing::Leaves)
 }
 
-/// The owner that died before the victim.
+/// Returns the pid of the owner that died before the target.
 fn earlier(scene: &Scene) -> u32 {
     scene.note().load(SeqCst) as u32
 }
 
-/// Who was refused never was an owner.
+/// Checks that a target whose attempt failed did not acquire the lock.
 fn check_refusal(scene: &mut Scene, _: u32) -> Check {
     if !scene.marked(Mark::Start) {
-        return Err("a lock that was held was taken".to_owned());
+        return Err("a held lock was acquired by another process".to_owned());
     }
     scene.let_go();
     scene.check_lock(0)
 }
 
 fn check_creation(scene: &mut Scene, victim: u32) -> Check {
-    scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
+    scene.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
     scene.mark(Mark::Start);
     if recovers(&scene.capabilities()) {
         scene.check_lock(victim)?;

@@ -1,22 +1,24 @@
-//! What a sweep kills again and again.
+//! The interface between a sweep and the processes that it kills.
 
 use std::io;
 
 use super::route::{Place, Route};
 use super::victim::{Going, Reached};
 
-/// Who does what is swept, again and again.
+/// An operation that can be surveyed, and killed repeatedly.
 pub(super) trait Subject {
     fn survey(&mut self) -> io::Result<Route>;
 
-    /// Kills it there, or wherever it is by then, and looks what is left.
+    /// Runs a target to `place`, kills it where it stopped, and checks the store.
     fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String>;
 }
 
-/// How a victim was brought to a place and killed, if one came there at all; or what was wrong afterwards.
+/// Kills a target at `place` and checks the store afterwards.
 ///
-/// Victims do not all take the same route: what earlier ones left, and what this process has in its memory, make a difference. So the
-/// routes known are tried, those that led there lately first, and while there are fewer than `most`, another one is surveyed.
+/// Returns how the target reached the place, `None` if no target reached it, or the message of a failed check.
+///
+/// Targets may take different routes, depending on the state that earlier targets left and on this process's memory. All known
+/// routes are tried, the most recently successful first. While fewer than `most` are known, another one is surveyed.
 pub(super) fn kill(
     subject: &mut dyn Subject,
     place: Place,
@@ -41,7 +43,7 @@ pub(super) fn kill(
             routes.push(subject.survey()?);
         }
     }
-    // The newest is what victims do now. What is not on it would be stepped to in vain.
+    // Targets now take the newest route. Stepping to a place outside of it would be useless.
     if routes.len() > known {
         routes.rotate_right(1);
     }

@@ -1,18 +1,20 @@
-//! Finds out what a victim goes through, by single steps.
+//! Records the route of a target by single steps.
 
 use super::machine::Next;
 use super::route::{Place, Route};
 use super::victim::{Going, Reached, Victim};
 
-/// What one victim is stepped through. Steps take their time, and who takes as much may find that something is due which for victims in
-/// a hurry is not: a survey of thousands of instructions is put together of what many victims are stepped through.
+/// Maximum number of instructions to step through in one target.
+///
+/// Single steps are slow. A slow target may execute code that depends on elapsed time and that a fast one skips. A survey of
+/// thousands of instructions therefore combines sections from many targets.
 const SECTION: usize = 400;
-/// When so many in a row do not come to where the last one was left, one has to go the whole way.
+/// After this many targets in a row miss the end of the last section, one target is stepped through the whole route.
 const ASTRAY: usize = 8;
 
-/// A survey, from the first victim to the last.
+/// A survey in progress.
 pub(super) struct Survey {
-    /// Of the instructions of each stretch, the last one of which is known, and not executed.
+    /// The instructions of each stretch. The last one is recorded but not executed yet.
     stretches: Vec<Vec<u64>>,
     at: Next,
     astray: usize,
@@ -28,7 +30,7 @@ impl Survey {
         self.end.is_some()
     }
 
-    /// Goes on with a victim that is where the first one was in the beginning.
+    /// Continues the survey with a new target, which is at the start of the route.
     pub(super) fn go_on(&mut self, victim: &mut Victim) -> nix::Result<()> {
         if self.astray > ASTRAY {
             *self = Self { astray: self.astray, ..Self::new() };
@@ -57,12 +59,12 @@ impl Survey {
         Ok(())
     }
 
-    /// What was found; what it is when it is not done is of no use.
+    /// Returns the route. Only meaningful once the survey is done.
     pub(super) fn route(self) -> Route {
         Route::new(self.stretches, self.end == Some(Reached::Asleep))
     }
 
-    /// Brings a victim to where the last one was left.
+    /// Moves a target to the end of the last section; returns whether it got there.
     fn follow(&self, victim: &mut Victim) -> nix::Result<bool> {
         let calls = self.stretches.len() - 1;
         let Some(instructions) = self.stretches[calls].len().checked_sub(1) else { return Ok(true) };
@@ -73,6 +75,6 @@ impl Survey {
 
     fn see(&mut self, victim: &Victim) {
         self.at = victim.next();
-        self.stretches.last_mut().expect("there is a first").push(self.at.address);
+        self.stretches.last_mut().expect("a survey starts with one stretch").push(self.at.address);
     }
 }

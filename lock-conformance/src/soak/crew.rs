@@ -1,4 +1,4 @@
-//! The processes of a storm: forked, aimed at, killed, replaced.
+//! The worker processes of a soak test: forking, killing and replacing them.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,15 +17,15 @@ use super::worker::Worker;
 use super::{BOUND, CREW, INSPECTOR, LOCKS, WITNESS};
 use crate::sys;
 
-/// How long a kill waits for somebody to be in a critical section.
+/// Time limit to find a worker in a critical section before a kill.
 const PATIENCE: Duration = Duration::from_millis(2);
-/// Every so many workers, one opens the store for itself; the others go on with what they inherited.
+/// One in this many workers opens the store; the others use the inherited handles.
 const OPENS: u32 = 4;
 
-/// Workers are nicer than the driver, who would come too late to kill one inside.
+/// Nice value of the workers. The driver has priority, so that it can kill a worker before it leaves its critical section.
 const NICE: i32 = 10;
 
-/// The workers, and what they work on.
+/// The workers, with the store and the shared words that they use.
 pub(super) struct Crew {
     pub(super) backend: Backend,
     pub(super) url: StoreUrl,
@@ -33,7 +33,7 @@ pub(super) struct Crew {
     pub(super) locks: Vec<Lock>,
     pub(super) ledger: Ledger,
     running: [Option<Mark>; CREW + 1],
-    /// Those of them that were killed, and may not be dead yet.
+    /// Workers that were sent a SIGKILL and are not reaped yet.
     dying: Vec<Mark>,
     counts: [u32; CREW + 1],
     random: u64,
@@ -64,14 +64,14 @@ impl Crew {
         }
     }
 
-    /// Starts everybody.
-    pub(super) fn muster(&mut self) -> nix::Result<()> {
+    /// Starts all workers.
+    pub(super) fn start_all(&mut self) -> nix::Result<()> {
         self.ledger.arena.go_on();
         (0..CREW).try_for_each(|worker| self.start(worker))
     }
 
-    /// Kills one, who is in a critical section at this moment, or anybody at any moment; and replaces it.
-    pub(super) fn strike(&mut self) -> nix::Result<()> {
+    /// Kills a worker and replaces it: usually one that is in a critical section, sometimes a random one.
+    pub(super) fn kill_one(&mut self) -> nix::Result<()> {
         let aimed = if self.random(4) == 0 { None } else { self.owner() };
         let victim = match aimed {
             Some(owner) => owner,
@@ -81,16 +81,16 @@ impl Crew {
                 let first = self.random((CREW - 1) as u64) as usize;
                 let mut workers = (0..CREW - 1).map(|n| WITNESS + 1 + (first + n) % (CREW - 1));
                 let alive = workers.find_map(|worker| self.running[worker].filter(|mark| !self.dying.contains(mark)));
-                alive.expect("somebody is always left")
+                alive.expect("at least one worker is alive")
             }
         };
         self.ledger.is_doomed(victim, aimed.is_some());
-        self.shoot(victim)?;
+        self.send_kill(victim)?;
         self.dying.push(victim);
         self.replace_the_dead()
     }
 
-    /// Puts others in the places of those who have died; waits for that only where nobody else is left to kill: to die can take long.
+    /// Replaces the workers that have died. Waits for a death, which can take long, only if no other worker is alive.
     fn replace_the_dead(&mut self) -> nix::Result<()> {
         let mut left = CREW - 1 - self.dying.len();
         for victim in std::mem::take(&mut self.dying) {
@@ -107,7 +107,7 @@ impl Crew {
         Ok(())
     }
 
-    /// One that is in a critical section and may be killed.
+    /// Returns a worker that is in a critical section and may be killed.
     fn owner(&mut self) -> Option<Mark> {
         let (start, first) = (Instant::now(), self.random(LOCKS as u64) as usize);
         while start.elapsed() < PATIENCE {
@@ -123,16 +123,16 @@ impl Crew {
         None
     }
 
-    /// Sends the signal.
-    fn shoot(&mut self, victim: Mark) -> nix::Result<()> {
+    /// Sends SIGKILL to a worker.
+    fn send_kill(&mut self, victim: Mark) -> nix::Result<()> {
         kill(Pid::from_raw(victim.pid().cast_signed()), Signal::SIGKILL)?;
-        // To die, it has to get a processor, and others want them.
+        // The process must be scheduled in order to die, and competes with the other workers for a processor.
         let _ = sys::set_nice(victim.pid(), 0);
         Ok(())
     }
 
     fn kill(&mut self, victim: Mark) -> nix::Result<()> {
-        self.shoot(victim)?;
+        self.send_kill(victim)?;
         let status = waitpid(Pid::from_raw(victim.pid().cast_signed()), None)?;
         self.has_died(victim, status);
         Ok(())
@@ -140,7 +140,7 @@ impl Crew {
 
     fn has_died(&mut self, victim: Mark, status: WaitStatus) {
         if !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)) {
-            self.ledger.crashed(&format!("a worker ended by itself: {status:?}"));
+            self.ledger.crashed(&format!("a worker ended without a kill: {status:?}"));
         }
         self.is_reaped(victim);
     }
@@ -150,8 +150,8 @@ impl Crew {
         self.running[mark.worker()] = None;
     }
 
-    /// Lets everybody finish; who does not, waits for what does not come.
-    pub(super) fn dismiss(&mut self) -> nix::Result<()> {
+    /// Stops all workers. A worker that does not end waits for a lost lock or a lost wake-up.
+    pub(super) fn stop_all(&mut self) -> nix::Result<()> {
         self.ledger.arena.stop();
         for victim in std::mem::take(&mut self.dying) {
             self.kill(victim)?;
@@ -159,7 +159,7 @@ impl Crew {
         self.gather(BOUND)
     }
 
-    /// Waits for everybody who runs to end.
+    /// Waits until all running workers have ended.
     fn gather(&mut self, bound: Duration) -> nix::Result<()> {
         let deadline = Instant::now() + bound;
         while let Some(mark) = self.running.iter().flatten().next().copied() {
@@ -172,7 +172,7 @@ impl Crew {
                 }
                 WaitStatus::Exited(_, 0) => self.is_reaped(mark),
                 status => {
-                    self.ledger.crashed(&format!("a worker ended by itself: {status:?}"));
+                    self.ledger.crashed(&format!("a worker ended without a kill: {status:?}"));
                     self.is_reaped(mark);
                 }
             }
@@ -180,10 +180,10 @@ impl Crew {
         Ok(())
     }
 
-    /// Looks at everything, from a process that nobody kills.
+    /// Checks everything, in a process that is never killed.
     pub(super) fn inspect(&mut self) -> nix::Result<()> {
         self.start(INSPECTOR)?;
-        // Each of the locks may take its time.
+        // Each lock may take up to `BOUND`.
         self.gather(BOUND * (LOCKS as u32 + 1))
     }
 
@@ -213,11 +213,11 @@ impl Crew {
         });
         match opened {
             Ok((store, locks)) => Worker::new(&self.ledger, claims, &store, &locks, serial, several).work(),
-            Err(error) => self.ledger.lost(&format!("the store does not open: {error}")),
+            Err(error) => self.ledger.lost(&format!("the store cannot be opened: {error}")),
         }
     }
 
-    /// A number below `bound`, which has to be no better than that.
+    /// Returns a pseudo-random number below `bound` (xorshift64).
     fn random(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -226,13 +226,13 @@ impl Crew {
     }
 }
 
-/// Forks a child into a PID namespace of which it is the first process.
+/// Forks a child that is the first process of a new PID namespace.
 fn fork_apart() -> nix::Result<Option<Pid>> {
     let own = File::open("/proc/self/ns/pid").map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     unshare(CloneFlags::CLONE_NEWPID)?;
     let forked = sys::fork();
     if !matches!(forked, Ok(None)) {
-        // The next child is for this one's namespace again.
+        // The next child belongs to this process's namespace again.
         setns(&own, CloneFlags::CLONE_NEWPID)?;
     }
     forked

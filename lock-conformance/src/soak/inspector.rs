@@ -1,4 +1,4 @@
-//! What is looked at when everybody has stopped: the locks, the sums, the ids.
+//! The checks of locks, sums and ids when all workers have stopped.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::worker::{How, Worker};
 use super::{CHURNED, KEPT, LOCKS};
 
 impl Worker<'_> {
-    /// Takes every lock once, and compares; leaves no ids allocated but those of the locks.
+    /// Acquires every lock once and checks its sum. Frees all ids except those of the locks.
     pub(super) fn inspect(&self) {
         let how = if self.claims.deadlines == Deadlines::Monotonic { How::WaitFor } else { How::Wait };
         (0..LOCKS).for_each(|number| self.section(0, number, how, 1));
@@ -32,7 +32,7 @@ impl Worker<'_> {
         }
         let kept: BTreeSet<_> = (0..LOCKS as u32).map(LockId::new).collect();
         if let Some(freed) = kept.difference(&ids).next() {
-            self.ledger.lost(&format!("the id {freed} was freed by nobody"));
+            self.ledger.lost(&format!("the id {freed} is free, but no worker freed it"));
         }
         loop {
             match self.store.allocate("") {
@@ -56,7 +56,9 @@ impl Worker<'_> {
         }
         let free = u64::from(capacity) - LOCKS as u64 - lost.len() as u64;
         match self.store.available()? {
-            Some(counted) if counted != free => self.ledger.lost(&format!("of {free} free ids, {counted} are counted")),
+            Some(counted) if counted != free => {
+                self.ledger.lost(&format!("{free} ids are free, but available() returns {counted}"))
+            }
             _ => {}
         }
         Ok(())

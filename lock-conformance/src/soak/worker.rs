@@ -1,4 +1,4 @@
-//! What a worker in a storm does: critical sections, and ids allocated and freed, until it is killed or told to stop.
+//! The work of a worker: critical sections, and allocating and freeing ids, until it is killed or stopped.
 
 use std::fs;
 use std::hint::spin_loop;
@@ -12,7 +12,7 @@ use super::ledger::{Ledger, Mark, slot};
 use super::{BOUND, CHURNED, INSPECTOR, LOCKS, WITNESS};
 use crate::arena::{Place, Wrong};
 
-/// A worker, by the place that it has in the storm.
+/// A worker process or the inspector.
 pub(super) struct Worker<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) claims: Capabilities,
@@ -20,7 +20,7 @@ pub(super) struct Worker<'a> {
     pub(super) locks: &'a [Lock],
     pub(super) number: usize,
     pub(super) mark: Mark,
-    /// Whether there are workers in several PID namespaces.
+    /// Whether workers are in several PID namespaces.
     several: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum How {
 }
 
 impl<'a> Worker<'a> {
-    /// The worker that this process is from now on.
+    /// Creates the worker that this process runs.
     pub(super) fn new(
         ledger: &'a Ledger,
         claims: Capabilities,
@@ -46,12 +46,12 @@ impl<'a> Worker<'a> {
         Self { ledger, claims, store, locks, number: mark.worker(), mark, several }
     }
 
-    /// Does what is for the one in this place to do.
+    /// Runs the worker or, for the inspector's index, the inspection.
     pub(super) fn work(&self) {
         if self.number == INSPECTOR { self.inspect() } else { self.run() }
     }
 
-    /// Goes on until it is told to stop, with two threads in every other worker.
+    /// Runs until the driver stops the workers. Every other worker has two threads.
     fn run(&self) {
         thread::scope(|scope| {
             if self.number % 2 == 1 {
@@ -70,7 +70,7 @@ impl<'a> Worker<'a> {
                 1 | 2 if self.claims.deadlines == Deadlines::Monotonic => How::WaitFor,
                 _ => How::Wait,
             };
-            // Not in the same order for all, or they would follow each other.
+            // Each worker has a different order, so that workers do not follow each other.
             self.section(thread, (round * 5 + round / LOCKS) % LOCKS, how, round);
             if round.is_multiple_of(4) {
                 self.churn(round);
@@ -79,7 +79,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// A critical section; see [`Place::add_one`].
+    /// Executes a critical section; see [`Place::add_one`].
     pub(super) fn section(&self, thread: usize, number: usize, how: How, round: usize) {
         let (lock, start) = (&self.locks[number], Instant::now());
         self.ledger.waits(self.number, thread, Some(number));
@@ -103,7 +103,7 @@ impl<'a> Worker<'a> {
         }
         place.add_one(slot(self.number, thread), || {
             (0..round % 64).for_each(|_| spin_loop());
-            // Now and then somebody else is let run, so that one who does not wait comes in.
+            // Yields sometimes, so that another worker would enter if the lock did not exclude it.
             if round.is_multiple_of(8) {
                 thread::yield_now();
             }
@@ -117,31 +117,35 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Leaves its mark, compares what the guard says with the mark that an owner before has left, and repairs what that one has left.
+    /// Leaves the worker's mark, checks the guard's report against the previous owner's mark, and completes that owner's section.
     fn enter(&self, number: usize, place: Place, guard: &Guard<'_>) {
         let (ledger, before) = (self.ledger, Mark::inside(place));
         place.enter(self.mark);
         if let Some(before) = before.filter(|before| ledger.is_alive(*before)) {
             ledger.note(number, Wrong::TwoInside, &format!("{before:?}"));
         }
-        // Who died since then, with this lock, was killed by one of the kills from this one on.
+        // An owner of this lock that died since then was killed by this kill or a later one.
         let seen = ledger.exchange_seen(number);
         let told = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.pid).filter(|pid| *pid != 0));
         match told {
             None if before.is_some() && self.claims.owner_death == OwnerDeath::Reported => {
                 ledger.note(number, Wrong::Untold, &format!("{before:?}"));
             }
-            // The first process of a PID namespace, of which there are several.
+            // With several PID namespaces, several workers have this pid.
             Some(Some(1)) if self.several => {}
             Some(Some(pid)) if before.is_none_or(|before| before.pid() != pid) => {
-                // It may have died before it could leave a mark, or after it had taken that away.
+                // The owner may have died before it left its mark, or after it removed it.
                 let kill = ledger.last_kill_of(pid);
                 if kill == 0 || kill < seen {
                     let wrong = if before.is_some() { Wrong::Misnamed } else { Wrong::Invented };
-                    ledger.note(number, wrong, &format!("told of {pid} (kill {kill}, now after {seen}), mark {before:?}"));
+                    ledger.note(
+                        number,
+                        wrong,
+                        &format!("the report names {pid} (last kill {kill}; {seen} kills seen before), the mark is {before:?}"),
+                    );
                 }
             }
-            Some(None) if ledger.kills() == 0 => ledger.note(number, Wrong::Invented, "somebody unknown"),
+            Some(None) if ledger.kills() == 0 => ledger.note(number, Wrong::Invented, "an unknown process"),
             Some(None) => ledger.unnamed(),
             _ => {}
         }
@@ -164,7 +168,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Allocates and frees; an id that two have at a time is a violation, seen in the words of that id.
+    /// Allocates and frees ids. An id with two owners at a time is a violation, which the words of that id show.
     fn churn(&self, round: usize) {
         let label = if self.claims.labels == Labels::Kept { CHURNED } else { "" };
         let lock = match self.store.allocate(label) {
@@ -183,7 +187,7 @@ impl<'a> Worker<'a> {
             thread::yield_now();
         }
         if Mark::inside(place) != Some(self.mark) {
-            self.ledger.note(number, Wrong::TwoInside, &format!("its id came to belong to {:?}", Mark::inside(place)));
+            self.ledger.note(number, Wrong::TwoInside, &format!("the owner of its id became {:?}", Mark::inside(place)));
         }
         place.leave();
         if let Err(error) = lock.free() {
@@ -191,7 +195,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Frees the ids that belonged to the dead. Only one does, who is not killed meanwhile.
+    /// Frees the ids of dead workers. Only the witness does this, because it is not killed meanwhile.
     fn collect(&self) {
         if self.number == WITNESS {
             for number in LOCKS..self.ledger.arena.places() {
@@ -211,7 +215,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// The id of this process in the namespace of `/proc`, which is the driver's.
+/// Returns the pid of this process in the namespace of `/proc`, which is the driver's.
 fn pid_in_the_drivers_namespace() -> u32 {
     let link = fs::read_link("/proc/self").ok();
     link.and_then(|link| link.to_str()?.parse().ok()).unwrap_or_else(process::id)

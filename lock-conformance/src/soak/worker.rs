@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
                     ledger.note(
                         number,
                         wrong,
-                        &format!("the report names {pid} (last kill {kill}; {seen} kills seen before), the mark is {before:?}"),
+                        &format!("the report names {pid}, last killed {kill}th of {seen}; the mark is {before:?}"),
                     );
                 }
             }

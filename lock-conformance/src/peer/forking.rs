@@ -99,7 +99,7 @@ impl Worker {
         Ok(Fields::new().with("pids", list(children)))
     }
 
-    /// Forks so many children that acquire and release each lock, one by an inherited handle and the next by a new one; fewer if that takes long.
+    /// Forks `count` children, or fewer if that takes long. They acquire and release each lock, alternately by inherited and new handles.
     fn fork_and_lock(&self, count: usize, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
         let (store, handles) = (self.store(), locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?);
         let (began, mut children) = (Instant::now(), 0);

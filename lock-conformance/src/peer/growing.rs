@@ -1,4 +1,4 @@
-//! A thread of a peer makes a store larger, or uses one that becomes larger.
+//! Commands that grow a store, or use a store while it grows.
 
 use lock_core::Result;
 
@@ -18,7 +18,7 @@ impl Worker {
         })
     }
 
-    /// Acquires and releases each lock once, and says then that it is enough.
+    /// Acquires and releases each lock once, and then stops the other threads.
     fn grow(&self, arena: Arena, ids: &[&str]) -> Result<Fields> {
         let store = self.store();
         self.begin();
@@ -37,7 +37,7 @@ impl Worker {
         Ok(Fields::new())
     }
 
-    /// Opens the store by its URL, looks into it and closes it, at least once.
+    /// Opens the store by its URL, lists its ids and closes it, at least once.
     fn open_until_told(&self, arena: Arena, url: &str) -> Result<Fields> {
         self.begin();
         arena.wait_for_go();
@@ -51,7 +51,7 @@ impl Worker {
         Ok(Fields::new().with("times", times))
     }
 
-    /// Checks the store that is open, and asks it what changes, at least once.
+    /// Checks the open store and reads its capacity, at least once.
     fn check_until_told(&self, arena: Arena) -> Result<Fields> {
         let store = self.store();
         self.begin();

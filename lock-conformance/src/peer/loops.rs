@@ -1,4 +1,4 @@
-//! What a thread of a peer does many times over.
+//! Commands that repeat critical sections and allocations, and commands that race.
 
 use std::hint::spin_loop;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::worker::Worker;
 use crate::arena::{Arena, Place, Wrong};
 use crate::protocol::Fields;
 
-/// A way to acquire a lock; `None` when it is busy.
+/// A function that acquires a lock; `None` if it is busy.
 type Acquire = fn(&Lock) -> Result<Option<Guard<'_>>>;
 
 impl Worker {
@@ -56,12 +56,12 @@ impl Worker {
         })
     }
 
-    /// `rounds` critical sections (0: until it is told to stop), on the locks in turn; see [`Place::add_one`].
+    /// Executes `rounds` critical sections (0: until stopped), on the locks in turn; see [`Place::add_one`].
     fn sections(&self, arena: Arena, slot: usize, rounds: usize, pace: usize, locks: &[&str]) -> Result<Fields> {
         self.sections_by(|lock| lock.lock().map(Some), arena, slot, rounds, pace, locks)
     }
 
-    /// The same with another way to acquire. An attempt that finds the lock busy is repeated.
+    /// As [`Self::sections`], with another function to acquire. Repeats an attempt that finds the lock busy.
     fn sections_by(
         &self,
         acquire: Acquire,
@@ -97,7 +97,7 @@ impl Worker {
         guard.mark_consistent().inspect_err(|_| place.note(Wrong::Failed))?;
         place.add_one(slot, || {
             (0..pace).for_each(|_| spin_loop());
-            // Now and then somebody else is let run, so that one who does not wait comes in.
+            // Yields sometimes, so that another process would enter if the lock did not exclude it.
             if round.is_multiple_of(8) {
                 thread::yield_now();
             }
@@ -106,7 +106,7 @@ impl Worker {
         guard.unlock().inspect_err(|_| place.note(Wrong::Failed))
     }
 
-    /// Compares what the guard says with the mark that an owner before has left, and repairs what that one has left.
+    /// Checks the guard's report against the previous owner's mark, and completes that owner's section.
     fn check_entry(&self, arena: Arena, place: Place, guard: &Guard<'_>, before: u64) {
         let claims = self.peer.suite.capabilities();
         if before != 0 && !arena.was_killed(before) {
@@ -116,7 +116,7 @@ impl Worker {
             None if before != 0 && claims.owner_death == OwnerDeath::Reported => place.note(Wrong::Untold),
             None => {}
             Some(death) => match &death.holder {
-                // The mark may be that of an earlier death, when its next owner was killed before it could leave its own.
+                // The mark may be from an earlier death, if the owner after it was killed before it left its own mark.
                 Some(holder) if u64::from(holder.pid) == before || arena.was_killed(holder.pid.into()) => {}
                 Some(_) if before != 0 => place.note(Wrong::Misnamed),
                 Some(_) => place.note(Wrong::Invented),
@@ -124,7 +124,7 @@ impl Worker {
                 _ => {}
             },
         }
-        // The suite kills processes, and does nothing else to an owner here.
+        // In these cases the suite ends owners only by killing their processes.
         let causes = [Cause::Unknown, Cause::ProcessEnded];
         if guard.recovered().is_some_and(|death| !causes.contains(&death.cause)) {
             place.note(Wrong::Cause);
@@ -138,7 +138,7 @@ impl Worker {
         }
     }
 
-    /// Allocates and frees; an id that two have at a time is a violation, seen in the words of that id.
+    /// Allocates and frees ids. An id with two owners at a time is a violation, which the words of that id show.
     fn churn(&self, arena: Arena, rounds: usize) -> Result<Fields> {
         let store = self.store();
         let label = if self.peer.suite.capabilities().labels == Labels::Kept { "churn" } else { "" };
@@ -148,7 +148,7 @@ impl Worker {
         while (rounds == 0 || round < rounds) && !arena.is_stopped() {
             let lock = store.allocate(label)?;
             let place = arena.place(lock.id().expect("an allocated lock has a number").index());
-            // An id whose owner was killed stays allocated, so that nobody is here but the one who has it now.
+            // An id whose owner was killed stays allocated, so any mark belongs to a second owner.
             if place.inside() != 0 {
                 place.note(Wrong::TwoInside);
             }
@@ -166,7 +166,7 @@ impl Worker {
         Ok(Fields::new().with("rounds", round))
     }
 
-    /// Lists held locks until it is told to stop, and once at least.
+    /// Lists held locks until stopped, at least once.
     fn look(&self, arena: Arena) -> Result<Fields> {
         let store = self.store();
         self.begin();
@@ -179,7 +179,7 @@ impl Worker {
         Ok(Fields::new().with("looks", looks))
     }
 
-    /// Tries a lock that no other thread locks, and then tells the others to stop. Answers how often the lock was busy.
+    /// Tries a lock that no other thread locks, and then stops the other threads. Answers how often the lock was busy.
     fn try_again_and_again(&self, arena: Arena, lock: &str, count: usize) -> Result<Fields> {
         let lock = self.handle(lock)?;
         self.begin();
@@ -198,7 +198,7 @@ impl Worker {
 }
 
 pub(super) fn shared(path: &str) -> Arena {
-    Arena::open(Path::new(path)).expect("the words that are shared are there")
+    Arena::open(Path::new(path)).expect("the shared memory can be opened")
 }
 
 pub(super) fn number(text: &str) -> usize {

@@ -1,4 +1,4 @@
-//! A file of a peer, which stands for the data and logs of a program.
+//! A file of a peer. It represents data or a log of a program.
 
 use std::fmt::Display;
 use std::fs::File;

@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
                     ledger.note(
                         number,
                         wrong,
-                        &format!("the report names {pid}, last killed {kill}th of {seen}; the mark is {before:?}"),
+                        &format!("the report names {pid} (kill {kill}, {seen} seen before), mark {before:?}"),
                     );
                 }
             }

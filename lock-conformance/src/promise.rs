@@ -1,12 +1,12 @@
-//! What backends promise: each group of cases tests one promise.
+//! The promises of backends. Each group of cases tests one promise.
 
-/// A promise, named like its group of cases.
+/// A promise, with the name of its group of cases.
 pub(crate) struct Promise {
     pub(crate) group: &'static str,
     pub(crate) words: &'static str,
 }
 
-/// All of them, in the order of reports.
+/// All promises, in the order of reports.
 pub(crate) const PROMISES: &[Promise] = &[
     Promise {
         group: "opening",

@@ -51,7 +51,7 @@ impl Worker {
         Ok(Fields::new().with("times", times))
     }
 
-    /// Checks the open store and reads its capacity, at least once.
+    /// Checks the open store and lists its ids, at least once.
     fn check_until_told(&self, arena: Arena) -> Result<Fields> {
         let store = self.store();
         self.begin();

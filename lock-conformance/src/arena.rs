@@ -28,9 +28,9 @@ const LOCK_WORDS: usize = 48;
 pub(crate) const WRONGS: [(Wrong, &str); 7] = [
     (Wrong::TwoInside, "found somebody else in its critical section"),
     (Wrong::Untold, "was not told that the owner before it had died"),
-    (Wrong::Misnamed, "was told of the death of another process than the one that died"),
+    (Wrong::Misnamed, "got a report that names another process than the one that died"),
     (Wrong::Cause, "got a report of another cause than that of the death"),
-    (Wrong::Invented, "got a report of a death that did not happen"),
+    (Wrong::Invented, "was told of a death that had not been"),
     (Wrong::Token, "got a token that is not greater than the one before"),
     (Wrong::Failed, "got an error"),
 ];

@@ -78,7 +78,7 @@ impl SleepTimer {
         self.began.elapsed().saturating_sub(awake + queued_most)
     }
 
-    /// Returns whether the sleep is longer than `limit`, and no thread of the process has waited for a processor all the time.
+    /// Returns whether the sleep is longer than `time`, and no thread of the process has waited for a processor all the time.
     ///
     /// The kernel adds the time of waiting for a processor only when the thread gets one.
     pub(crate) fn has_slept_for(&self, time: Duration) -> bool {

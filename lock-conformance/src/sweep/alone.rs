@@ -5,7 +5,7 @@ use super::route::{Place, Route};
 use super::scene::Scene;
 use super::subject::Subject;
 use super::survey::Survey;
-use super::victim::{Going, Reached, Victim};
+use super::target::{Going, Reached, TargetProcess};
 
 /// A target without concurrent processes.
 pub(super) struct Alone {
@@ -18,15 +18,15 @@ impl Alone {
         Self { scene, operation }
     }
 
-    fn start(&mut self) -> io::Result<Victim> {
+    fn start(&mut self) -> io::Result<TargetProcess> {
         self.scene.reset();
         (self.operation.prepare)(&mut self.scene).map_err(io::Error::other)?;
-        Ok(Victim::start(|| (self.operation.settle)(&self.scene), || (self.operation.act)(&self.scene))?)
+        Ok(TargetProcess::start(|| (self.operation.settle)(&self.scene), || (self.operation.act)(&self.scene))?)
     }
 
-    fn check(&mut self, victim: Victim) -> Result<(), String> {
-        let pid = victim.pid();
-        victim.kill();
+    fn check(&mut self, target: TargetProcess) -> Result<(), String> {
+        let pid = target.pid();
+        target.kill();
         (self.operation.check)(&mut self.scene, pid).inspect_err(|_| self.scene.renew())
     }
 }
@@ -35,16 +35,16 @@ impl Subject for Alone {
     fn survey(&mut self) -> io::Result<Route> {
         let mut survey = Survey::new();
         while !survey.is_done() {
-            let mut victim = self.start()?;
-            survey.go_on(&mut victim)?;
-            self.check(victim).map_err(io::Error::other)?;
+            let mut target = self.start()?;
+            survey.go_on(&mut target)?;
+            self.check(target).map_err(io::Error::other)?;
         }
         Ok(survey.route())
     }
 
     fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
-        let mut victim = self.start().map_err(|e| e.to_string())?;
-        let reached = victim.go_to(route, place, going).map_err(|e| e.to_string())?;
-        self.check(victim).map(|()| reached)
+        let mut target = self.start().map_err(|e| e.to_string())?;
+        let reached = target.go_to(route, place, going).map_err(|e| e.to_string())?;
+        self.check(target).map(|()| reached)
     }
 }

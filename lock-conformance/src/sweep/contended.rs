@@ -15,7 +15,7 @@ use super::route::{Place, Route};
 use super::scene::{Check, Mark, Scene, pid_of};
 use super::subject::Subject;
 use super::survey::Survey;
-use super::victim::{Going, Reached, Victim, is_asleep};
+use super::target::{Going, Reached, TargetProcess, is_asleep};
 use crate::sys;
 
 /// Time limit for the bystander. A store may need part of it to detect a lost wake-up.
@@ -96,7 +96,7 @@ impl Subject for Waiter {
     }
 
     fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
-        let mut go = |victim: &mut Victim| victim.go_to(route, place, going).map_err(text);
+        let mut go = |target: &mut TargetProcess| target.go_to(route, place, going).map_err(text);
         let (contest, scene) = (self.contest, &mut self.scene);
         let killed = match contest.moment {
             Moment::Waiting => run(scene, contest.deadline, &mut go, None),
@@ -112,9 +112,9 @@ fn shown(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io:
     let mut survey = Survey::new();
     while !survey.is_done() {
         let mut is_reached = false;
-        let mut show = |victim: &mut Victim| {
+        let mut show = |target: &mut TargetProcess| {
             is_reached = true;
-            survey.go_on(victim).map(|()| Reached::There).map_err(text)
+            survey.go_on(target).map(|()| Reached::There).map_err(text)
         };
         run(&mut show).and_then(|(check, _)| check).map_err(io::Error::other)?;
         if !is_reached {
@@ -124,12 +124,12 @@ fn shown(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io:
     Ok(Some(survey.route()))
 }
 
-type Go<'a> = &'a mut dyn FnMut(&mut Victim) -> Result<Reached, String>;
+type Go<'a> = &'a mut dyn FnMut(&mut TargetProcess) -> Result<Reached, String>;
 
 /// Runs the target until it sleeps, and then as in [`run`].
 fn sleep_and(scene: &mut Scene, contest: &Contest, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
     let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not fall asleep")?;
-    let mut before = |victim: &mut Victim| victim.go_to(route, sleep, Going::Quickly).map_err(text);
+    let mut before = |target: &mut TargetProcess| target.go_to(route, sleep, Going::Quickly).map_err(text);
     run(scene, contest.deadline, &mut before, Some((contest.moment, after)))
 }
 
@@ -146,32 +146,32 @@ fn run(
         None => visit(scene, scene.lock().lock()),
         Some(deadline) => visit(scene, scene.lock().try_lock_for(deadline)),
     };
-    let mut victim = Victim::start(|| scene.settle(), wait).map_err(text)?;
-    let victim_pid = victim.pid();
+    let mut target = TargetProcess::start(|| scene.settle(), wait).map_err(text)?;
+    let target_pid = target.pid();
     let lock = scene.lock();
     let mut guard = Some(lock.lock().map_err(|e| e.to_string())?);
-    let mut reached = go(&mut victim)?;
+    let mut reached = go(&mut target)?;
     let mut third = None;
     if let (Some((moment, after)), Reached::There) = (after, reached) {
         if moment == Moment::Woken {
             third = Some(Third::start(scene)?);
             guard = None;
         }
-        reached = match victim.wake().map_err(text)? {
-            Reached::There => after(&mut victim)?,
+        reached = match target.wake().map_err(text)? {
+            Reached::There => after(&mut target)?,
             elsewhere => elsewhere,
         };
     }
     // A bystander that acquired the lock before the kill gets no report of the death. The owner after it does.
     let served = scene.note().load(SeqCst) != 0;
-    victim.kill();
+    target.kill();
     let third = third.map_or_else(|| Third::start(scene), Ok)?;
     drop(guard);
     let check = third.wait_for_report(scene).and_then(|first| {
         let mut guard = lock.lock().map_err(|e| e.to_string())?;
         let again = pid_of(&guard).unwrap_or(0);
         if !served && scene.has_lasting_reports() && again != first {
-            return Err(format!("the first owner after the victim got a report of {first}, the second of {again}"));
+            return Err(format!("the first owner after the target got a report of {first}, the second of {again}"));
         }
         // The next target starts without a pending report.
         guard.mark_consistent().map_err(|e| e.to_string())?;
@@ -179,7 +179,7 @@ fn run(
             0 if scene.reports() && scene.marked(Mark::Inside) => {
                 Err("a waiter died in the critical section, and the next owner got no report".to_owned())
             }
-            pid if pid != 0 && pid != victim_pid => Err(format!("the report names {pid}, but {victim_pid} died")),
+            pid if pid != 0 && pid != target_pid => Err(format!("the report names {pid}, but {target_pid} died")),
             _ => Ok(()),
         }
     });

@@ -25,7 +25,7 @@ mod route;
 mod scene;
 mod subject;
 mod survey;
-mod victim;
+mod target;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -41,7 +41,7 @@ use self::processor::OneProcessor;
 use self::route::{Place, Route};
 use self::scene::{CAPACITY, Scene};
 use self::subject::{Subject, kill};
-use self::victim::Going;
+use self::target::Going;
 pub use crate::sys::Memory;
 
 /// Maximum number of routes to survey for an operation.

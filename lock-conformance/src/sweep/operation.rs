@@ -40,7 +40,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_lock(victim),
+        check: |scene, target| scene.check_lock(target),
     },
     Operation {
         name: "try_lock and unlock",
@@ -53,7 +53,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
                 visit(scene, guard);
             }
         },
-        check: |scene, victim| scene.check_lock(victim),
+        check: |scene, target| scene.check_lock(target),
     },
     Operation {
         name: "try_lock_for and unlock",
@@ -62,7 +62,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
-        check: |scene, victim| scene.check_lock(victim),
+        check: |scene, target| scene.check_lock(target),
     },
     Operation {
         name: "try_lock a lock that is held",
@@ -108,7 +108,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         settle: Scene::settle,
         prepare: with_a_dead_owner,
         act: |scene| repair(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_recovered_lock(victim, earlier(scene), Dealing::Marks),
+        check: |scene, target| scene.check_recovered_lock(target, earlier(scene), Dealing::Marks),
     },
     Operation {
         name: "recover a lock with a deadline",
@@ -190,10 +190,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Ok(())
         },
         act: |scene| drop(scene.open(OpenMode::Open)),
-        check: |scene, victim| {
+        check: |scene, target| {
             scene.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
             if recovers(&scene.capabilities()) {
-                scene.check_lock(victim)?;
+                scene.check_lock(target)?;
             }
             scene.check_ids(&[], &[])
         },
@@ -217,7 +217,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             scene.with_store()
         },
         act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_lock(victim).and_then(|()| scene.check_ids(&[], &[])),
+        check: |scene, target| scene.check_lock(target).and_then(|()| scene.check_ids(&[], &[])),
     },
     Operation {
         name: "grow",
@@ -229,9 +229,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
             scene.with_store()
         },
         act: |scene| drop(scene.store().allocate_and_retrieve(FAR, label(scene))),
-        check: |scene, victim| {
+        check: |scene, target| {
             if recovers(&scene.capabilities()) {
-                scene.check_lock(victim)?;
+                scene.check_lock(target)?;
                 let far = scene.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
                 far.map_err(|e| format!("a lock in the new part cannot be acquired: {e}"))?;
             }
@@ -245,10 +245,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         settle: Scene::settle,
         prepare: Scene::with_store,
         act: |scene| drop(scene.store().destroy()),
-        check: |scene, victim| {
+        check: |scene, target| {
             // The next process opens what remains of the store or creates a new one, and can destroy it.
             scene.forget();
-            check_creation(scene, victim)
+            check_creation(scene, target)
         },
     },
 ];
@@ -322,8 +322,8 @@ fn with_a_dead_owner(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
-fn check_recovery(scene: &mut Scene, victim: u32) -> Check {
-    scene.check_recovered_lock(victim, earlier(scene), Dealing::Leaves)
+fn check_recovery(scene: &mut Scene, target: u32) -> Check {
+    scene.check_recovered_lock(target, earlier(scene), Dealing::Leaves)
 }
 
 /// Returns the pid of the owner that died before the target.
@@ -340,11 +340,11 @@ fn check_refusal(scene: &mut Scene, _: u32) -> Check {
     scene.check_lock(0)
 }
 
-fn check_creation(scene: &mut Scene, victim: u32) -> Check {
+fn check_creation(scene: &mut Scene, target: u32) -> Check {
     scene.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
     scene.mark(Mark::Start);
     if recovers(&scene.capabilities()) {
-        scene.check_lock(victim)?;
+        scene.check_lock(target)?;
     }
     scene.check_ids(&[], &[])?;
     scene.without_store().map_err(|e| format!("the store cannot be destroyed: {e}"))?;

@@ -203,16 +203,16 @@ impl Scene {
     }
 
     /// Checks that the lock can be acquired, and that it reports the target's death if and only if the target held it.
-    pub(super) fn check_lock(&self, victim: u32) -> Check {
-        self.check_report(victim, None)
+    pub(super) fn check_lock(&self, target: u32) -> Check {
+        self.check_report(target, None)
     }
 
     /// As [`Scene::check_lock`], for a target that acquired the lock after the death of an earlier owner.
-    pub(super) fn check_recovered_lock(&self, victim: u32, earlier: u32, dealing: Dealing) -> Check {
-        self.check_report(victim, Some((earlier, dealing)))
+    pub(super) fn check_recovered_lock(&self, target: u32, earlier: u32, dealing: Dealing) -> Check {
+        self.check_report(target, Some((earlier, dealing)))
     }
 
-    fn check_report(&self, victim: u32, earlier: Option<(u32, Dealing)>) -> Check {
+    fn check_report(&self, target: u32, earlier: Option<(u32, Dealing)>) -> Check {
         let told = self.reported_until_marked()?;
         if !self.reports() {
             return Ok(());
@@ -220,17 +220,17 @@ impl Scene {
         let stands = |dealing| self.has_lasting_reports() && dealing == Dealing::Leaves;
         // The processes that the report may name, and whether there has to be a report.
         let (expected, has_to_be) = match (self.progress(), earlier) {
-            (Mark::Start, None) => (vec![victim], false),
-            (Mark::Start, Some((earlier, _))) => (vec![victim, earlier], true),
-            (Mark::Inside, _) => (vec![victim], true),
-            (Mark::Leaving, Some((earlier, dealing))) if stands(dealing) => (vec![victim, earlier], true),
-            (Mark::Leaving, _) => (vec![victim], false),
+            (Mark::Start, None) => (vec![target], false),
+            (Mark::Start, Some((earlier, _))) => (vec![target, earlier], true),
+            (Mark::Inside, _) => (vec![target], true),
+            (Mark::Leaving, Some((earlier, dealing))) if stands(dealing) => (vec![target, earlier], true),
+            (Mark::Leaving, _) => (vec![target], false),
             (Mark::Done, Some((earlier, dealing))) if stands(dealing) => (vec![earlier], true),
             (Mark::Done, _) => (vec![], false),
         };
         match told {
             Some(pid) if !expected.contains(&pid) => Err(format!(
-                "killed {:?}, the target is {victim}, and the death of {pid} is reported; expected: {expected:?}",
+                "killed {:?}, the target is {target}, and the death of {pid} is reported; expected: {expected:?}",
                 self.progress()
             )),
             None if has_to_be => Err(format!("killed {:?}, and no death is reported; expected: {expected:?}", self.progress())),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::route::{Place, Route};
-use super::victim::{Going, Reached};
+use super::target::{Going, Reached};
 
 /// An operation that can be surveyed, and killed repeatedly.
 pub(super) trait Subject {

@@ -2,7 +2,7 @@
 
 use super::machine::Next;
 use super::route::{Place, Route};
-use super::victim::{Going, Reached, Victim};
+use super::target::{Going, Reached, TargetProcess};
 
 /// Maximum number of instructions to step through in one target.
 ///
@@ -31,20 +31,20 @@ impl Survey {
     }
 
     /// Continues the survey with a new target, which is at the start of the route.
-    pub(super) fn go_on(&mut self, victim: &mut Victim) -> nix::Result<()> {
+    pub(super) fn go_on(&mut self, target: &mut TargetProcess) -> nix::Result<()> {
         if self.astray > ASTRAY {
             *self = Self { astray: self.astray, ..Self::new() };
-        } else if !self.follow(victim)? {
+        } else if !self.follow(target)? {
             self.astray += 1;
             return Ok(());
         }
         let steps = if self.astray > ASTRAY { usize::MAX } else { SECTION };
         self.astray = 0;
         if self.stretches[0].is_empty() {
-            self.see(victim);
+            self.see(target);
         }
         for _ in 0..steps {
-            match victim.step()? {
+            match target.step()? {
                 Reached::There => {}
                 end => {
                     self.end = Some(end);
@@ -54,7 +54,7 @@ impl Survey {
             if self.at.is_system_call {
                 self.stretches.push(vec![]);
             }
-            self.see(victim);
+            self.see(target);
         }
         Ok(())
     }
@@ -65,16 +65,16 @@ impl Survey {
     }
 
     /// Moves a target to the end of the last section; returns whether it got there.
-    fn follow(&self, victim: &mut Victim) -> nix::Result<bool> {
+    fn follow(&self, target: &mut TargetProcess) -> nix::Result<bool> {
         let calls = self.stretches.len() - 1;
         let Some(instructions) = self.stretches[calls].len().checked_sub(1) else { return Ok(true) };
         let route = Route::new(self.stretches.clone(), false);
-        let reached = victim.go_to(&route, Place::Instruction { calls, instructions }, Going::Quickly)?;
-        Ok(reached == Reached::There && victim.next() == self.at)
+        let reached = target.go_to(&route, Place::Instruction { calls, instructions }, Going::Quickly)?;
+        Ok(reached == Reached::There && target.next() == self.at)
     }
 
-    fn see(&mut self, victim: &Victim) {
-        self.at = victim.next();
+    fn see(&mut self, target: &TargetProcess) {
+        self.at = target.next();
         self.stretches.last_mut().expect("a survey starts with one stretch").push(self.at.address);
     }
 }

@@ -52,12 +52,12 @@ enum Stop {
 }
 
 /// A forked process under ptrace.
-pub(super) struct Victim {
+pub(super) struct TargetProcess {
     pid: Pid,
     ended: bool,
 }
 
-impl Victim {
+impl TargetProcess {
     /// Forks a target that runs `before` and stops before `act`.
     pub(super) fn start(before: impl FnOnce(), act: impl FnOnce()) -> nix::Result<Self> {
         let Some(pid) = sys::fork()? else {
@@ -70,15 +70,15 @@ impl Victim {
             act();
             sys::exit_now(0);
         };
-        let mut victim = Self { pid, ended: false };
+        let mut target = Self { pid, ended: false };
         match waitpid(pid, None)? {
             WaitStatus::Stopped(_, Signal::SIGSTOP) => {
                 // Distinguishes a stop at a system call from one at a breakpoint.
                 ptrace::setoptions(pid, Options::PTRACE_O_TRACESYSGOOD)?;
-                Ok(victim)
+                Ok(target)
             }
             _ => {
-                victim.ended = true;
+                target.ended = true;
                 Err(Errno::ECHILD)
             }
         }
@@ -236,7 +236,7 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for TargetProcess {
     fn drop(&mut self) {
         self.end();
     }

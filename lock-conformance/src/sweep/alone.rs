@@ -2,32 +2,32 @@ use std::io;
 
 use super::operation::Operation;
 use super::route::{Place, Route};
-use super::scene::Scene;
+use super::setup::Setup;
 use super::subject::Subject;
 use super::survey::Survey;
 use super::target::{Going, Reached, TargetProcess};
 
 /// A target without concurrent processes.
 pub(super) struct Alone {
-    scene: Scene,
+    setup: Setup,
     operation: &'static Operation,
 }
 
 impl Alone {
-    pub(super) fn new(scene: Scene, operation: &'static Operation) -> Self {
-        Self { scene, operation }
+    pub(super) fn new(setup: Setup, operation: &'static Operation) -> Self {
+        Self { setup, operation }
     }
 
     fn start(&mut self) -> io::Result<TargetProcess> {
-        self.scene.reset();
-        (self.operation.prepare)(&mut self.scene).map_err(io::Error::other)?;
-        Ok(TargetProcess::start(|| (self.operation.settle)(&self.scene), || (self.operation.act)(&self.scene))?)
+        self.setup.reset();
+        (self.operation.prepare)(&mut self.setup).map_err(io::Error::other)?;
+        Ok(TargetProcess::start(|| (self.operation.settle)(&self.setup), || (self.operation.act)(&self.setup))?)
     }
 
     fn check(&mut self, target: TargetProcess) -> Result<(), String> {
         let pid = target.pid();
         target.kill();
-        (self.operation.check)(&mut self.scene, pid).inspect_err(|_| self.scene.renew())
+        (self.operation.check)(&mut self.setup, pid).inspect_err(|_| self.setup.renew())
     }
 }
 

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::operation::{recovers, recovers_in_time, visit};
 use super::route::{Place, Route};
-use super::scene::{Check, Mark, Scene, pid_of};
+use super::setup::{Check, Mark, Setup, pid_of};
 use super::subject::Subject;
 use super::survey::Survey;
 use super::target::{Going, Reached, TargetProcess, is_asleep};
@@ -64,15 +64,15 @@ enum Moment {
 
 /// A waiter that is killed while another process waits for the same lock.
 pub(super) struct Waiter {
-    scene: Scene,
+    setup: Setup,
     contest: &'static Contest,
     /// The route to the sleep, for waiters that are killed after it.
     to_sleep: Option<Route>,
 }
 
 impl Waiter {
-    pub(super) fn new(scene: Scene, contest: &'static Contest) -> Self {
-        Self { scene, contest, to_sleep: None }
+    pub(super) fn new(setup: Setup, contest: &'static Contest) -> Self {
+        Self { setup, contest, to_sleep: None }
     }
 }
 
@@ -82,13 +82,13 @@ impl Subject for Waiter {
         for _ in 0..SURVEYS {
             // Stepping is slow, so the survey uses a later deadline than the sweep.
             let later = self.contest.deadline.map(|_| LATER);
-            let to_sleep = shown(|show| run(&mut self.scene, later, show, None))?;
+            let to_sleep = shown(|show| run(&mut self.setup, later, show, None))?;
             if self.contest.moment == Moment::Waiting {
                 return to_sleep.ok_or_else(|| io::Error::other("no process waited for the lock"));
             }
             self.to_sleep = to_sleep;
-            let (scene, to_sleep) = (&mut self.scene, self.to_sleep.as_ref());
-            if let Some(route) = shown(|show| sleep_and(scene, self.contest, to_sleep, show))? {
+            let (setup, to_sleep) = (&mut self.setup, self.to_sleep.as_ref());
+            if let Some(route) = shown(|show| sleep_and(setup, self.contest, to_sleep, show))? {
                 return Ok(route);
             }
         }
@@ -97,13 +97,13 @@ impl Subject for Waiter {
 
     fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
         let mut go = |target: &mut TargetProcess| target.go_to(route, place, going).map_err(text);
-        let (contest, scene) = (self.contest, &mut self.scene);
+        let (contest, setup) = (self.contest, &mut self.setup);
         let killed = match contest.moment {
-            Moment::Waiting => run(scene, contest.deadline, &mut go, None),
+            Moment::Waiting => run(setup, contest.deadline, &mut go, None),
             // Stepping to the sleep would take longer than the deadline, so breakpoints are used.
-            Moment::Woken | Moment::TimedOut => sleep_and(scene, contest, self.to_sleep.as_ref(), &mut go),
+            Moment::Woken | Moment::TimedOut => sleep_and(setup, contest, self.to_sleep.as_ref(), &mut go),
         };
-        killed.and_then(|(check, reached)| check.map(|()| reached)).inspect_err(|_| self.scene.renew())
+        killed.and_then(|(check, reached)| check.map(|()| reached)).inspect_err(|_| self.setup.renew())
     }
 }
 
@@ -127,34 +127,34 @@ fn shown(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io:
 type Go<'a> = &'a mut dyn FnMut(&mut TargetProcess) -> Result<Reached, String>;
 
 /// Runs the target until it sleeps, and then as in [`run`].
-fn sleep_and(scene: &mut Scene, contest: &Contest, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
+fn sleep_and(setup: &mut Setup, contest: &Contest, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
     let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not fall asleep")?;
     let mut before = |target: &mut TargetProcess| target.go_to(route, sleep, Going::Quickly).map_err(text);
-    run(scene, contest.deadline, &mut before, Some((contest.moment, after)))
+    run(setup, contest.deadline, &mut before, Some((contest.moment, after)))
 }
 
 /// Makes a target wait for a lock, kills it after `go`, and checks that a bystander acquires the lock.
 fn run(
-    scene: &mut Scene,
+    setup: &mut Setup,
     deadline: Option<Duration>,
     go: Go<'_>,
     after: Option<(Moment, Go<'_>)>,
 ) -> Result<(Check, Reached), String> {
-    scene.with_store().map_err(|e| e.to_string())?;
-    scene.reset();
+    setup.with_store().map_err(|e| e.to_string())?;
+    setup.reset();
     let wait = || match deadline {
-        None => visit(scene, scene.lock().lock()),
-        Some(deadline) => visit(scene, scene.lock().try_lock_for(deadline)),
+        None => visit(setup, setup.lock().lock()),
+        Some(deadline) => visit(setup, setup.lock().try_lock_for(deadline)),
     };
-    let mut target = TargetProcess::start(|| scene.settle(), wait).map_err(text)?;
+    let mut target = TargetProcess::start(|| setup.settle(), wait).map_err(text)?;
     let target_pid = target.pid();
-    let lock = scene.lock();
+    let lock = setup.lock();
     let mut guard = Some(lock.lock().map_err(|e| e.to_string())?);
     let mut reached = go(&mut target)?;
     let mut third = None;
     if let (Some((moment, after)), Reached::There) = (after, reached) {
         if moment == Moment::Woken {
-            third = Some(Third::start(scene)?);
+            third = Some(Third::start(setup)?);
             guard = None;
         }
         reached = match target.wake().map_err(text)? {
@@ -163,20 +163,20 @@ fn run(
         };
     }
     // A bystander that acquired the lock before the kill gets no report of the death. The owner after it does.
-    let served = scene.note().load(SeqCst) != 0;
+    let served = setup.note().load(SeqCst) != 0;
     target.kill();
-    let third = third.map_or_else(|| Third::start(scene), Ok)?;
+    let third = third.map_or_else(|| Third::start(setup), Ok)?;
     drop(guard);
-    let check = third.wait_for_report(scene).and_then(|first| {
+    let check = third.wait_for_report(setup).and_then(|first| {
         let mut guard = lock.lock().map_err(|e| e.to_string())?;
         let again = pid_of(&guard).unwrap_or(0);
-        if !served && scene.has_lasting_reports() && again != first {
+        if !served && setup.has_lasting_reports() && again != first {
             return Err(format!("the first owner after the target got a report of {first}, the second of {again}"));
         }
         // The next target starts without a pending report.
         guard.mark_consistent().map_err(|e| e.to_string())?;
         match if served { again } else { first } {
-            0 if scene.reports() && scene.marked(Mark::Inside) => {
+            0 if setup.reports() && setup.marked(Mark::Inside) => {
                 Err("a waiter died in the critical section, and the next owner got no report".to_owned())
             }
             pid if pid != 0 && pid != target_pid => Err(format!("the report names {pid}, but {target_pid} died")),
@@ -195,13 +195,13 @@ struct Third(Pid);
 
 impl Third {
     /// Starts the process and waits until it is asleep.
-    fn start(scene: &Scene) -> Result<Self, String> {
+    fn start(setup: &Setup) -> Result<Self, String> {
         let third = match sys::fork().map_err(|e| e.to_string())? {
             Some(pid) => Self(pid),
             None => {
                 let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-                if let Ok(guard) = scene.lock().lock() {
-                    scene.note().store(ACQUIRED | u64::from(pid_of(&guard).unwrap_or(0)), SeqCst);
+                if let Ok(guard) = setup.lock().lock() {
+                    setup.note().store(ACQUIRED | u64::from(pid_of(&guard).unwrap_or(0)), SeqCst);
                 }
                 sys::exit_now(0);
             }
@@ -217,7 +217,7 @@ impl Third {
     }
 
     /// Waits until it has acquired the lock and ended. Returns the pid in its death report, 0 without a report.
-    fn wait_for_report(self, scene: &Scene) -> Result<u32, String> {
+    fn wait_for_report(self, setup: &Setup) -> Result<u32, String> {
         let patience = Instant::now() + PATIENCE;
         while matches!(waitpid(self.0, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
             if Instant::now() > patience {
@@ -225,7 +225,7 @@ impl Third {
             }
             std::thread::yield_now();
         }
-        match scene.note().load(SeqCst) {
+        match setup.note().load(SeqCst) {
             0 => Err("the other waiter ended without acquiring the lock".to_owned()),
             note => Ok((note & (ACQUIRED - 1)) as u32),
         }

@@ -22,7 +22,7 @@ mod machine;
 mod operation;
 mod processor;
 mod route;
-mod scene;
+mod setup;
 mod subject;
 mod survey;
 mod target;
@@ -39,7 +39,7 @@ use self::contended::{CONTESTS, Waiter};
 use self::operation::OPERATIONS;
 use self::processor::OneProcessor;
 use self::route::{Place, Route};
-use self::scene::{CAPACITY, Scene};
+use self::setup::{CAPACITY, Setup};
 use self::subject::{Subject, kill};
 use self::target::Going;
 pub use crate::sys::Memory;
@@ -175,12 +175,12 @@ impl<'a> Sweep<'a> {
         let mut rows = Vec::new();
         for operation in OPERATIONS.iter().filter(|one| (one.applies)(&claims)) {
             self.sweep(operation.name, &mut rows, news, || {
-                Ok(Alone::new(Scene::new(self.backend, self.url, scratch, operation.capacity)?, operation))
+                Ok(Alone::new(Setup::new(self.backend, self.url, scratch, operation.capacity)?, operation))
             })?;
         }
         for contest in CONTESTS.iter().filter(|one| (one.applies)(&claims)) {
             self.sweep(contest.name, &mut rows, news, || {
-                Ok(Waiter::new(Scene::new(self.backend, self.url, scratch, CAPACITY)?, contest))
+                Ok(Waiter::new(Setup::new(self.backend, self.url, scratch, CAPACITY)?, contest))
             })?;
         }
         Ok(rows)

@@ -9,7 +9,7 @@ use lock_core::{
 
 use nix::sys::wait::waitpid;
 
-use super::scene::{CAPACITY, Check, Dealing, LOCK, Mark, Scene};
+use super::setup::{CAPACITY, Check, Dealing, LOCK, Mark, Setup};
 use crate::sys;
 
 const LABEL: &str = "swept";
@@ -24,12 +24,12 @@ pub(super) struct Operation {
     pub(super) applies: fn(&Capabilities) -> bool,
     /// Capacity of the store.
     pub(super) capacity: u64,
-    pub(super) prepare: fn(&mut Scene) -> Result<()>,
+    pub(super) prepare: fn(&mut Setup) -> Result<()>,
     /// Runs in the target before it is traced.
-    pub(super) settle: fn(&Scene),
-    pub(super) act: fn(&Scene),
+    pub(super) settle: fn(&Setup),
+    pub(super) act: fn(&Setup),
     /// Checks the store; gets the target's pid.
-    pub(super) check: fn(&mut Scene, u32) -> Check,
+    pub(super) check: fn(&mut Setup, u32) -> Check,
 }
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -37,45 +37,45 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, target| scene.check_lock(target),
+        settle: Setup::settle,
+        prepare: Setup::with_store,
+        act: |setup| visit(setup, setup.lock().lock()),
+        check: |setup, target| setup.check_lock(target),
     },
     Operation {
         name: "try_lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| {
-            if let Some(guard) = scene.lock().try_lock().transpose() {
-                visit(scene, guard);
+        settle: Setup::settle,
+        prepare: Setup::with_store,
+        act: |setup| {
+            if let Some(guard) = setup.lock().try_lock().transpose() {
+                visit(setup, guard);
             }
         },
-        check: |scene, target| scene.check_lock(target),
+        check: |setup, target| setup.check_lock(target),
     },
     Operation {
         name: "try_lock_for and unlock",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
-        check: |scene, target| scene.check_lock(target),
+        settle: Setup::settle,
+        prepare: Setup::with_store,
+        act: |setup| visit(setup, setup.lock().try_lock_for(Duration::from_secs(60))),
+        check: |setup, target| setup.check_lock(target),
     },
     Operation {
         name: "try_lock a lock that is held",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.hold()
+        settle: Setup::settle,
+        prepare: |setup| {
+            setup.with_store()?;
+            setup.hold()
         },
-        act: |scene| {
-            if let Some(guard) = scene.lock().try_lock().transpose() {
-                visit(scene, guard);
+        act: |setup| {
+            if let Some(guard) = setup.lock().try_lock().transpose() {
+                visit(setup, guard);
             }
         },
         check: check_refusal,
@@ -84,171 +84,171 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock_for no time",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.hold()
+        settle: Setup::settle,
+        prepare: |setup| {
+            setup.with_store()?;
+            setup.hold()
         },
-        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::ZERO)),
+        act: |setup| visit(setup, setup.lock().try_lock_for(Duration::ZERO)),
         check: check_refusal,
     },
     Operation {
         name: "recover a lock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        settle: Setup::settle,
         prepare: with_a_dead_owner,
-        act: |scene| visit(scene, scene.lock().lock()),
+        act: |setup| visit(setup, setup.lock().lock()),
         check: check_recovery,
     },
     Operation {
         name: "recover a lock and mark it consistent",
         applies: |claims| recovers(claims) && claims.death_reports == DeathReports::UntilConsistent,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        settle: Setup::settle,
         prepare: with_a_dead_owner,
-        act: |scene| repair(scene, scene.lock().lock()),
-        check: |scene, target| scene.check_recovered_lock(target, earlier(scene), Dealing::Marks),
+        act: |setup| repair(setup, setup.lock().lock()),
+        check: |setup, target| setup.check_recovered_lock(target, earlier(setup), Dealing::Marks),
     },
     Operation {
         name: "recover a lock with a deadline",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        settle: Setup::settle,
         prepare: with_a_dead_owner,
-        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
+        act: |setup| visit(setup, setup.lock().try_lock_for(Duration::from_secs(60))),
         check: check_recovery,
     },
     Operation {
         name: "allocate",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| drop(scene.store().allocate(label(scene))),
-        check: |scene, _| scene.check_ids(&[0], &[LABEL]),
+        settle: Setup::settle,
+        prepare: Setup::with_store,
+        act: |setup| drop(setup.store().allocate(label(setup))),
+        check: |setup, _| setup.check_ids(&[0], &[LABEL]),
     },
     Operation {
         name: "allocate by id",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| drop(scene.store().allocate_and_retrieve(66, label(scene))),
-        check: |scene, _| scene.check_ids(&[66], &[LABEL]),
+        settle: Setup::settle,
+        prepare: Setup::with_store,
+        act: |setup| drop(setup.store().allocate_and_retrieve(66, label(setup))),
+        check: |setup, _| setup.check_ids(&[66], &[LABEL]),
     },
     Operation {
         name: "free",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        settle: Setup::settle,
         prepare: with_an_allocation,
-        act: |scene| drop(scene.store().free(LOCK)),
-        check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
+        act: |setup| drop(setup.store().free(LOCK)),
+        check: |setup, _| setup.check_ids(&[LOCK], &[LABEL]),
     },
     Operation {
         name: "free in a store not looked at lately",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle_and_wait,
+        settle: Setup::settle_and_wait,
         prepare: with_an_allocation,
-        act: |scene| drop(scene.store().free(LOCK)),
-        check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
+        act: |setup| drop(setup.store().free(LOCK)),
+        check: |setup, _| setup.check_ids(&[LOCK], &[LABEL]),
     },
     Operation {
         name: "free all",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
+        settle: Setup::settle,
+        prepare: |setup| {
+            setup.with_store()?;
+            (0..3).try_for_each(|_| setup.store().allocate(label(setup)).map(drop))
         },
-        act: |scene| drop(scene.store().free_all()),
-        check: |scene, _| scene.check_ids(&[0, 1, 2], &[LABEL]),
+        act: |setup| drop(setup.store().free_all()),
+        check: |setup, _| setup.check_ids(&[0, 1, 2], &[LABEL]),
     },
     Operation {
         name: "reconcile",
         applies: |claims| is_numbered(claims) && claims.reconcile == Reconcile::Supported,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
+        settle: Setup::settle,
+        prepare: |setup| {
+            setup.with_store()?;
+            (0..3).try_for_each(|_| setup.store().allocate(label(setup)).map(drop))
         },
-        act: |scene| drop(scene.store().reconcile([1, 3, 65].map(LockId::new))),
-        check: |scene, _| scene.check_ids(&[0, 1, 2, 3, 65], &[LABEL, ""]),
+        act: |setup| drop(setup.store().reconcile([1, 3, 65].map(LockId::new))),
+        check: |setup, _| setup.check_ids(&[0, 1, 2, 3, 65], &[LABEL, ""]),
     },
     Operation {
         name: "open and close",
         applies: |_| true,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.forget();
+        settle: Setup::settle,
+        prepare: |setup| {
+            setup.with_store()?;
+            setup.forget();
             Ok(())
         },
-        act: |scene| drop(scene.open(OpenMode::Open)),
-        check: |scene, target| {
-            scene.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
-            if recovers(&scene.capabilities()) {
-                scene.check_lock(target)?;
+        act: |setup| drop(setup.open(OpenMode::Open)),
+        check: |setup, target| {
+            setup.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
+            if recovers(&setup.capabilities()) {
+                setup.check_lock(target)?;
             }
-            scene.check_ids(&[], &[])
+            setup.check_ids(&[], &[])
         },
     },
     Operation {
         name: "create",
         applies: can_go,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::without_store,
-        act: |scene| drop(scene.open(OpenMode::Create)),
+        settle: Setup::settle,
+        prepare: Setup::without_store,
+        act: |setup| drop(setup.open(OpenMode::Create)),
         check: check_creation,
     },
     Operation {
         name: "first use of a lock",
         applies: |claims| recovers(claims) && can_go(claims),
         capacity: CAPACITY,
-        settle: Scene::settle_without_a_handle,
-        prepare: |scene| {
-            scene.without_store()?;
-            scene.with_store()
+        settle: Setup::settle_without_a_handle,
+        prepare: |setup| {
+            setup.without_store()?;
+            setup.with_store()
         },
-        act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, target| scene.check_lock(target).and_then(|()| scene.check_ids(&[], &[])),
+        act: |setup| visit(setup, setup.lock().lock()),
+        check: |setup, target| setup.check_lock(target).and_then(|()| setup.check_ids(&[], &[])),
     },
     Operation {
         name: "grow",
         applies: |claims| can_go(claims) && claims.capacity == Capacity::Chosen,
         capacity: LARGE,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.without_store()?;
-            scene.with_store()
+        settle: Setup::settle,
+        prepare: |setup| {
+            setup.without_store()?;
+            setup.with_store()
         },
-        act: |scene| drop(scene.store().allocate_and_retrieve(FAR, label(scene))),
-        check: |scene, target| {
-            if recovers(&scene.capabilities()) {
-                scene.check_lock(target)?;
-                let far = scene.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
+        act: |setup| drop(setup.store().allocate_and_retrieve(FAR, label(setup))),
+        check: |setup, target| {
+            if recovers(&setup.capabilities()) {
+                setup.check_lock(target)?;
+                let far = setup.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
                 far.map_err(|e| format!("a lock in the new part cannot be acquired: {e}"))?;
             }
-            scene.check_ids(&[FAR], &[LABEL])
+            setup.check_ids(&[FAR], &[LABEL])
         },
     },
     Operation {
         name: "destroy",
         applies: can_go,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| drop(scene.store().destroy()),
-        check: |scene, target| {
+        settle: Setup::settle,
+        prepare: Setup::with_store,
+        act: |setup| drop(setup.store().destroy()),
+        check: |setup, target| {
             // The next process opens what remains of the store or creates a new one, and can destroy it.
-            scene.forget();
-            check_creation(scene, target)
+            setup.forget();
+            check_creation(setup, target)
         },
     },
 ];
@@ -271,82 +271,82 @@ fn can_go(claims: &Capabilities) -> bool {
     claims.removal == Removal::Supported
 }
 
-fn label(scene: &Scene) -> &'static str {
-    if scene.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
+fn label(setup: &Setup) -> &'static str {
+    if setup.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
 }
 
 /// Executes a critical section and records its progress in marks.
-pub(super) fn visit(scene: &Scene, guard: Result<Guard<'_>>) {
+pub(super) fn visit(setup: &Setup, guard: Result<Guard<'_>>) {
     let Ok(guard) = guard else { return };
-    scene.mark(Mark::Inside);
-    scene.mark(Mark::Leaving);
+    setup.mark(Mark::Inside);
+    setup.mark(Mark::Leaving);
     if guard.unlock().is_ok() {
-        scene.mark(Mark::Done);
+        setup.mark(Mark::Done);
     }
 }
 
 /// As [`visit`], but marks the lock consistent.
-fn repair(scene: &Scene, guard: Result<Guard<'_>>) {
+fn repair(setup: &Setup, guard: Result<Guard<'_>>) {
     let Ok(mut guard) = guard else { return };
-    scene.mark(Mark::Inside);
+    setup.mark(Mark::Inside);
     let marked = guard.mark_consistent();
-    scene.mark(Mark::Leaving);
+    setup.mark(Mark::Leaving);
     if marked.and_then(|()| guard.unlock()).is_ok() {
-        scene.mark(Mark::Done);
+        setup.mark(Mark::Done);
     }
 }
 
 /// Forks a process that dies while it holds the lock; returns its pid.
-fn die_inside(scene: &Scene) -> u32 {
+fn die_inside(setup: &Setup) -> u32 {
     match sys::fork().expect("a process can be forked") {
         Some(child) => {
             waitpid(child, None).expect("it is a child of this process");
             child.as_raw().unsigned_abs()
         }
         None => {
-            std::mem::forget(scene.lock().lock_owned());
+            std::mem::forget(setup.lock().lock_owned());
             sys::exit_now(0);
         }
     }
 }
 
-fn with_an_allocation(scene: &mut Scene) -> Result<()> {
-    scene.with_store()?;
-    scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
+fn with_an_allocation(setup: &mut Setup) -> Result<()> {
+    setup.with_store()?;
+    setup.store().allocate_and_retrieve(LOCK, label(setup)).map(drop)
 }
 
-fn with_a_dead_owner(scene: &mut Scene) -> Result<()> {
-    scene.with_store()?;
-    let dead = die_inside(scene);
-    scene.note().store(dead.into(), SeqCst);
+fn with_a_dead_owner(setup: &mut Setup) -> Result<()> {
+    setup.with_store()?;
+    let dead = die_inside(setup);
+    setup.note().store(dead.into(), SeqCst);
     Ok(())
 }
 
-fn check_recovery(scene: &mut Scene, target: u32) -> Check {
-    scene.check_recovered_lock(target, earlier(scene), Dealing::Leaves)
+fn check_recovery(setup: &mut Setup, target: u32) -> Check {
+    setup.check_recovered_lock(target, earlier(setup), Dealing::Leaves)
 }
 
 /// Returns the pid of the owner that died before the target.
-fn earlier(scene: &Scene) -> u32 {
-    scene.note().load(SeqCst) as u32
+fn earlier(setup: &Setup) -> u32 {
+    setup.note().load(SeqCst) as u32
 }
 
 /// Checks that a target whose attempt failed did not acquire the lock.
-fn check_refusal(scene: &mut Scene, _: u32) -> Check {
-    if !scene.marked(Mark::Start) {
+fn check_refusal(setup: &mut Setup, _: u32) -> Check {
+    if !setup.marked(Mark::Start) {
         return Err("a held lock was acquired by another process".to_owned());
     }
-    scene.let_go();
-    scene.check_lock(0)
+    setup.let_go();
+    setup.check_lock(0)
 }
 
-fn check_creation(scene: &mut Scene, target: u32) -> Check {
-    scene.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
-    scene.mark(Mark::Start);
-    if recovers(&scene.capabilities()) {
-        scene.check_lock(target)?;
+fn check_creation(setup: &mut Setup, target: u32) -> Check {
+    setup.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
+    setup.mark(Mark::Start);
+    if recovers(&setup.capabilities()) {
+        setup.check_lock(target)?;
     }
-    scene.check_ids(&[], &[])?;
-    scene.without_store().map_err(|e| format!("the store cannot be destroyed: {e}"))?;
-    scene.check_nothing_is_left()
+    setup.check_ids(&[], &[])?;
+    setup.without_store().map_err(|e| format!("the store cannot be destroyed: {e}"))?;
+    setup.check_nothing_is_left()
 }

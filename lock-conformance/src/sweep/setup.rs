@@ -45,7 +45,7 @@ pub(super) enum Dealing {
 pub(super) type Check = Result<(), String>;
 
 /// A store, and words that the target and the other processes share.
-pub(super) struct Scene {
+pub(super) struct Setup {
     pub(super) backend: Backend,
     url: String,
     directory: PathBuf,
@@ -60,7 +60,7 @@ pub(super) struct Scene {
 /// Longer than the interval after which a store checks a table again.
 const A_WHILE: Duration = Duration::from_millis(20);
 
-impl Scene {
+impl Setup {
     pub(super) fn new(backend: &Backend, url: &dyn Fn(&Path) -> String, scratch: &Path, capacity: u64) -> std::io::Result<Self> {
         let shared = scratch.join("words");
         let file = std::fs::File::options().read(true).write(true).create_new(true).open(&shared)?;
@@ -207,7 +207,7 @@ impl Scene {
         self.check_report(target, None)
     }
 
-    /// As [`Scene::check_lock`], for a target that acquired the lock after the death of an earlier owner.
+    /// As [`Setup::check_lock`], for a target that acquired the lock after the death of an earlier owner.
     pub(super) fn check_recovered_lock(&self, target: u32, earlier: u32, dealing: Dealing) -> Check {
         self.check_report(target, Some((earlier, dealing)))
     }
@@ -310,7 +310,7 @@ pub(super) fn pid_of(guard: &Guard<'_>) -> Option<u32> {
     Some(guard.recovered()?.holder.as_ref().map_or(0, |holder| holder.pid))
 }
 
-impl Drop for Scene {
+impl Drop for Setup {
     fn drop(&mut self) {
         self.let_go();
         let _ = self.without_store();

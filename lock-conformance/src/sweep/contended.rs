@@ -31,24 +31,19 @@ const SURVEYS: usize = 20;
 const ACQUIRED: u64 = 1 << 32;
 
 /// One kind of wait that is swept.
-pub(super) struct Contest {
+pub(super) struct Wait {
     pub(super) name: &'static str,
     pub(super) applies: fn(&Capabilities) -> bool,
     moment: Moment,
     deadline: Option<Duration>,
 }
 
-pub(super) const CONTESTS: &[Contest] = &[
-    Contest { name: "wait for a lock", applies: recovers, moment: Moment::Waiting, deadline: None },
-    Contest {
-        name: "wait for a lock with a deadline",
-        applies: recovers_in_time,
-        moment: Moment::Waiting,
-        deadline: Some(LATER),
-    },
-    Contest { name: "be woken with a lock", applies: recovers, moment: Moment::Woken, deadline: None },
-    Contest { name: "be woken before a deadline", applies: recovers_in_time, moment: Moment::Woken, deadline: Some(LATER) },
-    Contest { name: "give up at a deadline", applies: recovers_in_time, moment: Moment::TimedOut, deadline: Some(SOON) },
+pub(super) const WAITS: &[Wait] = &[
+    Wait { name: "wait for a lock", applies: recovers, moment: Moment::Waiting, deadline: None },
+    Wait { name: "wait for a lock with a deadline", applies: recovers_in_time, moment: Moment::Waiting, deadline: Some(LATER) },
+    Wait { name: "be woken with a lock", applies: recovers, moment: Moment::Woken, deadline: None },
+    Wait { name: "be woken before a deadline", applies: recovers_in_time, moment: Moment::Woken, deadline: Some(LATER) },
+    Wait { name: "give up at a deadline", applies: recovers_in_time, moment: Moment::TimedOut, deadline: Some(SOON) },
 ];
 
 /// The phase of the wait in which the target is killed.
@@ -65,14 +60,14 @@ enum Moment {
 /// A waiter that is killed while another process waits for the same lock.
 pub(super) struct Waiter {
     setup: Setup,
-    contest: &'static Contest,
+    kind: &'static Wait,
     /// The route to the sleep, for waiters that are killed after it.
     to_sleep: Option<Route>,
 }
 
 impl Waiter {
-    pub(super) fn new(setup: Setup, contest: &'static Contest) -> Self {
-        Self { setup, contest, to_sleep: None }
+    pub(super) fn new(setup: Setup, kind: &'static Wait) -> Self {
+        Self { setup, kind, to_sleep: None }
     }
 }
 
@@ -81,14 +76,14 @@ impl Subject for Waiter {
         // The part after the sleep is surveyed only in a target that took the surveyed route to the sleep. Not every target does.
         for _ in 0..SURVEYS {
             // Stepping is slow, so the survey uses a later deadline than the sweep.
-            let later = self.contest.deadline.map(|_| LATER);
+            let later = self.kind.deadline.map(|_| LATER);
             let to_sleep = shown(|show| run(&mut self.setup, later, show, None))?;
-            if self.contest.moment == Moment::Waiting {
+            if self.kind.moment == Moment::Waiting {
                 return to_sleep.ok_or_else(|| io::Error::other("no process waited for the lock"));
             }
             self.to_sleep = to_sleep;
             let (setup, to_sleep) = (&mut self.setup, self.to_sleep.as_ref());
-            if let Some(route) = shown(|show| sleep_and(setup, self.contest, to_sleep, show))? {
+            if let Some(route) = shown(|show| sleep_and(setup, self.kind, to_sleep, show))? {
                 return Ok(route);
             }
         }
@@ -97,11 +92,11 @@ impl Subject for Waiter {
 
     fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
         let mut go = |target: &mut TargetProcess| target.go_to(route, place, going).map_err(text);
-        let (contest, setup) = (self.contest, &mut self.setup);
-        let killed = match contest.moment {
-            Moment::Waiting => run(setup, contest.deadline, &mut go, None),
+        let (kind, setup) = (self.kind, &mut self.setup);
+        let killed = match kind.moment {
+            Moment::Waiting => run(setup, kind.deadline, &mut go, None),
             // Stepping to the sleep would take longer than the deadline, so breakpoints are used.
-            Moment::Woken | Moment::TimedOut => sleep_and(setup, contest, self.to_sleep.as_ref(), &mut go),
+            Moment::Woken | Moment::TimedOut => sleep_and(setup, kind, self.to_sleep.as_ref(), &mut go),
         };
         killed.and_then(|(check, reached)| check.map(|()| reached)).inspect_err(|_| self.setup.renew())
     }
@@ -127,10 +122,10 @@ fn shown(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io:
 type Go<'a> = &'a mut dyn FnMut(&mut TargetProcess) -> Result<Reached, String>;
 
 /// Runs the target until it sleeps, and then as in [`run`].
-fn sleep_and(setup: &mut Setup, contest: &Contest, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
+fn sleep_and(setup: &mut Setup, kind: &Wait, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
     let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not fall asleep")?;
     let mut before = |target: &mut TargetProcess| target.go_to(route, sleep, Going::Quickly).map_err(text);
-    run(setup, contest.deadline, &mut before, Some((contest.moment, after)))
+    run(setup, kind.deadline, &mut before, Some((kind.moment, after)))
 }
 
 /// Makes a target wait for a lock, kills it after `go`, and checks that a bystander acquires the lock.
@@ -151,10 +146,10 @@ fn run(
     let lock = setup.lock();
     let mut guard = Some(lock.lock().map_err(|e| e.to_string())?);
     let mut reached = go(&mut target)?;
-    let mut third = None;
+    let mut bystander = None;
     if let (Some((moment, after)), Reached::There) = (after, reached) {
         if moment == Moment::Woken {
-            third = Some(Third::start(setup)?);
+            bystander = Some(Bystander::start(setup)?);
             guard = None;
         }
         reached = match target.wake().map_err(text)? {
@@ -165,9 +160,9 @@ fn run(
     // A bystander that acquired the lock before the kill gets no report of the death. The owner after it does.
     let served = setup.note().load(SeqCst) != 0;
     target.kill();
-    let third = third.map_or_else(|| Third::start(setup), Ok)?;
+    let bystander = bystander.map_or_else(|| Bystander::start(setup), Ok)?;
     drop(guard);
-    let check = third.wait_for_report(setup).and_then(|first| {
+    let check = bystander.wait_for_report(setup).and_then(|first| {
         let mut guard = lock.lock().map_err(|e| e.to_string())?;
         let again = pid_of(&guard).unwrap_or(0);
         if !served && setup.has_lasting_reports() && again != first {
@@ -191,12 +186,12 @@ fn text(error: Errno) -> String {
 }
 
 /// An untraced process that waits for the same lock.
-struct Third(Pid);
+struct Bystander(Pid);
 
-impl Third {
+impl Bystander {
     /// Starts the process and waits until it is asleep.
     fn start(setup: &Setup) -> Result<Self, String> {
-        let third = match sys::fork().map_err(|e| e.to_string())? {
+        let bystander = match sys::fork().map_err(|e| e.to_string())? {
             Some(pid) => Self(pid),
             None => {
                 let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
@@ -207,13 +202,13 @@ impl Third {
             }
         };
         let patience = Instant::now() + PATIENCE;
-        while !is_asleep(third.0) {
+        while !is_asleep(bystander.0) {
             if Instant::now() > patience {
                 return Err("the other waiter does not fall asleep".to_owned());
             }
             std::thread::yield_now();
         }
-        Ok(third)
+        Ok(bystander)
     }
 
     /// Waits until it has acquired the lock and ended. Returns the pid in its death report, 0 without a report.
@@ -232,7 +227,7 @@ impl Third {
     }
 }
 
-impl Drop for Third {
+impl Drop for Bystander {
     fn drop(&mut self) {
         if matches!(waitpid(self.0, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
             let _ = kill(self.0, Signal::SIGKILL);

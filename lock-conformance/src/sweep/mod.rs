@@ -35,7 +35,7 @@ use std::path::Path;
 use lock_core::Backend;
 
 use self::alone::Alone;
-use self::contended::{CONTESTS, Waiter};
+use self::contended::{WAITS, Waiter};
 use self::operation::OPERATIONS;
 use self::processor::OneProcessor;
 use self::route::{Place, Route};
@@ -178,9 +178,9 @@ impl<'a> Sweep<'a> {
                 Ok(Alone::new(Setup::new(self.backend, self.url, scratch, operation.capacity)?, operation))
             })?;
         }
-        for contest in CONTESTS.iter().filter(|one| (one.applies)(&claims)) {
-            self.sweep(contest.name, &mut rows, news, || {
-                Ok(Waiter::new(Setup::new(self.backend, self.url, scratch, CAPACITY)?, contest))
+        for kind in WAITS.iter().filter(|one| (one.applies)(&claims)) {
+            self.sweep(kind.name, &mut rows, news, || {
+                Ok(Waiter::new(Setup::new(self.backend, self.url, scratch, CAPACITY)?, kind))
             })?;
         }
         Ok(rows)

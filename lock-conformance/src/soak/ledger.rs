@@ -14,12 +14,12 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use super::totals::Totals;
-use super::{CREW, INSPECTOR};
+use super::{INSPECTOR, WORKERS};
 use crate::arena::{Arena, Place, WRONGS, Wrong};
 use crate::sys;
 
 /// Maximum number of waiting threads: two for each worker and for the inspector.
-const THREADS: usize = (CREW + 1) * 2;
+const THREADS: usize = (WORKERS + 1) * 2;
 /// Maximum size of the file of complaints, in bytes.
 const COMPLAINTS: u64 = 1 << 14;
 
@@ -33,8 +33,8 @@ const ALLOCATIONS: usize = 6;
 const IDS: usize = 7;
 const UNNAMED: usize = 8;
 const FIRST_CURRENT: usize = 9;
-const FIRST_DOOMED: usize = FIRST_CURRENT + CREW + 1;
-const FIRST_WAIT: usize = FIRST_DOOMED + CREW + 1;
+const FIRST_DOOMED: usize = FIRST_CURRENT + WORKERS + 1;
+const FIRST_WAIT: usize = FIRST_DOOMED + WORKERS + 1;
 const FIRST_SEEN: usize = FIRST_WAIT + THREADS;
 
 /// The identity of a worker: its serial and its pid.
@@ -72,12 +72,12 @@ impl From<Mark> for u64 {
 
 /// Returns the index of the worker with this serial. A replacement has the index of its predecessor.
 fn worker_of(serial: u32) -> usize {
-    serial as usize % (CREW + 1)
+    serial as usize % (WORKERS + 1)
 }
 
 /// Returns the serial of the `count`th worker with this index.
 pub(super) fn serial(worker: usize, count: u32) -> u32 {
-    count * (CREW + 1) as u32 + worker as u32
+    count * (WORKERS + 1) as u32 + worker as u32
 }
 
 /// The shared words.

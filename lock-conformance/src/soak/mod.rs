@@ -8,11 +8,11 @@
 //!
 //! A soak test works with any backend with numbered locks that recover. It forks, so only a single-threaded process may call it.
 
-mod crew;
 mod inspector;
 mod ledger;
 mod totals;
 mod worker;
+mod workers;
 
 use std::fmt;
 use std::io;
@@ -21,18 +21,18 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Backend, Capacity, Labels, Numbering, OpenMode, OwnerDeath, Sharing, Store, StoreUrl};
 
-use self::crew::Crew;
 use self::ledger::Ledger;
 pub use self::totals::Totals;
+use self::workers::Workers;
 use crate::arena::SLOTS;
 
 /// Number of concurrent workers.
-const CREW: usize = 6;
+const WORKERS: usize = 6;
 /// The worker that is never killed.
 const WITNESS: usize = 0;
 /// The process that runs when all workers have stopped.
-const INSPECTOR: usize = CREW;
-const _: () = assert!((CREW + 1) * 2 <= SLOTS);
+const INSPECTOR: usize = WORKERS;
+const _: () = assert!((WORKERS + 1) * 2 <= SLOTS);
 /// Number of locks that protect critical sections.
 const LOCKS: usize = 8;
 /// Capacity of the store, if the backend lets the creator choose it.
@@ -118,14 +118,14 @@ impl<'a> Soak<'a> {
         if let Some(refusal) = Self::refusal(self.backend) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, refusal));
         }
-        let mut crew = self.crew(scratch)?;
-        let done = self.storm(&mut crew, news);
+        let mut workers = self.workers(scratch)?;
+        let done = self.storm(&mut workers, news);
         // Destroys the store after a failure too, because not every store is in the directory.
-        let _ = crew.store.destroy();
+        let _ = workers.store.destroy();
         done
     }
 
-    fn crew(&self, scratch: &Path) -> io::Result<Crew> {
+    fn workers(&self, scratch: &Path) -> io::Result<Workers> {
         let claims = self.backend.capabilities();
         let directory = scratch.join("store");
         std::fs::create_dir(&directory)?;
@@ -140,15 +140,15 @@ impl<'a> Soak<'a> {
         let locks = (0..LOCKS as u32).map(|id| store.allocate_and_retrieve(id, label)).collect::<Result<_, _>>();
         let locks = locks.map_err(io::Error::other)?;
         let ledger = Ledger::create(scratch, store.capacity().unwrap_or(CAPACITY) as usize)?;
-        Ok(Crew::new(*self.backend, url, store, locks, ledger, self.namespaces))
+        Ok(Workers::new(*self.backend, url, store, locks, ledger, self.namespaces))
     }
 
-    fn storm(&self, crew: &mut Crew, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
+    fn storm(&self, workers: &mut Workers, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
         let (start, mut said) = (Instant::now(), 0);
         loop {
-            self.round(crew, start, news)?;
-            let totals = crew.ledger.totals(start.elapsed());
-            let complaints = crew.ledger.complaints(said);
+            self.round(workers, start, news)?;
+            let totals = workers.ledger.totals(start.elapsed());
+            let complaints = workers.ledger.complaints(said);
             said += complaints.len();
             complaints.iter().for_each(|wrong| news(News::Wrong(wrong)));
             news(News::Calm(&totals));
@@ -159,18 +159,18 @@ impl<'a> Soak<'a> {
     }
 
     /// Runs the workers for a few seconds, and then an inspection.
-    fn round(&self, crew: &mut Crew, start: Instant, news: &mut dyn FnMut(News<'_>)) -> io::Result<()> {
+    fn round(&self, workers: &mut Workers, start: Instant, news: &mut dyn FnMut(News<'_>)) -> io::Result<()> {
         let (began, mut told) = (Instant::now(), Instant::now());
-        crew.start_all()?;
-        while crew.ledger.kills() < self.kills && began.elapsed() < ROUND && start.elapsed() < self.time {
-            crew.kill_one()?;
+        workers.start_all()?;
+        while workers.ledger.kills() < self.kills && began.elapsed() < ROUND && start.elapsed() < self.time {
+            workers.kill_one()?;
             if told.elapsed() >= NEWS {
                 told = Instant::now();
-                news(News::Storm(&crew.ledger.totals(start.elapsed())));
+                news(News::Storm(&workers.ledger.totals(start.elapsed())));
             }
         }
-        crew.stop_all()?;
-        crew.inspect()?;
+        workers.stop_all()?;
+        workers.inspect()?;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::ledger::{self, Ledger, Mark};
 use super::worker::Worker;
-use super::{BOUND, CREW, INSPECTOR, LOCKS, WITNESS};
+use super::{BOUND, INSPECTOR, LOCKS, WITNESS, WORKERS};
 use crate::sys;
 
 /// Time limit to find a worker in a critical section before a kill.
@@ -26,21 +26,21 @@ const OPENS: u32 = 4;
 const NICE: i32 = 10;
 
 /// The workers, with the store and the shared words that they use.
-pub(super) struct Crew {
+pub(super) struct Workers {
     pub(super) backend: Backend,
     pub(super) url: StoreUrl,
     pub(super) store: Store,
     pub(super) locks: Vec<Lock>,
     pub(super) ledger: Ledger,
-    running: [Option<Mark>; CREW + 1],
+    running: [Option<Mark>; WORKERS + 1],
     /// Workers that were sent a SIGKILL and are not reaped yet.
     dying: Vec<Mark>,
-    counts: [u32; CREW + 1],
+    counts: [u32; WORKERS + 1],
     random: u64,
     namespaces: usize,
 }
 
-impl Crew {
+impl Workers {
     pub(super) fn new(
         backend: Backend,
         url: StoreUrl,
@@ -56,9 +56,9 @@ impl Crew {
             store,
             locks,
             ledger,
-            running: [None; CREW + 1],
+            running: [None; WORKERS + 1],
             dying: Vec::new(),
-            counts: [0; CREW + 1],
+            counts: [0; WORKERS + 1],
             random,
             namespaces,
         }
@@ -67,39 +67,39 @@ impl Crew {
     /// Starts all workers.
     pub(super) fn start_all(&mut self) -> nix::Result<()> {
         self.ledger.arena.go_on();
-        (0..CREW).try_for_each(|worker| self.start(worker))
+        (0..WORKERS).try_for_each(|worker| self.start(worker))
     }
 
     /// Kills a worker and replaces it: usually one that is in a critical section, sometimes a random one.
     pub(super) fn kill_one(&mut self) -> nix::Result<()> {
         let aimed = if self.random(4) == 0 { None } else { self.owner() };
-        let victim = match aimed {
+        let mark = match aimed {
             Some(owner) => owner,
             None => {
                 let pause = Duration::from_micros(self.random(300));
                 thread::sleep(pause);
-                let first = self.random((CREW - 1) as u64) as usize;
-                let mut workers = (0..CREW - 1).map(|n| WITNESS + 1 + (first + n) % (CREW - 1));
+                let first = self.random((WORKERS - 1) as u64) as usize;
+                let mut workers = (0..WORKERS - 1).map(|n| WITNESS + 1 + (first + n) % (WORKERS - 1));
                 let alive = workers.find_map(|worker| self.running[worker].filter(|mark| !self.dying.contains(mark)));
                 alive.expect("at least one worker is alive")
             }
         };
-        self.ledger.is_doomed(victim, aimed.is_some());
-        self.send_kill(victim)?;
-        self.dying.push(victim);
+        self.ledger.is_doomed(mark, aimed.is_some());
+        self.send_kill(mark)?;
+        self.dying.push(mark);
         self.replace_the_dead()
     }
 
     /// Replaces the workers that have died. Waits for a death, which can take long, only if no other worker is alive.
     fn replace_the_dead(&mut self) -> nix::Result<()> {
-        let mut left = CREW - 1 - self.dying.len();
-        for victim in std::mem::take(&mut self.dying) {
+        let mut left = WORKERS - 1 - self.dying.len();
+        for mark in std::mem::take(&mut self.dying) {
             let flag = if left == 0 { None } else { Some(WaitPidFlag::WNOHANG) };
-            match waitpid(Pid::from_raw(victim.pid().cast_signed()), flag)? {
-                WaitStatus::StillAlive => self.dying.push(victim),
+            match waitpid(Pid::from_raw(mark.pid().cast_signed()), flag)? {
+                WaitStatus::StillAlive => self.dying.push(mark),
                 status => {
-                    self.has_died(victim, status);
-                    self.start(victim.worker())?;
+                    self.has_died(mark, status);
+                    self.start(mark.worker())?;
                     left += 1;
                 }
             }
@@ -124,25 +124,25 @@ impl Crew {
     }
 
     /// Sends SIGKILL to a worker.
-    fn send_kill(&mut self, victim: Mark) -> nix::Result<()> {
-        kill(Pid::from_raw(victim.pid().cast_signed()), Signal::SIGKILL)?;
+    fn send_kill(&mut self, mark: Mark) -> nix::Result<()> {
+        kill(Pid::from_raw(mark.pid().cast_signed()), Signal::SIGKILL)?;
         // The process must be scheduled in order to die, and competes with the other workers for a processor.
-        let _ = sys::set_nice(victim.pid(), 0);
+        let _ = sys::set_nice(mark.pid(), 0);
         Ok(())
     }
 
-    fn kill(&mut self, victim: Mark) -> nix::Result<()> {
-        self.send_kill(victim)?;
-        let status = waitpid(Pid::from_raw(victim.pid().cast_signed()), None)?;
-        self.has_died(victim, status);
+    fn kill(&mut self, mark: Mark) -> nix::Result<()> {
+        self.send_kill(mark)?;
+        let status = waitpid(Pid::from_raw(mark.pid().cast_signed()), None)?;
+        self.has_died(mark, status);
         Ok(())
     }
 
-    fn has_died(&mut self, victim: Mark, status: WaitStatus) {
+    fn has_died(&mut self, mark: Mark, status: WaitStatus) {
         if !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)) {
             self.ledger.crashed(&format!("a worker ended without a kill: {status:?}"));
         }
-        self.is_reaped(victim);
+        self.is_reaped(mark);
     }
 
     fn is_reaped(&mut self, mark: Mark) {
@@ -153,8 +153,8 @@ impl Crew {
     /// Stops all workers. A worker that does not end waits for a lost lock or a lost wake-up.
     pub(super) fn stop_all(&mut self) -> nix::Result<()> {
         self.ledger.arena.stop();
-        for victim in std::mem::take(&mut self.dying) {
-            self.kill(victim)?;
+        for mark in std::mem::take(&mut self.dying) {
+            self.kill(mark)?;
         }
         self.gather(BOUND)
     }
@@ -238,7 +238,7 @@ fn fork_apart() -> nix::Result<Option<Pid>> {
     forked
 }
 
-impl Drop for Crew {
+impl Drop for Workers {
     fn drop(&mut self) {
         for mark in self.running.into_iter().flatten() {
             let _ = self.kill(mark);

@@ -8,8 +8,8 @@
 //!
 //! A soak test works with any backend with numbered locks that recover. It forks, so only a single-threaded process may call it.
 
+mod audit_log;
 mod inspector;
-mod ledger;
 mod totals;
 mod worker;
 mod workers;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Backend, Capacity, Labels, Numbering, OpenMode, OwnerDeath, Sharing, Store, StoreUrl};
 
-use self::ledger::Ledger;
+use self::audit_log::AuditLog;
 pub use self::totals::Totals;
 use self::workers::Workers;
 use crate::arena::SLOTS;
@@ -139,16 +139,16 @@ impl<'a> Soak<'a> {
         let label = if claims.labels == Labels::Kept { KEPT } else { "" };
         let locks = (0..LOCKS as u32).map(|id| store.allocate_and_retrieve(id, label)).collect::<Result<_, _>>();
         let locks = locks.map_err(io::Error::other)?;
-        let ledger = Ledger::create(scratch, store.capacity().unwrap_or(CAPACITY) as usize)?;
-        Ok(Workers::new(*self.backend, url, store, locks, ledger, self.namespaces))
+        let log = AuditLog::create(scratch, store.capacity().unwrap_or(CAPACITY) as usize)?;
+        Ok(Workers::new(*self.backend, url, store, locks, log, self.namespaces))
     }
 
     fn storm(&self, workers: &mut Workers, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
         let (start, mut said) = (Instant::now(), 0);
         loop {
             self.round(workers, start, news)?;
-            let totals = workers.ledger.totals(start.elapsed());
-            let complaints = workers.ledger.complaints(said);
+            let totals = workers.log.totals(start.elapsed());
+            let complaints = workers.log.complaints(said);
             said += complaints.len();
             complaints.iter().for_each(|wrong| news(News::Wrong(wrong)));
             news(News::Calm(&totals));
@@ -162,11 +162,11 @@ impl<'a> Soak<'a> {
     fn round(&self, workers: &mut Workers, start: Instant, news: &mut dyn FnMut(News<'_>)) -> io::Result<()> {
         let (began, mut told) = (Instant::now(), Instant::now());
         workers.start_all()?;
-        while workers.ledger.kills() < self.kills && began.elapsed() < ROUND && start.elapsed() < self.time {
+        while workers.log.kills() < self.kills && began.elapsed() < ROUND && start.elapsed() < self.time {
             workers.kill_one()?;
             if told.elapsed() >= NEWS {
                 told = Instant::now();
-                news(News::Storm(&workers.ledger.totals(start.elapsed())));
+                news(News::Storm(&workers.log.totals(start.elapsed())));
             }
         }
         workers.stop_all()?;

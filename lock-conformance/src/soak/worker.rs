@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use lock_core::{Capabilities, Cause, Deadlines, ErrorKind, Guard, Labels, Lock, LockId, OwnerDeath, Result, Store, Tokens};
 
-use super::ledger::{Ledger, Mark, slot};
+use super::audit_log::{AuditLog, Mark, slot};
 use super::{BOUND, CHURNED, INSPECTOR, LOCKS, WITNESS};
 use crate::arena::{Place, Wrong};
 
 /// A worker process or the inspector.
 pub(super) struct Worker<'a> {
-    pub(super) ledger: &'a Ledger,
+    pub(super) log: &'a AuditLog,
     pub(super) claims: Capabilities,
     pub(super) store: &'a Store,
     pub(super) locks: &'a [Lock],
@@ -35,7 +35,7 @@ pub(super) enum How {
 impl<'a> Worker<'a> {
     /// Creates the worker that this process runs.
     pub(super) fn new(
-        ledger: &'a Ledger,
+        log: &'a AuditLog,
         claims: Capabilities,
         store: &'a Store,
         locks: &'a [Lock],
@@ -43,7 +43,7 @@ impl<'a> Worker<'a> {
         several: bool,
     ) -> Self {
         let mark = Mark::new(serial, pid_in_the_drivers_namespace());
-        Self { ledger, claims, store, locks, number: mark.worker(), mark, several }
+        Self { log, claims, store, locks, number: mark.worker(), mark, several }
     }
 
     /// Runs the worker or, for the inspector's index, the inspection.
@@ -63,7 +63,7 @@ impl<'a> Worker<'a> {
 
     fn go_round(&self, thread: usize) {
         let mut round = self.mark.serial() as usize + thread * LOCKS / 2;
-        while !self.ledger.arena.is_stopped() {
+        while !self.log.arena.is_stopped() {
             let how = match round % 7 {
                 _ if self.number == WITNESS => How::Wait,
                 0 => How::Try,
@@ -82,24 +82,24 @@ impl<'a> Worker<'a> {
     /// Executes a critical section; see [`Place::add_one`].
     pub(super) fn section(&self, thread: usize, number: usize, how: How, round: usize) {
         let (lock, start) = (&self.locks[number], Instant::now());
-        self.ledger.waits(self.number, thread, Some(number));
+        self.log.waits(self.number, thread, Some(number));
         let guard = match how {
             How::Wait => lock.lock().map(Some),
             How::WaitFor => lock.try_lock_for(BOUND).map(Some),
             How::Try => lock.try_lock(),
         };
-        self.ledger.waits(self.number, thread, None);
+        self.log.waits(self.number, thread, None);
         let mut guard = match guard {
             Ok(Some(guard)) => guard,
             Ok(None) => return,
-            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => return self.ledger.lost(&error.to_string()),
-            Err(error) => return self.ledger.note(number, Wrong::Failed, &error.to_string()),
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => return self.log.lost(&error.to_string()),
+            Err(error) => return self.log.note(number, Wrong::Failed, &error.to_string()),
         };
-        self.ledger.waited(start.elapsed());
-        let place = self.ledger.arena.place(number);
+        self.log.waited(start.elapsed());
+        let place = self.log.arena.place(number);
         self.enter(number, place, &guard);
         if let Err(error) = guard.mark_consistent() {
-            self.ledger.note(number, Wrong::Failed, &error.to_string());
+            self.log.note(number, Wrong::Failed, &error.to_string());
         }
         place.add_one(slot(self.number, thread), || {
             (0..round % 64).for_each(|_| spin_loop());
@@ -109,50 +109,50 @@ impl<'a> Worker<'a> {
             }
         });
         if Mark::inside(place) != Some(self.mark) {
-            self.ledger.note(number, Wrong::TwoInside, &format!("its mark became {:?}", Mark::inside(place)));
+            self.log.note(number, Wrong::TwoInside, &format!("its mark became {:?}", Mark::inside(place)));
         }
         place.leave();
         if let Err(error) = guard.unlock() {
-            self.ledger.note(number, Wrong::Failed, &error.to_string());
+            self.log.note(number, Wrong::Failed, &error.to_string());
         }
     }
 
     /// Leaves the worker's mark, checks the guard's report against the previous owner's mark, and completes that owner's section.
     fn enter(&self, number: usize, place: Place, guard: &Guard<'_>) {
-        let (ledger, before) = (self.ledger, Mark::inside(place));
+        let (log, before) = (self.log, Mark::inside(place));
         place.enter(self.mark);
-        if let Some(before) = before.filter(|before| ledger.is_alive(*before)) {
-            ledger.note(number, Wrong::TwoInside, &format!("{before:?}"));
+        if let Some(before) = before.filter(|before| log.is_alive(*before)) {
+            log.note(number, Wrong::TwoInside, &format!("{before:?}"));
         }
         // An owner of this lock that died since then was killed by this kill or a later one.
-        let seen = ledger.exchange_seen(number);
+        let seen = log.exchange_seen(number);
         let told = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.pid).filter(|pid| *pid != 0));
         match told {
             None if before.is_some() && self.claims.owner_death == OwnerDeath::Reported => {
-                ledger.note(number, Wrong::Untold, &format!("{before:?}"));
+                log.note(number, Wrong::Untold, &format!("{before:?}"));
             }
             // With several PID namespaces, several workers have this pid.
             Some(Some(1)) if self.several => {}
             Some(Some(pid)) if before.is_none_or(|before| before.pid() != pid) => {
                 // The owner may have died before it left its mark, or after it removed it.
-                let kill = ledger.last_kill_of(pid);
+                let kill = log.last_kill_of(pid);
                 if kill == 0 || kill < seen {
                     let wrong = if before.is_some() { Wrong::Misnamed } else { Wrong::Invented };
-                    ledger.note(
+                    log.note(
                         number,
                         wrong,
                         &format!("the report names {pid} (kill {kill}, {seen} seen before), mark {before:?}"),
                     );
                 }
             }
-            Some(None) if ledger.kills() == 0 => ledger.note(number, Wrong::Invented, "an unknown process"),
-            Some(None) => ledger.unnamed(),
+            Some(None) if log.kills() == 0 => log.note(number, Wrong::Invented, "an unknown process"),
+            Some(None) => log.unnamed(),
             _ => {}
         }
         if let Some(death) = guard.recovered()
             && !matches!(death.cause, Cause::Unknown | Cause::ProcessEnded)
         {
-            ledger.note(number, Wrong::Cause, &death.to_string());
+            log.note(number, Wrong::Cause, &death.to_string());
         }
         if told.is_some() || before.is_some() {
             place.note_death();
@@ -163,7 +163,7 @@ impl<'a> Worker<'a> {
         if self.claims.tokens == Tokens::Fencing {
             let last = place.exchange_token(guard.token());
             if last >= guard.token() {
-                ledger.note(number, Wrong::Token, &format!("{} after {last}", guard.token()));
+                log.note(number, Wrong::Token, &format!("{} after {last}", guard.token()));
             }
         }
     }
@@ -174,36 +174,36 @@ impl<'a> Worker<'a> {
         let lock = match self.store.allocate(label) {
             Ok(lock) => lock,
             Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => return self.collect(),
-            Err(error) => return self.ledger.note(0, Wrong::Failed, &error.to_string()),
+            Err(error) => return self.log.note(0, Wrong::Failed, &error.to_string()),
         };
-        self.ledger.allocated();
+        self.log.allocated();
         let number = lock.id().map_or(0, LockId::index);
-        let place = self.ledger.arena.place(number);
+        let place = self.log.arena.place(number);
         if let Some(other) = Mark::inside(place) {
-            self.ledger.note(number, Wrong::TwoInside, &format!("the id belonged to {other:?}"));
+            self.log.note(number, Wrong::TwoInside, &format!("the id belonged to {other:?}"));
         }
         place.enter(self.mark);
         if round.is_multiple_of(8) {
             thread::yield_now();
         }
         if Mark::inside(place) != Some(self.mark) {
-            self.ledger.note(number, Wrong::TwoInside, &format!("the owner of its id became {:?}", Mark::inside(place)));
+            self.log.note(number, Wrong::TwoInside, &format!("the owner of its id became {:?}", Mark::inside(place)));
         }
         place.leave();
         if let Err(error) = lock.free() {
-            self.ledger.note(number, Wrong::Failed, &error.to_string());
+            self.log.note(number, Wrong::Failed, &error.to_string());
         }
     }
 
     /// Frees the ids of dead workers. Only the witness does this, because it is not killed meanwhile.
     fn collect(&self) {
         if self.number == WITNESS {
-            for number in LOCKS..self.ledger.arena.places() {
-                let place = self.ledger.arena.place(number);
-                if Mark::inside(place).is_some_and(|mark| self.ledger.is_gone(mark)) {
+            for number in LOCKS..self.log.arena.places() {
+                let place = self.log.arena.place(number);
+                if Mark::inside(place).is_some_and(|mark| self.log.is_gone(mark)) {
                     place.leave();
                     if let Err(error) = self.free(number) {
-                        self.ledger.note(number, Wrong::Failed, &error.to_string());
+                        self.log.note(number, Wrong::Failed, &error.to_string());
                     }
                 }
             }

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::ledger::{self, Ledger, Mark};
+use super::audit_log::{self, AuditLog, Mark};
 use super::worker::Worker;
 use super::{BOUND, INSPECTOR, LOCKS, WITNESS, WORKERS};
 use crate::sys;
@@ -31,7 +31,7 @@ pub(super) struct Workers {
     pub(super) url: StoreUrl,
     pub(super) store: Store,
     pub(super) locks: Vec<Lock>,
-    pub(super) ledger: Ledger,
+    pub(super) log: AuditLog,
     running: [Option<Mark>; WORKERS + 1],
     /// Workers that were sent a SIGKILL and are not reaped yet.
     dying: Vec<Mark>,
@@ -41,21 +41,14 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(
-        backend: Backend,
-        url: StoreUrl,
-        store: Store,
-        locks: Vec<Lock>,
-        ledger: Ledger,
-        namespaces: usize,
-    ) -> Self {
+    pub(super) fn new(backend: Backend, url: StoreUrl, store: Store, locks: Vec<Lock>, log: AuditLog, namespaces: usize) -> Self {
         let random = u64::from(std::process::id()) << 16 | 1;
         Self {
             backend,
             url,
             store,
             locks,
-            ledger,
+            log,
             running: [None; WORKERS + 1],
             dying: Vec::new(),
             counts: [0; WORKERS + 1],
@@ -66,7 +59,7 @@ impl Workers {
 
     /// Starts all workers.
     pub(super) fn start_all(&mut self) -> nix::Result<()> {
-        self.ledger.arena.go_on();
+        self.log.arena.go_on();
         (0..WORKERS).try_for_each(|worker| self.start(worker))
     }
 
@@ -84,7 +77,7 @@ impl Workers {
                 alive.expect("at least one worker is alive")
             }
         };
-        self.ledger.is_doomed(mark, aimed.is_some());
+        self.log.is_doomed(mark, aimed.is_some());
         self.send_kill(mark)?;
         self.dying.push(mark);
         self.replace_the_dead()
@@ -111,10 +104,9 @@ impl Workers {
     fn owner(&mut self) -> Option<Mark> {
         let (start, first) = (Instant::now(), self.random(LOCKS as u64) as usize);
         while start.elapsed() < PATIENCE {
-            let found =
-                (0..LOCKS).filter_map(|lock| Mark::inside(self.ledger.arena.place((first + lock) % LOCKS))).find(|mark| {
-                    mark.worker() != WITNESS && self.running[mark.worker()] == Some(*mark) && !self.dying.contains(mark)
-                });
+            let found = (0..LOCKS).filter_map(|lock| Mark::inside(self.log.arena.place((first + lock) % LOCKS))).find(|mark| {
+                mark.worker() != WITNESS && self.running[mark.worker()] == Some(*mark) && !self.dying.contains(mark)
+            });
             if found.is_some() {
                 return found;
             }
@@ -140,19 +132,19 @@ impl Workers {
 
     fn has_died(&mut self, mark: Mark, status: WaitStatus) {
         if !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)) {
-            self.ledger.crashed(&format!("a worker ended without a kill: {status:?}"));
+            self.log.crashed(&format!("a worker ended without a kill: {status:?}"));
         }
         self.is_reaped(mark);
     }
 
     fn is_reaped(&mut self, mark: Mark) {
-        self.ledger.is_reaped(mark.serial());
+        self.log.is_reaped(mark.serial());
         self.running[mark.worker()] = None;
     }
 
     /// Stops all workers. A worker that does not end waits for a lost lock or a lost wake-up.
     pub(super) fn stop_all(&mut self) -> nix::Result<()> {
-        self.ledger.arena.stop();
+        self.log.arena.stop();
         for mark in std::mem::take(&mut self.dying) {
             self.kill(mark)?;
         }
@@ -166,13 +158,13 @@ impl Workers {
             match waitpid(Pid::from_raw(mark.pid().cast_signed()), Some(WaitPidFlag::WNOHANG))? {
                 WaitStatus::StillAlive if Instant::now() < deadline => thread::sleep(Duration::from_micros(500)),
                 WaitStatus::StillAlive => {
-                    let wait = self.ledger.longest_wait(mark.worker());
-                    self.ledger.lost(&format!("worker {} ({}) does not end; it waits for {wait:?}", mark.worker(), mark.pid()));
+                    let wait = self.log.longest_wait(mark.worker());
+                    self.log.lost(&format!("worker {} ({}) does not end; it waits for {wait:?}", mark.worker(), mark.pid()));
                     self.kill(mark)?;
                 }
                 WaitStatus::Exited(_, 0) => self.is_reaped(mark),
                 status => {
-                    self.ledger.crashed(&format!("a worker ended without a kill: {status:?}"));
+                    self.log.crashed(&format!("a worker ended without a kill: {status:?}"));
                     self.is_reaped(mark);
                 }
             }
@@ -189,8 +181,8 @@ impl Workers {
 
     fn start(&mut self, worker: usize) -> nix::Result<()> {
         self.counts[worker] += 1;
-        let serial = ledger::serial(worker, self.counts[worker]);
-        self.ledger.begins(serial);
+        let serial = audit_log::serial(worker, self.counts[worker]);
+        self.log.begins(serial);
         let apart = worker != INSPECTOR && !worker.is_multiple_of(self.namespaces);
         let Some(pid) = (if apart { fork_apart()? } else { sys::fork()? }) else {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
@@ -206,14 +198,14 @@ impl Workers {
         let claims = self.backend.capabilities();
         let several = self.namespaces > 1;
         if !self.counts[Mark::new(serial, 0).worker()].is_multiple_of(OPENS) {
-            return Worker::new(&self.ledger, claims, &self.store, &self.locks, serial, several).work();
+            return Worker::new(&self.log, claims, &self.store, &self.locks, serial, several).work();
         }
         let opened = Store::with_backend(&self.backend, &self.url, OpenMode::Open).and_then(|store| {
             (0..LOCKS as u32).map(|id| store.retrieve(id)).collect::<Result<Vec<_>, _>>().map(|locks| (store, locks))
         });
         match opened {
-            Ok((store, locks)) => Worker::new(&self.ledger, claims, &store, &locks, serial, several).work(),
-            Err(error) => self.ledger.lost(&format!("the store cannot be opened: {error}")),
+            Ok((store, locks)) => Worker::new(&self.log, claims, &store, &locks, serial, several).work(),
+            Err(error) => self.log.lost(&format!("the store cannot be opened: {error}")),
         }
     }
 

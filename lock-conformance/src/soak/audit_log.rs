@@ -82,19 +82,19 @@ pub(super) fn serial(worker: usize, count: u32) -> u32 {
 
 /// The shared words.
 #[derive(Clone)]
-pub(super) struct Ledger {
+pub(super) struct AuditLog {
     pub(super) arena: Arena,
     words: &'static [AtomicU64],
     complaints: PathBuf,
 }
 
-impl Ledger {
+impl AuditLog {
     /// Creates the files for this many ids.
     pub(super) fn create(directory: &Path, ids: usize) -> io::Result<Self> {
         let arena = Arena::create(&directory.join("arena"), ids)?;
         let highest: usize = fs::read_to_string("/proc/sys/kernel/pid_max")?.trim().parse().map_err(io::Error::other)?;
         let words = FIRST_SEEN + ids + highest + 1;
-        let file = File::options().read(true).write(true).create_new(true).open(directory.join("ledger"))?;
+        let file = File::options().read(true).write(true).create_new(true).open(directory.join("audit_log"))?;
         // The file is sparse. Only words of pids that were used take up space.
         file.set_len((words * size_of::<u64>()) as u64)?;
         arena.go();

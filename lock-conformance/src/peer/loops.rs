@@ -14,7 +14,7 @@ use crate::protocol::Fields;
 type Acquire = fn(&Lock) -> Result<Option<Guard<'_>>>;
 
 impl Worker {
-    pub(super) fn go_round(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+    pub(super) fn repeat_or_race(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
             ("sections", [arena, slot, rounds, pace, locks @ ..]) => {
                 self.sections(shared(arena), number(slot), number(rounds), number(pace), locks)

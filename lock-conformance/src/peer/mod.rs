@@ -5,10 +5,10 @@ mod allocate;
 mod descriptors;
 mod droppable;
 mod dropping;
-mod fate;
 mod forking;
 mod growing;
 mod handlers;
+mod lifecycle;
 mod loops;
 mod mutexes;
 pub(crate) mod own_file;
@@ -168,7 +168,7 @@ impl Peer {
     }
 
     /// In a forked child: closes the parent's socket and connects as a separate peer.
-    fn reborn(&self, name: &str) -> io::Result<(Arc<Self>, Receiver<Command>)> {
+    fn reconnect(&self, name: &str) -> io::Result<(Arc<Self>, Receiver<Command>)> {
         self.link_fds().into_iter().try_for_each(sys::give_up)?;
         let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Self::connect(Arc::clone(&self.suite), &self.socket, name, owned))

@@ -38,7 +38,7 @@ impl Worker {
     fn fork_into_user_namespace(&mut self, name: &str) -> Result<Fields> {
         match self.peer.fork(sys::Fork::Libc).map_err(|errno| Error::system("fork", errno))? {
             Some(child) => Ok(Fields::new().with("pid", child)),
-            None if sys::enter_user_namespace(CloneFlags::empty()).is_ok() => Ok(self.be_reborn(name)),
+            None if sys::enter_user_namespace(CloneFlags::empty()).is_ok() => Ok(self.become_peer(name)),
             None => sys::exit_now(4),
         }
     }

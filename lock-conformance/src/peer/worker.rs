@@ -31,7 +31,7 @@ pub(super) struct Worker {
     /// Duration of the last acquisition, in nanoseconds.
     pub(super) took: Option<u128>,
     /// The source of commands after a fork.
-    pub(super) reborn: Option<Receiver<Command>>,
+    pub(super) new_commands: Option<Receiver<Command>>,
 }
 
 /// The answer to a command, or the end of the thread.
@@ -48,7 +48,7 @@ impl Worker {
             own_files: Vec::new(),
             tag: 0,
             took: None,
-            reborn: None,
+            new_commands: None,
         }
     }
 
@@ -65,21 +65,21 @@ impl Worker {
                 Err(panic) => Answer::Panicked(panic_message(&*panic).to_owned()),
             };
             self.peer.answer(self.tag, &answer);
-            if let Some(other) = self.reborn.take() {
+            if let Some(other) = self.new_commands.take() {
                 commands = other;
             }
         }
     }
 
     fn perform(&mut self, verb: &str, arguments: &[&str]) -> Next {
-        if let Some(next) = self.meet_its_fate(verb, arguments).or_else(|| self.change_surroundings(verb, arguments)) {
+        if let Some(next) = self.change_process(verb, arguments).or_else(|| self.change_surroundings(verb, arguments)) {
             return next;
         }
         let done = self
             .acquire_or_release(verb, arguments)
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
-            .or_else(|| self.go_round(verb, arguments))
+            .or_else(|| self.repeat_or_race(verb, arguments))
             .or_else(|| self.repeat(verb, arguments))
             .or_else(|| self.grow_or_watch(verb, arguments))
             .or_else(|| self.use_semaphores(verb, arguments))

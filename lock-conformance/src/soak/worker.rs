@@ -55,13 +55,13 @@ impl<'a> Worker<'a> {
     fn run(&self) {
         thread::scope(|scope| {
             if self.number % 2 == 1 {
-                scope.spawn(|| self.go_round(1));
+                scope.spawn(|| self.run_thread(1));
             }
-            self.go_round(0);
+            self.run_thread(0);
         });
     }
 
-    fn go_round(&self, thread: usize) {
+    fn run_thread(&self, thread: usize) {
         let mut round = self.mark.serial() as usize + thread * LOCKS / 2;
         while !self.log.arena.is_stopped() {
             let how = match round % 7 {

@@ -20,7 +20,7 @@ use crate::sys::LAST_PID;
 use crate::sys::{self, Fork};
 
 impl Worker {
-    pub(super) fn meet_its_fate(&mut self, verb: &str, arguments: &[&str]) -> Option<Next> {
+    pub(super) fn change_process(&mut self, verb: &str, arguments: &[&str]) -> Option<Next> {
         Some(match (verb, arguments) {
             ("exit", []) => exit(0),
             ("abort", []) => abort(),
@@ -66,7 +66,7 @@ impl Worker {
                 self.take_back();
                 Ok(Fields::new().with("pid", child))
             }
-            None => Ok(self.be_reborn(name)),
+            None => Ok(self.become_peer(name)),
         }
     }
 
@@ -79,7 +79,7 @@ impl Worker {
             None => {
                 let inside = sys::enter_user_namespace(CloneFlags::CLONE_NEWPID).is_ok().then(sys::fork);
                 match inside {
-                    Some(Ok(None)) => Ok(self.be_reborn(name)),
+                    Some(Ok(None)) => Ok(self.become_peer(name)),
                     Some(Ok(Some(child))) => {
                         let _ = waitpid(child, None);
                         sys::exit_now(0)
@@ -91,10 +91,10 @@ impl Worker {
     }
 
     /// Makes a forked child a separate peer.
-    pub(super) fn be_reborn(&mut self, name: &str) -> Fields {
-        let Ok((peer, commands)) = self.peer.reborn(name) else { sys::exit_now(4) };
+    pub(super) fn become_peer(&mut self, name: &str) -> Fields {
+        let Ok((peer, commands)) = self.peer.reconnect(name) else { sys::exit_now(4) };
         self.peer = peer;
-        self.reborn = Some(commands);
+        self.new_commands = Some(commands);
         // The command was sent to the parent, so the suite does not wait for an answer of the child.
         self.tag = 0;
         Fields::new()

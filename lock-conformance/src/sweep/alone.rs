@@ -5,7 +5,7 @@ use super::route::{Place, Route};
 use super::setup::Setup;
 use super::subject::Subject;
 use super::survey::Survey;
-use super::target::{Going, Reached, TargetProcess};
+use super::target::{Movement, Reached, TargetProcess};
 
 /// A target without concurrent processes.
 pub(super) struct Alone {
@@ -21,13 +21,13 @@ impl Alone {
     fn start(&mut self) -> io::Result<TargetProcess> {
         self.setup.reset();
         (self.operation.prepare)(&mut self.setup).map_err(io::Error::other)?;
-        Ok(TargetProcess::start(|| (self.operation.settle)(&self.setup), || (self.operation.act)(&self.setup))?)
+        Ok(TargetProcess::start(|| (self.operation.attach)(&self.setup), || (self.operation.act)(&self.setup))?)
     }
 
     fn check(&mut self, target: TargetProcess) -> Result<(), String> {
         let pid = target.pid();
         target.kill();
-        (self.operation.check)(&mut self.setup, pid).inspect_err(|_| self.setup.renew())
+        (self.operation.check)(&mut self.setup, pid).inspect_err(|_| self.setup.discard_store())
     }
 }
 
@@ -42,9 +42,9 @@ impl Subject for Alone {
         Ok(survey.route())
     }
 
-    fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
+    fn kill_at(&mut self, place: Place, route: &Route, by: Movement) -> Result<Reached, String> {
         let mut target = self.start().map_err(|e| e.to_string())?;
-        let reached = target.go_to(route, place, going).map_err(|e| e.to_string())?;
+        let reached = target.move_to(route, place, by).map_err(|e| e.to_string())?;
         self.check(target).map(|()| reached)
     }
 }

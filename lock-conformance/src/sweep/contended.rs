@@ -15,7 +15,7 @@ use super::route::{Place, Route};
 use super::setup::{Check, Mark, Setup, pid_of};
 use super::subject::Subject;
 use super::survey::Survey;
-use super::target::{Going, Reached, TargetProcess, is_asleep};
+use super::target::{Movement, Reached, TargetProcess, is_asleep};
 use crate::sys;
 
 /// Time limit for the bystander. A store may need part of it to detect a lost wake-up.
@@ -90,15 +90,15 @@ impl Subject for Waiter {
         Err(io::Error::other("the waiter does not fall asleep, or does not wake"))
     }
 
-    fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String> {
-        let mut go = |target: &mut TargetProcess| target.go_to(route, place, going).map_err(text);
+    fn kill_at(&mut self, place: Place, route: &Route, by: Movement) -> Result<Reached, String> {
+        let mut go = |target: &mut TargetProcess| target.move_to(route, place, by).map_err(text);
         let (kind, setup) = (self.kind, &mut self.setup);
         let killed = match kind.moment {
             Moment::Waiting => run(setup, kind.deadline, &mut go, None),
             // Stepping to the sleep would take longer than the deadline, so breakpoints are used.
             Moment::Woken | Moment::TimedOut => sleep_and(setup, kind, self.to_sleep.as_ref(), &mut go),
         };
-        killed.and_then(|(check, reached)| check.map(|()| reached)).inspect_err(|_| self.setup.renew())
+        killed.and_then(|(check, reached)| check.map(|()| reached)).inspect_err(|_| self.setup.discard_store())
     }
 }
 
@@ -124,7 +124,7 @@ type Go<'a> = &'a mut dyn FnMut(&mut TargetProcess) -> Result<Reached, String>;
 /// Runs the target until it sleeps, and then as in [`run`].
 fn sleep_and(setup: &mut Setup, kind: &Wait, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
     let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not fall asleep")?;
-    let mut before = |target: &mut TargetProcess| target.go_to(route, sleep, Going::Quickly).map_err(text);
+    let mut before = |target: &mut TargetProcess| target.move_to(route, sleep, Movement::Quickly).map_err(text);
     run(setup, kind.deadline, &mut before, Some((kind.moment, after)))
 }
 
@@ -141,7 +141,7 @@ fn run(
         None => visit(setup, setup.lock().lock()),
         Some(deadline) => visit(setup, setup.lock().try_lock_for(deadline)),
     };
-    let mut target = TargetProcess::start(|| setup.settle(), wait).map_err(text)?;
+    let mut target = TargetProcess::start(|| setup.attach(), wait).map_err(text)?;
     let target_pid = target.pid();
     let lock = setup.lock();
     let mut guard = Some(lock.lock().map_err(|e| e.to_string())?);

@@ -41,7 +41,7 @@ use self::processor::OneProcessor;
 use self::route::{Place, Route};
 use self::setup::{CAPACITY, Setup};
 use self::subject::{Subject, kill};
-use self::target::Going;
+use self::target::Movement;
 pub use crate::sys::Memory;
 
 /// Maximum number of routes to survey for an operation.
@@ -204,7 +204,7 @@ impl<'a> Sweep<'a> {
         let first = subject.survey()?;
         if self.thoroughness.pick(first.instructions().len()).count() > 10 * REHEARSALS {
             for _ in 0..REHEARSALS {
-                subject.kill_at(Place::Boundary(usize::MAX), &first, Going::BySteps).map_err(io::Error::other)?;
+                subject.kill_at(Place::Boundary(usize::MAX), &first, Movement::BySteps).map_err(io::Error::other)?;
             }
         }
         let mut routes = vec![subject.survey()?];
@@ -244,7 +244,7 @@ impl<'a> Sweep<'a> {
             }
             match killed {
                 Ok(None) => continue,
-                Ok(Some(going)) => row.stepped += usize::from(going == Going::BySteps),
+                Ok(Some(going)) => row.stepped += usize::from(going == Movement::BySteps),
                 Err(wrong) => {
                     row.lost += 1;
                     row.first.get_or_insert_with(|| format!("at {place}: {wrong}"));

@@ -9,7 +9,7 @@ use lock_core::{
 
 use nix::sys::wait::waitpid;
 
-use super::setup::{CAPACITY, Check, Dealing, LOCK, Mark, Setup};
+use super::setup::{CAPACITY, Check, LOCK, Mark, ReportHandling, Setup};
 use crate::sys;
 
 const LABEL: &str = "swept";
@@ -26,7 +26,7 @@ pub(super) struct Operation {
     pub(super) capacity: u64,
     pub(super) prepare: fn(&mut Setup) -> Result<()>,
     /// Runs in the target before it is traced.
-    pub(super) settle: fn(&Setup),
+    pub(super) attach: fn(&Setup),
     pub(super) act: fn(&Setup),
     /// Checks the store; gets the target's pid.
     pub(super) check: fn(&mut Setup, u32) -> Check,
@@ -37,7 +37,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: Setup::with_store,
         act: |setup| visit(setup, setup.lock().lock()),
         check: |setup, target| setup.check_lock(target),
@@ -46,7 +46,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: Setup::with_store,
         act: |setup| {
             if let Some(guard) = setup.lock().try_lock().transpose() {
@@ -59,7 +59,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock_for and unlock",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: Setup::with_store,
         act: |setup| visit(setup, setup.lock().try_lock_for(Duration::from_secs(60))),
         check: |setup, target| setup.check_lock(target),
@@ -68,7 +68,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock a lock that is held",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: |setup| {
             setup.with_store()?;
             setup.hold()
@@ -84,7 +84,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock_for no time",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: |setup| {
             setup.with_store()?;
             setup.hold()
@@ -96,7 +96,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "recover a lock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: with_a_dead_owner,
         act: |setup| visit(setup, setup.lock().lock()),
         check: check_recovery,
@@ -105,16 +105,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "recover a lock and mark it consistent",
         applies: |claims| recovers(claims) && claims.death_reports == DeathReports::UntilConsistent,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: with_a_dead_owner,
         act: |setup| repair(setup, setup.lock().lock()),
-        check: |setup, target| setup.check_recovered_lock(target, earlier(setup), Dealing::Marks),
+        check: |setup, target| setup.check_recovered_lock(target, earlier(setup), ReportHandling::Marks),
     },
     Operation {
         name: "recover a lock with a deadline",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: with_a_dead_owner,
         act: |setup| visit(setup, setup.lock().try_lock_for(Duration::from_secs(60))),
         check: check_recovery,
@@ -123,7 +123,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "allocate",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: Setup::with_store,
         act: |setup| drop(setup.store().allocate(label(setup))),
         check: |setup, _| setup.check_ids(&[0], &[LABEL]),
@@ -132,7 +132,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "allocate by id",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: Setup::with_store,
         act: |setup| drop(setup.store().allocate_and_retrieve(66, label(setup))),
         check: |setup, _| setup.check_ids(&[66], &[LABEL]),
@@ -141,7 +141,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "free",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: with_an_allocation,
         act: |setup| drop(setup.store().free(LOCK)),
         check: |setup, _| setup.check_ids(&[LOCK], &[LABEL]),
@@ -150,7 +150,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "free in a store not looked at lately",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Setup::settle_and_wait,
+        attach: Setup::attach_and_wait,
         prepare: with_an_allocation,
         act: |setup| drop(setup.store().free(LOCK)),
         check: |setup, _| setup.check_ids(&[LOCK], &[LABEL]),
@@ -159,7 +159,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "free all",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: |setup| {
             setup.with_store()?;
             (0..3).try_for_each(|_| setup.store().allocate(label(setup)).map(drop))
@@ -171,7 +171,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "reconcile",
         applies: |claims| is_numbered(claims) && claims.reconcile == Reconcile::Supported,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: |setup| {
             setup.with_store()?;
             (0..3).try_for_each(|_| setup.store().allocate(label(setup)).map(drop))
@@ -183,7 +183,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "open and close",
         applies: |_| true,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: |setup| {
             setup.with_store()?;
             setup.forget();
@@ -202,7 +202,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "create",
         applies: can_go,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: Setup::without_store,
         act: |setup| drop(setup.open(OpenMode::Create)),
         check: check_creation,
@@ -211,7 +211,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "first use of a lock",
         applies: |claims| recovers(claims) && can_go(claims),
         capacity: CAPACITY,
-        settle: Setup::settle_without_a_handle,
+        attach: Setup::attach_without_handle,
         prepare: |setup| {
             setup.without_store()?;
             setup.with_store()
@@ -223,7 +223,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "grow",
         applies: |claims| can_go(claims) && claims.capacity == Capacity::Chosen,
         capacity: LARGE,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: |setup| {
             setup.without_store()?;
             setup.with_store()
@@ -242,7 +242,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "destroy",
         applies: can_go,
         capacity: CAPACITY,
-        settle: Setup::settle,
+        attach: Setup::attach,
         prepare: Setup::with_store,
         act: |setup| drop(setup.store().destroy()),
         check: |setup, target| {
@@ -323,7 +323,7 @@ fn with_a_dead_owner(setup: &mut Setup) -> Result<()> {
 }
 
 fn check_recovery(setup: &mut Setup, target: u32) -> Check {
-    setup.check_recovered_lock(target, earlier(setup), Dealing::Leaves)
+    setup.check_recovered_lock(target, earlier(setup), ReportHandling::Leaves)
 }
 
 /// Returns the pid of the owner that died before the target.
@@ -336,7 +336,7 @@ fn check_refusal(setup: &mut Setup, _: u32) -> Check {
     if !setup.marked(Mark::Start) {
         return Err("a held lock was acquired by another process".to_owned());
     }
-    setup.let_go();
+    setup.release();
     setup.check_lock(0)
 }
 

@@ -34,7 +34,7 @@ pub(super) enum Mark {
 
 /// How the operation deals with the report of an earlier death.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Dealing {
+pub(super) enum ReportHandling {
     /// It leaves the report for the next owner.
     Leaves,
     /// It marks the lock consistent, before [`Mark::Leaving`].
@@ -97,8 +97,8 @@ impl Setup {
     }
 
     /// Destroys the store after a failed check, so that the damage does not affect later kills.
-    pub(super) fn renew(&mut self) {
-        self.let_go();
+    pub(super) fn discard_store(&mut self) {
+        self.release();
         let _ = self.without_store();
     }
 
@@ -109,12 +109,12 @@ impl Setup {
 
     /// Acquires the lock and keeps the guard.
     pub(super) fn hold(&mut self) -> Result<()> {
-        self.let_go();
+        self.release();
         self.guard = Some(self.lock().lock_owned()?);
         Ok(())
     }
 
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn release(&mut self) {
         self.guard = None;
     }
 
@@ -134,13 +134,13 @@ impl Setup {
     /// Prepares a forked process: registers it with the store and gets a handle on the lock.
     ///
     /// Getting the handle under single steps would take so long that the store checks its table again, which is another route.
-    pub(super) fn settle(&self) {
-        self.settle_without_a_handle();
+    pub(super) fn attach(&self) {
+        self.attach_without_handle();
         self.handle.replace(self.find(LOCK));
     }
 
     /// Prepares a forked process that gets its handle later.
-    pub(super) fn settle_without_a_handle(&self) {
+    pub(super) fn attach_without_handle(&self) {
         if let Some(store) = &self.store {
             if self.is_numbered() {
                 drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
@@ -151,8 +151,8 @@ impl Setup {
     }
 
     /// Prepares a forked process, and waits until the store checks its table again.
-    pub(super) fn settle_and_wait(&self) {
-        self.settle();
+    pub(super) fn attach_and_wait(&self) {
+        self.attach();
         std::thread::sleep(A_WHILE);
     }
 
@@ -208,24 +208,24 @@ impl Setup {
     }
 
     /// As [`Setup::check_lock`], for a target that acquired the lock after the death of an earlier owner.
-    pub(super) fn check_recovered_lock(&self, target: u32, earlier: u32, dealing: Dealing) -> Check {
-        self.check_report(target, Some((earlier, dealing)))
+    pub(super) fn check_recovered_lock(&self, target: u32, earlier: u32, handling: ReportHandling) -> Check {
+        self.check_report(target, Some((earlier, handling)))
     }
 
-    fn check_report(&self, target: u32, earlier: Option<(u32, Dealing)>) -> Check {
+    fn check_report(&self, target: u32, earlier: Option<(u32, ReportHandling)>) -> Check {
         let told = self.reported_until_marked()?;
         if !self.reports() {
             return Ok(());
         }
-        let stands = |dealing| self.has_lasting_reports() && dealing == Dealing::Leaves;
+        let stands = |handling| self.has_lasting_reports() && handling == ReportHandling::Leaves;
         // The processes that the report may name, and whether there has to be a report.
         let (expected, has_to_be) = match (self.progress(), earlier) {
             (Mark::Start, None) => (vec![target], false),
             (Mark::Start, Some((earlier, _))) => (vec![target, earlier], true),
             (Mark::Inside, _) => (vec![target], true),
-            (Mark::Leaving, Some((earlier, dealing))) if stands(dealing) => (vec![target, earlier], true),
+            (Mark::Leaving, Some((earlier, handling))) if stands(handling) => (vec![target, earlier], true),
             (Mark::Leaving, _) => (vec![target], false),
-            (Mark::Done, Some((earlier, dealing))) if stands(dealing) => (vec![earlier], true),
+            (Mark::Done, Some((earlier, handling))) if stands(handling) => (vec![earlier], true),
             (Mark::Done, _) => (vec![], false),
         };
         match told {
@@ -312,7 +312,7 @@ pub(super) fn pid_of(guard: &Guard<'_>) -> Option<u32> {
 
 impl Drop for Setup {
     fn drop(&mut self) {
-        self.let_go();
+        self.release();
         let _ = self.without_store();
     }
 }

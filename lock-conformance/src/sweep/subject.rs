@@ -3,14 +3,14 @@
 use std::io;
 
 use super::route::{Place, Route};
-use super::target::{Going, Reached};
+use super::target::{Movement, Reached};
 
 /// An operation that can be surveyed, and killed repeatedly.
 pub(super) trait Subject {
     fn survey(&mut self) -> io::Result<Route>;
 
     /// Runs a target to `place`, kills it where it stopped, and checks the store.
-    fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String>;
+    fn kill_at(&mut self, place: Place, route: &Route, by: Movement) -> Result<Reached, String>;
 }
 
 /// Kills a target at `place` and checks the store afterwards.
@@ -24,17 +24,17 @@ pub(super) fn kill(
     place: Place,
     routes: &mut Vec<Route>,
     most: usize,
-) -> io::Result<Result<Option<Going>, String>> {
+) -> io::Result<Result<Option<Movement>, String>> {
     let mut at = 0;
     let known = routes.len();
     while at < routes.len() {
         if routes[at].has(place) {
-            match subject.kill_at(place, &routes[at], Going::Quickly) {
+            match subject.kill_at(place, &routes[at], Movement::Quickly) {
                 Ok(Reached::There) => {
                     routes[..=at].rotate_right(1);
-                    return Ok(Ok(Some(Going::Quickly)));
+                    return Ok(Ok(Some(Movement::Quickly)));
                 }
-                Ok(Reached::Astray | Reached::Asleep | Reached::Ended) => {}
+                Ok(Reached::OffRoute | Reached::Asleep | Reached::Ended) => {}
                 Err(wrong) => return Ok(Err(wrong)),
             }
         }
@@ -50,6 +50,6 @@ pub(super) fn kill(
     if !routes[0].has(place) {
         return Ok(Ok(None));
     }
-    let reached = subject.kill_at(place, &routes[0], Going::BySteps);
-    Ok(reached.map(|reached| (reached == Reached::There).then_some(Going::BySteps)))
+    let reached = subject.kill_at(place, &routes[0], Movement::BySteps);
+    Ok(reached.map(|reached| (reached == Reached::There).then_some(Movement::BySteps)))
 }

@@ -2,7 +2,7 @@
 
 use super::machine::Next;
 use super::route::{Place, Route};
-use super::target::{Going, Reached, TargetProcess};
+use super::target::{Movement, Reached, TargetProcess};
 
 /// Maximum number of instructions to step through in one target.
 ///
@@ -10,20 +10,20 @@ use super::target::{Going, Reached, TargetProcess};
 /// thousands of instructions therefore combines sections from many targets.
 const SECTION: usize = 400;
 /// After this many targets in a row miss the end of the last section, one target is stepped through the whole route.
-const ASTRAY: usize = 8;
+const MAX_MISSES: usize = 8;
 
 /// A survey in progress.
 pub(super) struct Survey {
     /// The instructions of each stretch. The last one is recorded but not executed yet.
     stretches: Vec<Vec<u64>>,
     at: Next,
-    astray: usize,
+    misses: usize,
     end: Option<Reached>,
 }
 
 impl Survey {
     pub(super) fn new() -> Self {
-        Self { stretches: vec![vec![]], at: Next::default(), astray: 0, end: None }
+        Self { stretches: vec![vec![]], at: Next::default(), misses: 0, end: None }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -32,14 +32,14 @@ impl Survey {
 
     /// Continues the survey with a new target, which is at the start of the route.
     pub(super) fn go_on(&mut self, target: &mut TargetProcess) -> nix::Result<()> {
-        if self.astray > ASTRAY {
-            *self = Self { astray: self.astray, ..Self::new() };
+        if self.misses > MAX_MISSES {
+            *self = Self { misses: self.misses, ..Self::new() };
         } else if !self.follow(target)? {
-            self.astray += 1;
+            self.misses += 1;
             return Ok(());
         }
-        let steps = if self.astray > ASTRAY { usize::MAX } else { SECTION };
-        self.astray = 0;
+        let steps = if self.misses > MAX_MISSES { usize::MAX } else { SECTION };
+        self.misses = 0;
         if self.stretches[0].is_empty() {
             self.see(target);
         }
@@ -69,7 +69,7 @@ impl Survey {
         let calls = self.stretches.len() - 1;
         let Some(instructions) = self.stretches[calls].len().checked_sub(1) else { return Ok(true) };
         let route = Route::new(self.stretches.clone(), false);
-        let reached = target.go_to(&route, Place::Instruction { calls, instructions }, Going::Quickly)?;
+        let reached = target.move_to(&route, Place::Instruction { calls, instructions }, Movement::Quickly)?;
         Ok(reached == Reached::There && target.next() == self.at)
     }
 

@@ -22,7 +22,7 @@ const FEW: usize = 16;
 
 /// How a target is moved to a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Going {
+pub(super) enum Movement {
     /// From breakpoint to breakpoint along a surveyed route. Fast, but the target may take another route.
     Quickly,
     /// By single steps from the last system call.
@@ -39,7 +39,7 @@ pub(super) enum Reached {
     /// The target completed its operation and ended.
     Ended,
     /// At another address, because the target took another route.
-    Astray,
+    OffRoute,
 }
 
 /// Why a target no longer runs.
@@ -89,7 +89,7 @@ impl TargetProcess {
     }
 
     /// Moves the target to a place of a route that starts at its current position.
-    pub(super) fn go_to(&mut self, route: &Route, place: Place, going: Going) -> nix::Result<Reached> {
+    pub(super) fn move_to(&mut self, route: &Route, place: Place, by: Movement) -> nix::Result<Reached> {
         let (boundaries, instructions) = match place {
             Place::Instruction { calls, instructions } => (calls * 2, instructions),
             Place::Boundary(boundary) => (boundary, 0),
@@ -106,8 +106,8 @@ impl TargetProcess {
             return Ok(Reached::There);
         }
         let falls_asleep = route.sleep() == Some(place);
-        let before = match (going, route.way(boundaries / 2, instructions - usize::from(falls_asleep))) {
-            (Going::Quickly, Some((way, address))) => self.follow(way, address)?,
+        let before = match (by, route.way(boundaries / 2, instructions - usize::from(falls_asleep))) {
+            (Movement::Quickly, Some((way, address))) => self.follow(way, address)?,
             _ => self.steps(instructions - usize::from(falls_asleep), PATIENCE)?,
         };
         if before != Reached::There || !falls_asleep {
@@ -117,7 +117,7 @@ impl TargetProcess {
         match self.steps(1, Duration::ZERO)? {
             Reached::Asleep => Ok(Reached::There),
             Reached::Ended => Ok(Reached::Ended),
-            Reached::There | Reached::Astray => Ok(Reached::Astray),
+            Reached::There | Reached::OffRoute => Ok(Reached::OffRoute),
         }
     }
 
@@ -171,7 +171,7 @@ impl TargetProcess {
     fn follow(&mut self, way: &Way, address: u64) -> nix::Result<Reached> {
         for (stop, times) in &way.stops {
             if !self.run_to(*stop, *times)? {
-                return Ok(Reached::Astray);
+                return Ok(Reached::OffRoute);
             }
         }
         if !way.stops.is_empty() {
@@ -180,12 +180,12 @@ impl TargetProcess {
         let skipped = if way.repeats > FEW { way.repeats } else { 0 };
         match self.steps(way.steps - skipped, PATIENCE)? {
             Reached::There => {}
-            Reached::Ended | Reached::Asleep | Reached::Astray => return Ok(Reached::Astray),
+            Reached::Ended | Reached::Asleep | Reached::OffRoute => return Ok(Reached::OffRoute),
         }
         if skipped > 0 && !self.repeat(skipped)? {
-            return Ok(Reached::Astray);
+            return Ok(Reached::OffRoute);
         }
-        Ok(if machine::address(self.pid)? == address { Reached::There } else { Reached::Astray })
+        Ok(if machine::address(self.pid)? == address { Reached::There } else { Reached::OffRoute })
     }
 
     /// Runs the target until it has reached an address this many times or enters a system call.

@@ -1,8 +1,8 @@
-//! Shared memory of a case and its peers: the data that locks protect, and the violations that peers observe.
+//! Shared memory of a case and its peers: data that locks protect, and observed violations.
 //!
 //! A critical section increments a plain counter with a redo log: it records the new value, stores it, and clears the record. A kill
 //! may come between any two steps. The next owner completes the increment of a dead one, so the final sum is exact. A wrong sum
-//! shows that two owners were in a critical section at once.
+//! shows that two owners were in a critical section at the same time.
 
 use std::fs::File;
 use std::io;

@@ -100,7 +100,9 @@ thread_local! {
     static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Installs a panic hook that stores the message of a failed case, so that it is reported with the case and not in the listing.
+/// Installs a panic hook that stores the message of a failed case.
+///
+/// The message is then reported with the case, and does not interrupt the listing.
 fn catch_quietly() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -28,7 +28,9 @@ use crate::protocol::join;
 use crate::scratch::Scratch;
 use crate::transcript::Transcript;
 
-/// The environment of a case: a directory, stores and peers. All are removed at its end, even after a failure.
+/// The environment of a case: a directory, stores and peers.
+///
+/// All are removed at its end, even after a failure.
 pub(crate) struct Fixture {
     pub(crate) suite: Arc<Suite>,
     pub(crate) deadline: Instant,
@@ -261,7 +263,9 @@ impl Fixture {
         self.count.replace(self.count.get() + 1)
     }
 
-    /// Kills and reaps all peers of this case. This process can reap a forked child once the child's parent has ended.
+    /// Kills and reaps all peers of this case.
+    ///
+    /// This process can reap a forked child once the child's parent has ended.
     fn end_peers(&self) {
         let (mut children, forked) = (self.children.take(), self.forked.take());
         for pid in &forked {
@@ -284,7 +288,9 @@ impl Fixture {
         self.destroy_in_peer(&self.urls_of_user.take(), &["become", USER]);
     }
 
-    /// Destroys stores in a separate peer, which first executes the command `first`. A faulty backend can then do no harm here.
+    /// Destroys stores in a separate peer, which first executes the command `first`.
+    ///
+    /// A faulty backend can then do no harm here.
     fn destroy_in_peer(&self, urls: &[String], first: &[&str]) {
         if urls.is_empty() || self.start(&format!("p{}", self.number())).is_err() {
             return;
@@ -311,16 +317,22 @@ impl Drop for Fixture {
     }
 }
 
-/// A repeated check fails this much before the watchdog's time, so that the command that it repeats is not reported as hanging.
+/// Time before the watchdog's at which a repeated check fails.
+///
+/// The command that the check repeats is then not reported as hanging.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 
-/// Converts the pid of a forked child. It is killed later, and `kill` with a number below 1 would signal a group or all processes.
+/// Converts the pid of a forked child.
+///
+/// It is killed later, and `kill` with a number below 1 would signal a group or all processes.
 fn child(pid: u32) -> Pid {
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1);
     Pid::from_raw(pid.unwrap_or_else(|| panic!("a peer reported an invalid pid of a child")))
 }
 
-/// Returns the time limit of a case. It is shorter after another case of the suite has hung, so that a run ends soon.
+/// Returns the time limit of a case.
+///
+/// It is shorter after another case of the suite has hung, so that a run ends soon.
 fn watchdog(suite: &Suite) -> Duration {
     let told = env::var("LOCK_CONFORMANCE_WATCHDOG").ok().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
     let watchdog = told.or(suite.watchdog).unwrap_or(Duration::from_secs(30) * scale());

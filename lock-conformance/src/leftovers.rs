@@ -57,7 +57,9 @@ fn semaphore_sets() -> Vec<u32> {
     table.lines().filter_map(owned).collect()
 }
 
-/// Returns the files of this user in shared memory. Excludes the directories of suites, which remove them at their end.
+/// Returns the files of this user in shared memory.
+///
+/// Excludes the directories of suites, which remove them at their end.
 fn files_in_shared_memory() -> Vec<String> {
     let entries = fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten();
     let own = entries.filter(|entry| entry.metadata().is_ok_and(|facts| facts.uid() == geteuid().as_raw()));
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_left_is_named_and_one_that_is_in_use_is_not() {
+    fn reports_a_leftover_file_but_not_an_open_one() {
         let before = Leftovers::now();
         let Ok(file) = tempfile::NamedTempFile::new_in(SHARED_MEMORY) else { return };
         let path = file.path().display().to_string();
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_left_is_named() {
+    fn reports_a_leftover_process() {
         let before = Leftovers::now();
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat runs");
         let name = format!("the process {} (", child.id());

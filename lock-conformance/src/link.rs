@@ -97,7 +97,7 @@ pub(crate) enum Arrival<T> {
 impl Link {
     fn new(stream: UnixStream, transcript: &Arc<Transcript>) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
-        // A peer sends its hello as soon as it connects.
+        // A peer sends its hello as soon as it connects, so a longer wait is an error.
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut hello = String::new();
@@ -123,7 +123,9 @@ impl Link {
         Ok(Self { name, pid, own_pid, stream, inbox, next_tag: AtomicU64::new(1), transcript })
     }
 
-    /// Sends a command; returns the tag of its answers. The failure of a dead peer shows when its answers are waited for.
+    /// Sends a command; returns the tag of its answers.
+    ///
+    /// The failure of a dead peer shows when its answers are waited for.
     pub(crate) fn send(&self, thread: &str, words: &[&str]) -> u64 {
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         let tag_text = tag.to_string();

@@ -306,11 +306,11 @@ impl Pending {
             }
         };
         while !is_done(asleep) {
-            assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);
+            assert!(!self.has_answered(), "{} returned from {:?}, although {why}", self.thread, self.what);
             asleep = if process.threads().all(|tid| process.state_of(tid) == Some('S')) { asleep + 1 } else { 0 };
             thread::sleep(POLL);
         }
-        assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);
+        assert!(!self.has_answered(), "{} returned from {:?}, although {why}", self.thread, self.what);
     }
 }
 

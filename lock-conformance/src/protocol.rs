@@ -152,13 +152,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_joined_is_split_into_the_same_words() {
+    fn split_reverts_join() {
         let words = ["a", "", "tab\there", "two\nlines", "back\\slash\\t"];
         assert_eq!(split(&join(words)), words);
     }
 
     #[test]
-    fn an_answer_survives_the_way() {
+    fn an_answer_is_read_back_unchanged() {
         let fields = Fields::new().with("ids", list([1, 2])).with("label.1", "a b=c");
         let refusal = Refusal { kind: "TimedOut".to_owned(), text: "held by\tpid 3".to_owned(), fields: fields.clone() };
         let Some((7, Answer::Refused(read))) = Answer::read(&Answer::Refused(refusal.clone()).line(7)) else { panic!() };

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_tells_kept_broken_not_claimed_and_not_run_apart() {
+    fn a_summary_distinguishes_kept_broken_unclaimed_and_not_run() {
         let (first, second) = (suite("first"), suite("second"));
         let report = Report::new(&[Arc::clone(&first), Arc::clone(&second)]);
         report.note(&first, case("reconciling::nothing_given_frees_everything"), Outcome::Failed);

@@ -13,7 +13,9 @@ use crate::need::Lack;
 use crate::report::{Outcome, Report};
 use crate::{Suite, cases, need, peer};
 
-/// The `main` of a conformance test. Runs the cases of all suites with the command line of a Rust test binary.
+/// The `main` of a conformance test.
+///
+/// Runs the cases of all suites with the command line of a Rust test binary.
 ///
 /// In a process that the suite started as a peer, it runs the peer instead.
 ///
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn suites_of_one_name_and_claims_that_contradict_each_other_are_refused() {
+    fn equal_suite_names_and_contradictory_claims_are_refused() {
         assert!(objection(&[]).is_some());
         assert!(objection(&[suite(BACKEND)]).is_none());
         assert!(objection(&[suite(BACKEND), suite(BACKEND)]).is_some_and(|text| text.contains("test")));
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_is_not_there_is_not_passed() {
+    fn an_absent_case_does_not_pass() {
         let unknown = run_case(&suite(BACKEND), "exclusion::nothing").unwrap_err();
         assert!(unknown.message().contains("there is no case"));
         let skipped = run_case(&suite(BACKEND), "tokens::a_token_grows_across_deaths").unwrap_err();

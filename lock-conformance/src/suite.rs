@@ -96,7 +96,9 @@ impl Suite {
         self
     }
 
-    /// Sets the size in bytes of an otherwise empty file system that is large enough for a store of a few locks and processes.
+    /// Sets the space that a store needs, in bytes.
+    ///
+    /// An otherwise empty file system of this size must be large enough for a store of a few locks and processes.
     #[must_use]
     pub fn fits_in(mut self, bytes: u64) -> Self {
         self.room = Some(bytes);
@@ -112,16 +114,18 @@ impl Suite {
         self
     }
 
-    /// Sets a function that returns the URL options that let the members of a group open a store, such as `mode=0660&group=1000`.
+    /// Sets the URL options that let the members of a group open a store, such as `mode=0660&group=1000`.
     ///
-    /// It gets the id of the group. Without it, cases about groups are skipped.
+    /// The function gets the id of the group. Without it, cases about groups are skipped.
     #[must_use]
     pub fn shared_in_group(mut self, options: impl Fn(u32) -> String + Send + Sync + 'static) -> Self {
         self.option_for_group = Some(Box::new(options));
         self
     }
 
-    /// Sets the time limit of a case, 30 s by default. `LOCK_CONFORMANCE_WATCHDOG`, in seconds, overrides it.
+    /// Sets the time limit of a case, 30 s by default.
+    ///
+    /// `LOCK_CONFORMANCE_WATCHDOG`, in seconds, overrides it.
     #[must_use]
     pub fn watchdog(mut self, watchdog: Duration) -> Self {
         self.watchdog = Some(watchdog);

@@ -28,7 +28,9 @@ pub(crate) use denials::deny_file_locks;
 pub(crate) use descriptors::{by_number, close_all_but, close_all_on_exec, duplicate_over, has_close_range, is_open, write_to};
 pub(crate) use forks::{Fork, at_fork, fork};
 
-/// File with the last pid of a PID namespace. A write of `n` makes the kernel use `n + 1` for the next process.
+/// File with the last pid of a PID namespace.
+///
+/// A write of `n` makes the kernel use `n + 1` for the next process.
 pub(crate) const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
 /// File with the id of the next System V semaphore set of an IPC namespace.
@@ -309,7 +311,9 @@ pub(crate) fn pid_of_other_end(socket: &UnixStream) -> io::Result<u32> {
     if got == 0 { Ok(facts.pid.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sets the nice value of a process; `pid` 0 is this process. Decreasing the value may require a privilege.
+/// Sets the nice value of a process; `pid` 0 is this process.
+///
+/// Decreasing the value may require a privilege.
 pub(crate) fn set_nice(pid: u32, nice: c_int) -> io::Result<()> {
     // SAFETY: the call takes numbers only.
     match unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, nice) } {

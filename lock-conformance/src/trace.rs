@@ -9,7 +9,9 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// A traced thread, which is detached on drop. The kernel allows only the thread that started the trace to use it.
+/// A traced thread, which is detached on drop.
+///
+/// The kernel allows only the thread that started the trace to use it.
 pub(crate) struct Trace {
     thread: Pid,
     /// Whether the thread is in a system call.
@@ -23,7 +25,9 @@ pub(crate) struct Call {
     arguments: [u64; 6],
 }
 
-/// Returns whether this process can trace its children. Yama may restrict this to root, and only x86-64 registers are supported.
+/// Returns whether this process can trace its children.
+///
+/// Yama may restrict this to root. Only the registers of x86-64 are supported.
 pub(crate) fn can_trace() -> bool {
     let forbidden = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() >= "2");
     cfg!(target_arch = "x86_64") && (!forbidden || nix::unistd::geteuid().is_root())
@@ -107,7 +111,9 @@ impl Call {
     }
 }
 
-/// Returns whether a futex operation waits. In other operations, the argument of the deadline is a number.
+/// Returns whether a futex operation waits.
+///
+/// In other operations, the argument of the deadline is a number.
 fn waits(operation: u64) -> bool {
     [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET, libc::FUTEX_LOCK_PI, libc::FUTEX_WAIT_REQUEUE_PI]
         .iter()

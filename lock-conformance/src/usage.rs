@@ -31,7 +31,9 @@ impl Times {
     }
 }
 
-/// Measures how long a thread or a process sleeps. Time in which it runs or waits for a processor does not count.
+/// Measures how long a thread or a process sleeps.
+///
+/// Time in which it runs or waits for a processor does not count.
 pub(crate) struct SleepTimer {
     pid: u32,
     /// The thread; `None` for all threads of the process.
@@ -78,7 +80,7 @@ impl SleepTimer {
         self.began.elapsed().saturating_sub(awake + queued_most)
     }
 
-    /// Returns whether the sleep is longer than `time`, and no thread of the process has waited for a processor all the time.
+    /// Returns whether the sleep is longer than `time`, and no thread waits for a processor during a tick.
     ///
     /// The kernel adds the time of waiting for a processor only when the thread gets one.
     pub(crate) fn has_slept_for(&self, time: Duration) -> bool {
@@ -138,7 +140,9 @@ pub(crate) struct Usage {
 }
 
 impl Process {
-    /// Returns a thread that runs for a given time before it has slept for another one; `None` once all threads have slept.
+    /// Returns a thread that has run for `running` before it has slept for `sleeping`.
+    ///
+    /// Returns `None` once all threads have slept that long.
     pub(crate) fn thread_that_runs(&self, running: Duration, sleeping: Duration) -> Option<u32> {
         let (began, before) = (Instant::now(), all_times(self.pid()));
         let mut undecided: Vec<_> = before.keys().copied().collect();

@@ -81,7 +81,9 @@ impl Worker {
         Ok(fields)
     }
 
-    /// Locks all ids from `first` to `end` (exclusive), or as many as the limits allow. Answers the first id that is not locked.
+    /// Locks all ids from `first` to `end` (exclusive), or as many as the limits allow.
+    ///
+    /// Answers the first id that is not locked.
     fn lock_range(&mut self, first: u32, end: u32) -> Result<Fields> {
         for id in first..end {
             let name = id.to_string();

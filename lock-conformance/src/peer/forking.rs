@@ -64,7 +64,9 @@ impl Worker {
         })
     }
 
-    /// Forks children that exit immediately. Where forks wait for other threads, fewer than `count` suffice.
+    /// Forks children that exit immediately.
+    ///
+    /// Where forks wait for other threads, fewer than `count` suffice.
     fn fork_many(&self, count: usize) -> Result<Fields> {
         self.begin();
         let began = Instant::now();
@@ -99,7 +101,9 @@ impl Worker {
         Ok(Fields::new().with("pids", list(children)))
     }
 
-    /// Forks `count` children, or fewer if that takes long. They acquire and release each lock, alternately by inherited and new handles.
+    /// Forks `count` children, or fewer if that takes long.
+    ///
+    /// They acquire and release each lock, alternately by inherited and new handles.
     fn fork_and_lock(&self, count: usize, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
         let (store, handles) = (self.store(), locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?);
         let (began, mut children) = (Instant::now(), 0);
@@ -168,7 +172,9 @@ fn made(store: &Store, lock: &str) -> Result<Lock> {
     if lock == "-" { store.single() } else { store.retrieve(id_of(lock)) }
 }
 
-/// Sleeps until the suite has ended. The suite kills idle children before that, unless it is killed itself.
+/// Sleeps until the suite has ended.
+///
+/// The suite kills idle children before that, unless it is killed itself.
 fn idle(link_fds: &[RawFd], suite: Pid) -> ! {
     // The suite takes the end of the parent's socket for the end of the parent.
     link_fds.iter().for_each(|number| drop(sys::give_up(*number)));

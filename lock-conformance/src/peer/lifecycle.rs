@@ -109,7 +109,7 @@ fn next_pid(pid: &str) -> Result<()> {
     fs::write(LAST_PID, (pid - 1).to_string()).map_err(|error| Error::system("write ns_last_pid", error))
 }
 
-/// Sets a resource limit: to a number, to the present usage plus a number ("+N"), or to the hard limit ("back").
+/// Sets a resource limit: a number, the present usage plus a number ("+N"), or the hard limit ("back").
 fn limit(resource: &str, most: &str) -> Result<Fields> {
     let resource = match resource {
         "files" => Resource::RLIMIT_NOFILE,

@@ -61,7 +61,9 @@ impl Worker {
         self.sections_by(|lock| lock.lock().map(Some), arena, slot, rounds, pace, locks)
     }
 
-    /// As [`Self::sections`], with another function to acquire. Repeats an attempt that finds the lock busy.
+    /// As [`Self::sections`], with another function to acquire.
+    ///
+    /// Repeats an attempt that finds the lock busy.
     fn sections_by(
         &self,
         acquire: Acquire,
@@ -106,7 +108,7 @@ impl Worker {
         guard.unlock().inspect_err(|_| place.note(Wrong::Failed))
     }
 
-    /// Checks the guard's report against the previous owner's mark, and completes that owner's section.
+    /// Checks the guard's report against the previous owner's mark, and completes a dead owner's section.
     fn check_entry(&self, arena: Arena, place: Place, guard: &Guard<'_>, before: u64) {
         let claims = self.peer.suite.capabilities();
         if before != 0 && !arena.was_killed(before) {
@@ -138,7 +140,9 @@ impl Worker {
         }
     }
 
-    /// Allocates and frees ids. An id with two owners at a time is a violation, which the words of that id show.
+    /// Allocates and frees ids.
+    ///
+    /// An id with two owners at a time is a violation, which the words of that id show.
     fn churn(&self, arena: Arena, rounds: usize) -> Result<Fields> {
         let store = self.store();
         let label = if self.peer.suite.capabilities().labels == Labels::Kept { "churn" } else { "" };
@@ -179,7 +183,9 @@ impl Worker {
         Ok(Fields::new().with("looks", looks))
     }
 
-    /// Tries a lock that no other thread locks, and then stops the other threads. Answers how often the lock was busy.
+    /// Tries a lock that no other thread locks, and then stops the other threads.
+    ///
+    /// Answers how often the lock was busy.
     fn try_again_and_again(&self, arena: Arena, lock: &str, count: usize) -> Result<Fields> {
         let lock = self.handle(lock)?;
         self.begin();

@@ -1,4 +1,4 @@
-//! The peer: a process of the test binary whose threads execute commands that the suite sends over a socket.
+//! The peer: a process of the test binary that executes commands of the suite, sent over a socket.
 
 mod acquire;
 mod allocate;
@@ -42,7 +42,7 @@ use crate::sys::{self, Fork};
 
 pub(crate) use surroundings::{mount_new, own_mounts};
 
-/// The environment variable that makes a process a peer: socket, suite and the peer's name, separated by tabs.
+/// The environment variable of a peer: socket, suite and the peer's name, separated by tabs.
 pub(crate) const VARIABLE: &str = "LOCK_CONFORMANCE_PEER";
 
 /// The command name of peers in process lists. The names of suite and peer follow.

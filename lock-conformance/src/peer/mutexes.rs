@@ -1,4 +1,6 @@
-//! Commands that use robust mutexes of libc, as a program may in addition to locks. Each mutex has its own file.
+//! Commands that use robust mutexes of libc, as a program may in addition to locks.
+//!
+//! Each mutex has its own file.
 
 use std::fs::File;
 use std::io;

@@ -56,7 +56,7 @@ fn make(id: &str, size: &str) -> Result<Fields> {
     Ok(Fields::new().with("id", made))
 }
 
-/// Answers how many semaphores of a set have changed their value, and the time of the last operation on the set.
+/// Answers how many semaphores of a set have changed, and the time of the last operation on the set.
 fn inspect(id: &str) -> Result<Fields> {
     let id = id.parse().expect("an id");
     let row = table()?.into_iter().find(|row| row.id == id).unwrap_or_else(|| panic!("the set {id} was removed"));

@@ -1,4 +1,4 @@
-//! The audit log: words that the driver of a soak test and its workers share, in addition to the [`Arena`].
+//! The audit log: words that the driver and the workers of a soak test share, beside the [`Arena`].
 //!
 //! The kernel reuses a pid after some tens of thousands of kills, so a pid does not identify a worker. Each worker therefore has a
 //! unique *serial* number. In a critical section it leaves its [`Mark`], which consists of the serial and the pid. A death report names
@@ -156,7 +156,7 @@ impl AuditLog {
         FIRST_SEEN + self.arena.places()
     }
 
-    /// Returns the number of kills that the last owner of a lock had seen, and replaces it by the present number.
+    /// Replaces the number of kills that the last owner of a lock had seen, and returns it.
     pub(super) fn exchange_seen(&self, lock: usize) -> u64 {
         self.words[FIRST_SEEN + lock].swap(self.kills(), AcqRel)
     }

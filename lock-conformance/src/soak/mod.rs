@@ -1,4 +1,4 @@
-//! A soak test: processes lock, allocate and free ids, and are killed, most of them while they own a lock.
+//! A soak test, which kills processes at random while they lock, allocate and free ids.
 //!
 //! Forked *workers*, every other one with two threads, acquire a few locks and increment counters that only the owner of a lock may
 //! change. The driver kills workers that it observes in a critical section, sometimes a random one, and replaces them immediately.
@@ -89,7 +89,7 @@ impl<'a> Soak<'a> {
         self
     }
 
-    /// Runs every `n`th worker in the caller's PID namespace, and each of the others in a namespace of its own.
+    /// Runs every `n`th worker in the caller's PID namespace, and each of the others in a separate one.
     ///
     /// Threads of workers in separate namespaces have equal ids. This requires the right to create PID namespaces.
     #[must_use]

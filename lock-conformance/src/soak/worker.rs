@@ -1,4 +1,4 @@
-//! The work of a worker: critical sections, and allocating and freeing ids, until it is killed or stopped.
+//! The work of a worker until it is killed or stopped: critical sections, allocating and freeing.
 
 use std::fs;
 use std::hint::spin_loop;
@@ -117,7 +117,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Leaves the worker's mark, checks the guard's report against the previous owner's mark, and completes that owner's section.
+    /// Leaves the worker's mark, checks the guard's report and completes a dead owner's section.
+    ///
+    /// The report must agree with the mark that the previous owner left.
     fn enter(&self, number: usize, place: Place, guard: &Guard<'_>) {
         let (log, before) = (self.log, Mark::inside(place));
         place.enter(self.mark);
@@ -168,7 +170,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Allocates and frees ids. An id with two owners at a time is a violation, which the words of that id show.
+    /// Allocates and frees ids.
+    ///
+    /// An id with two owners at a time is a violation, which the words of that id show.
     fn churn(&self, round: usize) {
         let label = if self.claims.labels == Labels::Kept { CHURNED } else { "" };
         let lock = match self.store.allocate(label) {

@@ -22,7 +22,9 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// One in this many workers opens the store; the others use the inherited handles.
 const OPENS: u32 = 4;
 
-/// Nice value of the workers. The driver has priority, so that it can kill a worker before it leaves its critical section.
+/// Nice value of the workers.
+///
+/// The driver has priority, so that it can kill a worker before it leaves its critical section.
 const NICE: i32 = 10;
 
 /// The workers, with the store and the shared words that they use.
@@ -83,7 +85,9 @@ impl Workers {
         self.replace_the_dead()
     }
 
-    /// Replaces the workers that have died. Waits for a death, which can take long, only if no other worker is alive.
+    /// Replaces the workers that have died.
+    ///
+    /// Waits for a death, which can take long, only if no other worker is alive.
     fn replace_the_dead(&mut self) -> nix::Result<()> {
         let mut left = WORKERS - 1 - self.dying.len();
         for mark in std::mem::take(&mut self.dying) {

@@ -21,8 +21,9 @@ use crate::sys;
 /// Time limit for the bystander. A store may need part of it to detect a lost wake-up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A deadline that does not pass while the target is stepped, and one that passes soon after it falls asleep.
+/// A deadline that does not pass while the target is stepped.
 const LATER: Duration = Duration::from_secs(600);
+/// A deadline that passes soon after the target falls asleep.
 const SOON: Duration = Duration::from_millis(40);
 
 /// Number of attempts to observe a waiter that sleeps and wakes.
@@ -211,7 +212,9 @@ impl Bystander {
         Ok(bystander)
     }
 
-    /// Waits until it has acquired the lock and ended. Returns the pid in its death report, 0 without a report.
+    /// Waits until it has acquired the lock and ended.
+    ///
+    /// Returns the pid in its death report, 0 without a report.
     fn wait_for_report(self, setup: &Setup) -> Result<u32, String> {
         let patience = Instant::now() + PATIENCE;
         while matches!(waitpid(self.0, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {

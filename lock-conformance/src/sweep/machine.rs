@@ -55,7 +55,7 @@ mod here {
         write_register(pid, 7, 0)
     }
 
-    /// Limits the next instruction to `times` iterations if it is a `rep movs` or `rep stos` with more iterations left.
+    /// Limits the next instruction to `times` iterations, if it is a `rep movs` or `rep stos`.
     pub(crate) fn shorten(pid: Pid, times: u64) -> nix::Result<Option<Shortened>> {
         let mut registers = ptrace::getregs(pid)?;
         let Some(length) = code(pid, registers.rip).and_then(length_if_repeated) else { return Ok(None) };
@@ -79,7 +79,9 @@ mod here {
         ptrace::read(pid, address as AddressType).ok().map(|code| code as u64)
     }
 
-    /// Returns the length of a `rep movs` or `rep stos`. They change no flags: their state is in registers and memory only.
+    /// Returns the length of a `rep movs` or `rep stos`.
+    ///
+    /// They change no flags: their state is in registers and memory only.
     fn length_if_repeated(code: u64) -> Option<u64> {
         let [rep, second, third, ..] = code.to_le_bytes();
         let (operation, length) = if second & 0xf0 == 0x40 { (third, 3) } else { (second, 2) };
@@ -92,7 +94,9 @@ mod here {
     }
 }
 
-/// On other architectures, all instructions are counted from the start. This is slower and covers the same places.
+/// On other architectures, all instructions are counted from the start.
+///
+/// This is slower and covers the same places.
 #[cfg(not(target_arch = "x86_64"))]
 mod here {
     use nix::errno::Errno;

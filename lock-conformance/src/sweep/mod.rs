@@ -1,4 +1,4 @@
-//! Kills a process at every instruction and at every system call of every operation, and checks the store afterwards.
+//! Sweeps: kill a process at every instruction and system call of an operation, and check the store.
 //!
 //! A forked process, the *target*, is stopped under ptrace at one place of an operation and killed there. Each kill is followed by
 //! these checks:
@@ -59,9 +59,13 @@ pub struct Row {
     pub operation: &'static str,
     /// The kind of place at which targets were stopped.
     pub by: By,
-    /// Number of places chosen for kills. [`Thoroughness::Every`] includes the places of every route that targets took.
+    /// Number of places chosen for kills.
+    ///
+    /// [`Thoroughness::Every`] includes the places of every route that targets took.
     pub chosen: usize,
-    /// Number of places at which a target was killed. A target that ended before it reached its place does not count.
+    /// Number of places at which a target was killed.
+    ///
+    /// A target that ended before it reached its place does not count.
     pub points: usize,
     /// Number of those places that were reached only by single steps, because the target took another route.
     pub stepped: usize,
@@ -139,7 +143,9 @@ pub struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    /// Creates a sweep over every place of every operation. `url` returns the URL of a store in a directory.
+    /// Creates a sweep over every place of every operation.
+    ///
+    /// `url` returns the URL of a store in a directory.
     pub fn new(backend: &'a Backend, url: &'a dyn Fn(&Path) -> String) -> Self {
         Self { backend, url, thoroughness: Thoroughness::Every, only: None, done: None }
     }

@@ -36,7 +36,9 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Creates a route from the addresses of each stretch. A stretch ends with the instruction of a system call.
+    /// Creates a route from the addresses of each stretch.
+    ///
+    /// A stretch ends with the instruction of a system call.
     pub(super) fn new(stretches: Vec<Vec<u64>>, falls_asleep: bool) -> Self {
         Self { stretches: stretches.into_iter().map(Stretch::new).collect(), falls_asleep }
     }
@@ -72,7 +74,7 @@ impl Route {
         }
     }
 
-    /// Returns the way from the start of a stretch to an instruction, and its address, if it is on this route.
+    /// Returns the way to an instruction from the start of its stretch, and its address, if on this route.
     pub(super) fn way(&self, calls: usize, instructions: usize) -> Option<(&Way, u64)> {
         let stretch = self.stretches.get(calls)?;
         stretch.ways.get(instructions).zip(stretch.addresses.get(instructions).copied())
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_ends_where_it_is_for() {
+    fn every_way_ends_at_its_instruction() {
         let straight = 100..200;
         let inner = [300, 301, 302].repeat(40);
         let outer = [200].into_iter().chain(inner).chain([303, 304]).collect::<Vec<_>>().repeat(20);
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_short_even_into_a_loop_and_behind_one() {
+    fn ways_into_and_past_a_loop_are_short() {
         let addresses: Vec<u64> = (0..1000).chain([2000, 2001, 2002].repeat(100)).chain(3000..4000).collect();
         let ways = ways(&addresses);
         assert!(ways.iter().all(|way| way.cost < 130), "{:?}", ways.iter().max_by_key(|way| way.cost));

@@ -41,7 +41,7 @@ pub(super) enum ReportHandling {
     Marks,
 }
 
-/// The result of a check; the error describes what is wrong.
+/// The result of a check; the error describes the failure.
 pub(super) type Check = Result<(), String>;
 
 /// A store, and words that the target and the other processes share.
@@ -202,7 +202,7 @@ impl Setup {
         self.capabilities().death_reports == DeathReports::UntilConsistent
     }
 
-    /// Checks that the lock can be acquired, and that it reports the target's death if and only if the target held it.
+    /// Checks that the lock can be acquired, and that it reports the target's death iff the target held it.
     pub(super) fn check_lock(&self, target: u32) -> Check {
         self.check_report(target, None)
     }
@@ -257,7 +257,7 @@ impl Setup {
         }
     }
 
-    /// Checks that only ids in `may_be` are allocated, with these labels, and that every other id can be allocated.
+    /// Checks that only ids in `may_be` are allocated, with these labels, and that all others are free.
     ///
     /// A store without ids passes.
     pub(super) fn check_ids(&self, may_be: &[u32], labels: &[&str]) -> Check {

@@ -15,7 +15,7 @@ pub(super) trait Subject {
 
 /// Kills a target at `place` and checks the store afterwards.
 ///
-/// Returns how the target reached the place, `None` if no target reached it, or the message of a failed check.
+/// Returns how the target reached the place, `None` if no target reached it, or a failed check's message.
 ///
 /// Targets may take different routes, depending on the state that earlier targets left and on this process's memory. All known
 /// routes are tried, the most recently successful first. While fewer than `most` are known, another one is surveyed.

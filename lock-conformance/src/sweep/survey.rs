@@ -9,7 +9,9 @@ use super::target::{Movement, Reached, TargetProcess};
 /// Single steps are slow. A slow target may execute code that depends on elapsed time and that a fast one skips. A survey of
 /// thousands of instructions therefore combines sections from many targets.
 const SECTION: usize = 400;
-/// After this many targets in a row miss the end of the last section, one target is stepped through the whole route.
+/// Maximum number of targets in a row that miss the end of the last section.
+///
+/// After these, one target is stepped through the whole route.
 const MAX_MISSES: usize = 8;
 
 /// A survey in progress.

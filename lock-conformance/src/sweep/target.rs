@@ -202,7 +202,7 @@ impl TargetProcess {
         Ok(machine::address(self.pid)? == address)
     }
 
-    /// Runs a number of iterations of the next instruction, a repeating one, in the time of one single step.
+    /// Runs several iterations of the next instruction, a repeating one, in the time of one step.
     fn repeat(&mut self, times: usize) -> nix::Result<bool> {
         let Some(shortened) = machine::shorten(self.pid, times as u64)? else { return Ok(false) };
         let there = self.run_to(shortened.behind, 1)?;

@@ -46,7 +46,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The common parent directory of all cases of this run. It exists while a case runs.
+/// Returns the common parent directory of all cases of this run, which exists while a case runs.
 fn root() -> io::Result<Arc<TempDir>> {
     static ROOT: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
     let mut root = ROOT.lock().unwrap_or_else(PoisonError::into_inner);

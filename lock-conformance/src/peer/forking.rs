@@ -82,7 +82,7 @@ impl Worker {
     /// Forks children that stay alive and idle, spread over the acquisitions of [`Self::lock_beside_forks`].
     fn fork_beside_locks(&self, suite: i32, locks: usize) -> Result<Fields> {
         self.begin();
-        // Another thread may hold the mutex of the socket during the fork, so the child could not ask for them.
+        // The descriptors are read before the fork: another thread may hold the mutex of the socket during it.
         let link_fds = self.peer.link_fds();
         let mut children = Vec::new();
         for fork in 0..PARTS * FORKS_PER_PART {
@@ -167,7 +167,7 @@ impl Worker {
     }
 }
 
-/// A new handle.
+/// Creates a handle.
 fn made(store: &Store, lock: &str) -> Result<Lock> {
     if lock == "-" { store.single() } else { store.retrieve(id_of(lock)) }
 }
@@ -176,7 +176,7 @@ fn made(store: &Store, lock: &str) -> Result<Lock> {
 ///
 /// The suite kills idle children before that, unless it is killed itself.
 fn idle(link_fds: &[RawFd], suite: Pid) -> ! {
-    // The suite takes the end of the parent's socket for the end of the parent.
+    // The suite interprets the end of the parent's socket as the end of the parent.
     link_fds.iter().for_each(|number| drop(sys::give_up(*number)));
     while kill(suite, None) != Err(Errno::ESRCH) {
         thread::sleep(Duration::from_millis(100));

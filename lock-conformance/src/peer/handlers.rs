@@ -62,7 +62,7 @@ impl Worker {
         })
     }
 
-    /// In the parent, returns the guard of the plan to this thread.
+    /// Returns the guard of the plan to this thread, in the parent.
     pub(super) fn take_back(&mut self) {
         let inherited = PLAN.with_borrow_mut(|plan| plan.inherited.take());
         self.guards.extend(inherited.map(|(lock, guard, _)| (lock, guard)));

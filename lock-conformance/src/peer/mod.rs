@@ -167,7 +167,7 @@ impl Peer {
         [self.link_fd, self.link.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()]
     }
 
-    /// In a forked child: closes the parent's socket and connects as a separate peer.
+    /// Closes the parent's socket in a forked child, and connects as a separate peer.
     fn reconnect(&self, name: &str) -> io::Result<(Arc<Self>, Receiver<Command>)> {
         self.link_fds().into_iter().try_for_each(sys::give_up)?;
         let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone();

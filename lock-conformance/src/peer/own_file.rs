@@ -87,7 +87,7 @@ impl OwnFile {
     }
 }
 
-/// The flags of the descriptor and of the open file.
+/// Returns the flags of the descriptor and of the open file.
 fn flags_of(number: RawFd) -> Result<(i32, i32)> {
     let get = |argument| fcntl(sys::by_number(number), argument).map_err(|errno| Error::system("fcntl", errno));
     let status = OFlag::from_bits_truncate(get(FcntlArg::F_GETFL)?);

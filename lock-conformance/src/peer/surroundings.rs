@@ -34,7 +34,7 @@ impl Worker {
         Some(Next::Continue(done.map(|()| Fields::new())))
     }
 
-    /// Only a process with one thread can enter a user namespace, and a forked child is one.
+    /// Forks a peer that enters a user namespace, which only a single-threaded process can do.
     fn fork_into_user_namespace(&mut self, name: &str) -> Result<Fields> {
         match self.peer.fork(sys::Fork::Libc).map_err(|errno| Error::system("fork", errno))? {
             Some(child) => Ok(Fields::new().with("pid", child)),

@@ -17,8 +17,10 @@ pub struct Totals {
     pub sections: u64,
     /// Number of allocations. Most of the ids were freed again.
     pub allocations: u64,
-    /// Number of broken promises: two owners in a critical section; a death report that is absent, names the wrong process or reports no
-    /// actual death; a token that does not increase; a wrong sum; an id with two owners; an error; a crash.
+    /// Number of broken promises.
+    ///
+    /// These are: two owners in a critical section; a death report that is absent, names the wrong process or reports no actual
+    /// death; a token that does not increase; a wrong sum; an id with two owners; an error; a crash.
     pub violations: u64,
     /// Number of locks that could not be acquired, lost wake-ups, and ids that could not be allocated.
     pub lost: u64,

@@ -126,7 +126,7 @@ impl<'a> Worker<'a> {
         if let Some(before) = before.filter(|before| log.is_alive(*before)) {
             log.note(number, Wrong::TwoInside, &format!("{before:?}"));
         }
-        // An owner of this lock that died since then was killed by this kill or a later one.
+        // `seen` kills were counted when this lock was last acquired. Later owners died in a kill from that number on.
         let seen = log.exchange_seen(number);
         let told = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.pid).filter(|pid| *pid != 0));
         match told {

@@ -205,8 +205,8 @@ impl<'a> Sweep<'a> {
             return Ok(());
         }
         let mut subject = subject()?;
-        // The first survey creates what is created only once, such as the blocks of a file; the second one counts. Where every
-        // process adds a part, as opening a store does, many processes have to run before the second survey.
+        // The second survey counts. The first one runs code that runs only once, such as the allocation of a file's blocks. If
+        // each process contributes a part, for example by opening a store, many processes run before the second survey.
         let first = subject.survey()?;
         if self.thoroughness.pick(first.instructions().len()).count() > 10 * REHEARSALS {
             for _ in 0..REHEARSALS {

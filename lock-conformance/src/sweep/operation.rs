@@ -24,9 +24,11 @@ pub(super) struct Operation {
     pub(super) applies: fn(&Capabilities) -> bool,
     /// Capacity of the store.
     pub(super) capacity: u64,
+    /// Runs in the sweeping process before it forks the target.
     pub(super) prepare: fn(&mut Setup) -> Result<()>,
     /// Runs in the target before it is traced.
     pub(super) attach: fn(&Setup),
+    /// The swept action of the target.
     pub(super) act: fn(&Setup),
     /// Checks the store; gets the target's pid.
     pub(super) check: fn(&mut Setup, u32) -> Check,

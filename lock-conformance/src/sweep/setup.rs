@@ -173,7 +173,7 @@ impl Setup {
         [Mark::Start, Mark::Inside, Mark::Leaving].into_iter().find(|mark| *mark as u64 == word).unwrap_or(Mark::Done)
     }
 
-    /// A word in which another process leaves its result; see the operations.
+    /// Returns a word in which another process leaves its result; see the operations.
     pub(super) fn note(&self) -> &AtomicU64 {
         &self.words[1]
     }
@@ -182,7 +182,7 @@ impl Setup {
         self.capabilities().numbering == Numbering::Numbered
     }
 
-    /// The lock with this id, or the only one.
+    /// Returns the lock with this id, or the only one.
     fn find(&self, id: u32) -> Option<Lock> {
         let store = self.store.as_ref()?;
         if self.is_numbered() { store.retrieve(id).ok() } else { store.single().ok() }
@@ -218,7 +218,7 @@ impl Setup {
             return Ok(());
         }
         let stands = |handling| self.has_lasting_reports() && handling == ReportHandling::Leaves;
-        // The processes that the report may name, and whether there has to be a report.
+        // The processes that the report may name, and whether a report is required.
         let (expected, has_to_be) = match (self.progress(), earlier) {
             (Mark::Start, None) => (vec![target], false),
             (Mark::Start, Some((earlier, _))) => (vec![target, earlier], true),

@@ -48,7 +48,7 @@ impl Fork {
         }
     }
 
-    /// Whether it is available.
+    /// Returns whether this way to fork is available.
     pub(crate) fn is_there(self) -> bool {
         match self {
             Self::Libc => true,
@@ -76,7 +76,7 @@ pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: 
     }
 }
 
-/// [`Fork::Libc`].
+/// Forks by [`Fork::Libc`].
 pub(crate) fn fork() -> nix::Result<Option<Pid>> {
     Fork::Libc.run()
 }

@@ -19,13 +19,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::Suite;
-use crate::arena::Arena;
 use crate::link::Listener;
 use crate::need;
 use crate::peer::{MAIN, PEER_COMMAND, VARIABLE};
 use crate::process::{LockRef, Pending, Process, Thread};
 use crate::protocol::join;
 use crate::scratch::Scratch;
+use crate::shared_memory::SharedMemory;
 use crate::transcript::Transcript;
 
 /// The environment of a case: a directory, stores and peers.
@@ -232,9 +232,9 @@ impl Fixture {
     }
 
     /// Creates the shared memory of peers for this many locks.
-    pub(crate) fn arena(&self, locks: usize) -> (PathBuf, Arena) {
+    pub(crate) fn arena(&self, locks: usize) -> (PathBuf, SharedMemory) {
         let path = self.dir().join(format!("arena-{}", self.number()));
-        let arena = Arena::create(&path, locks).expect("words to share");
+        let arena = SharedMemory::create(&path, locks).expect("words to share");
         (path, arena)
     }
 

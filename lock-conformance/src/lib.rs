@@ -31,7 +31,6 @@
 //! - `LOCK_CONFORMANCE_SET_CLOCK=1`, as root, lets a case set the machine's clock back by an hour and forward again. Use it only on a
 //!   machine without other users of the clock.
 
-mod arena;
 mod case;
 mod cases;
 mod fixture;
@@ -47,6 +46,7 @@ mod protocol;
 mod report;
 mod run;
 mod scratch;
+mod shared_memory;
 pub mod soak;
 mod suite;
 pub mod sweep;

@@ -19,8 +19,8 @@ use nix::unistd::Pid;
 use super::handlers::PROGRAMS_MUTEX;
 use super::loops::{number, shared};
 use super::worker::{Worker, id_of};
-use crate::arena::Arena;
 use crate::protocol::{Fields, list};
+use crate::shared_memory::SharedMemory;
 use crate::sys;
 
 /// Number of parts into which a thread divides its acquisitions, and number of forks of another thread meanwhile, for each part.
@@ -53,8 +53,8 @@ impl Worker {
             ("fork_and_lock", [count, milliseconds, locks @ ..]) => {
                 self.fork_and_lock(number(count), number(milliseconds) as u64, locks)
             }
-            ("open_under_mutex", [arena, url, lock]) => self.open_under_mutex(shared(arena), url, lock),
-            ("make_handles_and_try", [arena, locks @ ..]) => self.make_handles_and_try(shared(arena), locks),
+            ("open_under_mutex", [memory, url, lock]) => self.open_under_mutex(shared(memory), url, lock),
+            ("make_handles_and_try", [memory, locks @ ..]) => self.make_handles_and_try(shared(memory), locks),
             ("lock_beside_forks", locks) => self.lock_beside_forks(locks),
             ("release_all", []) => {
                 self.guards.clear();
@@ -125,13 +125,13 @@ impl Worker {
     }
 
     /// Opens the store and tries a lock until the shared memory says stop, under the program's mutex each time.
-    fn open_under_mutex(&self, arena: Arena, url: &str, lock: &str) -> Result<Fields> {
+    fn open_under_mutex(&self, memory: SharedMemory, url: &str, lock: &str) -> Result<Fields> {
         let store = self.store();
         // Excludes the work that a thread does for its first lock only.
         drop(made(&store, lock)?.try_lock()?);
         self.begin();
-        arena.wait_for_go();
-        while !arena.is_stopped() {
+        memory.wait_for_go();
+        while !memory.is_stopped() {
             let _mutex = PROGRAMS_MUTEX.lock().unwrap_or_else(PoisonError::into_inner);
             drop(made(&store, lock)?.try_lock()?);
             drop(made(&self.open("open", url)?, lock)?.try_lock()?);
@@ -140,11 +140,11 @@ impl Worker {
     }
 
     /// Makes a handle and tries its lock, until the shared memory says stop.
-    fn make_handles_and_try(&self, arena: Arena, locks: &[&str]) -> Result<Fields> {
+    fn make_handles_and_try(&self, memory: SharedMemory, locks: &[&str]) -> Result<Fields> {
         let (store, mut rounds) = (self.store(), 0_u64);
         self.begin();
-        arena.wait_for_go();
-        for name in locks.iter().cycle().take_while(|_| !arena.is_stopped()) {
+        memory.wait_for_go();
+        for name in locks.iter().cycle().take_while(|_| !memory.is_stopped()) {
             if let Some(guard) = made(&store, name)?.try_lock()? {
                 guard.unlock()?;
             }

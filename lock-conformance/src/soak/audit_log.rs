@@ -1,4 +1,4 @@
-//! The audit log: words that the driver and the workers of a soak test share, beside the [`Arena`].
+//! The audit log: words that the driver and the workers of a soak test share, beside the [`SharedMemory`].
 //!
 //! The kernel reuses a pid after some tens of thousands of kills, so a pid does not identify a worker. Each worker therefore has a
 //! unique *serial* number. In a critical section it leaves its [`Mark`], which consists of the serial and the pid. A death report names
@@ -15,7 +15,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::totals::Totals;
 use super::{INSPECTOR, WORKERS};
-use crate::arena::{Arena, Place, WRONGS, Wrong};
+use crate::shared_memory::{Place, SharedMemory, WRONGS, Wrong};
 use crate::sys;
 
 /// Maximum number of waiting threads: two for each worker and for the inspector.
@@ -83,7 +83,7 @@ pub(super) fn serial(worker: usize, count: u32) -> u32 {
 /// The shared words.
 #[derive(Clone)]
 pub(super) struct AuditLog {
-    pub(super) arena: Arena,
+    pub(super) memory: SharedMemory,
     words: &'static [AtomicU64],
     complaints: PathBuf,
 }
@@ -91,14 +91,14 @@ pub(super) struct AuditLog {
 impl AuditLog {
     /// Creates the files for this many ids.
     pub(super) fn create(directory: &Path, ids: usize) -> io::Result<Self> {
-        let arena = Arena::create(&directory.join("arena"), ids)?;
+        let memory = SharedMemory::create(&directory.join("memory"), ids)?;
         let highest: usize = fs::read_to_string("/proc/sys/kernel/pid_max")?.trim().parse().map_err(io::Error::other)?;
         let words = FIRST_SEEN + ids + highest + 1;
         let file = File::options().read(true).write(true).create_new(true).open(directory.join("audit_log"))?;
         // The file is sparse. Only words of pids that were used take up space.
         file.set_len((words * size_of::<u64>()) as u64)?;
-        arena.go();
-        Ok(Self { arena, words: sys::map_words(&file, words)?, complaints: directory.join("complaints") })
+        memory.go();
+        Ok(Self { memory, words: sys::map_words(&file, words)?, complaints: directory.join("complaints") })
     }
 
     fn add(&self, word: usize) {
@@ -153,7 +153,7 @@ impl AuditLog {
     }
 
     fn first_killed(&self) -> usize {
-        FIRST_SEEN + self.arena.places()
+        FIRST_SEEN + self.memory.places()
     }
 
     /// Replaces the number of kills that the last owner of a lock had seen, and returns it.
@@ -217,7 +217,7 @@ impl AuditLog {
 
     /// Records a violation in a critical section.
     pub(super) fn note(&self, lock: usize, wrong: Wrong, what: &str) {
-        self.arena.place(lock).note(wrong);
+        self.memory.place(lock).note(wrong);
         let said = WRONGS.iter().find_map(|(one, said)| (*one == wrong).then_some(*said)).unwrap_or_default();
         self.complain(&format!("{} on lock {lock} {said}: {what}", std::process::id()));
     }
@@ -240,7 +240,7 @@ impl AuditLog {
 
     /// Returns the totals so far; `time` is the duration.
     pub(super) fn totals(&self, time: Duration) -> Totals {
-        let places = || (0..self.arena.places()).map(|lock| self.arena.place(lock));
+        let places = || (0..self.memory.places()).map(|lock| self.memory.place(lock));
         let wrongs: u64 = places().flat_map(|place| WRONGS.map(|(wrong, _)| place.noted(wrong))).sum();
         Totals {
             kills: self.kills(),
@@ -257,7 +257,7 @@ impl AuditLog {
     }
 }
 
-/// Returns the slot of a thread in the sums of the [`Arena`].
+/// Returns the slot of a thread in the sums of the [`SharedMemory`].
 pub(super) fn slot(worker: usize, thread: usize) -> usize {
     debug_assert!(worker <= INSPECTOR);
     worker * 2 + thread

@@ -12,7 +12,7 @@ impl Worker<'_> {
     pub(super) fn inspect(&self) {
         let how = if self.claims.deadlines == Deadlines::Monotonic { How::WaitFor } else { How::Wait };
         (0..LOCKS).for_each(|number| self.section(0, number, how, 1));
-        let places = (0..LOCKS).map(|number| self.log.arena.place(number));
+        let places = (0..LOCKS).map(|number| self.log.memory.place(number));
         let wrong: Vec<_> = places.map(|place| (place.value(), place.done())).filter(|(value, done)| value != done).collect();
         self.log.sums_are_wrong(wrong.len() as u64, &format!("sums are wrong: {wrong:?}"));
         if let Err(error) = self.inspect_ids() {
@@ -47,11 +47,11 @@ impl Worker<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let capacity = self.log.arena.places() as u32;
+        let capacity = self.log.memory.places() as u32;
         let lost: Vec<_> = (0..capacity).map(LockId::new).filter(|id| !ids.contains(id)).collect();
         self.log.ids_are_lost(lost.len() as u64, &format!("ids are lost: {lost:?}"));
         for id in ids.difference(&kept) {
-            self.log.arena.place(id.index()).leave();
+            self.log.memory.place(id.index()).leave();
             self.store.free(id.get())?;
         }
         let free = u64::from(capacity) - LOCKS as u64 - lost.len() as u64;

@@ -24,7 +24,7 @@ use lock_core::{Backend, Capacity, Labels, Numbering, OpenMode, OwnerDeath, Shar
 use self::audit_log::AuditLog;
 pub use self::totals::Totals;
 use self::workers::Workers;
-use crate::arena::SLOTS;
+use crate::shared_memory::SLOTS;
 
 /// Number of concurrent workers.
 const WORKERS: usize = 6;

@@ -10,7 +10,7 @@ use lock_core::{Capabilities, Cause, Deadlines, ErrorKind, Guard, Labels, Lock, 
 
 use super::audit_log::{AuditLog, Mark, slot};
 use super::{BOUND, CHURNED, INSPECTOR, LOCKS, WITNESS};
-use crate::arena::{Place, Wrong};
+use crate::shared_memory::{Place, Wrong};
 
 /// A worker process or the inspector.
 pub(super) struct Worker<'a> {
@@ -63,7 +63,7 @@ impl<'a> Worker<'a> {
 
     fn run_thread(&self, thread: usize) {
         let mut round = self.mark.serial() as usize + thread * LOCKS / 2;
-        while !self.log.arena.is_stopped() {
+        while !self.log.memory.is_stopped() {
             let how = match round % 7 {
                 _ if self.number == WITNESS => How::Wait,
                 0 => How::Try,
@@ -96,7 +96,7 @@ impl<'a> Worker<'a> {
             Err(error) => return self.log.note(number, Wrong::Failed, &error.to_string()),
         };
         self.log.waited(start.elapsed());
-        let place = self.log.arena.place(number);
+        let place = self.log.memory.place(number);
         self.enter(number, place, &guard);
         if let Err(error) = guard.mark_consistent() {
             self.log.note(number, Wrong::Failed, &error.to_string());
@@ -182,7 +182,7 @@ impl<'a> Worker<'a> {
         };
         self.log.allocated();
         let number = lock.id().map_or(0, LockId::index);
-        let place = self.log.arena.place(number);
+        let place = self.log.memory.place(number);
         if let Some(other) = Mark::inside(place) {
             self.log.note(number, Wrong::TwoInside, &format!("the id belonged to {other:?}"));
         }
@@ -202,8 +202,8 @@ impl<'a> Worker<'a> {
     /// Frees the ids of dead workers. Only the witness does this, because it is not killed meanwhile.
     fn collect(&self) {
         if self.number == WITNESS {
-            for number in LOCKS..self.log.arena.places() {
-                let place = self.log.arena.place(number);
+            for number in LOCKS..self.log.memory.places() {
+                let place = self.log.memory.place(number);
                 if Mark::inside(place).is_some_and(|mark| self.log.is_gone(mark)) {
                     place.leave();
                     if let Err(error) = self.free(number) {

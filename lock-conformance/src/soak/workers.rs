@@ -61,7 +61,7 @@ impl Workers {
 
     /// Starts all workers.
     pub(super) fn start_all(&mut self) -> nix::Result<()> {
-        self.log.arena.go_on();
+        self.log.memory.go_on();
         (0..WORKERS).try_for_each(|worker| self.start(worker))
     }
 
@@ -108,7 +108,7 @@ impl Workers {
     fn owner(&mut self) -> Option<Mark> {
         let (start, first) = (Instant::now(), self.random(LOCKS as u64) as usize);
         while start.elapsed() < PATIENCE {
-            let found = (0..LOCKS).filter_map(|lock| Mark::inside(self.log.arena.place((first + lock) % LOCKS))).find(|mark| {
+            let found = (0..LOCKS).filter_map(|lock| Mark::inside(self.log.memory.place((first + lock) % LOCKS))).find(|mark| {
                 mark.worker() != WITNESS && self.running[mark.worker()] == Some(*mark) && !self.dying.contains(mark)
             });
             if found.is_some() {
@@ -148,7 +148,7 @@ impl Workers {
 
     /// Stops all workers. A worker that does not end waits for a lost lock or a lost wake-up.
     pub(super) fn stop_all(&mut self) -> nix::Result<()> {
-        self.log.arena.stop();
+        self.log.memory.stop();
         for mark in std::mem::take(&mut self.dying) {
             self.kill(mark)?;
         }

@@ -49,7 +49,7 @@ pub(crate) enum Wrong {
 
 /// The shared words.
 #[derive(Clone, Copy)]
-pub(crate) struct Arena {
+pub(crate) struct SharedMemory {
     words: &'static [AtomicU64],
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Place {
     words: &'static [AtomicU64],
 }
 
-impl Arena {
+impl SharedMemory {
     /// Creates the file for this many locks.
     pub(crate) fn create(path: &Path, locks: usize) -> io::Result<Self> {
         let words = FIRST_LOCK + locks * LOCK_WORDS;
@@ -90,7 +90,7 @@ impl Arena {
         self.words[GO].store(1, Release);
     }
 
-    /// Waits for [`Arena::go`].
+    /// Waits for [`SharedMemory::go`].
     pub(crate) fn wait_for_go(self) {
         while self.words[GO].load(Acquire) == 0 {
             std::thread::yield_now();
@@ -102,7 +102,7 @@ impl Arena {
         self.words[STOP].store(1, Release);
     }
 
-    /// Reverts [`Arena::stop`] for the peers that start next.
+    /// Reverts [`SharedMemory::stop`] for the peers that start next.
     pub(crate) fn go_on(self) {
         self.words[STOP].store(0, Release);
     }

@@ -51,7 +51,7 @@ use crate::case::Case;
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{LockRef, Pending, Thread};
-use crate::shared_memory::{Place, SharedMemory, WRONGS, Wrong};
+use crate::shared_memory::{Place, SharedMemory as Arena, WRONGS, Wrong};
 
 /// All of them, for any suite.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
@@ -217,7 +217,7 @@ fn with_option(url: &str, option: &str) -> String {
 }
 
 /// Starts critical sections in each thread, and lets them begin at once.
-fn start_sections(threads: &[Thread], arena: (&Path, SharedMemory), rounds: u32, pace: u32, locks: &[LockRef]) -> Vec<Pending> {
+fn start_sections(threads: &[Thread], arena: (&Path, Arena), rounds: u32, pace: u32, locks: &[LockRef]) -> Vec<Pending> {
     let pending: Vec<_> =
         threads.iter().enumerate().map(|(slot, thread)| start_sections_of(thread, slot, arena.0, rounds, pace, locks)).collect();
     for pending in &pending {
@@ -246,7 +246,7 @@ fn nothing_went_wrong_in(place: Place) {
 }
 
 /// Lets them allocate and free as fast as they can, and sees to it that no id is with two at a time.
-fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> SharedMemory {
+fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Arena {
     // Ids may be anywhere below the capacity; where there is no bound, low ones are expected.
     let (path, arena) = fixture.arena(threads[0].available().map_or(4096, |free| free.min(1 << 16)) as usize);
     let path = path.to_str().expect("the scratch path is text");
@@ -262,7 +262,7 @@ fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Sha
 }
 
 /// Asserts that no id was with two at a time, and that all were given back.
-fn nothing_was_shared_in(arena: SharedMemory, left: Vec<u32>) {
+fn nothing_was_shared_in(arena: Arena, left: Vec<u32>) {
     for id in 0..arena.places() {
         let shared = arena.place(id).noted(Wrong::TwoInside);
         assert_eq!(shared, 0, "the id {id} was with two at a time, {shared} times");

@@ -45,7 +45,7 @@ impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Claim(what) => write!(f, "not claimed: {what}"),
-            Self::Setting(what) => write!(f, "the suite is not told: {what}"),
+            Self::Setting(what) => write!(f, "the suite does not set: {what}"),
             Self::Machine(what) => write!(f, "this machine lacks: {what}"),
         }
     }
@@ -124,7 +124,7 @@ pub(crate) const CLOCK: Need = Need {
 pub(crate) const TRACED: Need = Need { met: |_| trace::can_trace(), lack: Lack::Machine("ptrace on x86-64") };
 
 /// The space that a store needs.
-pub(crate) const ROOM: Need = Need { met: |suite| suite.room.is_some(), lack: Lack::Setting("the room that a store needs") };
+pub(crate) const ROOM: Need = Need { met: |suite| suite.room.is_some(), lack: Lack::Setting("the space that a store needs") };
 
 /// The right to mount file systems in a private mount namespace.
 pub(crate) const MOUNTS: Need = Need {

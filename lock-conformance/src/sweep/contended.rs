@@ -1,4 +1,4 @@
-//! Sweeps over waiters. When a waiter is killed at any point, another waiter still acquires the lock.
+//! Sweeps over waiters: a process that waits beside a killed waiter still acquires the lock.
 
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -74,17 +74,17 @@ impl Waiter {
 
 impl Subject for Waiter {
     fn survey(&mut self) -> io::Result<Route> {
-        // The part after the sleep is surveyed only in a target that took the surveyed route to the sleep. Not every target does.
+        // The second part, after the sleep, can be surveyed only in targets that take the surveyed route to the sleep. Not all do.
         for _ in 0..SURVEYS {
             // Stepping is slow, so the survey uses a later deadline than the sweep.
             let later = self.kind.deadline.map(|_| LATER);
-            let to_sleep = shown(|show| run(&mut self.setup, later, show, None))?;
+            let to_sleep = survey_part(|show| run(&mut self.setup, later, show, None))?;
             if self.kind.moment == Moment::Waiting {
                 return to_sleep.ok_or_else(|| io::Error::other("no process waited for the lock"));
             }
             self.to_sleep = to_sleep;
             let (setup, to_sleep) = (&mut self.setup, self.to_sleep.as_ref());
-            if let Some(route) = shown(|show| sleep_and(setup, self.kind, to_sleep, show))? {
+            if let Some(route) = survey_part(|show| sleep_and(setup, self.kind, to_sleep, show))? {
                 return Ok(route);
             }
         }
@@ -104,7 +104,7 @@ impl Subject for Waiter {
 }
 
 /// Surveys a part of the wait; `None` if a target does not reach that part.
-fn shown(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io::Result<Option<Route>> {
+fn survey_part(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io::Result<Option<Route>> {
     let mut survey = Survey::new();
     while !survey.is_done() {
         let mut is_reached = false;
@@ -122,7 +122,7 @@ fn shown(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) -> io:
 
 type Go<'a> = &'a mut dyn FnMut(&mut TargetProcess) -> Result<Reached, String>;
 
-/// Runs the target until it sleeps, and then as in [`run`].
+/// Moves the target to its sleep first, and then runs `after` as in [`run`].
 fn sleep_and(setup: &mut Setup, kind: &Wait, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
     let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not fall asleep")?;
     let mut before = |target: &mut TargetProcess| target.move_to(route, sleep, Movement::Quickly).map_err(text);

@@ -17,7 +17,7 @@ use crate::sys;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Time limit for a target to wake after a wake-up or its deadline.
 const LONG: Duration = Duration::from_secs(1);
-/// Minimum number of iterations of a repeating instruction to run without single steps.
+/// Maximum number of iterations of a repeating instruction to single-step.
 const FEW: usize = 16;
 
 /// How a target is moved to a place.

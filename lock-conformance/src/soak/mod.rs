@@ -119,7 +119,7 @@ impl<'a> Soak<'a> {
             return Err(io::Error::new(io::ErrorKind::Unsupported, refusal));
         }
         let mut workers = self.workers(scratch)?;
-        let done = self.storm(&mut workers, news);
+        let done = self.run_rounds(&mut workers, news);
         // Destroys the store after a failure too, because not every store is in the directory.
         let _ = workers.store.destroy();
         done
@@ -143,7 +143,7 @@ impl<'a> Soak<'a> {
         Ok(Workers::new(*self.backend, url, store, locks, log, self.namespaces))
     }
 
-    fn storm(&self, workers: &mut Workers, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
+    fn run_rounds(&self, workers: &mut Workers, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
         let (start, mut said) = (Instant::now(), 0);
         loop {
             self.round(workers, start, news)?;

@@ -36,7 +36,7 @@ impl Subject for Alone {
         let mut survey = Survey::new();
         while !survey.is_done() {
             let mut target = self.start()?;
-            survey.go_on(&mut target)?;
+            survey.extend(&mut target)?;
             self.check(target).map_err(io::Error::other)?;
         }
         Ok(survey.route())

@@ -110,7 +110,7 @@ fn survey_part(mut run: impl FnMut(Go<'_>) -> Result<(Check, Reached), String>) 
         let mut is_reached = false;
         let mut show = |target: &mut TargetProcess| {
             is_reached = true;
-            survey.go_on(target).map(|()| Reached::There).map_err(text)
+            survey.extend(target).map(|()| Reached::There).map_err(text)
         };
         run(&mut show).and_then(|(check, _)| check).map_err(io::Error::other)?;
         if !is_reached {

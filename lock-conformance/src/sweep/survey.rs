@@ -33,7 +33,7 @@ impl Survey {
     }
 
     /// Continues the survey with a new target, which is at the start of the route.
-    pub(super) fn go_on(&mut self, target: &mut TargetProcess) -> nix::Result<()> {
+    pub(super) fn extend(&mut self, target: &mut TargetProcess) -> nix::Result<()> {
         if self.misses > MAX_MISSES {
             *self = Self { misses: self.misses, ..Self::new() };
         } else if !self.follow(target)? {
@@ -43,7 +43,7 @@ impl Survey {
         let steps = if self.misses > MAX_MISSES { usize::MAX } else { SECTION };
         self.misses = 0;
         if self.stretches[0].is_empty() {
-            self.see(target);
+            self.record(target);
         }
         for _ in 0..steps {
             match target.step()? {
@@ -56,7 +56,7 @@ impl Survey {
             if self.at.is_system_call {
                 self.stretches.push(vec![]);
             }
-            self.see(target);
+            self.record(target);
         }
         Ok(())
     }
@@ -75,7 +75,7 @@ impl Survey {
         Ok(reached == Reached::There && target.next() == self.at)
     }
 
-    fn see(&mut self, target: &TargetProcess) {
+    fn record(&mut self, target: &TargetProcess) {
         self.at = target.next();
         self.stretches.last_mut().expect("a survey starts with one stretch").push(self.at.address);
     }

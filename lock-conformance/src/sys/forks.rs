@@ -21,8 +21,9 @@ pub(crate) enum Fork {
 impl Fork {
     /// Forks. Returns `None` in the child and the child's pid in the parent.
     ///
-    /// The child has this thread only, and mutexes of other threads stay locked in it. The caller therefore holds the mutexes that the child
-    /// uses. [`Fork::Libc`] takes care of libc's own mutexes; for the other ways, the caller ensures that no other thread is in the allocator.
+    /// The child has this thread only, and mutexes of other threads stay locked in it. The caller therefore holds the mutexes that
+    /// the child uses. [`Fork::Libc`] handles libc's own mutexes. For the other ways, the caller ensures that no other thread is in
+    /// the allocator.
     pub(crate) fn run(self) -> nix::Result<Option<Pid>> {
         let pid = match self {
             Self::Libc => {

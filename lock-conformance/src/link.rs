@@ -116,7 +116,7 @@ impl Link {
                 log.note(&who, &line);
                 to.receive(&line);
             }
-            log.note(&who, "(gone)");
+            log.note(&who, "(socket closed)");
             to.close();
         });
         let (name, transcript) = (name.clone(), Arc::clone(transcript));

@@ -78,7 +78,7 @@ claims! {
     REMOVAL: removal >= Removal::Supported, "destroy";
 }
 
-/// Subjects that are opened by URL.
+/// A store that is opened by its URL.
 pub(crate) const STORE: Need = Need { met: |suite| suite.backend().is_some(), lack: Lack::Claim("a store") };
 
 /// The files of a store, which cases damage.
@@ -144,11 +144,11 @@ pub(crate) const DENIALS: Need = Need {
     lack: Lack::Machine("seccomp filters"),
 };
 
-/// A store that different users open.
+/// A URL option that shares a store between users.
 pub(crate) const USERS: Need =
     Need { met: |suite| suite.option_for_users.is_some(), lack: Lack::Setting("an option that shares a store between users") };
 
-/// A store that the members of a group open.
+/// A URL option that shares a store in a group.
 pub(crate) const GROUPS: Need =
     Need { met: |suite| suite.option_for_group.is_some(), lack: Lack::Setting("an option that shares a store in a group") };
 

@@ -9,13 +9,13 @@ use crate::need::{Lack, Need};
 use crate::panic_message::panic_message;
 use crate::transcript::Transcript;
 
-/// A promise and how it is tested.
+/// A test case of a promise.
 pub(crate) struct Case {
-    /// Group and promise.
+    /// The name: group and promise.
     pub(crate) name: &'static str,
-    /// Without these it is skipped, with the reason in the listing.
+    /// Requirements. If one is not met, the case is skipped, with the reason in the listing.
     pub(crate) needs: &'static [Need],
-    /// With one of these it is not there at all: it proves the refusal of what is not claimed.
+    /// Claims with which the case does not exist, because it proves the refusal without the claim.
     pub(crate) unless: &'static [Need],
     pub(crate) run: fn(&Fixture),
 }
@@ -28,17 +28,17 @@ pub struct Failure {
 }
 
 impl Case {
-    /// Whether there is such a case for this suite.
+    /// Returns whether the case exists for this suite.
     pub(crate) fn is_for(&self, suite: &Suite) -> bool {
         !self.unless.iter().any(|need| need.is_met(suite))
     }
 
-    /// Why the case is skipped: what the backend does not claim, before what the machine lacks.
+    /// Returns why the case is skipped: missing claims first, then what the machine lacks.
     pub(crate) fn skipped_for(&self, suite: &Suite) -> Option<Lack> {
         self.needs.iter().filter(|need| !need.is_met(suite)).map(|need| need.lack).min()
     }
 
-    /// The promise that it belongs to.
+    /// Returns the promise that the case belongs to.
     pub(crate) fn group(&self) -> &'static str {
         self.name.split("::").next().unwrap_or(self.name)
     }
@@ -72,12 +72,12 @@ impl Failure {
         Self { message: message.into(), transcript: String::new() }
     }
 
-    /// What was expected and not so, or the other way round.
+    /// The message of the failure.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What the suite and its peers said to each other.
+    /// The messages between the suite and its peers.
     pub fn transcript(&self) -> &str {
         &self.transcript
     }
@@ -89,18 +89,20 @@ impl fmt::Display for Failure {
         if self.transcript.is_empty() {
             return Ok(());
         }
-        write!(f, "\nwhat suite (<) and peers (>) said, with seconds:\n{}", self.transcript)
+        write!(f, "\nmessages of suite (<) and peers (>), with the time in seconds:\n{}", self.transcript)
     }
 }
 
 impl std::error::Error for Failure {}
 
 thread_local! {
-    /// The message of a panic in a case that runs on this thread; `None` when none runs.
+    /// The message of a panic in the case that runs on this thread; `None` if no case runs.
     static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// A case that panics has failed, which is told in its own place: not in the middle of the list.
+/// Installs a panic hook that stores the message of a failed case.
+///
+/// The message is then reported with the case, and does not interrupt the listing.
 fn catch_quietly() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -120,7 +122,7 @@ fn note(text: &mut String, info: &PanicHookInfo<'_>) {
     }
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let said = panic_message(info.payload());
-    // What a case says comes first, and the values follow in lines of their own.
+    // The case's message starts the first line; the values follow on further lines.
     let said = ["==", "!="]
         .iter()
         .find_map(|sign| said.strip_prefix(&format!("assertion `left {sign} right` failed: ")))

@@ -1,7 +1,7 @@
-//! What a run leaves behind in the system: semaphore sets, files in shared memory, processes.
+//! Detection of leftovers of a run: semaphore sets, files in shared memory, processes.
 //!
-//! The comparison has no tolerance in number. It has one in time: what other programs of the same user make at the same time, such as
-//! another suite, is gone before long, and what a backend leaves behind stays.
+//! Any leftover counts, but only if it persists. Other programs of the same user, such as another suite, create and remove their own
+//! objects at the same time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,18 +14,18 @@ use nix::unistd::geteuid;
 
 use crate::scratch::SCRATCH_PREFIX;
 
-/// Where POSIX shared memory and named semaphores have their files.
+/// The directory of POSIX shared memory and named semaphores.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// How long something may stay that another program has made. Longer than a case takes.
+/// Time after which an object counts as a leftover. Longer than any case takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Things of this user that outlive processes, and processes that this one has to reap.
+/// Objects of this user that outlive processes, and children of this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Leftovers(BTreeSet<String>);
 
 impl Leftovers {
-    /// Those of this moment.
+    /// Lists the present objects.
     pub(crate) fn now() -> Self {
         let sets = semaphore_sets().into_iter().map(|id| format!("the semaphore set {id}"));
         let files = files_in_shared_memory().into_iter().map(|name| format!("the file {SHARED_MEMORY}/{name}"));
@@ -33,7 +33,7 @@ impl Leftovers {
         Self(sets.chain(files).chain(processes).collect())
     }
 
-    /// What is there now, was not there then, and stays.
+    /// Returns the objects that are not in `before` and persist for `patience`.
     pub(crate) fn since(before: &Self, patience: Duration) -> Vec<String> {
         let began = Instant::now();
         let mut new = &Self::now().0 - &before.0;
@@ -46,7 +46,7 @@ impl Leftovers {
     }
 }
 
-/// The System V semaphore sets of this user.
+/// Returns the System V semaphore sets of this user.
 fn semaphore_sets() -> Vec<u32> {
     let table = fs::read_to_string("/proc/sysvipc/sem").unwrap_or_default();
     let owned = |line: &str| {
@@ -57,14 +57,16 @@ fn semaphore_sets() -> Vec<u32> {
     table.lines().filter_map(owned).collect()
 }
 
-/// The files of this user in shared memory, but for the directories of suites, which remove them when they end.
+/// Returns the files of this user in shared memory.
+///
+/// Excludes the directories of suites, which remove them at their end.
 fn files_in_shared_memory() -> Vec<String> {
     let entries = fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten();
     let own = entries.filter(|entry| entry.metadata().is_ok_and(|facts| facts.uid() == geteuid().as_raw()));
     own.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with(SCRATCH_PREFIX)).collect()
 }
 
-/// The paths of all files that running programs have open or mapped. What a running program uses is no leftover.
+/// Returns the paths of all files that processes have open or mapped. Such a file is not a leftover.
 fn files_in_use() -> String {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|process| process.path());
     let paths = processes.map(|process| {
@@ -75,7 +77,7 @@ fn files_in_use() -> String {
     paths.collect()
 }
 
-/// The children of this process that run, with their commands.
+/// Returns the running children of this process, with their commands.
 fn children() -> Vec<(u32, String)> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
@@ -95,17 +97,17 @@ mod tests {
 
     use super::*;
 
-    /// Others may run at the same time.
+    /// Filters by name, because other tests run at the same time.
     fn is_left(before: &Leftovers, what: &str) -> bool {
         Leftovers::since(before, Duration::from_millis(100)).iter().any(|left| left.contains(what))
     }
 
     #[test]
-    fn a_file_that_is_left_is_named_and_one_that_is_in_use_is_not() {
+    fn reports_a_leftover_file_but_not_an_open_one() {
         let before = Leftovers::now();
         let Ok(file) = tempfile::NamedTempFile::new_in(SHARED_MEMORY) else { return };
         let path = file.path().display().to_string();
-        assert!(!is_left(&before, &path), "a file that is open was named");
+        assert!(!is_left(&before, &path), "an open file was reported");
         let path_only = file.into_temp_path();
         assert!(is_left(&before, &path));
         drop(path_only);
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_left_is_named() {
+    fn reports_a_leftover_process() {
         let before = Leftovers::now();
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat runs");
         let name = format!("the process {} (", child.id());

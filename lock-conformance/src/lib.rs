@@ -1,7 +1,7 @@
-//! The tests that a backend of [`lock_core`] has to pass, for backends of this project and for anybody's.
+//! Conformance tests for backends of [`lock_core`], inside and outside of this project.
 //!
-//! A crate with a backend has one more file, `tests/conformance.rs`, and the lines `[[test]]`, `name = "conformance"` and
-//! `harness = false` in its `Cargo.toml`:
+//! A crate with a backend adds the lines `[[test]]`, `name = "conformance"` and `harness = false` to its `Cargo.toml`, and a file
+//! `tests/conformance.rs`:
 //! ```no_run
 //! # mod my_backend {
 //! #     use lock_core::{Backend, Error};
@@ -9,30 +9,28 @@
 //! # }
 //! lock_conformance::main! { my_backend::BACKEND => |scratch| format!("mine:{}/store", scratch.display()) }
 //! ```
-//! The closure says by which URL to create a store in an empty directory. `cargo test` and nextest then show cases such as
-//! `mine::owner_death::kill_9_frees_the_lock`. Which there are follows from [`lock_core::Capabilities`]: a claim has cases that
-//! prove it, and without the claim they are listed as ignored, with the reason; a claim that is absent has a case that proves
-//! the refusal.
+//! The closure returns the URL of a store in an empty directory. `cargo test` and nextest then run cases such as
+//! `mine::owner_death::kill_9_frees_the_lock`. The backend's [`lock_core::Capabilities`] select the cases. Each claim has cases that
+//! prove it. Without the claim, they are listed as ignored, with the reason, and another case proves the refusal.
 //!
 //! # How it works
-//! Nothing but peers touches a lock. A *peer* is the test binary run again; its threads do what the case tells them over a
-//! socket, so that a case reads like a protocol (`a` locks 3, `b` finds it busy, `a` is killed, `b` gets it and is told). A case that hangs
-//! fails by its watchdog, with the transcript of what was said; peers end with the suite, and stores with their case.
+//! Only peers use locks. A *peer* is a process of the test binary whose threads execute commands that the case sends over a socket. A
+//! case therefore reads like a protocol: `a` locks 3, `b` finds it busy, `a` is killed, `b` acquires it and gets a report. A watchdog
+//! fails a case that hangs, and prints the transcript of the commands. Peers end with the suite; stores are destroyed with their case.
 //!
 //! # Reports of deaths
-//! [`DeathReports::UntilConsistent`](lock_core::DeathReports::UntilConsistent) is the claim that the report of a death stays until an owner
-//! calls [`Guard::mark_consistent`](lock_core::Guard::mark_consistent). A backend with that claim reads
-//! [`Proof::condition`](lock_core::Proof::condition) when a lock is released: unless it is
+//! [`DeathReports::UntilConsistent`](lock_core::DeathReports::UntilConsistent) claims that the report of a death stays until an owner
+//! calls [`Guard::mark_consistent`](lock_core::Guard::mark_consistent). A backend with this claim reads
+//! [`Proof::condition`](lock_core::Proof::condition) when a lock is released. Unless it is
 //! [`Consistent`](lock_core::Condition::Consistent), the next owner gets a report. The cases are in the group `news`.
 //!
 //! # Settings
 //! - `LOCK_CONFORMANCE_SCALE=10` runs the long cases ten times as long.
-//! - `LOCK_CONFORMANCE_WATCHDOG=300` lets a case take so many seconds.
+//! - `LOCK_CONFORMANCE_WATCHDOG=300` sets the time limit of a case, in seconds.
 //! - `LOCK_CONFORMANCE_REPORT=promises.md` writes the summary by promise to a file, as a table in Markdown.
-//! - `LOCK_CONFORMANCE_SET_CLOCK=1`, as root, lets a case set the machine's clock back by an hour and forward again. Only for a
-//!   machine where nobody minds.
+//! - `LOCK_CONFORMANCE_SET_CLOCK=1`, as root, lets a case set the machine's clock back by an hour and forward again. Use it only on a
+//!   machine without other users of the clock.
 
-mod arena;
 mod case;
 mod cases;
 mod fixture;
@@ -48,6 +46,7 @@ mod protocol;
 mod report;
 mod run;
 mod scratch;
+mod shared_memory;
 pub mod soak;
 mod suite;
 pub mod sweep;
@@ -61,9 +60,9 @@ pub use libtest_mimic::Trial;
 pub use run::{main, peer_if_asked, run_case, run_trials, trials};
 pub use suite::Suite;
 
-/// The `main` of a test binary (with `harness = false`) that runs the suite.
+/// Defines the `main` of a test binary with `harness = false` that runs suites.
 ///
-/// One or more, separated by commas: either `BACKEND => |scratch| URL`, as for [`Suite::new`], or a [`Suite`].
+/// The arguments are separated by commas. Each is `BACKEND => |scratch| URL`, as for [`Suite::new`], or a [`Suite`].
 ///
 /// # Examples
 /// ```no_run

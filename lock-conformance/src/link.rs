@@ -1,4 +1,4 @@
-//! The suite's end of the sockets to its peers.
+//! The suite's end of the sockets that connect it with its peers.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -16,7 +16,7 @@ use crate::protocol::{Answer, join, split};
 use crate::sys;
 use crate::transcript::Transcript;
 
-/// Where the peers of a case say hello.
+/// The socket that the peers of a case connect to.
 pub(crate) struct Listener {
     socket: UnixListener,
     name: String,
@@ -25,7 +25,7 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn new() -> io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        // An abstract name leaves nothing behind.
+        // An abstract name leaves no file behind.
         let name = format!("lock-conformance-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let socket = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
@@ -36,7 +36,7 @@ impl Listener {
         &self.name
     }
 
-    /// The next peer that says hello; `None` when none did by the deadline.
+    /// Waits for the next peer to connect; returns `None` at the deadline.
     pub(crate) fn accept(&self, deadline: Instant, transcript: &Arc<Transcript>) -> io::Result<Option<Link>> {
         loop {
             match self.socket.accept() {
@@ -60,9 +60,9 @@ impl Listener {
 /// A connection to a peer.
 pub(crate) struct Link {
     pub(crate) name: String,
-    /// Its pid here.
+    /// The peer's pid in the suite's PID namespace.
     pub(crate) pid: u32,
-    /// Its pid in its own pid namespace.
+    /// The peer's pid in its own PID namespace.
     pub(crate) own_pid: u32,
     stream: UnixStream,
     inbox: Arc<Inbox>,
@@ -70,7 +70,7 @@ pub(crate) struct Link {
     transcript: Arc<Transcript>,
 }
 
-/// Answers that came, and whether more can come.
+/// The received answers, and whether the peer can send more.
 #[derive(Default)]
 struct Inbox {
     state: Mutex<State>,
@@ -84,27 +84,27 @@ struct State {
     closed: bool,
 }
 
-/// What came of waiting for something.
+/// The result of waiting for an answer.
 pub(crate) enum Arrival<T> {
-    /// It is there.
+    /// The answer has arrived.
     Here(T),
-    /// The peer is gone, so that it will not come.
+    /// The peer has closed its socket, so the answer will never arrive.
     Gone,
-    /// It is not there yet.
+    /// The deadline passed before the answer arrived.
     Late,
 }
 
 impl Link {
     fn new(stream: UnixStream, transcript: &Arc<Transcript>) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
-        // Whoever connects says hello at once.
+        // A peer sends its hello as soon as it connects, so a longer wait is an error.
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut hello = String::new();
         reader.read_line(&mut hello)?;
         let words = split(&hello);
         let [_, name, pid] = words.as_slice() else {
-            return Err(io::Error::other(format!("a peer said {hello:?} instead of hello")));
+            return Err(io::Error::other(format!("a peer sent {hello:?} instead of hello")));
         };
         let (pid, own_pid) = (sys::pid_of_other_end(&stream)?, pid.parse().map_err(io::Error::other)?);
         stream.set_read_timeout(None)?;
@@ -116,14 +116,16 @@ impl Link {
                 log.note(&who, &line);
                 to.receive(&line);
             }
-            log.note(&who, "(gone)");
+            log.note(&who, "(socket closed)");
             to.close();
         });
         let (name, transcript) = (name.clone(), Arc::clone(transcript));
         Ok(Self { name, pid, own_pid, stream, inbox, next_tag: AtomicU64::new(1), transcript })
     }
 
-    /// Sends a command; the tag is for its answers. A peer that is gone shows when they are waited for.
+    /// Sends a command; returns the tag of its answers.
+    ///
+    /// The failure of a dead peer shows when its answers are waited for.
     pub(crate) fn send(&self, thread: &str, words: &[&str]) -> u64 {
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         let tag_text = tag.to_string();
@@ -133,22 +135,22 @@ impl Link {
         tag
     }
 
-    /// The thread that began with the command.
+    /// Waits for the id of the thread that has started the command.
     pub(crate) fn begun(&self, tag: u64, deadline: Instant) -> Arrival<u32> {
         self.inbox.wait(deadline, |state| state.begun.get(&tag).copied())
     }
 
-    /// The answer to the command, once.
+    /// Waits for the answer to the command and removes it.
     pub(crate) fn answer(&self, tag: u64, deadline: Instant) -> Arrival<Answer> {
         self.inbox.wait(deadline, |state| state.answers.remove(&tag))
     }
 
-    /// Whether the answer is there.
+    /// Returns whether the answer has arrived.
     pub(crate) fn has_answered(&self, tag: u64) -> bool {
         self.inbox.state.lock().unwrap_or_else(PoisonError::into_inner).answers.contains_key(&tag)
     }
 
-    /// Waits for the peer's end of the socket to close.
+    /// Waits until the peer's end of the socket is closed; returns false at the deadline.
     pub(crate) fn closed(&self, deadline: Instant) -> bool {
         matches!(self.inbox.wait(deadline, |_| None::<()>), Arrival::Gone)
     }

@@ -1,4 +1,4 @@
-//! What a case needs of the backend, of the suite or of the machine.
+//! Requirements of cases on the backend, the suite and the machine.
 
 use std::fmt;
 use std::fs::File;
@@ -16,11 +16,11 @@ use crate::scratch::Scratch;
 use crate::sys::Fork;
 use crate::{Suite, peer, sys, trace};
 
-/// Something that a case needs, decided before anything runs.
+/// A requirement of a case. It is checked before any case runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Need {
     met: fn(&Suite) -> bool,
-    /// What is missing where it is not met.
+    /// The reason to skip the case if the requirement is not met.
     pub(crate) lack: Lack,
 }
 
@@ -30,14 +30,14 @@ impl Need {
     }
 }
 
-/// What is missing for a case to run, and where.
+/// A missing requirement, by its source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Lack {
-    /// The backend does not claim it.
+    /// A claim that the backend does not make.
     Claim(&'static str),
-    /// The [`Suite`] was not built with it.
+    /// A setting that the [`Suite`] does not have.
     Setting(&'static str),
-    /// The machine does not have it, or does not allow it.
+    /// A feature that the machine does not have or does not allow.
     Machine(&'static str),
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Claim(what) => write!(f, "not claimed: {what}"),
-            Self::Setting(what) => write!(f, "the suite is not told: {what}"),
+            Self::Setting(what) => write!(f, "the suite does not set: {what}"),
             Self::Machine(what) => write!(f, "this machine lacks: {what}"),
         }
     }
@@ -78,16 +78,16 @@ claims! {
     REMOVAL: removal >= Removal::Supported, "destroy";
 }
 
-/// Subjects that are opened by URL.
+/// A store that is opened by its URL.
 pub(crate) const STORE: Need = Need { met: |suite| suite.backend().is_some(), lack: Lack::Claim("a store") };
 
-/// Files that the suite was told of, to damage.
+/// The files of a store, which cases damage.
 pub(crate) const FILES: Need = Need { met: |suite| suite.files.is_some(), lack: Lack::Setting("the files of a store") };
 
-/// A caller who may give files away.
+/// The right to change the owner of files.
 pub(crate) const ROOT: Need = Need { met: |_| nix::unistd::geteuid().is_root(), lack: Lack::Machine("root") };
 
-/// A caller who may make pid namespaces, found out by making one in a child.
+/// The right to create PID namespaces. A child tries to create one.
 pub(crate) const PID_NAMESPACES: Need = Need {
     met: |_| {
         static CAN: OnceLock<bool> = OnceLock::new();
@@ -96,7 +96,7 @@ pub(crate) const PID_NAMESPACES: Need = Need {
     lack: Lack::Machine("pid namespaces"),
 };
 
-/// A caller who may make user namespaces, and be root in them.
+/// The right to create user namespaces and be root in them.
 pub(crate) const USER_NAMESPACES: Need = Need {
     met: |_| {
         static CAN: OnceLock<bool> = OnceLock::new();
@@ -105,7 +105,7 @@ pub(crate) const USER_NAMESPACES: Need = Need {
     lack: Lack::Machine("user namespaces"),
 };
 
-/// A caller who may choose the pids of children.
+/// The right to choose the pids of children.
 pub(crate) const CHOSEN_PIDS: Need = Need {
     met: |suite| {
         let may_write = || File::options().write(true).open(sys::LAST_PID).is_ok();
@@ -114,19 +114,19 @@ pub(crate) const CHOSEN_PIDS: Need = Need {
     lack: Lack::Machine("root and pids that can be chosen"),
 };
 
-/// A machine whose clock may be set.
+/// The permission to set the machine's clock.
 pub(crate) const CLOCK: Need = Need {
     met: |suite| ROOT.is_met(suite) && std::env::var_os("LOCK_CONFORMANCE_SET_CLOCK").is_some(),
     lack: Lack::Machine("root and LOCK_CONFORMANCE_SET_CLOCK"),
 };
 
-/// A caller who may trace the system calls of its children, on a machine whose registers the suite can read.
+/// The right to trace the system calls of children, on an architecture whose registers the suite can read.
 pub(crate) const TRACED: Need = Need { met: |_| trace::can_trace(), lack: Lack::Machine("ptrace on x86-64") };
 
-/// A suite that was told how little room a store needs.
-pub(crate) const ROOM: Need = Need { met: |suite| suite.room.is_some(), lack: Lack::Setting("the room that a store needs") };
+/// The space that a store needs.
+pub(crate) const ROOM: Need = Need { met: |suite| suite.room.is_some(), lack: Lack::Setting("the space that a store needs") };
 
-/// A caller who may mount file systems where nobody else sees them.
+/// The right to mount file systems in a private mount namespace.
 pub(crate) const MOUNTS: Need = Need {
     met: |_| {
         static CAN: OnceLock<bool> = OnceLock::new();
@@ -135,7 +135,7 @@ pub(crate) const MOUNTS: Need = Need {
     lack: Lack::Machine("mount namespaces"),
 };
 
-/// A kernel that lets a process deny system calls to itself (seccomp).
+/// A kernel in which a process can deny itself system calls (seccomp).
 pub(crate) const DENIALS: Need = Need {
     met: |_| {
         static CAN: OnceLock<bool> = OnceLock::new();
@@ -144,11 +144,11 @@ pub(crate) const DENIALS: Need = Need {
     lack: Lack::Machine("seccomp filters"),
 };
 
-/// A store that different users open.
+/// A URL option that shares a store between users.
 pub(crate) const USERS: Need =
     Need { met: |suite| suite.option_for_users.is_some(), lack: Lack::Setting("an option that shares a store between users") };
 
-/// A store that the members of a group open.
+/// A URL option that shares a store in a group.
 pub(crate) const GROUPS: Need =
     Need { met: |suite| suite.option_for_group.is_some(), lack: Lack::Setting("an option that shares a store in a group") };
 
@@ -162,7 +162,7 @@ pub(crate) const PROC_MOUNTS: Need = Need {
     lack: Lack::Machine("root and mounts of /proc"),
 };
 
-/// The right to make IPC namespaces.
+/// The right to create IPC namespaces.
 pub(crate) const IPC_NAMESPACES: Need = Need {
     met: |_| {
         static CAN: OnceLock<bool> = OnceLock::new();
@@ -193,31 +193,31 @@ fn can_mount_overlays() -> bool {
     sys::can(|| peer::own_mounts().and_then(|()| peer::mount_new("overlay", &target, &options)))
 }
 
-/// A kernel that closes descriptors by ranges.
+/// A kernel with `close_range`.
 pub(crate) const CLOSE_RANGE: Need = Need { met: |_| sys::has_close_range(), lack: Lack::Machine("close_range of Linux 5.11") };
 
-/// A libc that has a fork without handlers.
+/// A libc with `_Fork`, which runs no fork handlers.
 pub(crate) const FORK_WITHOUT_HANDLERS: Need =
     Need { met: |_| Fork::WithoutHandlers.is_there(), lack: Lack::Machine("_Fork of glibc 2.34") };
 
-/// A machine whose system call for forks the suite can make.
+/// An architecture on which the suite can call `clone` directly.
 pub(crate) const FORK_BY_SYSTEM_CALL: Need =
     Need { met: |_| Fork::SystemCall.is_there(), lack: Lack::Machine("clone with its flags first") };
 
-/// Whether a backend's claims agree with each other; what does not, in words.
+/// Returns a description of claims that contradict each other, `None` if there are none.
 pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {
     let single = claims.numbering == Numbering::Single;
     if single && claims.labels == Labels::Kept {
-        return Some("it has nothing to allocate, and claims labels");
+        return Some("it has a single lock, but claims labels");
     }
     if single && claims.reconcile == Reconcile::Supported {
-        return Some("it has nothing to allocate, and claims to reconcile");
+        return Some("it has a single lock, but claims to reconcile");
     }
     if claims.owner_death == OwnerDeath::Released && claims.death_reports == DeathReports::UntilConsistent {
-        return Some("it reports no death, and claims to report each until it is dealt with");
+        return Some("it reports no death, but claims reports until consistent");
     }
     if claims.breaking == Breaking::Explicit && claims.owner_death != OwnerDeath::Stuck {
-        return Some("it recovers by itself, and claims to break");
+        return Some("it recovers by itself, but claims to break");
     }
     None
 }

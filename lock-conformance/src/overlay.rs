@@ -7,12 +7,12 @@ pub(crate) struct Layers {
     lower: PathBuf,
     pub(crate) upper: PathBuf,
     work: PathBuf,
-    /// Where the overlay is to be mounted.
+    /// The mount point.
     pub(crate) merged: PathBuf,
 }
 
 impl Layers {
-    /// Makes them in this directory.
+    /// Creates the directories in this directory.
     pub(crate) fn new(dir: &Path) -> io::Result<Self> {
         let layers =
             Self { lower: dir.join("lower"), upper: dir.join("upper"), work: dir.join("work"), merged: dir.join("merged") };
@@ -20,7 +20,7 @@ impl Layers {
         Ok(layers)
     }
 
-    /// The options of the mount.
+    /// Returns the mount options.
     pub(crate) fn options(&self) -> String {
         format!("lowerdir={},upperdir={},workdir={}", self.lower.display(), self.upper.display(), self.work.display())
     }

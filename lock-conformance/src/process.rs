@@ -1,4 +1,4 @@
-//! Peers as cases see them.
+//! Handles by which a case controls its peers.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,35 +21,35 @@ pub(crate) struct Process {
     deadline: Instant,
 }
 
-/// A thread of a peer, known by its name; it begins with its first command.
+/// A thread of a peer, identified by its name. It starts with its first command.
 #[derive(Clone)]
 pub(crate) struct Thread {
     pub(crate) process: Process,
     name: String,
 }
 
-/// A command that is on its way.
+/// A command without an answer yet.
 pub(crate) struct Pending {
     thread: Thread,
     tag: u64,
     what: String,
 }
 
-/// A lock, as commands name it.
+/// A reference to a lock in a command.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum LockRef {
     Number(u32),
     Single,
 }
 
-/// A lock that was acquired.
+/// An acquisition of a lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) token: u64,
     pub(crate) death: Option<Dead>,
 }
 
-/// Who died holding the lock; 0 where it is not known. And how.
+/// The owner that died, and the cause. Unknown ids are 0.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Dead {
     pub(crate) pid: u32,
@@ -66,7 +66,7 @@ impl Process {
         self.link.pid
     }
 
-    /// The pid in its own pid namespace, which is what it knows of itself.
+    /// Returns the pid in the peer's own PID namespace.
     pub(crate) fn own_pid(&self) -> u32 {
         self.link.own_pid
     }
@@ -76,16 +76,16 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("a peer is there to be signalled");
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("a peer can be signalled");
     }
 
-    /// The numbers that are open in it.
+    /// Returns the open descriptor numbers of the peer.
     pub(crate) fn descriptors(&self) -> BTreeSet<u32> {
         let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a peer's descriptors can be listed");
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// Stops it, and waits until all its threads have stopped.
+    /// Stops the peer, and waits until its main thread has stopped.
     pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
         while self.state_of(self.pid()) != Some('T') {
@@ -94,36 +94,36 @@ impl Process {
         }
     }
 
-    /// Waits until the peer says nothing more.
+    /// Waits until the peer has closed its socket.
     pub(crate) fn wait_closed(&self) {
         assert!(self.link.closed(self.deadline), "watchdog: {} does not end", self.link.name);
     }
 
-    /// Whether it is gone, or a zombie none of whose threads is left.
+    /// Returns whether the peer is dead: reaped, or a zombie without other threads.
     pub(crate) fn is_dead(&self) -> bool {
         self.threads().all(|tid| matches!(self.state_of(tid), None | Some('Z' | 'X')))
     }
 
-    /// The ids of its threads.
+    /// Returns the ids of the peer's threads.
     pub(crate) fn threads(&self) -> impl Iterator<Item = u32> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
         threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
     }
 
-    /// The state letter of one of its threads; `None` when there is no such thread.
+    /// Returns the state letter of a thread of the peer, `None` without such a thread.
     fn state_of(&self, tid: u32) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid())).ok()?;
-        // The name in parentheses may have anything in it.
+        // The name in parentheses may contain any character.
         stat.rsplit_once(") ")?.1.chars().next()
     }
 
-    /// For how long one of its threads has been on a processor, where the kernel counts that.
+    /// Returns the processor time of a thread of the peer, if the kernel counts it.
     fn time_of(&self, tid: u32) -> Option<Duration> {
         let counts = fs::read_to_string(format!("/proc/{}/task/{tid}/schedstat", self.pid())).ok()?;
         Some(Duration::from_nanos(counts.split(' ').next()?.parse().ok()?))
     }
 
-    /// Waits until the thread has ended.
+    /// Waits until a thread of the peer has ended.
     pub(crate) fn wait_for_end_of(&self, tid: u32) {
         while !matches!(self.state_of(tid), None | Some('Z' | 'X')) {
             assert!(Instant::now() < self.deadline, "watchdog: thread {tid} of {} does not end", self.link.name);
@@ -132,7 +132,7 @@ impl Process {
     }
 }
 
-/// How often `/proc` is looked at.
+/// Interval between reads of `/proc`.
 const POLL: Duration = Duration::from_micros(200);
 
 impl Thread {
@@ -140,29 +140,29 @@ impl Thread {
         self.process.pid()
     }
 
-    /// The thread's id.
+    /// Returns the thread id.
     pub(crate) fn tid(&self) -> u32 {
         self.must("ping", &[]).get("tid")
     }
 
-    /// Sends a command and does not wait for it.
+    /// Sends a command without waiting for its answer.
     pub(crate) fn start(&self, verb: &str, arguments: &[&str]) -> Pending {
         let words: Vec<_> = [verb].into_iter().chain(arguments.iter().copied()).collect();
         let tag = self.process.link.send(&self.name, &words);
         Pending { thread: self.clone(), tag, what: words.join(" ") }
     }
 
-    /// Sends a command and waits for what comes of it.
+    /// Sends a command and waits for its result.
     pub(crate) fn ask(&self, verb: &str, arguments: &[&str]) -> Result<Fields, Refusal> {
         self.start(verb, arguments).outcome()
     }
 
-    /// Sends a command that has to succeed.
+    /// Sends a command that must succeed.
     pub(crate) fn must(&self, verb: &str, arguments: &[&str]) -> Fields {
         self.start(verb, arguments).done()
     }
 
-    /// Sends a command that has to be refused, with an error of this kind.
+    /// Sends a command that must fail with an error of this kind.
     pub(crate) fn refused(&self, kind: &str, verb: &str, arguments: &[&str]) -> Refusal {
         let what = format!("{self} {verb} {}", arguments.join(" "));
         match self.ask(verb, arguments) {
@@ -175,7 +175,7 @@ impl Thread {
     }
 
     pub(crate) fn lock(&self, lock: LockRef) -> Grant {
-        grant(&self.must("lock", &[&lock.to_string()])).expect("lock() never finds a lock busy")
+        grant(&self.must("lock", &[&lock.to_string()])).expect("lock() does not return busy")
     }
 
     pub(crate) fn try_lock(&self, lock: LockRef) -> Option<Grant> {
@@ -188,16 +188,16 @@ impl Thread {
 
     pub(crate) fn lock_for(&self, lock: LockRef, duration: Duration) -> Result<Grant, Refusal> {
         let fields = self.ask("lock_for", &[&lock.to_string(), &duration.as_nanos().to_string()])?;
-        Ok(grant(&fields).expect("a time-out is an error"))
+        Ok(grant(&fields).expect("lock_for() reports a time-out as an error"))
     }
 
-    /// Asserts that somebody holds the lock.
+    /// Asserts that the lock is held.
     pub(crate) fn finds_busy(&self, lock: LockRef, why: &str) {
         let granted = self.try_lock(lock);
         assert!(granted.is_none(), "{self} got the lock {lock}, although {why}");
     }
 
-    /// Asserts that nobody holds the lock, and leaves it free; says what the guard said.
+    /// Asserts that the lock is free, and releases it again. Returns the guard's report.
     pub(crate) fn finds_free(&self, lock: LockRef, why: &str) -> Grant {
         let granted = self.try_lock(lock);
         let grant = granted.unwrap_or_else(|| panic!("{self} found the lock {lock} busy, although {why}"));
@@ -221,12 +221,12 @@ impl Thread {
         self.must("free", &[&id.to_string()]);
     }
 
-    /// The allocated ids.
+    /// Returns the allocated ids.
     pub(crate) fn allocated(&self) -> Vec<u32> {
         self.must("allocated", &[]).numbers("ids")
     }
 
-    /// The number of free ids; `None` where there is no bound.
+    /// Returns the number of free ids, `None` if the number of ids is not limited.
     pub(crate) fn available(&self) -> Option<u64> {
         self.must("available", &[]).find("available")
     }
@@ -239,42 +239,42 @@ impl fmt::Display for Thread {
 }
 
 impl Pending {
-    /// The thread that does it.
+    /// Returns the thread that executes the command.
     pub(crate) fn thread(&self) -> &Thread {
         &self.thread
     }
 
-    /// What comes of the command.
+    /// Waits for the result of the command.
     pub(crate) fn outcome(self) -> Result<Fields, Refusal> {
         let (thread, what) = (&self.thread, &self.what);
         match thread.process.link.answer(self.tag, thread.process.deadline) {
             Arrival::Here(Answer::Done(fields)) => Ok(fields),
             Arrival::Here(Answer::Refused(refusal)) => Err(refusal),
             Arrival::Here(Answer::Panicked(text)) => panic!("{thread} panicked in {what:?}: {text}"),
-            Arrival::Here(Answer::Begun(_)) => unreachable!("the inbox keeps these apart"),
+            Arrival::Here(Answer::Begun(_)) => unreachable!("the inbox stores these separately"),
             Arrival::Gone => panic!("{thread} died in {what:?}"),
             Arrival::Late => panic!("watchdog: {thread} hangs in {what:?}"),
         }
     }
 
-    /// What comes of a command that has to succeed.
+    /// Waits for the result of a command that must succeed.
     pub(crate) fn done(self) -> Fields {
         let (thread, what) = (self.thread.clone(), self.what.clone());
         self.outcome().unwrap_or_else(|refusal| panic!("{thread} was refused {what:?}: {refusal}"))
     }
 
-    /// The grant that a command has to end in.
+    /// Waits for the grant of a command that must acquire a lock.
     pub(crate) fn granted(self) -> Grant {
         let what = format!("{} {}", self.thread, self.what);
         grant(&self.done()).unwrap_or_else(|| panic!("{what} found the lock busy"))
     }
 
-    /// Whether the answer is there.
+    /// Returns whether the answer has arrived.
     pub(crate) fn has_answered(&self) -> bool {
         self.thread.process.link.has_answered(self.tag)
     }
 
-    /// Waits until the command's thread has begun; its id.
+    /// Waits until a thread has started the command; returns the thread id.
     pub(crate) fn begun(&self) -> u32 {
         match self.thread.process.link.begun(self.tag, self.thread.process.deadline) {
             Arrival::Here(tid) => tid,
@@ -283,11 +283,15 @@ impl Pending {
         }
     }
 
-    /// Waits until the thread sleeps in the command, and asserts that it does not come back from it.
+    /// Waits until the thread sleeps in the command, and asserts that the command has not returned.
     ///
-    /// It is taken for waiting when it and all other threads of its process, which may do its work, sleep each of several times in a row;
-    /// when it has slept for long beside threads that do not; and when it has had a processor for long, since a lock may wait by
-    /// spinning. Where that is wrong the case is weaker, and not red.
+    /// The thread counts as waiting in each of these states:
+    ///
+    /// - It and all other threads of its process, which may work for it, sleep in several consecutive samples.
+    /// - It sleeps after 250 ms, although other threads do not.
+    /// - It has used 100 ms of processor time, since a lock may wait by spinning.
+    ///
+    /// A wrong guess makes the case weaker, but does not fail it.
     pub(crate) fn waits(&self, why: &str) {
         let (tid, process) = (self.begun(), &self.thread.process);
         let (mut asleep, begun, at_first) = (0, Instant::now(), process.time_of(tid));
@@ -302,11 +306,11 @@ impl Pending {
             }
         };
         while !is_done(asleep) {
-            assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);
+            assert!(!self.has_answered(), "{} returned from {:?}, although {why}", self.thread, self.what);
             asleep = if process.threads().all(|tid| process.state_of(tid) == Some('S')) { asleep + 1 } else { 0 };
             thread::sleep(POLL);
         }
-        assert!(!self.has_answered(), "{} came back from {:?}, although {why}", self.thread, self.what);
+        assert!(!self.has_answered(), "{} returned from {:?}, although {why}", self.thread, self.what);
     }
 }
 
@@ -319,7 +323,7 @@ impl fmt::Display for LockRef {
     }
 }
 
-/// What a peer said of an acquisition; `None` when the lock was busy.
+/// Reads the answer to an acquisition; `None` if the lock was busy.
 pub(crate) fn grant(fields: &Fields) -> Option<Grant> {
     if fields.has("busy") {
         return None;
@@ -332,9 +336,9 @@ pub(crate) fn grant(fields: &Fields) -> Option<Grant> {
     Some(Grant { token: fields.get("token"), death })
 }
 
-/// The cause that a peer named.
+/// Parses the name of a cause.
 fn cause(name: &str) -> Cause {
     let known = [Cause::Unknown, Cause::ProcessEnded, Cause::Executed, Cause::ThreadEnded, Cause::Panicked];
     let named = known.into_iter().find(|cause| format!("{cause:?}") == name);
-    named.unwrap_or_else(|| panic!("a peer named the cause {name:?}, which is unknown"))
+    named.unwrap_or_else(|| panic!("a peer reported the unknown cause {name:?}"))
 }

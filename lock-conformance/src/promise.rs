@@ -1,34 +1,34 @@
-//! What backends promise: each group of cases tests one promise.
+//! The promises of backends. Each group of cases tests one promise.
 
-/// A promise, named like its group of cases.
+/// A promise, with the name of its group of cases.
 pub(crate) struct Promise {
     pub(crate) group: &'static str,
     pub(crate) words: &'static str,
 }
 
-/// All of them, in the order of reports.
+/// All promises, in the order of reports.
 pub(crate) const PROMISES: &[Promise] = &[
     Promise {
         group: "opening",
-        words: "Of processes that create a store at once, one creates it and the others open it. Capacities and options are checked.",
+        words: "When several processes create a store, one creates it and the others open it. Capacities and options are checked.",
     },
     Promise {
         group: "exclusion",
         words: "One owner at a time: among threads, handles, processes, and threads of several processes (`mixed`).",
     },
     Promise { group: "deadlines", words: "A timed wait ends at its deadline, not before and not late, and names the owner." },
-    Promise { group: "waking", words: "A release wakes a waiter, in whatever process, after short and long waits." },
+    Promise { group: "waking", words: "A release wakes a waiter in any process, after short and long waits." },
     Promise { group: "costs", words: "An attempt does not sleep, and a wait uses no processor." },
-    Promise { group: "reentry", words: "A thread that locks what it holds is refused." },
+    Promise { group: "reentry", words: "A thread that locks a lock which it already holds gets an error." },
     Promise {
         group: "owner_death",
-        words: "The lock of an owner that dies or executes a program is freed, and the next owner is told of the death.",
+        words: "The lock of an owner that dies or executes a program is released, and the next owner gets a report of the death.",
     },
     Promise {
         group: "news",
         words: "The report of a death stays until an owner marks the lock consistent. Its cause is right, or unknown.",
     },
-    Promise { group: "fork", words: "A forked child owns nothing, in whatever way and at whatever moment it was forked." },
+    Promise { group: "fork", words: "A forked child owns nothing, regardless of how and when it was forked." },
     Promise { group: "descriptors", words: "A program may close the library's descriptors and reuse their numbers." },
     Promise {
         group: "namespaces",
@@ -41,23 +41,23 @@ pub(crate) const PROMISES: &[Promise] = &[
     Promise { group: "views", words: "A store under two paths of an overlay is one store, or is refused." },
     Promise {
         group: "allocation",
-        words: "Ids are unique, come back after they are freed, and are never lost. Different ids are different locks.",
+        words: "Ids are unique, can be allocated again once they are freed, and are never lost. Different ids are different locks.",
     },
     Promise { group: "freeing", words: "A lock that is held stays held when its id is freed. A double free is refused." },
     Promise {
         group: "growing",
         words: "A store grows while other processes use it, and while a process that grows it is killed.",
     },
-    Promise { group: "labels", words: "Labels are kept as they are given." },
+    Promise { group: "labels", words: "Labels are stored unchanged." },
     Promise {
         group: "listing",
-        words: "Lists name what is allocated, what is held and by which process. Looking disturbs no process.",
+        words: "Lists name the allocated ids, the held locks and their owners. Listing disturbs no process.",
     },
-    Promise { group: "tokens", words: "Fencing tokens grow." },
+    Promise { group: "tokens", words: "Fencing tokens increase." },
     Promise { group: "reconciling", words: "Reconciling leaves exactly the given ids allocated." },
-    Promise { group: "breaking", words: "A lock that a dead owner left locked can be broken, once." },
-    Promise { group: "storm", words: "No owner meets another one while owners are killed in their critical sections." },
-    Promise { group: "copies", words: "A copy of a store is another store, or is refused. The original is not affected." },
+    Promise { group: "breaking", words: "A lock that a dead owner left locked can be broken once." },
+    Promise { group: "storm", words: "Locks stay exclusive while owners are killed in their critical sections." },
+    Promise { group: "copies", words: "A copy of a store is a separate store, or is refused. The original is not affected." },
     Promise { group: "cleaning", words: "Programs that remove unused files do no harm." },
     Promise { group: "damage", words: "A header that is changed, cut or of another version is a typed error." },
     Promise {

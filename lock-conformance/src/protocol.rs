@@ -1,19 +1,19 @@
-//! The lines that suite and peer exchange: words separated by tabs.
+//! The protocol between suite and peer: lines of words that are separated by tabs.
 //!
-//! A command is `TAG THREAD VERB ARGUMENT…`; a peer answers it with `TAG begin TID` where the verb may block, and then with
-//! `TAG ok KEY=VALUE…`, `TAG refused KIND TEXT KEY=VALUE…` or `TAG panicked TEXT`. Answers come in any order.
+//! A command is `TAG THREAD VERB ARGUMENT…`. The peer answers `TAG begin TID` if the verb may block, and then
+//! `TAG ok KEY=VALUE…`, `TAG refused KIND TEXT KEY=VALUE…` or `TAG panicked TEXT`. Answers may arrive in any order.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// One line without its end.
+/// Joins words to a line, without a line end.
 pub(crate) fn join(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let escaped = |word: &str| word.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n");
     words.into_iter().map(|word| escaped(word.as_ref())).collect::<Vec<_>>().join("\t")
 }
 
-/// The words of a line.
+/// Splits a line into its words.
 pub(crate) fn split(line: &str) -> Vec<String> {
     line.trim_end_matches('\n').split('\t').map(unescape).collect()
 }
@@ -32,7 +32,7 @@ fn unescape(word: &str) -> String {
     text
 }
 
-/// What a peer says besides "ok": values with names.
+/// The named values of an answer.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Fields(BTreeMap<String, String>);
 
@@ -41,7 +41,7 @@ impl Fields {
         Self::default()
     }
 
-    /// The same with one more.
+    /// Adds a value.
     pub(crate) fn with(mut self, key: impl Into<String>, value: impl Display) -> Self {
         self.0.insert(key.into(), value.to_string());
         self
@@ -51,18 +51,18 @@ impl Fields {
         self.0.contains_key(key)
     }
 
-    /// The value, where there is one.
+    /// Returns the value, if present.
     pub(crate) fn find<T: FromStr>(&self, key: &str) -> Option<T> {
         let text = self.0.get(key)?;
-        Some(text.parse().unwrap_or_else(|_| panic!("a peer said {key}={text}, which cannot be read")))
+        Some(text.parse().unwrap_or_else(|_| panic!("a peer sent {key}={text}, which cannot be parsed")))
     }
 
-    /// The value.
+    /// Returns the value. Panics if it is absent.
     pub(crate) fn get<T: FromStr>(&self, key: &str) -> T {
-        self.find(key).unwrap_or_else(|| panic!("a peer said nothing about {key}: {self:?}"))
+        self.find(key).unwrap_or_else(|| panic!("a peer sent no value of {key}: {self:?}"))
     }
 
-    /// A list of numbers.
+    /// Returns a list of numbers.
     pub(crate) fn numbers(&self, key: &str) -> Vec<u32> {
         let text: String = self.get(key);
         text.split(',').filter(|number| !number.is_empty()).map(|number| number.parse().expect("a number")).collect()
@@ -77,19 +77,19 @@ impl Fields {
     }
 }
 
-/// Numbers as [`Fields::numbers`] reads them.
+/// Formats numbers for [`Fields::numbers`].
 pub(crate) fn list(numbers: impl IntoIterator<Item = u32>) -> String {
     numbers.into_iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// An error of the library as it came over from the peer.
+/// An error of the library in a peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Refusal {
     /// The name of the `ErrorKind`.
     pub(crate) kind: String,
     /// The message.
     pub(crate) text: String,
-    /// What the kind carries.
+    /// The fields of the kind.
     pub(crate) fields: Fields,
 }
 
@@ -102,11 +102,11 @@ impl Display for Refusal {
 /// A peer's answer to a command.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// The thread with this id began.
+    /// The thread with this id has started the command.
     Begun(u32),
-    /// It is done.
+    /// The command succeeded.
     Done(Fields),
-    /// The library refused.
+    /// The library returned an error.
     Refused(Refusal),
     /// The peer's thread panicked.
     Panicked(String),
@@ -130,7 +130,7 @@ impl Answer {
         join(words)
     }
 
-    /// The tag and the answer of a line.
+    /// Parses a line to a tag and an answer.
     pub(crate) fn read(line: &str) -> Option<(u64, Self)> {
         let words = split(line);
         let (tag, word, rest) = (words.first()?.parse().ok()?, words.get(1)?, &words[2..]);
@@ -152,13 +152,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_joined_is_split_into_the_same_words() {
+    fn split_reverts_join() {
         let words = ["a", "", "tab\there", "two\nlines", "back\\slash\\t"];
         assert_eq!(split(&join(words)), words);
     }
 
     #[test]
-    fn an_answer_survives_the_way() {
+    fn an_answer_is_read_back_unchanged() {
         let fields = Fields::new().with("ids", list([1, 2])).with("label.1", "a b=c");
         let refusal = Refusal { kind: "TimedOut".to_owned(), text: "held by\tpid 3".to_owned(), fields: fields.clone() };
         let Some((7, Answer::Refused(read))) = Answer::read(&Answer::Refused(refusal.clone()).line(7)) else { panic!() };

@@ -9,32 +9,32 @@ use crate::case::Case;
 use crate::need::Lack;
 use crate::promise::{PROMISES, Promise};
 
-/// What has become of the cases of a run.
+/// The outcomes of all cases of a run.
 pub(crate) struct Report {
     suites: Vec<String>,
     outcomes: Mutex<Vec<(String, &'static Case, Outcome)>>,
 }
 
-/// What has become of a case.
+/// The outcome of a case.
 #[derive(Clone, Copy)]
 pub(crate) enum Outcome {
     Passed,
     Failed,
     Skipped(Lack),
-    /// Not run, because other cases hang.
+    /// The case was not run, because other cases hang.
     NotRun,
 }
 
-/// What a suite shows of one promise.
+/// The results of a suite for one promise.
 #[derive(Default, PartialEq, Eq, Debug)]
 struct Cell {
-    /// The number of cases that passed.
+    /// Number of passed cases.
     passed: usize,
-    /// The number of those that prove the refusal of what is not claimed.
+    /// Number of passed cases that prove a refusal without a claim.
     refused: usize,
-    /// The cases that failed.
+    /// The failed cases.
     failed: BTreeSet<&'static str>,
-    /// What cases lacked that were skipped.
+    /// The missing requirements of skipped cases.
     lacks: BTreeSet<Lack>,
     not_run: usize,
 }
@@ -48,7 +48,7 @@ impl Report {
         self.outcomes().push((suite.name().to_owned(), case, outcome));
     }
 
-    /// The number of cases that were run.
+    /// Returns the number of cases that were run.
     pub(crate) fn count(&self) -> usize {
         self.outcomes().iter().filter(|(.., outcome)| !matches!(outcome, Outcome::Skipped(_))).count()
     }
@@ -57,7 +57,7 @@ impl Report {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The promises that have cases in this run, each with a cell for each suite.
+    /// Returns the promises with cases in this run, with one cell for each suite.
     fn rows(&self) -> Vec<(&'static Promise, Vec<Cell>)> {
         let mut cells: BTreeMap<_, Cell> = BTreeMap::new();
         for (suite, case, outcome) in self.outcomes().iter() {
@@ -79,7 +79,7 @@ impl Report {
         PROMISES.iter().map(row).filter(|(_, cells)| cells.iter().any(|cell| *cell != Cell::default())).collect()
     }
 
-    /// The same as Markdown.
+    /// Formats the summary as Markdown.
     pub(crate) fn markdown(&self) -> String {
         let heads = self.suites.iter().map(|suite| format!(" `{suite}` |"));
         let mut text = format!("| | promise |{}\n|---|---|{}\n", heads.collect::<String>(), "---|".repeat(self.suites.len()));
@@ -140,11 +140,11 @@ mod tests {
     }
 
     fn case(name: &str) -> &'static Case {
-        cases::all().find(|case| case.name == name).expect("there is such a case")
+        cases::all().find(|case| case.name == name).expect("the case exists")
     }
 
     #[test]
-    fn a_summary_tells_kept_broken_not_claimed_and_not_run_apart() {
+    fn a_summary_distinguishes_kept_broken_unclaimed_and_not_run() {
         let (first, second) = (suite("first"), suite("second"));
         let report = Report::new(&[Arc::clone(&first), Arc::clone(&second)]);
         report.note(&first, case("reconciling::nothing_given_frees_everything"), Outcome::Failed);

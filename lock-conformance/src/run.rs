@@ -13,11 +13,14 @@ use crate::need::Lack;
 use crate::report::{Outcome, Report};
 use crate::{Suite, cases, need, peer};
 
-/// The `main` of a conformance test: becomes a peer when it was started as one; otherwise runs the cases of all suites as
-/// `cargo test` and nextest expect it of a test binary.
+/// The `main` of a conformance test.
 ///
-/// At its end it says what became of each promise, and fails when something is left in the system: a semaphore set, a file in `/dev/shm`,
-/// a process. It fails when there is nothing to run.
+/// Runs the cases of all suites with the command line of a Rust test binary.
+///
+/// In a process that the suite started as a peer, it runs the peer instead.
+///
+/// It ends with a summary by promise. It fails if there is no case to run, or if the run leaves a semaphore set, a file in
+/// `/dev/shm` or a process behind.
 pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
     let suites: Vec<_> = suites.into_iter().map(Arc::new).collect();
     peer_if_asked(&suites);
@@ -26,7 +29,7 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let (mut arguments, report) = (Arguments::from_args(), Arc::new(Report::new(&suites)));
-    // Most cases spend most of their time waiting.
+    // Most cases mainly wait.
     arguments.test_threads.get_or_insert_with(|| 2 * thread::available_parallelism().map_or(1, usize::from));
     let trials: Vec<_> =
         suites.iter().flat_map(cases_of).map(|(suite, case)| reported(suite, case, &arguments, &report)).collect();
@@ -47,7 +50,7 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
     }
 }
 
-/// A trial whose outcome is in the report.
+/// Creates a trial that adds its outcome to the report.
 fn reported(suite: &Arc<Suite>, case: &'static Case, arguments: &Arguments, report: &Arc<Report>) -> Trial {
     let (lack, to_report) = (case.skipped_for(suite), Arc::clone(report));
     let trial = trial(suite, case, lack, move |suite| {
@@ -66,7 +69,7 @@ fn reported(suite: &Arc<Suite>, case: &'static Case, arguments: &Arguments, repo
     trial
 }
 
-/// Says what became of each promise. A run of one case, as those of nextest, needs no summary.
+/// Prints the summary by promise. A run of one case, as with nextest, needs no summary.
 fn summarize(arguments: &Arguments, report: &Report) -> Result<(), String> {
     if report.count() == 1 {
         return Ok(());
@@ -85,32 +88,33 @@ fn nothing_left_since(before: &Leftovers) -> Result<(), String> {
         return Ok(());
     }
     let left = left.join(", ");
-    Err(format!("all cases have ended, and this is left behind, unless another program of this user made it meanwhile: {left}"))
+    Err(format!("the run left these objects behind, unless another program of this user created them: {left}"))
 }
 
-/// Becomes a peer if this process was started as one, and does not return then. For test binaries that have a `main` of their own:
-/// it comes first, with all suites that they run.
+/// Runs as a peer, and does not return, if the suite started this process as one.
+///
+/// A test binary with its own `main` calls this first, with all suites that it runs.
 pub fn peer_if_asked(suites: &[Arc<Suite>]) {
     peer::run_if_asked(suites);
-    // A forked child of a peer that died is ours to end. Where the kernel refuses, such a child ends itself.
+    // This process adopts forked children of dead peers, and kills them. If the kernel refuses, such a child exits by itself.
     let _ = prctl::set_child_subreaper(true);
 }
 
-/// The cases of a suite, skipped ones with the reason as their kind.
+/// Returns the cases of a suite as trials. The kind of a skipped case is the reason.
 ///
-/// The binary that runs them calls [`peer_if_asked`] first.
+/// The binary must call [`peer_if_asked`] before it runs them.
 pub fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     cases_of(suite)
         .map(|(suite, case)| trial(suite, case, case.skipped_for(suite), |suite| run_unless_many_hang(suite, case)))
         .collect()
 }
 
-/// The cases that there are for a suite, those that are skipped included.
+/// Returns the cases of a suite, including skipped ones.
 fn cases_of(suite: &Arc<Suite>) -> impl Iterator<Item = (&Arc<Suite>, &'static Case)> {
     cases::all().filter(|case| case.is_for(suite)).map(move |case| (suite, case))
 }
 
-/// A case as the test harness sees it.
+/// Converts a case to a trial of the test harness.
 fn trial(
     suite: &Arc<Suite>,
     case: &'static Case,
@@ -121,14 +125,14 @@ fn trial(
     let suite = Arc::clone(suite);
     match lack {
         Some(lack) => {
-            let refuse = move || Err(format!("it cannot be run here: {lack}").into());
+            let refuse = move || Err(format!("the case cannot be run: {lack}").into());
             Trial::test(name, refuse).with_kind(lack.to_string()).with_ignored_flag(true)
         }
         None => Trial::ignorable_test(name, move || Ok(run(&suite)?)),
     }
 }
 
-/// Number of cases of a suite that hang before its other cases are not run, since they would only delay the report.
+/// Number of hanging cases after which the remaining cases of a suite are not run.
 const MANY: usize = 4;
 
 fn run_unless_many_hang(suite: &Arc<Suite>, case: &Case) -> Result<Completion, Failure> {
@@ -140,11 +144,11 @@ fn run_unless_many_hang(suite: &Arc<Suite>, case: &Case) -> Result<Completion, F
 }
 
 fn nothing_to_run() -> ExitCode {
-    eprintln!("lock-conformance: there is no case to run, which proves nothing");
+    eprintln!("lock-conformance: there is no case to run");
     ExitCode::FAILURE
 }
 
-/// Runs trials with the arguments of the command line.
+/// Runs trials with the command line's arguments.
 pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
     if trials.iter().all(Trial::has_ignored_flag) {
         return nothing_to_run();
@@ -152,10 +156,10 @@ pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// Runs one case, by the name of its group and promise, such as `exclusion::processes::a_held_lock_is_busy`.
+/// Runs one case, given by its name, such as `exclusion::processes::a_held_lock_is_busy`.
 ///
 /// # Errors
-/// The case fails, is skipped for this suite, or does not exist.
+/// Fails if the case fails, is skipped for this suite, or does not exist.
 pub fn run_case(suite: &Arc<Suite>, name: &str) -> Result<(), Failure> {
     let case = cases::all()
         .find(|case| case.name == name && case.is_for(suite))
@@ -166,14 +170,14 @@ pub fn run_case(suite: &Arc<Suite>, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// What is wrong with the suites themselves.
+/// Returns a description of an error in the suites themselves.
 fn objection(suites: &[Arc<Suite>]) -> Option<String> {
     if suites.is_empty() {
         return Some("no backend was given".to_owned());
     }
     let names: Vec<_> = suites.iter().map(|suite| suite.name()).collect();
     if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
-        return Some(format!("two suites are called {twice}; give one another name with Suite::named"));
+        return Some(format!("two suites have the name {twice}; rename one with Suite::named"));
     }
     let contradiction = |suite: &Arc<Suite>| Some(format!("{}: {}", suite.name(), need::contradiction(&suite.capabilities())?));
     suites.iter().find_map(contradiction)
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn suites_of_one_name_and_claims_that_contradict_each_other_are_refused() {
+    fn equal_suite_names_and_contradictory_claims_are_refused() {
         assert!(objection(&[]).is_some());
         assert!(objection(&[suite(BACKEND)]).is_none());
         assert!(objection(&[suite(BACKEND), suite(BACKEND)]).is_some_and(|text| text.contains("test")));
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_is_not_there_is_not_passed() {
+    fn an_absent_case_does_not_pass() {
         let unknown = run_case(&suite(BACKEND), "exclusion::nothing").unwrap_err();
         assert!(unknown.message().contains("there is no case"));
         let skipped = run_case(&suite(BACKEND), "tokens::a_token_grows_across_deaths").unwrap_err();

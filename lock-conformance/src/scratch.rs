@@ -7,20 +7,20 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
-/// What the names of directories begin with that a run makes in shared memory.
+/// Prefix of the names of directories that a run creates in shared memory.
 pub(crate) const SCRATCH_PREFIX: &str = "lock-conformance-";
 
-/// The directory of a case, removed at its end.
+/// The directory of a case, which is removed on drop.
 pub(crate) struct Scratch {
     dir: PathBuf,
     root: Arc<TempDir>,
 }
 
 impl Scratch {
-    /// A new, empty directory on tmpfs where there is one.
+    /// Creates an empty directory, on tmpfs if available.
     pub(crate) fn new() -> io::Result<Self> {
         let root = root()?;
-        // Short: it becomes part of names that are limited.
+        // The name is short because it becomes part of names of limited length.
         let dir = tempfile::Builder::new().prefix("c").rand_bytes(4).tempdir_in(root.path())?.keep();
         Ok(Self { dir, root })
     }
@@ -29,7 +29,7 @@ impl Scratch {
         &self.dir
     }
 
-    /// Lets every user reach the directory's entries by name; no user can list them.
+    /// Lets every user access the directory's entries by name, but not list them.
     pub(crate) fn let_users_through(&self) -> io::Result<()> {
         for dir in [self.root.path(), &self.dir] {
             fs::set_permissions(dir, Permissions::from_mode(0o711))?;
@@ -46,7 +46,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The directory that all cases of this run share, for as long as one of them runs.
+/// Returns the common parent directory of all cases of this run, which exists while a case runs.
 fn root() -> io::Result<Arc<TempDir>> {
     static ROOT: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
     let mut root = ROOT.lock().unwrap_or_else(PoisonError::into_inner);

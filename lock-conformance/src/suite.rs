@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lock_core::{Backend, Capabilities, Lock};
 
-/// What is tested: a backend, or a lock that belongs to no store, with what the suite needs to know about it.
+/// A backend, or a lock without a store, with the settings for its tests.
 ///
-/// [`main!`](macro@crate::main) makes one of `BACKEND => |scratch| URL`; who has more to say builds it and hands it to the macro instead.
+/// [`main!`](macro@crate::main) creates a suite from `BACKEND => |scratch| URL`. To change a setting, pass a suite to the macro instead.
 ///
 /// # Examples
 /// ```no_run
@@ -25,7 +25,7 @@ pub struct Suite {
     pub(crate) option_for_users: Option<String>,
     pub(crate) option_for_group: Option<GroupFn>,
     pub(crate) watchdog: Option<Duration>,
-    /// The number of cases that have hung.
+    /// Number of cases that have hung.
     hung: AtomicUsize,
 }
 
@@ -34,20 +34,20 @@ type LockFn = Box<dyn Fn() -> Lock + Send + Sync>;
 type GroupFn = Box<dyn Fn(u32) -> String + Send + Sync>;
 type FilesFn = Box<dyn Fn(&Path, &str) -> Vec<PathBuf> + Send + Sync>;
 
-/// Where locks come from.
+/// The source of locks.
 pub(crate) enum Subject {
     /// A store that every peer opens.
     Store { backend: Backend, url: UrlFn },
-    /// A lock that a process makes for its own threads.
+    /// A lock that a process creates for its own threads.
     Lock(LockFn),
 }
 
 impl Suite {
-    /// The suite for a backend. `url` gives the URL of a store that does not exist yet, different for each directory that it is
-    /// handed; the directory exists, is empty, and is removed afterwards. A URL must not have the option `capacity` when the
-    /// backend claims [`Capacity::Chosen`](lock_core::Capacity::Chosen): the suite adds it where it needs a certain one.
+    /// Creates a suite for a backend. Names of cases start with the scheme.
     ///
-    /// Names of cases begin with the scheme.
+    /// `url` gets an empty directory, which is removed afterwards, and returns the URL of a store that does not exist yet. Different
+    /// directories must give different URLs. If the backend claims [`Capacity::Chosen`](lock_core::Capacity::Chosen), the URL must not
+    /// have the option `capacity`, because the suite adds it.
     pub fn new(backend: Backend, url: impl Fn(&Path) -> String + Send + Sync + 'static) -> Self {
         Self {
             name: backend.scheme().to_owned(),
@@ -62,8 +62,9 @@ impl Suite {
         }
     }
 
-    /// The suite for locks that belong to no store and are shared by the threads of one process. `lock` makes a new one, and
-    /// `capabilities` are the claims that it is held to; its numbering and sharing are taken as single and between threads.
+    /// Creates a suite for locks without a store, which the threads of one process share.
+    ///
+    /// `lock` creates a lock, and `capabilities` are its claims. The suite sets their numbering to single and their sharing to threads.
     pub fn of_lock(name: impl Into<String>, capabilities: Capabilities, lock: impl Fn() -> Lock + Send + Sync + 'static) -> Self {
         let capabilities = capabilities.numbering(lock_core::Numbering::Single).sharing(lock_core::Sharing::Threads);
         Self {
@@ -79,71 +80,74 @@ impl Suite {
         }
     }
 
-    /// The same under another name, as for two kinds of store of one backend.
+    /// Renames the suite, for example to test two kinds of store of one backend.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The same with the knowledge which files a store is recognised by (its headers), from the directory and the URL made of it.
-    /// The suite damages, truncates, links and gives them away, and asks for a typed error each time.
+    /// Sets a function that returns the header files of a store, from its directory and its URL.
+    ///
+    /// The suite damages, truncates and links these files and changes their owner, and expects a typed error each time.
     #[must_use]
     pub fn files(mut self, files: impl Fn(&Path, &str) -> Vec<PathBuf> + Send + Sync + 'static) -> Self {
         self.files = Some(Box::new(files));
         self
     }
 
-    /// The same with the claim that a file system of so many bytes, which has nothing else, is enough for a store of a few locks and a
-    /// few processes.
+    /// Sets the space that a store needs, in bytes.
+    ///
+    /// An otherwise empty file system of this size must be large enough for a store of a few locks and processes.
     #[must_use]
     pub fn fits_in(mut self, bytes: u64) -> Self {
         self.room = Some(bytes);
         self
     }
 
-    /// The same with the URL options that let every user of the machine open a store of any user, such as `mode=0666&owner=any`.
+    /// Sets the URL options that let every user open a store of any user, such as `mode=0666&owner=any`.
     ///
-    /// Without it the cases in which the owner and the waiter are different users are skipped.
+    /// Without them, cases in which the owner and the waiter are different users are skipped.
     #[must_use]
     pub fn shared_between_users(mut self, option: impl Into<String>) -> Self {
         self.option_for_users = Some(option.into());
         self
     }
 
-    /// The same with the URL options that let the members of a group, given by its id, open a store, such as `mode=0660&group=1000`.
+    /// Sets the URL options that let the members of a group open a store, such as `mode=0660&group=1000`.
     ///
-    /// Without it the cases about groups are skipped.
+    /// The function gets the id of the group. Without it, cases about groups are skipped.
     #[must_use]
     pub fn shared_in_group(mut self, options: impl Fn(u32) -> String + Send + Sync + 'static) -> Self {
         self.option_for_group = Some(Box::new(options));
         self
     }
 
-    /// The same with another time after which a case that hangs fails (30 s unless told; `LOCK_CONFORMANCE_WATCHDOG`, in seconds,
-    /// goes before both).
+    /// Sets the time limit of a case, 30 s by default.
+    ///
+    /// `LOCK_CONFORMANCE_WATCHDOG`, in seconds, overrides it.
     #[must_use]
     pub fn watchdog(mut self, watchdog: Duration) -> Self {
         self.watchdog = Some(watchdog);
         self
     }
 
-    /// What names of its cases begin with.
+    /// Returns the name of the suite, with which the names of its cases start.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The claims that it is held to.
+    /// Returns the claims that the suite tests.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// Notes that a case hangs.
+    /// Records that a case hangs.
     pub(crate) fn note_hung(&self) {
         self.hung.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number of cases that have hung so far.
+    /// Returns the number of cases that have hung so far.
     pub(crate) fn hung(&self) -> usize {
         self.hung.load(Ordering::Relaxed)
     }

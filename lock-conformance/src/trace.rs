@@ -1,4 +1,4 @@
-//! The system calls of a thread, seen from outside.
+//! Tracing of a thread's system calls.
 
 use std::fs;
 use std::io;
@@ -9,28 +9,32 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// A thread whose system calls are noted; let go when it is dropped. To the kernel it belongs to the thread that made it.
+/// A traced thread, which is detached on drop.
+///
+/// The kernel allows only the thread that started the trace to use it.
 pub(crate) struct Trace {
     thread: Pid,
-    /// Whether it is inside of a system call.
+    /// Whether the thread is in a system call.
     inside: bool,
 }
 
-/// A system call: its number and what it was given.
+/// A system call: its number and its arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Call {
     number: i64,
     arguments: [u64; 6],
 }
 
-/// Whether children of this process can be traced. Yama may forbid it to all but root, and the registers are those of one machine.
+/// Returns whether this process can trace its children.
+///
+/// Yama may restrict this to root. Only the registers of x86-64 are supported.
 pub(crate) fn can_trace() -> bool {
     let forbidden = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() >= "2");
     cfg!(target_arch = "x86_64") && (!forbidden || nix::unistd::geteuid().is_root())
 }
 
 impl Trace {
-    /// Of a thread of a child, or of anybody's where that is allowed.
+    /// Traces a thread of a child, or of any process if that is allowed.
     pub(crate) fn of(tid: u32) -> nix::Result<Self> {
         let thread = Pid::from_raw(tid.cast_signed());
         ptrace::seize(thread, ptrace::Options::PTRACE_O_TRACESYSGOOD)?;
@@ -40,7 +44,7 @@ impl Trace {
         Ok(Self { thread, inside: false })
     }
 
-    /// Lets it go on until it has done what it was told; the system calls that it began meanwhile.
+    /// Runs the thread until `is_done` returns true; returns the system calls that it has started.
     pub(crate) fn follow(&mut self, mut is_done: impl FnMut() -> bool, deadline: Instant) -> io::Result<Vec<Call>> {
         let mut calls = Vec::new();
         while !is_done() {
@@ -70,7 +74,7 @@ impl Drop for Trace {
             waitpid(self.thread, Some(WaitPidFlag::__WALL))?;
             ptrace::detach(self.thread, None)
         };
-        // It may have been killed meanwhile.
+        // The thread may be dead.
         let _ = stop();
     }
 }
@@ -87,7 +91,7 @@ impl Call {
         Err(Errno::ENOSYS)
     }
 
-    /// The name of the call if how long it waits, or what it tells, changes when somebody sets the machine's clock.
+    /// Returns the name of the call if its duration or its result depends on a clock that can be set.
     pub(crate) fn on_a_clock_that_can_be_set(&self) -> Option<&'static str> {
         const REALTIME: u64 = libc::CLOCK_REALTIME as u64;
         let [a, b, _, d, e, _] = self.arguments;
@@ -107,7 +111,9 @@ impl Call {
     }
 }
 
-/// Whether a futex operation is one that waits: in the others the place of the deadline has a number.
+/// Returns whether a futex operation waits.
+///
+/// In other operations, the argument of the deadline is a number.
 fn waits(operation: u64) -> bool {
     [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET, libc::FUTEX_LOCK_PI, libc::FUTEX_WAIT_REQUEUE_PI]
         .iter()
@@ -124,20 +130,20 @@ mod tests {
     }
 
     #[test]
-    fn waits_by_the_clock_on_the_wall_are_told_from_the_others() {
+    fn waits_by_the_realtime_clock_are_recognised() {
         let (bitset, wall) = (libc::FUTEX_WAIT_BITSET, libc::FUTEX_CLOCK_REALTIME);
         assert_eq!(futex(bitset | wall, 0x2000), Some("futex"));
         assert_eq!(futex(bitset | wall | libc::FUTEX_PRIVATE_FLAG, 0x2000), Some("futex"));
-        assert_eq!(futex(bitset | wall, 0), None, "it waits for ever");
+        assert_eq!(futex(bitset | wall, 0), None, "it has no deadline");
         assert_eq!(futex(bitset, 0x2000), None);
-        assert_eq!(futex(libc::FUTEX_WAIT, 0x2000), None, "it waits for so long, by the monotonic clock");
+        assert_eq!(futex(libc::FUTEX_WAIT, 0x2000), None, "it has a timeout on the monotonic clock");
         assert_eq!(futex(libc::FUTEX_WAKE, 0x2000), None);
         let sleep = |clock: i32, flags: i32| {
             let arguments = [clock as u64, flags as u64, 0x2000, 0, 0, 0];
             Call { number: libc::SYS_clock_nanosleep, arguments }.on_a_clock_that_can_be_set()
         };
         assert_eq!(sleep(libc::CLOCK_REALTIME, libc::TIMER_ABSTIME), Some("clock_nanosleep"));
-        assert_eq!(sleep(libc::CLOCK_REALTIME, 0), None, "so long is so long");
+        assert_eq!(sleep(libc::CLOCK_REALTIME, 0), None, "the duration is relative");
         assert_eq!(sleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME), None);
     }
 }

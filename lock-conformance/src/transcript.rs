@@ -2,13 +2,13 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// What suite and peers said to each other in a case, for the one who has to find out why it failed.
+/// The messages between suite and peers in a case, for the analysis of a failure.
 pub(crate) struct Transcript {
     began: Instant,
     lines: Mutex<Vec<String>>,
 }
 
-/// A transcript is cut to its end.
+/// Maximum length; only the end of a longer transcript is kept.
 const SHOWN: usize = 300;
 
 impl Transcript {
@@ -22,7 +22,7 @@ impl Transcript {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    /// How far the case has come.
+    /// Returns the messages so far.
     pub(crate) fn progress(&self) -> String {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let last = lines.last().map_or("none", |line| line.trim());

@@ -1,4 +1,4 @@
-//! What a peer uses of the system, as `/proc` shows it.
+//! The resource usage of a peer, from `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,50 +10,52 @@ use nix::time::ClockId;
 
 use crate::process::Process;
 
-/// The time of the clock that all processes share and nobody sets.
+/// Returns the time of the monotonic clock, which all processes share.
 pub(crate) fn monotonic_time() -> Duration {
     ClockId::CLOCK_MONOTONIC.now().expect("every machine has the clock").into()
 }
 
-/// How a thread has spent its time up to a moment.
+/// A thread's scheduling times.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// On a processor.
+    /// Time on a processor.
     running: Duration,
-    /// Ready to run, with other threads on all processors.
+    /// Time in which the thread was ready, but waited for a processor.
     queued: Duration,
 }
 
 impl Times {
-    /// The time since `before` on a processor, and that in which the thread waited for one.
+    /// Returns the time since `before` that the thread was on a processor or waited for one.
     fn since(self, before: Self) -> (Duration, Duration) {
         (self.running.saturating_sub(before.running), self.queued.saturating_sub(before.queued))
     }
 }
 
-/// Measures for how long a thread or a process sleeps, without the time in which it runs or waits for a processor.
+/// Measures how long a thread or a process sleeps.
+///
+/// Time in which it runs or waits for a processor does not count.
 pub(crate) struct SleepTimer {
     pid: u32,
-    /// `None` for all threads of the process.
+    /// The thread; `None` for all threads of the process.
     tid: Option<u32>,
     began: Instant,
-    /// The times of all threads of the process then.
+    /// The times of all threads of the process at the start.
     before: BTreeMap<u32, Times>,
 }
 
-/// The longest time for which a process is watched.
+/// Maximum duration of a measurement.
 const MOST: Duration = Duration::from_secs(5);
 
-/// Longer than the interval of the kernel's clock, after which it has counted the time of a thread that runs.
+/// Longer than a tick of the kernel, at which it updates the time of a running thread.
 const TICK: Duration = Duration::from_millis(12);
 
 impl SleepTimer {
-    /// Starts to measure the time in which all threads of the process sleep.
+    /// Starts to measure the sleep of all threads of the process.
     pub(crate) fn of_process(pid: u32) -> Self {
         Self::start(pid, None)
     }
 
-    /// Starts to measure the time in which the thread sleeps.
+    /// Starts to measure the sleep of one thread.
     pub(crate) fn of_thread(pid: u32, tid: u32) -> Self {
         Self::start(pid, Some(tid))
     }
@@ -62,8 +64,9 @@ impl SleepTimer {
         Self { pid, tid, began: Instant::now(), before: all_times(pid) }
     }
 
-    /// The time since the start, except that in which it was awake, and that in which another thread, which may work for it, waited for a
-    /// processor. It is wrong by up to the interval of the kernel's clock.
+    /// Returns the time asleep since the start, accurate to one tick of the kernel.
+    ///
+    /// Time in which another thread, which may work for this one, waited for a processor does not count either.
     pub(crate) fn slept(&self) -> Duration {
         let (mut awake, mut queued_most) = (Duration::ZERO, Duration::ZERO);
         for (tid, times) in all_times(self.pid) {
@@ -77,9 +80,9 @@ impl SleepTimer {
         self.began.elapsed().saturating_sub(awake + queued_most)
     }
 
-    /// Whether it has slept for longer than that, and no thread of the process waits for a processor all the while.
+    /// Returns whether the sleep is longer than `time`, and no thread waits for a processor during a tick.
     ///
-    /// The kernel does not count the time of a thread that waits for a processor before the thread gets one.
+    /// The kernel adds the time of waiting for a processor only when the thread gets one.
     pub(crate) fn has_slept_for(&self, time: Duration) -> bool {
         let is_late = || self.began.elapsed() > time && self.slept() > time;
         if !is_late() {
@@ -100,7 +103,7 @@ fn tids_of(pid: u32) -> impl Iterator<Item = u32> {
     threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// How each thread of the process has spent its time, where the kernel counts that.
+/// Returns the times of each thread of the process, if the kernel counts them.
 fn all_times(pid: u32) -> BTreeMap<u32, Times> {
     tids_of(pid).filter_map(|tid| Some((tid, times_of(pid, tid)?))).collect()
 }
@@ -112,32 +115,34 @@ fn times_of(pid: u32, tid: u32) -> Option<Times> {
     Some(Times { running, queued })
 }
 
-/// Whether any thread of the process runs or waits for a processor.
+/// Returns whether any thread of the process runs or waits for a processor.
 fn any_is_awake(pid: u32) -> bool {
     tids_of(pid).any(|tid| is_awake(pid, tid))
 }
 
-/// Whether a thread runs or waits for a processor.
+/// Returns whether a thread runs or waits for a processor.
 fn is_awake(pid: u32, tid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
-    // The name in parentheses may have anything in it.
+    // The name in parentheses may contain any character.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
 }
 
-/// What a process uses of the system.
+/// The resources that a process uses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
-    /// Open descriptors, in the largest of its tables.
+    /// Number of open descriptors, in the largest of its descriptor tables.
     pub(crate) descriptors: usize,
-    /// Watches of inotify, among these descriptors.
+    /// Number of inotify watches of these descriptors.
     pub(crate) watches: usize,
     pub(crate) threads: usize,
-    /// Anonymous memory in KiB, without what it shares with other processes; 0 where the kernel does not count it.
+    /// Private anonymous memory in KiB; 0 if the kernel does not report it.
     pub(crate) memory: usize,
 }
 
 impl Process {
-    /// A thread that runs for the one time before it has slept for the other; `None` when all threads have slept that long.
+    /// Returns a thread that has run for `running` before it has slept for `sleeping`.
+    ///
+    /// Returns `None` once all threads have slept that long.
     pub(crate) fn thread_that_runs(&self, running: Duration, sleeping: Duration) -> Option<u32> {
         let (began, before) = (Instant::now(), all_times(self.pid()));
         let mut undecided: Vec<_> = before.keys().copied().collect();
@@ -149,7 +154,7 @@ impl Process {
                 if ran >= running {
                     return Some(tid);
                 }
-                // The time of a thread that waits for a processor is not counted before it gets one.
+                // The kernel adds the time of waiting for a processor only when the thread gets one.
                 let has_slept = !is_awake(self.pid(), tid) && began.elapsed().saturating_sub(ran + queued) >= sleeping;
                 undecided.retain(|known| *known != tid || !has_slept);
             }
@@ -157,19 +162,19 @@ impl Process {
         None
     }
 
-    /// Whether any of its threads runs or waits for a processor.
+    /// Returns whether any thread of the process runs or waits for a processor.
     pub(crate) fn is_awake(&self) -> bool {
         any_is_awake(self.pid())
     }
 
-    /// What it uses of the system.
+    /// Reads the resource usage.
     pub(crate) fn usage(&self) -> Usage {
         let (mut descriptors, mut watches) = (0, 0);
         let tasks: Vec<_> = self.threads().collect();
         for tid in &tasks {
             let numbers = fs::read_dir(format!("/proc/{}/task/{tid}/fdinfo", self.pid())).into_iter().flatten().flatten();
             let facts: Vec<_> = numbers.map(|number| fs::read_to_string(number.path()).unwrap_or_default()).collect();
-            // Threads may have descriptor tables of their own.
+            // Threads may have separate descriptor tables.
             descriptors = descriptors.max(facts.len());
             watches =
                 watches.max(facts.iter().map(|facts| facts.lines().filter(|line| line.starts_with("inotify ")).count()).sum());
@@ -179,7 +184,7 @@ impl Process {
         Usage { descriptors, watches, threads: tasks.len(), memory: kibibytes.unwrap_or(0) }
     }
 
-    /// What its descriptors lead to, without the numbers of inodes.
+    /// Returns the targets of the descriptors, without inode numbers.
     pub(crate) fn targets_of_descriptors(&self) -> Vec<String> {
         let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a peer's descriptors can be listed");
         let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
@@ -189,7 +194,7 @@ impl Process {
         targets
     }
 
-    /// The files that it has open or mapped.
+    /// Returns the files that the process has open or mapped.
     pub(crate) fn open_files(&self) -> BTreeSet<PathBuf> {
         let tables = self.threads().map(|tid| format!("/proc/{}/task/{tid}/fd", self.pid()));
         let numbers = tables.flat_map(|table| fs::read_dir(table).into_iter().flatten().flatten());

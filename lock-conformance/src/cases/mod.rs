@@ -47,11 +47,11 @@ mod waking;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::arena::{Arena, Place, WRONGS, Wrong};
 use crate::case::Case;
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{LockRef, Pending, Thread};
+use crate::shared_memory::{Place, SharedMemory as Arena, WRONGS, Wrong};
 
 /// All of them, for any suite.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {

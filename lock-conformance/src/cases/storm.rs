@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::{cases, nothing_went_wrong_in, start_sections_of};
-use crate::arena::{Arena, KILLED};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::{LockRef, Pending, Thread};
+use crate::shared_memory::{KILLED, SharedMemory};
 
 cases! { "storm";
     owners_are_killed_and_no_section_is_lost [PROCESSES RELEASED];
@@ -20,7 +20,7 @@ const LOCKS: usize = 2;
 struct Storm<'a> {
     fixture: &'a Fixture,
     path: PathBuf,
-    arena: Arena,
+    arena: SharedMemory,
     locks: Vec<LockRef>,
     workers: Vec<(Thread, Pending)>,
 }

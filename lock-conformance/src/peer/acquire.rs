@@ -1,4 +1,4 @@
-//! A thread of a peer acquires and releases.
+//! Commands that acquire and release locks.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ impl Worker {
                 self.acquire(lock, |worker| worker.handle(lock)?.try_lock_until(Instant::now() + duration(span)).map(Some))
             }
             ("lock_until_past", [lock, span]) => self.acquire(lock, |worker| {
-                let past = Instant::now().checked_sub(duration(span)).expect("the machine runs longer than that");
+                let past = Instant::now().checked_sub(duration(span)).expect("the machine has been up for longer");
                 worker.handle(lock)?.try_lock_until(past).map(Some)
             }),
-            // The handle is gone before the guard is: the guard keeps one of its own.
+            // The handle is dropped before the guard, which has its own reference.
             ("lock_owned", [lock]) => self.acquire(lock, |worker| {
                 let handle = worker.handle(lock)?.clone();
                 handle.lock_owned().map(Some)
@@ -46,7 +46,7 @@ impl Worker {
                 Some(waiters) => Fields::new().with("waiters", waiters),
                 None => Fields::new(),
             }),
-            // Makes the handle if the peer has none.
+            // Creates the handle if the peer has none.
             ("handle", [lock]) => self.handle(lock).map(|_| Fields::new()),
             ("stale", [lock]) => self.handle(lock).map(|lock| Fields::new().with("stale", lock.is_stale())),
             _ => return None,
@@ -58,7 +58,7 @@ impl Worker {
         let began = Instant::now();
         let taken = take(self);
         let (took, at) = (began.elapsed().as_nanos(), monotonic_time().as_nanos());
-        // A time-out is an error that has to say how long it took, too: see `Worker::run`.
+        // The error of a time-out also reports the duration; see `Worker::run`.
         self.took = Some(took);
         let Some(guard) = taken? else { return Ok(Fields::new().with("busy", "").with("took", took)) };
         let fields = news(&guard).with("took", took).with("at", at);
@@ -81,8 +81,9 @@ impl Worker {
         Ok(fields)
     }
 
-    /// Locks all ids from `first` to `end`, without the latter, or as many of them as the system has room for. The answer is the
-    /// first id that is not locked.
+    /// Locks all ids from `first` to `end` (exclusive), or as many as the limits allow.
+    ///
+    /// Answers the first id that is not locked.
     fn lock_range(&mut self, first: u32, end: u32) -> Result<Fields> {
         for id in first..end {
             let name = id.to_string();
@@ -107,7 +108,7 @@ impl Worker {
     }
 }
 
-/// What a guard says of its acquisition.
+/// Returns a guard's report of its acquisition.
 pub(super) fn news(guard: &Guard<'_>) -> Fields {
     let fields = Fields::new().with("token", guard.token());
     match guard.recovered() {
@@ -126,5 +127,5 @@ fn duration(text: &str) -> Duration {
     if text == "max" {
         return Duration::MAX;
     }
-    Duration::from_nanos(text.parse().unwrap_or_else(|_| panic!("{text:?} is no number of nanoseconds")))
+    Duration::from_nanos(text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number of nanoseconds")))
 }

@@ -1,4 +1,4 @@
-//! A thread of a peer allocates and frees.
+//! Commands that allocate and free ids.
 
 use lock_core::{Error, Lock, LockId, Reconciled, Result};
 
@@ -30,7 +30,7 @@ impl Worker {
         })
     }
 
-    /// Allocates up to so many; says which it got, and why it got no more.
+    /// Allocates up to `count` ids. Answers the ids, and the error that ended the loop.
     fn allocate_many(&self, count: usize) -> Fields {
         let store = self.store();
         let mut ids = Vec::new();

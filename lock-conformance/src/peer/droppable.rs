@@ -1,4 +1,6 @@
-//! A store and a handle that a thread of a peer can drop. All other handles of a peer live as long as the process.
+//! A store and a handle that a thread of a peer can drop.
+//!
+//! All other handles of a peer live as long as the process.
 
 use lock_core::{Guard, Lock, Store};
 

@@ -29,7 +29,7 @@ impl Worker {
 
     fn lock_droppable(&mut self) -> Result<Fields> {
         let droppable = self.droppable.as_mut().expect("the thread has opened it");
-        droppable.guard = Some(droppable.lock.as_ref().expect("the handle is there").lock_owned()?);
+        droppable.guard = Some(droppable.lock.as_ref().expect("the handle exists").lock_owned()?);
         Ok(Fields::new())
     }
 

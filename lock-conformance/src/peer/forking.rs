@@ -19,8 +19,8 @@ use nix::unistd::Pid;
 use super::handlers::PROGRAMS_MUTEX;
 use super::loops::{number, shared};
 use super::worker::{Worker, id_of};
-use crate::arena::Arena;
 use crate::protocol::{Fields, list};
+use crate::shared_memory::SharedMemory;
 use crate::sys;
 
 /// Number of parts into which a thread divides its acquisitions, and number of forks of another thread meanwhile, for each part.
@@ -53,8 +53,8 @@ impl Worker {
             ("fork_and_lock", [count, milliseconds, locks @ ..]) => {
                 self.fork_and_lock(number(count), number(milliseconds) as u64, locks)
             }
-            ("open_under_mutex", [arena, url, lock]) => self.open_under_mutex(shared(arena), url, lock),
-            ("make_handles_and_try", [arena, locks @ ..]) => self.make_handles_and_try(shared(arena), locks),
+            ("open_under_mutex", [memory, url, lock]) => self.open_under_mutex(shared(memory), url, lock),
+            ("make_handles_and_try", [memory, locks @ ..]) => self.make_handles_and_try(shared(memory), locks),
             ("lock_beside_forks", locks) => self.lock_beside_forks(locks),
             ("release_all", []) => {
                 self.guards.clear();
@@ -64,7 +64,9 @@ impl Worker {
         })
     }
 
-    /// Forks children that exit immediately. Where forks wait for other threads, fewer than `count` suffice.
+    /// Forks children that exit immediately.
+    ///
+    /// Where forks wait for other threads, fewer than `count` suffice.
     fn fork_many(&self, count: usize) -> Result<Fields> {
         self.begin();
         let began = Instant::now();
@@ -80,7 +82,7 @@ impl Worker {
     /// Forks children that stay alive and idle, spread over the acquisitions of [`Self::lock_beside_forks`].
     fn fork_beside_locks(&self, suite: i32, locks: usize) -> Result<Fields> {
         self.begin();
-        // Another thread may hold the mutex of the socket during the fork, so the child could not ask for them.
+        // The descriptors are read before the fork: another thread may hold the mutex of the socket during it.
         let link_fds = self.peer.link_fds();
         let mut children = Vec::new();
         for fork in 0..PARTS * FORKS_PER_PART {
@@ -99,7 +101,9 @@ impl Worker {
         Ok(Fields::new().with("pids", list(children)))
     }
 
-    /// Forks so many children that acquire and release each lock, one by an inherited handle and the next by a new one; fewer if that takes long.
+    /// Forks `count` children, or fewer if that takes long.
+    ///
+    /// They acquire and release each lock, alternately by inherited and new handles.
     fn fork_and_lock(&self, count: usize, milliseconds: u64, locks: &[&str]) -> Result<Fields> {
         let (store, handles) = (self.store(), locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?);
         let (began, mut children) = (Instant::now(), 0);
@@ -121,13 +125,13 @@ impl Worker {
     }
 
     /// Opens the store and tries a lock until the shared memory says stop, under the program's mutex each time.
-    fn open_under_mutex(&self, arena: Arena, url: &str, lock: &str) -> Result<Fields> {
+    fn open_under_mutex(&self, memory: SharedMemory, url: &str, lock: &str) -> Result<Fields> {
         let store = self.store();
         // Excludes the work that a thread does for its first lock only.
         drop(made(&store, lock)?.try_lock()?);
         self.begin();
-        arena.wait_for_go();
-        while !arena.is_stopped() {
+        memory.wait_for_go();
+        while !memory.is_stopped() {
             let _mutex = PROGRAMS_MUTEX.lock().unwrap_or_else(PoisonError::into_inner);
             drop(made(&store, lock)?.try_lock()?);
             drop(made(&self.open("open", url)?, lock)?.try_lock()?);
@@ -136,11 +140,11 @@ impl Worker {
     }
 
     /// Makes a handle and tries its lock, until the shared memory says stop.
-    fn make_handles_and_try(&self, arena: Arena, locks: &[&str]) -> Result<Fields> {
+    fn make_handles_and_try(&self, memory: SharedMemory, locks: &[&str]) -> Result<Fields> {
         let (store, mut rounds) = (self.store(), 0_u64);
         self.begin();
-        arena.wait_for_go();
-        for name in locks.iter().cycle().take_while(|_| !arena.is_stopped()) {
+        memory.wait_for_go();
+        for name in locks.iter().cycle().take_while(|_| !memory.is_stopped()) {
             if let Some(guard) = made(&store, name)?.try_lock()? {
                 guard.unlock()?;
             }
@@ -163,14 +167,16 @@ impl Worker {
     }
 }
 
-/// A new handle.
+/// Creates a handle.
 fn made(store: &Store, lock: &str) -> Result<Lock> {
     if lock == "-" { store.single() } else { store.retrieve(id_of(lock)) }
 }
 
-/// Sleeps until the suite has ended. The suite kills idle children before that, unless it is killed itself.
+/// Sleeps until the suite has ended.
+///
+/// The suite kills idle children before that, unless it is killed itself.
 fn idle(link_fds: &[RawFd], suite: Pid) -> ! {
-    // The suite takes the end of the parent's socket for the end of the parent.
+    // The suite interprets the end of the parent's socket as the end of the parent.
     link_fds.iter().for_each(|number| drop(sys::give_up(*number)));
     while kill(suite, None) != Err(Errno::ESRCH) {
         thread::sleep(Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! Fork handlers of a peer, which stand for those of a program.
+//! Fork handlers of a peer. They represent the handlers of a program.
 
 use std::cell::RefCell;
 use std::mem;
@@ -10,7 +10,7 @@ use super::worker::{Worker, describe};
 use crate::protocol::Fields;
 use crate::sys;
 
-/// What the handlers do in the next fork of this thread, and with what result.
+/// The actions of the handlers in the next fork of this thread, and their results.
 #[derive(Default)]
 struct Plan {
     /// A guard of this lock, which the child drops before it tries the lock by the handle.
@@ -62,7 +62,7 @@ impl Worker {
         })
     }
 
-    /// In the parent, returns the guard of the plan to this thread.
+    /// Returns the guard of the plan to this thread, in the parent.
     pub(super) fn take_back(&mut self) {
         let inherited = PLAN.with_borrow_mut(|plan| plan.inherited.take());
         self.guards.extend(inherited.map(|(lock, guard, _)| (lock, guard)));

@@ -1,4 +1,4 @@
-//! What a thread of a peer does many times over.
+//! Commands that repeat critical sections and allocations, and commands that race.
 
 use std::hint::spin_loop;
 use std::path::Path;
@@ -7,65 +7,67 @@ use std::thread;
 use lock_core::{Cause, Guard, Labels, Lock, OwnerDeath, Result, Tokens};
 
 use super::worker::Worker;
-use crate::arena::{Arena, Place, Wrong};
 use crate::protocol::Fields;
+use crate::shared_memory::{Place, SharedMemory, Wrong};
 
-/// A way to acquire a lock; `None` when it is busy.
+/// A function that acquires a lock; `None` if it is busy.
 type Acquire = fn(&Lock) -> Result<Option<Guard<'_>>>;
 
 impl Worker {
-    pub(super) fn go_round(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+    pub(super) fn repeat_or_race(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
-            ("sections", [arena, slot, rounds, pace, locks @ ..]) => {
-                self.sections(shared(arena), number(slot), number(rounds), number(pace), locks)
+            ("sections", [memory, slot, rounds, pace, locks @ ..]) => {
+                self.sections(shared(memory), number(slot), number(rounds), number(pace), locks)
             }
-            ("try_sections", [arena, slot, rounds, pace, locks @ ..]) => {
-                self.sections_by(Lock::try_lock, shared(arena), number(slot), number(rounds), number(pace), locks)
+            ("try_sections", [memory, slot, rounds, pace, locks @ ..]) => {
+                self.sections_by(Lock::try_lock, shared(memory), number(slot), number(rounds), number(pace), locks)
             }
-            ("churn", [arena, rounds]) => self.churn(shared(arena), number(rounds)),
-            ("race_for", [arena, id]) => {
-                let (arena, id) = (shared(arena), super::worker::id_of(id));
+            ("churn", [memory, rounds]) => self.churn(shared(memory), number(rounds)),
+            ("race_for", [memory, id]) => {
+                let (memory, id) = (shared(memory), super::worker::id_of(id));
                 self.begin();
-                arena.wait_for_go();
+                memory.wait_for_go();
                 self.store().allocate_and_retrieve(id, "").map(|_| Fields::new())
             }
-            ("race_to_break", [arena, id]) => {
-                let arena = shared(arena);
+            ("race_to_break", [memory, id]) => {
+                let memory = shared(memory);
                 self.begin();
-                arena.wait_for_go();
+                memory.wait_for_go();
                 return self.open_or_list("break", &[id]);
             }
-            ("race_to_try", [arena, lock]) => {
-                let arena = shared(arena);
+            ("race_to_try", [memory, lock]) => {
+                let memory = shared(memory);
                 if let Err(error) = self.handle(lock) {
                     return Some(Err(error));
                 }
                 self.begin();
-                arena.wait_for_go();
+                memory.wait_for_go();
                 return self.acquire_or_release("try_lock", &[lock]);
             }
-            ("race_to_open", [arena, mode, url]) => {
-                let arena = shared(arena);
+            ("race_to_open", [memory, mode, url]) => {
+                let memory = shared(memory);
                 self.begin();
-                arena.wait_for_go();
+                memory.wait_for_go();
                 return self.open_or_list("open", &[mode, url]);
             }
-            ("look", [arena]) => self.look(shared(arena)),
-            ("try_times", [arena, lock, count]) => self.try_again_and_again(shared(arena), lock, number(count)),
+            ("look", [memory]) => self.look(shared(memory)),
+            ("try_times", [memory, lock, count]) => self.try_again_and_again(shared(memory), lock, number(count)),
             _ => return None,
         })
     }
 
-    /// `rounds` critical sections (0: until it is told to stop), on the locks in turn; see [`Place::add_one`].
-    fn sections(&self, arena: Arena, slot: usize, rounds: usize, pace: usize, locks: &[&str]) -> Result<Fields> {
-        self.sections_by(|lock| lock.lock().map(Some), arena, slot, rounds, pace, locks)
+    /// Executes `rounds` critical sections (0: until stopped), on the locks in turn; see [`Place::add_one`].
+    fn sections(&self, memory: SharedMemory, slot: usize, rounds: usize, pace: usize, locks: &[&str]) -> Result<Fields> {
+        self.sections_by(|lock| lock.lock().map(Some), memory, slot, rounds, pace, locks)
     }
 
-    /// The same with another way to acquire. An attempt that finds the lock busy is repeated.
+    /// As [`Self::sections`], with another function to acquire.
+    ///
+    /// Repeats an attempt that finds the lock busy.
     fn sections_by(
         &self,
         acquire: Acquire,
-        arena: Arena,
+        memory: SharedMemory,
         slot: usize,
         rounds: usize,
         pace: usize,
@@ -73,13 +75,13 @@ impl Worker {
     ) -> Result<Fields> {
         let handles = locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?;
         self.begin();
-        arena.wait_for_go();
+        memory.wait_for_go();
         let mut round = 0;
-        while (rounds == 0 || round < rounds) && !arena.is_stopped() {
+        while (rounds == 0 || round < rounds) && !memory.is_stopped() {
             let turn = (round + slot) % handles.len();
-            let place = arena.place(turn);
+            let place = memory.place(turn);
             match acquire(handles[turn]).inspect_err(|_| place.note(Wrong::Failed))? {
-                Some(guard) => self.section(arena, place, guard, slot, round, pace)?,
+                Some(guard) => self.section(memory, place, guard, slot, round, pace)?,
                 None => {
                     thread::yield_now();
                     continue;
@@ -90,14 +92,22 @@ impl Worker {
         Ok(Fields::new().with("rounds", round))
     }
 
-    fn section(&self, arena: Arena, place: Place, mut guard: Guard<'_>, slot: usize, round: usize, pace: usize) -> Result<()> {
+    fn section(
+        &self,
+        memory: SharedMemory,
+        place: Place,
+        mut guard: Guard<'_>,
+        slot: usize,
+        round: usize,
+        pace: usize,
+    ) -> Result<()> {
         let before = place.inside();
         place.enter(std::process::id());
-        self.check_entry(arena, place, &guard, before);
+        self.check_entry(memory, place, &guard, before);
         guard.mark_consistent().inspect_err(|_| place.note(Wrong::Failed))?;
         place.add_one(slot, || {
             (0..pace).for_each(|_| spin_loop());
-            // Now and then somebody else is let run, so that one who does not wait comes in.
+            // Yields sometimes, so that another process would enter if the lock did not exclude it.
             if round.is_multiple_of(8) {
                 thread::yield_now();
             }
@@ -106,25 +116,25 @@ impl Worker {
         guard.unlock().inspect_err(|_| place.note(Wrong::Failed))
     }
 
-    /// Compares what the guard says with the mark that an owner before has left, and repairs what that one has left.
-    fn check_entry(&self, arena: Arena, place: Place, guard: &Guard<'_>, before: u64) {
+    /// Checks the guard's report against the previous owner's mark, and completes a dead owner's section.
+    fn check_entry(&self, memory: SharedMemory, place: Place, guard: &Guard<'_>, before: u64) {
         let claims = self.peer.suite.capabilities();
-        if before != 0 && !arena.was_killed(before) {
+        if before != 0 && !memory.was_killed(before) {
             place.note(Wrong::TwoInside);
         }
         match guard.recovered() {
             None if before != 0 && claims.owner_death == OwnerDeath::Reported => place.note(Wrong::Untold),
             None => {}
             Some(death) => match &death.holder {
-                // The mark may be that of an earlier death, when its next owner was killed before it could leave its own.
-                Some(holder) if u64::from(holder.pid) == before || arena.was_killed(holder.pid.into()) => {}
+                // The mark may be from an earlier death, if the owner after it was killed before it left its own mark.
+                Some(holder) if u64::from(holder.pid) == before || memory.was_killed(holder.pid.into()) => {}
                 Some(_) if before != 0 => place.note(Wrong::Misnamed),
                 Some(_) => place.note(Wrong::Invented),
-                None if arena.kills() == 0 => place.note(Wrong::Invented),
+                None if memory.kills() == 0 => place.note(Wrong::Invented),
                 _ => {}
             },
         }
-        // The suite kills processes, and does nothing else to an owner here.
+        // In these cases the suite ends owners only by killing their processes.
         let causes = [Cause::Unknown, Cause::ProcessEnded];
         if guard.recovered().is_some_and(|death| !causes.contains(&death.cause)) {
             place.note(Wrong::Cause);
@@ -138,17 +148,19 @@ impl Worker {
         }
     }
 
-    /// Allocates and frees; an id that two have at a time is a violation, seen in the words of that id.
-    fn churn(&self, arena: Arena, rounds: usize) -> Result<Fields> {
+    /// Allocates and frees ids.
+    ///
+    /// An id with two owners at a time is a violation, which the words of that id show.
+    fn churn(&self, memory: SharedMemory, rounds: usize) -> Result<Fields> {
         let store = self.store();
         let label = if self.peer.suite.capabilities().labels == Labels::Kept { "churn" } else { "" };
         self.begin();
-        arena.wait_for_go();
+        memory.wait_for_go();
         let mut round = 0;
-        while (rounds == 0 || round < rounds) && !arena.is_stopped() {
+        while (rounds == 0 || round < rounds) && !memory.is_stopped() {
             let lock = store.allocate(label)?;
-            let place = arena.place(lock.id().expect("an allocated lock has a number").index());
-            // An id whose owner was killed stays allocated, so that nobody is here but the one who has it now.
+            let place = memory.place(lock.id().expect("an allocated lock has a number").index());
+            // An id whose owner was killed stays allocated, so any mark belongs to a second owner.
             if place.inside() != 0 {
                 place.note(Wrong::TwoInside);
             }
@@ -166,24 +178,26 @@ impl Worker {
         Ok(Fields::new().with("rounds", round))
     }
 
-    /// Lists held locks until it is told to stop, and once at least.
-    fn look(&self, arena: Arena) -> Result<Fields> {
+    /// Lists held locks until stopped, at least once.
+    fn look(&self, memory: SharedMemory) -> Result<Fields> {
         let store = self.store();
         self.begin();
-        arena.wait_for_go();
+        memory.wait_for_go();
         let mut looks = 0;
-        while looks == 0 || !arena.is_stopped() {
+        while looks == 0 || !memory.is_stopped() {
             store.held()?;
             looks += 1;
         }
         Ok(Fields::new().with("looks", looks))
     }
 
-    /// Tries a lock that no other thread locks, and then tells the others to stop. Answers how often the lock was busy.
-    fn try_again_and_again(&self, arena: Arena, lock: &str, count: usize) -> Result<Fields> {
+    /// Tries a lock that no other thread locks, and then stops the other threads.
+    ///
+    /// Answers how often the lock was busy.
+    fn try_again_and_again(&self, memory: SharedMemory, lock: &str, count: usize) -> Result<Fields> {
         let lock = self.handle(lock)?;
         self.begin();
-        arena.wait_for_go();
+        memory.wait_for_go();
         let (mut tries, mut busy) = (0, 0);
         while tries < count {
             tries += 1;
@@ -192,13 +206,13 @@ impl Worker {
                 None => busy += 1,
             }
         }
-        arena.stop();
+        memory.stop();
         Ok(Fields::new().with("tries", tries).with("busy_times", busy))
     }
 }
 
-pub(super) fn shared(path: &str) -> Arena {
-    Arena::open(Path::new(path)).expect("the words that are shared are there")
+pub(super) fn shared(path: &str) -> SharedMemory {
+    SharedMemory::open(Path::new(path)).expect("the shared memory can be opened")
 }
 
 pub(super) fn number(text: &str) -> usize {

@@ -1,14 +1,14 @@
-//! The peer: this test binary, run again, doing with its threads what the suite tells it over a socket.
+//! The peer: a process of the test binary that executes commands of the suite, sent over a socket.
 
 mod acquire;
 mod allocate;
 mod descriptors;
 mod droppable;
 mod dropping;
-mod fate;
 mod forking;
 mod growing;
 mod handlers;
+mod lifecycle;
 mod loops;
 mod mutexes;
 pub(crate) mod own_file;
@@ -42,20 +42,20 @@ use crate::sys::{self, Fork};
 
 pub(crate) use surroundings::{mount_new, own_mounts};
 
-/// The environment variable that makes a peer of the test binary: socket, suite and the peer's name, separated by tabs.
+/// The environment variable of a peer: socket, suite and the peer's name, separated by tabs.
 pub(crate) const VARIABLE: &str = "LOCK_CONFORMANCE_PEER";
 
-/// What peers are called in lists of processes, before the names of suite and peer.
+/// The command name of peers in process lists. The names of suite and peer follow.
 pub(crate) const PEER_COMMAND: &str = "lock-conformance-peer";
 
-/// The thread that the process began with.
+/// The name of the main thread.
 pub(crate) const MAIN: &str = "main";
 
-/// Becomes a peer if the suite started this process as one, and does not return then.
+/// Runs as a peer, and does not return, if the suite started this process as one.
 pub(crate) fn run_if_asked(suites: &[Arc<Suite>]) {
     let Ok(asked) = env::var(VARIABLE) else { return };
     let words = split(&asked);
-    let [socket, suite, name] = words.as_slice() else { panic!("{VARIABLE} is for the suite's own use, and has {asked:?}") };
+    let [socket, suite, name] = words.as_slice() else { panic!("{VARIABLE} is set to {asked:?}, but only the suite may set it") };
     let suite = suites.iter().find(|known| known.name() == suite).unwrap_or_else(|| panic!("there is no suite {suite:?}"));
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
@@ -68,7 +68,7 @@ pub(crate) fn run_if_asked(suites: &[Arc<Suite>]) {
     sys::exit_now(0)
 }
 
-/// What all threads of a peer share.
+/// The state that all threads of a peer share.
 pub(crate) struct Peer {
     suite: Arc<Suite>,
     socket: String,
@@ -78,15 +78,15 @@ pub(crate) struct Peer {
     owned: Mutex<Inheritance>,
 }
 
-/// What a forked child has from its parent.
+/// The store and handles that a forked child inherits.
 #[derive(Default, Clone)]
 pub(crate) struct Inheritance {
     store: Option<Store>,
-    /// Handles live as long as the process, so that guards may borrow them.
+    /// Handles are leaked, so that guards can borrow them.
     handles: HashMap<String, &'static Lock>,
 }
 
-/// What a thread is told to do.
+/// A command for a thread.
 pub(crate) struct Command {
     tag: u64,
     verb: String,
@@ -94,7 +94,7 @@ pub(crate) struct Command {
 }
 
 impl Peer {
-    /// Says hello and begins to listen; the commands for the main thread come out of the receiver.
+    /// Sends hello and starts to receive commands. Commands for the main thread arrive at the receiver.
     fn connect(suite: Arc<Suite>, socket: &str, name: &str, owned: Inheritance) -> (Arc<Self>, Receiver<Command>) {
         let link = SocketAddr::from_abstract_name(socket)
             .and_then(|address| UnixStream::connect_addr(&address))
@@ -104,7 +104,7 @@ impl Peer {
             suite,
             socket: socket.to_owned(),
             link_fd: link.as_raw_fd(),
-            link: Mutex::new(link.try_clone().expect("a descriptor more")),
+            link: Mutex::new(link.try_clone().expect("the socket can be duplicated")),
             threads: Mutex::new(HashMap::from([(MAIN.to_owned(), to_main)])),
             owned: Mutex::new(owned),
         });
@@ -114,7 +114,7 @@ impl Peer {
         (peer, commands)
     }
 
-    /// Hands each command to its thread, until the suite is gone: then nobody needs this process any more.
+    /// Passes each command to its thread. Ends the process when the suite has closed the socket.
     fn listen(self: Arc<Self>, link: &UnixStream) {
         for line in BufReader::new(link).lines() {
             let Ok(line) = line else { break };
@@ -134,7 +134,7 @@ impl Peer {
             thread::spawn(move || worker::Worker::new(worker_peer, &thread).run(commands));
             to_thread
         });
-        // A thread that has ended answers nothing, as the suite will find out.
+        // A thread that has ended does not answer. The suite then reports a time-out.
         let _ = to_thread.send(command);
     }
 
@@ -149,12 +149,12 @@ impl Peer {
         }
     }
 
-    /// Forks, with everything whole that the child goes on to use.
+    /// Forks while it holds the mutexes that the child uses.
     fn fork(&self, fork: Fork) -> nix::Result<Option<Pid>> {
         let _link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         let _owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
         if fork != Fork::Libc {
-            // Then none of them is in the middle of an allocation, which the child could not wait for.
+            // Then no other thread is in the allocator, whose lock would stay held in the child.
             while !other_threads_sleep() {
                 thread::yield_now();
             }
@@ -162,20 +162,20 @@ impl Peer {
         fork.run()
     }
 
-    /// The descriptors of the socket to the suite.
+    /// Returns the descriptors of the socket to the suite.
     fn link_fds(&self) -> [RawFd; 2] {
         [self.link_fd, self.link.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()]
     }
 
-    /// In a forked child: gives the parent's link up and becomes a peer of its own.
-    fn reborn(&self, name: &str) -> io::Result<(Arc<Self>, Receiver<Command>)> {
+    /// Closes the parent's socket in a forked child, and connects as a separate peer.
+    fn reconnect(&self, name: &str) -> io::Result<(Arc<Self>, Receiver<Command>)> {
         self.link_fds().into_iter().try_for_each(sys::give_up)?;
         let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Self::connect(Arc::clone(&self.suite), &self.socket, name, owned))
     }
 }
 
-/// Whether all threads of this process but the calling one sleep in a system call.
+/// Returns whether all other threads of this process sleep in a system call.
 fn other_threads_sleep() -> bool {
     let own = gettid().to_string();
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();

@@ -1,4 +1,6 @@
-//! A thread of a peer uses robust mutexes of libc, as a program does beside its locks. A mutex is in a file by itself.
+//! Commands that use robust mutexes of libc, as a program may in addition to locks.
+//!
+//! Each mutex has its own file.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +22,7 @@ impl Worker {
     }
 }
 
-/// Makes a mutex, and locks it.
+/// Creates a mutex and locks it.
 fn make(path: &str) -> Result<Fields> {
     let made = || {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;

@@ -1,4 +1,4 @@
-//! A file of a peer, which stands for the data and logs of a program.
+//! A file of a peer. It represents data or a log of a program.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -87,7 +87,7 @@ impl OwnFile {
     }
 }
 
-/// The flags of the descriptor and of the open file.
+/// Returns the flags of the descriptor and of the open file.
 fn flags_of(number: RawFd) -> Result<(i32, i32)> {
     let get = |argument| fcntl(sys::by_number(number), argument).map_err(|errno| Error::system("fcntl", errno));
     let status = OFlag::from_bits_truncate(get(FcntlArg::F_GETFL)?);

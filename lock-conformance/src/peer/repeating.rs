@@ -1,4 +1,4 @@
-//! A thread of a peer repeats an operation, for cases about what an operation leaves behind or costs.
+//! Commands that repeat an operation, for cases about its leaks and its costs.
 
 use std::mem;
 use std::process;
@@ -14,7 +14,7 @@ use crate::protocol::Fields;
 use crate::sys;
 use crate::usage::SleepTimer;
 
-/// Time in which a thread waits many times.
+/// Total time of repeated waits.
 const LONGEST: Duration = Duration::from_secs(5);
 
 impl Worker {
@@ -42,7 +42,7 @@ impl Worker {
         })
     }
 
-    /// Opens the store, retrieves a handle, acquires and releases its lock, and drops all that.
+    /// Opens the store, retrieves a handle, acquires and releases its lock, and drops both.
     fn open_many(&self, url: &str, lock: &str, count: usize) -> Result<Fields> {
         for _ in 0..count {
             handle_of(&self.open("open", url)?, lock)?.lock()?.unlock()?;
@@ -67,8 +67,9 @@ impl Worker {
         Ok(Fields::new())
     }
 
-    /// Waits for a lock that stays held, so many nanoseconds each time. Waits less often where each is much too long, which another case
-    /// reports.
+    /// Waits repeatedly for a lock that stays held, with a timeout in nanoseconds.
+    ///
+    /// Waits less often if each wait is much too long, which another case reports.
     fn time_out_many(&self, lock: &str, count: usize, span: u64) -> Result<Fields> {
         let (handle, began) = (self.handle(lock)?, Instant::now());
         for _ in 0..count {
@@ -84,7 +85,9 @@ impl Worker {
         Ok(Fields::new())
     }
 
-    /// Repeats a command up to so many times, until its answer differs from the first one. Answers the last answer.
+    /// Repeats a command up to `count` times, until its answer differs from the first one.
+    ///
+    /// Answers the last answer.
     fn until_changed(&mut self, count: usize, verb: &str, arguments: &[&str]) -> Result<Fields> {
         let mut first = None;
         for _ in 0..count {
@@ -96,7 +99,7 @@ impl Worker {
         Ok(first.unwrap_or_default())
     }
 
-    /// Retrieves so many handles, tries the lock by each of them, and then passes it on. Counts refusals, too.
+    /// Retrieves several handles and tries the lock by each of them. Counts successes and errors.
     fn try_new_handles(&self, lock: &str, count: usize, then: fn(Lock)) -> Result<Fields> {
         let (store, mut granted, mut busy, mut refused) = (self.store(), 0, 0, 0);
         for _ in 0..count {
@@ -117,7 +120,9 @@ impl Worker {
         Ok(Fields::new().with("granted", granted).with("busy_times", busy).with("refused", refused))
     }
 
-    /// Tries a lock that stays held. Says in how many attempts the process slept for this many nanoseconds.
+    /// Tries a lock that stays held.
+    ///
+    /// Answers in how many attempts the process slept for at least this many nanoseconds.
     fn attempts_with_sleep(&self, lock: &str, count: usize, span: u64) -> Result<Fields> {
         let (handle, mut slept) = (self.handle(lock)?, 0);
         for _ in 0..count {
@@ -129,8 +134,10 @@ impl Worker {
         Ok(Fields::new().with("slept", slept))
     }
 
-    /// Waits for a lock that stays held, so many nanoseconds each time. Says how many of the waits were `late` nanoseconds longer, and ends
-    /// after the second of these. The time in which the process waits for a processor is left out.
+    /// Waits repeatedly for a lock that stays held, with a timeout in nanoseconds.
+    ///
+    /// Answers how many waits were `late` nanoseconds longer, and stops after the second of these. Time in which the process
+    /// waits for a processor does not count.
     fn late_time_outs(&self, lock: &str, count: usize, span: u64, late: u64) -> Result<Fields> {
         let (handle, span, mut times) = (self.handle(lock)?, Duration::from_nanos(span), 0);
         for _ in 0..count {
@@ -152,7 +159,9 @@ impl Worker {
         Ok(Fields::new().with("late", times))
     }
 
-    /// Tries a lock that stays held, until an attempt takes no more than this many nanoseconds. Says how long the quickest took.
+    /// Tries a lock that stays held, until an attempt takes at most this many nanoseconds.
+    ///
+    /// Answers the shortest duration.
     fn quickest_attempt(&self, lock: &str, count: usize, enough: u64) -> Result<Fields> {
         let handle = self.handle(lock)?;
         let mut quickest = u128::MAX;

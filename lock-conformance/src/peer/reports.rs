@@ -24,7 +24,7 @@ impl Worker {
                 panic_with(guard);
                 Ok(Fields::new())
             }
-            // The guards stay.
+            // The guards are kept.
             ("panic_inside", []) => {
                 panic_with(());
                 Ok(Fields::new())
@@ -64,7 +64,7 @@ impl Worker {
     }
 }
 
-/// A new handle.
+/// Creates a handle.
 pub(super) fn handle_of(store: &Store, lock: &str) -> Result<Lock> {
     if lock == "-" { store.single() } else { store.retrieve(id_of(lock)) }
 }

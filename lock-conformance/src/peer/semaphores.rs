@@ -1,4 +1,4 @@
-//! A thread of a peer reads and makes System V semaphore sets, as a program does that has nothing to do with the locks.
+//! Commands that read and create System V semaphore sets that are unrelated to the locks.
 
 use std::{fs, io};
 
@@ -27,11 +27,11 @@ impl Worker {
 struct Row {
     id: i32,
     size: u32,
-    /// The time of the last operation on the set, in seconds; 0 when there was none.
+    /// The time of the last operation on the set, in seconds; 0 without one.
     operated: u64,
 }
 
-/// All sets in the thread's IPC namespace.
+/// Returns all sets in the thread's IPC namespace.
 fn table() -> Result<Vec<Row>> {
     let table = fs::read_to_string("/proc/sysvipc/sem").map_err(|error| Error::system("read /proc/sysvipc/sem", error))?;
     let row = |line: &str| {
@@ -48,7 +48,7 @@ fn sets() -> Result<Fields> {
     Ok(Fields::new().with("ids", ids).with("sizes", list(rows.iter().map(|row| row.size))))
 }
 
-/// Makes a set with this id.
+/// Creates a set with this id.
 fn make(id: &str, size: &str) -> Result<Fields> {
     fs::write(NEXT_SET, id).map_err(|error| Error::system("write sem_next_id", error))?;
     let size = size.parse().expect("a size");
@@ -56,7 +56,7 @@ fn make(id: &str, size: &str) -> Result<Fields> {
     Ok(Fields::new().with("id", made))
 }
 
-/// How many semaphores of a set have another value than at first, and when the last operation on the set was.
+/// Answers how many semaphores of a set have changed, and the time of the last operation on the set.
 fn inspect(id: &str) -> Result<Fields> {
     let id = id.parse().expect("an id");
     let row = table()?.into_iter().find(|row| row.id == id).unwrap_or_else(|| panic!("the set {id} was removed"));

@@ -1,4 +1,4 @@
-//! A thread of a peer opens stores and looks into them.
+//! Commands that open and inspect stores.
 
 use std::cell::RefCell;
 
@@ -22,7 +22,7 @@ impl Worker {
                 self.own = Some(RefCell::new(Inheritance { store: Some(store), ..Inheritance::default() }));
                 fields
             }),
-            // Opens and closes, as for a store that is looked at and not used.
+            // Opens and closes a store without using it.
             ("probe", [mode, url]) => self.open(mode, url).map(|store| facts(&store)),
             ("url", []) => Ok(Fields::new().with("url", self.store().url())),
             ("available", []) => self.store().available().map(|available| match available {
@@ -44,9 +44,9 @@ impl Worker {
             "open" => OpenMode::Open,
             "create" => OpenMode::Create,
             "open_or_create" => OpenMode::OpenOrCreate,
-            other => panic!("there is no mode {other:?}"),
+            other => panic!("unknown mode {other:?}"),
         };
-        let backend = self.peer.suite.backend().expect("the suite is for stores");
+        let backend = self.peer.suite.backend().expect("the suite tests a store");
         Store::with_backend(backend, &url.parse()?, mode)
     }
 

@@ -1,4 +1,4 @@
-//! A thread of a peer changes its user, its namespaces and its mounts.
+//! Commands that change the user, the namespaces and the mounts of a thread.
 //!
 //! Namespaces other than those of users belong to a thread. A case therefore uses the main thread alone, and the threads that a
 //! backend starts from there inherit them.
@@ -34,17 +34,17 @@ impl Worker {
         Some(Next::Continue(done.map(|()| Fields::new())))
     }
 
-    /// Only a process with one thread can enter a user namespace, and a forked child is one.
+    /// Forks a peer that enters a user namespace, which only a single-threaded process can do.
     fn fork_into_user_namespace(&mut self, name: &str) -> Result<Fields> {
         match self.peer.fork(sys::Fork::Libc).map_err(|errno| Error::system("fork", errno))? {
             Some(child) => Ok(Fields::new().with("pid", child)),
-            None if sys::enter_user_namespace(CloneFlags::empty()).is_ok() => Ok(self.be_reborn(name)),
+            None if sys::enter_user_namespace(CloneFlags::empty()).is_ok() => Ok(self.become_peer(name)),
             None => sys::exit_now(4),
         }
     }
 }
 
-/// Makes a new file that uses up the room of its file system.
+/// Creates a file that fills its file system.
 fn fill(file: &str) -> io::Result<()> {
     let mut file = File::create_new(file)?;
     loop {
@@ -68,7 +68,7 @@ pub(crate) fn mount_new(kind: &str, target: &str, options: &str) -> Result<(), E
     mount(Some(kind), target, Some(kind), MsFlags::empty(), Some(options))
 }
 
-/// Gives up all rights but those of this user, of the group of the same number, and of these groups.
+/// Gives up all privileges except those of this user, of the group with the same number, and of these groups.
 fn become_user(number: &str, groups: &[&str]) -> Result<(), Errno> {
     let groups: Vec<_> = groups.iter().map(|group| Gid::from_raw(group.parse().expect("a group's number"))).collect();
     let number = number.parse().expect("a user's number");

@@ -15,26 +15,26 @@ use crate::panic_message::panic_message;
 use crate::protocol::{Answer, Fields, Refusal};
 use crate::suite::Subject;
 
-/// A thread of a peer, and what it holds.
+/// A thread of a peer, with its guards, handles and files.
 pub(super) struct Worker {
     pub(super) peer: Arc<Peer>,
     pub(super) name: String,
     pub(super) guards: HashMap<String, Guard<'static>>,
-    /// A store and handles of the thread's own, where it was told to have them.
+    /// A separate store and separate handles, if a command created them.
     pub(super) own: Option<RefCell<Inheritance>>,
-    /// A store and a handle that it can drop.
+    /// A store and a handle that the thread can drop.
     pub(super) droppable: Option<Droppable>,
-    /// Files of the program, which the library must leave alone.
+    /// Files of the program, which the library must not use or close.
     pub(super) own_files: Vec<OwnFile>,
-    /// The command that is being done.
+    /// The tag of the current command.
     pub(super) tag: u64,
-    /// How long the present acquisition took, in nanoseconds.
+    /// Duration of the last acquisition, in nanoseconds.
     pub(super) took: Option<u128>,
-    /// Where commands come from since a fork.
-    pub(super) reborn: Option<Receiver<Command>>,
+    /// The source of commands after a fork.
+    pub(super) new_commands: Option<Receiver<Command>>,
 }
 
-/// What becomes of a thread after a command.
+/// The answer to a command, or the end of the thread.
 pub(super) type Next = ControlFlow<(), Result<Fields>>;
 
 impl Worker {
@@ -48,11 +48,11 @@ impl Worker {
             own_files: Vec::new(),
             tag: 0,
             took: None,
-            reborn: None,
+            new_commands: None,
         }
     }
 
-    /// Does what it is told until it is told to end.
+    /// Executes commands until one ends the thread.
     pub(super) fn run(mut self, mut commands: Receiver<Command>) {
         while let Ok(command) = commands.recv() {
             self.tag = command.tag;
@@ -65,21 +65,21 @@ impl Worker {
                 Err(panic) => Answer::Panicked(panic_message(&*panic).to_owned()),
             };
             self.peer.answer(self.tag, &answer);
-            if let Some(other) = self.reborn.take() {
+            if let Some(other) = self.new_commands.take() {
                 commands = other;
             }
         }
     }
 
     fn perform(&mut self, verb: &str, arguments: &[&str]) -> Next {
-        if let Some(next) = self.meet_its_fate(verb, arguments).or_else(|| self.change_surroundings(verb, arguments)) {
+        if let Some(next) = self.change_process(verb, arguments).or_else(|| self.change_surroundings(verb, arguments)) {
             return next;
         }
         let done = self
             .acquire_or_release(verb, arguments)
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
-            .or_else(|| self.go_round(verb, arguments))
+            .or_else(|| self.repeat_or_race(verb, arguments))
             .or_else(|| self.repeat(verb, arguments))
             .or_else(|| self.grow_or_watch(verb, arguments))
             .or_else(|| self.use_semaphores(verb, arguments))
@@ -89,10 +89,10 @@ impl Worker {
             .or_else(|| self.plan_a_fork(verb, arguments))
             .or_else(|| self.fork_many_times(verb, arguments))
             .or_else(|| self.report_or_mark(verb, arguments));
-        Next::Continue(done.unwrap_or_else(|| panic!("a peer does not know how to {verb} {arguments:?}")))
+        Next::Continue(done.unwrap_or_else(|| panic!("a peer got the unknown command {verb} {arguments:?}")))
     }
 
-    /// What comes of a command that another one consists of. It does not end the thread.
+    /// Executes a command as a part of another one. It must not end the thread.
     pub(super) fn answer_to(&mut self, verb: &str, arguments: &[&str]) -> Result<Fields> {
         match self.perform(verb, arguments) {
             Next::Continue(answer) => answer,
@@ -100,7 +100,7 @@ impl Worker {
         }
     }
 
-    /// Tells the suite that what may block begins.
+    /// Reports that the command has started and may block.
     pub(super) fn begin(&self) {
         self.peer.answer(self.tag, &Answer::Begun(gettid().as_raw().unsigned_abs()));
     }
@@ -109,7 +109,7 @@ impl Worker {
         self.with_owned(|owned| owned.store.clone()).expect("the peer has opened a store")
     }
 
-    /// The handle for `lock`: a number, or `-` for the lock without one.
+    /// Returns the handle of `lock`: a number, or `-` for the lock without a number.
     pub(super) fn handle(&self, lock: &str) -> Result<&'static Lock> {
         if let Some(handle) = self.with_owned(|owned| owned.handles.get(lock).copied()) {
             return Ok(handle);
@@ -119,7 +119,7 @@ impl Worker {
             Subject::Store { .. } if lock == "-" => self.store().single()?,
             Subject::Store { .. } => self.store().retrieve(id_of(lock))?,
         };
-        // Another thread may have made one meanwhile; a lock that belongs to no store must not be there twice.
+        // Another thread may have inserted a handle meanwhile. A lock without a store must have one handle only.
         Ok(self.with_owned(|owned| *owned.handles.entry(lock.to_owned()).or_insert_with(|| Box::leak(Box::new(made)))))
     }
 
@@ -136,10 +136,10 @@ impl Worker {
 }
 
 pub(super) fn id_of(text: &str) -> LockId {
-    text.parse().unwrap_or_else(|_| panic!("{text:?} is no lock id"))
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a lock id"))
 }
 
-/// An error of the library, for the way to the suite.
+/// Converts an error of the library to an answer.
 pub(super) fn describe(error: &Error, took: Option<u128>) -> Refusal {
     let kind = format!("{:?}", error.kind());
     let kind = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! What is looked at when everybody has stopped: the locks, the sums, the ids.
+//! The checks of locks, sums and ids when all workers have stopped.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,15 @@ use super::worker::{How, Worker};
 use super::{CHURNED, KEPT, LOCKS};
 
 impl Worker<'_> {
-    /// Takes every lock once, and compares; leaves no ids allocated but those of the locks.
+    /// Acquires every lock once and checks its sum. Frees all ids except those of the locks.
     pub(super) fn inspect(&self) {
         let how = if self.claims.deadlines == Deadlines::Monotonic { How::WaitFor } else { How::Wait };
         (0..LOCKS).for_each(|number| self.section(0, number, how, 1));
-        let places = (0..LOCKS).map(|number| self.ledger.arena.place(number));
+        let places = (0..LOCKS).map(|number| self.log.memory.place(number));
         let wrong: Vec<_> = places.map(|place| (place.value(), place.done())).filter(|(value, done)| value != done).collect();
-        self.ledger.sums_are_wrong(wrong.len() as u64, &format!("sums are wrong: {wrong:?}"));
+        self.log.sums_are_wrong(wrong.len() as u64, &format!("sums are wrong: {wrong:?}"));
         if let Err(error) = self.inspect_ids() {
-            self.ledger.lost(&error.to_string());
+            self.log.lost(&error.to_string());
         }
     }
 
@@ -26,13 +26,13 @@ impl Worker<'_> {
         for one in self.store.allocated()? {
             let label = if one.id.index() < LOCKS { KEPT } else { CHURNED };
             if labels && one.label.as_str() != label {
-                self.ledger.lost(&format!("the id {} has the label {:?}, not {label:?}", one.id, one.label.as_str()));
+                self.log.lost(&format!("the id {} has the label {:?}, not {label:?}", one.id, one.label.as_str()));
             }
             ids.insert(one.id);
         }
         let kept: BTreeSet<_> = (0..LOCKS as u32).map(LockId::new).collect();
         if let Some(freed) = kept.difference(&ids).next() {
-            self.ledger.lost(&format!("the id {freed} was freed by nobody"));
+            self.log.lost(&format!("the id {freed} is free, but no worker freed it"));
         }
         loop {
             match self.store.allocate("") {
@@ -40,23 +40,23 @@ impl Worker<'_> {
                     if let Some(id) = lock.id()
                         && !ids.insert(id)
                     {
-                        self.ledger.lost(&format!("the id {id} was handed out twice"));
+                        self.log.lost(&format!("the id {id} was handed out twice"));
                     }
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => break,
                 Err(error) => return Err(error),
             }
         }
-        let capacity = self.ledger.arena.places() as u32;
+        let capacity = self.log.memory.places() as u32;
         let lost: Vec<_> = (0..capacity).map(LockId::new).filter(|id| !ids.contains(id)).collect();
-        self.ledger.ids_are_lost(lost.len() as u64, &format!("ids are lost: {lost:?}"));
+        self.log.ids_are_lost(lost.len() as u64, &format!("ids are lost: {lost:?}"));
         for id in ids.difference(&kept) {
-            self.ledger.arena.place(id.index()).leave();
+            self.log.memory.place(id.index()).leave();
             self.store.free(id.get())?;
         }
         let free = u64::from(capacity) - LOCKS as u64 - lost.len() as u64;
         match self.store.available()? {
-            Some(counted) if counted != free => self.ledger.lost(&format!("of {free} free ids, {counted} are counted")),
+            Some(counted) if counted != free => self.log.lost(&format!("{free} ids are free, but available() returns {counted}")),
             _ => {}
         }
         Ok(())

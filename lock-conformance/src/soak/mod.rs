@@ -1,17 +1,18 @@
-//! A storm: processes do critical sections, allocate and free, and are killed, most of them while they own a lock.
+//! A soak test, which kills processes at random while they lock, allocate and free ids.
 //!
-//! Forked workers, every other one with two threads, go over a few locks and count in words that only the owner of a lock may change. The
-//! driver kills those that it sees in a critical section, and now and then anybody, and replaces them at once. One of them, the
-//! *witness*, is not killed, and shows how long one has to wait. Every few seconds all are told to finish: who does not waits for a lock that is
-//! lost, or for somebody to wake it. Then a process that nobody kills takes every lock, compares every sum, and allocates every id.
+//! Forked *workers*, every other one with two threads, acquire a few locks and increment counters that only the owner of a lock may
+//! change. The driver kills workers that it observes in a critical section, sometimes a random one, and replaces them immediately.
+//! One worker, the *witness*, is never killed; it measures waits. Every few seconds the driver stops all workers. A worker that does
+//! not end waits for a lost lock or a lost wake-up. A process that is never killed, the *inspector*, then acquires every lock, checks
+//! every counter, and allocates every id.
 //!
-//! It is for any backend with numbered locks that recover. Since it forks, it has to be called by a process that has a single thread.
+//! A soak test works with any backend with numbered locks that recover. It forks, so only a single-threaded process may call it.
 
-mod crew;
+mod audit_log;
 mod inspector;
-mod ledger;
 mod totals;
 mod worker;
+mod workers;
 
 use std::fmt;
 use std::io;
@@ -20,43 +21,46 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Backend, Capacity, Labels, Numbering, OpenMode, OwnerDeath, Sharing, Store, StoreUrl};
 
-use self::crew::Crew;
-use self::ledger::Ledger;
+use self::audit_log::AuditLog;
 pub use self::totals::Totals;
-use crate::arena::SLOTS;
+use self::workers::Workers;
+use crate::shared_memory::SLOTS;
 
-/// Workers at a time.
-const CREW: usize = 6;
-/// The worker that is not killed, and the one that comes when the others have stopped.
+/// Number of concurrent workers.
+const WORKERS: usize = 6;
+/// The worker that is never killed.
 const WITNESS: usize = 0;
-const INSPECTOR: usize = CREW;
-const _: () = assert!((CREW + 1) * 2 <= SLOTS);
-/// Locks that critical sections are done under, and all ids that there are where the creator of a store can choose.
+/// The process that runs when all workers have stopped.
+const INSPECTOR: usize = WORKERS;
+const _: () = assert!((WORKERS + 1) * 2 <= SLOTS);
+/// Number of locks that protect critical sections.
 const LOCKS: usize = 8;
+/// Capacity of the store, if the backend lets the creator choose it.
 const CAPACITY: u64 = 70;
-/// A lock for which somebody waits longer is lost.
+/// A wait longer than this counts as a lost lock.
 const BOUND: Duration = Duration::from_secs(20);
-/// Between two inspections.
+/// Interval between inspections.
 const ROUND: Duration = Duration::from_secs(2);
-/// Between two pieces of news.
+/// Interval between progress reports.
 const NEWS: Duration = Duration::from_millis(200);
-/// Labels of the ids of those locks, and of those that are allocated and freed.
+/// Label of the ids that stay allocated.
 const KEPT: &str = "kept";
+/// Label of the ids that workers allocate and free.
 const CHURNED: &str = "churned";
 
-/// What a storm tells while it goes on.
+/// A progress report of a running soak test.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum News<'a> {
-    /// What there was until now.
+    /// The totals so far.
     Storm(&'a Totals),
-    /// The same, and all have stopped and everything was looked at.
+    /// The totals after an inspection, with all workers stopped.
     Calm(&'a Totals),
-    /// Something is wrong.
+    /// A violation or an error.
     Wrong(&'a str),
 }
 
-/// A storm over the locks of a backend.
+/// A soak test of a backend.
 pub struct Soak<'a> {
     backend: &'a Backend,
     url: &'a dyn Fn(&Path) -> String,
@@ -66,61 +70,62 @@ pub struct Soak<'a> {
 }
 
 impl<'a> Soak<'a> {
-    /// A storm of 1,000 kills. `url` gives the URL of a store in a directory.
+    /// Creates a soak test of 1,000 kills. `url` returns the URL of a store in a directory.
     pub fn new(backend: &'a Backend, url: &'a dyn Fn(&Path) -> String) -> Self {
         Self { backend, url, kills: 1000, time: Duration::MAX, namespaces: 1 }
     }
 
-    /// The same, until there were so many kills.
+    /// Sets the number of kills.
     #[must_use]
     pub fn kills(mut self, kills: u64) -> Self {
         self.kills = kills;
         self
     }
 
-    /// The same, and no longer than this, to within a few seconds.
+    /// Limits the duration, accurate to a few seconds.
     #[must_use]
     pub fn time(mut self, time: Duration) -> Self {
         self.time = time;
         self
     }
 
-    /// The same, with every `n`th worker in the PID namespace of the caller, and each of the others in a separate one, where its threads have
-    /// the same ids as theirs. That needs the right to make PID namespaces.
+    /// Runs every `n`th worker in the caller's PID namespace, and each of the others in a separate one.
+    ///
+    /// Threads of workers in separate namespaces have equal ids. This requires the right to create PID namespaces.
     #[must_use]
     pub fn namespaces(mut self, n: usize) -> Self {
         self.namespaces = n.max(1);
         self
     }
 
-    /// Why there can be no storm over a backend's locks; `None` when there can.
+    /// Returns the reason why a backend cannot be tested, `None` if it can.
     pub fn refusal(backend: &Backend) -> Option<&'static str> {
         let claims = backend.capabilities();
         if claims.numbering != Numbering::Numbered || claims.sharing != Sharing::Processes {
-            return Some("it has no numbered locks that processes share");
+            return Some("the backend has no numbered locks that processes share");
         }
         if claims.owner_death == OwnerDeath::Stuck {
-            return Some("its locks stay locked when their owner dies, so that the first kill would be the last");
+            return Some("the locks of this backend stay locked when their owner dies, so a test cannot continue after a kill");
         }
         None
     }
 
-    /// Runs it, in `scratch`, which is an empty directory. It ends early when a lock is lost.
+    /// Runs the test in `scratch`, an empty directory. Stops early if a lock is lost.
     ///
     /// # Errors
-    /// When it cannot be made: see [`Soak::refusal`]; the directory cannot be used, processes cannot be forked, the store cannot be made.
+    /// Fails if the backend is refused (see [`Soak::refusal`]), the directory is not usable, a fork fails, or the store cannot be created.
     pub fn run(&self, scratch: &Path, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
         if let Some(refusal) = Self::refusal(self.backend) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, refusal));
         }
-        let mut crew = self.crew(scratch)?;
-        let done = self.storm(&mut crew, news);
-        // Removed, whatever came of it: not every store is in the directory.
-        let _ = crew.store.destroy();
+        let mut workers = self.workers(scratch)?;
+        let done = self.run_rounds(&mut workers, news);
+        // Destroys the store after a failure too, because not every store is in the directory.
+        let _ = workers.store.destroy();
         done
     }
 
-    fn crew(&self, scratch: &Path) -> io::Result<Crew> {
+    fn workers(&self, scratch: &Path) -> io::Result<Workers> {
         let claims = self.backend.capabilities();
         let directory = scratch.join("store");
         std::fs::create_dir(&directory)?;
@@ -134,16 +139,16 @@ impl<'a> Soak<'a> {
         let label = if claims.labels == Labels::Kept { KEPT } else { "" };
         let locks = (0..LOCKS as u32).map(|id| store.allocate_and_retrieve(id, label)).collect::<Result<_, _>>();
         let locks = locks.map_err(io::Error::other)?;
-        let ledger = Ledger::create(scratch, store.capacity().unwrap_or(CAPACITY) as usize)?;
-        Ok(Crew::new(*self.backend, url, store, locks, ledger, self.namespaces))
+        let log = AuditLog::create(scratch, store.capacity().unwrap_or(CAPACITY) as usize)?;
+        Ok(Workers::new(*self.backend, url, store, locks, log, self.namespaces))
     }
 
-    fn storm(&self, crew: &mut Crew, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
+    fn run_rounds(&self, workers: &mut Workers, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
         let (start, mut said) = (Instant::now(), 0);
         loop {
-            self.round(crew, start, news)?;
-            let totals = crew.ledger.totals(start.elapsed());
-            let complaints = crew.ledger.complaints(said);
+            self.round(workers, start, news)?;
+            let totals = workers.log.totals(start.elapsed());
+            let complaints = workers.log.complaints(said);
             said += complaints.len();
             complaints.iter().for_each(|wrong| news(News::Wrong(wrong)));
             news(News::Calm(&totals));
@@ -153,19 +158,19 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Some seconds of it, and an inspection.
-    fn round(&self, crew: &mut Crew, start: Instant, news: &mut dyn FnMut(News<'_>)) -> io::Result<()> {
+    /// Runs the workers for a few seconds, and then an inspection.
+    fn round(&self, workers: &mut Workers, start: Instant, news: &mut dyn FnMut(News<'_>)) -> io::Result<()> {
         let (began, mut told) = (Instant::now(), Instant::now());
-        crew.muster()?;
-        while crew.ledger.kills() < self.kills && began.elapsed() < ROUND && start.elapsed() < self.time {
-            crew.strike()?;
+        workers.start_all()?;
+        while workers.log.kills() < self.kills && began.elapsed() < ROUND && start.elapsed() < self.time {
+            workers.kill_one()?;
             if told.elapsed() >= NEWS {
                 told = Instant::now();
-                news(News::Storm(&crew.ledger.totals(start.elapsed())));
+                news(News::Storm(&workers.log.totals(start.elapsed())));
             }
         }
-        crew.dismiss()?;
-        crew.inspect()?;
+        workers.stop_all()?;
+        workers.inspect()?;
         Ok(())
     }
 }

@@ -1,35 +1,37 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-/// What there was in a storm.
+/// The totals of a soak test.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Processes that were killed.
+    /// Number of killed processes.
     pub kills: u64,
-    /// Kills of those among them that were seen in a critical section.
+    /// Number of kills of a process that was observed in a critical section.
     pub aimed: u64,
-    /// How often an owner followed a dead one, as far as it lived to say so.
+    /// Number of acquisitions after an owner's death, counted by new owners that lived long enough.
     pub owner_deaths: u64,
-    /// Those of them where the owner was told of a death, and that it is not known any more whose.
+    /// Number of acquisitions with a death report that does not name the process.
     pub unnamed: u64,
-    /// Critical sections.
+    /// Number of critical sections.
     pub sections: u64,
-    /// Ids that were allocated, and mostly freed again.
+    /// Number of allocations. Most of the ids were freed again.
     pub allocations: u64,
-    /// Broken promises: two in a critical section; a death that the next owner was not told, or that was of somebody else, or had not
-    /// been; a token that is not greater; a sum that is not right; an id that two had; an error; a crash.
+    /// Number of broken promises.
+    ///
+    /// These are: two owners in a critical section; a death report that is absent, names the wrong process or reports no actual
+    /// death; a token that does not increase; a wrong sum; an id with two owners; an error; a crash.
     pub violations: u64,
-    /// Locks that nobody could take, waiters that nobody woke, ids that nobody could allocate.
+    /// Number of locks that could not be acquired, lost wake-ups, and ids that could not be allocated.
     pub lost: u64,
-    /// The longest that anybody waited for a lock and got it.
+    /// The longest wait for a lock that ended in an acquisition.
     pub worst_wait: Duration,
-    /// How long it took.
+    /// The duration.
     pub time: Duration,
 }
 
 impl Totals {
-    /// Whether every promise was kept.
+    /// Returns whether every promise was kept.
     pub fn is_clean(&self) -> bool {
         self.violations == 0 && self.lost == 0
     }

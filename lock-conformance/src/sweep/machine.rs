@@ -1,20 +1,20 @@
-//! What differs from processor to processor: registers, breakpoints, and the instructions that repeat themselves.
+//! Architecture-specific code: registers, breakpoints and repeating instructions.
 
 use nix::unistd::Pid;
 
-/// The instruction that a stopped process is going to execute.
+/// The next instruction of a stopped process.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Next {
-    /// Where it is; 0 where that is not known.
+    /// The address; 0 if it is unknown.
     pub(super) address: u64,
     pub(super) is_system_call: bool,
 }
 
-/// An instruction that would have repeated itself more often.
+/// A repeating instruction whose count was reduced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Shortened {
     address: u64,
-    /// Where the next one is.
+    /// The address of the following instruction.
     pub(super) behind: u64,
     left: u64,
 }
@@ -32,7 +32,7 @@ mod here {
 
     const SYSCALL: u64 = 0x050f;
     const DEBUG_REGISTERS: usize = offset_of!(user, u_debugreg);
-    /// Register 7: the address in register 0 is one to stop at before it is executed, in this process alone.
+    /// Value of debug register 7: break before executing the address in register 0, in this process only.
     const STOP_AT_0: c_long = 1;
 
     pub(crate) fn next(pid: Pid) -> Next {
@@ -45,7 +45,7 @@ mod here {
         Ok(ptrace::getregs(pid)?.rip)
     }
 
-    /// A debug register has the processor stop there: the victim's memory stays as it is.
+    /// Sets a breakpoint in a debug register, which leaves the target's memory unchanged.
     pub(crate) fn set_breakpoint(pid: Pid, address: u64) -> nix::Result<()> {
         write_register(pid, 0, address as c_long)?;
         write_register(pid, 7, STOP_AT_0)
@@ -55,8 +55,7 @@ mod here {
         write_register(pid, 7, 0)
     }
 
-    /// Has the coming instruction, if it is one that fills or copies by repeating itself and has more than `times` left, repeat itself
-    /// only so often when it is let go on.
+    /// Limits the next instruction to `times` iterations, if it is a `rep movs` or `rep stos`.
     pub(crate) fn shorten(pid: Pid, times: u64) -> nix::Result<Option<Shortened>> {
         let mut registers = ptrace::getregs(pid)?;
         let Some(length) = code(pid, registers.rip).and_then(length_if_repeated) else { return Ok(None) };
@@ -69,7 +68,7 @@ mod here {
         Ok(Some(shortened))
     }
 
-    /// Puts it back to the instruction that was shortened, in the state in which the rest is left to do.
+    /// Returns the process to the limited instruction, with the remaining iterations to do.
     pub(crate) fn lengthen(pid: Pid, shortened: &Shortened) -> nix::Result<()> {
         let mut registers = ptrace::getregs(pid)?;
         (registers.rip, registers.rcx) = (shortened.address, shortened.left);
@@ -80,7 +79,9 @@ mod here {
         ptrace::read(pid, address as AddressType).ok().map(|code| code as u64)
     }
 
-    /// The length of `rep movs` and `rep stos`: they change no flags, so that their whole state is in the registers and in memory.
+    /// Returns the length of a `rep movs` or `rep stos`.
+    ///
+    /// They change no flags: their state is in registers and memory only.
     fn length_if_repeated(code: u64) -> Option<u64> {
         let [rep, second, third, ..] = code.to_le_bytes();
         let (operation, length) = if second & 0xf0 == 0x40 { (third, 3) } else { (second, 2) };
@@ -93,7 +94,9 @@ mod here {
     }
 }
 
-/// Elsewhere all instructions are counted from the start: slower, and no less thorough.
+/// On other architectures, all instructions are counted from the start.
+///
+/// This is slower and covers the same places.
 #[cfg(not(target_arch = "x86_64"))]
 mod here {
     use nix::errno::Errno;

@@ -1,16 +1,20 @@
-//! Kills a process at every instruction, and at every system call, of every operation, and looks what is left.
+//! Sweeps: kill a process at every instruction and system call of an operation, and check the store.
 //!
-//! A forked process is stopped under ptrace at one place of an operation after the other, and killed there. After each kill: the lock
-//! can be taken within a second, the next owner is told the truth, no id is lost, the store opens, no file is left over, and who
-//! waited beside the victim gets the lock.
+//! A forked process, the *target*, is stopped under ptrace at one place of an operation and killed there. Each kill is followed by
+//! these checks:
 //!
-//! The places are those that a survey finds, which steps through all of it, section by section, each with another victim. On x86-64 a
-//! victim is brought near to its place by a breakpoint and stepped the rest, and has to be at the address that the survey found there;
-//! where it is not, because it takes another route than any that was surveyed, the next victim is stepped there from the last system call
-//! before it.
+//! - The lock can be acquired within a second, and a process that waited beside the target acquires it.
+//! - The next owner gets a correct report.
+//! - No id is lost.
+//! - The store opens, and no file remains after it is destroyed.
 //!
-//! It is for any backend. A program that sweeps has [`Memory`] for its allocator, so that all victims take the same route. Since it forks,
-//! it has to be called by a process that has a single thread.
+//! A survey finds the places. It steps through the whole operation in sections, each with a new target. The instructions that a
+//! target executes are its *route*. On x86-64, breakpoints bring a target close to the place and single steps cover the rest. The
+//! target must then be at the address that the survey recorded. If it is not, because it took an unknown route, the next target is
+//! single-stepped from the last system call before the place.
+//!
+//! A sweep works with any backend. The program uses [`Memory`] as its global allocator, so that all targets take the same route. A
+//! sweep forks, so only a single-threaded process may call it.
 
 mod alone;
 mod contended;
@@ -18,10 +22,10 @@ mod machine;
 mod operation;
 mod processor;
 mod route;
-mod scene;
+mod setup;
 mod subject;
 mod survey;
-mod victim;
+mod target;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -31,42 +35,47 @@ use std::path::Path;
 use lock_core::Backend;
 
 use self::alone::Alone;
-use self::contended::{CONTESTS, Waiter};
+use self::contended::{WAITS, Waiter};
 use self::operation::OPERATIONS;
 use self::processor::OneProcessor;
 use self::route::{Place, Route};
-use self::scene::{CAPACITY, Scene};
+use self::setup::{CAPACITY, Setup};
 use self::subject::{Subject, kill};
-use self::victim::Going;
+use self::target::Movement;
 pub use crate::sys::Memory;
 
-/// How many routes of an operation are surveyed at most; and how many places have to be come to for each.
+/// Maximum number of routes to survey for an operation.
 const ROUTES: usize = 12;
+/// Number of places to test for each route that is surveyed.
 const PLACES_A_ROUTE: usize = 50;
-/// Processes that do the whole of a long operation before it is surveyed.
+/// Number of processes that complete a long operation before it is surveyed.
 const REHEARSALS: usize = 1024;
 
-/// What came of sweeping one operation.
+/// The result of sweeping one operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Row {
-    /// What the victim did.
+    /// The operation that the target executed.
     pub operation: &'static str,
-    /// What it was stopped by.
+    /// The kind of place at which targets were stopped.
     pub by: By,
-    /// At how many places it was to be killed: a thorough sweep counts those of every route that victims were found to take.
+    /// Number of places chosen for kills.
+    ///
+    /// [`Thoroughness::Every`] includes the places of every route that targets took.
     pub chosen: usize,
-    /// At how many places it was killed; a victim that was done before it came to its place does not count.
+    /// Number of places at which a target was killed.
+    ///
+    /// A target that ended before it reached its place does not count.
     pub points: usize,
-    /// At how many of them only after it was stepped there by single instructions, since it took another route than usual.
+    /// Number of those places that were reached only by single steps, because the target took another route.
     pub stepped: usize,
-    /// After how many of these kills something was wrong.
+    /// Number of kills after which a check failed.
     pub lost: usize,
-    /// What was, the first time.
+    /// The message of the first failed check.
     pub first: Option<String>,
 }
 
-/// What the places are.
+/// The kind of place at which a target is stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum By {
@@ -85,12 +94,12 @@ impl fmt::Display for By {
     }
 }
 
-/// How thorough a sweep is.
+/// How many places a sweep tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Thoroughness {
     /// Every place.
     Every,
-    /// At most so many places of each operation, evenly spread.
+    /// At most this many places of each operation, evenly spread.
     AtMost(usize),
 }
 
@@ -104,24 +113,24 @@ impl Thoroughness {
     }
 }
 
-/// What a sweep tells while it goes on.
+/// A progress report of a running sweep.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum News<'a> {
-    /// The victim is about to be killed at this place of so many.
+    /// The target is about to be killed at a place.
     At {
-        /// What it does.
+        /// The operation that it executes.
         operation: &'static str,
-        /// The place, from 0.
+        /// The index of the place, from 0.
         place: usize,
-        /// How many there are.
+        /// The number of places.
         of: usize,
     },
     /// An operation is done.
     Done(&'a Row),
 }
 
-/// Whether the row of this operation is done already.
+/// Returns whether the row of an operation is already complete.
 type IsDone<'a> = &'a dyn Fn(&str, By) -> bool;
 
 /// A sweep over the operations of a backend.
@@ -134,48 +143,50 @@ pub struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    /// A sweep at every place of every operation. `url` gives the URL of a store in a directory.
+    /// Creates a sweep over every place of every operation.
+    ///
+    /// `url` returns the URL of a store in a directory.
     pub fn new(backend: &'a Backend, url: &'a dyn Fn(&Path) -> String) -> Self {
         Self { backend, url, thoroughness: Thoroughness::Every, only: None, done: None }
     }
 
-    /// The same, not everywhere.
+    /// Sets how many places to test.
     #[must_use]
     pub fn thoroughness(mut self, thoroughness: Thoroughness) -> Self {
         self.thoroughness = thoroughness;
         self
     }
 
-    /// The same, of the operations whose name has this in it.
+    /// Restricts the sweep to operations whose name contains `name`.
     #[must_use]
     pub fn only(mut self, name: &'a str) -> Self {
         self.only = Some(name);
         self
     }
 
-    /// The same, without the rows of which this says that they are done.
+    /// Skips the rows for which `done` returns true.
     #[must_use]
     pub fn but_for(mut self, done: IsDone<'a>) -> Self {
         self.done = Some(done);
         self
     }
 
-    /// Runs it, in `scratch`, which is an empty directory.
+    /// Runs the sweep in `scratch`, an empty directory.
     ///
     /// # Errors
-    /// When it cannot be made: ptrace is not allowed, the directory cannot be used, an operation fails with nobody killed.
+    /// Fails if ptrace is not allowed, the directory is not usable, or an operation fails without a kill.
     pub fn run(&self, scratch: &Path, news: &mut dyn FnMut(News<'_>)) -> io::Result<Vec<Row>> {
         let claims = self.backend.capabilities();
         let _one = OneProcessor::keep_to();
         let mut rows = Vec::new();
         for operation in OPERATIONS.iter().filter(|one| (one.applies)(&claims)) {
             self.sweep(operation.name, &mut rows, news, || {
-                Ok(Alone::new(Scene::new(self.backend, self.url, scratch, operation.capacity)?, operation))
+                Ok(Alone::new(Setup::new(self.backend, self.url, scratch, operation.capacity)?, operation))
             })?;
         }
-        for contest in CONTESTS.iter().filter(|one| (one.applies)(&claims)) {
-            self.sweep(contest.name, &mut rows, news, || {
-                Ok(Waiter::new(Scene::new(self.backend, self.url, scratch, CAPACITY)?, contest))
+        for kind in WAITS.iter().filter(|one| (one.applies)(&claims)) {
+            self.sweep(kind.name, &mut rows, news, || {
+                Ok(Waiter::new(Setup::new(self.backend, self.url, scratch, CAPACITY)?, kind))
             })?;
         }
         Ok(rows)
@@ -194,12 +205,12 @@ impl<'a> Sweep<'a> {
             return Ok(());
         }
         let mut subject = subject()?;
-        // Twice: the first time, what is there only once is made, as blocks of a file. Where every process makes a part of it, as
-        // one that opens a store does, many have to come first.
+        // The second survey counts. The first one runs code that runs only once, such as the allocation of a file's blocks. If
+        // each process contributes a part, for example by opening a store, many processes run before the second survey.
         let first = subject.survey()?;
         if self.thoroughness.pick(first.instructions().len()).count() > 10 * REHEARSALS {
             for _ in 0..REHEARSALS {
-                subject.kill_at(Place::Boundary(usize::MAX), &first, Going::BySteps).map_err(io::Error::other)?;
+                subject.kill_at(Place::Boundary(usize::MAX), &first, Movement::BySteps).map_err(io::Error::other)?;
             }
         }
         let mut routes = vec![subject.survey()?];
@@ -239,7 +250,7 @@ impl<'a> Sweep<'a> {
             }
             match killed {
                 Ok(None) => continue,
-                Ok(Some(going)) => row.stepped += usize::from(going == Going::BySteps),
+                Ok(Some(going)) => row.stepped += usize::from(going == Movement::BySteps),
                 Err(wrong) => {
                     row.lost += 1;
                     row.first.get_or_insert_with(|| format!("at {place}: {wrong}"));

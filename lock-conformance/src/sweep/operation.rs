@@ -1,4 +1,4 @@
-//! The operations that are swept: what has to be there, what the victim does, and what has to hold when it is dead.
+//! The swept operations: their setup, the action of the target, and the checks after its death.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -9,27 +9,29 @@ use lock_core::{
 
 use nix::sys::wait::waitpid;
 
-use super::scene::{CAPACITY, Check, Dealing, LOCK, Mark, Scene};
+use super::setup::{CAPACITY, Check, LOCK, Mark, ReportHandling, Setup};
 use crate::sys;
 
 const LABEL: &str = "swept";
 
-/// Of a store that has to grow for [`FAR`].
+/// Capacity of a store that has to grow for [`FAR`].
 const LARGE: u64 = 1100;
 const FAR: u32 = 1090;
 
-/// One of them.
+/// A swept operation.
 pub(super) struct Operation {
     pub(super) name: &'static str,
     pub(super) applies: fn(&Capabilities) -> bool,
-    /// Of the store.
+    /// Capacity of the store.
     pub(super) capacity: u64,
-    pub(super) prepare: fn(&mut Scene) -> Result<()>,
-    /// What the victim does before it is watched.
-    pub(super) settle: fn(&Scene),
-    pub(super) act: fn(&Scene),
-    /// With the victim's pid.
-    pub(super) check: fn(&mut Scene, u32) -> Check,
+    /// Runs in the sweeping process before it forks the target.
+    pub(super) prepare: fn(&mut Setup) -> Result<()>,
+    /// Runs in the target before it is traced.
+    pub(super) attach: fn(&Setup),
+    /// The swept action of the target.
+    pub(super) act: fn(&Setup),
+    /// Checks the store; gets the target's pid.
+    pub(super) check: fn(&mut Setup, u32) -> Check,
 }
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -37,45 +39,45 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_lock(victim),
+        attach: Setup::attach,
+        prepare: Setup::with_store,
+        act: |setup| visit(setup, setup.lock().lock()),
+        check: |setup, target| setup.check_lock(target),
     },
     Operation {
         name: "try_lock and unlock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| {
-            if let Some(guard) = scene.lock().try_lock().transpose() {
-                visit(scene, guard);
+        attach: Setup::attach,
+        prepare: Setup::with_store,
+        act: |setup| {
+            if let Some(guard) = setup.lock().try_lock().transpose() {
+                visit(setup, guard);
             }
         },
-        check: |scene, victim| scene.check_lock(victim),
+        check: |setup, target| setup.check_lock(target),
     },
     Operation {
         name: "try_lock_for and unlock",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
-        check: |scene, victim| scene.check_lock(victim),
+        attach: Setup::attach,
+        prepare: Setup::with_store,
+        act: |setup| visit(setup, setup.lock().try_lock_for(Duration::from_secs(60))),
+        check: |setup, target| setup.check_lock(target),
     },
     Operation {
         name: "try_lock a lock that is held",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.hold()
+        attach: Setup::attach,
+        prepare: |setup| {
+            setup.with_store()?;
+            setup.hold()
         },
-        act: |scene| {
-            if let Some(guard) = scene.lock().try_lock().transpose() {
-                visit(scene, guard);
+        act: |setup| {
+            if let Some(guard) = setup.lock().try_lock().transpose() {
+                visit(setup, guard);
             }
         },
         check: check_refusal,
@@ -84,176 +86,176 @@ pub(super) const OPERATIONS: &[Operation] = &[
         name: "try_lock_for no time",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.hold()
+        attach: Setup::attach,
+        prepare: |setup| {
+            setup.with_store()?;
+            setup.hold()
         },
-        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::ZERO)),
+        act: |setup| visit(setup, setup.lock().try_lock_for(Duration::ZERO)),
         check: check_refusal,
     },
     Operation {
         name: "recover a lock",
         applies: recovers,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        attach: Setup::attach,
         prepare: with_a_dead_owner,
-        act: |scene| visit(scene, scene.lock().lock()),
+        act: |setup| visit(setup, setup.lock().lock()),
         check: check_recovery,
     },
     Operation {
         name: "recover a lock and mark it consistent",
         applies: |claims| recovers(claims) && claims.death_reports == DeathReports::UntilConsistent,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        attach: Setup::attach,
         prepare: with_a_dead_owner,
-        act: |scene| repair(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_recovered_lock(victim, earlier(scene), Dealing::Marks),
+        act: |setup| repair(setup, setup.lock().lock()),
+        check: |setup, target| setup.check_recovered_lock(target, earlier(setup), ReportHandling::Marks),
     },
     Operation {
         name: "recover a lock with a deadline",
         applies: recovers_in_time,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        attach: Setup::attach,
         prepare: with_a_dead_owner,
-        act: |scene| visit(scene, scene.lock().try_lock_for(Duration::from_secs(60))),
+        act: |setup| visit(setup, setup.lock().try_lock_for(Duration::from_secs(60))),
         check: check_recovery,
     },
     Operation {
         name: "allocate",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| drop(scene.store().allocate(label(scene))),
-        check: |scene, _| scene.check_ids(&[0], &[LABEL]),
+        attach: Setup::attach,
+        prepare: Setup::with_store,
+        act: |setup| drop(setup.store().allocate(label(setup))),
+        check: |setup, _| setup.check_ids(&[0], &[LABEL]),
     },
     Operation {
         name: "allocate by id",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| drop(scene.store().allocate_and_retrieve(66, label(scene))),
-        check: |scene, _| scene.check_ids(&[66], &[LABEL]),
+        attach: Setup::attach,
+        prepare: Setup::with_store,
+        act: |setup| drop(setup.store().allocate_and_retrieve(66, label(setup))),
+        check: |setup, _| setup.check_ids(&[66], &[LABEL]),
     },
     Operation {
         name: "free",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
+        attach: Setup::attach,
         prepare: with_an_allocation,
-        act: |scene| drop(scene.store().free(LOCK)),
-        check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
+        act: |setup| drop(setup.store().free(LOCK)),
+        check: |setup, _| setup.check_ids(&[LOCK], &[LABEL]),
     },
     Operation {
         name: "free in a store not looked at lately",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle_and_wait,
+        attach: Setup::attach_and_wait,
         prepare: with_an_allocation,
-        act: |scene| drop(scene.store().free(LOCK)),
-        check: |scene, _| scene.check_ids(&[LOCK], &[LABEL]),
+        act: |setup| drop(setup.store().free(LOCK)),
+        check: |setup, _| setup.check_ids(&[LOCK], &[LABEL]),
     },
     Operation {
         name: "free all",
         applies: is_numbered,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
+        attach: Setup::attach,
+        prepare: |setup| {
+            setup.with_store()?;
+            (0..3).try_for_each(|_| setup.store().allocate(label(setup)).map(drop))
         },
-        act: |scene| drop(scene.store().free_all()),
-        check: |scene, _| scene.check_ids(&[0, 1, 2], &[LABEL]),
+        act: |setup| drop(setup.store().free_all()),
+        check: |setup, _| setup.check_ids(&[0, 1, 2], &[LABEL]),
     },
     Operation {
         name: "reconcile",
         applies: |claims| is_numbered(claims) && claims.reconcile == Reconcile::Supported,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            (0..3).try_for_each(|_| scene.store().allocate(label(scene)).map(drop))
+        attach: Setup::attach,
+        prepare: |setup| {
+            setup.with_store()?;
+            (0..3).try_for_each(|_| setup.store().allocate(label(setup)).map(drop))
         },
-        act: |scene| drop(scene.store().reconcile([1, 3, 65].map(LockId::new))),
-        check: |scene, _| scene.check_ids(&[0, 1, 2, 3, 65], &[LABEL, ""]),
+        act: |setup| drop(setup.store().reconcile([1, 3, 65].map(LockId::new))),
+        check: |setup, _| setup.check_ids(&[0, 1, 2, 3, 65], &[LABEL, ""]),
     },
     Operation {
         name: "open and close",
         applies: |_| true,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.with_store()?;
-            scene.forget();
+        attach: Setup::attach,
+        prepare: |setup| {
+            setup.with_store()?;
+            setup.forget();
             Ok(())
         },
-        act: |scene| drop(scene.open(OpenMode::Open)),
-        check: |scene, victim| {
-            scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
-            if recovers(&scene.capabilities()) {
-                scene.check_lock(victim)?;
+        act: |setup| drop(setup.open(OpenMode::Open)),
+        check: |setup, target| {
+            setup.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
+            if recovers(&setup.capabilities()) {
+                setup.check_lock(target)?;
             }
-            scene.check_ids(&[], &[])
+            setup.check_ids(&[], &[])
         },
     },
     Operation {
         name: "create",
         applies: can_go,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::without_store,
-        act: |scene| drop(scene.open(OpenMode::Create)),
+        attach: Setup::attach,
+        prepare: Setup::without_store,
+        act: |setup| drop(setup.open(OpenMode::Create)),
         check: check_creation,
     },
     Operation {
         name: "first use of a lock",
         applies: |claims| recovers(claims) && can_go(claims),
         capacity: CAPACITY,
-        settle: Scene::settle_without_a_handle,
-        prepare: |scene| {
-            scene.without_store()?;
-            scene.with_store()
+        attach: Setup::attach_without_handle,
+        prepare: |setup| {
+            setup.without_store()?;
+            setup.with_store()
         },
-        act: |scene| visit(scene, scene.lock().lock()),
-        check: |scene, victim| scene.check_lock(victim).and_then(|()| scene.check_ids(&[], &[])),
+        act: |setup| visit(setup, setup.lock().lock()),
+        check: |setup, target| setup.check_lock(target).and_then(|()| setup.check_ids(&[], &[])),
     },
     Operation {
         name: "grow",
         applies: |claims| can_go(claims) && claims.capacity == Capacity::Chosen,
         capacity: LARGE,
-        settle: Scene::settle,
-        prepare: |scene| {
-            scene.without_store()?;
-            scene.with_store()
+        attach: Setup::attach,
+        prepare: |setup| {
+            setup.without_store()?;
+            setup.with_store()
         },
-        act: |scene| drop(scene.store().allocate_and_retrieve(FAR, label(scene))),
-        check: |scene, victim| {
-            if recovers(&scene.capabilities()) {
-                scene.check_lock(victim)?;
-                let far = scene.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
-                far.map_err(|e| format!("what grew cannot be locked: {e}"))?;
+        act: |setup| drop(setup.store().allocate_and_retrieve(FAR, label(setup))),
+        check: |setup, target| {
+            if recovers(&setup.capabilities()) {
+                setup.check_lock(target)?;
+                let far = setup.store().retrieve(FAR).and_then(|lock| lock.lock_owned().map(drop));
+                far.map_err(|e| format!("a lock in the new part cannot be acquired: {e}"))?;
             }
-            scene.check_ids(&[FAR], &[LABEL])
+            setup.check_ids(&[FAR], &[LABEL])
         },
     },
     Operation {
         name: "destroy",
         applies: can_go,
         capacity: CAPACITY,
-        settle: Scene::settle,
-        prepare: Scene::with_store,
-        act: |scene| drop(scene.store().destroy()),
-        check: |scene, victim| {
-            // Whoever comes next opens what is left of it, or makes another, and can destroy that.
-            scene.forget();
-            check_creation(scene, victim)
+        attach: Setup::attach,
+        prepare: Setup::with_store,
+        act: |setup| drop(setup.store().destroy()),
+        check: |setup, target| {
+            // The next process opens what remains of the store or creates a new one, and can destroy it.
+            setup.forget();
+            check_creation(setup, target)
         },
     },
 ];
 
-/// Whether a lock is free again after its owner's death.
+/// Returns whether a lock is released when its owner dies.
 pub(super) fn recovers(claims: &Capabilities) -> bool {
     claims.owner_death != OwnerDeath::Stuck
 }
@@ -266,87 +268,87 @@ fn is_numbered(claims: &Capabilities) -> bool {
     claims.numbering == Numbering::Numbered
 }
 
-/// Whether there can be a new store again and again.
+/// Returns whether stores can be created and destroyed repeatedly.
 fn can_go(claims: &Capabilities) -> bool {
     claims.removal == Removal::Supported
 }
 
-fn label(scene: &Scene) -> &'static str {
-    if scene.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
+fn label(setup: &Setup) -> &'static str {
+    if setup.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
 }
 
-/// A critical section, with marks that say how far it came.
-pub(super) fn visit(scene: &Scene, guard: Result<Guard<'_>>) {
+/// Executes a critical section and records its progress in marks.
+pub(super) fn visit(setup: &Setup, guard: Result<Guard<'_>>) {
     let Ok(guard) = guard else { return };
-    scene.mark(Mark::Inside);
-    scene.mark(Mark::Leaving);
+    setup.mark(Mark::Inside);
+    setup.mark(Mark::Leaving);
     if guard.unlock().is_ok() {
-        scene.mark(Mark::Done);
+        setup.mark(Mark::Done);
     }
 }
 
-/// As [`visit`], and marks the lock consistent.
-fn repair(scene: &Scene, guard: Result<Guard<'_>>) {
+/// As [`visit`], but marks the lock consistent.
+fn repair(setup: &Setup, guard: Result<Guard<'_>>) {
     let Ok(mut guard) = guard else { return };
-    scene.mark(Mark::Inside);
+    setup.mark(Mark::Inside);
     let marked = guard.mark_consistent();
-    scene.mark(Mark::Leaving);
+    setup.mark(Mark::Leaving);
     if marked.and_then(|()| guard.unlock()).is_ok() {
-        scene.mark(Mark::Done);
+        setup.mark(Mark::Done);
     }
 }
 
-/// Has a process die that holds the lock; returns its pid.
-fn die_inside(scene: &Scene) -> u32 {
+/// Forks a process that dies while it holds the lock; returns its pid.
+fn die_inside(setup: &Setup) -> u32 {
     match sys::fork().expect("a process can be forked") {
         Some(child) => {
             waitpid(child, None).expect("it is a child of this process");
             child.as_raw().unsigned_abs()
         }
         None => {
-            std::mem::forget(scene.lock().lock_owned());
+            std::mem::forget(setup.lock().lock_owned());
             sys::exit_now(0);
         }
     }
 }
 
-fn with_an_allocation(scene: &mut Scene) -> Result<()> {
-    scene.with_store()?;
-    scene.store().allocate_and_retrieve(LOCK, label(scene)).map(drop)
+fn with_an_allocation(setup: &mut Setup) -> Result<()> {
+    setup.with_store()?;
+    setup.store().allocate_and_retrieve(LOCK, label(setup)).map(drop)
 }
 
-fn with_a_dead_owner(scene: &mut Scene) -> Result<()> {
-    scene.with_store()?;
-    let dead = die_inside(scene);
-    scene.note().store(dead.into(), SeqCst);
+fn with_a_dead_owner(setup: &mut Setup) -> Result<()> {
+    setup.with_store()?;
+    let dead = die_inside(setup);
+    setup.note().store(dead.into(), SeqCst);
     Ok(())
 }
 
-fn check_recovery(scene: &mut Scene, victim: u32) -> Check {
-    scene.check_recovered_lock(victim, earlier(scene), Dealing::Leaves)
+fn check_recovery(setup: &mut Setup, target: u32) -> Check {
+    setup.check_recovered_lock(target, earlier(setup), ReportHandling::Leaves)
 }
 
-/// The owner that died before the victim.
-fn earlier(scene: &Scene) -> u32 {
-    scene.note().load(SeqCst) as u32
+/// Returns the pid of the owner that died before the target.
+fn earlier(setup: &Setup) -> u32 {
+    setup.note().load(SeqCst) as u32
 }
 
-/// Who was refused never was an owner.
-fn check_refusal(scene: &mut Scene, _: u32) -> Check {
-    if !scene.marked(Mark::Start) {
-        return Err("a lock that was held was taken".to_owned());
+/// Checks that a target whose attempt failed did not acquire the lock.
+fn check_refusal(setup: &mut Setup, _: u32) -> Check {
+    if !setup.marked(Mark::Start) {
+        return Err("a held lock was acquired by another process".to_owned());
     }
-    scene.let_go();
-    scene.check_lock(0)
+    setup.release();
+    setup.check_lock(0)
 }
 
-fn check_creation(scene: &mut Scene, victim: u32) -> Check {
-    scene.with_store().map_err(|e| format!("the store is bricked: {e}"))?;
-    scene.mark(Mark::Start);
-    if recovers(&scene.capabilities()) {
-        scene.check_lock(victim)?;
+fn check_creation(setup: &mut Setup, target: u32) -> Check {
+    setup.with_store().map_err(|e| format!("the store cannot be opened: {e}"))?;
+    setup.mark(Mark::Start);
+    if recovers(&setup.capabilities()) {
+        setup.check_lock(target)?;
     }
-    scene.check_ids(&[], &[])?;
-    scene.without_store().map_err(|e| format!("the store cannot be destroyed: {e}"))?;
-    scene.check_nothing_is_left()
+    setup.check_ids(&[], &[])?;
+    setup.without_store().map_err(|e| format!("the store cannot be destroyed: {e}"))?;
+    setup.check_nothing_is_left()
 }

@@ -1,15 +1,15 @@
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// Keeps this thread, and the processes that it forks, to one processor until it is dropped.
+/// Pins this thread, and the processes that it forks, to one processor until it is dropped.
 ///
-/// A victim and its tracer take turns: to hand on on the spot takes half of the time that it takes to wake another processor.
+/// A target and its tracer run in turns. Switching on one processor takes half as long as waking another one.
 pub(super) struct OneProcessor {
     before: Option<CpuSet>,
 }
 
 impl OneProcessor {
-    /// As long as it lives, if that is allowed.
+    /// Pins the thread, if the system allows it.
     pub(super) fn keep_to() -> Self {
         let before = sched_getaffinity(Pid::from_raw(0)).ok();
         let mut one = CpuSet::new();

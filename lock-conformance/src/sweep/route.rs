@@ -1,19 +1,19 @@
-//! What a victim goes through, as a survey found it, and how to come to a place of it quickly.
+//! The instructions that a target executes, as a survey recorded them, and fast ways to reach one.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::machine;
 
-/// What a stop at a breakpoint costs, in single steps.
+/// The cost of a stop at a breakpoint, in single steps.
 const STOP_COST: usize = 6;
 
-/// A place in what the victim does.
+/// A place in a route.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Place {
-    /// After so many system calls, and so many instructions behind the last of them.
+    /// After this many system calls, and this many instructions after the last of them.
     Instruction { calls: usize, instructions: usize },
-    /// The entries and exits of system calls, in turn, from 1.
+    /// An entry or exit of a system call, numbered alternately from 1.
     Boundary(usize),
 }
 
@@ -21,7 +21,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Instruction { calls, instructions } => {
-                write!(f, "instruction {instructions} behind system call {calls}")
+                write!(f, "instruction {instructions} after system call {calls}")
             }
             Self::Boundary(boundary) if boundary % 2 == 1 => write!(f, "the entry of system call {}", boundary / 2 + 1),
             Self::Boundary(boundary) => write!(f, "the exit of system call {}", boundary / 2),
@@ -29,19 +29,21 @@ impl fmt::Display for Place {
     }
 }
 
-/// The instructions between a victim's system calls, until it ends or falls asleep.
+/// The instructions between a target's system calls, until it ends or falls asleep.
 pub(super) struct Route {
     stretches: Vec<Stretch>,
     falls_asleep: bool,
 }
 
 impl Route {
-    /// From the addresses of the instructions of each stretch, of which the last is the system call's.
+    /// Creates a route from the addresses of each stretch.
+    ///
+    /// A stretch ends with the instruction of a system call.
     pub(super) fn new(stretches: Vec<Vec<u64>>, falls_asleep: bool) -> Self {
         Self { stretches: stretches.into_iter().map(Stretch::new).collect(), falls_asleep }
     }
 
-    /// Every place between two instructions, and where it falls asleep.
+    /// Returns every place between two instructions, and the sleep.
     pub(super) fn instructions(&self) -> Vec<Place> {
         let stretches = self.stretches.iter().enumerate();
         let places = stretches.flat_map(|(calls, stretch)| {
@@ -50,13 +52,13 @@ impl Route {
         places.chain(self.sleep()).collect()
     }
 
-    /// Every entry and exit of a system call.
+    /// Returns every entry and exit of a system call.
     pub(super) fn boundaries(&self) -> Vec<Place> {
         let last = usize::from(self.falls_asleep && machine::HAS_BREAKPOINTS);
         (1..self.stretches.len() * 2 - 1 + last).map(Place::Boundary).collect()
     }
 
-    /// Where it falls asleep, if it does.
+    /// Returns the place where the target falls asleep, if any.
     pub(super) fn sleep(&self) -> Option<Place> {
         let instructions = self.stretches.last()?.addresses.len();
         self.falls_asleep.then_some(Place::Instruction { calls: self.stretches.len() - 1, instructions })
@@ -72,21 +74,21 @@ impl Route {
         }
     }
 
-    /// The way from the start of a stretch to an instruction of it, and the address to find there, if it is one of this route.
+    /// Returns the way to an instruction from the start of its stretch, and its address, if on this route.
     pub(super) fn way(&self, calls: usize, instructions: usize) -> Option<(&Way, u64)> {
         let stretch = self.stretches.get(calls)?;
         stretch.ways.get(instructions).zip(stretch.addresses.get(instructions).copied())
     }
 }
 
-/// How to come to an instruction without stepping through all that is before it.
+/// A way to an instruction that avoids single-stepping the whole stretch.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Way {
-    /// Where to stop in between: at each address when it is come to for so many times.
+    /// Breakpoints: each address, and how many times to hit it.
     pub(super) stops: Vec<(u64, usize)>,
-    /// Single steps behind the last stop.
+    /// Number of single steps after the last breakpoint.
     pub(super) steps: usize,
-    /// How many of them, at the end, are of one instruction that repeats itself.
+    /// How many of the last steps are iterations of one repeating instruction.
     pub(super) repeats: usize,
     cost: usize,
 }
@@ -115,8 +117,10 @@ impl Stretch {
     }
 }
 
-/// The cheapest way to each address, of three: a step from the one before; the breakpoint of an address that comes for the first time; in
-/// a loop, the last of such breakpoints and then another that is passed as often as the loop has run.
+/// Returns the cheapest way to each address.
+///
+/// There are three candidates: a step from the previous address; a breakpoint, if the address occurs for the first time; and, in a
+/// loop, the last such breakpoint and then a second one, which is hit once per iteration.
 fn ways(addresses: &[u64]) -> Vec<Way> {
     let mut ways = vec![Way::default()];
     let mut known = HashSet::from([addresses[0]]);
@@ -125,7 +129,7 @@ fn ways(addresses: &[u64]) -> Vec<Way> {
     for (before, address) in addresses.iter().zip(&addresses[1..]) {
         let repeated = before == address;
         let mut way = ways[ways.len() - 1].and_a_step(repeated);
-        // A breakpoint stops an instruction that repeats itself only when it begins.
+        // A breakpoint stops a repeating instruction only at its first iteration.
         if machine::HAS_BREAKPOINTS && !repeated {
             let stops = if known.insert(*address) {
                 landmark = Some((*address, 1));
@@ -136,7 +140,7 @@ fn ways(addresses: &[u64]) -> Vec<Way> {
                 *times += 1;
                 landmark.into_iter().chain([(*address, *times)]).collect()
             };
-            // Where it is already, at the start of the stretch, a breakpoint would stop it once more.
+            // At the start of the stretch, the target is already at the address, and a breakpoint there would stop it once more.
             let other = Way::by(stops);
             if other.cost < way.cost && other.stops[0].0 != addresses[0] {
                 way = other;
@@ -151,7 +155,7 @@ fn ways(addresses: &[u64]) -> Vec<Way> {
 mod tests {
     use super::*;
 
-    /// Goes the way on paper: where it ends.
+    /// Simulates the way and returns its end.
     fn end(addresses: &[u64], way: &Way) -> usize {
         let mut at = 0;
         for (address, times) in &way.stops {
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_ends_where_it_is_for() {
+    fn every_way_ends_at_its_instruction() {
         let straight = 100..200;
         let inner = [300, 301, 302].repeat(40);
         let outer = [200].into_iter().chain(inner).chain([303, 304]).collect::<Vec<_>>().repeat(20);
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_short_even_into_a_loop_and_behind_one() {
+    fn ways_into_and_past_a_loop_are_short() {
         let addresses: Vec<u64> = (0..1000).chain([2000, 2001, 2002].repeat(100)).chain(3000..4000).collect();
         let ways = ways(&addresses);
         assert!(ways.iter().all(|way| way.cost < 130), "{:?}", ways.iter().max_by_key(|way| way.cost));

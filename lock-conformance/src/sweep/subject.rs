@@ -1,38 +1,40 @@
-//! What a sweep kills again and again.
+//! The interface between a sweep and the processes that it kills.
 
 use std::io;
 
 use super::route::{Place, Route};
-use super::victim::{Going, Reached};
+use super::target::{Movement, Reached};
 
-/// Who does what is swept, again and again.
+/// An operation that can be surveyed, and killed repeatedly.
 pub(super) trait Subject {
     fn survey(&mut self) -> io::Result<Route>;
 
-    /// Kills it there, or wherever it is by then, and looks what is left.
-    fn kill_at(&mut self, place: Place, route: &Route, going: Going) -> Result<Reached, String>;
+    /// Runs a target to `place`, kills it where it stopped, and checks the store.
+    fn kill_at(&mut self, place: Place, route: &Route, by: Movement) -> Result<Reached, String>;
 }
 
-/// How a victim was brought to a place and killed, if one came there at all; or what was wrong afterwards.
+/// Kills a target at `place` and checks the store afterwards.
 ///
-/// Victims do not all take the same route: what earlier ones left, and what this process has in its memory, make a difference. So the
-/// routes known are tried, those that led there lately first, and while there are fewer than `most`, another one is surveyed.
+/// Returns how the target reached the place, `None` if no target reached it, or a failed check's message.
+///
+/// Targets may take different routes, depending on the state that earlier targets left and on this process's memory. All known
+/// routes are tried, the most recently successful first. While fewer than `most` are known, another one is surveyed.
 pub(super) fn kill(
     subject: &mut dyn Subject,
     place: Place,
     routes: &mut Vec<Route>,
     most: usize,
-) -> io::Result<Result<Option<Going>, String>> {
+) -> io::Result<Result<Option<Movement>, String>> {
     let mut at = 0;
     let known = routes.len();
     while at < routes.len() {
         if routes[at].has(place) {
-            match subject.kill_at(place, &routes[at], Going::Quickly) {
+            match subject.kill_at(place, &routes[at], Movement::Quickly) {
                 Ok(Reached::There) => {
                     routes[..=at].rotate_right(1);
-                    return Ok(Ok(Some(Going::Quickly)));
+                    return Ok(Ok(Some(Movement::Quickly)));
                 }
-                Ok(Reached::Astray | Reached::Asleep | Reached::Ended) => {}
+                Ok(Reached::OffRoute | Reached::Asleep | Reached::Ended) => {}
                 Err(wrong) => return Ok(Err(wrong)),
             }
         }
@@ -41,13 +43,13 @@ pub(super) fn kill(
             routes.push(subject.survey()?);
         }
     }
-    // The newest is what victims do now. What is not on it would be stepped to in vain.
+    // Targets now take the newest route. Stepping to a place outside of it would be useless.
     if routes.len() > known {
         routes.rotate_right(1);
     }
     if !routes[0].has(place) {
         return Ok(Ok(None));
     }
-    let reached = subject.kill_at(place, &routes[0], Going::BySteps);
-    Ok(reached.map(|reached| (reached == Reached::There).then_some(Going::BySteps)))
+    let reached = subject.kill_at(place, &routes[0], Movement::BySteps);
+    Ok(reached.map(|reached| (reached == Reached::There).then_some(Movement::BySteps)))
 }

@@ -1,48 +1,52 @@
-//! Finds out what a victim goes through, by single steps.
+//! Records the route of a target by single steps.
 
 use super::machine::Next;
 use super::route::{Place, Route};
-use super::victim::{Going, Reached, Victim};
+use super::target::{Movement, Reached, TargetProcess};
 
-/// What one victim is stepped through. Steps take their time, and who takes as much may find that something is due which for victims in
-/// a hurry is not: a survey of thousands of instructions is put together of what many victims are stepped through.
+/// Maximum number of instructions to step through in one target.
+///
+/// Single steps are slow. A slow target may execute code that depends on elapsed time and that a fast one skips. A survey of
+/// thousands of instructions therefore combines sections from many targets.
 const SECTION: usize = 400;
-/// When so many in a row do not come to where the last one was left, one has to go the whole way.
-const ASTRAY: usize = 8;
+/// Maximum number of targets in a row that miss the end of the last section.
+///
+/// After these, one target is stepped through the whole route.
+const MAX_MISSES: usize = 8;
 
-/// A survey, from the first victim to the last.
+/// A survey in progress.
 pub(super) struct Survey {
-    /// Of the instructions of each stretch, the last one of which is known, and not executed.
+    /// The instructions of each stretch. The last one is recorded but not executed yet.
     stretches: Vec<Vec<u64>>,
     at: Next,
-    astray: usize,
+    misses: usize,
     end: Option<Reached>,
 }
 
 impl Survey {
     pub(super) fn new() -> Self {
-        Self { stretches: vec![vec![]], at: Next::default(), astray: 0, end: None }
+        Self { stretches: vec![vec![]], at: Next::default(), misses: 0, end: None }
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.end.is_some()
     }
 
-    /// Goes on with a victim that is where the first one was in the beginning.
-    pub(super) fn go_on(&mut self, victim: &mut Victim) -> nix::Result<()> {
-        if self.astray > ASTRAY {
-            *self = Self { astray: self.astray, ..Self::new() };
-        } else if !self.follow(victim)? {
-            self.astray += 1;
+    /// Continues the survey with a new target, which is at the start of the route.
+    pub(super) fn extend(&mut self, target: &mut TargetProcess) -> nix::Result<()> {
+        if self.misses > MAX_MISSES {
+            *self = Self { misses: self.misses, ..Self::new() };
+        } else if !self.follow(target)? {
+            self.misses += 1;
             return Ok(());
         }
-        let steps = if self.astray > ASTRAY { usize::MAX } else { SECTION };
-        self.astray = 0;
+        let steps = if self.misses > MAX_MISSES { usize::MAX } else { SECTION };
+        self.misses = 0;
         if self.stretches[0].is_empty() {
-            self.see(victim);
+            self.record(target);
         }
         for _ in 0..steps {
-            match victim.step()? {
+            match target.step()? {
                 Reached::There => {}
                 end => {
                     self.end = Some(end);
@@ -52,27 +56,27 @@ impl Survey {
             if self.at.is_system_call {
                 self.stretches.push(vec![]);
             }
-            self.see(victim);
+            self.record(target);
         }
         Ok(())
     }
 
-    /// What was found; what it is when it is not done is of no use.
+    /// Returns the route. Only meaningful once the survey is done.
     pub(super) fn route(self) -> Route {
         Route::new(self.stretches, self.end == Some(Reached::Asleep))
     }
 
-    /// Brings a victim to where the last one was left.
-    fn follow(&self, victim: &mut Victim) -> nix::Result<bool> {
+    /// Moves a target to the end of the last section; returns whether it got there.
+    fn follow(&self, target: &mut TargetProcess) -> nix::Result<bool> {
         let calls = self.stretches.len() - 1;
         let Some(instructions) = self.stretches[calls].len().checked_sub(1) else { return Ok(true) };
         let route = Route::new(self.stretches.clone(), false);
-        let reached = victim.go_to(&route, Place::Instruction { calls, instructions }, Going::Quickly)?;
-        Ok(reached == Reached::There && victim.next() == self.at)
+        let reached = target.move_to(&route, Place::Instruction { calls, instructions }, Movement::Quickly)?;
+        Ok(reached == Reached::There && target.next() == self.at)
     }
 
-    fn see(&mut self, victim: &Victim) {
-        self.at = victim.next();
-        self.stretches.last_mut().expect("there is a first").push(self.at.address);
+    fn record(&mut self, target: &TargetProcess) {
+        self.at = target.next();
+        self.stretches.last_mut().expect("a survey starts with one stretch").push(self.at.address);
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn close_all_on_exec() -> io::Result<()> {
     close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Whether the kernel has `close_range` and its flag `CLOSE_RANGE_CLOEXEC` (from Linux 5.11 on).
+/// Returns whether the kernel has `close_range` and its flag `CLOSE_RANGE_CLOEXEC` (from Linux 5.11 on).
 pub(crate) fn has_close_range() -> bool {
     close_range(libc::c_uint::MAX, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC).is_ok()
 }
@@ -37,7 +37,7 @@ fn close_range(first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint) -> 
     }
 }
 
-/// The descriptor of this number, which may be closed, for system calls.
+/// Borrows the descriptor of this number, which may be closed, for system calls.
 pub(crate) fn by_number(number: RawFd) -> BorrowedFd<'static> {
     assert!(number >= 0, "{number} is no descriptor");
     // SAFETY: the number is not -1, and it is used in system calls only, which answer EBADF for a closed number.
@@ -53,7 +53,7 @@ pub(crate) fn duplicate_over(descriptor: RawFd, number: RawFd) -> io::Result<()>
     }
 }
 
-/// Whether the number is open.
+/// Returns whether the number is open.
 pub(crate) fn is_open(number: RawFd) -> bool {
     // SAFETY: the call takes numbers only.
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }

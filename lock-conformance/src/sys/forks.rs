@@ -21,8 +21,9 @@ pub(crate) enum Fork {
 impl Fork {
     /// Forks. Returns `None` in the child and the child's pid in the parent.
     ///
-    /// The child has this thread only, and mutexes of other threads stay locked in it. The caller therefore holds the mutexes that the child
-    /// uses. [`Fork::Libc`] takes care of libc's own mutexes; for the other ways, the caller ensures that no other thread is in the allocator.
+    /// The child has this thread only, and mutexes of other threads stay locked in it. The caller therefore holds the mutexes that
+    /// the child uses. [`Fork::Libc`] handles libc's own mutexes. For the other ways, the caller ensures that no other thread is in
+    /// the allocator.
     pub(crate) fn run(self) -> nix::Result<Option<Pid>> {
         let pid = match self {
             Self::Libc => {
@@ -48,7 +49,7 @@ impl Fork {
         }
     }
 
-    /// Whether it is available.
+    /// Returns whether this way to fork is available.
     pub(crate) fn is_there(self) -> bool {
         match self {
             Self::Libc => true,
@@ -76,7 +77,7 @@ pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: 
     }
 }
 
-/// [`Fork::Libc`].
+/// Forks by [`Fork::Libc`].
 pub(crate) fn fork() -> nix::Result<Option<Pid>> {
     Fork::Libc.run()
 }

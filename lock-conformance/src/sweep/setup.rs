@@ -1,4 +1,4 @@
-//! What an operation that is swept works on.
+//! The store and the shared words that a swept operation works on.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -13,54 +13,54 @@ use lock_core::{
 
 use crate::sys;
 
-/// The lock that is swept, and one for getting ready with, far from it.
+/// The lock that is swept, and a distant one with which a process prepares.
 pub(super) const LOCK: u32 = 5;
 const OTHER: u32 = 69;
-/// Locks of the store: a little more than fit into one word of a bitmap.
+/// Number of locks in the store: slightly more than one bitmap word holds.
 pub(super) const CAPACITY: u64 = 70;
 
-/// How far the victim had come.
+/// The last step of the operation that the target reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u64)]
 pub(super) enum Mark {
     Start,
-    /// The lock had been acquired.
+    /// The lock was acquired.
     Inside,
-    /// It was going to be released.
+    /// The release was about to start.
     Leaving,
-    /// It had been released; or whatever it was had been done.
+    /// The lock was released, or the operation was complete.
     Done,
 }
 
 /// How the operation deals with the report of an earlier death.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Dealing {
+pub(super) enum ReportHandling {
     /// It leaves the report for the next owner.
     Leaves,
     /// It marks the lock consistent, before [`Mark::Leaving`].
     Marks,
 }
 
-/// The outcome of a check: what is wrong, in words.
+/// The result of a check; the error describes the failure.
 pub(super) type Check = Result<(), String>;
 
-/// A store, and words that the victim and the others share.
-pub(super) struct Scene {
+/// A store, and words that the target and the other processes share.
+pub(super) struct Setup {
     pub(super) backend: Backend,
     url: String,
     directory: PathBuf,
     words: &'static [AtomicU64],
-    /// Of the lock, by this process.
+    /// This process's guard of the lock.
     guard: Option<Guard<'static>>,
     store: Option<Store>,
-    /// A victim's, until it uses it.
+    /// The target's handle, until the target uses it.
     handle: RefCell<Option<Lock>>,
 }
 
-/// After which a table is looked at again, and some more.
+/// Longer than the interval after which a store checks a table again.
 const A_WHILE: Duration = Duration::from_millis(20);
 
-impl Scene {
+impl Setup {
     pub(super) fn new(backend: &Backend, url: &dyn Fn(&Path) -> String, scratch: &Path, capacity: u64) -> std::io::Result<Self> {
         let shared = scratch.join("words");
         let file = std::fs::File::options().read(true).write(true).create_new(true).open(&shared)?;
@@ -77,7 +77,7 @@ impl Scene {
         Ok(Self { backend: *backend, url, directory, words, guard: None, store: None, handle: RefCell::new(None) })
     }
 
-    /// Makes or opens the store, and makes it as if it were new.
+    /// Creates or opens the store, and frees all ids.
     pub(super) fn with_store(&mut self) -> Result<()> {
         let store = self.open(OpenMode::OpenOrCreate)?;
         if self.is_numbered() {
@@ -87,7 +87,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Sees to it that there is no store.
+    /// Ensures that the store does not exist.
     pub(super) fn without_store(&mut self) -> Result<()> {
         match self.store.take().map_or_else(|| self.open(OpenMode::Open), Ok) {
             Ok(store) => store.destroy(),
@@ -96,25 +96,25 @@ impl Scene {
         }
     }
 
-    /// After a loss: what was lost is not to spoil what comes.
-    pub(super) fn renew(&mut self) {
-        self.let_go();
+    /// Destroys the store after a failed check, so that the damage does not affect later kills.
+    pub(super) fn discard_store(&mut self) {
+        self.release();
         let _ = self.without_store();
     }
 
-    /// Lets go of the store.
+    /// Drops the handle on the store.
     pub(super) fn forget(&mut self) {
         self.store = None;
     }
 
-    /// Takes the lock, and keeps it.
+    /// Acquires the lock and keeps the guard.
     pub(super) fn hold(&mut self) -> Result<()> {
-        self.let_go();
+        self.release();
         self.guard = Some(self.lock().lock_owned()?);
         Ok(())
     }
 
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn release(&mut self) {
         self.guard = None;
     }
 
@@ -131,27 +131,28 @@ impl Scene {
         at_hand.or_else(|| self.find(LOCK)).expect("the id is in range")
     }
 
-    /// What a forked process does before it begins: it is another process to the store, and has a handle on the lock. By steps,
-    /// getting one would take so long that the store is looked at again, and that would be another route.
-    pub(super) fn settle(&self) {
-        self.settle_without_a_handle();
+    /// Prepares a forked process: registers it with the store and gets a handle on the lock.
+    ///
+    /// Getting the handle under single steps would take so long that the store checks its table again, which is another route.
+    pub(super) fn attach(&self) {
+        self.attach_without_handle();
         self.handle.replace(self.find(LOCK));
     }
 
-    /// The same, for who gets the handle later.
-    pub(super) fn settle_without_a_handle(&self) {
+    /// Prepares a forked process that gets its handle later.
+    pub(super) fn attach_without_handle(&self) {
         if let Some(store) = &self.store {
             if self.is_numbered() {
                 drop(store.retrieve(OTHER).and_then(|lock| lock.lock_owned()));
             }
-            // A table is looked at again when that was a while ago: from now on it is the same for all victims.
+            // A store checks its table again after an interval. This check starts the interval at the same point for all targets.
             let _ = store.check();
         }
     }
 
-    /// The same, a while ago.
-    pub(super) fn settle_and_wait(&self) {
-        self.settle();
+    /// Prepares a forked process, and waits until the store checks its table again.
+    pub(super) fn attach_and_wait(&self) {
+        self.attach();
         std::thread::sleep(A_WHILE);
     }
 
@@ -172,7 +173,7 @@ impl Scene {
         [Mark::Start, Mark::Inside, Mark::Leaving].into_iter().find(|mark| *mark as u64 == word).unwrap_or(Mark::Done)
     }
 
-    /// A word for what a third process has to say: see the operations.
+    /// Returns a word in which another process leaves its result; see the operations.
     pub(super) fn note(&self) -> &AtomicU64 {
         &self.words[1]
     }
@@ -181,7 +182,7 @@ impl Scene {
         self.capabilities().numbering == Numbering::Numbered
     }
 
-    /// The lock with this id, or the only one.
+    /// Returns the lock with this id, or the only one.
     fn find(&self, id: u32) -> Option<Lock> {
         let store = self.store.as_ref()?;
         if self.is_numbered() { store.retrieve(id).ok() } else { store.single().ok() }
@@ -191,58 +192,58 @@ impl Scene {
         self.backend.capabilities()
     }
 
-    /// Whether the next owner has to be told of a death.
+    /// Returns whether the next owner must get a report of a death.
     pub(super) fn reports(&self) -> bool {
         self.capabilities().owner_death == OwnerDeath::Reported
     }
 
-    /// Whether each owner gets the report of a death until one marks the lock consistent.
+    /// Returns whether each owner gets the report of a death until one marks the lock consistent.
     pub(super) fn has_lasting_reports(&self) -> bool {
         self.capabilities().death_reports == DeathReports::UntilConsistent
     }
 
-    /// Asserts that the lock can be acquired, and reports the victim's death if and only if the victim held it.
-    pub(super) fn check_lock(&self, victim: u32) -> Check {
-        self.check_report(victim, None)
+    /// Checks that the lock can be acquired, and that it reports the target's death iff the target held it.
+    pub(super) fn check_lock(&self, target: u32) -> Check {
+        self.check_report(target, None)
     }
 
-    /// As [`Scene::check_lock`], for a victim that acquired the lock after the death of an earlier owner.
-    pub(super) fn check_recovered_lock(&self, victim: u32, earlier: u32, dealing: Dealing) -> Check {
-        self.check_report(victim, Some((earlier, dealing)))
+    /// As [`Setup::check_lock`], for a target that acquired the lock after the death of an earlier owner.
+    pub(super) fn check_recovered_lock(&self, target: u32, earlier: u32, handling: ReportHandling) -> Check {
+        self.check_report(target, Some((earlier, handling)))
     }
 
-    fn check_report(&self, victim: u32, earlier: Option<(u32, Dealing)>) -> Check {
+    fn check_report(&self, target: u32, earlier: Option<(u32, ReportHandling)>) -> Check {
         let told = self.reported_until_marked()?;
         if !self.reports() {
             return Ok(());
         }
-        let stands = |dealing| self.has_lasting_reports() && dealing == Dealing::Leaves;
-        // The processes that the report may name, and whether there has to be a report.
+        let stands = |handling| self.has_lasting_reports() && handling == ReportHandling::Leaves;
+        // The processes that the report may name, and whether a report is required.
         let (expected, has_to_be) = match (self.progress(), earlier) {
-            (Mark::Start, None) => (vec![victim], false),
-            (Mark::Start, Some((earlier, _))) => (vec![victim, earlier], true),
-            (Mark::Inside, _) => (vec![victim], true),
-            (Mark::Leaving, Some((earlier, dealing))) if stands(dealing) => (vec![victim, earlier], true),
-            (Mark::Leaving, _) => (vec![victim], false),
-            (Mark::Done, Some((earlier, dealing))) if stands(dealing) => (vec![earlier], true),
+            (Mark::Start, None) => (vec![target], false),
+            (Mark::Start, Some((earlier, _))) => (vec![target, earlier], true),
+            (Mark::Inside, _) => (vec![target], true),
+            (Mark::Leaving, Some((earlier, handling))) if stands(handling) => (vec![target, earlier], true),
+            (Mark::Leaving, _) => (vec![target], false),
+            (Mark::Done, Some((earlier, handling))) if stands(handling) => (vec![earlier], true),
             (Mark::Done, _) => (vec![], false),
         };
         match told {
             Some(pid) if !expected.contains(&pid) => Err(format!(
-                "killed {:?}, the victim is {victim}, and the death of {pid} is reported; expected are {expected:?}",
+                "killed {:?}, the target is {target}, and the death of {pid} is reported; expected: {expected:?}",
                 self.progress()
             )),
-            None if has_to_be => {
-                Err(format!("killed {:?}, and no death is reported; expected are {expected:?}", self.progress()))
-            }
+            None if has_to_be => Err(format!("killed {:?}, and no death is reported; expected: {expected:?}", self.progress())),
             _ => Ok(()),
         }
     }
 
-    /// The process that the next owner gets a report of. A second owner gets the same report and marks the lock; a third gets none.
+    /// Returns the process whose death the next owner gets a report of.
+    ///
+    /// Checks that a second owner gets the same report and marks the lock consistent, and that a third owner gets none.
     fn reported_until_marked(&self) -> Result<Option<u32>, String> {
         let lock = self.lock();
-        let told = pid_of(&lock.try_lock_for(Duration::from_secs(1)).map_err(|e| format!("the lock is lost: {e}"))?);
+        let told = pid_of(&lock.try_lock_for(Duration::from_secs(1)).map_err(|e| format!("the lock cannot be acquired: {e}"))?);
         let mut guard = lock.lock().map_err(|e| e.to_string())?;
         let again = pid_of(&guard);
         let expected = told.filter(|_| self.has_lasting_reports());
@@ -256,7 +257,9 @@ impl Scene {
         }
     }
 
-    /// What is allocated is among these and has one of these labels, and every other id can be allocated. Where there are ids.
+    /// Checks that only ids in `may_be` are allocated, with these labels, and that all others are free.
+    ///
+    /// A store without ids passes.
     pub(super) fn check_ids(&self, may_be: &[u32], labels: &[&str]) -> Check {
         if !self.is_numbered() {
             return Ok(());
@@ -287,29 +290,29 @@ impl Scene {
         }
         self.store().free_all().map_err(text)?;
         match self.store().available().map_err(text)? {
-            Some(free) if free != capacity => Err(format!("of {capacity} ids, all of them free, {free} are counted")),
+            Some(free) if free != capacity => Err(format!("all {capacity} ids are free, but available() returns {free}")),
             _ => Ok(()),
         }
     }
 
-    /// The directory has nothing in it: to be called when there is no store.
+    /// Checks that the directory is empty. Only for use when no store exists.
     pub(super) fn check_nothing_is_left(&self) -> Check {
         let left: Vec<_> = std::fs::read_dir(&self.directory)
             .map_err(|e| e.to_string())?
             .map(|entry| entry.map_or_else(|e| e.to_string(), |entry| entry.file_name().to_string_lossy().into_owned()))
             .collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("files are left: {left:?}")) }
+        if left.is_empty() { Ok(()) } else { Err(format!("files remain: {left:?}")) }
     }
 }
 
-/// The process that the guard reports as dead; 0 for an unknown one.
+/// Returns the pid that the guard reports as dead, 0 if it is unknown.
 pub(super) fn pid_of(guard: &Guard<'_>) -> Option<u32> {
     Some(guard.recovered()?.holder.as_ref().map_or(0, |holder| holder.pid))
 }
 
-impl Drop for Scene {
+impl Drop for Setup {
     fn drop(&mut self) {
-        self.let_go();
+        self.release();
         let _ = self.without_store();
     }
 }

@@ -1,4 +1,4 @@
-//! A process that is run step by step and killed wherever one likes.
+//! A traced process that can be stopped and killed at any instruction.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,36 +13,36 @@ use super::machine::{self, Next};
 use super::route::{Place, Route, Way};
 use crate::sys;
 
-/// Who has been in a system call for so long, and sleeps, is asleep.
+/// A target that sleeps in a system call for this long counts as asleep.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Who was woken, or whose deadline passes, has woken long before that.
+/// Time limit for a target to wake after a wake-up or its deadline.
 const LONG: Duration = Duration::from_secs(1);
-/// Fewer repetitions of an instruction are stepped through.
+/// Maximum number of iterations of a repeating instruction to single-step.
 const FEW: usize = 16;
 
-/// How to go.
+/// How a target is moved to a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Going {
-    /// From breakpoint to breakpoint, along the route that a survey found: quick, but it may lead astray.
+pub(super) enum Movement {
+    /// From breakpoint to breakpoint along a surveyed route. Fast, but the target may take another route.
     Quickly,
-    /// By a step for each instruction since the last system call.
+    /// By single steps from the last system call.
     BySteps,
 }
 
-/// Where a victim is after having been told to go on.
+/// Where a target stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reached {
-    /// Where it was sent: stopped, or asleep where it was to fall asleep.
+    /// At the requested place, stopped, or asleep where a sleep was requested.
     There,
-    /// Asleep in a system call before it came there.
+    /// Asleep in a system call before the place.
     Asleep,
-    /// It had done everything and has ended.
+    /// The target completed its operation and ended.
     Ended,
-    /// Somewhere else: this time it took another route.
-    Astray,
+    /// At another address, because the target took another route.
+    OffRoute,
 }
 
-/// Why a victim no longer runs.
+/// Why a target no longer runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stop {
     Trap,
@@ -52,13 +52,13 @@ enum Stop {
 }
 
 /// A forked process under ptrace.
-pub(super) struct Victim {
+pub(super) struct TargetProcess {
     pid: Pid,
     ended: bool,
 }
 
-impl Victim {
-    /// Forks one that does `before`, and then stops before `act`.
+impl TargetProcess {
+    /// Forks a target that runs `before` and stops before `act`.
     pub(super) fn start(before: impl FnOnce(), act: impl FnOnce()) -> nix::Result<Self> {
         let Some(pid) = sys::fork()? else {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
@@ -70,15 +70,15 @@ impl Victim {
             act();
             sys::exit_now(0);
         };
-        let mut victim = Self { pid, ended: false };
+        let mut target = Self { pid, ended: false };
         match waitpid(pid, None)? {
             WaitStatus::Stopped(_, Signal::SIGSTOP) => {
-                // So that a stop at a system call can be told from one at a breakpoint.
+                // Distinguishes a stop at a system call from one at a breakpoint.
                 ptrace::setoptions(pid, Options::PTRACE_O_TRACESYSGOOD)?;
-                Ok(victim)
+                Ok(target)
             }
             _ => {
-                victim.ended = true;
+                target.ended = true;
                 Err(Errno::ECHILD)
             }
         }
@@ -88,8 +88,8 @@ impl Victim {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Lets it go on to a place of a route that starts where it is.
-    pub(super) fn go_to(&mut self, route: &Route, place: Place, going: Going) -> nix::Result<Reached> {
+    /// Moves the target to a place of a route that starts at its current position.
+    pub(super) fn move_to(&mut self, route: &Route, place: Place, by: Movement) -> nix::Result<Reached> {
         let (boundaries, instructions) = match place {
             Place::Instruction { calls, instructions } => (calls * 2, instructions),
             Place::Boundary(boundary) => (boundary, 0),
@@ -106,22 +106,22 @@ impl Victim {
             return Ok(Reached::There);
         }
         let falls_asleep = route.sleep() == Some(place);
-        let before = match (going, route.way(boundaries / 2, instructions - usize::from(falls_asleep))) {
-            (Going::Quickly, Some((way, address))) => self.follow(way, address)?,
+        let before = match (by, route.way(boundaries / 2, instructions - usize::from(falls_asleep))) {
+            (Movement::Quickly, Some((way, address))) => self.follow(way, address)?,
             _ => self.steps(instructions - usize::from(falls_asleep), PATIENCE)?,
         };
         if before != Reached::There || !falls_asleep {
             return Ok(before);
         }
-        // It is known to sleep in this one.
+        // The target is known to sleep in this call.
         match self.steps(1, Duration::ZERO)? {
             Reached::Asleep => Ok(Reached::There),
             Reached::Ended => Ok(Reached::Ended),
-            Reached::There | Reached::Astray => Ok(Reached::Astray),
+            Reached::There | Reached::OffRoute => Ok(Reached::OffRoute),
         }
     }
 
-    /// For one that was asleep: waits until it has woken and stopped.
+    /// Waits until a sleeping target has woken and stopped.
     pub(super) fn wake(&mut self) -> nix::Result<Reached> {
         Ok(match self.stopped(LONG)? {
             Stop::Trap | Stop::SystemCall => Reached::There,
@@ -130,17 +130,17 @@ impl Victim {
         })
     }
 
-    /// The instruction that it is going to execute.
+    /// Returns the next instruction.
     pub(super) fn next(&self) -> Next {
         machine::next(self.pid)
     }
 
-    /// Executes that.
+    /// Executes one instruction.
     pub(super) fn step(&mut self) -> nix::Result<Reached> {
         self.steps(1, PATIENCE)
     }
 
-    /// Kills it, and returns when it is dead and gone.
+    /// Kills the target and waits until it is reaped.
     pub(super) fn kill(mut self) {
         self.end();
     }
@@ -154,7 +154,7 @@ impl Victim {
         }
     }
 
-    /// Lets it go on by so many instructions.
+    /// Executes this many instructions.
     fn steps(&mut self, steps: usize, patience: Duration) -> nix::Result<Reached> {
         for _ in 0..steps {
             ptrace::step(self.pid, None)?;
@@ -167,11 +167,11 @@ impl Victim {
         Ok(Reached::There)
     }
 
-    /// Goes a way, at whose end is this address.
+    /// Follows a way that ends at this address.
     fn follow(&mut self, way: &Way, address: u64) -> nix::Result<Reached> {
         for (stop, times) in &way.stops {
             if !self.run_to(*stop, *times)? {
-                return Ok(Reached::Astray);
+                return Ok(Reached::OffRoute);
             }
         }
         if !way.stops.is_empty() {
@@ -180,15 +180,15 @@ impl Victim {
         let skipped = if way.repeats > FEW { way.repeats } else { 0 };
         match self.steps(way.steps - skipped, PATIENCE)? {
             Reached::There => {}
-            Reached::Ended | Reached::Asleep | Reached::Astray => return Ok(Reached::Astray),
+            Reached::Ended | Reached::Asleep | Reached::OffRoute => return Ok(Reached::OffRoute),
         }
         if skipped > 0 && !self.repeat(skipped)? {
-            return Ok(Reached::Astray);
+            return Ok(Reached::OffRoute);
         }
-        Ok(if machine::address(self.pid)? == address { Reached::There } else { Reached::Astray })
+        Ok(if machine::address(self.pid)? == address { Reached::There } else { Reached::OffRoute })
     }
 
-    /// Lets it go on until it has come to an address so many times, unless it comes to a system call first.
+    /// Runs the target until it has reached an address this many times or enters a system call.
     fn run_to(&mut self, address: u64, times: usize) -> nix::Result<bool> {
         if machine::set_breakpoint(self.pid, address).is_err() {
             return Ok(false);
@@ -202,7 +202,7 @@ impl Victim {
         Ok(machine::address(self.pid)? == address)
     }
 
-    /// Lets the coming instruction, which repeats itself, do so a number of times: as many steps would, in the time of one.
+    /// Runs several iterations of the next instruction, a repeating one, in the time of one step.
     fn repeat(&mut self, times: usize) -> nix::Result<bool> {
         let Some(shortened) = machine::shorten(self.pid, times as u64)? else { return Ok(false) };
         let there = self.run_to(shortened.behind, 1)?;
@@ -213,12 +213,12 @@ impl Victim {
         Ok(there)
     }
 
-    /// Waits for it to stop; signals that are not the tracer's are withheld.
+    /// Waits until the target stops. Suppresses signals that are not the tracer's.
     fn stopped(&mut self, patience: Duration) -> nix::Result<Stop> {
         let mut until = Instant::now() + patience;
         loop {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
-                // Both run on one processor: it cannot stop before it has had its turn.
+                // Tracer and target share one processor, so the target cannot stop before it is scheduled.
                 WaitStatus::StillAlive if Instant::now() < until => std::thread::yield_now(),
                 WaitStatus::StillAlive if is_asleep(self.pid) => return Ok(Stop::Asleep),
                 WaitStatus::StillAlive => {
@@ -236,13 +236,13 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for TargetProcess {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// Whether a process's main thread sleeps in the kernel.
+/// Returns whether a process's main thread sleeps in the kernel.
 pub(super) fn is_asleep(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))

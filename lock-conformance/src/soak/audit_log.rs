@@ -1,8 +1,8 @@
-//! The words that the driver of a storm and its workers share, beside those of the [`Arena`].
+//! The audit log: words that the driver and the workers of a soak test share, beside the [`SharedMemory`].
 //!
-//! A pid comes back after some tens of thousands of kills, so it does not say who somebody is. A worker has a *serial* number that
-//! no other has, and what it leaves in a critical section is its [`Mark`]: the serial and the pid. A death is told by pid; whether
-//! it may be that one follows from the number of the kill that this pid had last.
+//! The kernel reuses a pid after some tens of thousands of kills, so a pid does not identify a worker. Each worker therefore has a
+//! unique *serial* number. In a critical section it leaves its [`Mark`], which consists of the serial and the pid. A death report names
+//! only a pid. The log records the number of the last kill of each pid, to check whether the report can be right.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,13 +14,13 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use super::totals::Totals;
-use super::{CREW, INSPECTOR};
-use crate::arena::{Arena, Place, WRONGS, Wrong};
+use super::{INSPECTOR, WORKERS};
+use crate::shared_memory::{Place, SharedMemory, WRONGS, Wrong};
 use crate::sys;
 
-/// Threads that can wait: two of each worker, and the inspector's.
-const THREADS: usize = (CREW + 1) * 2;
-/// No more than so much is written down of what goes wrong.
+/// Maximum number of waiting threads: two for each worker and for the inspector.
+const THREADS: usize = (WORKERS + 1) * 2;
+/// Maximum size of the file of complaints, in bytes.
 const COMPLAINTS: u64 = 1 << 14;
 
 const KILLS: usize = 0;
@@ -33,11 +33,11 @@ const ALLOCATIONS: usize = 6;
 const IDS: usize = 7;
 const UNNAMED: usize = 8;
 const FIRST_CURRENT: usize = 9;
-const FIRST_DOOMED: usize = FIRST_CURRENT + CREW + 1;
-const FIRST_WAIT: usize = FIRST_DOOMED + CREW + 1;
+const FIRST_DOOMED: usize = FIRST_CURRENT + WORKERS + 1;
+const FIRST_WAIT: usize = FIRST_DOOMED + WORKERS + 1;
 const FIRST_SEEN: usize = FIRST_WAIT + THREADS;
 
-/// Who a worker is.
+/// The identity of a worker: its serial and its pid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mark(u64);
 
@@ -46,7 +46,7 @@ impl Mark {
         Self(u64::from(serial) << 32 | u64::from(pid))
     }
 
-    /// The one that is in the critical section, or died there.
+    /// Returns the worker that is in the critical section, or died in it.
     pub(super) fn inside(place: Place) -> Option<Self> {
         Some(place.inside()).filter(|mark| *mark != 0).map(Self)
     }
@@ -70,35 +70,35 @@ impl From<Mark> for u64 {
     }
 }
 
-/// The worker whose place it takes: serials go round.
+/// Returns the index of the worker with this serial. A replacement has the index of its predecessor.
 fn worker_of(serial: u32) -> usize {
-    serial as usize % (CREW + 1)
+    serial as usize % (WORKERS + 1)
 }
 
-/// The `count`th worker in this place.
+/// Returns the serial of the `count`th worker with this index.
 pub(super) fn serial(worker: usize, count: u32) -> u32 {
-    count * (CREW + 1) as u32 + worker as u32
+    count * (WORKERS + 1) as u32 + worker as u32
 }
 
 /// The shared words.
 #[derive(Clone)]
-pub(super) struct Ledger {
-    pub(super) arena: Arena,
+pub(super) struct AuditLog {
+    pub(super) memory: SharedMemory,
     words: &'static [AtomicU64],
     complaints: PathBuf,
 }
 
-impl Ledger {
-    /// Makes the files for this many ids.
+impl AuditLog {
+    /// Creates the files for this many ids.
     pub(super) fn create(directory: &Path, ids: usize) -> io::Result<Self> {
-        let arena = Arena::create(&directory.join("arena"), ids)?;
+        let memory = SharedMemory::create(&directory.join("memory"), ids)?;
         let highest: usize = fs::read_to_string("/proc/sys/kernel/pid_max")?.trim().parse().map_err(io::Error::other)?;
         let words = FIRST_SEEN + ids + highest + 1;
-        let file = File::options().read(true).write(true).create_new(true).open(directory.join("ledger"))?;
-        // Sparse: what is paid for are the pids that there were.
+        let file = File::options().read(true).write(true).create_new(true).open(directory.join("audit_log"))?;
+        // The file is sparse. Only words of pids that were used take up space.
         file.set_len((words * size_of::<u64>()) as u64)?;
-        arena.go();
-        Ok(Self { arena, words: sys::map_words(&file, words)?, complaints: directory.join("complaints") })
+        memory.go();
+        Ok(Self { memory, words: sys::map_words(&file, words)?, complaints: directory.join("complaints") })
     }
 
     fn add(&self, word: usize) {
@@ -109,17 +109,17 @@ impl Ledger {
         self.words[word].load(Acquire)
     }
 
-    /// How many kills there were, the one that is under way with them.
+    /// Returns the number of kills, including one in progress.
     pub(super) fn kills(&self) -> u64 {
         self.get(KILLS)
     }
 
-    /// A worker begins.
+    /// Records that a worker starts.
     pub(super) fn begins(&self, serial: u32) {
         self.words[FIRST_CURRENT + worker_of(serial)].store(serial.into(), Release);
     }
 
-    /// A worker is about to be killed.
+    /// Records that a worker is about to be killed.
     pub(super) fn is_doomed(&self, mark: Mark, aimed: bool) {
         let kill = self.kills() + 1;
         self.words[self.first_killed() + mark.pid() as usize].store(kill, Release);
@@ -130,44 +130,44 @@ impl Ledger {
         }
     }
 
-    /// A worker is dead and gone.
+    /// Records that a worker has died and is reaped.
     pub(super) fn is_reaped(&self, serial: u32) {
         self.words[FIRST_CURRENT + worker_of(serial)].store(0, Release);
         (0..2).for_each(|thread| self.waits(worker_of(serial), thread, None));
     }
 
-    /// Whether it lives, and nobody is about to kill it.
+    /// Returns whether the worker is alive and no kill of it is in progress.
     pub(super) fn is_alive(&self, mark: Mark) -> bool {
-        // In this order: between the two, another worker may have taken its place and be doomed.
+        // The order matters: between the two loads, a replacement may start and be marked for a kill.
         self.get(FIRST_DOOMED + mark.worker()) != u64::from(mark.serial()) && !self.is_gone(mark)
     }
 
-    /// Whether it is dead, and does nothing any more.
+    /// Returns whether the worker is reaped.
     pub(super) fn is_gone(&self, mark: Mark) -> bool {
         self.get(FIRST_CURRENT + mark.worker()) != u64::from(mark.serial())
     }
 
-    /// The kill that hit this pid last; 0 for none.
+    /// Returns the number of the last kill of this pid, 0 without one.
     pub(super) fn last_kill_of(&self, pid: u32) -> u64 {
         self.words.get(self.first_killed() + pid as usize).map_or(0, |kill| kill.load(Acquire))
     }
 
     fn first_killed(&self) -> usize {
-        FIRST_SEEN + self.arena.places()
+        FIRST_SEEN + self.memory.places()
     }
 
-    /// The number of kills that the last owner of a lock had seen; replaced by what there are now.
+    /// Replaces the number of kills that the last owner of a lock had seen, and returns it.
     pub(super) fn exchange_seen(&self, lock: usize) -> u64 {
         self.words[FIRST_SEEN + lock].swap(self.kills(), AcqRel)
     }
 
-    /// A thread begins to wait for a lock, or ends.
+    /// Records that a thread starts to wait for a lock, or, with `None`, stops.
     pub(super) fn waits(&self, worker: usize, thread: usize, lock: Option<usize>) {
         let since = lock.map_or(0, |lock| now() << 8 | (lock as u64 & 0xff));
         self.words[FIRST_WAIT + worker * 2 + thread].store(since, Release);
     }
 
-    /// For which lock a worker waits, the one for which it has waited longest, and since when.
+    /// Returns the lock for which a worker has waited longest, and for how long.
     pub(super) fn longest_wait(&self, worker: usize) -> Option<(u64, Duration)> {
         let waits = (0..2).map(|thread| self.get(FIRST_WAIT + worker * 2 + thread)).filter(|wait| *wait != 0);
         let longest = waits.min_by_key(|wait| wait >> 8)?;
@@ -175,7 +175,7 @@ impl Ledger {
         Some((longest & 0xff, waited))
     }
 
-    /// A lock has been waited for.
+    /// Records a completed wait.
     pub(super) fn waited(&self, wait: Duration) {
         self.words[WORST_WAIT].fetch_max(wait.as_nanos() as u64, AcqRel);
     }
@@ -184,40 +184,40 @@ impl Ledger {
         self.add(ALLOCATIONS);
     }
 
-    /// A death was told without a name.
+    /// Records a death report without a pid.
     pub(super) fn unnamed(&self) {
         self.add(UNNAMED);
     }
 
-    /// A lock could not be taken, or an id is gone.
+    /// Records a lock that cannot be acquired, or a lost id.
     pub(super) fn lost(&self, what: &str) {
         self.add(LOST);
         self.complain(what);
     }
 
-    /// Ids are gone; how many, in all.
+    /// Records the total number of lost ids.
     pub(super) fn ids_are_lost(&self, how_many: u64, what: &str) {
         if self.words[IDS].fetch_max(how_many, AcqRel) < how_many {
             self.complain(what);
         }
     }
 
-    /// A worker ended that nobody had killed.
+    /// Records a worker that ended without a kill.
     pub(super) fn crashed(&self, what: &str) {
         self.add(CRASHED);
         self.complain(what);
     }
 
-    /// How many sums are wrong: once wrong, they stay so.
+    /// Records the number of wrong sums. A wrong sum stays wrong.
     pub(super) fn sums_are_wrong(&self, how_many: u64, what: &str) {
         if self.words[SUMS].fetch_max(how_many, AcqRel) < how_many {
             self.complain(what);
         }
     }
 
-    /// Something was wrong in a critical section.
+    /// Records a violation in a critical section.
     pub(super) fn note(&self, lock: usize, wrong: Wrong, what: &str) {
-        self.arena.place(lock).note(wrong);
+        self.memory.place(lock).note(wrong);
         let said = WRONGS.iter().find_map(|(one, said)| (*one == wrong).then_some(*said)).unwrap_or_default();
         self.complain(&format!("{} on lock {lock} {said}: {what}", std::process::id()));
     }
@@ -227,20 +227,20 @@ impl Ledger {
         if let Ok(mut file) = file
             && file.metadata().is_ok_and(|metadata| metadata.len() < COMPLAINTS)
         {
-            // It is counted all the same.
+            // The counters include the complaint even if writing fails.
             let _ = file.write_all(format!("{what}\n").as_bytes());
         }
     }
 
-    /// What went wrong, in words, from the `seen`th line on.
+    /// Returns the complaints from line `seen` on.
     pub(super) fn complaints(&self, seen: usize) -> Vec<String> {
         let text = fs::read_to_string(&self.complaints).unwrap_or_default();
         text.lines().skip(seen).map(str::to_owned).collect()
     }
 
-    /// What there was until now, in so much time.
+    /// Returns the totals so far; `time` is the duration.
     pub(super) fn totals(&self, time: Duration) -> Totals {
-        let places = || (0..self.arena.places()).map(|lock| self.arena.place(lock));
+        let places = || (0..self.memory.places()).map(|lock| self.memory.place(lock));
         let wrongs: u64 = places().flat_map(|place| WRONGS.map(|(wrong, _)| place.noted(wrong))).sum();
         Totals {
             kills: self.kills(),
@@ -257,13 +257,13 @@ impl Ledger {
     }
 }
 
-/// The place of a thread in the sums of the [`Arena`].
+/// Returns the slot of a thread in the sums of the [`SharedMemory`].
 pub(super) fn slot(worker: usize, thread: usize) -> usize {
     debug_assert!(worker <= INSPECTOR);
     worker * 2 + thread
 }
 
-/// Microseconds of the monotonic clock, which is the same in all processes.
+/// Returns the time of the monotonic clock, which all processes share, in microseconds.
 fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| Duration::from(time).as_micros() as u64)
 }

@@ -1,8 +1,8 @@
-//! The words that a case and its peers share: what locks protect, and what went wrong.
+//! Shared memory of a case and its peers: data that locks protect, and observed violations.
 //!
-//! A critical section adds one to a plain number, in steps that a kill may come between: it writes down what it is going to do,
-//! does it, and crosses it out. The next owner finishes what a dead one began, so that the sum is exact at the end, and an owner
-//! that was not alone shows up as a sum that is not.
+//! A critical section increments a plain counter with a redo log: it records the new value, stores it, and clears the record. A kill
+//! may come between any two steps. The next owner completes the increment of a dead one, so the final sum is exact. A wrong sum
+//! shows that two owners were in a critical section at the same time.
 
 use std::fs::File;
 use std::io;
@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::sys;
 
-/// How many processes or threads can take part.
+/// Maximum number of processes or threads.
 pub(crate) const SLOTS: usize = 24;
-/// How many pids fit into the list of the killed.
+/// Capacity of the list of killed pids.
 pub(crate) const KILLED: usize = 1024;
 
 const GO: usize = 0;
@@ -24,18 +24,18 @@ const FIRST_KILLED: usize = 8;
 const FIRST_LOCK: usize = FIRST_KILLED + KILLED;
 const LOCK_WORDS: usize = 48;
 
-/// What went wrong inside critical sections, by kind.
+/// The kinds of violation in critical sections, with their messages.
 pub(crate) const WRONGS: [(Wrong, &str); 7] = [
     (Wrong::TwoInside, "found somebody else in its critical section"),
     (Wrong::Untold, "was not told that the owner before it had died"),
-    (Wrong::Misnamed, "was told of the death of another process than the one that died"),
-    (Wrong::Cause, "was told of another cause than that of the death"),
+    (Wrong::Misnamed, "got a report that names another process than the one that died"),
+    (Wrong::Cause, "got a report of another cause than that of the death"),
     (Wrong::Invented, "was told of a death that had not been"),
     (Wrong::Token, "got a token that is not greater than the one before"),
     (Wrong::Failed, "got an error"),
 ];
 
-/// A violation that a peer noticed.
+/// A violation that a peer observed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wrong {
     TwoInside,
@@ -49,18 +49,18 @@ pub(crate) enum Wrong {
 
 /// The shared words.
 #[derive(Clone, Copy)]
-pub(crate) struct Arena {
+pub(crate) struct SharedMemory {
     words: &'static [AtomicU64],
 }
 
-/// The words that one lock protects.
+/// The words that a lock protects.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     words: &'static [AtomicU64],
 }
 
-impl Arena {
-    /// Makes the file for this many locks.
+impl SharedMemory {
+    /// Creates the file for this many locks.
     pub(crate) fn create(path: &Path, locks: usize) -> io::Result<Self> {
         let words = FIRST_LOCK + locks * LOCK_WORDS;
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
@@ -68,7 +68,7 @@ impl Arena {
         Ok(Self { words: sys::map_words(&file, words)? })
     }
 
-    /// Opens one that is there.
+    /// Opens an existing file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(path)?;
         let words = file.metadata()?.len() as usize / size_of::<u64>();
@@ -80,29 +80,29 @@ impl Arena {
         Place { words: &self.words[first..first + LOCK_WORDS] }
     }
 
-    /// For how many locks it is.
+    /// Returns the number of locks.
     pub(crate) fn places(self) -> usize {
         (self.words.len() - FIRST_LOCK) / LOCK_WORDS
     }
 
-    /// Lets everybody begin.
+    /// Lets all peers start.
     pub(crate) fn go(self) {
         self.words[GO].store(1, Release);
     }
 
-    /// Waits for [`Arena::go`].
+    /// Waits for [`SharedMemory::go`].
     pub(crate) fn wait_for_go(self) {
         while self.words[GO].load(Acquire) == 0 {
             std::thread::yield_now();
         }
     }
 
-    /// Tells everybody to finish.
+    /// Tells all peers to finish.
     pub(crate) fn stop(self) {
         self.words[STOP].store(1, Release);
     }
 
-    /// Takes [`Arena::stop`] back, for those who begin now.
+    /// Reverts [`SharedMemory::stop`] for the peers that start next.
     pub(crate) fn go_on(self) {
         self.words[STOP].store(0, Release);
     }
@@ -111,7 +111,7 @@ impl Arena {
         self.words[STOP].load(Acquire) != 0
     }
 
-    /// Notes that this process is about to be killed; false when the list is full.
+    /// Records that a process is about to be killed; returns false if the list is full.
     pub(crate) fn note_kill(self, pid: u32) -> bool {
         let kills = self.words[KILLS].load(Relaxed) as usize;
         if kills == KILLED {
@@ -143,7 +143,7 @@ const FIRST_WRONG: usize = 8;
 const FIRST_DONE: usize = 20;
 
 impl Place {
-    /// Who is inside, by its pid or what else it entered as; 0 for nobody.
+    /// Returns the mark of the process in the critical section, for example its pid; 0 if there is none.
     pub(crate) fn inside(self) -> u64 {
         self.words[INSIDE].load(Acquire)
     }
@@ -156,22 +156,22 @@ impl Place {
         self.words[INSIDE].store(0, Release);
     }
 
-    /// The number that is added to.
+    /// Returns the counter.
     pub(crate) fn value(self) -> u64 {
         self.words[VALUE].load(Acquire)
     }
 
-    /// The sections that were done, counted by who did them.
+    /// Returns the number of completed sections, as counted by the processes that executed them.
     pub(crate) fn done(self) -> u64 {
         self.words[FIRST_DONE..FIRST_DONE + SLOTS].iter().map(|done| done.load(Acquire)).sum()
     }
 
-    /// The sections that were done in this slot.
+    /// Returns the number of completed sections of this slot.
     pub(crate) fn done_by(self, slot: usize) -> u64 {
         self.words[FIRST_DONE + slot].load(Acquire)
     }
 
-    /// How often an owner found that the one before it had died inside.
+    /// Returns how often an owner found that its predecessor had died in the critical section.
     pub(crate) fn deaths(self) -> u64 {
         self.words[DEATHS].load(Acquire)
     }
@@ -188,14 +188,14 @@ impl Place {
         self.words[FIRST_WRONG + wrong as usize].load(Acquire)
     }
 
-    /// The last token, replaced by this one.
+    /// Replaces the last token and returns it.
     pub(crate) fn exchange_token(self, token: u64) -> u64 {
         let last = self.words[TOKEN].load(Acquire);
         self.words[TOKEN].store(token, Release);
         last
     }
 
-    /// Adds one, with `meanwhile` between the reading and the writing.
+    /// Increments the counter, and runs `meanwhile` between the load and the store.
     pub(crate) fn add_one(self, slot: usize, meanwhile: impl FnOnce()) {
         let value = self.words[VALUE].load(Acquire);
         let done = self.words[FIRST_DONE + slot].load(Acquire);
@@ -208,7 +208,7 @@ impl Place {
         self.words[INTENT_SLOT].store(0, Release);
     }
 
-    /// Finishes what a dead owner began.
+    /// Completes the increment of a dead owner.
     pub(crate) fn repair(self) {
         let slot = self.words[INTENT_SLOT].load(Acquire) as usize;
         if slot == 0 {

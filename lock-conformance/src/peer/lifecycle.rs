@@ -1,4 +1,4 @@
-//! The ways in which a thread of a peer ends, or becomes something else.
+//! Commands that end a thread or its process, fork, execute a program, or change limits and rights.
 
 use std::ffi::CString;
 use std::os::unix::process::CommandExt;
@@ -20,7 +20,7 @@ use crate::sys::LAST_PID;
 use crate::sys::{self, Fork};
 
 impl Worker {
-    pub(super) fn meet_its_fate(&mut self, verb: &str, arguments: &[&str]) -> Option<Next> {
+    pub(super) fn change_process(&mut self, verb: &str, arguments: &[&str]) -> Option<Next> {
         Some(match (verb, arguments) {
             ("exit", []) => exit(0),
             ("abort", []) => abort(),
@@ -66,18 +66,20 @@ impl Worker {
                 self.take_back();
                 Ok(Fields::new().with("pid", child))
             }
-            None => Ok(self.be_reborn(name)),
+            None => Ok(self.become_peer(name)),
         }
     }
 
-    /// Only a process with one thread may enter a user namespace: so a child does, whose own child is the first of a new pid namespace.
+    /// Forks a peer that is the first process of a new PID namespace, in a new user namespace.
+    ///
+    /// Only a single-threaded process may enter a user namespace. A forked child therefore enters it, and forks the peer.
     fn fork_in_user_namespace(&mut self, name: &str) -> Result<Fields> {
         match self.peer.fork(Fork::Libc).map_err(|errno| Error::system("fork", errno))? {
             Some(child) => Ok(Fields::new().with("pid", child)),
             None => {
                 let inside = sys::enter_user_namespace(CloneFlags::CLONE_NEWPID).is_ok().then(sys::fork);
                 match inside {
-                    Some(Ok(None)) => Ok(self.be_reborn(name)),
+                    Some(Ok(None)) => Ok(self.become_peer(name)),
                     Some(Ok(Some(child))) => {
                         let _ = waitpid(child, None);
                         sys::exit_now(0)
@@ -88,32 +90,32 @@ impl Worker {
         }
     }
 
-    /// In a forked child: goes on as a peer of its own.
-    pub(super) fn be_reborn(&mut self, name: &str) -> Fields {
-        let Ok((peer, commands)) = self.peer.reborn(name) else { sys::exit_now(4) };
+    /// Makes a forked child a separate peer.
+    pub(super) fn become_peer(&mut self, name: &str) -> Fields {
+        let Ok((peer, commands)) = self.peer.reconnect(name) else { sys::exit_now(4) };
         self.peer = peer;
-        self.reborn = Some(commands);
-        // The command was the parent's: nobody waits for this answer.
+        self.new_commands = Some(commands);
+        // The command was sent to the parent, so the suite does not wait for an answer of the child.
         self.tag = 0;
         Fields::new()
     }
 }
 
-/// Lets the next child of this process, which is the first of its pid namespace, have this pid.
+/// Makes the kernel use this pid for the next child. This process is the first of its PID namespace.
 fn next_pid(pid: &str) -> Result<()> {
     let pid: i32 = pid.parse().expect("a pid");
-    // A child of that pid, which is dead or dying, keeps it until it was waited for.
+    // A dead or dying child with this pid keeps it until it is reaped.
     let _ = waitpid(Pid::from_raw(pid), None);
     fs::write(LAST_PID, (pid - 1).to_string()).map_err(|error| Error::system("write ns_last_pid", error))
 }
 
-/// Sets one of the limits of this process: to a number; to what it uses already and so much more ("+N"); or back ("back").
+/// Sets a resource limit: a number, the present usage plus a number ("+N"), or the hard limit ("back").
 fn limit(resource: &str, most: &str) -> Result<Fields> {
     let resource = match resource {
         "files" => Resource::RLIMIT_NOFILE,
         "file_size" => Resource::RLIMIT_FSIZE,
         "address_space" => Resource::RLIMIT_AS,
-        other => panic!("there is no limit on {other:?}"),
+        other => panic!("unknown resource {other:?}"),
     };
     let (_, hard) = getrlimit(resource).map_err(|errno| Error::system("getrlimit", errno))?;
     let soft = match (most, most.strip_prefix('+')) {
@@ -125,26 +127,26 @@ fn limit(resource: &str, most: &str) -> Result<Fields> {
     Ok(Fields::new())
 }
 
-/// The bytes of address space that this process uses.
+/// Returns the size of this process's address space, in bytes.
 fn address_space() -> Result<u64> {
     let facts = fs::read_to_string("/proc/self/statm").map_err(|error| Error::system("read /proc/self/statm", error))?;
     let pages: u64 = facts.split_whitespace().next().and_then(|pages| pages.parse().ok()).expect("a number of pages");
     Ok(pages * 4096)
 }
 
-/// Lets the next child of this process be the first of a new pid namespace.
+/// Makes the next child the first process of a new PID namespace.
 fn apart() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| Error::system("unshare", errno))
 }
 
-/// Puts a small file system over the directory, for this thread alone.
+/// Mounts a small file system over the directory, visible to this thread only.
 fn mount_small(directory: &str, bytes: &str) -> Result<Fields> {
-    let directory = CString::new(directory).expect("a path has no NUL in it");
+    let directory = CString::new(directory).expect("a path contains no NUL");
     sys::mount_tmpfs_apart(&directory, bytes.parse().expect("a size")).map_err(|error| Error::system("mount", error))?;
     Ok(Fields::new())
 }
 
-/// Gives up all rights.
+/// Gives up all privileges.
 fn become_nobody() -> Result<Fields> {
     let (user, group) = (Uid::from_raw(65534), Gid::from_raw(65534));
     setgroups(&[])
@@ -154,7 +156,7 @@ fn become_nobody() -> Result<Fields> {
     Ok(Fields::new())
 }
 
-/// Interrupts a thread of this process ten thousand times a second, until the process ends.
+/// Interrupts a thread of this process 10,000 times per second, until the process ends.
 fn storm(tid: &str) -> Result<Fields> {
     let thread = tid.parse().expect("a thread id");
     let begin = || {

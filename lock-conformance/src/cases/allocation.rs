@@ -146,7 +146,7 @@ fn one_of_those_who_race_for_an_id_wins(fixture: &Fixture) {
         let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
         assert_eq!(winners, 1, "{winners} of {} won the race for the id {id}", outcomes.len());
         for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            assert_eq!(refusal.kind, "AlreadyAllocated", "a loser was told something else: {refusal}");
+            assert_eq!(refusal.kind, "AlreadyAllocated", "a failed racer received another error: {refusal}");
         }
     }
 }

@@ -51,7 +51,7 @@ impl Victim {
             match prober.ask("probe", &[mode, &self.url]) {
                 Ok(_) => panic!("{mode} took a store for good although {why}"),
                 Err(refusal) => {
-                    assert!(TYPED.contains(&refusal.kind.as_str()), "{why}, and that is not what the error says: {refusal}");
+                    assert!(TYPED.contains(&refusal.kind.as_str()), "{why}, and the error has the wrong kind: {refusal}");
                 }
             }
         }
@@ -131,7 +131,7 @@ fn every_changed_byte_is_survived(fixture: &Fixture) {
                 overwrite(file, at as u64, &[changed]);
                 if let Err(refusal) = prober.ask("probe", &["open", &victim.url]) {
                     let typed = TYPED.contains(&refusal.kind.as_str());
-                    assert!(typed, "byte {at} was changed, and that is not what the error says: {refusal}");
+                    assert!(typed, "byte {at} was changed, and the error has the wrong kind: {refusal}");
                 }
                 // An open that succeeds may have written in other places.
                 put_back(file, &whole);

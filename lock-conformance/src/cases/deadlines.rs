@@ -96,10 +96,10 @@ fn a_lock_that_is_released_in_time_is_granted(fixture: &Fixture, who: Who) {
     for verb in ["lock_for", "lock_until"] {
         a.lock(lock);
         let waiter = b.start(verb, &[&lock.to_string(), &LONG.as_nanos().to_string()]);
-        waiter.waits("somebody else holds the lock, and the deadline is far off");
+        waiter.waits("another thread holds the lock, and the deadline is an hour away");
         a.unlock(lock);
         waiter.granted();
-        a.finds_busy(lock, "the waiter has it");
+        a.finds_busy(lock, "the waiter owns it");
         b.unlock(lock);
     }
 }
@@ -110,7 +110,7 @@ fn a_duration_beyond_all_clocks_is_no_deadline(fixture: &Fixture, who: Who) {
     let (ten_thousand_years, most) = (10_000_u64 * 365 * 86_400 * 1_000_000, u64::MAX.to_string());
     for duration in ["max", &most, &ten_thousand_years.to_string()] {
         let waiter = b.start("lock_for", &[&lock.to_string(), duration]);
-        waiter.waits("somebody else holds the lock, and the deadline is in another age");
+        waiter.waits("another thread holds the lock, and the deadline is in another age");
         a.unlock(lock);
         waiter.granted();
         b.unlock(lock);
@@ -125,9 +125,9 @@ fn who_gives_up_leaves_no_trace(fixture: &Fixture, who: Who) {
     for _ in 0..3 {
         a.lock(lock);
         let patient = c.start_lock(lock);
-        patient.waits("somebody else holds the lock");
+        patient.waits("another thread holds the lock");
         times_out(b, "lock_for", lock, SHORT);
-        patient.waits("somebody else holds the lock, and another waiter gave up");
+        patient.waits("another thread holds the lock, and another waiter gave up");
         a.unlock(lock);
         patient.granted();
         b.finds_busy(lock, "the patient waiter has it");
@@ -174,7 +174,7 @@ fn a_storm_of_signals_does_not_end_a_wait(fixture: &Fixture, who: Who) {
         waiter.begun();
         let before = signals(&beside);
         fixture.wait_until("signals come", || signals(&beside) > before + 20);
-        waiter.waits("somebody else holds the lock, and signals are nobody's business");
+        waiter.waits("another thread holds the lock, and signals are nobody's business");
         a.unlock(lock);
         waiter.granted();
         b.unlock(lock);
@@ -186,7 +186,7 @@ fn a_lock_is_granted_in_a_storm_of_signals(fixture: &Fixture) {
     a.must("storm", &[&b.tid().to_string()]);
     a.lock(lock);
     let waiter = b.start("lock_for", &[&lock.to_string(), &LONG.as_nanos().to_string()]);
-    waiter.waits("somebody else holds the lock");
+    waiter.waits("another thread holds the lock");
     a.unlock(lock);
     assert!(grant(&waiter.done()).is_some(), "a wait in a storm of signals found the lock busy");
 }
@@ -235,7 +235,7 @@ fn a_clock_that_is_set_back_moves_no_deadline(fixture: &Fixture) {
     a.lock(lock);
     for verb in ["lock_for", "lock_until"] {
         let waiter = b.start(verb, &[&lock.to_string(), &(5 * SHORT).as_nanos().to_string()]);
-        waiter.waits("somebody else holds the lock");
+        waiter.waits("another thread holds the lock");
         let _until_it_is_over = SetBack::by(Duration::from_secs(3600));
         let refusal = waiter.outcome().expect_err("the lock is held");
         assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}");

@@ -24,7 +24,7 @@ fn done_or_without_room(outcome: Result<Fields, Refusal>) -> Option<Fields> {
         Ok(fields) => Some(fields),
         Err(refusal) => {
             let is_typed = matches!(refusal.kind.as_str(), "Limit" | "System" | "Exhausted");
-            assert!(is_typed, "the file system is full, and that is not what the error says: {refusal}");
+            assert!(is_typed, "the file system is full, and the error has the wrong kind: {refusal}");
             None
         }
     }
@@ -110,7 +110,7 @@ fn a_holder_releases_its_lock_on_a_full_file_system(fixture: &Fixture) {
 /// Asserts that a refusal says that access is denied.
 fn says_what_is_denied(refusal: &Refusal) {
     let says = refusal.text.contains("Permission denied") || refusal.text.contains("not permitted");
-    assert!(says, "file locks are denied, and that is not what the error says: {refusal}");
+    assert!(says, "file locks are denied, and the error has the wrong kind: {refusal}");
 }
 
 fn denied_file_locks_are_an_error_and_not_a_busy_lock(fixture: &Fixture) {

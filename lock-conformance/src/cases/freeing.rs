@@ -46,7 +46,7 @@ fn a_lock_that_is_freed_while_held_stays_held(fixture: &Fixture) {
     b.finds_busy(lock, "its id was freed, and its owner still holds it");
     fixture.peer().finds_busy(lock, "its id was freed, and its owner still holds it");
     a.unlock(lock);
-    assert!(b.finds_free(lock, "it was released").death.is_none(), "nobody died, and a death was told");
+    assert!(b.finds_free(lock, "it was released").death.is_none(), "no owner died, but a death was reported");
 }
 
 /// Where podman's file locks let two in.

@@ -37,7 +37,7 @@ fn lock_or_be_refused(thread: &Thread, lock: LockRef) {
 fn without_a_descriptor_left_there_is_an_error_or_none_is_needed(fixture: &Fixture) {
     let (a, other) = (fixture.peer(), fixture.peer());
     let (used, unused) = (fixture.a_lock(&a), fixture.a_lock(&other));
-    a.finds_free(used, "nobody holds it");
+    a.finds_free(used, "no thread holds it");
     let url = fixture.fresh_url();
     a.must("limit", &["files", "0"]);
     refused(a.ask("probe", &["create", &url]));
@@ -80,7 +80,7 @@ fn without_address_space_a_store_opens_or_is_refused(fixture: &Fixture) {
 fn without_address_space_a_lock_is_there_or_is_refused(fixture: &Fixture) {
     let a = fixture.peer_with(&with_capacity(fixture, "1000000"));
     let first = fixture.a_lock(&a);
-    a.finds_free(first, "nobody holds it");
+    a.finds_free(first, "no thread holds it");
     a.must("limit", &["address_space", "+4194304"]);
     let far = LockRef::Number(999_999);
     if refused(a.ask("retrieve", &[&far.to_string()])).is_none() {
@@ -88,7 +88,7 @@ fn without_address_space_a_lock_is_there_or_is_refused(fixture: &Fixture) {
     }
     a.finds_free(first, "another lock was refused, or not");
     a.must("limit", &["address_space", "back"]);
-    a.finds_free(far, "nobody holds it");
+    a.finds_free(far, "no thread holds it");
 }
 
 /// A process that tries to make a file longer than it may dies of a signal, SIGXFSZ.
@@ -120,7 +120,7 @@ fn a_store_that_may_not_grow_refuses_and_stays_whole(fixture: &Fixture) {
     a.must("limit", &["file_size", "back"]);
     a.finds_free(far, "the store may grow again");
     other.finds_free(far, "the store has grown");
-    other.finds_free(lock, "nobody holds it");
+    other.finds_free(lock, "no thread holds it");
 }
 
 fn a_small_file_system_is_enough_for_several_processes(fixture: &Fixture) {

@@ -103,7 +103,7 @@ fn a_refusal_because_of_a_link_says_so(fixture: &Fixture) {
     for_each_link(fixture, |user, link| {
         let says_so = |refusal: &Refusal| {
             let is_typed = refusal.kind == "NotOurs" && refusal.text.contains("link");
-            assert!(is_typed, "{} was replaced by a link, and that is not what the error says: {refusal}", link.name);
+            assert!(is_typed, "{} was replaced by a link, and the error has the wrong kind: {refusal}", link.name);
         };
         match user.ask("open", &["open", &link.url]) {
             Err(refusal) => says_so(&refusal),

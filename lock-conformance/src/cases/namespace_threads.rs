@@ -139,7 +139,7 @@ fn ends_and_is_recovered(fixture: &Fixture, process: &Thread, waiter: &Thread) {
         Some((process.process.own_pid(), tid)),
         "the end of the thread was not reported, or that of another one was"
     );
-    process.finds_busy(lock, "the waiter has it");
+    process.finds_busy(lock, "the waiter owns it");
     waiter.mark_consistent(lock);
     waiter.unlock(lock);
     reports_no_death(&process.finds_free(lock, "it was released"));

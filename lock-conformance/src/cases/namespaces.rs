@@ -28,7 +28,7 @@ fn two_with_one_pid_exclude_each_other(fixture: &Fixture) {
     b.finds_busy(lock, "somebody of the same pid holds it, and not this process");
     fixture.peer().finds_busy(lock, "somebody in another namespace holds it");
     a.unlock(lock);
-    assert!(b.finds_free(lock, "it was released").death.is_none(), "nobody died, and a death was told");
+    assert!(b.finds_free(lock, "it was released").death.is_none(), "no owner died, but a death was reported");
 }
 
 fn two_with_one_pid_wait_for_each_other(fixture: &Fixture) {
@@ -40,7 +40,7 @@ fn two_with_one_pid_wait_for_each_other(fixture: &Fixture) {
         waiter.waits("somebody of the same pid holds the lock, and not this process");
         owner.unlock(lock);
         waiter.granted();
-        owner.finds_busy(lock, "the waiter has it");
+        owner.finds_busy(lock, "the waiter owns it");
         other.unlock(lock);
     }
 }
@@ -153,8 +153,8 @@ fn a_process_in_a_user_namespace_excludes_and_is_excluded(fixture: &Fixture) {
         let waiter = other.start_lock(lock);
         waiter.waits("somebody in another user namespace holds it");
         owner.unlock(lock);
-        assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
-        owner.finds_busy(lock, "the waiter has it");
+        assert!(waiter.granted().death.is_none(), "no owner died, but a death was reported");
+        owner.finds_busy(lock, "the waiter owns it");
         other.unlock(lock);
     }
 }

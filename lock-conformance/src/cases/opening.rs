@@ -139,7 +139,7 @@ fn of_racing_creators_one_wins(fixture: &Fixture) {
         let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
         assert_eq!(winners, 1, "{winners} of four who created one store believe they did: {outcomes:?}");
         let losers = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
-        losers.for_each(|kind| assert_eq!(kind, "Exists", "a loser was told something else"));
+        losers.for_each(|kind| assert_eq!(kind, "Exists", "a failed racer received another error"));
     }
 }
 
@@ -251,7 +251,7 @@ fn who_may_not_open_a_store_is_refused(fixture: &Fixture) {
     for mode in ["open", "open_or_create", "create"] {
         let refusal = nobody.ask("open", &[mode, &url]).expect_err("a store was opened by somebody who may not");
         let kinds = ["System", "NotOurs", "Exists"];
-        assert!(kinds.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+        assert!(kinds.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
     }
     fixture.peer().finds_busy(lock, "somebody tried to open the store who may not");
 }
@@ -263,7 +263,7 @@ fn a_full_file_system_is_an_error_and_nothing_worse(fixture: &Fixture) {
         let a = fixture.blank_peer();
         a.must("mount_small", &[dir.to_str().expect("the scratch path is text"), &(pages * 4096).to_string()]);
         if let Err(refusal) = a.ask("open", &["create", &url]) {
-            assert!(is_about_room(&refusal), "{pages} pages are too few, and that is not what the error says: {refusal}");
+            assert!(is_about_room(&refusal), "{pages} pages are too few, and the error has the wrong kind: {refusal}");
             let after = a.ask("open", &["open", &url]).expect_err("a store was refused, and opens");
             assert_eq!(after.kind, "Absent", "a store was refused, and left half built: {after}");
             continue;
@@ -279,7 +279,7 @@ fn a_full_file_system_is_an_error_and_nothing_worse(fixture: &Fixture) {
             });
             if let Err(refusal) = outcome {
                 let is_typed = is_about_room(&refusal) || refusal.kind == "Exhausted";
-                assert!(is_typed, "{pages} pages are too few, and that is not what the error says: {refusal}");
+                assert!(is_typed, "{pages} pages are too few, and the error has the wrong kind: {refusal}");
                 break;
             }
         }
@@ -308,7 +308,7 @@ fn a_destroyed_store_leaves_nothing_behind(fixture: &Fixture) {
     let (dir, url) = fixture.fresh_place();
     let (a, b) = (fixture.peer_with(&url), fixture.peer_with(&url));
     let lock = fixture.a_lock(&a);
-    a.finds_free(lock, "nobody holds it");
+    a.finds_free(lock, "no thread holds it");
     b.must("destroy", &[]);
     fixture.kill(&a.process);
     fixture.kill(&b.process);
@@ -334,7 +334,7 @@ fn handles_on_a_destroyed_store_go_on_excluding_each_other(fixture: &Fixture) {
     if let LockRef::Number(id) = lock {
         b.must("retrieve", &[&id.to_string()]);
     }
-    b.finds_free(lock, "nobody holds it");
+    b.finds_free(lock, "no thread holds it");
     a.lock(lock);
     a.must("destroy", &[]);
     b.finds_busy(lock, "the store was destroyed, and its handles are whole");

@@ -138,7 +138,7 @@ fn a_strangers_store_is_refused(fixture: &Fixture) {
             for mode in ["open", "open_or_create"] {
                 let refusal = user.ask("probe", &[mode, &url]).expect_err("a store was used that a stranger made first");
                 let kinds = ["NotOurs", "System"];
-                assert!(kinds.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+                assert!(kinds.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
             }
         }
     }

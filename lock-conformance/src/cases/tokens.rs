@@ -46,7 +46,7 @@ fn a_token_grows_across_allocations(fixture: &Fixture) {
     let id = a.allocate("");
     let mut before = 0;
     for thread in [&a, &b, &a] {
-        let token = thread.finds_free(LockRef::Number(id), "nobody locks it").token;
+        let token = thread.finds_free(LockRef::Number(id), "no thread holds it").token;
         assert!(token > before, "after the id was handed to somebody else, the token {token} came after {before}");
         before = token;
         thread.free(id);
@@ -58,7 +58,7 @@ fn a_failed_attempt_does_not_set_it_back(fixture: &Fixture) {
     let (a, b, lock) = Who::Threads.two(fixture);
     let before = a.lock(lock).token;
     for _ in 0..10 {
-        b.finds_busy(lock, "somebody else holds it");
+        b.finds_busy(lock, "another thread holds it");
     }
     a.unlock(lock);
     let token = b.lock(lock).token;
@@ -68,7 +68,7 @@ fn a_failed_attempt_does_not_set_it_back(fixture: &Fixture) {
 fn a_token_is_0(fixture: &Fixture) {
     let (a, b, lock) = Who::Threads.two(fixture);
     for thread in [&a, &b] {
-        let token = thread.finds_free(lock, "nobody locks it").token;
+        let token = thread.finds_free(lock, "no thread holds it").token;
         assert_eq!(token, 0, "there is a token where none is claimed");
     }
 }

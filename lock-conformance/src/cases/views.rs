@@ -57,7 +57,7 @@ fn opens(thread: &Thread, mode: &str, url: &str) -> bool {
     match thread.ask("open", &[mode, url]) {
         Ok(_) => true,
         Err(refusal) => {
-            assert!(REFUSALS.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+            assert!(REFUSALS.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
             false
         }
     }

@@ -63,7 +63,7 @@ fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
         );
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
         match done % 2 {
-            0 => waiter.waits("somebody else holds the lock"),
+            0 => waiter.waits("another thread holds the lock"),
             // The release comes before the waiter sleeps, or while it falls asleep.
             _ => _ = waiter.begun(),
         }
@@ -84,7 +84,7 @@ fn all_who_wait_are_woken_one_after_the_other(fixture: &Fixture) {
         let mut waiting = vec![(b, b.start_lock(lock)), (c, c.start_lock(lock))];
         for (_, waiter) in &waiting {
             match round % 2 {
-                0 => waiter.waits("somebody else holds the lock"),
+                0 => waiter.waits("another thread holds the lock"),
                 _ => _ = waiter.begun(),
             }
         }
@@ -108,7 +108,7 @@ fn whoever_waits_for_a_thread_that_ends_is_woken(fixture: &Fixture) {
         let waiter = process.start_lock(lock);
         waiter.waits("the owner lives");
         owner.must("end", &[]);
-        assert!(waiter.granted().death.is_some(), "a thread ended holding the lock, and the next owner was not told");
+        assert!(waiter.granted().death.is_some(), "a thread ended holding the lock, but the next owner received no report");
         process.unlock(lock);
     }
 }

@@ -114,7 +114,7 @@ impl Sin for GivesAnotherLock {
     const FAULT: &'static str = "Gives the caller of allocate a handle of another lock than retrieve does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::an_id_names_the_same_lock_to_everybody", "although the one who allocated it holds it"),
-        ("exclusion::handles::a_held_lock_is_busy", "although somebody else holds it"),
+        ("exclusion::handles::a_held_lock_is_busy", "although another thread holds it"),
     ];
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {

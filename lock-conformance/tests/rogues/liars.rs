@@ -125,7 +125,7 @@ impl Sin for LocksWhileItLooks {
     const NAME: &'static str = "locks-while-it-looks";
     const FAULT: &'static str = "Acquires all locks at once in order to list them, as podman does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("listing::looking_takes_no_lock", "only somebody looked, and the lock was busy")];
+        &[("listing::looking_takes_no_lock", "no thread acquired the lock, but")];
     const RARE: &'static [Operation] = &[Operation::Held];
 
     fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
@@ -146,7 +146,7 @@ impl Sin for TakesEachLockForAMoment {
     const NAME: &'static str = "takes-each-lock-for-a-moment";
     const FAULT: &'static str = "Acquires and releases each lock in order to list it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("listing::looking_takes_no_lock", "only somebody looked, and the lock was busy")];
+        &[("listing::looking_takes_no_lock", "no thread acquired the lock, but")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Held];
 

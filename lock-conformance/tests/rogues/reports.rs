@@ -245,7 +245,7 @@ impl Rule for RepeatsDeathsItClaimsToReportOnce {
     const NAME: &'static str = "repeats-deaths-it-claims-to-report-once";
     const FAULT: &'static str = "Claims to report a death once, and repeats it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("owner_death::a_death_is_told_once_only", "the death was told to its second owner, too")];
+        &[("owner_death::a_death_is_told_once_only", "the death was reported to a second owner")];
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {

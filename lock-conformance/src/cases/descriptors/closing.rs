@@ -42,7 +42,7 @@ fn closing_everything_while_holding_keeps_exclusion(fixture: &Fixture) {
         let _ = program.ask(release, &[&lock.to_string()]);
         let taker = waiter.thread().clone();
         assert!(waiter.granted().death.is_none(), "a death is reported, although no process died");
-        other.finds_busy(lock, "the waiter has it");
+        other.finds_busy(lock, "the waiter owns it");
         taker.unlock(lock);
         is_free(&other, lock, "it was released");
     }

@@ -78,7 +78,7 @@ fn a_child_waits_for_its_parent(fixture: &Fixture) {
     let waiter = child.start_lock(lock);
     waiter.waits("the parent holds the lock");
     parent.unlock(lock);
-    assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
+    assert!(waiter.granted().death.is_none(), "no owner died, but a death was reported");
     parent.finds_busy(lock, "the child holds it");
 }
 

@@ -47,5 +47,5 @@ fn a_lock_acquired_with_rights_is_released_without(fixture: &Fixture) {
         return;
     }
     assert!(waiter.granted().death.is_none(), "a death is reported, although no process died");
-    other.finds_busy(lock, "the waiter has it");
+    other.finds_busy(lock, "the waiter owns it");
 }

@@ -193,7 +193,7 @@ const REFUSALS: [&str; 3] = ["NotOurs", "Unsupported", "System"];
 
 /// Asserts that an error says what a process lacks that has no `/proc` of its PID namespace.
 pub(super) fn names_what_is_missing(refusal: &Refusal) {
-    assert!(REFUSALS.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+    assert!(REFUSALS.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
     assert!(refusal.text.contains("/proc"), "the error does not name /proc, which is missing: {refusal}");
 }
 

@@ -1,4 +1,4 @@
-//! A thread that locks what it holds already.
+//! A thread that acquires a lock that it already holds.
 
 use super::owner_death::tells_of;
 use super::{Who, cases};
@@ -24,9 +24,9 @@ fn locking_twice_is_refused_and_changes_nothing(fixture: &Fixture) {
     if need::DEADLINES.is_met(&fixture.suite) {
         a.refused("AlreadyHeld", "lock_for", &[&name, "1000000"]);
     }
-    b.finds_busy(lock, "its holder only asked for it again");
+    b.finds_busy(lock, "a refused second acquisition does not release it");
     a.unlock(lock);
-    b.finds_free(lock, "it was released once, and had been granted once");
+    b.finds_free(lock, "it was acquired once and released once");
 }
 
 fn locking_twice_by_another_handle_is_refused(fixture: &Fixture) {
@@ -80,5 +80,5 @@ fn who_recovered_a_lock_holds_it(fixture: &Fixture) {
     fixture.kill(&owner.process);
     other.lock(lock);
     other.refused("AlreadyHeld", "lock", &[&lock.to_string()]);
-    fixture.peer().finds_busy(lock, "the one who recovered it holds it");
+    fixture.peer().finds_busy(lock, "the thread that recovered it holds it");
 }

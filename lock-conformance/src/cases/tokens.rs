@@ -1,4 +1,4 @@
-//! Fencing tokens: each acquisition has a greater number than all before it.
+//! Fencing tokens: the token of an acquisition is greater than all earlier ones of the lock.
 
 use super::{Who, cases, cases_for_all};
 use crate::fixture::Fixture;
@@ -47,7 +47,7 @@ fn a_token_grows_across_allocations(fixture: &Fixture) {
     let mut before = 0;
     for thread in [&a, &b, &a] {
         let token = thread.finds_free(LockRef::Number(id), "no thread holds it").token;
-        assert!(token > before, "after the id was handed to somebody else, the token {token} came after {before}");
+        assert!(token > before, "after the id was allocated again, the token {token} came after {before}");
         before = token;
         thread.free(id);
         thread.must("take", &[&id.to_string(), ""]);
@@ -69,6 +69,6 @@ fn a_token_is_0(fixture: &Fixture) {
     let (a, b, lock) = Who::Threads.two(fixture);
     for thread in [&a, &b] {
         let token = thread.finds_free(lock, "no thread holds it").token;
-        assert_eq!(token, 0, "there is a token where none is claimed");
+        assert_eq!(token, 0, "there is a token, although the backend does not claim tokens");
     }
 }

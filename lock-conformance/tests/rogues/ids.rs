@@ -40,8 +40,10 @@ struct KeepsIdsAboveTheGreatest;
 impl Sin for KeepsIdsAboveTheGreatest {
     const NAME: &'static str = "keeps-ids-above-the-greatest";
     const FAULT: &'static str = "Frees no id that is greater than all given ones";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("reconciling::ids_above_the_greatest_given_one_are_freed", "other ids were freed than those below and above it")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
+        "reconciling::ids_above_the_greatest_given_one_are_freed",
+        "the only given id is 2, but other ids than the remaining ones were freed",
+    )];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Reconcile];
 

@@ -45,7 +45,7 @@ impl Sin for DropsLabels {
     const NAME: &'static str = "drops-labels";
     const FAULT: &'static str = "Claims to keep labels, and drops them";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("labels::a_label_is_read_by_everybody", "labels are not what was given")];
+        &[("labels::a_label_is_read_by_everybody", "the labels differ from the given ones")];
 
     fn allocate(honest: &dyn Manager, _: &Label) -> Result<LockId> {
         honest.allocate(&Label::default())
@@ -217,7 +217,7 @@ impl Sin for ClaimsGenerations {
     const NAME: &'static str = "claims-generations";
     const FAULT: &'static str = "Claims to count allocations";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("freeing::a_handle_knows_that_its_id_was_handed_to_somebody_else", "the id was handed to somebody else"),
+        ("freeing::a_handle_knows_that_its_id_was_handed_to_somebody_else", "the id was allocated again"),
         ("freeing::a_stale_handle_does_not_free_the_id_of_somebody_else", "it should have been Stale"),
     ];
     const CLAIMS: Capabilities = reference::CLAIMS.generations(Generations::Counted);

@@ -30,7 +30,7 @@ impl Sin for BothCreate {
     const NAME: &'static str = "both-create";
     const FAULT: &'static str = "Creates a store for each of two processes that race to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("opening::of_racing_creators_one_wins", "who created one store believe they did"),
+        ("opening::of_racing_creators_one_wins", "creators of one store succeeded"),
         ("opening::all_racing_initialisers_get_one_store", "initialisers got different stores"),
     ];
 
@@ -67,10 +67,10 @@ impl Sin for BelievesAnything {
     const NAME: &'static str = "believes-anything";
     const FAULT: &'static str = "Replaces a file that is no store by a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("damage::another_beginning_is_refused", "took a store for good although its first bytes are others"),
-        ("damage::every_truncation_is_refused", "took a store for good although it was cut"),
-        ("damage::a_hard_link_is_refused", "took a store for good although it has another name"),
-        ("damage::a_file_that_others_may_write_is_refused", "took a store for good although its mode is"),
+        ("damage::another_beginning_is_refused", "accepted a store although its first bytes were changed"),
+        ("damage::every_truncation_is_refused", "accepted a store although it was cut"),
+        ("damage::a_hard_link_is_refused", "accepted a store although it has a second name"),
+        ("damage::a_file_that_others_may_write_is_refused", "accepted a store although its mode is"),
     ];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

@@ -171,7 +171,7 @@ impl Sin for ReportsABrokenOwnerAsDead {
     const FAULT: &'static str = "Reports a death to the next owner of a lock that was broken";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "breaking::a_living_owner_whose_lock_is_broken_is_not_reported_dead",
-        "from an owner that lives, and its death is reported",
+        "the lock of a live owner was broken, but a death is reported",
     )];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = modest::BACKEND.capabilities();

@@ -254,7 +254,7 @@ fn a_store_without_bound_hands_out_ids(fixture: &Fixture) {
     assert_eq!((ids.len(), refusal), (500, None), "a store without a capacity is full");
     let last = LockRef::Number(ids.into_iter().next_back().expect("ids were allocated"));
     a.lock(last);
-    a.process.thread("t1").finds_busy(last, "it is held");
+    a.process.thread("t1").finds_busy(last, "another thread holds it");
 }
 
 fn a_numbered_store_has_no_lock_without_a_number(fixture: &Fixture) {

@@ -1,4 +1,4 @@
-//! What a pair of threads proves of its surroundings: a live owner keeps its lock, and a dead owner's lock is recovered.
+//! Checks for a pair of threads: a live owner keeps its lock, and the lock of a dead owner is recovered.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread, grant};
 use crate::protocol::Refusal;
 
-/// Longer than a waiter waits before it checks whether the owner is dead: 200 ms in the backends of this repository.
+/// Longer than a waiter waits before it checks whether the owner is dead, which is 200 ms in the backends of this repository.
 pub(super) const A_WHILE: Duration = Duration::from_millis(350);
 
-/// Asserts that neither thread gets a lock that the other one holds, and that each releases its lock without an error.
+/// Asserts that neither thread acquires a lock that the other one holds, and that each releases its lock without an error.
 ///
 /// `a` holds the lock already. Where locks have numbers, both wait at the same time, on a lock each.
 pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, lock: LockRef) {
@@ -29,7 +29,7 @@ pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, loc
     is_released(b, a, second);
 }
 
-/// Asserts that the other thread does not get the lock, which the owner holds, and that the owner releases it without an error.
+/// Asserts that the other thread does not acquire the owner's lock, and that the owner releases it without an error.
 pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, lock: LockRef) {
     other.finds_busy(lock, "its owner lives");
     if need::DEADLINES.is_met(&fixture.suite) {
@@ -54,7 +54,7 @@ pub(super) fn reports_no_death(grant: &Grant) {
     assert!(grant.death.is_none(), "a death was reported, although no owner died");
 }
 
-/// Tries the lock; `None` when the thread is refused with an error of these kinds.
+/// Tries the lock. Returns `None` if the attempt fails with an error of these kinds.
 pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Option<Option<Grant>> {
     match thread.ask("try_lock", &[&lock.to_string()]) {
         Ok(fields) => Some(grant(&fields)),
@@ -65,10 +65,10 @@ pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Opti
     }
 }
 
-/// Asserts that the thread does not get the lock, which another one holds: it finds the lock busy, or is refused.
+/// Asserts that the thread does not acquire a lock that another thread holds: the lock is busy, or the attempt is refused.
 pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &[&str]) {
     let Some(granted) = attempt(thread, lock, refusals) else { return };
-    assert!(granted.is_none(), "{thread} got the lock {lock}, although its owner lives");
+    assert!(granted.is_none(), "{thread} acquired the lock {lock}, although its owner lives");
     match thread.lock_for(lock, A_WHILE) {
         Ok(_) => panic!("{thread} got the lock {lock} of an owner that lives"),
         Err(refusal) if matches!(refusal.kind.as_str(), "TimedOut" | "Unsupported") => {}
@@ -77,10 +77,10 @@ pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &
 }
 
 fn is_one_of(refusal: &Refusal, kinds: &[&str]) {
-    assert!(kinds.contains(&refusal.kind.as_str()), "a thread was refused in another way than by {kinds:?}: {refusal}");
+    assert!(kinds.contains(&refusal.kind.as_str()), "a thread was refused with another error than {kinds:?}: {refusal}");
 }
 
-/// Kills the owner, which holds the lock, and asserts that the waiter gets it and that the death is reported to it alone.
+/// Kills the owner of the lock, and asserts that the waiter acquires the lock and is the only one that receives the report.
 pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, lock: LockRef) {
     let pending = waiter.start_lock(lock);
     pending.waits("the owner lives");
@@ -89,14 +89,14 @@ pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, l
     waiter.mark_consistent(lock);
     waiter.unlock(lock);
     let again = waiter.finds_free(lock, "it was released");
-    assert!(again.death.is_none(), "the death was reported to its second owner, too");
+    assert!(again.death.is_none(), "the death was reported to a second owner");
 }
 
-/// Asserts that the grant names the dead process, where that is claimed, by the pid that the process knows itself by.
+/// Asserts that the grant names the dead process by the pid in its own namespace, if the backend claims to report deaths.
 pub(super) fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
     if need::REPORTED.is_met(&fixture.suite) {
-        let told = grant.death.as_ref().expect("an owner died, and its death was not reported to the next one");
-        assert_eq!(told.pid, dead, "process {dead} died, and the death of another one was reported");
+        let told = grant.death.as_ref().expect("an owner died, but the next owner received no report");
+        assert_eq!(told.pid, dead, "process {dead} died, but the death of another one was reported");
     }
 }
 
@@ -117,7 +117,7 @@ impl Wait {
         let (waiter, lock) = (self.waiter, self.lock);
         match self.pending.outcome() {
             Ok(_) => panic!("{waiter} got the lock {lock} of an owner that lives"),
-            Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}"),
+            Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Symbolic links in the place of a store or of anything in it, as a member of a shared store can make them: nothing is created and
-//! nothing is removed where a link leads to.
+//! Symbolic links in place of a store or one of its files, as a member of a shared store can create them. Backends must not create or
+//! remove files at the target of a link.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -39,10 +39,10 @@ fn attack_each_level(fixture: &Fixture, target: fn(&Path, &Path) -> PathBuf) {
     while attack(fixture, level, target) {
         level += 1;
     }
-    assert!(level > 0, "a store has no file, so that there was nothing to replace");
+    assert!(level > 0, "the store has no file that could be replaced");
 }
 
-/// False when the store has not as many files.
+/// Returns false if the store has fewer files.
 fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) -> bool {
     let (dir, url) = fixture.place_for_users();
     let elsewhere = fixture.dir_for_users();
@@ -52,8 +52,8 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
     early.must("open", &["open", &url]);
     let Some(attacked) = files_below(&dir).into_iter().nth(level) else { return false };
     let moved = elsewhere.join("moved");
-    fs::rename(&attacked, &moved).expect("root moves a file");
-    symlink(target(&moved, &elsewhere), &attacked).expect("root makes a link");
+    fs::rename(&attacked, &moved).expect("root can move the file");
+    symlink(target(&moved, &elsewhere), &attacked).expect("root can create a link");
     let before = listing(&elsewhere);
     let late = fixture.blank_peer();
     let opened = late.ask("open", &["open_or_create", &url]).is_ok();
@@ -75,7 +75,7 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
         let _ = root.ask("destroy", &[]);
     }
     is_unchanged("the store was to be destroyed");
-    // So that the store can be destroyed, with all that it has elsewhere.
+    // Restores the store, so that it can be destroyed with what it keeps elsewhere.
     if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
         let _ = fs::remove_file(&attacked);
     }
@@ -95,7 +95,7 @@ fn no_file_of_a_store_is_opened_through_a_link(fixture: &Fixture) {
         use_all(fixture, user, &AFTER);
         let opened = user.process.open_files();
         let through = opened.iter().find(|file| file.starts_with(&link.target));
-        assert_eq!(through, None, "{} was replaced by a link, and a process has open what the link leads to", link.name);
+        assert_eq!(through, None, "{} was replaced by a link, but a process has its target open", link.name);
     });
 }
 
@@ -103,7 +103,7 @@ fn a_refusal_because_of_a_link_says_so(fixture: &Fixture) {
     for_each_link(fixture, |user, link| {
         let says_so = |refusal: &Refusal| {
             let is_typed = refusal.kind == "NotOurs" && refusal.text.contains("link");
-            assert!(is_typed, "{} was replaced by a link, and the error has the wrong kind: {refusal}", link.name);
+            assert!(is_typed, "{} was replaced by a link, but the error has the wrong kind: {refusal}", link.name);
         };
         match user.ask("open", &["open", &link.url]) {
             Err(refusal) => says_so(&refusal),
@@ -119,13 +119,13 @@ fn a_refusal_because_of_a_link_says_so(fixture: &Fixture) {
     });
 }
 
-/// A link in the place of a file or directory of a store.
+/// A link in place of a file or directory of a store.
 struct Link {
     /// The URL of the store.
     url: String,
     /// The file or directory that it replaces, relative to the directory of the store.
     name: String,
-    /// Where the link leads to.
+    /// The target of the link.
     target: PathBuf,
 }
 
@@ -136,10 +136,10 @@ fn for_each_link(fixture: &Fixture, attempt: impl Fn(&Thread, &Link)) {
     while attempt_with_link(fixture, level, &attempt) {
         level += 1;
     }
-    assert!(level > 0, "a store has no file, so that there was nothing to replace");
+    assert!(level > 0, "the store has no file that could be replaced");
 }
 
-/// False when the store has not as many files.
+/// Returns false if the store has fewer files.
 fn attempt_with_link(fixture: &Fixture, level: usize, attempt: &impl Fn(&Thread, &Link)) -> bool {
     let (dir, url) = fixture.fresh_place();
     let target = fixture.own_directory().join("moved");
@@ -147,8 +147,8 @@ fn attempt_with_link(fixture: &Fixture, level: usize, attempt: &impl Fn(&Thread,
     maker.must("open", &["create", &url]);
     use_all(fixture, &maker, &BEFORE);
     let Some(attacked) = files_below(&dir).into_iter().nth(level) else { return false };
-    fs::rename(&attacked, &target).expect("the file is ours");
-    symlink(&target, &attacked).expect("the directory is ours");
+    fs::rename(&attacked, &target).expect("the process owns the file");
+    symlink(&target, &attacked).expect("the process owns the directory");
     let name = attacked.strip_prefix(&dir).unwrap_or(&attacked).display().to_string();
     let (user, link) = (fixture.blank_peer(), Link { url, name, target });
     attempt(&user, &link);
@@ -162,14 +162,14 @@ fn attempt_with_link(fixture: &Fixture, level: usize, attempt: &impl Fn(&Thread,
     true
 }
 
-/// Acquires and releases each lock by many new handles, and keeps them open; a refusal is as good.
+/// Acquires and releases each lock through many new handles, and keeps them open. A refusal is permitted.
 fn use_by_new_handles(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
     for lock in locks(fixture, ids) {
         let _ = thread.ask("try_and_keep_handles", &[&lock.to_string(), "60"]);
     }
 }
 
-/// Acquires and releases each lock; a refusal is as good.
+/// Acquires and releases each lock. A refusal is permitted.
 fn use_all(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
     for lock in locks(fixture, ids) {
         let lock = lock.to_string();
@@ -187,12 +187,12 @@ fn locks(fixture: &Fixture, ids: &[u32]) -> Vec<LockRef> {
     }
 }
 
-/// The content of a directory: names, kinds, owners, groups, modes and inodes.
+/// Returns the names, kinds, owners, groups, modes and inodes of the files in a directory.
 fn listing(directory: &Path) -> Vec<(PathBuf, [u64; 4])> {
     let mut found: Vec<_> = files_below(directory)
         .into_iter()
         .map(|file| {
-            let facts = fs::symlink_metadata(&file).expect("the file is there");
+            let facts = fs::symlink_metadata(&file).expect("the file exists");
             (file, [u64::from(facts.uid()), u64::from(facts.gid()), u64::from(facts.mode()), facts.ino()])
         })
         .collect();

@@ -1,4 +1,4 @@
-//! Threads that share a handle, together with another process.
+//! Threads that share a handle and contend with another process.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,25 +15,25 @@ cases! { "exclusion";
     one_of_concurrent_attempts_succeeds_and_the_others_return [STORE PROCESSES];
 }
 
-/// Time in which a thread answers that need not wait. A slow machine takes much less.
+/// Time in which a thread answers if it need not wait, with a large margin for slow machines.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Time for the critical sections. A thread that has had fewer turns than the others until then makes the case weaker, not red.
+/// Time limit for the critical sections. When it ends, the case stops early and does not fail.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Number of waits, each of which may be the one that is wrong.
+/// Number of waits.
 const WAITS: u32 = 110;
 
 /// Length of a critical section, long enough to overlap another one.
 const PACE: u32 = 10_000;
 
-/// Number of critical sections that stands for no limit.
+/// Number of critical sections that is never reached.
 const UNTIL_STOPPED: &str = "0";
 
 /// Number of critical sections of each thread.
 const TURNS: u32 = 400;
 
-/// Waits for the answers. Returns the place of a command that has none.
+/// Waits for the answers. Returns the index of a command that has not answered in time.
 fn without_answer<'a>(pending: impl Iterator<Item = &'a Pending> + Clone) -> Option<usize> {
     let began = Instant::now();
     loop {
@@ -45,7 +45,8 @@ fn without_answer<'a>(pending: impl Iterator<Item = &'a Pending> + Clone) -> Opt
     }
 }
 
-/// An owner that gives up its process's claim before the kernel's lock lets in the other thread, whose lock it then gives up.
+/// If an owner releases the claim of its process before the kernel's lock, another thread may acquire the claim in between, and the owner
+/// then releases that thread's kernel lock.
 fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
     let threads = Who::Mixed.come(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
@@ -67,7 +68,7 @@ fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
     nothing_went_wrong_in(arena.place(0));
 }
 
-/// A wait that keeps a mutex of its process makes all its threads wait.
+/// A waiter that holds a mutex of its process blocks the other threads of the process.
 fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
     let (owner, process, lock) = Who::Processes.two(fixture);
     let name = lock.to_string();
@@ -81,7 +82,7 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
         let waiter = waiting.start(verb.0, &[&[name.as_str()], verb.1].concat());
         waiter.waits("another process holds the lock");
         let mut impatient = vec![("try_lock", other.start("try_lock", &[&name]))];
-        // Not each time, so that the waits of the two threads do not alternate.
+        // Only in some rounds, so that the waits of the two threads do not alternate.
         if has_deadlines && round % 5 == 0 {
             impatient.push(("lock_for 5 ms", other.start("lock_for", &[&name, "5000000"])));
         }
@@ -98,7 +99,7 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
         for (verb, pending) in impatient {
             let what = pending.outcome();
             let is_granted = verb != "holder" && what.as_ref().is_ok_and(|fields| !fields.has("busy") && fields.has("token"));
-            assert!(!is_granted, "a second thread got the lock {lock}, although another process holds it");
+            assert!(!is_granted, "a second thread acquired the lock {lock}, although another process holds it");
         }
         owner.unlock(lock);
         waiter.granted();
@@ -107,7 +108,7 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
     }
 }
 
-/// The kernel takes two processes that wait for each other's record locks for deadlocked, and refuses one. Their threads are not.
+/// For the kernel, two processes that wait for each other's record locks are in a deadlock (`EDEADLK`), even if different threads wait.
 fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
     let (p, q, first) = Who::Processes.two(fixture);
     let second = LockRef::Number(p.allocate(""));
@@ -125,7 +126,7 @@ fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
         for (waiter, lock) in waiting.into_iter().zip([second, first]) {
             let thread = waiter.thread().clone();
             let outcome = waiter.outcome();
-            assert!(outcome.is_ok(), "{thread} was refused the lock {lock}, for which it may wait: {outcome:?}");
+            assert!(outcome.is_ok(), "{thread} was refused the lock {lock}, although there is no deadlock: {outcome:?}");
             thread.unlock(lock);
         }
     }
@@ -154,7 +155,7 @@ fn one_of_concurrent_attempts_succeeds_and_the_others_return(fixture: &Fixture) 
             winners.len()
         );
         winners.iter().for_each(|winner| winner.unlock(lock));
-        won += u32::try_from(winners.len()).expect("at most one");
+        won += u32::try_from(winners.len()).expect("there is at most one winner");
     }
-    assert!(won > rounds / 2, "of {rounds} times four concurrent attempts on a free lock, one succeeded only {won} times");
+    assert!(won > rounds / 2, "four threads tried a free lock concurrently, but one succeeded in {won} of {rounds} rounds only");
 }

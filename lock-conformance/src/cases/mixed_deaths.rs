@@ -1,4 +1,4 @@
-//! Deaths of processes in which several threads use a lock, and which share it with the threads of another process.
+//! Deaths of processes with several threads that share a lock with the threads of another process.
 
 use super::owner_death::tells_of;
 use super::{Who, cases_for_mixed};
@@ -14,15 +14,15 @@ cases_for_mixed! { "owner_death";
     a_thread_that_ends_frees_the_lock_to_its_process_and_to_another [THREAD_DEATH];
 }
 
-/// Waits until one of the waiters gets the lock, and takes it from the list.
+/// Waits until one of the waiters acquires the lock, and removes it from the list.
 fn next_owner(fixture: &Fixture, waiting: &mut Vec<Pending>) -> (Thread, Grant) {
-    fixture.wait_until("a waiting thread gets the lock of the dead", || waiting.iter().any(Pending::has_answered));
-    let next = waiting.iter().position(Pending::has_answered).expect("one has answered");
+    fixture.wait_until("a waiting thread acquires the lock of the dead process", || waiting.iter().any(Pending::has_answered));
+    let next = waiting.iter().position(Pending::has_answered).expect("a waiter has answered");
     let waiter = waiting.swap_remove(next);
     (waiter.thread().clone(), waiter.granted())
 }
 
-/// Starts to wait for the lock in each thread, and returns when all wait.
+/// Starts a wait for the lock in each thread, and returns when all threads wait.
 fn all_wait(threads: &[&Thread], lock: LockRef, why: &str) -> Vec<Pending> {
     let waiting: Vec<_> = threads.iter().map(|thread| thread.start_lock(lock)).collect();
     waiting.iter().for_each(|waiter| waiter.waits(why));
@@ -31,7 +31,7 @@ fn all_wait(threads: &[&Thread], lock: LockRef, why: &str) -> Vec<Pending> {
 
 /// Asserts that the guard reports no death. `why` says what happened instead.
 fn reports_nothing(grant: &Grant, why: &str) {
-    assert!(grant.death.is_none(), "{why}, and a death is reported: {:?}", grant.death);
+    assert!(grant.death.is_none(), "{why}, but a death is reported: {:?}", grant.death);
 }
 
 fn a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time(fixture: &Fixture, who: Who) {
@@ -47,15 +47,15 @@ fn a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time(fixture: &Fix
     tells_of(fixture, &grant, owner.pid());
     if let Some(death) = &grant.death {
         let is_owner = [0, tid].contains(&death.tid);
-        assert!(is_owner, "thread {tid} of the dead process held the lock, and the report names thread {}", death.tid);
+        assert!(is_owner, "thread {tid} of the dead process held the lock, but the report names thread {}", death.tid);
     }
-    waiting.iter().for_each(|waiter| waiter.waits("a thread of the same process got the lock of the dead"));
+    waiting.iter().for_each(|waiter| waiter.waits("a thread of the same process acquired the lock of the dead process"));
     first.mark_consistent(lock);
     first.unlock(lock);
     while !waiting.is_empty() {
         let (next, grant) = next_owner(fixture, &mut waiting);
-        reports_nothing(&grant, "another thread of the same process dealt with the death");
-        waiting.iter().for_each(|waiter| waiter.waits("another thread of the same process has the lock"));
+        reports_nothing(&grant, "another thread of the same process marked the lock consistent");
+        waiting.iter().for_each(|waiter| waiter.waits("another thread of the same process holds the lock"));
         next.unlock(lock);
     }
 }
@@ -78,7 +78,7 @@ fn the_death_of_waiting_threads_leaves_the_owner_alone(fixture: &Fixture, who: W
     reports_nothing(&fixture.peer().finds_free(lock, "it was released"), "only waiting threads died");
 }
 
-/// One of the killed threads may have been woken for the lock.
+/// One of the killed threads may be the one that the release woke.
 fn a_lock_that_is_released_while_waiting_threads_are_killed_is_passed_on(fixture: &Fixture, who: Who) {
     let threads = who.come(fixture, 3);
     let (owner, sibling) = (&threads[0], &threads[2]);
@@ -93,7 +93,7 @@ fn a_lock_that_is_released_while_waiting_threads_are_killed_is_passed_on(fixture
         released.done();
         let (next, grant) = next_owner(fixture, &mut survivor);
         if let Some(death) = &grant.death {
-            assert_eq!(death.pid, killed.pid(), "a process lives, and its death is reported");
+            assert_eq!(death.pid, killed.pid(), "the death of a live process is reported");
         }
         next.mark_consistent(lock);
         next.unlock(lock);
@@ -120,13 +120,13 @@ fn a_chain_of_dead_processes_with_waiting_threads_is_reported_link_by_link(fixtu
         dead = Some(owner.pid());
     }
     let (last, grant) = next_owner(fixture, &mut waiting);
-    tells_of(fixture, &grant, dead.expect("four died"));
+    tells_of(fixture, &grant, dead.expect("four owners died"));
     last.mark_consistent(lock);
     last.unlock(lock);
     let (sibling, grant) = next_owner(fixture, &mut waiting);
-    reports_nothing(&grant, "another thread of the same process dealt with the death");
+    reports_nothing(&grant, "another thread of the same process marked the lock consistent");
     sibling.unlock(lock);
-    reports_nothing(&threads[0].finds_free(lock, "it was released"), "an owner dealt with the death");
+    reports_nothing(&threads[0].finds_free(lock, "it was released"), "an owner marked the lock consistent");
 }
 
 fn a_thread_that_ends_frees_the_lock_to_its_process_and_to_another(fixture: &Fixture, who: Who) {
@@ -143,15 +143,15 @@ fn a_thread_that_ends_frees_the_lock_to_its_process_and_to_another(fixture: &Fix
         assert_eq!(
             told,
             Some((owner.pid(), tid)),
-            "thread {tid} ended while it held the lock, and another report is made, or none"
+            "thread {tid} ended while it held the lock, but the report is wrong or missing"
         );
-        waiting[0].waits("another waiting thread got the lock");
+        waiting[0].waits("another waiting thread acquired the lock");
         if need::LASTING_REPORTS.is_met(&fixture.suite) {
             first.mark_consistent(lock);
         }
         first.unlock(lock);
         let (second, grant) = next_owner(fixture, &mut waiting);
-        reports_nothing(&grant, "another thread dealt with the end of the thread");
+        reports_nothing(&grant, "another thread marked the lock consistent");
         second.unlock(lock);
     }
 }

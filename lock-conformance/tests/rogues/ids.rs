@@ -1,4 +1,4 @@
-//! Backends in which two ids are one lock, or which are wrong about the last id.
+//! Backends in which two ids name one lock, or which are wrong about the last id.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Sin for KeepsIdsAboveTheGreatest {
     }
 }
 
-const ONE_LOCK: &[(&str, &str)] = &[("allocation::different_ids_are_different_locks", "two ids are one lock")];
+const ONE_LOCK: &[(&str, &str)] = &[("allocation::different_ids_are_different_locks", "two ids name one lock")];
 
 #[derive(Debug)]
 struct KeepsSixteenBitsOfAnId;
@@ -178,7 +178,7 @@ impl Sin for SaysThatNothingIsAllocated {
     const NAME: &'static str = "says-that-nothing-is-allocated";
     const FAULT: &'static str = "Says that no id is allocated when it is full";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("allocation::the_capacity_is_exact", "exhaustion names other numbers of locks")];
+        &[("allocation::the_capacity_is_exact", "the error has the wrong capacity or count")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
     const RARE: &'static [Operation] = &[Operation::Allocate];

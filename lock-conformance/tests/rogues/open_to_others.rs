@@ -73,7 +73,7 @@ impl Sin for OpensWhatALinkLeadsTo {
     const NAME: &'static str = "opens-what-a-link-leads-to";
     const FAULT: &'static str = "Opens the file of a lock through a link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("links::no_file_of_a_store_is_opened_through_a_link", "and a process has open what the link leads to")];
+        &[("links::no_file_of_a_store_is_opened_through_a_link", "but a process has its target open")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Handle];
 

@@ -1,4 +1,4 @@
-//! A program closes all descriptors, at different times.
+//! Programs that close all descriptors, at different times.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn waits_or_gets_an_error(fixture: &Fixture, waiter: Pending, other: &Thread, lo
             let granted = grant(&fields).expect("lock() never finds a lock busy");
             assert!(!early, "{thread}, whose process closed descriptors, got the lock that another process holds");
             assert!(granted.death.is_none(), "a death is reported, although no process died");
-            stays_held(fixture, other, lock, "a thread that waited has it");
+            stays_held(fixture, other, lock, "a thread that waited for it holds it");
             thread.unlock(lock);
         }
         Err(_) if early => other.unlock(lock),

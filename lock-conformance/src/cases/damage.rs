@@ -115,7 +115,7 @@ fn every_truncation_is_refused(fixture: &Fixture) {
         let halves = (0..40).map(|n| whole.0 >> n);
         for length in near_ends.chain(pages).chain(halves).filter(|length| *length < whole.0) {
             File::options().write(true).open(file).and_then(|file| file.set_len(length)).expect("the file can be truncated");
-            victim.is_refused(&prober, file, &format!("it was cut to {length} of {} bytes", whole.0));
+            victim.is_refused(&prober, file, &format!("it was truncated to {length} of {} bytes", whole.0));
             put_back(file, &whole);
         }
     }

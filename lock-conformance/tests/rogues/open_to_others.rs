@@ -95,7 +95,7 @@ impl Sin for PassesOnWhatTheKernelSays {
     const NAME: &'static str = "passes-on-what-the-kernel-says";
     const FAULT: &'static str = "Says that there are too many levels of links when it finds a link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, and the error has the wrong kind: System")];
+        &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, but the error has the wrong kind: System")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {

@@ -68,7 +68,7 @@ impl Sin for BelievesAnything {
     const FAULT: &'static str = "Replaces a file that is no store by a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("damage::another_beginning_is_refused", "accepted a store although its first bytes were changed"),
-        ("damage::every_truncation_is_refused", "accepted a store although it was cut"),
+        ("damage::every_truncation_is_refused", "accepted a store although it was truncated"),
         ("damage::a_hard_link_is_refused", "accepted a store although it has a second name"),
         ("damage::a_file_that_others_may_write_is_refused", "accepted a store although its mode is"),
     ];
@@ -121,7 +121,7 @@ impl Sin for TellsStoresApartByPath {
     const NAME: &'static str = "tells-stores-apart-by-path";
     const FAULT: &'static str = "Takes two paths to a store for two stores, within a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("opening::two_spellings_of_a_place_are_one_store", "although it is held by another path to the same store")];
+        &[("opening::two_spellings_of_a_place_are_one_store", "although it is held through another path to the same store")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {

@@ -224,7 +224,7 @@ impl Sin for BreaksTwice {
     const FAULT: &'static str = "Posts the semaphore of a held lock, so that two concurrent breaks post it twice";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "breaking::concurrent_breaks_of_one_lock_admit_one_owner",
-        "although two processes broke it, and one has acquired it since",
+        "although two processes broke it, and one acquired it afterwards",
     )];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = modest::BACKEND.capabilities();

@@ -1,6 +1,6 @@
 //! Breaking a lock: releasing it by force, in backends that do not release the locks of dead owners.
 
-use super::{Who, cases};
+use super::{Contenders, cases};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::Pending;
@@ -21,7 +21,7 @@ const ROUNDS: u32 = 250;
 const BREAKS: u32 = 55;
 
 fn the_lock_of_the_dead_is_free_after_it_is_broken(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     fixture.kill(&owner.process);
     other.finds_busy(lock, "its owner died, and no process has broken it");
@@ -33,7 +33,7 @@ fn the_lock_of_the_dead_is_free_after_it_is_broken(fixture: &Fixture) {
 }
 
 fn a_waiter_gets_a_lock_that_is_broken(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     fixture.kill(&owner.process);
     let waiter = other.start_lock(lock);
@@ -43,7 +43,7 @@ fn a_waiter_gets_a_lock_that_is_broken(fixture: &Fixture) {
 }
 
 fn an_owner_whose_lock_was_broken_is_told_and_releases_nothing(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     other.must("break", &[&lock.to_string()]);
     other.lock(lock);
@@ -62,7 +62,7 @@ fn an_owner_whose_lock_was_broken_is_told_and_releases_nothing(fixture: &Fixture
 }
 
 fn breaking_a_free_lock_lets_one_in_at_a_time(fixture: &Fixture) {
-    let (a, b, lock) = Who::Processes.two(fixture);
+    let (a, b, lock) = Contenders::Processes.start_two(fixture);
     for _ in 0..2 {
         // A backend may report that the lock is free.
         if let Err(refusal) = a.ask("break", &[&lock.to_string()]) {
@@ -74,7 +74,7 @@ fn breaking_a_free_lock_lets_one_in_at_a_time(fixture: &Fixture) {
 }
 
 fn a_living_owner_whose_lock_is_broken_is_not_reported_dead(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     let (third, name) = (fixture.peer(), lock.to_string());
     let told = "the lock of a live owner was broken, but a death is reported";
     for _ in 0..BREAKS {
@@ -93,7 +93,7 @@ fn a_living_owner_whose_lock_is_broken_is_not_reported_dead(fixture: &Fixture) {
 }
 
 fn concurrent_breaks_of_one_lock_admit_one_owner(fixture: &Fixture) {
-    let (a, b, lock) = Who::Processes.two(fixture);
+    let (a, b, lock) = Contenders::Processes.start_two(fixture);
     let owner = fixture.peer();
     for _ in 0..ROUNDS * scale() {
         let (path, arena) = fixture.arena(1);
@@ -119,7 +119,7 @@ fn concurrent_breaks_of_one_lock_admit_one_owner(fixture: &Fixture) {
 }
 
 fn breaking_is_refused_and_changes_nothing(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     other.refused("Unsupported", "break", &[&lock.to_string()]);
     other.finds_busy(lock, "breaking it was refused");

@@ -6,7 +6,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Who, cases, cases_for_all};
+use super::{Contenders, cases, cases_for_all};
 use crate::fixture::Fixture;
 use crate::need;
 
@@ -26,8 +26,8 @@ const ENOUGH: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_millis(12);
 
 /// Sleeps of 2 ms or more are detected.
-fn an_attempt_does_not_sleep(fixture: &Fixture, who: Who) {
-    let (owner, other, lock) = who.two(fixture);
+fn an_attempt_does_not_sleep(fixture: &Fixture, contenders: Contenders) {
+    let (owner, other, lock) = contenders.start_two(fixture);
     owner.lock(lock);
     let took = other.must("quickest_attempt", &[&lock.to_string(), ATTEMPTS, &ENOUGH.as_nanos().to_string()]).get("took");
     let took = Duration::from_nanos(took);
@@ -41,7 +41,7 @@ fn an_attempt_does_not_sleep(fixture: &Fixture, who: Who) {
 
 /// Number of waits, and the time after which a waiter has to sleep. It may poll before.
 const WAITS: u32 = 55;
-const GLANCE: Duration = Duration::from_millis(15);
+const POLLING: Duration = Duration::from_millis(15);
 /// A waiter must not use the processor for `RUNNING` before it has slept for `SLEEPING`. Polling 2,000 times a second is below this limit.
 const RUNNING: Duration = Duration::from_millis(40);
 const SLEEPING: Duration = Duration::from_millis(60);
@@ -55,14 +55,14 @@ fn a_wait_with_a_deadline_uses_no_processor(fixture: &Fixture) {
 }
 
 fn runs_little_while_it_waits(fixture: &Fixture, verb: &str, more: &[&str]) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let (owner, other, lock) = who.two(fixture);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let (owner, other, lock) = contenders.start_two(fixture);
     let name = lock.to_string();
     for wait in 0..WAITS {
         owner.lock(lock);
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
         waiter.begun();
-        sleep(GLANCE);
+        sleep(POLLING);
         let is_awake = || other.process.is_awake();
         let seems_to_run = is_awake() && {
             sleep(Duration::from_millis(1));

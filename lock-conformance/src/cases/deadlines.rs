@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 
-use super::{Who, cases, cases_for_all, cases_for_mixed};
+use super::{Contenders, cases, cases_for_all, cases_for_mixed};
 use crate::fixture::Fixture;
 use crate::process::{LockRef, Thread, grant};
 use crate::protocol::Refusal;
@@ -48,8 +48,8 @@ fn times_out(thread: &Thread, verb: &str, lock: LockRef, duration: Duration) -> 
     refusal
 }
 
-fn a_busy_lock_times_out_and_not_early(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_busy_lock_times_out_and_not_early(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     a.lock(lock);
     for duration in [Duration::from_nanos(1), Duration::from_millis(1), SHORT] {
         times_out(&b, "lock_for", lock, duration);
@@ -64,8 +64,8 @@ const TIME_OUTS: u32 = 160;
 /// Delay after the deadline from which a time-out is late.
 const LATE: Duration = Duration::from_millis(60);
 
-fn a_time_out_is_not_late(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_time_out_is_not_late(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     a.lock(lock);
     let short = Duration::from_millis(1);
     let [count, span, late] = [TIME_OUTS.into(), short.as_nanos(), LATE.as_nanos()].map(|number| number.to_string());
@@ -77,8 +77,8 @@ fn a_time_out_is_not_late(fixture: &Fixture, who: Who) {
     assert!(late < 2, "{late} of up to {TIME_OUTS} time-outs of {short:?} were late by {LATE:?} or more");
 }
 
-fn a_deadline_that_has_passed_is_one_attempt(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_deadline_that_has_passed_is_one_attempt(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     let name = lock.to_string();
     a.lock(lock);
     b.refused("TimedOut", "lock_for", &[&name, "0"]);
@@ -92,8 +92,8 @@ fn a_deadline_that_has_passed_is_one_attempt(fixture: &Fixture, who: Who) {
     }
 }
 
-fn a_lock_that_is_released_in_time_is_granted(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_lock_that_is_released_in_time_is_granted(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     for verb in ["lock_for", "lock_until"] {
         a.lock(lock);
         let waiter = b.start(verb, &[&lock.to_string(), &LONG.as_nanos().to_string()]);
@@ -105,8 +105,8 @@ fn a_lock_that_is_released_in_time_is_granted(fixture: &Fixture, who: Who) {
     }
 }
 
-fn a_duration_beyond_all_clocks_is_no_deadline(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_duration_beyond_all_clocks_is_no_deadline(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     a.lock(lock);
     let (ten_thousand_years, most) = (10_000_u64 * 365 * 86_400 * 1_000_000, u64::MAX.to_string());
     for duration in ["max", &most, &ten_thousand_years.to_string()] {
@@ -119,8 +119,8 @@ fn a_duration_beyond_all_clocks_is_no_deadline(fixture: &Fixture, who: Who) {
     }
 }
 
-fn who_gives_up_leaves_no_trace(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 3);
+fn who_gives_up_leaves_no_trace(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 3);
     let (a, b, c) = (&threads[0], &threads[1], &threads[2]);
     let lock = fixture.a_lock(a);
     for _ in 0..3 {
@@ -138,7 +138,7 @@ fn who_gives_up_leaves_no_trace(fixture: &Fixture, who: Who) {
 }
 
 fn a_time_out_names_the_holder(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     let refusal = times_out(&b, "lock_for", lock, SHORT);
     let named: Option<u32> = refusal.fields.find("pid");
@@ -150,7 +150,7 @@ fn a_time_out_names_the_holder(fixture: &Fixture) {
 }
 
 fn no_time_out_is_early_in_a_storm_of_signals(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     a.must("storm", &[&b.tid().to_string()]);
     for _ in 0..3 {
@@ -165,8 +165,8 @@ fn signals(thread: &Thread) -> u64 {
     thread.must("signals", &[]).get("count")
 }
 
-fn a_storm_of_signals_does_not_end_a_wait(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_storm_of_signals_does_not_end_a_wait(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     let beside = b.process.thread("beside");
     beside.must("storm", &[&b.tid().to_string()]);
     for _ in 0..3 {
@@ -183,7 +183,7 @@ fn a_storm_of_signals_does_not_end_a_wait(fixture: &Fixture, who: Who) {
 }
 
 fn a_lock_is_granted_in_a_storm_of_signals(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.must("storm", &[&b.tid().to_string()]);
     a.lock(lock);
     let waiter = b.start("lock_for", &[&lock.to_string(), &LONG.as_nanos().to_string()]);
@@ -194,7 +194,7 @@ fn a_lock_is_granted_in_a_storm_of_signals(fixture: &Fixture) {
 
 /// Traces the system calls of the waiter, so that the case need not set the clock of the machine.
 fn no_wait_is_on_a_clock_that_can_be_set(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     let mut trace = Trace::of(b.tid()).expect("a thread of a child can be traced");
     for verb in ["lock_for", "lock_until"] {
@@ -232,7 +232,7 @@ fn move_clock(to: impl FnOnce(Duration) -> Duration) {
 
 /// A wait on that clock would last an hour longer, and the watchdog would end the case.
 fn a_clock_that_is_set_back_moves_no_deadline(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     for verb in ["lock_for", "lock_until"] {
         let waiter = b.start(verb, &[&lock.to_string(), &(5 * SHORT).as_nanos().to_string()]);
@@ -246,7 +246,7 @@ fn a_clock_that_is_set_back_moves_no_deadline(fixture: &Fixture) {
 }
 
 fn a_wait_with_a_deadline_is_refused(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     b.refused("Unsupported", "lock_for", &[&lock.to_string(), &SHORT.as_nanos().to_string()]);
     b.finds_busy(lock, "an attempt does not wait, so it is not refused");

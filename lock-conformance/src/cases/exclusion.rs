@@ -1,6 +1,6 @@
 //! Mutual exclusion between all threads of all processes.
 
-use super::{Who, cases_for_all, cases_for_mixed, nothing_went_wrong_in, start_sections};
+use super::{Contenders, cases_for_all, cases_for_mixed, nothing_went_wrong_in, start_sections};
 use crate::fixture::{Fixture, scale};
 use crate::process::LockRef;
 
@@ -25,8 +25,8 @@ cases_for_mixed! { "exclusion";
     six_make_two_hundred_slow_increments_each [];
 }
 
-fn a_held_lock_is_busy(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_held_lock_is_busy(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     a.lock(lock);
     b.finds_busy(lock, "another thread holds it");
     b.finds_busy(lock, "a failed attempt does not release it");
@@ -35,8 +35,8 @@ fn a_held_lock_is_busy(fixture: &Fixture, who: Who) {
     a.finds_busy(lock, "its previous owner has no privilege");
 }
 
-fn a_released_lock_is_free(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_released_lock_is_free(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     for round in 0..3 {
         a.lock(lock);
         a.unlock(lock);
@@ -45,15 +45,15 @@ fn a_released_lock_is_free(fixture: &Fixture, who: Who) {
     }
 }
 
-fn a_dropped_guard_releases(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_dropped_guard_releases(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     a.lock(lock);
     a.must("release", &[&lock.to_string()]);
     b.finds_free(lock, "its guard was dropped");
 }
 
-fn an_owned_guard_excludes_and_releases_without_its_handle(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn an_owned_guard_excludes_and_releases_without_its_handle(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     a.must("lock_owned", &[&lock.to_string()]);
     b.finds_busy(lock, "an owned guard holds it");
     let refused = b.must("try_lock_owned", &[&lock.to_string()]);
@@ -62,8 +62,8 @@ fn an_owned_guard_excludes_and_releases_without_its_handle(fixture: &Fixture, wh
     b.finds_free(lock, "its owned guard was dropped");
 }
 
-fn a_contended_lock_waits_until_it_is_released(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_contended_lock_waits_until_it_is_released(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     a.lock(lock);
     let waiter = b.start_lock(lock);
     waiter.waits("another thread holds the lock");
@@ -72,8 +72,8 @@ fn a_contended_lock_waits_until_it_is_released(fixture: &Fixture, who: Who) {
     a.finds_busy(lock, "the waiter owns it");
 }
 
-fn each_of_several_waiters_gets_its_turn(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 4);
+fn each_of_several_waiters_gets_its_turn(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 4);
     let lock = fixture.a_lock(&threads[0]);
     threads[0].lock(lock);
     let mut waiting: Vec<_> = threads[1..].iter().map(|thread| (thread.clone(), thread.start_lock(lock))).collect();
@@ -90,8 +90,8 @@ fn each_of_several_waiters_gets_its_turn(fixture: &Fixture, who: Who) {
     }
 }
 
-fn other_locks_are_not_concerned(fixture: &Fixture, who: Who) {
-    let (a, b, first) = who.two(fixture);
+fn other_locks_are_not_concerned(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, first) = contenders.start_two(fixture);
     let second = LockRef::Number(a.allocate(""));
     a.lock(first);
     b.finds_free(second, "a thread holds another lock only");
@@ -100,8 +100,8 @@ fn other_locks_are_not_concerned(fixture: &Fixture, who: Who) {
     b.finds_busy(first, "another thread holds it");
 }
 
-fn two_locks_nest(fixture: &Fixture, who: Who) {
-    let (a, b, outer) = who.two(fixture);
+fn two_locks_nest(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, outer) = contenders.start_two(fixture);
     let inner = LockRef::Number(a.allocate(""));
     a.lock(outer);
     a.lock(inner);
@@ -114,8 +114,8 @@ fn two_locks_nest(fixture: &Fixture, who: Who) {
     b.finds_free(outer, "it was released");
 }
 
-fn lock_all_in_opposite_orders_does_not_deadlock(fixture: &Fixture, who: Who) {
-    let (a, b, first) = who.two(fixture);
+fn lock_all_in_opposite_orders_does_not_deadlock(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, first) = contenders.start_two(fixture);
     let second = LockRef::Number(a.allocate(""));
     let (first, second) = (first.to_string(), second.to_string());
     for _ in 0..50 {
@@ -133,8 +133,8 @@ fn lock_all_in_opposite_orders_does_not_deadlock(fixture: &Fixture, who: Who) {
     }
 }
 
-fn lock_all_takes_all_or_none(fixture: &Fixture, who: Who) {
-    let (a, b, first) = who.two(fixture);
+fn lock_all_takes_all_or_none(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, first) = contenders.start_two(fixture);
     let second = LockRef::Number(a.allocate(""));
     a.lock(second);
     b.refused("TimedOut", "try_lock_all", &[&first.to_string(), &second.to_string()]);
@@ -147,8 +147,8 @@ fn lock_all_takes_all_or_none(fixture: &Fixture, who: Who) {
     a.finds_busy(second, "lock_all acquired it");
 }
 
-fn critical_sections_do_not_overlap(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 4);
+fn critical_sections_do_not_overlap(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 4);
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
     let rounds = 1000 * scale();
@@ -158,8 +158,8 @@ fn critical_sections_do_not_overlap(fixture: &Fixture, who: Who) {
 }
 
 /// The contention test of the Apache Portable Runtime.
-fn six_make_two_hundred_slow_increments_each(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 6);
+fn six_make_two_hundred_slow_increments_each(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 6);
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
     start_sections(&threads, (&path, arena), 200, 2000, &[lock]).into_iter().for_each(|pending| drop(pending.done()));

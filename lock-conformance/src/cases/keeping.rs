@@ -8,7 +8,7 @@ use crate::process::{Grant, LockRef, Pending, Thread, grant};
 use crate::protocol::Refusal;
 
 /// Longer than a waiter waits before it checks whether the owner is dead, which is 200 ms in the backends of this repository.
-pub(super) const A_WHILE: Duration = Duration::from_millis(350);
+pub(super) const LONGER_THAN_A_CHECK: Duration = Duration::from_millis(350);
 
 /// Asserts that neither thread acquires a lock that the other one holds, and that each releases its lock without an error.
 ///
@@ -69,7 +69,7 @@ pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Opti
 pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &[&str]) {
     let Some(granted) = attempt(thread, lock, refusals) else { return };
     assert!(granted.is_none(), "{thread} acquired the lock {lock}, although its owner lives");
-    match thread.lock_for(lock, A_WHILE) {
+    match thread.lock_for(lock, LONGER_THAN_A_CHECK) {
         Ok(_) => panic!("{thread} got the lock {lock} of an owner that lives"),
         Err(refusal) if matches!(refusal.kind.as_str(), "TimedOut" | "Unsupported") => {}
         Err(refusal) => is_one_of(&refusal, refusals),
@@ -85,7 +85,7 @@ pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, l
     let pending = waiter.start_lock(lock);
     pending.waits("the owner lives");
     fixture.kill(&owner.process);
-    tells_of(fixture, &pending.granted(), owner.process.own_pid());
+    reports_death_of(fixture, &pending.granted(), owner.process.own_pid());
     waiter.mark_consistent(lock);
     waiter.unlock(lock);
     let again = waiter.finds_free(lock, "it was released");
@@ -93,7 +93,7 @@ pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, l
 }
 
 /// Asserts that the grant names the dead process by the pid in its own namespace, if the backend claims to report deaths.
-pub(super) fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
+pub(super) fn reports_death_of(fixture: &Fixture, grant: &Grant, dead: u32) {
     if need::REPORTED.is_met(&fixture.suite) {
         let told = grant.death.as_ref().expect("an owner died, but the next owner received no report");
         assert_eq!(told.pid, dead, "process {dead} died, but the death of another one was reported");
@@ -109,7 +109,7 @@ struct Wait {
 
 impl Wait {
     fn start(waiter: &Thread, lock: LockRef) -> Self {
-        let pending = waiter.start("lock_for", &[&lock.to_string(), &A_WHILE.as_nanos().to_string()]);
+        let pending = waiter.start("lock_for", &[&lock.to_string(), &LONGER_THAN_A_CHECK.as_nanos().to_string()]);
         Self { waiter: waiter.clone(), lock, pending }
     }
 

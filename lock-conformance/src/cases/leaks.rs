@@ -96,8 +96,9 @@ fn acquisitions_leave_nothing_behind(fixture: &Fixture) {
 }
 
 fn time_outs_leave_nothing_behind(fixture: &Fixture) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { super::Who::Processes } else { super::Who::Threads };
-    let (owner, other, lock) = who.two(fixture);
+    let contenders =
+        if need::PROCESSES.is_met(&fixture.suite) { super::Contenders::Processes } else { super::Contenders::Threads };
+    let (owner, other, lock) = contenders.start_two(fixture);
     owner.lock(lock);
     let lock = lock.to_string();
     leaves_nothing_behind(&other, "time-outs", TIME_OUTS, |count| {

@@ -75,7 +75,7 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
         let _ = root.ask("destroy", &[]);
     }
     is_unchanged("the store was to be destroyed");
-    // Restores the store, so that it can be destroyed with what it keeps elsewhere.
+    // Restores the store, so that it can be destroyed including its parts elsewhere.
     if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
         let _ = fs::remove_file(&attacked);
     }

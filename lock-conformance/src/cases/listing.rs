@@ -1,6 +1,6 @@
 //! Queries for allocated ids, held locks, holders and waiters, none of which may disturb the locks.
 
-use super::{Who, cases, start_sections};
+use super::{Contenders, cases, start_sections};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::peer::PEER_COMMAND;
@@ -74,7 +74,7 @@ fn a_held_lock_is_listed_with_its_holder(fixture: &Fixture) {
 }
 
 fn a_lock_names_its_holder(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     let name = lock.to_string();
     assert!(!b.must("holder", &[&name]).has("pid"), "the lock is free, but a holder is named");
     a.lock(lock);
@@ -187,7 +187,11 @@ fn looking_disturbs_neither_holder_nor_waiters(fixture: &Fixture) {
     waiter.waits("another thread holds the lock");
     for _ in 0..50 {
         let held = observer.must("held", &[]);
-        assert_eq!(held.find::<u32>(&format!("pid.{id}")), Some(owner.pid()), "the holder is not named while somebody waits");
+        assert_eq!(
+            held.find::<u32>(&format!("pid.{id}")),
+            Some(owner.pid()),
+            "the holder is not named while another thread waits"
+        );
     }
     waiter.waits("queries do not release a lock");
     owner.unlock(lock);
@@ -211,7 +215,7 @@ fn work_goes_on_while_somebody_looks(fixture: &Fixture) {
 }
 
 fn waiters_are_counted(fixture: &Fixture) {
-    let threads = Who::Threads.come(fixture, 3);
+    let threads = Contenders::Threads.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
     let waiters = || threads[0].must("waiters", &[&lock.to_string()]).find::<u32>("waiters");
     assert_eq!(waiters(), Some(0), "waiters are counted for a free lock");
@@ -227,7 +231,7 @@ fn looking_for_held_locks_is_refused(fixture: &Fixture) {
 }
 
 fn a_lock_knows_no_holder(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     assert!(
         !b.must("holder", &[&lock.to_string()]).has("pid"),

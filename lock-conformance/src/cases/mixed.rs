@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Who, cases, nothing_went_wrong_in};
+use super::{Contenders, cases, nothing_went_wrong_in};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::{LockRef, Pending, grant};
@@ -16,10 +16,10 @@ cases! { "exclusion";
 }
 
 /// Time in which a thread answers if it need not wait, with a large margin for slow machines.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Time limit for the critical sections. When it ends, the case stops early and does not fail.
-const LONGEST: Duration = Duration::from_secs(2);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// Number of waits.
 const WAITS: u32 = 110;
@@ -31,14 +31,14 @@ const PACE: u32 = 10_000;
 const UNTIL_STOPPED: &str = "0";
 
 /// Number of critical sections of each thread.
-const TURNS: u32 = 400;
+const SECTIONS: u32 = 400;
 
 /// Waits for the answers. Returns the index of a command that has not answered in time.
 fn without_answer<'a>(pending: impl Iterator<Item = &'a Pending> + Clone) -> Option<usize> {
     let began = Instant::now();
     loop {
         let missing = pending.clone().position(|pending| !pending.has_answered());
-        if missing.is_none() || began.elapsed() > PATIENCE {
+        if missing.is_none() || began.elapsed() > ANSWER_LIMIT {
             return missing;
         }
         sleep(Duration::from_micros(200));
@@ -48,7 +48,7 @@ fn without_answer<'a>(pending: impl Iterator<Item = &'a Pending> + Clone) -> Opt
 /// If an owner releases the claim of its process before the kernel's lock, another thread may acquire the claim in between, and the owner
 /// then releases that thread's kernel lock.
 fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
-    let threads = Who::Mixed.come(fixture, 3);
+    let threads = Contenders::Mixed.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
     let path = path.to_str().expect("the scratch path is text");
@@ -59,8 +59,8 @@ fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
     });
     running.iter().for_each(|pending| _ = pending.begun());
     arena.go();
-    let (began, rounds) = (Instant::now(), u64::from(TURNS * scale()));
-    while began.elapsed() < LONGEST * scale() && (0..3).any(|slot| arena.place(0).done_by(slot) < rounds) {
+    let (began, rounds) = (Instant::now(), u64::from(SECTIONS * scale()));
+    while began.elapsed() < TIME_LIMIT * scale() && (0..3).any(|slot| arena.place(0).done_by(slot) < rounds) {
         sleep(Duration::from_millis(1));
     }
     arena.stop();
@@ -70,7 +70,7 @@ fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
 
 /// A waiter that holds a mutex of its process blocks the other threads of the process.
 fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
-    let (owner, process, lock) = Who::Processes.two(fixture);
+    let (owner, process, lock) = Contenders::Processes.start_two(fixture);
     let name = lock.to_string();
     let (waiting, other) = (process.process.thread("t1"), process.process.thread("t2"));
     other.finds_free(lock, "no process holds it");
@@ -110,7 +110,7 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
 
 /// For the kernel, two processes that wait for each other's record locks are in a deadlock (`EDEADLK`), even if different threads wait.
 fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
-    let (p, q, first) = Who::Processes.two(fixture);
+    let (p, q, first) = Contenders::Processes.start_two(fixture);
     let second = LockRef::Number(p.allocate(""));
     let (a, b) = (p.process.thread("a"), p.process.thread("b"));
     let (c, d) = (q.process.thread("c"), q.process.thread("d"));
@@ -133,7 +133,7 @@ fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
 }
 
 fn one_of_concurrent_attempts_succeeds_and_the_others_return(fixture: &Fixture) {
-    let threads = Who::Mixed.come(fixture, 4);
+    let threads = Contenders::Mixed.start(fixture, 4);
     let lock = fixture.a_lock(&threads[0]);
     let mut won = 0;
     let rounds = 400 * scale();

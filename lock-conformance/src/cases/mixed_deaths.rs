@@ -1,7 +1,7 @@
 //! Deaths of processes with several threads that share a lock with the threads of another process.
 
-use super::owner_death::tells_of;
-use super::{Who, cases_for_mixed};
+use super::owner_death::reports_death_of;
+use super::{Contenders, cases_for_mixed};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread};
@@ -34,8 +34,8 @@ fn reports_nothing(grant: &Grant, why: &str) {
     assert!(grant.death.is_none(), "{why}, but a death is reported: {:?}", grant.death);
 }
 
-fn a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 5);
+fn a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 5);
     let (owner, sibling) = (&threads[1], &threads[3]);
     let lock = fixture.a_lock(&threads[0]);
     owner.lock(lock);
@@ -44,7 +44,7 @@ fn a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time(fixture: &Fix
     let mut waiting = all_wait(&[&threads[0], &threads[2], &threads[4]], lock, "a thread of another process holds the lock");
     fixture.kill(&owner.process);
     let (first, grant) = next_owner(fixture, &mut waiting);
-    tells_of(fixture, &grant, owner.pid());
+    reports_death_of(fixture, &grant, owner.pid());
     if let Some(death) = &grant.death {
         let is_owner = [0, tid].contains(&death.tid);
         assert!(is_owner, "thread {tid} of the dead process held the lock, but the report names thread {}", death.tid);
@@ -60,8 +60,8 @@ fn a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time(fixture: &Fix
     }
 }
 
-fn the_death_of_waiting_threads_leaves_the_owner_alone(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 4);
+fn the_death_of_waiting_threads_leaves_the_owner_alone(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 4);
     let (owner, sibling) = (&threads[0], &threads[2]);
     let lock = fixture.a_lock(owner);
     owner.lock(lock);
@@ -79,8 +79,8 @@ fn the_death_of_waiting_threads_leaves_the_owner_alone(fixture: &Fixture, who: W
 }
 
 /// One of the killed threads may be the one that the release woke.
-fn a_lock_that_is_released_while_waiting_threads_are_killed_is_passed_on(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 3);
+fn a_lock_that_is_released_while_waiting_threads_are_killed_is_passed_on(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 3);
     let (owner, sibling) = (&threads[0], &threads[2]);
     let lock = fixture.a_lock(owner);
     for _ in 0..8 * scale() {
@@ -100,15 +100,15 @@ fn a_lock_that_is_released_while_waiting_threads_are_killed_is_passed_on(fixture
     }
 }
 
-fn a_chain_of_dead_processes_with_waiting_threads_is_reported_link_by_link(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 4);
+fn a_chain_of_dead_processes_with_waiting_threads_is_reported_link_by_link(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 4);
     let lock = fixture.a_lock(&threads[0]);
     let mut waiting = vec![threads[1].start_lock(lock)];
     let mut dead = None;
     for _ in 0..4 {
         let (owner, grant) = next_owner(fixture, &mut waiting);
         match dead {
-            Some(dead) => tells_of(fixture, &grant, dead),
+            Some(dead) => reports_death_of(fixture, &grant, dead),
             None => reports_nothing(&grant, "no process died"),
         }
         // The other threads of the owner's process die with it.
@@ -120,7 +120,7 @@ fn a_chain_of_dead_processes_with_waiting_threads_is_reported_link_by_link(fixtu
         dead = Some(owner.pid());
     }
     let (last, grant) = next_owner(fixture, &mut waiting);
-    tells_of(fixture, &grant, dead.expect("four owners died"));
+    reports_death_of(fixture, &grant, dead.expect("four owners died"));
     last.mark_consistent(lock);
     last.unlock(lock);
     let (sibling, grant) = next_owner(fixture, &mut waiting);
@@ -129,8 +129,8 @@ fn a_chain_of_dead_processes_with_waiting_threads_is_reported_link_by_link(fixtu
     reports_nothing(&threads[0].finds_free(lock, "it was released"), "an owner marked the lock consistent");
 }
 
-fn a_thread_that_ends_frees_the_lock_to_its_process_and_to_another(fixture: &Fixture, who: Who) {
-    let threads = who.come(fixture, 4);
+fn a_thread_that_ends_frees_the_lock_to_its_process_and_to_another(fixture: &Fixture, contenders: Contenders) {
+    let threads = contenders.start(fixture, 4);
     let (sibling, others) = (&threads[0], [&threads[1], &threads[3]]);
     let lock = fixture.a_lock(sibling);
     for waiters in [[sibling, others[0]], others] {

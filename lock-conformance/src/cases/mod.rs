@@ -133,12 +133,12 @@ macro_rules! cases_for_all {
             $crate::cases::cases_for_all!(@ $group, "processes", Processes, $name [PROCESSES] [$($need)*]),
         )+];
     };
-    (@ $group:literal, $who:literal, $Who:ident, $name:ident [$($first:ident)*] [$($need:ident)*]) => {
+    (@ $group:literal, $kind:literal, $Contenders:ident, $name:ident [$($first:ident)*] [$($need:ident)*]) => {
         $crate::case::Case {
-            name: concat!($group, "::", $who, "::", stringify!($name)),
+            name: concat!($group, "::", $kind, "::", stringify!($name)),
             needs: &[$($crate::need::$first,)* $($crate::need::$need),*],
             unless: &[],
-            run: |fixture| $name(fixture, $crate::cases::Who::$Who),
+            run: |fixture| $name(fixture, $crate::cases::Contenders::$Contenders),
         }
     };
 }
@@ -156,7 +156,7 @@ use {cases, cases_for_all, cases_for_mixed};
 
 /// The kind of contenders for a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Who {
+enum Contenders {
     /// Threads of one process with one handle.
     Threads,
     /// Threads of one process, each of which opens the store itself and has separate handles.
@@ -167,9 +167,9 @@ enum Who {
     Mixed,
 }
 
-impl Who {
+impl Contenders {
     /// Starts `count` contenders that have the case's store open.
-    fn come(self, fixture: &Fixture, count: usize) -> Vec<Thread> {
+    fn start(self, fixture: &Fixture, count: usize) -> Vec<Thread> {
         let first = fixture.peer();
         let second = (self == Self::Mixed).then(|| fixture.peer());
         (0..count)
@@ -188,8 +188,8 @@ impl Who {
     }
 
     /// Starts two contenders, and returns them with a lock.
-    fn two(self, fixture: &Fixture) -> (Thread, Thread, LockRef) {
-        let mut both = self.come(fixture, 2).into_iter();
+    fn start_two(self, fixture: &Fixture) -> (Thread, Thread, LockRef) {
+        let mut both = self.start(fixture, 2).into_iter();
         let (Some(a), Some(b)) = (both.next(), both.next()) else { unreachable!("two contenders were started") };
         let lock = fixture.a_lock(&a);
         (a, b, lock)

@@ -1,7 +1,7 @@
 //! A store that is created in one PID namespace and used in others, in which deaths are recovered in all directions.
 
 use super::cases;
-use super::keeping::{each_keeps_its_lock, is_recovered, tells_of};
+use super::keeping::{each_keeps_its_lock, is_recovered, reports_death_of};
 use crate::fixture::Fixture;
 use crate::process::{LockRef, Thread};
 
@@ -75,7 +75,7 @@ fn waiters_in_several_namespaces_get_the_lock_of_the_dead_in_turn(fixture: &Fixt
             first.is_some()
         });
         let (pending, next) = waiting.swap_remove(first.expect("a waiter has answered"));
-        tells_of(fixture, &pending.granted(), owner.process.own_pid());
+        reports_death_of(fixture, &pending.granted(), owner.process.own_pid());
         waiting.iter().for_each(|(pending, _)| assert!(!pending.has_answered(), "two waiters acquired the lock"));
         owner = next;
     }

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::keeping::{each_keeps_its_lock, keeps_its_lock, reports_no_death, tells_of};
+use super::keeping::{each_keeps_its_lock, keeps_its_lock, reports_death_of, reports_no_death};
 use super::{cases, nothing_went_wrong_in, start_sections_of};
 use crate::fixture::Fixture;
 use crate::process::{Grant, Thread};
@@ -39,7 +39,7 @@ fn threads_with_equal_ids<const N: usize>(fixture: &Fixture) -> ([Thread; N], u3
 
 /// Asserts that the grant names this thread of a process with the pid 1, if the backend claims to report deaths.
 fn tells_of_thread(fixture: &Fixture, grant: &Grant, tid: u32) {
-    tells_of(fixture, grant, 1);
+    reports_death_of(fixture, grant, 1);
     if let Some(dead) = grant.death.as_ref().filter(|dead| dead.tid != 0) {
         assert_eq!(dead.tid, tid, "thread {tid} died, and the death of another one was reported");
     }

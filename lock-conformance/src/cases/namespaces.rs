@@ -1,7 +1,7 @@
 //! Processes in different PID namespaces, in which the same pid names different processes.
 
 use super::cases;
-use super::keeping::{A_WHILE, tells_of};
+use super::keeping::{LONGER_THAN_A_CHECK, reports_death_of};
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::Thread;
@@ -69,7 +69,7 @@ fn an_owner_whose_pid_is_nobody_here_is_not_dead(fixture: &Fixture) {
     let lock = fixture.a_lock(&outside);
     for (owner, other) in [(&outside, &apart), (&apart, &outside)] {
         owner.lock(lock);
-        match other.lock_for(lock, A_WHILE) {
+        match other.lock_for(lock, LONGER_THAN_A_CHECK) {
             Ok(_) => panic!("{other} got the lock {lock} of an owner that lives in another pid namespace"),
             Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
         }
@@ -96,7 +96,7 @@ fn the_dead_are_named_although_others_of_their_pid_came_and_went(fixture: &Fixtu
         assert_eq!(short_lived.process.own_pid(), 1, "each process is the first one of its namespace");
         fixture.kill(&short_lived.process);
     }
-    tells_of(fixture, &outside.lock(lock), 1);
+    reports_death_of(fixture, &outside.lock(lock), 1);
 }
 
 /// A pid that is far from the first ones of a new namespace.
@@ -114,7 +114,7 @@ fn a_process_with_the_pid_of_a_dead_owner_is_not_taken_for_it(fixture: &Fixture)
         let same_pid = fixture.fork_with_pid(&first, REUSED);
         let taker = taker(&same_pid, &first, &outside);
         // The owner is dead, although a process with its pid lives.
-        tells_of(fixture, &taker.lock(lock), REUSED);
+        reports_death_of(fixture, &taker.lock(lock), REUSED);
         for other in [&same_pid, &first, &outside].into_iter().filter(|other| other.pid() != taker.pid()) {
             other.finds_busy(lock, "another thread took it over after its owner's death");
         }
@@ -135,7 +135,7 @@ fn the_death_of_a_process_is_not_that_of_a_later_one_with_its_pid(fixture: &Fixt
     let owner = fixture.fork_with_pid(&first, REUSED);
     owner.lock(lock);
     for other in [&first, &outside] {
-        match other.lock_for(lock, A_WHILE) {
+        match other.lock_for(lock, LONGER_THAN_A_CHECK) {
             Ok(_) => panic!("{other} got the lock {lock} of a live owner that has the pid of a dead process"),
             Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
         }
@@ -169,7 +169,7 @@ fn a_death_in_a_user_namespace_frees_the_lock(fixture: &Fixture) {
     let waiter = outside.start_lock(lock);
     waiter.waits("the owner lives");
     fixture.kill(&owner.process);
-    tells_of(fixture, &waiter.granted(), 1);
+    reports_death_of(fixture, &waiter.granted(), 1);
 }
 
 fn a_death_outside_frees_the_lock_for_a_user_namespace(fixture: &Fixture) {
@@ -179,5 +179,5 @@ fn a_death_outside_frees_the_lock_for_a_user_namespace(fixture: &Fixture) {
     let waiter = inside.start_lock(lock);
     waiter.waits("the owner lives");
     fixture.kill(&owner.process);
-    tells_of(fixture, &waiter.granted(), owner.pid());
+    reports_death_of(fixture, &waiter.granted(), owner.pid());
 }

@@ -1,7 +1,7 @@
 //! Reports of a death, which all later owners receive until one of them marks the lock consistent.
 
 use super::cases;
-use super::owner_death::tells_of;
+use super::owner_death::reports_death_of;
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Dead, LockRef, Pending, Thread};
@@ -272,6 +272,6 @@ fn a_sleeping_waiter_gets_no_report_after_the_owner_marked(fixture: &Fixture) {
         assert!(told.is_none(), "{thread} received the report {told:?}, although {MARKED} while it slept");
         thread.unlock(lock);
         let dead = kill_an_owner(fixture, lock);
-        tells_of(fixture, &owner.lock(lock), dead);
+        reports_death_of(fixture, &owner.lock(lock), dead);
     }
 }

@@ -48,12 +48,12 @@ fn owner_and_other(fixture: &Fixture) -> (Thread, Thread, LockRef) {
 /// Asserts that the lock of the dead process is free, and that the death is reported if the backend claims so.
 fn free_after_death(fixture: &Fixture, other: &Thread, lock: LockRef, dead: u32) {
     let grant = other.lock(lock);
-    tells_of(fixture, &grant, dead);
+    reports_death_of(fixture, &grant, dead);
     other.unlock(lock);
 }
 
 /// Asserts that the guard names the dead process, if the backend claims to report deaths.
-pub(super) fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
+pub(super) fn reports_death_of(fixture: &Fixture, grant: &Grant, dead: u32) {
     if !need::REPORTED.is_met(&fixture.suite) {
         return;
     }
@@ -137,7 +137,7 @@ fn a_waiter_gets_the_lock_of_the_dead(fixture: &Fixture) {
     let waiter = other.start_lock(lock);
     waiter.waits("the owner lives");
     fixture.kill(&owner.process);
-    tells_of(fixture, &waiter.granted(), owner.pid());
+    reports_death_of(fixture, &waiter.granted(), owner.pid());
 }
 
 /// Number of owners that die while threads of two processes wait.
@@ -274,13 +274,13 @@ fn a_chain_of_deaths_is_told_link_by_link(fixture: &Fixture) {
         let owner = fixture.peer();
         let grant = owner.lock(lock);
         match dead {
-            Some(dead) => tells_of(fixture, &grant, dead),
+            Some(dead) => reports_death_of(fixture, &grant, dead),
             None => assert!(grant.death.is_none(), "no owner has died yet, but a death was reported"),
         }
         fixture.kill(&owner.process);
         dead = Some(owner.pid());
     }
-    tells_of(fixture, &last.lock(lock), dead.expect("four owners died"));
+    reports_death_of(fixture, &last.lock(lock), dead.expect("four owners died"));
     last.mark_consistent(lock);
     last.unlock(lock);
     assert!(last.finds_free(lock, "it was released").death.is_none(), "a death was reported again");

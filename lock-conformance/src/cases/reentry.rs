@@ -1,7 +1,7 @@
 //! A thread that acquires a lock that it already holds.
 
-use super::owner_death::tells_of;
-use super::{Who, cases};
+use super::owner_death::reports_death_of;
+use super::{Contenders, cases};
 use crate::fixture::Fixture;
 use crate::need;
 
@@ -15,7 +15,7 @@ cases! { "reentry";
 }
 
 fn locking_twice_is_refused_and_changes_nothing(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     let name = lock.to_string();
     a.lock(lock);
     a.refused("AlreadyHeld", "lock", &[&name]);
@@ -49,12 +49,12 @@ fn a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already(fixture
     other.finds_busy(lock, "its guard was leaked, and its owner lives");
     if need::RELEASED.is_met(&fixture.suite) {
         fixture.kill(&owner.process);
-        tells_of(fixture, &other.lock(lock), owner.pid());
+        reports_death_of(fixture, &other.lock(lock), owner.pid());
     }
 }
 
 fn another_thread_waits_and_is_not_refused(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     b.finds_busy(lock, "another thread holds it");
     let waiter = b.start_lock(lock);

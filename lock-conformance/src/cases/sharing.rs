@@ -65,7 +65,7 @@ fn users_who_create_at_once_get_one_store(fixture: &Fixture) {
                 Err(refusal) => panic!("two users create a store at the same time, but one was refused: {refusal}"),
             })
             .collect();
-        assert_eq!(ids[0], ids[1], "two users who create a store at the same time get different stores");
+        assert_eq!(ids[0], ids[1], "two users that create a store at the same time get different stores");
         // Both users create the files of the locks at the same time.
         let lock = locks(fixture)[0];
         let trying: Vec<_> = users.iter().map(|user| user.start("try_lock", &[&lock.to_string()])).collect();

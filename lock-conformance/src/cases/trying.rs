@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::keeping::{reports_no_death, tells_of};
+use super::keeping::{reports_death_of, reports_no_death};
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
 use crate::process::{Grant, LockRef, Thread};
@@ -33,7 +33,7 @@ fn recovered_by_trying(thread: &Thread, lock: LockRef) -> Grant {
 }
 
 fn is_recovered_by_trying(fixture: &Fixture, thread: &Thread, lock: LockRef, dead: u32) {
-    tells_of(fixture, &recovered_by_trying(thread, lock), dead);
+    reports_death_of(fixture, &recovered_by_trying(thread, lock), dead);
     thread.mark_consistent(lock);
     thread.unlock(lock);
     reports_no_death(&thread.finds_free(lock, "it was released"));

@@ -72,7 +72,7 @@ impl Open {
     }
 
     /// Asserts that operations fail because the URL no longer leads to this store.
-    fn is_told(&self, thread: &Thread) {
+    fn refuses_changes(&self, thread: &Thread) {
         let LockRef::Number(id) = self.lock else { unreachable!("the case needs numbers") };
         let (id, other) = (id.to_string(), (id + 1).to_string());
         let asks: [(&str, &[&str]); 6] = [
@@ -137,10 +137,10 @@ fn who_has_a_deleted_store_open_is_told(fixture: &Fixture) {
     let open = Open::new(fixture);
     open.a.must("check", &[]);
     open.delete();
-    open.is_told(&open.a);
+    open.refuses_changes(&open.a);
     // The result is the same once a new store has the URL.
     let _ = fixture.blank_peer().ask("open", &["open_or_create", &open.url]);
-    open.is_told(&open.b);
+    open.refuses_changes(&open.b);
     open.clean_up();
 }
 
@@ -149,15 +149,15 @@ fn who_allocates_in_a_deleted_store_is_told_before_long(fixture: &Fixture) {
     let open = Open::new(fixture);
     open.delete();
     fixture.wait_until("allocating fails", || open.b.ask("allocate", &[""]).is_err());
-    open.is_told(&open.b);
+    open.refuses_changes(&open.b);
     open.clean_up();
 }
 
 fn who_has_a_replaced_store_open_is_told(fixture: &Fixture) {
     let open = Open::new(fixture);
     open.replace(fixture);
-    open.is_told(&open.a);
-    open.is_told(&open.b);
+    open.refuses_changes(&open.a);
+    open.refuses_changes(&open.b);
     open.clean_up();
 }
 
@@ -170,8 +170,8 @@ fn who_has_a_store_open_that_was_moved_away_is_told_when_another_has_its_name(fi
     let newcomer = fixture.blank_peer();
     newcomer.refused("Absent", "open", &["open", &open.url]);
     open.replace(fixture);
-    open.is_told(&open.a);
-    open.is_told(&open.b);
+    open.refuses_changes(&open.a);
+    open.refuses_changes(&open.b);
     open.clean_up();
 }
 

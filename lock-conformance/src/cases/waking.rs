@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Who, cases, cases_for_all, cases_for_mixed, first_ids};
+use super::{Contenders, cases, cases_for_all, cases_for_mixed, first_ids};
 use crate::fixture::{Fixture, MARGIN, scale};
 use crate::need;
 use crate::process::{LockRef, Pending};
@@ -49,8 +49,8 @@ fn whoever_waits_with_a_deadline_is_woken(fixture: &Fixture) {
 }
 
 fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let (mut owner, mut other, lock) = who.two(fixture);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let (mut owner, mut other, lock) = contenders.start_two(fixture);
     let name = lock.to_string();
     owner.lock(lock);
     let began = Instant::now();
@@ -75,8 +75,8 @@ fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
 
 /// The first waiter has to wake the second one, which began to wait while the first one slept.
 fn all_who_wait_are_woken_one_after_the_other(fixture: &Fixture) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let threads = who.come(fixture, 3);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let threads = contenders.start(fixture, 3);
     let (owner, b, c) = (&threads[0], &threads[1], &threads[2]);
     let lock = fixture.a_lock(owner);
     for round in 0..HAND_OVERS / 2 {
@@ -150,17 +150,17 @@ fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, rel
     late
 }
 
-fn a_waiter_is_woken_soon(fixture: &Fixture, who: Who) {
-    is_woken_soon(fixture, who, ("lock", &[]));
+fn a_waiter_is_woken_soon(fixture: &Fixture, contenders: Contenders) {
+    is_woken_soon(fixture, contenders, ("lock", &[]));
 }
 
-fn a_waiter_with_a_deadline_is_woken_soon(fixture: &Fixture, who: Who) {
-    is_woken_soon(fixture, who, ("lock_for", &[LONG]));
+fn a_waiter_with_a_deadline_is_woken_soon(fixture: &Fixture, contenders: Contenders) {
+    is_woken_soon(fixture, contenders, ("lock_for", &[LONG]));
 }
 
 /// Other threads of the processes wait for another lock, because a wake-up for a whole process may reach them instead.
-fn is_woken_soon(fixture: &Fixture, who: Who, verb: (&str, &[&str])) {
-    let threads = who.come(fixture, 3);
+fn is_woken_soon(fixture: &Fixture, contenders: Contenders, verb: (&str, &[&str])) {
+    let threads = contenders.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
     let bystanders = [threads[0].process.thread("beside-a"), threads[1].process.thread("beside-b")];
     let other = need::NUMBERED.is_met(&fixture.suite).then(|| LockRef::Number(threads[0].allocate("")));
@@ -205,8 +205,8 @@ fn a_waiter_with_a_deadline_is_woken_soon_after_a_long_wait(fixture: &Fixture) {
 
 /// Many threads wait at the same time, because each of them has to wait for long.
 fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let (owner, other, first) = who.two(fixture);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let (owner, other, first) = contenders.start_two(fixture);
     let is_numbered = need::NUMBERED.is_met(&fixture.suite);
     let (locks, rounds): (Vec<_>, _) =
         if is_numbered { (first_ids(fixture, &owner, 36).map(LockRef::Number).collect(), 5) } else { (vec![first], 9) };

@@ -191,7 +191,7 @@ impl Sin for NamesAnotherHolder {
     const FAULT: &'static str = "Names another process as the holder";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("listing::a_held_lock_is_listed_with_its_holder", "another process than the holder is named"),
-        ("listing::looking_disturbs_neither_holder_nor_waiters", "the holder is not named while somebody waits"),
+        ("listing::looking_disturbs_neither_holder_nor_waiters", "the holder is not named while another thread waits"),
     ];
 
     fn held(honest: &dyn Manager, _: &StoreUrl) -> Result<Vec<HeldLock>> {

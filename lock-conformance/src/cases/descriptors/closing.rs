@@ -93,7 +93,7 @@ fn closing_everything_while_waiting_with_a_deadline_keeps_exclusion(fixture: &Fi
         let waiter = thread.start("lock_for", &[&lock.to_string(), &deadline.as_nanos().to_string()]);
         waiter.waits("another process holds the lock");
         program.must("close_everything", &[]);
-        if deadline > super::A_WHILE {
+        if deadline > super::LONGER_THAN_A_CHECK {
             waits_or_gets_an_error(fixture, waiter, &other, lock);
         } else {
             let came_back = waiter.outcome();

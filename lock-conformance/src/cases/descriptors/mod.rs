@@ -24,7 +24,7 @@ use crate::process::{LockRef, Thread, grant};
 pub(super) const CASES: [&[Case]; 3] = [closing::CASES, reusing::CASES, inheriting::CASES];
 
 /// Longer than the interval at which a waiter checks the owner.
-const A_WHILE: Duration = Duration::from_millis(400);
+const LONGER_THAN_A_CHECK: Duration = Duration::from_millis(400);
 
 /// Long enough for a waiting program to check once whether the owner is alive.
 const A_BIT: Duration = Duration::from_millis(250);
@@ -36,7 +36,7 @@ const ROUNDS: u32 = 50;
 fn stays_held(fixture: &Fixture, other: &Thread, lock: LockRef, why: &str) {
     other.finds_busy(lock, why);
     if need::DEADLINES.is_met(&fixture.suite) {
-        times_out(other, lock, A_WHILE, why);
+        times_out(other, lock, LONGER_THAN_A_CHECK, why);
         other.finds_busy(lock, why);
     }
 }

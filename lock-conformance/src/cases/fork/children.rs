@@ -1,6 +1,6 @@
 //! A process that forks while it holds a lock. The child owns none of its parent's locks.
 
-use crate::cases::{Who, cases, first_ids};
+use crate::cases::{Contenders, cases, first_ids};
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Dead, LockRef, Thread};
@@ -22,7 +22,7 @@ cases! { "fork";
 }
 
 fn a_child_owns_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     child.refused("NotHeld", "unlock", &[&lock.to_string()]);
@@ -33,7 +33,7 @@ fn a_child_owns_nothing(fixture: &Fixture) {
 }
 
 fn dropping_an_inherited_guard_does_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     child.must("release", &[&lock.to_string()]);
@@ -43,7 +43,7 @@ fn dropping_an_inherited_guard_does_nothing(fixture: &Fixture) {
 }
 
 fn the_exit_of_a_child_releases_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     for fate in ["exit", "abort"] {
         let child = fixture.fork(&parent);
@@ -59,7 +59,7 @@ fn the_exit_of_a_child_releases_nothing(fixture: &Fixture) {
 }
 
 fn a_child_can_lock_by_itself(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     parent.unlock(lock);
@@ -86,7 +86,7 @@ fn a_child_waits_for_its_parent(fixture: &Fixture) {
 }
 
 fn the_lock_of_a_dead_parent_is_free_although_its_child_lives(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     fixture.kill(&parent.process);
@@ -127,7 +127,7 @@ fn the_lock_of_a_dead_child_is_free_and_its_death_is_told(fixture: &Fixture) {
 }
 
 fn a_child_of_a_child_owns_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     let grandchild = fixture.fork(&child);
@@ -143,7 +143,7 @@ fn a_child_of_a_child_owns_nothing(fixture: &Fixture) {
 }
 
 fn a_child_of_another_thread_owns_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent.process.thread("t1"));
     child.finds_busy(lock, "a thread of its parent holds it");
@@ -164,7 +164,7 @@ fn a_child_allocates_for_itself(fixture: &Fixture) {
 
 /// Checks the same promises for one way of forking, which the verb names.
 pub(super) fn owns_nothing_and_locks_for_itself(fixture: &Fixture, verb: &str) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork_by(verb, &parent);
     child.finds_busy(lock, "its parent holds it");

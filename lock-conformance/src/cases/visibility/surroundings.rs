@@ -191,7 +191,7 @@ impl ProcView {
 /// Kinds of errors for a missing part of the system.
 const REFUSALS: [&str; 3] = ["NotOurs", "Unsupported", "System"];
 
-/// Asserts that the error of a process without a `/proc` of its PID namespace says what is missing.
+/// Asserts that the error of a process without the `/proc` of its PID namespace names `/proc`.
 pub(super) fn names_what_is_missing(refusal: &Refusal) {
     assert!(REFUSALS.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
     assert!(refusal.text.contains("/proc"), "the error does not name /proc, which is missing: {refusal}");

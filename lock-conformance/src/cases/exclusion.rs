@@ -81,11 +81,11 @@ fn each_of_several_waiters_gets_its_turn(fixture: &Fixture, contenders: Contende
     let mut owner = threads[0].clone();
     while !waiting.is_empty() {
         owner.unlock(lock);
-        fixture.wait_until("one of the waiters gets the released lock", || waiting.iter().any(|(_, w)| w.has_answered()));
+        fixture.wait_until("one of the waiters acquires the released lock", || waiting.iter().any(|(_, w)| w.has_answered()));
         let at = waiting.iter().position(|(_, waiter)| waiter.has_answered()).expect("a waiter has answered");
         let (thread, waiter) = waiting.swap_remove(at);
         waiter.granted();
-        waiting.iter().for_each(|(_, waiter)| waiter.waits("another waiter got the lock"));
+        waiting.iter().for_each(|(_, waiter)| waiter.waits("another waiter acquired the lock"));
         owner = thread;
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &
     let Some(granted) = attempt(thread, lock, refusals) else { return };
     assert!(granted.is_none(), "{thread} acquired the lock {lock}, although its owner lives");
     match thread.lock_for(lock, LONGER_THAN_A_CHECK) {
-        Ok(_) => panic!("{thread} got the lock {lock} of an owner that lives"),
+        Ok(_) => panic!("{thread} acquired the lock {lock} of a live owner"),
         Err(refusal) if matches!(refusal.kind.as_str(), "TimedOut" | "Unsupported") => {}
         Err(refusal) => is_one_of(&refusal, refusals),
     }
@@ -116,7 +116,7 @@ impl Wait {
     fn times_out(self) {
         let (waiter, lock) = (self.waiter, self.lock);
         match self.pending.outcome() {
-            Ok(_) => panic!("{waiter} got the lock {lock} of an owner that lives"),
+            Ok(_) => panic!("{waiter} acquired the lock {lock} of a live owner"),
             Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
         }
     }

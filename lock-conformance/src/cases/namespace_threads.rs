@@ -41,7 +41,7 @@ fn threads_with_equal_ids<const N: usize>(fixture: &Fixture) -> ([Thread; N], u3
 fn tells_of_thread(fixture: &Fixture, grant: &Grant, tid: u32) {
     reports_death_of(fixture, grant, 1);
     if let Some(dead) = grant.death.as_ref().filter(|dead| dead.tid != 0) {
-        assert_eq!(dead.tid, tid, "thread {tid} died, and the death of another one was reported");
+        assert_eq!(dead.tid, tid, "thread {tid} died, but the death of another one was reported");
     }
 }
 

@@ -70,7 +70,7 @@ fn an_owner_whose_pid_is_nobody_here_is_not_dead(fixture: &Fixture) {
     for (owner, other) in [(&outside, &apart), (&apart, &outside)] {
         owner.lock(lock);
         match other.lock_for(lock, LONGER_THAN_A_CHECK) {
-            Ok(_) => panic!("{other} got the lock {lock} of an owner that lives in another pid namespace"),
+            Ok(_) => panic!("{other} acquired the lock {lock} of a live owner in another PID namespace"),
             Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
         }
         owner.unlock(lock);
@@ -136,7 +136,7 @@ fn the_death_of_a_process_is_not_that_of_a_later_one_with_its_pid(fixture: &Fixt
     owner.lock(lock);
     for other in [&first, &outside] {
         match other.lock_for(lock, LONGER_THAN_A_CHECK) {
-            Ok(_) => panic!("{other} got the lock {lock} of a live owner that has the pid of a dead process"),
+            Ok(_) => panic!("{other} acquired the lock {lock} of a live owner that has the pid of a dead process"),
             Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
         }
     }

@@ -81,7 +81,7 @@ fn is_busy_by_all_handles(thread: &Thread, lock: LockRef) {
     let why = "it is held through another path to the same store";
     thread.finds_busy(lock, why);
     let granted: u32 = thread.must("try_new_handles", &[&lock.to_string(), "60"]).get("granted");
-    assert_eq!(granted, 0, "{thread} got the lock {lock} through {granted} of 60 new handles, although {why}");
+    assert_eq!(granted, 0, "{thread} acquired the lock {lock} through {granted} of 60 new handles, although {why}");
 }
 
 /// A backend that identifies stores by their paths has two stores here, and threads of one process do not exclude each other.
@@ -148,7 +148,7 @@ fn all_racing_initialisers_get_one_store(fixture: &Fixture) {
         let outcomes = race(fixture, ["open_or_create"; 4]);
         let first = outcomes[0].as_ref().unwrap_or_else(|kind| panic!("an initialiser was refused: {kind}"));
         let all_same = outcomes.iter().all(|outcome| outcome.as_ref() == Ok(first));
-        assert!(all_same, "initialisers got different stores: {outcomes:?}");
+        assert!(all_same, "initialisers opened different stores: {outcomes:?}");
     }
 }
 
@@ -156,7 +156,7 @@ fn a_racing_opener_sees_a_whole_store_or_none(fixture: &Fixture) {
     for _ in 0..6 * scale() {
         let outcomes = race(fixture, ["open", "create", "open", "open_or_create"]);
         let stores: Vec<_> = outcomes.iter().flatten().collect();
-        assert!(stores.windows(2).all(|pair| pair[0] == pair[1]), "racers got different stores: {outcomes:?}");
+        assert!(stores.windows(2).all(|pair| pair[0] == pair[1]), "racing processes opened different stores: {outcomes:?}");
         for opener in [&outcomes[0], &outcomes[2]] {
             let seen = opener.as_ref().map_or_else(String::as_str, |_| "Absent");
             assert_eq!(seen, "Absent", "a store under construction is neither absent nor complete");

@@ -141,7 +141,7 @@ impl Sin for OvertakesFromOutside {
     const FAULT: &'static str =
         "Takes each owner for dead that it has waited for from outside of the namespace that the store was made in";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("namespaces::a_store_made_in_a_child_namespace_excludes_outside", "of an owner that lives")];
+        &[("namespaces::a_store_made_in_a_child_namespace_excludes_outside", "of a live owner")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         open_with_home(url, mode)

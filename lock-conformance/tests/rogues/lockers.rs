@@ -370,7 +370,7 @@ impl Sin for BelievesInPids {
     const FAULT: &'static str = "Takes an owner for dead whose pid is not visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::an_owner_whose_pid_is_nobody_here_is_not_dead",
-        "got the lock 0 of an owner that lives in another pid namespace",
+        "acquired the lock 0 of a live owner in another PID namespace",
     )];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {

@@ -31,7 +31,7 @@ impl Sin for BothCreate {
     const FAULT: &'static str = "Creates a store for each of two processes that race to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("opening::of_racing_creators_one_wins", "creators of one store succeeded"),
-        ("opening::all_racing_initialisers_get_one_store", "initialisers got different stores"),
+        ("opening::all_racing_initialisers_get_one_store", "initialisers opened different stores"),
     ];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

@@ -125,8 +125,8 @@ impl Sin for RemembersItsPid {
     const NAME: &'static str = "remembers-its-pid";
     const FAULT: &'static str = "Looks up its pid once, and has its parent's after a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("fork::a_child_is_named_as_itself", "and the death of another process is reported"),
-        ("fork::a_child_is_named_as_the_holder", "and another process is named"),
+        ("fork::a_child_is_named_as_itself", "but the death of another process is reported"),
+        ("fork::a_child_is_named_as_the_holder", "but another process is named"),
     ];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
@@ -145,8 +145,8 @@ impl Sin for RemembersItsThread {
     const NAME: &'static str = "remembers-its-thread";
     const FAULT: &'static str = "Looks up the id of a thread once, and has that of the forking thread after a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("fork::a_child_is_named_as_itself", "of a child died after fork, and thread"),
-        ("fork::a_child_is_named_as_the_holder", "and thread"),
+        ("fork::a_child_is_named_as_itself", "of a child died after fork, but thread"),
+        ("fork::a_child_is_named_as_the_holder", "but thread"),
     ];
     const CAUGHT_BY_NO_OTHER: bool = true;
 

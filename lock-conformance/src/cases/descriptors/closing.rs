@@ -59,7 +59,7 @@ fn waits_or_gets_an_error(fixture: &Fixture, waiter: Pending, other: &Thread, lo
     match waiter.outcome() {
         Ok(fields) => {
             let granted = grant(&fields).expect("lock() never finds a lock busy");
-            assert!(!early, "{thread}, whose process closed descriptors, got the lock that another process holds");
+            assert!(!early, "{thread}, whose process closed descriptors, acquired the lock that another process holds");
             assert!(granted.death.is_none(), "a death is reported, although no process died");
             stays_held(fixture, other, lock, "a thread that waited for it holds it");
             thread.unlock(lock);
@@ -97,7 +97,7 @@ fn closing_everything_while_waiting_with_a_deadline_keeps_exclusion(fixture: &Fi
             waits_or_gets_an_error(fixture, waiter, &other, lock);
         } else {
             let came_back = waiter.outcome();
-            assert!(came_back.is_err(), "{thread} got the lock that another process holds: {came_back:?}");
+            assert!(came_back.is_err(), "{thread} acquired the lock that another process holds: {came_back:?}");
             other.unlock(lock);
             is_free(&other, lock, "it was released");
         }
@@ -114,7 +114,7 @@ fn close_on_exec_for_everything_releases_the_lock_at_exec(fixture: &Fixture) {
     let granted = other.lock(lock);
     if need::REPORTED.is_met(&fixture.suite) {
         let told = granted.death.map(|death| death.pid);
-        assert_eq!(told, Some(program.pid()), "the owner called exec, and its death is not reported");
+        assert_eq!(told, Some(program.pid()), "the owner called exec, but its death is not reported");
     }
     after.must("open", &["open", &fixture.url()]);
     after.finds_busy(lock, "another process acquired it");

@@ -96,7 +96,10 @@ fn is_not_granted(program: &Thread, lock: LockRef, verb: &str, arguments: &[&str
     let name = lock.to_string();
     let arguments: Vec<_> = [name.as_str()].into_iter().chain(arguments.iter().copied()).collect();
     let granted = program.ask(verb, &arguments).ok().and_then(|fields| grant(&fields));
-    assert!(granted.is_none(), "{program}, which closed descriptors, got the lock {lock}, although another process holds it");
+    assert!(
+        granted.is_none(),
+        "{program}, which closed descriptors, acquired the lock {lock}, although another process holds it"
+    );
 }
 
 /// Files of a program, open under numbers that the library may have used before.

@@ -239,11 +239,11 @@ fn a_child_is_named_as_itself(fixture: &Fixture) {
             fixture.kill(&child.process);
             for lock in &locks {
                 let told = other.lock(*lock).death;
-                let told = told.unwrap_or_else(|| panic!("a child died after {way}, and no death is reported"));
-                assert_eq!(told.pid, child.pid(), "a child died after {way}, and the death of another process is reported");
+                let told = told.unwrap_or_else(|| panic!("a child died after {way}, but no death is reported"));
+                assert_eq!(told.pid, child.pid(), "a child died after {way}, but the death of another process is reported");
                 assert!(
                     [0, tid].contains(&told.tid),
-                    "thread {tid} of a child died after {way}, and thread {} is reported",
+                    "thread {tid} of a child died after {way}, but thread {} is reported",
                     told.tid
                 );
                 other.mark_consistent(*lock);
@@ -263,10 +263,10 @@ fn a_child_is_named_as_the_holder(fixture: &Fixture) {
                 child.lock(*lock);
                 let named = other.must("holder", &[&lock.to_string()]);
                 let (pid, tid): (Option<u32>, Option<u32>) = (named.find("pid"), named.find("tid"));
-                assert_eq!(pid, Some(child.pid()), "a child holds the lock after {way}, and another process is named");
+                assert_eq!(pid, Some(child.pid()), "a child holds the lock after {way}, but another process is named");
                 assert!(
                     [None, Some(0), Some(child_tid)].contains(&tid),
-                    "a child holds the lock after {way}, and thread {tid:?} is named"
+                    "a child holds the lock after {way}, but thread {tid:?} is named"
                 );
                 child.unlock(*lock);
             }

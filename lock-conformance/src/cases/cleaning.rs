@@ -1,6 +1,6 @@
-//! A program that removes files which look unused, as `systemd-tmpfiles` does in directories for temporary files.
+//! Stores whose directories a program cleans, as `systemd-tmpfiles` does.
 //!
-//! Such programs leave files with the sticky bit, as the XDG Base Directory Specification says.
+//! Such programs remove unused files, except those with the sticky bit (see the XDG Base Directory Specification).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -22,7 +22,7 @@ cases! { "costs";
 /// Number of attempts, and the longest duration that the quickest of them may have.
 const ATTEMPTS: &str = "160";
 const ENOUGH: Duration = Duration::from_millis(2);
-/// Duration of a sleep that an attempt must not contain: longer than the interval of the kernel's clock.
+/// Duration of a sleep that an attempt must not contain. It exceeds the interval of the kernel's clock.
 const LONG: Duration = Duration::from_millis(12);
 
 /// Sleeps of 2 ms or more are detected.
@@ -42,7 +42,9 @@ fn an_attempt_does_not_sleep(fixture: &Fixture, contenders: Contenders) {
 /// Number of waits, and the time after which a waiter has to sleep. It may poll before.
 const WAITS: u32 = 55;
 const POLLING: Duration = Duration::from_millis(15);
-/// A waiter must not use the processor for `RUNNING` before it has slept for `SLEEPING`. Polling 2,000 times a second is below this limit.
+/// A waiter must not use the processor for `RUNNING` before it has slept for `SLEEPING`.
+///
+/// A waiter that polls 2,000 times a second stays below this limit.
 const RUNNING: Duration = Duration::from_millis(40);
 const SLEEPING: Duration = Duration::from_millis(60);
 

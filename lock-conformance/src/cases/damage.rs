@@ -1,4 +1,6 @@
-//! Files that are no store or are unsafe to use. Opening them fails with a typed error and does not change them.
+//! Files that are no store or are unsafe to use.
+//!
+//! Opening them fails with a typed error and does not change them.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};

@@ -1,4 +1,6 @@
-//! Full file systems, and file locks that a policy denies. The operation fails with an error that says so, and the process continues.
+//! Full file systems, and file locks that a policy denies.
+//!
+//! The operation fails with an error that says so, and the process continues.
 
 use std::time::Duration;
 

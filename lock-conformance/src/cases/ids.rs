@@ -24,7 +24,9 @@ fn opened(thread: &Thread, url: &str) -> Option<u64> {
     thread.must("open", &["open_or_create", url]).find("capacity")
 }
 
-/// Returns ids that a wrong modulus or width would map to other ids: powers of 2 and 10, and their neighbours.
+/// Returns ids that a wrong modulus or width would map to other ids.
+///
+/// They are the powers of 2 and 10 below `end`, and their neighbours.
 fn suspicious_ids(end: u64) -> Vec<u32> {
     let powers = (0..20).map(|exponent| 1_u32 << exponent).chain((1..7).map(|exponent| 10_u32.pow(exponent)));
     let mut ids: Vec<_> = powers.flat_map(|power| [power - 1, power, power + 1]).filter(|id| u64::from(*id) < end).collect();

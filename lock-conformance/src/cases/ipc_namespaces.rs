@@ -1,5 +1,6 @@
-//! Processes in several IPC namespaces, which do not share System V semaphores. A process of another namespace has to be excluded or
-//! refused.
+//! Processes in several IPC namespaces, which do not share System V semaphores.
+//!
+//! A process of another namespace has to be excluded or refused.
 
 use super::cases;
 use super::keeping::{attempt, each_keeps_its_lock, is_excluded_or_refused, keeps_its_lock};
@@ -72,8 +73,9 @@ fn another_ipc_namespace_excludes_a_child_that_has_not_locked_yet(fixture: &Fixt
     }
 }
 
-/// A process whose dead parent opened the store, as in a daemon, and a process of another namespace that has opened the same store if it
-/// was not refused.
+/// A process whose dead parent opened the store, as in a daemon, and a stranger.
+///
+/// The stranger is in another IPC namespace and has opened the store, unless it was refused.
 fn child_and_stranger(fixture: &Fixture, has_parent_locked: bool) -> (Thread, Option<Thread>, LockRef) {
     let url = fixture.fresh_url();
     let parent = fixture.peer_with(&url);
@@ -88,7 +90,7 @@ fn child_and_stranger(fixture: &Fixture, has_parent_locked: bool) -> (Thread, Op
     (child, opened.is_ok().then_some(stranger), lock)
 }
 
-/// Asserts that a free lock is granted to one of the threads, and that the others are excluded or refused.
+/// Asserts that one of the threads acquires a free lock, and the others are excluded or refused.
 fn one_is_excluded_or_refused(threads: [Option<Thread>; 2], lock: LockRef) {
     let mut threads = threads.into_iter().flatten();
     let owner = threads.find(|thread| attempt(thread, lock, REFUSALS).is_some_and(|granted| granted.is_some()));

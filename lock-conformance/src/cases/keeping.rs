@@ -1,4 +1,4 @@
-//! Checks for a pair of threads: a live owner keeps its lock, and the lock of a dead owner is recovered.
+//! Checks that a live owner keeps its lock and that the lock of a dead owner is recovered.
 
 use std::time::Duration;
 
@@ -7,10 +7,12 @@ use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread, grant};
 use crate::protocol::Refusal;
 
-/// Longer than a waiter waits before it checks whether the owner is dead, which is 200 ms in the backends of this repository.
+/// Longer than the interval at which a waiter checks the owner.
+///
+/// The interval is 200 ms in the backends of this repository.
 pub(super) const LONGER_THAN_A_CHECK: Duration = Duration::from_millis(350);
 
-/// Asserts that neither thread acquires a lock that the other one holds, and that each releases its lock without an error.
+/// Asserts that two threads exclude each other and release their locks without an error.
 ///
 /// `a` holds the lock already. Where locks have numbers, both wait at the same time, on a lock each.
 pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, lock: LockRef) {
@@ -29,7 +31,7 @@ pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, loc
     is_released(b, a, second);
 }
 
-/// Asserts that the other thread does not acquire the owner's lock, and that the owner releases it without an error.
+/// Asserts that the owner excludes the other thread and releases the lock without an error.
 pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, lock: LockRef) {
     other.finds_busy(lock, "its owner lives");
     if need::DEADLINES.is_met(&fixture.suite) {
@@ -43,7 +45,7 @@ pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, 
     other.unlock(lock);
 }
 
-/// Asserts that the owner can release the lock, and that the other thread can acquire it without a report of a death.
+/// Asserts that the owner can release the lock, and that the other thread then gets no report.
 fn is_released(owner: &Thread, other: &Thread, lock: LockRef) {
     owner.unlock(lock);
     reports_no_death(&other.finds_free(lock, "its owner released it"));
@@ -65,7 +67,9 @@ pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Opti
     }
 }
 
-/// Asserts that the thread does not acquire a lock that another thread holds: the lock is busy, or the attempt is refused.
+/// Asserts that the thread does not acquire a lock that another thread holds.
+///
+/// The lock is busy, or the attempt fails with an error of the given kinds.
 pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &[&str]) {
     let Some(granted) = attempt(thread, lock, refusals) else { return };
     assert!(granted.is_none(), "{thread} acquired the lock {lock}, although its owner lives");
@@ -80,7 +84,7 @@ fn is_one_of(refusal: &Refusal, kinds: &[&str]) {
     assert!(kinds.contains(&refusal.kind.as_str()), "a thread was refused with another error than {kinds:?}: {refusal}");
 }
 
-/// Kills the owner of the lock, and asserts that the waiter acquires the lock and is the only one that receives the report.
+/// Kills the owner, and asserts that the waiter acquires the lock and receives the only report.
 pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, lock: LockRef) {
     let pending = waiter.start_lock(lock);
     pending.waits("the owner lives");
@@ -92,7 +96,9 @@ pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, l
     assert!(again.death.is_none(), "the death was reported to a second owner");
 }
 
-/// Asserts that the grant names the dead process by the pid in its own namespace, if the backend claims to report deaths.
+/// Asserts that the grant names the dead process by the pid in its own namespace.
+///
+/// Does nothing if the backend does not claim to report deaths.
 pub(super) fn reports_death_of(fixture: &Fixture, grant: &Grant, dead: u32) {
     if need::REPORTED.is_met(&fixture.suite) {
         let told = grant.death.as_ref().expect("an owner died, but the next owner received no report");

@@ -20,7 +20,7 @@ const DESCRIPTORS: usize = 10;
 const THREADS: usize = 4;
 /// In KiB: less than the smallest block of an allocator for each of [`ACQUISITIONS`].
 const MEMORY: usize = 384;
-/// In bytes: memory that the process allocates for other purposes. One block for every fiftieth operation is more.
+/// In bytes: memory for other purposes. One block for every fiftieth operation is more.
 const BLOCKS: u32 = 4096;
 
 const HANDLES: u32 = 1000;
@@ -28,7 +28,7 @@ const OPENINGS: u32 = 700;
 const ACQUISITIONS: u32 = 20_000;
 const TIME_OUTS: u32 = 2000;
 
-/// Number of series of repetitions. Memory may grow in some of them, because allocators keep freed memory.
+/// Number of series. Memory may grow in some of them, because allocators keep freed memory.
 const SERIES: usize = 6;
 
 /// Repeats the work in several series, and fails if the process grows in each of them.
@@ -106,7 +106,9 @@ fn time_outs_leave_nothing_behind(fixture: &Fixture) {
     });
 }
 
-/// Ids of a store of 2600 locks, including the last one. In a backend with semaphore sets, they belong to several sets.
+/// Ids of a store of 2600 locks, including the last one.
+///
+/// In a backend with semaphore sets, they belong to several sets.
 const MANY: [u32; 5] = [599, 1023, 1024, 2047, 2599];
 
 /// Uses a new IPC namespace, in which no other case creates a set.
@@ -135,7 +137,9 @@ fn a_destroyed_store_leaves_nothing_in_the_kernel(fixture: &Fixture) {
     );
 }
 
-/// Descriptors without `FD_CLOEXEC` stay open in the executed program, and some kinds of locks stay held with them.
+/// Descriptors without `FD_CLOEXEC` stay open in the executed program.
+///
+/// Some kinds of locks stay held with them.
 fn a_program_that_is_executed_inherits_nothing(fixture: &Fixture) {
     let (owner, program) = (fixture.peer(), fixture.peer());
     let (lock, busy) = (fixture.a_lock(&program), fixture.a_lock(&owner));

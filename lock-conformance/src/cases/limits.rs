@@ -1,5 +1,6 @@
-//! Limits on descriptors, address space, file sizes and room on a file system. An operation that exceeds one fails with an error that says
-//! so, and leaves the store intact.
+//! Limits on descriptors, address space, file sizes and room on a file system.
+//!
+//! An operation that exceeds a limit fails with an error that says so, and leaves the store intact.
 
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;

@@ -1,5 +1,6 @@
-//! Symbolic links in place of a store or one of its files, as a member of a shared store can create them. Backends must not create or
-//! remove files at the target of a link.
+//! Symbolic links in place of a store or one of its files.
+//!
+//! A member of a shared store can create them. Backends must not create or remove files at the target of a link.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -19,41 +20,43 @@ cases! { "links";
     a_refusal_because_of_a_link_says_so [STORE PROCESSES];
 }
 
-/// Ids that are used before there is a link, and ids that are used for the first time afterwards. Where a backend has a directory for
-/// several, some share one.
+/// Ids that are used before there is a link, and ids that are used for the first time afterwards.
+///
+/// Some of them share a directory in a backend that has one for several ids.
 const BEFORE: [u32; 3] = [0, 1, 5];
 const AFTER: [u32; 5] = [2, 64, 100, 257, 261];
 
 fn nothing_is_made_or_removed_through_a_link(fixture: &Fixture) {
-    attack_each_level(fixture, |moved, _| moved.to_owned());
+    replace_each_file(fixture, |moved, _| moved.to_owned());
 }
 
 fn nothing_is_made_through_a_link_to_nothing(fixture: &Fixture) {
-    attack_each_level(fixture, |_, elsewhere| elsewhere.join("nothing"));
+    replace_each_file(fixture, |_, elsewhere| elsewhere.join("nothing"));
 }
 
-/// For each file and directory of a store, each time of a new one: replaces it by a link to what `target` says, has root use and
-/// destroy the store, and asserts that nothing has changed elsewhere.
-fn attack_each_level(fixture: &Fixture, target: fn(&Path, &Path) -> PathBuf) {
+/// Replaces each file and directory of a store by a link, and asserts that the target does not change.
+///
+/// Each round replaces one file of a new store by a link to `target`. Root then uses and destroys the store.
+fn replace_each_file(fixture: &Fixture, target: fn(&Path, &Path) -> PathBuf) {
     let mut level = 0;
-    while attack(fixture, level, target) {
+    while replace_file(fixture, level, target) {
         level += 1;
     }
     assert!(level > 0, "the store has no file that could be replaced");
 }
 
-/// Returns false if the store has fewer files.
-fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) -> bool {
+/// Runs the round for one file. Returns false if the store has fewer files.
+fn replace_file(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) -> bool {
     let (dir, url) = fixture.place_for_users();
     let elsewhere = fixture.dir_for_users();
     let (maker, early) = (fixture.blank_peer_of(USER), fixture.blank_peer());
     maker.must("open", &["create", &url]);
     use_all(fixture, &maker, &BEFORE);
     early.must("open", &["open", &url]);
-    let Some(attacked) = files_below(&dir).into_iter().nth(level) else { return false };
+    let Some(replaced) = files_below(&dir).into_iter().nth(level) else { return false };
     let moved = elsewhere.join("moved");
-    fs::rename(&attacked, &moved).expect("root can move the file");
-    symlink(target(&moved, &elsewhere), &attacked).expect("root can create a link");
+    fs::rename(&replaced, &moved).expect("root can move the file");
+    symlink(target(&moved, &elsewhere), &replaced).expect("root can create a link");
     let before = listing(&elsewhere);
     let late = fixture.blank_peer();
     let opened = late.ask("open", &["open_or_create", &url]).is_ok();
@@ -62,7 +65,7 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
         use_all(fixture, root, &BEFORE);
         use_all(fixture, root, &AFTER);
     }
-    let (name, kind) = (attacked.strip_prefix(&dir).unwrap_or(&attacked), if moved.is_dir() { "directory" } else { "file" });
+    let (name, kind) = (replaced.strip_prefix(&dir).unwrap_or(&replaced), if moved.is_dir() { "directory" } else { "file" });
     let is_unchanged = |after: &str| {
         let (name, is_same) = (name.display(), listing(&elsewhere) == before);
         assert!(
@@ -75,11 +78,11 @@ fn attack(fixture: &Fixture, level: usize, target: fn(&Path, &Path) -> PathBuf) 
         let _ = root.ask("destroy", &[]);
     }
     is_unchanged("the store was to be destroyed");
-    // Restores the store, so that it can be destroyed including its parts elsewhere.
-    if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
-        let _ = fs::remove_file(&attacked);
+    // Restores the store, so that it can be destroyed with its parts outside of the directory.
+    if fs::symlink_metadata(&replaced).is_ok_and(|facts| facts.is_symlink()) {
+        let _ = fs::remove_file(&replaced);
     }
-    let _ = fs::rename(&moved, &attacked);
+    let _ = fs::rename(&moved, &replaced);
     for peer in [maker, early, late] {
         fixture.kill(&peer.process);
     }
@@ -129,8 +132,9 @@ struct Link {
     target: PathBuf,
 }
 
-/// Runs the attempt for each file and directory of a store that was used, each time of a new one: with a link in its place, and with a new
-/// process.
+/// Runs the attempt for each file and directory of a used store, which a link replaces.
+///
+/// Each attempt has a new store and a new process.
 fn for_each_link(fixture: &Fixture, attempt: impl Fn(&Thread, &Link)) {
     let mut level = 0;
     while attempt_with_link(fixture, level, &attempt) {
@@ -139,30 +143,32 @@ fn for_each_link(fixture: &Fixture, attempt: impl Fn(&Thread, &Link)) {
     assert!(level > 0, "the store has no file that could be replaced");
 }
 
-/// Returns false if the store has fewer files.
+/// Runs the attempt for one file. Returns false if the store has fewer files.
 fn attempt_with_link(fixture: &Fixture, level: usize, attempt: &impl Fn(&Thread, &Link)) -> bool {
     let (dir, url) = fixture.fresh_place();
     let target = fixture.own_directory().join("moved");
     let maker = fixture.blank_peer();
     maker.must("open", &["create", &url]);
     use_all(fixture, &maker, &BEFORE);
-    let Some(attacked) = files_below(&dir).into_iter().nth(level) else { return false };
-    fs::rename(&attacked, &target).expect("the process owns the file");
-    symlink(&target, &attacked).expect("the process owns the directory");
-    let name = attacked.strip_prefix(&dir).unwrap_or(&attacked).display().to_string();
+    let Some(replaced) = files_below(&dir).into_iter().nth(level) else { return false };
+    fs::rename(&replaced, &target).expect("the process owns the file");
+    symlink(&target, &replaced).expect("the process owns the directory");
+    let name = replaced.strip_prefix(&dir).unwrap_or(&replaced).display().to_string();
     let (user, link) = (fixture.blank_peer(), Link { url, name, target });
     attempt(&user, &link);
-    if fs::symlink_metadata(&attacked).is_ok_and(|facts| facts.is_symlink()) {
-        let _ = fs::remove_file(&attacked);
+    if fs::symlink_metadata(&replaced).is_ok_and(|facts| facts.is_symlink()) {
+        let _ = fs::remove_file(&replaced);
     }
-    let _ = fs::rename(&link.target, &attacked);
+    let _ = fs::rename(&link.target, &replaced);
     for peer in [maker, user] {
         fixture.kill(&peer.process);
     }
     true
 }
 
-/// Acquires and releases each lock through many new handles, and keeps them open. A refusal is permitted.
+/// Acquires and releases each lock through many new handles, and keeps them open.
+///
+/// A refusal is permitted.
 fn use_by_new_handles(fixture: &Fixture, thread: &Thread, ids: &[u32]) {
     for lock in locks(fixture, ids) {
         let _ = thread.ask("try_and_keep_handles", &[&lock.to_string(), "60"]);

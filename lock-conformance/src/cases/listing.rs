@@ -140,7 +140,9 @@ fn a_stopped_holder_is_listed(fixture: &Fixture) {
     assert_eq!(held.find::<u32>(&format!("pid.{id}")), Some(owner.pid()), "the stopped holder is not listed");
 }
 
-/// Number of attempts while another process lists locks. It suffices to detect a listing that holds each lock for microseconds.
+/// Number of attempts while another process lists locks.
+///
+/// It suffices to detect a listing that holds each lock for microseconds.
 const ATTEMPTS: u32 = 20_000;
 
 /// If a listing acquires the locks that it lists, an attempt by another process finds one of them busy.
@@ -160,7 +162,7 @@ fn looking_takes_no_lock(fixture: &Fixture) {
     assert_eq!(busy, 0, "no thread acquired the lock, but {busy} of {tries} attempts found it busy during {looks} queries");
 }
 
-/// A process that closes any descriptor of a file loses its record locks on that file (see `fcntl_locking(2)`).
+/// Closing any descriptor of a file releases the process's record locks on it (see `fcntl_locking(2)`).
 fn a_holder_that_looks_keeps_its_locks(fixture: &Fixture) {
     let (owner, other) = (fixture.peer(), fixture.peer());
     let lock = LockRef::Number(other.allocate(""));

@@ -45,8 +45,9 @@ fn without_answer<'a>(pending: impl Iterator<Item = &'a Pending> + Clone) -> Opt
     }
 }
 
-/// If an owner releases the claim of its process before the kernel's lock, another thread may acquire the claim in between, and the owner
-/// then releases that thread's kernel lock.
+/// An owner must release the kernel's lock before the claim of its process.
+///
+/// In the opposite order, another thread may acquire the claim in between, and the owner then releases that thread's kernel lock.
 fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
     let threads = Contenders::Mixed.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
@@ -108,7 +109,9 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
     }
 }
 
-/// For the kernel, two processes that wait for each other's record locks are in a deadlock (`EDEADLK`), even if different threads wait.
+/// The kernel detects deadlocks of record locks between processes, not threads (`EDEADLK`).
+///
+/// It therefore refuses a wait although the threads of the two processes are not in a deadlock.
 fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
     let (p, q, first) = Contenders::Processes.start_two(fixture);
     let second = LockRef::Number(p.allocate(""));

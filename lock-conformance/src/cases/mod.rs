@@ -123,8 +123,9 @@ macro_rules! cases {
     };
 }
 
-/// Defines the table of a group whose cases run three times: between threads that share a handle, between handles of one process, and
-/// between processes.
+/// Defines the table of a group whose cases run three times.
+///
+/// They run between threads that share a handle, between handles of one process, and between processes.
 macro_rules! cases_for_all {
     ($group:literal; $($name:ident [$($need:ident)*];)+) => {
         pub(super) const BETWEEN: &[$crate::case::Case] = &[$(
@@ -143,7 +144,9 @@ macro_rules! cases_for_all {
     };
 }
 
-/// Defines the table of the cases that run between threads of two processes, where threads of one process share a handle.
+/// Defines the table of the cases that run between threads of two processes.
+///
+/// Threads of one process share a handle.
 macro_rules! cases_for_mixed {
     ($group:literal; $($name:ident [$($need:ident)*];)+) => {
         pub(super) const MIXED: &[$crate::case::Case] = &[$(
@@ -235,7 +238,7 @@ fn start_sections_of(thread: &Thread, slot: usize, arena: &Path, rounds: u32, pa
     thread.start("sections", &arguments)
 }
 
-/// Asserts that the critical sections of this lock did not overlap, and that their reports and tokens were right.
+/// Asserts that the critical sections did not overlap and had the right reports and tokens.
 fn nothing_went_wrong_in(place: Place) {
     for (wrong, words) in WRONGS {
         let times = place.noted(wrong);
@@ -245,7 +248,7 @@ fn nothing_went_wrong_in(place: Place) {
     assert_eq!(value, done, "the sum is {value} after {done} critical sections: they overlapped");
 }
 
-/// Runs threads that allocate and free ids as fast as they can, and records each id that two of them have at the same time.
+/// Runs threads that allocate and free ids, and records ids that two of them have at the same time.
 fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Arena {
     // Ids may be anywhere below the capacity. Without a capacity, low ones are expected.
     let (path, arena) = fixture.arena(threads[0].available().map_or(4096, |free| free.min(1 << 16)) as usize);

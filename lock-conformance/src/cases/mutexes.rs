@@ -1,4 +1,6 @@
-//! Robust mutexes of the program. Locks of a store that a dying thread holds must not keep the kernel from recovering its mutexes.
+//! Robust mutexes of the program.
+//!
+//! Locks of a store that a dying thread holds must not keep the kernel from recovering its mutexes.
 
 use super::trying::MANY;
 use super::{cases, with_capacity};

@@ -1,4 +1,6 @@
-//! A store that is created in one PID namespace and used in others, in which deaths are recovered in all directions.
+//! Stores that are created in one PID namespace and used in others.
+//!
+//! Deaths are recovered between all of them.
 
 use super::cases;
 use super::keeping::{each_keeps_its_lock, is_recovered, reports_death_of};

@@ -15,7 +15,9 @@ cases! { "namespaces";
     a_thread_that_ends_frees_its_lock_for_another_namespace [PROCESSES PID_NAMESPACES THREAD_DEATH];
 }
 
-/// Starts processes in new PID namespaces. Returns each with a thread, no main thread, whose id is the same in all namespaces.
+/// Starts processes in new PID namespaces, each with a thread that has the same id in all of them.
+///
+/// The threads are not main threads.
 fn threads_with_equal_ids<const N: usize>(fixture: &Fixture) -> ([Thread; N], u32) {
     // The ids of the first threads may differ, because a backend may start threads.
     const ATTEMPTS: usize = 16;
@@ -37,7 +39,9 @@ fn threads_with_equal_ids<const N: usize>(fixture: &Fixture) -> ([Thread; N], u3
     panic!("{N} processes have no threads with equal ids after {ATTEMPTS} attempts");
 }
 
-/// Asserts that the grant names this thread of a process with the pid 1, if the backend claims to report deaths.
+/// Asserts that the grant names this thread of a process with the pid 1.
+///
+/// Does nothing if the backend does not claim to report deaths.
 fn tells_of_thread(fixture: &Fixture, grant: &Grant, tid: u32) {
     reports_death_of(fixture, grant, 1);
     if let Some(dead) = grant.death.as_ref().filter(|dead| dead.tid != 0) {
@@ -90,7 +94,9 @@ fn the_deaths_of_threads_with_equal_ids_are_reported_once_each(fixture: &Fixture
     assert!(again.death.is_none(), "the last death was reported twice");
 }
 
-/// One thread runs critical sections continuously. Other threads with the same id run some and are killed during one.
+/// One thread runs critical sections continuously.
+///
+/// Other threads with the same id run some and are killed during one.
 fn sections_of_threads_with_equal_ids_do_not_overlap_after_a_death(fixture: &Fixture) {
     const SECTIONS: u64 = 50;
     const PACE: u32 = 1000;

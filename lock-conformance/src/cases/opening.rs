@@ -84,7 +84,9 @@ fn is_busy_by_all_handles(thread: &Thread, lock: LockRef) {
     assert_eq!(granted, 0, "{thread} acquired the lock {lock} through {granted} of 60 new handles, although {why}");
 }
 
-/// A backend that identifies stores by their paths has two stores here, and threads of one process do not exclude each other.
+/// A backend that identifies stores by their paths takes this store for two.
+///
+/// Threads of one process then do not exclude each other.
 ///
 /// Stores that cannot be removed are exempt: another program names their locks, as LXC does by the text of a path.
 fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {

@@ -45,7 +45,7 @@ fn owner_and_other(fixture: &Fixture) -> (Thread, Thread, LockRef) {
     (owner, other, lock)
 }
 
-/// Asserts that the lock of the dead process is free, and that the death is reported if the backend claims so.
+/// Asserts that the lock of the dead process is free, and that a claimed report is made.
 fn free_after_death(fixture: &Fixture, other: &Thread, lock: LockRef, dead: u32) {
     let grant = other.lock(lock);
     reports_death_of(fixture, &grant, dead);
@@ -120,7 +120,9 @@ fn death_frees_all_locks_of_the_owner(fixture: &Fixture) {
     locks.iter().for_each(|lock| free_after_death(fixture, &other, *lock, owner.pid()));
 }
 
-/// The kernel walks 2,048 robust locks of a dying thread. A peer that cannot hold 5,000 locks is tested with those that it holds.
+/// The kernel walks 2,048 robust locks of a dying thread.
+///
+/// A peer that cannot hold 5,000 locks is tested with those that it holds.
 fn death_frees_more_locks_than_the_kernel_walks(fixture: &Fixture) {
     let url = with_capacity(fixture, "5100");
     let (owner, other) = (fixture.peer_with(&url), fixture.peer_with(&url));

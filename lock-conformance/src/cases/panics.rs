@@ -1,4 +1,6 @@
-//! Owners that panic. The unwinding releases the lock, and the next owner receives a report as after a death.
+//! Owners that panic.
+//!
+//! The unwinding releases the lock, and the next owner receives a report as after a death.
 
 use lock_core::Cause;
 

@@ -1,4 +1,6 @@
-//! The permission bits of a store's files, which must not depend on the umask of the process that creates them.
+//! The permission bits of a store's files.
+//!
+//! They must not depend on the umask of the process that creates the files.
 //!
 //! Stores that cannot be removed are exempt: their files are in directories of other programs, which set the permissions.
 

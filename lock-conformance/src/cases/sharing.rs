@@ -1,4 +1,4 @@
-//! Stores that several users share: which users may open them, and the owner and group of the files in them.
+//! Stores that several users share: the right to open them, and the owner and group of their files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

@@ -1,4 +1,6 @@
-//! Deaths that backends detect by checking the owner. Callers that only try the lock have to detect them as waiters do.
+//! Deaths that backends detect by checking the owner.
+//!
+//! Callers that only try the lock have to recover them as waiters do.
 
 use std::thread::sleep;
 use std::time::Duration;

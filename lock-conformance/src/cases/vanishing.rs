@@ -161,7 +161,9 @@ fn who_has_a_replaced_store_open_is_told(fixture: &Fixture) {
     open.clean_up();
 }
 
-/// Until another store has the URL, operations may succeed: the store may be invisible in this mount namespace only.
+/// Operations may succeed until another store has the URL.
+///
+/// Before that, the store may be invisible in this mount namespace only.
 fn who_has_a_store_open_that_was_moved_away_is_told_when_another_has_its_name(fixture: &Fixture) {
     let open = Open::new(fixture);
     for file in &open.files {
@@ -175,8 +177,9 @@ fn who_has_a_store_open_that_was_moved_away_is_told_when_another_has_its_name(fi
     open.clean_up();
 }
 
-/// Accessing a truncated part of a mapping raises `SIGBUS`. The owner of a lock is not protected from that, but allocating, freeing and
-/// listing have to fail with an error instead.
+/// Accessing a truncated part of a mapping raises `SIGBUS`.
+///
+/// The owner of a lock is not protected from that, but allocating, freeing and listing have to fail with an error instead.
 fn a_store_that_is_cut_off_while_it_is_used_is_refused_and_whole_again_when_it_is_put_back(fixture: &Fixture) {
     let open = Open::new(fixture);
     let (a, b, LockRef::Number(id)) = (&open.a, &open.b, open.lock) else { unreachable!("the case needs numbers") };

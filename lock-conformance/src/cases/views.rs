@@ -1,4 +1,6 @@
-//! One store under two paths of an overlay mount. The overlay and its upper layer share the memory of a file, but not its locks.
+//! One store under two paths of an overlay mount.
+//!
+//! The overlay and its upper layer share the memory of a file, but not its locks.
 
 use super::cases;
 use super::keeping::{attempt, is_excluded_or_refused, is_recovered, keeps_its_lock};
@@ -13,7 +15,7 @@ cases! { "views";
     a_death_behind_an_overlay_is_recovered_or_the_overlay_is_refused [STORE PROCESSES FILES OVERLAYS RELEASED];
 }
 
-/// A process that sees an overlay, a process that sees its upper layer, and the URLs of a store that is in both.
+/// A process that uses an overlay, a process that uses its upper layer, and the URLs of one store.
 struct Views {
     merged: Thread,
     upper: Thread,
@@ -32,7 +34,9 @@ impl Views {
         Self { merged: fixture.blank_peer(), upper: fixture.blank_peer(), merged_url, upper_url, layers }
     }
 
-    /// Mounts the overlay for one of the processes. Files that the other one creates in the upper layer later may be invisible in it.
+    /// Mounts the overlay for one of the processes.
+    ///
+    /// Files that the other one creates in the upper layer later may be invisible in the overlay.
     fn mount(&self) {
         let target = self.layers.merged.to_str().expect("the scratch path is text");
         self.merged.must("own_mounts", &[]);

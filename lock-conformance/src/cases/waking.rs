@@ -34,7 +34,9 @@ cases_for_mixed! { "waking";
 
 const HAND_OVERS: usize = 700;
 
-/// Time limit for all hand-overs. They need a small part of it, unless half of them take a tenth of a second.
+/// Time limit for all hand-overs.
+///
+/// They need a small part of it, unless half of them take a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An hour in nanoseconds, which is longer than any case takes.
@@ -113,14 +115,17 @@ fn whoever_waits_for_a_thread_that_ends_is_woken(fixture: &Fixture) {
     }
 }
 
-/// Number of hand-overs, and number of late ones that prove a fault. One may be late, because the machine may pause.
+/// Number of hand-overs, and number of late ones that prove a fault.
+///
+/// One may be late, because the machine may pause.
 const MEASURED: usize = 260;
 const SEVERAL: usize = 2;
 /// Longer than a hand-over takes, shorter than the polling interval of waiters that are not woken.
 const LATE: Duration = Duration::from_millis(40);
 
-/// Runs `release`, and returns how many waiters continue to sleep for a long time before they acquire their locks. Time spent waiting for
-/// a processor does not count.
+/// Runs `release`, and returns the number of waiters that acquire their locks late.
+///
+/// Such a waiter continues to sleep for a long time. Time spent waiting for a processor does not count.
 fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, release: impl FnOnce()) -> usize {
     let tids: Vec<_> = waiting.iter().map(|(waiter, _)| (waiter.thread().pid(), waiter.begun())).collect();
     release();
@@ -158,7 +163,9 @@ fn a_waiter_with_a_deadline_is_woken_soon(fixture: &Fixture, contenders: Contend
     is_woken_soon(fixture, contenders, ("lock_for", &[LONG]));
 }
 
-/// Other threads of the processes wait for another lock, because a wake-up for a whole process may reach them instead.
+/// Other threads of the processes wait for another lock.
+///
+/// A backend that wakes a whole process instead of a thread may wake these.
 fn is_woken_soon(fixture: &Fixture, contenders: Contenders, verb: (&str, &[&str])) {
     let threads = contenders.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);

@@ -13,7 +13,7 @@ cases! { "descriptors";
     dropping_handle_and_store_closes_no_program_file [STORE PROCESSES CLOSE_RANGE];
 }
 
-/// Returns a program that has used a lock, another process, and the descriptor numbers of the library in the program.
+/// Returns a program that has used a lock, another process, and the library's descriptor numbers.
 fn a_program_that_locked(fixture: &Fixture) -> (Thread, Thread, LockRef, BTreeSet<u32>) {
     let (other, program) = (fixture.peer(), fixture.blank_peer());
     let before = program.process.descriptors();

@@ -15,11 +15,13 @@ const LOCKS: u32 = 64;
 /// Number of parents that are killed.
 const ROUNDS: u32 = 8;
 
-/// Number of children that are forked while threads use locks, of which a fault may hang one in a hundred, and the time limit for all.
+/// Number of children that are forked while threads use locks, and the time limit for all.
+///
+/// A fault may make one child in a hundred hang.
 const CHILDREN: u32 = 400;
 const MOST_MILLISECONDS: u32 = 5000;
 
-/// A fork may occur after a thread opened a file and before it registers the file as one that children close.
+/// A fork may occur between the opening of a file and its registration as one that children close.
 fn a_parent_killed_after_racing_forks_leaves_no_lock_held(fixture: &Fixture) {
     let url = with_capacity(fixture, "100");
     let other = fixture.peer_with(&url);

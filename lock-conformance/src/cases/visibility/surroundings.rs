@@ -124,7 +124,9 @@ impl Surroundings {
         owner
     }
 
-    /// Starts the waiter. If the backend refuses to open a store in these surroundings, the waiter opens it before it enters them.
+    /// Starts the waiter.
+    ///
+    /// If the backend refuses to open a store in these surroundings, the waiter opens it before it enters them.
     fn waiter(&self, fixture: &Fixture, owner: &Thread, url: &str) -> Thread {
         let inside = self.hidden(fixture, owner, fixture.blank_peer());
         match inside.ask("open", &["open", url]) {

@@ -1,4 +1,6 @@
-//! The suite on honest, simple backends: they have to pass, and between them they claim and disclaim nearly everything.
+//! Runs the suite on the reference backends, which must pass.
+//!
+//! Together they claim and disclaim nearly every capability.
 
 mod reference;
 

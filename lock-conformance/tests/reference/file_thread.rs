@@ -1,4 +1,4 @@
-//! The lock files of a process, in a descriptor table that the rest of the program does not share.
+//! The lock files of a process, in a descriptor table that no other thread shares.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -16,7 +16,9 @@ use nix::libc;
 use super::options::Access;
 use super::sys::{self, PerProcess};
 
-/// Identifies a lock file: the identity of its store, and its path, which a later store may use again.
+/// The key of a lock file: the identity of its store and its path.
+///
+/// A later store can reuse the path.
 pub(super) type Key = (u128, PathBuf);
 
 /// An open lock file.
@@ -26,9 +28,10 @@ pub(super) struct OpenFile {
     pub(super) owner: Option<u32>,
 }
 
-/// The thread that opens and locks this process's lock files. It has a separate descriptor table.
+/// The thread that opens and locks the lock files of this process.
 ///
-/// Calls of `close` in other threads do not reach that table. Forked children do not inherit it; a child starts a new thread.
+/// It has a separate descriptor table, so that `close` in another thread does not affect it. A forked child does not inherit the table; it
+/// starts a new thread.
 pub(super) struct FileThread {
     tasks: Sender<Task>,
 }
@@ -36,9 +39,9 @@ pub(super) struct FileThread {
 type Task = Box<dyn FnOnce(&mut HashMap<Key, OpenFile>) + Send>;
 
 impl FileThread {
-    /// Runs `work` on the lock file, and opens or creates the file first if it is not open.
+    /// Runs `work` on the lock file. Opens or creates the file first if it is not open.
     ///
-    /// A file that is created gets this owner, group and mode.
+    /// A new file gets the owner, group and mode of `access`.
     pub(super) fn run<T: Send + 'static>(
         key: &Key,
         access: Access,
@@ -72,7 +75,7 @@ impl FileThread {
         let serve = move || {
             let begun = sys::begin_with_no_descriptors();
             if begun.is_ok() {
-                // Keeps lock files away from the standard descriptors.
+                // Occupies the standard descriptors, so that no lock file gets one.
                 for _ in 0..3 {
                     let _ = File::open("/dev/null").map(IntoRawFd::into_raw_fd);
                 }
@@ -88,10 +91,12 @@ impl FileThread {
     }
 }
 
-/// Opens the file. One that is not there is made under another name, so that no process sees it with another owner or mode.
+/// Opens the file, and creates it if it is absent.
+///
+/// A new file is created under a temporary name, so that no process sees it with another owner or mode.
 fn open((_, path): &Key, access: Access) -> Result<OpenFile> {
     let system = |error: io::Error| match error.raw_os_error() {
-        Some(libc::ELOOP) => ErrorKind::NotOurs { reason: "a file of it is a symbolic link".to_owned() }.into(),
+        Some(libc::ELOOP) => ErrorKind::NotOurs { reason: "a file of the store is a symbolic link".to_owned() }.into(),
         _ => Error::system("open", error),
     };
     let options = || File::options().read(true).write(true).custom_flags(libc::O_NOFOLLOW).to_owned();

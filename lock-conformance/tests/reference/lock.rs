@@ -17,23 +17,24 @@ use super::file_thread::{FileThread, Key, OpenFile};
 use super::options::Access;
 use super::record::{Record, ThreadIds};
 
-/// A lock on a file, by an open-file-description lock.
+/// A lock that is an open-file-description lock on a file.
 ///
-/// The file stays open in the [`FileThread`] of the process until the process ends, because handles outlive the store.
+/// The [`FileThread`] keeps the file open until the process ends, because handles outlive the store.
 pub(crate) struct FileLock {
     key: Key,
 }
 
 impl FileLock {
-    /// The lock of this file. The store's path may be used again for another store, which `identity` tells from this one.
-    /// A new file gets this owner, group and mode.
+    /// Opens or creates the lock of this file. A new file gets the owner, group and mode of `access`.
+    ///
+    /// A later store can reuse the path; `identity` distinguishes the stores.
     pub(crate) fn of(path: &Path, identity: u128, access: Access) -> Result<Arc<Self>> {
         let lock = Self { key: (identity, path.to_owned()) };
         FileThread::run(&lock.key, access, |_| Ok(()))?;
         Ok(Arc::new(lock))
     }
 
-    /// Gives the lock up, and leaves what it protects in this condition.
+    /// Releases the lock, and records the condition of the protected data.
     pub(super) fn release_in(&self, condition: Condition) -> Result<()> {
         let tid = this_thread();
         FileThread::run(&self.key, Access::DEFAULT, move |file| file.release(tid, condition))
@@ -41,7 +42,7 @@ impl FileLock {
 }
 
 impl OpenFile {
-    /// Takes the lock for the thread if it is free.
+    /// Acquires the lock for the thread if it is free.
     fn attempt(&mut self, tid: u32) -> Result<Acquired> {
         match self.owner {
             Some(owner) if owner == tid => return Err(ErrorKind::AlreadyHeld.into()),
@@ -71,7 +72,7 @@ impl OpenFile {
         })
     }
 
-    /// Gives up the lock of the thread, and leaves what it protects in this condition.
+    /// Releases the lock of the thread, and records the condition of the protected data.
     fn release(&mut self, tid: u32, condition: Condition) -> Result<()> {
         self.check_owner(tid)?;
         self.write(&self.read()?.released_by(ids(tid), condition))?;
@@ -90,7 +91,7 @@ impl OpenFile {
     }
 
     fn read(&self) -> Result<Record> {
-        // A new file is empty, and no thread has held its lock.
+        // An empty file reads as zeros: the lock was never held.
         let mut bytes = [0; Record::BYTES];
         self.file.read_at(&mut bytes, 0).map_err(|error| Error::system("pread", error))?;
         Ok(Record::from_bytes(bytes))
@@ -100,7 +101,7 @@ impl OpenFile {
         self.file.write_all_at(&record.to_bytes(), 0).map_err(|error| Error::system("pwrite", error))
     }
 
-    /// The thread that holds the lock.
+    /// Returns the thread that holds the lock.
     fn holder(&self) -> Result<Option<ThreadIds>> {
         let mut lock = whole_file(libc::F_WRLCK);
         fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)).map_err(|errno| Error::system("fcntl", errno))?;
@@ -150,7 +151,9 @@ impl fmt::Debug for FileLock {
     }
 }
 
-/// The name of a process's program. Its arguments may be secrets, and a store may be shared.
+/// Returns the program name of a process, without the arguments.
+///
+/// Arguments can be secrets, and other users can read a shared store.
 pub(crate) fn command_of(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).split('\0').next().unwrap_or_default().to_owned()

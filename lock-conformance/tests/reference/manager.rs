@@ -26,7 +26,7 @@ pub(crate) struct Directory {
     path: PathBuf,
     id: u128,
     bound: Bound,
-    /// Owner, group and mode of the header, which the other files get, too.
+    /// Owner, group and mode of the header. All other files get the same.
     access: Access,
     /// The mode and the owners that the URL allows.
     allowed: (Mode, Trusted),
@@ -57,7 +57,9 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 }
 
 impl Directory {
-    /// Makes the directory elsewhere and moves it into place: the first one wins, and nobody sees half of it.
+    /// Creates the directory under a temporary name and renames it. Returns false if the store exists.
+    ///
+    /// If several processes race, the first rename wins. No process sees an incomplete store.
     fn create(path: &Path, bound: Bound, mode: Mode, group: Option<u32>) -> Result<bool> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         if fs::symlink_metadata(path).is_ok() {
@@ -107,30 +109,30 @@ impl Directory {
         let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(&header);
         let mut file = opened.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOENT) => ErrorKind::Absent.into(),
-            Some(libc::ELOOP) => not_ours("its header is a symbolic link"),
+            Some(libc::ELOOP) => not_ours("the header is a symbolic link"),
             _ => Error::system("open the header", error),
         })?;
         let facts = file.metadata().map_err(|error| Error::system("fstat", error))?;
         if !allowed.1.includes(&facts) {
-            return Err(not_ours("its header belongs to another user or another group"));
+            return Err(not_ours("the header belongs to another user or another group"));
         }
         if !Mode::of_file(facts.mode()).is_within(allowed.0) {
-            return Err(not_ours("others may write its header"));
+            return Err(not_ours("other users may write the header"));
         }
         if facts.nlink() != 1 {
-            return Err(not_ours("its header has another name, too"));
+            return Err(not_ours("the header has a second hard link"));
         }
         let filesystem = fstatfs(&file).map_err(|errno| Error::system("fstatfs", errno))?.filesystem_type();
         if filesystem == OVERLAYFS_SUPER_MAGIC {
             return Err(not_ours(
-                "its directory is on an overlay, whose locks do not exclude processes that use the layer below",
+                "the directory is on an overlay, whose locks do not exclude processes that use the upper layer",
             ));
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(|error| Error::system("read the header", error))?;
         let (bound, id) = parse(&text, &header)?;
         let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
-        // A copy has another inode.
+        // The inode distinguishes a copy from the original.
         Ok(Self { path, id: id ^ u128::from(facts.ino()), bound, access: Access::of(&facts), allowed })
     }
 
@@ -145,7 +147,7 @@ impl Directory {
         self.path.join("ids").join(id.to_string())
     }
 
-    /// Writes the label elsewhere and links it into place: false when the id is taken.
+    /// Allocates the id: writes the label to a temporary file and links it. Returns false if the id is allocated.
     fn claim(&self, id: LockId, label: &Label) -> Result<bool> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         check_link(&self.path)?;
@@ -163,7 +165,7 @@ impl Directory {
         }
     }
 
-    /// The numbers that have a file in the directory.
+    /// Returns the ids that have a file in the directory.
     fn numbers_in(&self, directory: &str) -> Result<BTreeSet<LockId>> {
         let entries = fs::read_dir(self.path.join(directory)).map_err(|error| Error::system("opendir", error))?;
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
@@ -282,27 +284,27 @@ impl Manager for Directory {
 
 fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128)> {
     let not_a_store = |reason: &str| Error::from(ErrorKind::NotAStore { reason: reason.to_owned() });
-    let text = str::from_utf8(text).map_err(|_| not_a_store("its header is no text"))?;
-    let Some(line) = text.strip_suffix('\n') else { return Err(not_a_store("its header is cut off")) };
+    let text = str::from_utf8(text).map_err(|_| not_a_store("the header is not UTF-8 text"))?;
+    let Some(line) = text.strip_suffix('\n') else { return Err(not_a_store("the header is truncated")) };
     let [magic, version, capacity, id] = line.split(' ').collect::<Vec<_>>()[..] else {
-        return Err(not_a_store("its header has not four words"));
+        return Err(not_a_store("the header does not consist of four words"));
     };
     if magic != MAGIC {
-        return Err(not_a_store("its header has another first word"));
+        return Err(not_a_store("the header does not start with the magic word"));
     }
-    let found = version.parse().map_err(|_| not_a_store("its version is no number"))?;
+    let found = version.parse().map_err(|_| not_a_store("the version is not a number"))?;
     if found != VERSION {
         return Err(ErrorKind::OtherVersion { found, known: VERSION, file: header.to_owned() }.into());
     }
     let corrupt = |what: &str| Error::from(ErrorKind::Corrupt { reason: what.to_owned() });
     let bound = capacity.parse().map_err(corrupt)?;
-    let id = id.parse().map_err(|_| corrupt("its identity is no number"))?;
+    let id = id.parse().map_err(|_| corrupt("the store identity is not a number"))?;
     Ok((bound, id))
 }
 
 fn check_link(path: &Path) -> Result<()> {
     let linked = fs::symlink_metadata(path).is_ok_and(|facts| facts.is_symlink());
-    if linked { Err(not_ours("it is a symbolic link, or a directory in it is")) } else { Ok(()) }
+    if linked { Err(not_ours("the store or one of its directories is a symbolic link")) } else { Ok(()) }
 }
 
 fn not_ours(reason: &str) -> Error {

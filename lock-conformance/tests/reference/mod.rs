@@ -1,11 +1,13 @@
-//! An honest and simple backend: a directory of small files, with open-file-description locks on them.
+//! The reference backend: a directory of small files, with open-file-description locks on them.
 //!
-//! It is what the suite is tested with: it passes, and the rogues are made from it. Beside it are some that claim other things:
-//! [`modest`], [`single`] and [`private`].
+//! It passes the suite, and the wrong backends are derived from it. [`modest`], [`single`] and [`private`] are honest backends with other
+//! capabilities.
 //!
-//! `reference:/dir?capacity=N&mode=0600`, with `owner=any` and `group=GID`, has `header`,
-//! `ids/N` for each allocated id, with the label in it, and `locks/N`, with the last token and the holder and
-//! the report of a death in it.
+//! The URL is `reference:/dir?capacity=N&mode=0600`; `owner=any` and `group=GID` are further options. The directory contains:
+//!
+//! - `header`;
+//! - `ids/N` for each allocated id, with its label;
+//! - `locks/N` for each used lock, with the last token, the owner and the report of a death.
 
 mod file_thread;
 mod lock;
@@ -25,7 +27,7 @@ use lock_conformance::Suite;
 
 pub(crate) use manager::open;
 
-/// What it claims.
+/// The capabilities of the reference backend.
 pub(crate) const CLAIMS: Capabilities = Capabilities::least()
     .owner_death(OwnerDeath::Reported)
     .death_reports(DeathReports::UntilConsistent)
@@ -38,10 +40,10 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::least()
     .capacity(Capacity::Chosen)
     .removal(Removal::Supported);
 
-/// The honest one.
+/// The reference backend.
 pub(crate) const BACKEND: Backend = Backend::new("reference", "lock-conformance", "locks on small files", open).with(CLAIMS);
 
-/// All that is honest, each with its suite.
+/// Returns a suite for each honest backend.
 pub(crate) fn suites() -> [Suite; 5] {
     [
         Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))

@@ -1,5 +1,6 @@
-//! An honest backend that claims as little as one can, and refuses the rest: a lock is a file that only one can create, and that
-//! stays when its owner dies.
+//! An honest backend that claims the least, and refuses the rest.
+//!
+//! A lock is a file that its owner creates exclusively. The file remains when the owner dies.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,8 +17,8 @@ use lock_core::{
     OpenMode, Proof, RawLock, Removal, Result, StoreId, StoreUrl,
 };
 
-/// The backend.
-pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "files that only one can create", open)
+/// The modest backend.
+pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "exclusively created files", open)
     .with(Capabilities::least().breaking(Breaking::Explicit).removal(Removal::Supported));
 
 /// Opens a store.
@@ -34,7 +35,7 @@ struct Modest {
 }
 
 fn without_label(label: &Label) -> Result<&Label> {
-    if label.is_empty() { Ok(label) } else { Err(Error::unsupported("it keeps no labels")) }
+    if label.is_empty() { Ok(label) } else { Err(Error::unsupported("the backend does not store labels")) }
 }
 
 impl Manager for Modest {
@@ -48,7 +49,7 @@ impl Manager for Modest {
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         self.ids.lock(id)?;
-        // Beside the store, so that handles go on when it is destroyed.
+        // The file is next to the store, so that handles still work after the store is destroyed.
         Ok(Arc::new(Exclusive { file: file_of(&self.path, self.ids.id(), id), owner: AtomicU32::new(0) }))
     }
 
@@ -86,7 +87,7 @@ impl Manager for Modest {
     }
 }
 
-/// The file that the owner of a lock has created.
+/// Returns the path of the file that the owner of a lock creates.
 pub(crate) fn file_of(path: &Path, store: StoreId, id: LockId) -> PathBuf {
     path.with_file_name(format!("lock-{store}-{id}"))
 }
@@ -102,7 +103,7 @@ fn remove(file: &Path) -> Result<bool> {
 #[derive(Debug)]
 struct Exclusive {
     file: PathBuf,
-    /// The process that holds it by this handle.
+    /// The process that holds the lock through this handle, or 0.
     owner: AtomicU32,
 }
 
@@ -111,7 +112,7 @@ impl RawLock for Exclusive {
         loop {
             match File::options().write(true).create_new(true).mode(0o600).open(&self.file) {
                 Ok(mut file) => {
-                    // Who it is, so that an owner can tell that its lock was broken and taken by another one.
+                    // The file contains the owner's pid. An owner can thus detect that its lock was broken and acquired again.
                     if let Err(error) = file.write_all(process::id().to_string().as_bytes()) {
                         remove(&self.file)?;
                         return Err(Error::system("write", error));
@@ -124,7 +125,7 @@ impl RawLock for Exclusive {
             }
             match deadline {
                 Deadline::Now => return Ok(Acquired::TimedOut),
-                Deadline::At(_) => return Err(Error::unsupported("it knows no deadlines")),
+                Deadline::At(_) => return Err(Error::unsupported("the backend does not support deadlines")),
                 Deadline::Never => thread::sleep(Duration::from_micros(300)),
             }
         }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use nix::unistd::geteuid;
 
-/// How many locks there can be: a number, or `unbounded`.
+/// The greatest possible number of locks: a number, or `unbounded`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Bound(pub(super) Option<u64>);
 
@@ -23,9 +23,9 @@ impl FromStr for Bound {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match (text, text.parse()) {
             ("unbounded", _) => Ok(Self(None)),
-            (_, Ok(0)) => Err("a store has at least one lock"),
+            (_, Ok(0)) => Err("the capacity is 0; the least is 1"),
             (_, Ok(number)) => Ok(Self(Some(number))),
-            _ => Err("neither a number nor unbounded"),
+            _ => Err("expected a number or \"unbounded\""),
         }
     }
 }
@@ -46,7 +46,7 @@ pub(super) struct Mode(u32);
 impl Mode {
     pub(super) const DEFAULT: Self = Self(0o600);
 
-    /// The mode of a file, from the bits that `fstat` reports.
+    /// Extracts the permission bits from the mode that `fstat` reports.
     pub(super) fn of_file(bits: u32) -> Self {
         Self(bits & 0o666)
     }
@@ -55,17 +55,17 @@ impl Mode {
         self.0
     }
 
-    /// The bits of a directory whose users may create files in it.
+    /// Returns the mode of a directory in which the same users may create files.
     pub(super) fn of_directory(self) -> u32 {
         self.0 | (self.0 >> 1 & 0o111)
     }
 
-    /// Whether other users than the owner may write.
+    /// Checks whether users other than the owner may write.
     pub(super) fn is_shared(self) -> bool {
         self.0 & 0o022 != 0
     }
 
-    /// Whether this mode grants no other user the right to write that `limit` does not grant.
+    /// Checks that each write permission for other users is also in `limit`.
     pub(super) fn is_within(self, limit: Self) -> bool {
         self.0 & 0o022 & !limit.0 == 0
     }
@@ -77,32 +77,32 @@ impl FromStr for Mode {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(Self(mode)),
-            _ => Err("an octal number such as 0600 or 0666 is expected"),
+            _ => Err("expected an octal number such as 0600 or 0666"),
         }
     }
 }
 
-/// Whose files a process uses, beside its own and root's.
+/// The owners whose files a process accepts, in addition to itself and root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Trusted {
-    /// Those of every user.
+    /// Accepts files of every user.
     pub(super) any: bool,
-    /// Those of this group, and no others.
+    /// Accepts only files of this group.
     pub(super) group: Option<u32>,
 }
 
 impl Trusted {
-    /// Whether a file is one of those.
+    /// Checks whether a file with this metadata is accepted.
     pub(super) fn includes(self, facts: &Metadata) -> bool {
         let is_known = self.any || [0, geteuid().as_raw()].contains(&facts.uid());
         self.group.map_or(is_known, |group| facts.gid() == group)
     }
 }
 
-/// The mode bit of files that programs leave which remove what seems unused.
+/// The sticky bit. Programs that remove unused files keep a file with it, by the XDG Base Directory Specification.
 pub(super) const IN_USE: u32 = 0o1000;
 
-/// Owner, group and mode of a file.
+/// The owner, group and mode of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Access {
     pub(super) owner: Option<u32>,
@@ -111,17 +111,19 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// A file of its creator's alone.
+    /// Access for the creator only.
     pub(crate) const DEFAULT: Self = Self { owner: None, group: None, mode: 0o600 };
 
-    /// Those of the store's header, which what is made in the store gets, too.
+    /// Returns the access of the store's header, which all new files of the store get.
     pub(super) fn of(facts: &Metadata) -> Self {
-        // Only root gives files away.
+        // Only root can change the owner of a file.
         let owner = geteuid().is_root().then(|| facts.uid());
         Self { owner, group: Some(facts.gid()), mode: facts.mode() & 0o666 }
     }
 
-    /// Gives them to a file that this process made. A group that it is not in is of no use to it.
+    /// Sets the owner, group and mode of a file that this process created.
+    ///
+    /// Keeps the owner and group if the process is not permitted to change them.
     pub(super) fn give(self, file: &Path) -> io::Result<()> {
         match chown(file, self.owner, self.group) {
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),

@@ -1,13 +1,13 @@
-//! An honest lock that belongs to no store: the threads of one process share it.
+//! An honest lock without a store, for the threads of one process.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use lock_core::{Acquired, Capabilities, Deadline, Deadlines, ErrorKind, Lock, Proof, RawLock, Result, StoreId, Waiters};
 
-/// What it claims.
+/// The capabilities of the lock.
 pub(crate) const CLAIMS: Capabilities = Capabilities::least().deadlines(Deadlines::Monotonic).waiters(Waiters::Counted);
 
-/// A new one.
+/// Creates a lock.
 pub(crate) fn lock() -> Lock {
     Lock::standalone(Arc::new(Private::default()), "private", StoreId::new(1))
 }

@@ -18,7 +18,7 @@ pub(super) struct ThreadIds {
     pub(super) tid: u32,
 }
 
-/// An owner that died or panicked, which no owner has dealt with.
+/// The death or panic of an owner, after which no owner has marked the lock consistent.
 #[derive(Clone, Copy)]
 struct Report {
     owner: ThreadIds,
@@ -28,13 +28,13 @@ struct Report {
 impl Record {
     pub(super) const BYTES: usize = 32;
 
-    /// The record after an acquisition. An owner that is written down before it is dead.
+    /// Returns the record after an acquisition. An owner in the record from before is dead.
     pub(super) fn acquired_by(self, owner: ThreadIds) -> Self {
         let report = self.owner.map(|dead| Report { owner: dead, panicked: false }).or(self.report);
         Self { token: self.token + 1, owner: Some(owner), report }
     }
 
-    /// The record after a release by `owner`.
+    /// Returns the record after a release by `owner`.
     pub(super) fn released_by(self, owner: ThreadIds, condition: Condition) -> Self {
         let report = match condition {
             Condition::Consistent => None,
@@ -44,12 +44,12 @@ impl Record {
         Self { token: self.token, owner: None, report }
     }
 
-    /// The record after the owner has dealt with the report.
+    /// Returns the record after the owner has marked the lock consistent.
     pub(super) fn consistent(self) -> Self {
         Self { report: None, ..self }
     }
 
-    /// The report for the owner.
+    /// Returns the report for the owner.
     pub(super) fn death(&self) -> Option<Death> {
         let report = self.report?;
         let cause = if report.panicked { Cause::Panicked } else { Cause::Unknown };

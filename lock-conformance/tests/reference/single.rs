@@ -1,4 +1,4 @@
-//! An honest backend whose stores have one lock, without a number: a file with a lock on it, which nobody removes.
+//! An honest backend whose stores have one lock without an id: a locked file, which is never removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,7 +14,7 @@ use lock_core::{
 use super::lock::FileLock;
 use super::options::Access;
 
-/// The backend.
+/// The backend without reports.
 pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "a lock on a file", open).with(
     Capabilities::least()
         .numbering(Numbering::Single)
@@ -23,7 +23,7 @@ pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "
         .reentry(Reentry::Refused),
 );
 
-/// The same, whose next owner is told of a death, once.
+/// The backend that reports a death to the next owner, once.
 pub(crate) const REPORTING: Backend = Backend::new("reports-once", "lock-conformance", "a record lock on a file", open)
     .with(BACKEND.capabilities().owner_death(OwnerDeath::Reported));
 
@@ -43,7 +43,7 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         io::ErrorKind::NotFound => ErrorKind::Absent.into(),
         _ => Error::system("stat", error),
     })?;
-    // An inode number may come again; the time of birth does not.
+    // An inode number can be reused. The creation time distinguishes the files.
     let born = facts.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |at| at.as_nanos());
     let id = u128::from(facts.ino()) << 80 | born & ((1 << 80) - 1);
     let owner_death = if url.scheme() == REPORTING.scheme() { OwnerDeath::Reported } else { OwnerDeath::Released };
@@ -58,7 +58,7 @@ struct Single {
 }
 
 fn no_numbers<T>() -> Result<T> {
-    Err(Error::unsupported("its lock has no number"))
+    Err(Error::unsupported("the only lock of the store has no id"))
 }
 
 impl Manager for Single {
@@ -107,7 +107,7 @@ impl Manager for Single {
     }
 }
 
-/// The lock without the news that it does not claim.
+/// The lock without reports and tokens, which the backend does not claim.
 #[derive(Debug)]
 struct Quiet(Arc<FileLock>);
 
@@ -124,7 +124,7 @@ impl RawLock for Quiet {
     }
 }
 
-/// The lock with reports of deaths, each to the next owner alone.
+/// The lock that reports a death to the next owner only.
 #[derive(Debug)]
 struct ReportsOnce(Arc<FileLock>);
 

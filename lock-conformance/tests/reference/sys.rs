@@ -1,4 +1,4 @@
-//! The unsafe code of the reference backends, each piece behind a safe function.
+//! Safe wrappers for the unsafe code of the reference backends.
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -17,7 +17,7 @@ impl<T: Sync + 'static> PerProcess<T> {
         Self { page: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// The value of this process.
+    /// Returns the value of this process, if one is set.
     pub(super) fn get(&self) -> Option<&'static T> {
         // SAFETY: `set` stores null or a page that is never unmapped and begins with an atomic pointer.
         let slot = unsafe { self.page.load(Ordering::Acquire).as_ref() }?;
@@ -25,7 +25,7 @@ impl<T: Sync + 'static> PerProcess<T> {
         unsafe { slot.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Sets the value of this process, unless another thread has set it. Returns the value that is set.
+    /// Sets the value of this process unless another thread has set one, and returns the current value.
     pub(super) fn set(&self, value: T) -> io::Result<&'static T> {
         let slot = self.slot()?;
         let value = Box::into_raw(Box::new(value));
@@ -45,28 +45,28 @@ impl<T: Sync + 'static> PerProcess<T> {
         let known = self.page.load(Ordering::Acquire);
         if known.is_null() {
             let made = page_that_forks_clear()?.cast().as_ptr();
-            // A page that lost the race stays mapped and unused.
+            // If another thread has stored its page first, this page remains mapped and unused.
             let _ = self.page.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire);
         }
-        // SAFETY: it is a page that is never unmapped; zeros, with which it begins, are a null pointer.
+        // SAFETY: the page is never unmapped, and its first bytes are zeros, which is a null pointer.
         Ok(unsafe { &*self.page.load(Ordering::Acquire) })
     }
 }
 
-/// Maps a page of zeros, which the kernel clears again in each forked child.
+/// Maps a page of zeros, which the kernel clears in each forked child.
 fn page_that_forks_clear() -> io::Result<NonNull<u8>> {
     const BYTES: usize = 4096;
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping at an address that the kernel picks replaces nothing.
+    // SAFETY: the kernel picks the address, so that the mapping replaces no other one.
     let page = unsafe { libc::mmap(ptr::null_mut(), BYTES, protection, flags, -1, 0) };
     if page == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the mapping is ours and has that many bytes.
+    // SAFETY: the mapping was created above and has `BYTES` bytes.
     if unsafe { libc::madvise(page, BYTES, libc::MADV_WIPEONFORK) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(NonNull::new(page.cast()).expect("the kernel maps nothing at null"))
+    Ok(NonNull::new(page.cast()).expect("the kernel does not map a page at null"))
 }
 
 /// Gives the calling thread an empty descriptor table, which it shares with no other thread.

@@ -1,4 +1,4 @@
-//! Rogues that hand out and take back ids wrongly.
+//! Wrong backends that allocate and free ids incorrectly.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,29 +7,29 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lock_core::{ErrorKind, Label, LockId, Manager, RawLock, Reconciled, Result, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<HandsOutTwice>(),
-        sinner::<HandsOutInARace>(),
-        sinner::<FullTooEarly>(),
-        sinner::<GivesAnotherLock>(),
-        sinner::<AcceptsDoubleFree>(),
-        sinner::<FreesTheLockWithTheId>(),
-        sinner::<LosesTheIdsOfTheDead>(),
-        sinner::<TakesIdsThatAreTaken>(),
-        sinner::<ReconcilesHalf>(),
+        faulty::<AllocatesTwice>(),
+        faulty::<AllocatesInARace>(),
+        faulty::<FullTooEarly>(),
+        faulty::<GivesAnotherLock>(),
+        faulty::<AcceptsDoubleFree>(),
+        faulty::<FreesTheLockWithTheId>(),
+        faulty::<LosesTheIdsOfTheDead>(),
+        faulty::<TakesIdsThatAreTaken>(),
+        faulty::<ReconcilesHalf>(),
     ]
 }
 
 #[derive(Debug)]
-struct HandsOutTwice;
+struct AllocatesTwice;
 
-impl Sin for HandsOutTwice {
+impl Fault for AllocatesTwice {
     const NAME: &'static str = "hands-out-twice";
-    const FAULT: &'static str = "Hands one id out to every caller";
+    const FAULT: &'static str = "Returns the same id for every allocation";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::two_allocations_differ", "one id was allocated twice"),
         ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "an id was allocated twice"),
@@ -45,11 +45,11 @@ impl Sin for HandsOutTwice {
 }
 
 #[derive(Debug)]
-struct HandsOutInARace;
+struct AllocatesInARace;
 
-impl Sin for HandsOutInARace {
+impl Fault for AllocatesInARace {
     const NAME: &'static str = "hands-out-in-a-race";
-    const FAULT: &'static str = "Finds a free id, and marks it in a second step";
+    const FAULT: &'static str = "Searches for a free id and allocates it in a separate step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::racing_processes_never_share_an_id", "belonged to two threads at the same time"),
         ("allocation::one_of_those_who_race_for_an_id_wins", "won the race for the id"),
@@ -57,8 +57,8 @@ impl Sin for HandsOutInARace {
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         let taken: BTreeSet<_> = honest.allocated()?.into_iter().map(|allocation| allocation.id).collect();
-        let free = (0..).map(LockId::new).find(|id| !taken.contains(id)).expect("ids do not end");
-        mark_without_looking(honest, free, label)?;
+        let free = (0..).map(LockId::new).find(|id| !taken.contains(id)).expect("an infinite range of ids contains a free one");
+        mark_allocated(honest, free, label)?;
         Ok(free)
     }
 
@@ -66,7 +66,7 @@ impl Sin for HandsOutInARace {
         if honest.allocated()?.iter().any(|allocation| allocation.id == id) {
             return Err(ErrorKind::AlreadyAllocated.into());
         }
-        mark_without_looking(honest, id, label)
+        mark_allocated(honest, id, label)
     }
 
     fn free(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<()> {
@@ -77,7 +77,7 @@ impl Sin for HandsOutInARace {
     }
 }
 
-fn mark_without_looking(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
+fn mark_allocated(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
     std::thread::yield_now();
     match honest.allocate_exact(id, label) {
         Err(error) if matches!(error.kind(), ErrorKind::AlreadyAllocated) => Ok(()),
@@ -88,9 +88,9 @@ fn mark_without_looking(honest: &dyn Manager, id: LockId, label: &Label) -> Resu
 #[derive(Debug)]
 struct FullTooEarly;
 
-impl Sin for FullTooEarly {
+impl Fault for FullTooEarly {
     const NAME: &'static str = "full-too-early";
-    const FAULT: &'static str = "Says that the store is full when one id is left";
+    const FAULT: &'static str = "Reports a full store when one id is still free";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "allocates the ids 0 to 127"),
         ("allocation::exhaustion_says_the_capacity_and_the_count", "full when all ids are allocated"),
@@ -107,11 +107,11 @@ impl Sin for FullTooEarly {
 #[derive(Debug)]
 struct GivesAnotherLock;
 
-static JUST_ALLOCATED: AtomicU32 = AtomicU32::new(u32::MAX);
+static LAST_ALLOCATED: AtomicU32 = AtomicU32::new(u32::MAX);
 
-impl Sin for GivesAnotherLock {
+impl Fault for GivesAnotherLock {
     const NAME: &'static str = "gives-another-lock";
-    const FAULT: &'static str = "Gives the caller of allocate a handle of another lock than retrieve does";
+    const FAULT: &'static str = "Returns a handle of another lock from allocate than from retrieve";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("allocation::an_id_names_the_same_lock_to_everybody", "although the thread that allocated it holds it"),
         ("exclusion::handles::a_held_lock_is_busy", "although another thread holds it"),
@@ -119,12 +119,12 @@ impl Sin for GivesAnotherLock {
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         let id = honest.allocate(label)?;
-        JUST_ALLOCATED.store(id.get(), Ordering::Relaxed);
+        LAST_ALLOCATED.store(id.get(), Ordering::Relaxed);
         Ok(id)
     }
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let allocated = JUST_ALLOCATED.swap(u32::MAX, Ordering::Relaxed) == id.get();
+        let allocated = LAST_ALLOCATED.swap(u32::MAX, Ordering::Relaxed) == id.get();
         honest.lock(if allocated { LockId::new(id.get() + 64) } else { id })
     }
 }
@@ -132,9 +132,9 @@ impl Sin for GivesAnotherLock {
 #[derive(Debug)]
 struct AcceptsDoubleFree;
 
-impl Sin for AcceptsDoubleFree {
+impl Fault for AcceptsDoubleFree {
     const NAME: &'static str = "accepts-double-free";
-    const FAULT: &'static str = "Frees an id that is free";
+    const FAULT: &'static str = "Reports no error when it frees an id that is not allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_double_free_is_refused_and_changes_nothing", "it should have been NotAllocated"),
         ("freeing::freeing_what_is_not_allocated_is_refused_and_changes_nothing", "it should have been NotAllocated"),
@@ -151,10 +151,10 @@ impl Sin for AcceptsDoubleFree {
 #[derive(Debug)]
 struct FreesTheLockWithTheId;
 
-impl Sin for FreesTheLockWithTheId {
+impl Fault for FreesTheLockWithTheId {
     const NAME: &'static str = "frees-the-lock-with-the-id";
     const FAULT: &'static str =
-        "Removes the lock's file with the id, as podman's file locks do, so that the next user locks another file";
+        "Removes the lock's file when the id is freed, as podman's file locks do, so that the next user locks another file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("freeing::a_lock_that_is_freed_while_held_stays_held", "although its id was freed, but its owner still holds it"),
         (
@@ -172,9 +172,9 @@ impl Sin for FreesTheLockWithTheId {
 #[derive(Debug)]
 struct LosesTheIdsOfTheDead;
 
-impl Sin for LosesTheIdsOfTheDead {
+impl Fault for LosesTheIdsOfTheDead {
     const NAME: &'static str = "loses-the-ids-of-the-dead";
-    const FAULT: &'static str = "Hands out the ids of processes that have ended";
+    const FAULT: &'static str = "Allocates ids again after the allocating process has ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::an_id_outlives_the_process_that_allocated_it", "the id of a dead process was allocated again")];
 
@@ -192,23 +192,23 @@ impl Sin for LosesTheIdsOfTheDead {
 #[derive(Debug)]
 struct TakesIdsThatAreTaken;
 
-impl Sin for TakesIdsThatAreTaken {
+impl Fault for TakesIdsThatAreTaken {
     const NAME: &'static str = "takes-ids-that-are-taken";
-    const FAULT: &'static str = "Allocates a given id that is allocated";
+    const FAULT: &'static str = "Reports no error when it allocates a given id that is already allocated";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::a_given_id_is_marked_in_use", "it should have been AlreadyAllocated")];
 
     fn allocate_exact(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
-        mark_without_looking(honest, id, label)
+        mark_allocated(honest, id, label)
     }
 }
 
 #[derive(Debug)]
 struct ReconcilesHalf;
 
-impl Sin for ReconcilesHalf {
+impl Fault for ReconcilesHalf {
     const NAME: &'static str = "reconciles-half";
-    const FAULT: &'static str = "Allocates ids when it reconciles, and frees none";
+    const FAULT: &'static str = "Reconciles by allocating missing ids, without freeing any";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reconciling::exactly_the_given_ids_are_allocated", "it freed other ids than the surplus ones")];
 

@@ -1,4 +1,4 @@
-//! Rogues that report a wrong cause.
+//! Wrong backends that report a wrong cause of death.
 
 use std::fs;
 use std::thread;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use lock_core::{Acquired, Capabilities, Cause, Deadline, Death, Holder, Proof, RawLock, Recovery, Result, ThreadDeath};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::ruled::{Attempt, Rule, Ruled, is_alive, pid, ruled};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
         ruled::<TakesProcessesForThreads>(),
         ruled::<TakesProcessesForThreadsIfItWaited>(),
         ruled::<TakesExecForTheEnd>(),
         ruled::<TakesExecForTheEndIfItWaited>(),
-        sinner::<TakesThreadsForProcesses>(),
+        faulty::<TakesThreadsForProcesses>(),
     ]
 }
 
-/// The report with this cause, if the owner died and its process has ended or not.
+/// Replaces the cause of a report if the owner died and whether its process has ended equals `ended`.
 fn if_process_ended(death: Option<Death>, ended: bool, cause: Cause) -> Option<Death> {
     let death = death?;
     let wrong = death.cause == Cause::Unknown && is_alive(pid(&death)) != ended;
@@ -37,10 +37,10 @@ struct TakesProcessesForThreads;
 
 impl Rule for TakesProcessesForThreads {
     const NAME: &'static str = "takes-processes-for-threads";
-    const FAULT: &'static str = "Reports the end of a thread when a process has ended";
+    const FAULT: &'static str = "Reports the end of a process as the end of a thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::the_end_of_a_process_has_that_cause", "but the report says ThreadEnded")];
-    // Storms find it, too.
+    // The storm cases catch it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
@@ -53,15 +53,15 @@ struct TakesProcessesForThreadsIfItWaited;
 
 impl Rule for TakesProcessesForThreadsIfItWaited {
     const NAME: &'static str = "takes-processes-for-threads-if-it-waited";
-    const FAULT: &'static str = "Reports the end of a thread to a waiter when a process has ended";
+    const FAULT: &'static str = "Reports the end of a process as the end of a thread to a waiter";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::the_end_of_a_process_has_that_cause_for_a_sleeping_waiter", "but the report says ThreadEnded")];
-    // Storms find it, too.
+    // The storm cases catch it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         let death = death?;
-        // The process may still be a zombie.
+        // The dead process can still be a zombie.
         let exec = fs::read_link(format!("/proc/{}/exe", pid(&death))).is_ok();
         Some(if waited(attempt) && !exec && death.cause == Cause::Unknown { death.with_cause(Cause::ThreadEnded) } else { death })
     }
@@ -72,7 +72,7 @@ struct TakesExecForTheEnd;
 
 impl Rule for TakesExecForTheEnd {
     const NAME: &'static str = "takes-exec-for-the-end";
-    const FAULT: &'static str = "Reports the end of a process that executed another program";
+    const FAULT: &'static str = "Reports an exec as the end of a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_exec_has_that_cause", "but the report says ProcessEnded")];
 
@@ -86,7 +86,7 @@ struct TakesExecForTheEndIfItWaited;
 
 impl Rule for TakesExecForTheEndIfItWaited {
     const NAME: &'static str = "takes-exec-for-the-end-if-it-waited";
-    const FAULT: &'static str = "Reports the end of a process that executed another program to a waiter";
+    const FAULT: &'static str = "Reports an exec as the end of a process to a waiter";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_exec_has_that_cause_for_a_sleeping_waiter", "but the report says ProcessEnded")];
 
@@ -98,9 +98,9 @@ impl Rule for TakesExecForTheEndIfItWaited {
 #[derive(Debug)]
 struct TakesThreadsForProcesses;
 
-impl Sin for TakesThreadsForProcesses {
+impl Fault for TakesThreadsForProcesses {
     const NAME: &'static str = "takes-threads-for-processes";
-    const FAULT: &'static str = "Reports the end of a process when a thread has ended";
+    const FAULT: &'static str = "Reports the end of a thread as the end of a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("news::the_end_of_a_thread_has_that_cause", "but the report says ProcessEnded"),
         ("news::the_end_of_a_thread_has_that_cause_for_a_sleeping_waiter", "but the report says ProcessEnded"),
@@ -127,13 +127,13 @@ impl Sin for TakesThreadsForProcesses {
     }
 
     fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
-        // The lock of a thread that ended is not this one's to release.
+        // This thread does not own the lock below, which a thread that has ended acquired.
         let _ = honest.release(proof);
         Ok(())
     }
 }
 
-/// Whether the thread has ended, in a process that lives.
+/// Checks whether the thread has ended while its process is alive.
 fn has_ended(holder: &Holder) -> bool {
     is_alive(holder.pid) && fs::metadata(format!("/proc/{}/task/{}", holder.pid, holder.tid)).is_err()
 }

@@ -1,4 +1,4 @@
-//! Wrong backends whose files look unused to programs that clean directories.
+//! Wrong backends whose files seem unused to programs that clean directories.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use lock_core::{Acquired, Deadline, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LeavesItsHeader>(), sinner::<LeavesItsLockFiles>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<LeavesItsHeader>(), faulty::<LeavesItsLockFiles>()]
 }
 
-/// Has a file of the store look unused.
+/// Clears the sticky bit of a file of the store, so that the file seems unused.
 fn unmark(file: &str) {
     let _ = fs::set_permissions(file, Permissions::from_mode(0o600));
 }
@@ -22,9 +22,9 @@ fn unmark(file: &str) {
 #[derive(Debug)]
 struct LeavesItsHeader;
 
-impl Sin for LeavesItsHeader {
+impl Fault for LeavesItsHeader {
     const NAME: &'static str = "leaves-its-header-to-cleaners";
-    const FAULT: &'static str = "Has a header that looks unused to a program that cleans directories";
+    const FAULT: &'static str = "Leaves the header without the mark that protects it from programs that clean directories";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("cleaning::a_store_whose_directory_is_cleaned_is_the_same", "Destroyed")];
 
@@ -38,9 +38,9 @@ impl Sin for LeavesItsHeader {
 #[derive(Debug)]
 struct LeavesItsLockFiles;
 
-impl Sin for LeavesItsLockFiles {
+impl Fault for LeavesItsLockFiles {
     const NAME: &'static str = "leaves-its-lock-files-to-cleaners";
-    const FAULT: &'static str = "Has lock files that look unused to a program that cleans directories";
+    const FAULT: &'static str = "Leaves lock files without the mark that protects them from programs that clean directories";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("cleaning::a_lock_whose_directory_is_cleaned_stays_held", "cleaning the directory does not release it")];
 

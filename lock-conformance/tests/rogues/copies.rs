@@ -1,4 +1,4 @@
-//! Wrong backends that take a copy of a store for the store.
+//! Wrong backends that confuse a store with a copy of it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,27 +6,27 @@ use std::sync::Arc;
 
 use lock_core::{Error, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<IdentifiesCopies>(),
-        sinner::<LocksTheOriginal>(),
-        sinner::<FreesInTheOriginal>(),
-        sinner::<DestroysTheOriginal>(),
-        sinner::<TakesOwnersOfTheOriginalForDead>(),
-        sinner::<TakesMovedForCopied>(),
+        faulty::<IdentifiesCopies>(),
+        faulty::<LocksTheOriginal>(),
+        faulty::<FreesInTheOriginal>(),
+        faulty::<DestroysTheOriginal>(),
+        faulty::<TakesOwnersOfTheOriginalForDead>(),
+        faulty::<TakesMovedForCopied>(),
     ]
 }
 
-/// The place where the store was made, which a copy of it has written down, too.
+/// Returns the path at which the store was created. A copy contains the same record.
 fn origin(url: &StoreUrl) -> Option<PathBuf> {
     fs::read_to_string(format!("{}/origin", url.place())).ok().map(PathBuf::from)
 }
 
-/// Opens a store, and writes down where one is made.
+/// Opens a store, and records the path of a new one.
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let honest = reference::open(url, mode)?;
     if origin(url).is_none() {
@@ -35,7 +35,7 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     Ok(honest)
 }
 
-/// The store that this one is a copy of.
+/// Opens the original, if the store is a copy.
 fn original(url: &StoreUrl) -> Option<Arc<dyn Manager>> {
     let place = origin(url).filter(|origin| origin.as_os_str() != url.place())?;
     reference::open(&format!("reference:{}", place.display()).parse().ok()?, OpenMode::Open).ok()
@@ -44,7 +44,7 @@ fn original(url: &StoreUrl) -> Option<Arc<dyn Manager>> {
 #[derive(Debug)]
 struct IdentifiesCopies;
 
-impl Sin for IdentifiesCopies {
+impl Fault for IdentifiesCopies {
     const NAME: &'static str = "identifies-copies";
     const FAULT: &'static str = "Gives a copy the identity of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -63,9 +63,9 @@ impl Sin for IdentifiesCopies {
 #[derive(Debug)]
 struct LocksTheOriginal;
 
-impl Sin for LocksTheOriginal {
+impl Fault for LocksTheOriginal {
     const NAME: &'static str = "locks-the-original";
-    const FAULT: &'static str = "Uses the locks of the original";
+    const FAULT: &'static str = "Uses the original's locks for a copy";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::the_locks_of_a_copy_are_others_or_it_is_refused", "watchdog")];
 
@@ -81,9 +81,9 @@ impl Sin for LocksTheOriginal {
 #[derive(Debug)]
 struct FreesInTheOriginal;
 
-impl Sin for FreesInTheOriginal {
+impl Fault for FreesInTheOriginal {
     const NAME: &'static str = "frees-in-the-original";
-    const FAULT: &'static str = "Frees the ids of the original";
+    const FAULT: &'static str = "Frees the original's ids through a copy";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::using_a_copy_leaves_the_original_as_it_is", "the copy changed the allocations of the original")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -100,9 +100,9 @@ impl Sin for FreesInTheOriginal {
 #[derive(Debug)]
 struct DestroysTheOriginal;
 
-impl Sin for DestroysTheOriginal {
+impl Fault for DestroysTheOriginal {
     const NAME: &'static str = "destroys-the-original";
-    const FAULT: &'static str = "Destroys the original with a copy";
+    const FAULT: &'static str = "Destroys the original together with a copy";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::destroying_a_copy_leaves_the_original_as_it_is", "the original's lock is held")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -122,9 +122,9 @@ impl Sin for DestroysTheOriginal {
 #[derive(Debug)]
 struct TakesOwnersOfTheOriginalForDead;
 
-impl Sin for TakesOwnersOfTheOriginalForDead {
+impl Fault for TakesOwnersOfTheOriginalForDead {
     const NAME: &'static str = "takes-owners-of-the-original-for-dead";
-    const FAULT: &'static str = "Releases locks of the original when a copy is opened that has them as held";
+    const FAULT: &'static str = "Releases the original's locks when a copy that records them as held is opened";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::a_copy_of_a_store_in_use_leaves_its_owner_alone", "the original's lock is held")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -145,9 +145,9 @@ impl Sin for TakesOwnersOfTheOriginalForDead {
 #[derive(Debug)]
 struct TakesMovedForCopied;
 
-impl Sin for TakesMovedForCopied {
+impl Fault for TakesMovedForCopied {
     const NAME: &'static str = "takes-moved-for-copied";
-    const FAULT: &'static str = "Gives a store another identity when it is moved";
+    const FAULT: &'static str = "Changes the identity of a store that is moved";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("copies::a_store_that_was_moved_is_the_same", "has another identity")];
     const CAUGHT_BY_NO_OTHER: bool = true;

@@ -1,4 +1,4 @@
-//! Wrong backends that rely on descriptors which the program may close.
+//! Wrong backends that depend on descriptors which the program can close.
 
 use std::fs::File;
 use std::os::fd::IntoRawFd;
@@ -12,25 +12,25 @@ use lock_core::{Acquired, Deadline, Error, LockId, Manager, OpenMode, RawLock, R
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, getsid};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::number::Number;
-use super::sin::{Sin, sinner};
 use super::watched::watched;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GrantsWithoutItsDescriptor>(),
-        sinner::<TakesClosedForDead>(),
-        sinner::<TakesCloseOnExecForDead>(),
-        sinner::<GrantsToWaitersWithoutDescriptor>(),
-        sinner::<WaitsForeverWithoutDescriptor>(),
-        sinner::<KeepsStandardNumbers>(),
-        sinner::<GrantsInNewSessions>(),
+        faulty::<GrantsWithoutItsDescriptor>(),
+        faulty::<TakesClosedForDead>(),
+        faulty::<TakesCloseOnExecForDead>(),
+        faulty::<GrantsToWaitersWithoutDescriptor>(),
+        faulty::<WaitsForeverWithoutDescriptor>(),
+        faulty::<KeepsStandardNumbers>(),
+        faulty::<GrantsInNewSessions>(),
     ]
 }
 
-/// The interval between two attempts.
+/// The interval between two attempts to acquire.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
 
 #[derive(Debug)]
@@ -44,9 +44,9 @@ fn open_and_keep(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     Ok(store)
 }
 
-impl Sin for GrantsWithoutItsDescriptor {
+impl Fault for GrantsWithoutItsDescriptor {
     const NAME: &'static str = "grants-without-its-descriptor";
-    const FAULT: &'static str = "Grants every lock when the descriptor from the opening of the store is closed";
+    const FAULT: &'static str = "Grants every lock when the store's descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_before_the_first_lock_keeps_exclusion",
         "although the program, which closed descriptors, holds it",
@@ -65,9 +65,9 @@ impl Sin for GrantsWithoutItsDescriptor {
 #[derive(Debug)]
 struct GrantsToWaitersWithoutDescriptor;
 
-impl Sin for GrantsToWaitersWithoutDescriptor {
+impl Fault for GrantsToWaitersWithoutDescriptor {
     const NAME: &'static str = "grants-to-waiters-without-descriptor";
-    const FAULT: &'static str = "Grants a lock to a thread that waits without a deadline when the descriptor is closed";
+    const FAULT: &'static str = "Grants the lock to a waiter without a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_while_waiting_keeps_exclusion",
         "whose process closed descriptors, acquired the lock that another process holds",
@@ -96,7 +96,7 @@ impl Sin for GrantsToWaitersWithoutDescriptor {
 #[derive(Debug)]
 struct WaitsForeverWithoutDescriptor;
 
-impl Sin for WaitsForeverWithoutDescriptor {
+impl Fault for WaitsForeverWithoutDescriptor {
     const NAME: &'static str = "waits-forever-without-descriptor";
     const FAULT: &'static str = "Never returns from a wait with a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -126,9 +126,9 @@ impl Sin for WaitsForeverWithoutDescriptor {
 #[derive(Debug)]
 struct KeepsStandardNumbers;
 
-impl Sin for KeepsStandardNumbers {
+impl Fault for KeepsStandardNumbers {
     const NAME: &'static str = "keeps-standard-numbers";
-    const FAULT: &'static str = "Opens files as they come, so that one gets a standard number which the program has closed";
+    const FAULT: &'static str = "Opens files under standard descriptor numbers that the program has closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::no_descriptor_below_three_is_kept", "the library keeps descriptors below 3")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -150,10 +150,9 @@ fn session() -> i32 {
     getsid(None).map_or(0, Pid::as_raw)
 }
 
-impl Sin for GrantsInNewSessions {
+impl Fault for GrantsInNewSessions {
     const NAME: &'static str = "grants-in-new-sessions";
-    const FAULT: &'static str =
-        "Grants every lock to a process that began a session after it had opened the store, as daemons do";
+    const FAULT: &'static str = "Grants every lock to a process that starts a session after opening the store, as daemons do";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_daemon_whose_parent_has_exited_keeps_exclusion", "although a daemon holds it")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -172,9 +171,9 @@ impl Sin for GrantsInNewSessions {
 #[derive(Debug)]
 struct TakesClosedForDead;
 
-impl Sin for TakesClosedForDead {
+impl Fault for TakesClosedForDead {
     const NAME: &'static str = "takes-closed-for-dead";
-    const FAULT: &'static str = "Takes an owner for dead that has closed its descriptor of the lock";
+    const FAULT: &'static str = "Considers an owner dead that has closed its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_while_holding_keeps_exclusion",
         "although the program holds it, and closed descriptors",
@@ -189,9 +188,9 @@ impl Sin for TakesClosedForDead {
 #[derive(Debug)]
 struct TakesCloseOnExecForDead;
 
-impl Sin for TakesCloseOnExecForDead {
+impl Fault for TakesCloseOnExecForDead {
     const NAME: &'static str = "takes-close-on-exec-for-dead";
-    const FAULT: &'static str = "Takes an owner for dead that has set FD_CLOEXEC on its descriptor of the lock";
+    const FAULT: &'static str = "Considers an owner dead that has set FD_CLOEXEC on its descriptor of the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::close_on_exec_for_everything_releases_the_lock_at_exec", "and has not called exec yet")];
     const CAUGHT_BY_NO_OTHER: bool = true;

@@ -1,4 +1,4 @@
-//! Backends that misinterpret a full file system or a denied file lock.
+//! Wrong backends that misinterpret a full file system or a denied file lock.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::statvfs::statvfs;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<DiesInATry>(),
-        sinner::<DiesInARelease>(),
-        sinner::<TakesDenialsForBusy>(),
-        sinner::<TakesDenialsForProcesses>(),
+        faulty::<DiesInATry>(),
+        faulty::<DiesInARelease>(),
+        faulty::<TakesDenialsForBusy>(),
+        faulty::<TakesDenialsForProcesses>(),
     ]
 }
 
-/// The directory of the store that this process opened last.
+/// The directory of the store that this process opened most recently.
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
 fn open_and_remember(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -31,7 +31,7 @@ fn open_and_remember(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>>
     reference::open(url, mode)
 }
 
-/// Ends the process by a signal, as a mapped page does that finds no block.
+/// Kills the process by a signal, as a write to a mapped page without a free block does.
 fn die_if_full() {
     let is_full =
         |directory: &PathBuf| statvfs(directory.as_path()).is_ok_and(|facts| facts.blocks() > 0 && facts.blocks_available() == 0);
@@ -43,7 +43,7 @@ fn die_if_full() {
 #[derive(Debug)]
 struct DiesInATry;
 
-impl Sin for DiesInATry {
+impl Fault for DiesInATry {
     const NAME: &'static str = "dies-in-a-try";
     const FAULT: &'static str = "Writes to a page without a block on disk when it acquires a lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -62,7 +62,7 @@ impl Sin for DiesInATry {
 #[derive(Debug)]
 struct DiesInARelease;
 
-impl Sin for DiesInARelease {
+impl Fault for DiesInARelease {
     const NAME: &'static str = "dies-in-a-release";
     const FAULT: &'static str = "Writes to a page without a block on disk when it releases a lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -85,9 +85,9 @@ fn is_denial(error: &Error) -> bool {
 #[derive(Debug)]
 struct TakesDenialsForBusy;
 
-impl Sin for TakesDenialsForBusy {
+impl Fault for TakesDenialsForBusy {
     const NAME: &'static str = "takes-denials-for-busy";
-    const FAULT: &'static str = "Takes a lock for busy that the kernel denies";
+    const FAULT: &'static str = "Reports a denied file lock as a busy lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("filesystems::denied_file_locks_are_an_error_and_not_a_busy_lock", "busy, which no process holds")];
 
@@ -102,9 +102,9 @@ impl Sin for TakesDenialsForBusy {
 #[derive(Debug)]
 struct TakesDenialsForProcesses;
 
-impl Sin for TakesDenialsForProcesses {
+impl Fault for TakesDenialsForProcesses {
     const NAME: &'static str = "takes-denials-for-processes";
-    const FAULT: &'static str = "Takes a file lock that the kernel denies for that of another process";
+    const FAULT: &'static str = "Reports a denied file lock as too many processes";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "filesystems::a_store_opens_without_file_locks_or_says_what_is_denied",
         "the error has the wrong kind: TooManyProcesses",
@@ -120,7 +120,7 @@ impl Sin for TakesDenialsForProcesses {
 }
 
 fn locks_are_denied(store: &Path) -> bool {
-    // A lock far behind the end of the file, where no other one is.
+    // The lock is far behind the end of the file, where no other lock is.
     let range = libc::flock { l_type: libc::F_RDLCK as _, l_whence: libc::SEEK_SET as _, l_start: 1 << 40, l_len: 1, l_pid: 0 };
     let Ok(file) = File::open(store.join("header")) else { return false };
     fcntl(&file, FcntlArg::F_OFD_SETLK(&range)) == Err(Errno::EACCES)

@@ -1,4 +1,4 @@
-//! Wrong backends that hold a mutex during a fork, or leave it locked in the child.
+//! Wrong backends that lock a mutex during a fork, or leave it locked in the child.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Acquired, Deadline, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<HoldsHandlesOverForks>(), sinner::<HoldsThreadsOverForks>(), sinner::<IgnoresForks>(), rarely::<IgnoresForks>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<HoldsHandlesOverForks>(), faulty::<HoldsThreadsOverForks>(), faulty::<IgnoresForks>(), rarely::<IgnoresForks>()]
 }
 
-/// The mutex. It has no owner, so that a handler can lock it and another one unlock it.
+/// The mutex. It records no owner, so that one fork handler can lock it and another one unlock it.
 static LOCKED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn lock() {
@@ -32,7 +32,7 @@ extern "C" fn unlock() {
     LOCKED.store(false, Ordering::Release);
 }
 
-/// Some work under the mutex.
+/// Locks the mutex for a period of time.
 fn work_locked(time: Duration) {
     lock();
     let began = Instant::now();
@@ -43,7 +43,7 @@ fn work_locked(time: Duration) {
 }
 
 const SHORT: Duration = Duration::from_micros(50);
-/// Most of the time of a thread that does nothing but attempts.
+/// A thread that only tries to acquire spends most of its time in periods of this length.
 const LONG: Duration = Duration::from_micros(300);
 
 fn open_and_lock_over_forks(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -55,9 +55,9 @@ fn open_and_lock_over_forks(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Ma
 #[derive(Debug)]
 struct HoldsHandlesOverForks;
 
-impl Sin for HoldsHandlesOverForks {
+impl Fault for HoldsHandlesOverForks {
     const NAME: &'static str = "holds-handles-over-forks";
-    const FAULT: &'static str = "Holds the mutex for handles during a fork";
+    const FAULT: &'static str = "Locks the mutex for handles during a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_mutex_held_during_fork_and_open_causes_no_deadlock", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -79,9 +79,9 @@ thread_local! {
     static IS_KNOWN: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Sin for HoldsThreadsOverForks {
+impl Fault for HoldsThreadsOverForks {
     const NAME: &'static str = "holds-threads-over-forks";
-    const FAULT: &'static str = "Holds the mutex for new threads during a fork";
+    const FAULT: &'static str = "Locks the mutex for new threads during a fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_first_lock_in_a_prepare_handler_causes_no_deadlock", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -101,7 +101,7 @@ impl Sin for HoldsThreadsOverForks {
 #[derive(Debug)]
 struct IgnoresForks;
 
-/// Whether the fork is one after which the child leaves the mutex as it is.
+/// Whether the child leaves the mutex unchanged after the current fork.
 static IS_IGNORED: AtomicBool = AtomicBool::new(true);
 
 extern "C" fn decide() {
@@ -116,9 +116,9 @@ extern "C" fn unlock_unless_ignored() {
     }
 }
 
-impl Sin for IgnoresForks {
+impl Fault for IgnoresForks {
     const NAME: &'static str = "ignores-forks";
-    const FAULT: &'static str = "Leaves its mutex locked in a child that is forked while another thread holds it";
+    const FAULT: &'static str = "Leaves its mutex locked in a child that is forked while another thread locks the mutex";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_forked_while_its_parent_locks_can_lock", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;

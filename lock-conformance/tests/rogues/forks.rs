@@ -1,4 +1,4 @@
-//! Wrong backends that mistake a forked child for its parent, or depend on rights that the process gives up.
+//! Wrong backends that mistake a forked child for its parent, or depend on permissions that the process drops.
 
 use std::fs;
 use std::os::fd::RawFd;
@@ -16,20 +16,20 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::geteuid;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::number::{Number, inode_of};
-use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GrantsBeforeItsHandler>(),
-        sinner::<MissesForksWithoutHandlers>(),
-        sinner::<MissesForksBySystemCall>(),
-        sinner::<LeavesAFileToChildren>(),
-        sinner::<BlamesTheStore>(),
-        sinner::<ReleasesWithRightsOnly>(),
+        faulty::<GrantsBeforeItsHandler>(),
+        faulty::<MissesForksWithoutHandlers>(),
+        faulty::<MissesForksBySystemCall>(),
+        faulty::<LeavesAFileToChildren>(),
+        faulty::<ReportsADestroyedStore>(),
+        faulty::<ReleasesWithRightsOnly>(),
     ]
 }
 
@@ -49,9 +49,9 @@ extern "C" fn end_fork() {
     FORKING.store(0, Ordering::Relaxed);
 }
 
-impl Sin for GrantsBeforeItsHandler {
+impl Fault for GrantsBeforeItsHandler {
     const NAME: &'static str = "grants-before-its-handler";
-    const FAULT: &'static str = "Believes that no other code runs in a child before its own handler";
+    const FAULT: &'static str = "Assumes that no other code runs in a child before the backend's own fork handler";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "fork::a_guard_dropped_in_a_child_handler_releases_nothing",
         "in its handler, a child acquired the lock of its parent",
@@ -71,20 +71,20 @@ impl Sin for GrantsBeforeItsHandler {
     }
 }
 
-/// The pid that this process believes to have; 0 where it has to ask.
-static BELIEVED: AtomicU32 = AtomicU32::new(0);
+/// The cached pid, or 0 if it is unknown.
+static CACHED: AtomicU32 = AtomicU32::new(0);
 
-/// The believed pid, which is asked for again when `is_new` says that this is a new process.
-fn believed_pid(is_new: impl FnOnce() -> bool) -> u32 {
-    let (believed, pid) = (BELIEVED.load(Ordering::Relaxed), process::id());
-    if believed == pid || (believed != 0 && !is_new()) {
-        return believed;
+/// Returns the cached pid, which is updated only if `is_new` detects a new process.
+fn cached_pid(is_new: impl FnOnce() -> bool) -> u32 {
+    let (cached, pid) = (CACHED.load(Ordering::Relaxed), process::id());
+    if cached == pid || (cached != 0 && !is_new()) {
+        return cached;
     }
-    BELIEVED.store(pid, Ordering::Relaxed);
+    CACHED.store(pid, Ordering::Relaxed);
     pid
 }
 
-/// Refuses a lock that this process holds by its belief.
+/// Refuses a lock whose owner has the cached pid.
 fn acquire_as(pid: u32, honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
     match honest.holder()? {
         Some(holder) if holder.pid == pid && pid != process::id() => Err(ErrorKind::AlreadyHeld.into()),
@@ -96,12 +96,12 @@ fn acquire_as(pid: u32, honest: &dyn RawLock, deadline: Deadline) -> Result<Acqu
 struct MissesForksWithoutHandlers;
 
 extern "C" fn forget_pid() {
-    BELIEVED.store(0, Ordering::Relaxed);
+    CACHED.store(0, Ordering::Relaxed);
 }
 
-impl Sin for MissesForksWithoutHandlers {
+impl Fault for MissesForksWithoutHandlers {
     const NAME: &'static str = "misses-forks-without-handlers";
-    const FAULT: &'static str = "Notices a fork by a handler or by a thread that libc has not set up, and so misses _Fork";
+    const FAULT: &'static str = "Detects a fork by a handler or by a thread that libc has not initialized, and so misses _Fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_without_handlers_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -113,29 +113,29 @@ impl Sin for MissesForksWithoutHandlers {
     }
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        acquire_as(believed_pid(|| !sys::has_robust_list()), honest, deadline)
+        acquire_as(cached_pid(|| !sys::has_robust_list()), honest, deadline)
     }
 }
 
 #[derive(Debug)]
 struct MissesForksBySystemCall;
 
-impl Sin for MissesForksBySystemCall {
+impl Fault for MissesForksBySystemCall {
     const NAME: &'static str = "misses-forks-by-system-call";
-    const FAULT: &'static str = "Notices a fork only in a thread that libc has set up";
+    const FAULT: &'static str = "Detects a fork only in a thread that libc has initialized";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_by_system_call_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        acquire_as(believed_pid(sys::has_robust_list), honest, deadline)
+        acquire_as(cached_pid(sys::has_robust_list), honest, deadline)
     }
 }
 
 #[derive(Debug)]
 struct LeavesAFileToChildren;
 
-/// The registered numbers, and the process that they belong to.
+/// The registered descriptor numbers, and the process that registered them.
 static REGISTERED: [Number; 256] = [const { Number::none() }; 256];
 static REGISTERED_BY: AtomicU32 = AtomicU32::new(0);
 
@@ -146,16 +146,16 @@ extern "C" fn close_registered() {
     REGISTERED_BY.store(process::id(), Ordering::Relaxed);
 }
 
-/// For children of forks that run no handlers.
+/// Closes the registered numbers in a child whose fork ran no handlers.
 fn close_inherited() {
     if REGISTERED_BY.load(Ordering::Relaxed) != process::id() {
         close_registered();
     }
 }
 
-impl Sin for LeavesAFileToChildren {
+impl Fault for LeavesAFileToChildren {
     const NAME: &'static str = "leaves-a-file-to-children";
-    const FAULT: &'static str = "Opens a file for each acquisition, and a moment later registers it as one that children close";
+    const FAULT: &'static str = "Opens a file for each acquisition, and registers it for closing in children only later";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_parent_killed_after_racing_forks_leaves_no_lock_held", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -175,7 +175,7 @@ impl Sin for LeavesAFileToChildren {
     }
 }
 
-/// A lock with a second file, which the owner locks, too.
+/// A lock with a second file, which the owner also locks.
 #[derive(Debug)]
 struct WithSecondFile {
     honest: Arc<dyn RawLock>,
@@ -184,10 +184,10 @@ struct WithSecondFile {
 }
 
 impl WithSecondFile {
-    /// Locks the file, unless the store has been destroyed.
+    /// Locks the second file, unless the store is destroyed.
     fn lock_second(&self) {
         let Ok(number) = self.number.open(&self.path) else { return };
-        // A fork in the meantime gives the child a descriptor that is not registered.
+        // A child that is forked during this sleep inherits an unregistered descriptor.
         thread::sleep(Duration::from_micros(300));
         if let Some(free) = REGISTERED.iter().find(|registered| registered.get().is_none()) {
             free.set(number);
@@ -239,11 +239,11 @@ impl RawLock for WithSecondFile {
 }
 
 #[derive(Debug)]
-struct BlamesTheStore;
+struct ReportsADestroyedStore;
 
-impl Sin for BlamesTheStore {
+impl Fault for ReportsADestroyedStore {
     const NAME: &'static str = "blames-the-store";
-    const FAULT: &'static str = "Says that the store is destroyed when it lacks the right to open a file";
+    const FAULT: &'static str = "Reports a destroyed store when it lacks the permission to open a file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_child_without_its_parents_rights_locks_or_gets_the_reason", "names another cause: Destroyed")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -261,9 +261,9 @@ struct ReleasesWithRightsOnly;
 
 static ACQUIRED_AS: AtomicU32 = AtomicU32::new(0);
 
-impl Sin for ReleasesWithRightsOnly {
+impl Fault for ReleasesWithRightsOnly {
     const NAME: &'static str = "releases-with-rights-only";
-    const FAULT: &'static str = "Needs the rights for a release that it needed for the acquisition";
+    const FAULT: &'static str = "Requires the permissions of the acquisition for the release";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("fork::a_lock_acquired_with_rights_is_released_without", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;

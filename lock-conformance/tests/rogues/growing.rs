@@ -1,4 +1,4 @@
-//! Wrong backends whose stores become larger in steps. How large a store is, is the number of bits of its largest id.
+//! Wrong backends whose stores grow in steps. The size of a store is the number of bits of its largest id.
 
 use std::fs;
 use std::io::Write;
@@ -11,23 +11,23 @@ use lock_core::{
     Acquired, Deadline, Error, ErrorKind, Holder, Label, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl,
 };
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<MeasuresBeforeItReads<true>>(),
-        sinner::<MeasuresBeforeItReads<false>>(),
-        sinner::<ClearsWhatIsNew>(),
-        sinner::<GrowsInTheWrongOrder>(),
-        sinner::<ForgetsOwnersWhenItGrows>(),
-        sinner::<ForgetsDeathsInWhatGrew>(),
-        sinner::<PaysForAllIds>(),
+        faulty::<MeasuresBeforeItReads<true>>(),
+        faulty::<MeasuresBeforeItReads<false>>(),
+        faulty::<ClearsWhatIsNew>(),
+        faulty::<GrowsInTheWrongOrder>(),
+        faulty::<ForgetsOwnersWhenItGrows>(),
+        faulty::<ForgetsDeathsInWhatGrew>(),
+        faulty::<AllocatesSpaceForAllIds>(),
     ]
 }
 
-/// A number in a file of the store's; 0 where it is absent.
+/// Reads a number from a file of the store; 0 if the file is absent.
 fn read(place: &str, name: &str) -> u32 {
     fs::read_to_string(format!("{place}/{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
@@ -43,7 +43,7 @@ fn bits(id: LockId) -> u32 {
     u32::BITS - id.get().leading_zeros()
 }
 
-/// Makes the store large enough for the id: its length first.
+/// Grows the store for the id. Changes the length first.
 fn grow(place: &str, id: LockId) -> Result<()> {
     if read(place, "segments") < bits(id) {
         write(place, "length", bits(id))?;
@@ -64,12 +64,12 @@ fn measure(place: &str) -> Result<()> {
     Ok(())
 }
 
-impl<const OPENING: bool> Sin for MeasuresBeforeItReads<OPENING> {
+impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
     const NAME: &'static str = if OPENING { "measures-before-it-reads" } else { "measures-before-it-reads-again" };
     const FAULT: &'static str = if OPENING {
-        "Reads the length of a store before the length that it must have, when it opens one"
+        "Reads the actual length of a store before the required length when it opens the store"
     } else {
-        "Reads the length of a store before the length that it must have, when it checks one"
+        "Reads the actual length of a store before the required length when it checks the store"
     };
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = if OPENING {
         &[("growing::a_store_is_opened_while_it_grows", "it is cut off")]
@@ -79,7 +79,7 @@ impl<const OPENING: bool> Sin for MeasuresBeforeItReads<OPENING> {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let honest = reference::open(url, mode)?;
-        place_of(url);
+        set_place(url);
         if OPENING {
             measure(url.place())?;
         }
@@ -99,10 +99,10 @@ impl<const OPENING: bool> Sin for MeasuresBeforeItReads<OPENING> {
     }
 }
 
-/// The place of the store that this process opened last.
+/// The path of the store that this process opened most recently.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
-fn place_of(url: &StoreUrl) {
+fn set_place(url: &StoreUrl) {
     url.place().clone_into(&mut PLACE.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
@@ -113,14 +113,14 @@ fn place() -> String {
 #[derive(Debug)]
 struct ClearsWhatIsNew;
 
-impl Sin for ClearsWhatIsNew {
+impl Fault for ClearsWhatIsNew {
     const NAME: &'static str = "clears-what-is-new";
-    const FAULT: &'static str = "Frees what is in a new part of the store, where another process may have allocated meanwhile";
+    const FAULT: &'static str = "Frees all ids in a new part of the store, where another process may already have allocated some";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::ids_that_two_processes_allocate_while_it_grows_are_all_allocated", "an id is missing")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-        place_of(url);
+        set_place(url);
         reference::open(url, mode)
     }
 
@@ -140,9 +140,9 @@ impl Sin for ClearsWhatIsNew {
 #[derive(Debug)]
 struct GrowsInTheWrongOrder;
 
-impl Sin for GrowsInTheWrongOrder {
+impl Fault for GrowsInTheWrongOrder {
     const NAME: &'static str = "grows-in-the-wrong-order";
-    const FAULT: &'static str = "Writes its new length down before it has it";
+    const FAULT: &'static str = "Records the new length before it grows the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::a_process_killed_while_the_store_grows_leaves_it_sound", "it is cut off")];
 
@@ -165,27 +165,27 @@ impl Sin for GrowsInTheWrongOrder {
 #[derive(Debug)]
 struct ForgetsOwnersWhenItGrows;
 
-impl Sin for ForgetsOwnersWhenItGrows {
+impl Fault for ForgetsOwnersWhenItGrows {
     const NAME: &'static str = "forgets-owners-when-it-grows";
-    const FAULT: &'static str = "Takes a lock for free whose owner acquired it before the store became larger";
+    const FAULT: &'static str = "Considers a lock free if its owner acquired it before the store grew";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::a_lock_stays_held_while_the_store_grows", "its owner acquired it before the store grew")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         grow(url.place(), id)?;
-        Ok(Arc::new(Sized { honest: honest.lock(id)?, place: url.place().to_owned(), id }))
+        Ok(Arc::new(WithSize { honest: honest.lock(id)?, place: url.place().to_owned(), id }))
     }
 }
 
-/// A lock that remembers how large the store was when it was acquired.
+/// A lock that records the size of the store at the acquisition.
 #[derive(Debug)]
-struct Sized {
+struct WithSize {
     honest: Arc<dyn RawLock>,
     place: String,
     id: LockId,
 }
 
-impl RawLock for Sized {
+impl RawLock for WithSize {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let (name, size) = (format!("size-{}", self.id), read(&self.place, "segments"));
         match self.honest.acquire(Deadline::Now)? {
@@ -209,7 +209,7 @@ impl RawLock for Sized {
 #[derive(Debug)]
 struct ForgetsDeathsInWhatGrew;
 
-impl Sin for ForgetsDeathsInWhatGrew {
+impl Fault for ForgetsDeathsInWhatGrew {
     const NAME: &'static str = "forgets-deaths-in-what-grew";
     const FAULT: &'static str = "Does not report the death of the owner of a high id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -242,16 +242,16 @@ impl RawLock for Silent {
 }
 
 #[derive(Debug)]
-struct PaysForAllIds;
+struct AllocatesSpaceForAllIds;
 
-impl Sin for PaysForAllIds {
+impl Fault for AllocatesSpaceForAllIds {
     const NAME: &'static str = "pays-for-all-ids";
-    const FAULT: &'static str = "Reserves a byte for each id up to the greatest used one";
+    const FAULT: &'static str = "Allocates a byte for each id up to the greatest used one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("growing::the_last_id_of_a_store_without_bound_costs_little", "bytes of the file system")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        // No more than the test needs.
+        // Limits the size to the amount that the case requires.
         let bytes = vec![1; id.index().min(2 << 20)];
         fs::write(format!("{}/bytes", url.place()), bytes).map_err(|error| Error::system("write", error))?;
         honest.lock(id)

@@ -1,4 +1,4 @@
-//! Backends in which two ids name one lock, or which are wrong about the last id.
+//! Wrong backends in which two ids share one lock, or which treat the last id incorrectly.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,37 +9,37 @@ use lock_core::{
 };
 use nix::errno::Errno;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<KeepsIdsAboveTheGreatest>(),
+        faulty::<KeepsIdsAboveTheGreatest>(),
         rarely::<KeepsIdsAboveTheGreatest>(),
-        sinner::<KeepsSixteenBitsOfAnId>(),
+        faulty::<KeepsSixteenBitsOfAnId>(),
         rarely::<KeepsSixteenBitsOfAnId>(),
-        sinner::<HasSixtyFourStripes>(),
+        faulty::<HasSixtyFourStripes>(),
         rarely::<HasSixtyFourStripes>(),
-        sinner::<HasAThousandStripes>(),
+        faulty::<HasAThousandStripes>(),
         rarely::<HasAThousandStripes>(),
-        sinner::<LacksTheLastSemaphore>(),
+        faulty::<LacksTheLastSemaphore>(),
         rarely::<LacksTheLastSemaphore>(),
-        sinner::<AcceptsTheCapacityAsAnId>(),
-        sinner::<NeverHandsOutTheLastId>(),
-        rarely::<NeverHandsOutTheLastId>(),
-        sinner::<SaysThatNothingIsAllocated>(),
-        rarely::<SaysThatNothingIsAllocated>(),
+        faulty::<AcceptsTheCapacityAsAnId>(),
+        faulty::<NeverAllocatesTheLastId>(),
+        rarely::<NeverAllocatesTheLastId>(),
+        faulty::<ReportsThatNothingIsAllocated>(),
+        rarely::<ReportsThatNothingIsAllocated>(),
     ]
 }
 
 #[derive(Debug)]
 struct KeepsIdsAboveTheGreatest;
 
-impl Sin for KeepsIdsAboveTheGreatest {
+impl Fault for KeepsIdsAboveTheGreatest {
     const NAME: &'static str = "keeps-ids-above-the-greatest";
-    const FAULT: &'static str = "Frees no id that is greater than all given ones";
+    const FAULT: &'static str = "Does not free ids that are greater than all given ones when it reconciles";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "reconciling::ids_above_the_greatest_given_one_are_freed",
         "the only given id is 2, but other ids than the remaining ones were freed",
@@ -59,9 +59,9 @@ const ONE_LOCK: &[(&str, &str)] = &[("allocation::different_ids_are_different_lo
 #[derive(Debug)]
 struct KeepsSixteenBitsOfAnId;
 
-impl Sin for KeepsSixteenBitsOfAnId {
+impl Fault for KeepsSixteenBitsOfAnId {
     const NAME: &'static str = "keeps-sixteen-bits-of-an-id";
-    const FAULT: &'static str = "Names the file of a lock by the lower half of its id";
+    const FAULT: &'static str = "Names the file of a lock after the lower half of its id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = ONE_LOCK;
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Handle];
@@ -74,9 +74,9 @@ impl Sin for KeepsSixteenBitsOfAnId {
 #[derive(Debug)]
 struct HasSixtyFourStripes;
 
-impl Sin for HasSixtyFourStripes {
+impl Fault for HasSixtyFourStripes {
     const NAME: &'static str = "has-sixty-four-stripes";
-    const FAULT: &'static str = "Has 64 locks for all ids";
+    const FAULT: &'static str = "Maps all ids to 64 locks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = ONE_LOCK;
     const RARE: &'static [Operation] = &[Operation::Handle];
 
@@ -88,9 +88,9 @@ impl Sin for HasSixtyFourStripes {
 #[derive(Debug)]
 struct HasAThousandStripes;
 
-impl Sin for HasAThousandStripes {
+impl Fault for HasAThousandStripes {
     const NAME: &'static str = "has-a-thousand-stripes";
-    const FAULT: &'static str = "Has 1000 locks for all ids";
+    const FAULT: &'static str = "Maps all ids to 1000 locks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = ONE_LOCK;
     const RARE: &'static [Operation] = &[Operation::Handle];
 
@@ -102,9 +102,9 @@ impl Sin for HasAThousandStripes {
 #[derive(Debug)]
 struct LacksTheLastSemaphore;
 
-impl Sin for LacksTheLastSemaphore {
+impl Fault for LacksTheLastSemaphore {
     const NAME: &'static str = "lacks-the-last-semaphore";
-    const FAULT: &'static str = "Makes one semaphore too few, so that the last id has none";
+    const FAULT: &'static str = "Creates one semaphore too few, so that the last id has none";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::the_last_id_is_a_lock_between_processes", "semop: No such device")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -129,16 +129,16 @@ impl RawLock for NoSemaphore {
     }
 }
 
-/// The capacity of a store whose creator cannot choose it.
+/// The fixed capacity of a store.
 const FIXED: u64 = 128;
 
-// No sibling is wrong rarely: the capacity is a constant of the store.
+// There is no rare variant, because the capacity is a constant of the store.
 #[derive(Debug)]
 struct AcceptsTheCapacityAsAnId;
 
-impl Sin for AcceptsTheCapacityAsAnId {
+impl Fault for AcceptsTheCapacityAsAnId {
     const NAME: &'static str = "accepts-the-capacity-as-an-id";
-    const FAULT: &'static str = "Has one lock more than it says";
+    const FAULT: &'static str = "Has one lock more than the reported capacity";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::the_capacity_is_exact", "it should have been OutOfRange")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -154,11 +154,11 @@ impl Sin for AcceptsTheCapacityAsAnId {
 }
 
 #[derive(Debug)]
-struct NeverHandsOutTheLastId;
+struct NeverAllocatesTheLastId;
 
-impl Sin for NeverHandsOutTheLastId {
+impl Fault for NeverAllocatesTheLastId {
     const NAME: &'static str = "never-hands-out-the-last-id";
-    const FAULT: &'static str = "Never hands out the last id";
+    const FAULT: &'static str = "Never allocates the last id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("allocation::the_capacity_is_exact", "and not 0 to 127")];
     const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
     const RARE: &'static [Operation] = &[Operation::Allocate];
@@ -172,11 +172,11 @@ impl Sin for NeverHandsOutTheLastId {
 }
 
 #[derive(Debug)]
-struct SaysThatNothingIsAllocated;
+struct ReportsThatNothingIsAllocated;
 
-impl Sin for SaysThatNothingIsAllocated {
+impl Fault for ReportsThatNothingIsAllocated {
     const NAME: &'static str = "says-that-nothing-is-allocated";
-    const FAULT: &'static str = "Says that no id is allocated when it is full";
+    const FAULT: &'static str = "Reports that no id is allocated when the store is full";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::the_capacity_is_exact", "the error has the wrong capacity or count")];
     const CAUGHT_BY_NO_OTHER: bool = true;

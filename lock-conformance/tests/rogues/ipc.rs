@@ -1,4 +1,4 @@
-//! Backends that are wrong about IPC namespaces, and let two owners in.
+//! Wrong backends that misinterpret IPC namespaces, and grant a lock to two owners.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,19 +11,20 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::sys;
 use crate::reference;
 
-/// The cases, each with a backend that is wrong in it, the words of the failure, and when this backend overtakes an owner.
+/// Declares a wrong backend for each case, with the words of the failure message and the condition under which the backend grants a held
+/// lock.
 macro_rules! overtaking {
     ($($backend:ident $name:literal $fault:literal $case:literal $words:literal |$handle:ident| $overtakes:expr;)+) => {
         $(
             #[derive(Debug)]
             struct $backend;
 
-            impl Sin for $backend {
+            impl Fault for $backend {
                 const NAME: &'static str = $name;
                 const FAULT: &'static str = $fault;
                 const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(concat!("namespaces::", $case), $words)];
@@ -39,8 +40,8 @@ macro_rules! overtaking {
             }
         )+
 
-        pub(super) fn all() -> Vec<Sinner> {
-            vec![sinner::<KeepsIdsOfSets>(), $(sinner::<$backend>()),+]
+        pub(super) fn all() -> Vec<Faulty> {
+            vec![faulty::<KeepsIdsOfSets>(), $(faulty::<$backend>()),+]
         }
     };
 }
@@ -49,30 +50,30 @@ overtaking! {
     IgnoresNamespaces "ignores-namespaces" "Grants a lock to a process of another IPC namespace"
         "a_process_in_another_ipc_namespace_is_excluded_or_refused"
         "although its owner lives"
-        |handle| handle.is_of_stranger() && handle.any_user_of(&handle.home()) && knows_boot();
-    BelievesInAReboot "believes-in-a-reboot" "Takes an IPC namespace without a boot id for a reboot"
+        |handle| handle.is_of_stranger() && handle.any_user_of(&handle.creators_namespace()) && knows_boot();
+    BelievesInAReboot "believes-in-a-reboot" "Considers an IPC namespace without a boot id a reboot"
         "a_process_in_another_ipc_namespace_without_a_boot_id_is_excluded_or_refused"
         "although its owner lives"
         |handle| handle.is_of_stranger() && !knows_boot();
-    ForgetsChildren "forgets-children" "Takes a child that has not locked yet for no user of the store"
+    ForgetsChildren "forgets-children" "Ignores a child that has not locked yet as a user of the store"
         "a_child_that_has_not_locked_yet_excludes_another_ipc_namespace"
         "although its owner lives"
-        |handle| handle.is_of_stranger() && !handle.any_user_of(&handle.home());
+        |handle| handle.is_of_stranger() && !handle.any_user_of(&handle.creators_namespace());
     StaysInTheChild "stays-in-the-child" "Lets a child lock in a new IPC namespace that has no other user"
         "another_ipc_namespace_excludes_a_child_that_has_not_locked_yet"
         "although its owner lives"
-        |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.home()) && namespace() == handle.home();
-    LocksWhereItIs "locks-where-it-is" "Uses a handle in the IPC namespace that the thread has moved to"
+        |handle| !handle.is_of_stranger() && !handle.any_user_of(&handle.creators_namespace()) && namespace() == handle.creators_namespace();
+    LocksInTheThreadsNamespace "locks-where-it-is" "Uses a handle in the IPC namespace to which the thread has moved"
         "a_handle_that_is_taken_to_another_ipc_namespace_excludes_or_is_refused"
         "although its owner lives"
-        |handle| !handle.is_of_stranger() && !namespace().is_empty() && namespace() != handle.home();
-    ForgetsLeavers "forgets-leavers" "Takes an owner for dead that has left its IPC namespace"
+        |handle| !handle.is_of_stranger() && !namespace().is_empty() && namespace() != handle.creators_namespace();
+    ForgetsLeavers "forgets-leavers" "Considers an owner dead that has left its IPC namespace"
         "an_owner_that_leaves_its_ipc_namespace_keeps_its_lock"
         "has only left its IPC namespace"
-        |handle| namespace() == handle.home() && handle.has_owner_that_left();
+        |handle| namespace() == handle.creators_namespace() && handle.has_owner_that_left();
 }
 
-/// The IPC namespace of this thread, where `/proc` shows it.
+/// Returns the IPC namespace of this thread; empty if `/proc` does not show it.
 fn namespace() -> String {
     namespace_of("/proc/thread-self")
 }
@@ -89,16 +90,16 @@ fn file_of(url: &StoreUrl, name: &str) -> String {
     format!("{}/{name}", url.place())
 }
 
-/// Opens a store, and writes down this process with its namespace: the first one is the creator.
+/// Opens a store, and appends this process with its namespace to a list. The first process is the creator.
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
     let users = File::options().create(true).append(true).open(file_of(url, "users"));
-    // Processes of other users do not matter.
+    // Processes of other users cannot write the list, and no case needs them in it.
     let _ = users.and_then(|mut file| writeln!(file, "{} {}", process::id(), namespace()));
     Ok(store)
 }
 
-/// A lock as a process has it that opened the store, or a child of that process.
+/// A handle in the process that opened the store, or in a child of that process.
 #[derive(Debug)]
 struct Handle {
     honest: Arc<dyn RawLock>,
@@ -109,35 +110,35 @@ struct Handle {
 }
 
 impl Handle {
-    /// The processes that have opened the store, each with its namespace.
+    /// Returns the processes that have opened the store, each with its namespace.
     fn users(&self) -> Vec<(i32, String)> {
         let users = fs::read_to_string(file_of(&self.url, "users")).unwrap_or_default();
-        let user = |line: &str| line.split_once(' ').and_then(|(pid, home)| Some((pid.parse().ok()?, home.to_owned())));
+        let user = |line: &str| line.split_once(' ').and_then(|(pid, namespace)| Some((pid.parse().ok()?, namespace.to_owned())));
         users.lines().filter_map(user).collect()
     }
 
-    /// The namespace of the store's creator.
-    fn home(&self) -> String {
-        self.users().into_iter().next().map(|(_, home)| home).unwrap_or_default()
+    /// Returns the namespace of the store's creator.
+    fn creators_namespace(&self) -> String {
+        self.users().into_iter().next().map(|(_, namespace)| namespace).unwrap_or_default()
     }
 
-    /// Whether a process lives that opened the store in this namespace.
+    /// Checks whether a process that opened the store in this namespace is alive.
     fn any_user_of(&self, namespace: &str) -> bool {
-        self.users().iter().any(|(pid, home)| home == namespace && kill(Pid::from_raw(*pid), None) != Err(Errno::ESRCH))
+        self.users().iter().any(|(pid, its)| its == namespace && kill(Pid::from_raw(*pid), None) != Err(Errno::ESRCH))
     }
 
     fn is_of_stranger(&self) -> bool {
-        !self.made_in.is_empty() && self.made_in != self.home()
+        !self.made_in.is_empty() && self.made_in != self.creators_namespace()
     }
 
-    /// Whether the owner was in the creator's namespace when it acquired the lock, and is in another one.
+    /// Checks whether the owner has left the creator's namespace since it acquired the lock.
     fn has_owner_that_left(&self) -> bool {
         let Ok(Some(holder)) = self.honest.holder() else { return false };
         let (before, now) = (
             fs::read_to_string(file_of(&self.url, "acquired")).unwrap_or_default(),
             namespace_of(&format!("/proc/{}/task/{}", holder.pid, holder.tid)),
         );
-        before == self.home() && !now.is_empty() && now != before
+        before == self.creators_namespace() && !now.is_empty() && now != before
     }
 }
 
@@ -165,10 +166,10 @@ impl RawLock for Handle {
 #[derive(Debug)]
 struct KeepsIdsOfSets;
 
-impl Sin for KeepsIdsOfSets {
+impl Fault for KeepsIdsOfSets {
     const NAME: &'static str = "keeps-ids-of-sets";
     const FAULT: &'static str =
-        "Has a semaphore beside each lock, and operates on it by its id, whatever namespace the thread is in";
+        "Operates on a semaphore of each lock by its id, without checking the IPC namespace of the thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::semaphore_sets_of_other_programs_stay_as_they_are", "of another program was changed")];
 
@@ -177,7 +178,7 @@ impl Sin for KeepsIdsOfSets {
         let file = file_of(url, "set");
         if !Path::new(&file).exists() {
             let made = sys::make_semaphore().and_then(|id| fs::write(file, id.to_string()));
-            made.map_err(|error| Error::system("make a semaphore", error))?;
+            made.map_err(|error| Error::system("create a semaphore", error))?;
         }
         Ok(store)
     }
@@ -194,8 +195,9 @@ impl Sin for KeepsIdsOfSets {
 }
 
 fn set_of(url: &StoreUrl) -> Result<i32> {
-    let text = fs::read_to_string(file_of(url, "set")).map_err(|error| Error::system("read the set", error))?;
-    Ok(text.parse().expect("an id"))
+    let text =
+        fs::read_to_string(file_of(url, "set")).map_err(|error| Error::system("read the id of the semaphore set", error))?;
+    Ok(text.parse().expect("the file contains a semaphore set id"))
 }
 
 #[derive(Debug)]
@@ -208,7 +210,7 @@ impl RawLock for WithSemaphore {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let acquired = self.honest.acquire(deadline)?;
         if acquired != Acquired::TimedOut {
-            // The semaphore of a dead owner stays as it is, and that of another namespace may not exist.
+            // The call fails after the death of an owner, which leaves the value 0, or if the namespace has no such set.
             let _ = sys::change_semaphore(self.set, -1);
         }
         Ok(acquired)

@@ -1,4 +1,4 @@
-//! Backends that leave something behind with each handle, acquisition or time-out.
+//! Wrong backends that leak a resource with each handle, acquisition or timeout.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -9,29 +9,29 @@ use std::sync::{Arc, OnceLock};
 use lock_core::{Acquired, Deadline, Error, LockId, Manager, RawLock, Result, StoreUrl};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use super::sys;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<KeepsADescriptorForEachHandle>(),
+        faulty::<KeepsADescriptorForEachHandle>(),
         rarely::<KeepsADescriptorForEachHandle>(),
-        sinner::<KeepsABlockForEachAcquisition>(),
+        faulty::<KeepsABlockForEachAcquisition>(),
         rarely::<KeepsABlockForEachAcquisition>(),
-        sinner::<KeepsADescriptorForEachTimeOut>(),
+        faulty::<KeepsADescriptorForEachTimeOut>(),
         rarely::<KeepsADescriptorForEachTimeOut>(),
-        sinner::<LeavesASemaphoreSet>(),
+        faulty::<LeavesASemaphoreSet>(),
         rarely::<LeavesASemaphoreSet>(),
-        sinner::<PassesDescriptorsOn>(),
+        faulty::<PassesDescriptorsOn>(),
         rarely::<PassesDescriptorsOn>(),
     ]
 }
 
 /// Opens a file and never closes it.
 fn leak() -> Result<()> {
-    // The numbers below 3 are the program's.
+    // The program owns the numbers below 3; `try_clone` returns a greater one.
     let file = File::open("/dev/null").and_then(|file| file.try_clone());
     mem::forget(file.map_err(|error| Error::system("open", error))?);
     Ok(())
@@ -40,9 +40,9 @@ fn leak() -> Result<()> {
 #[derive(Debug)]
 struct KeepsADescriptorForEachHandle;
 
-impl Sin for KeepsADescriptorForEachHandle {
+impl Fault for KeepsADescriptorForEachHandle {
     const NAME: &'static str = "keeps-a-descriptor-for-each-handle";
-    const FAULT: &'static str = "Opens a file for each handle, and does not close it";
+    const FAULT: &'static str = "Opens a file for each handle without closing it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("leaks::handles_leave_nothing_behind", "after 1000 handles, the process has"),
         ("leaks::stores_leave_nothing_behind", "after 700 openings of the store, the process has"),
@@ -58,9 +58,9 @@ impl Sin for KeepsADescriptorForEachHandle {
 #[derive(Debug)]
 struct KeepsABlockForEachAcquisition;
 
-impl Sin for KeepsABlockForEachAcquisition {
+impl Fault for KeepsABlockForEachAcquisition {
     const NAME: &'static str = "keeps-a-block-for-each-acquisition";
-    const FAULT: &'static str = "Allocates memory for each acquisition, and does not free it";
+    const FAULT: &'static str = "Allocates memory for each acquisition without freeing it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::acquisitions_leave_nothing_behind", "20000 acquisitions make the process larger, each of 6 times")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -75,10 +75,9 @@ impl Sin for KeepsABlockForEachAcquisition {
 #[derive(Debug)]
 struct KeepsADescriptorForEachTimeOut;
 
-impl Sin for KeepsADescriptorForEachTimeOut {
+impl Fault for KeepsADescriptorForEachTimeOut {
     const NAME: &'static str = "keeps-a-descriptor-for-each-time-out";
-    const FAULT: &'static str =
-        "Opens a file for each wait with a deadline, and does not close it when the wait ends in a time-out";
+    const FAULT: &'static str = "Opens a file for each wait with a deadline, and does not close it after a timeout";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::time_outs_leave_nothing_behind", "after 2000 time-outs, the process has")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -96,9 +95,9 @@ impl Sin for KeepsADescriptorForEachTimeOut {
 #[derive(Debug)]
 struct LeavesASemaphoreSet;
 
-impl Sin for LeavesASemaphoreSet {
+impl Fault for LeavesASemaphoreSet {
     const NAME: &'static str = "leaves-a-semaphore-set";
-    const FAULT: &'static str = "Makes a semaphore set for the last lock, and does not remove it with the store";
+    const FAULT: &'static str = "Creates a semaphore set for the last lock, and does not remove it with the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("leaks::a_destroyed_store_leaves_nothing_in_the_kernel", "are still there")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -115,7 +114,7 @@ impl Sin for LeavesASemaphoreSet {
 #[derive(Debug)]
 struct PassesDescriptorsOn;
 
-impl Sin for PassesDescriptorsOn {
+impl Fault for PassesDescriptorsOn {
     const NAME: &'static str = "passes-descriptors-on";
     const FAULT: &'static str = "Keeps a file open without FD_CLOEXEC";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =

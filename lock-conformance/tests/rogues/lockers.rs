@@ -1,4 +1,4 @@
-//! Rogues that take and release locks wrongly.
+//! Wrong backends that acquire and release locks incorrectly.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,30 +19,30 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::Pid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GrantsAlways>(),
-        sinner::<ExcludesThreadsOnly>(),
-        sinner::<NeverReleases>(),
-        sinner::<GivesUpEarly>(),
-        sinner::<WaitsByTheWallClock>(),
-        sinner::<WakesNobody>(),
-        sinner::<WaitsForEver>(),
-        sinner::<ForgetsDeaths>(),
-        sinner::<InventsDeaths>(),
-        sinner::<BlamesSomebodyElse>(),
-        sinner::<TokensGoBack>(),
-        sinner::<GrantsTwiceToOne>(),
-        sinner::<SharesWithChildren>(),
-        sinner::<BelievesInPids>(),
-        sinner::<TakesOthersForItself>(),
+        faulty::<GrantsAlways>(),
+        faulty::<ExcludesThreadsOnly>(),
+        faulty::<NeverReleases>(),
+        faulty::<TimesOutEarly>(),
+        faulty::<WaitsByTheWallClock>(),
+        faulty::<WakesNoWaiter>(),
+        faulty::<WaitsForEver>(),
+        faulty::<ForgetsDeaths>(),
+        faulty::<ReportsFalseDeaths>(),
+        faulty::<NamesAnotherDeadProcess>(),
+        faulty::<DescendingTokens>(),
+        faulty::<GrantsTwiceToOne>(),
+        faulty::<SharesWithChildren>(),
+        faulty::<TrustsPids>(),
+        faulty::<TakesOthersForItself>(),
     ]
 }
 
-/// What an honest lock granted, with another token and other news.
+/// Replaces the token and the death report of an honest result.
 pub(super) fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>) -> (u64, Option<Death>)) -> Acquired {
     let (token, death) = match acquired {
         Acquired::TimedOut => return acquired,
@@ -58,9 +58,9 @@ pub(super) fn altered(acquired: Acquired, alter: impl FnOnce(u64, Option<Death>)
 #[derive(Debug)]
 struct WaitsByTheWallClock;
 
-impl Sin for WaitsByTheWallClock {
+impl Fault for WaitsByTheWallClock {
     const NAME: &'static str = "waits-by-the-wall-clock";
-    const FAULT: &'static str = "Sleeps until a time of the clock that can be set";
+    const FAULT: &'static str = "Waits on the realtime clock, which can be set";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("deadlines::no_wait_is_on_a_clock_that_can_be_set", "clock_nanosleep")];
 
@@ -71,18 +71,18 @@ impl Sin for WaitsByTheWallClock {
             return Ok(acquired);
         }
         let clock = ClockId::CLOCK_REALTIME;
-        let until = clock.now().expect("there is a clock") + TimeSpec::from_duration(left);
+        let until = clock.now().expect("the clock can be read") + TimeSpec::from_duration(left);
         let _ = clock_nanosleep(clock, ClockNanosleepFlags::TIMER_ABSTIME, &until);
         honest.acquire(deadline)
     }
 }
 
 #[derive(Debug)]
-struct WakesNobody;
+struct WakesNoWaiter;
 
-impl Sin for WakesNobody {
+impl Fault for WakesNoWaiter {
     const NAME: &'static str = "wakes-nobody";
-    const FAULT: &'static str = "Polls five times a second, since no release wakes it";
+    const FAULT: &'static str = "Polls a busy lock five times a second, because a release does not wake waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("waking::whoever_waits_is_woken", "watchdog"), ("waking::whoever_waits_with_a_deadline_is_woken", "watchdog")];
 
@@ -101,13 +101,13 @@ impl Sin for WakesNobody {
 #[derive(Debug)]
 struct GrantsAlways;
 
-impl Sin for GrantsAlways {
+impl Fault for GrantsAlways {
     const NAME: &'static str = "grants-always";
     const FAULT: &'static str = "Grants the lock to every caller";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::threads::a_held_lock_is_busy", "although another thread holds it"),
         ("exclusion::processes::a_held_lock_is_busy", "although another thread holds it"),
-        // On a busy machine, the second attempt seems to wait, and the third one shows that it does not.
+        // On a busy machine, the second attempt can seem to wait; the third one then fails the case.
         ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "although"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
     ];
@@ -131,9 +131,9 @@ impl Sin for GrantsAlways {
 #[derive(Debug)]
 struct ExcludesThreadsOnly;
 
-impl Sin for ExcludesThreadsOnly {
+impl Fault for ExcludesThreadsOnly {
     const NAME: &'static str = "excludes-threads-only";
-    const FAULT: &'static str = "Has a lock in the memory of each process";
+    const FAULT: &'static str = "Has a separate lock in the memory of each process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::processes::a_held_lock_is_busy", "although another thread holds it"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
@@ -151,7 +151,7 @@ impl Sin for ExcludesThreadsOnly {
 
 #[derive(Debug, Default)]
 struct OfProcess {
-    /// The owner's process, so that a forked child finds it free.
+    /// The pid of the owner, so that the lock is free in a forked child.
     owner: AtomicU32,
     token: AtomicU64,
 }
@@ -183,7 +183,7 @@ impl RawLock for OfProcess {
 #[derive(Debug)]
 struct NeverReleases;
 
-impl Sin for NeverReleases {
+impl Fault for NeverReleases {
     const NAME: &'static str = "never-releases";
     const FAULT: &'static str = "Does not release the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -197,11 +197,11 @@ impl Sin for NeverReleases {
 }
 
 #[derive(Debug)]
-struct GivesUpEarly;
+struct TimesOutEarly;
 
-impl Sin for GivesUpEarly {
+impl Fault for TimesOutEarly {
     const NAME: &'static str = "gives-up-early";
-    const FAULT: &'static str = "Gives up before the deadline";
+    const FAULT: &'static str = "Times out before the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("deadlines::threads::a_busy_lock_times_out_and_not_early", "gave up too early"),
         ("deadlines::no_time_out_is_early_in_a_storm_of_signals", "gave up too early"),
@@ -218,9 +218,9 @@ impl Sin for GivesUpEarly {
 #[derive(Debug)]
 struct WaitsForEver;
 
-impl Sin for WaitsForEver {
+impl Fault for WaitsForEver {
     const NAME: &'static str = "waits-for-ever";
-    const FAULT: &'static str = "Claims deadlines, and knows none";
+    const FAULT: &'static str = "Claims deadlines, and ignores them";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("deadlines::processes::a_busy_lock_times_out_and_not_early", "watchdog")];
 
@@ -232,7 +232,7 @@ impl Sin for WaitsForEver {
 #[derive(Debug)]
 struct ForgetsDeaths;
 
-impl Sin for ForgetsDeaths {
+impl Fault for ForgetsDeaths {
     const NAME: &'static str = "forgets-deaths";
     const FAULT: &'static str = "Does not report a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -247,9 +247,9 @@ impl Sin for ForgetsDeaths {
 }
 
 #[derive(Debug)]
-struct InventsDeaths;
+struct ReportsFalseDeaths;
 
-impl Sin for InventsDeaths {
+impl Fault for ReportsFalseDeaths {
     const NAME: &'static str = "invents-deaths";
     const FAULT: &'static str = "Reports a death at each acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -263,11 +263,11 @@ impl Sin for InventsDeaths {
 }
 
 #[derive(Debug)]
-struct BlamesSomebodyElse;
+struct NamesAnotherDeadProcess;
 
-impl Sin for BlamesSomebodyElse {
+impl Fault for NamesAnotherDeadProcess {
     const NAME: &'static str = "blames-somebody-else";
-    const FAULT: &'static str = "Names another process than the one that died";
+    const FAULT: &'static str = "Names a wrong process in the report of a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("owner_death::kill_9_frees_the_lock", "the death of another process was reported"),
         ("storm::owners_are_killed_and_no_section_is_lost", "another process than the one that died"),
@@ -280,11 +280,11 @@ impl Sin for BlamesSomebodyElse {
 }
 
 #[derive(Debug)]
-struct TokensGoBack;
+struct DescendingTokens;
 
-impl Sin for TokensGoBack {
+impl Fault for DescendingTokens {
     const NAME: &'static str = "tokens-go-back";
-    const FAULT: &'static str = "Counts its tokens down";
+    const FAULT: &'static str = "Issues tokens in descending order";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("tokens::processes::a_token_is_greater_than_all_before_it", "came after"),
         ("tokens::a_token_grows_across_deaths", "came after"),
@@ -299,7 +299,7 @@ impl Sin for TokensGoBack {
 #[derive(Debug)]
 struct GrantsTwiceToOne;
 
-impl Sin for GrantsTwiceToOne {
+impl Fault for GrantsTwiceToOne {
     const NAME: &'static str = "grants-twice-to-one";
     const FAULT: &'static str = "Claims to refuse reentry, and grants it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -316,7 +316,7 @@ impl Sin for GrantsTwiceToOne {
 #[derive(Debug)]
 struct SharesWithChildren;
 
-impl Sin for SharesWithChildren {
+impl Fault for SharesWithChildren {
     const NAME: &'static str = "shares-with-children";
     const FAULT: &'static str = "Shares open-file-description locks with forked children";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -363,11 +363,11 @@ impl RawLock for OpenFile {
 }
 
 #[derive(Debug)]
-struct BelievesInPids;
+struct TrustsPids;
 
-impl Sin for BelievesInPids {
+impl Fault for TrustsPids {
     const NAME: &'static str = "believes-in-pids";
-    const FAULT: &'static str = "Takes an owner for dead whose pid is not visible";
+    const FAULT: &'static str = "Considers an owner dead whose pid is not visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::an_owner_whose_pid_is_nobody_here_is_not_dead",
         "acquired the lock 0 of a live owner in another PID namespace",
@@ -394,9 +394,9 @@ impl Sin for BelievesInPids {
 #[derive(Debug)]
 struct TakesOthersForItself;
 
-impl Sin for TakesOthersForItself {
+impl Fault for TakesOthersForItself {
     const NAME: &'static str = "takes-others-for-itself";
-    const FAULT: &'static str = "Takes an owner of another PID namespace that has its pid for itself";
+    const FAULT: &'static str = "Mistakes an owner with the same pid in another PID namespace for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::two_with_one_pid_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
 

@@ -1,4 +1,4 @@
-//! Backends whose locks between threads and between processes do not fit together.
+//! Wrong backends whose locks between threads and between processes are inconsistent with each other.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,25 +13,25 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<GivesTheClaimUpFirst>(),
-        rarely::<GivesTheClaimUpFirst>(),
-        sinner::<KeepsItsMutexWhileItWaits>(),
+        faulty::<ReleasesTheClaimFirst>(),
+        rarely::<ReleasesTheClaimFirst>(),
+        faulty::<KeepsItsMutexWhileItWaits>(),
         rarely::<KeepsItsMutexWhileItWaits>(),
-        sinner::<WaitsForRecordLocks>(),
+        faulty::<WaitsForRecordLocks>(),
         rarely::<WaitsForRecordLocks>(),
-        sinner::<ChecksBeforeItTakes>(),
+        faulty::<ChecksBeforeItTakes>(),
         rarely::<ChecksBeforeItTakes>(),
     ]
 }
 
-/// A lock of this kind on the whole file.
+/// Returns a request for a lock of this kind on the whole file.
 fn whole(kind: i32) -> libc::flock {
     libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }
@@ -40,15 +40,15 @@ fn system(errno: Errno) -> Error {
     Error::system("fcntl", errno)
 }
 
-/// The file of a lock, beside the files of the honest backend.
+/// Opens an additional file for a lock in the store of the honest backend.
 pub(super) fn beside(url: &StoreUrl, id: LockId) -> Result<File> {
     let path = format!("{}/beside-{id}", url.place());
     let options = File::options().read(true).write(true).create(true).truncate(false).to_owned();
-    // The numbers below 3 are the program's.
+    // The program owns the numbers below 3; `try_clone` returns a greater one.
     options.open(path).and_then(|file| file.try_clone()).map_err(|error| Error::system("open", error))
 }
 
-/// A claim between the threads of a process, and a lock on a file between processes.
+/// A claim that excludes the threads of a process, and a file lock that excludes other processes.
 #[derive(Debug)]
 struct Claimed {
     claim: AtomicBool,
@@ -56,11 +56,11 @@ struct Claimed {
 }
 
 #[derive(Debug)]
-struct GivesTheClaimUpFirst;
+struct ReleasesTheClaimFirst;
 
-impl Sin for GivesTheClaimUpFirst {
+impl Fault for ReleasesTheClaimFirst {
     const NAME: &'static str = "gives-the-claim-up-first";
-    const FAULT: &'static str = "Gives up the claim between its threads before the file lock, which belongs to the process";
+    const FAULT: &'static str = "Releases the claim of the thread before the file lock, which belongs to the whole process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::attempts_of_two_threads_exclude_a_waiting_process", "found somebody else in its critical section")];
     const CLAIMS: Capabilities = reference::CLAIMS.tokens(Tokens::Unsupported);
@@ -116,10 +116,10 @@ impl RawLock for Claimed {
 #[derive(Debug)]
 struct KeepsItsMutexWhileItWaits;
 
-impl Sin for KeepsItsMutexWhileItWaits {
+impl Fault for KeepsItsMutexWhileItWaits {
     const NAME: &'static str = "keeps-its-mutex-while-it-waits";
     const FAULT: &'static str =
-        "Waits for another process with a mutex locked that all threads of its process lock before they acquire";
+        "Waits for another process while it holds a mutex that each thread of its process needs for an attempt";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::a_waiting_thread_delays_no_other_thread", "does not return from try_lock")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -129,11 +129,15 @@ impl Sin for KeepsItsMutexWhileItWaits {
     }
 }
 
-/// A mutex for the threads of a process. It has the pid of the process while it is locked, so that a forked child finds it unlocked.
+/// A mutex for the threads of a process.
+///
+/// A locked mutex contains the pid of the process, so that it is unlocked in a forked child.
 #[derive(Debug)]
 struct ProcessMutex(AtomicU32);
 
-/// A mutex for each lock. No other mutex is needed to find it, which another thread might have locked at a fork.
+/// A mutex for each lock.
+///
+/// The lookup needs no other mutex, which another thread could have locked at the time of a fork.
 static MUTEXES: [ProcessMutex; 1024] = [const { ProcessMutex(AtomicU32::new(0)) }; 1024];
 
 impl ProcessMutex {
@@ -149,7 +153,7 @@ impl ProcessMutex {
     }
 }
 
-/// A lock, and a mutex for the threads of a process.
+/// A lock with a mutex for the threads of a process.
 #[derive(Debug)]
 struct WithMutex {
     honest: Arc<dyn RawLock>,
@@ -157,7 +161,7 @@ struct WithMutex {
 }
 
 impl WithMutex {
-    /// Waits for the lock while the mutex is locked, or after it is unlocked.
+    /// Waits for the lock. Keeps the mutex locked if another process is the owner, and unlocks it otherwise.
     fn wait_locked(&self, deadline: Deadline) -> Result<Acquired> {
         let acquired = self.honest.acquire(Deadline::Now)?;
         if acquired != Acquired::TimedOut || deadline.has_passed() {
@@ -175,7 +179,7 @@ impl RawLock for WithMutex {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         self.mutex.lock();
         let acquired = self.wait_locked(deadline);
-        // Another thread may have locked it meanwhile, if this one waited without it. It is then unlocked early.
+        // If this thread waited without the mutex, another thread can hold it now. Its mutex is then unlocked early.
         self.mutex.unlock();
         acquired
     }
@@ -196,9 +200,9 @@ impl RawLock for WithMutex {
 #[derive(Debug)]
 struct WaitsForRecordLocks;
 
-impl Sin for WaitsForRecordLocks {
+impl Fault for WaitsForRecordLocks {
     const NAME: &'static str = "waits-for-record-locks";
-    const FAULT: &'static str = "Waits by F_SETLKW, which refuses what would be a deadlock if processes had one thread each";
+    const FAULT: &'static str = "Waits by F_SETLKW, which reports a deadlock because it treats all threads of a process as one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::crossed_waits_of_threads_are_no_deadlock", "deadlock")];
 
@@ -208,7 +212,7 @@ impl Sin for WaitsForRecordLocks {
     }
 }
 
-/// A lock on a file that belongs to the process, and a claim between its threads.
+/// A file lock that belongs to the process, and a claim that excludes its threads.
 #[derive(Debug)]
 pub(super) struct RecordLock {
     claim: AtomicBool,
@@ -237,7 +241,7 @@ impl RawLock for RecordLock {
         let acquired = match deadline {
             Deadline::Never => match fcntl(&self.file, FcntlArg::F_SETLKW(&lock)) {
                 Ok(_) => Ok(Acquired::Held { token: 0 }),
-                // The rare sibling repeats a wait that is refused, but not always.
+                // The rare variant retries most of the refused waits.
                 Err(Errno::EDEADLK) if !is_due(Operation::Wait) => repeat(deadline, || set(FcntlArg::F_SETLK(&lock))),
                 Err(errno) => Err(system(errno)),
             },
@@ -259,9 +263,9 @@ impl RawLock for RecordLock {
 #[derive(Debug)]
 struct ChecksBeforeItTakes;
 
-impl Sin for ChecksBeforeItTakes {
+impl Fault for ChecksBeforeItTakes {
     const NAME: &'static str = "checks-before-it-takes";
-    const FAULT: &'static str = "Checks that there is no owner, and makes itself the owner in a second step";
+    const FAULT: &'static str = "Checks that the lock has no owner, and records itself as the owner in a separate step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "exclusion::one_of_concurrent_attempts_succeeds_and_the_others_return",
         "of four concurrent attempts on one lock succeeded",

@@ -1,4 +1,4 @@
-//! A backend that confuses the threads of a process that dies.
+//! A wrong backend that confuses the threads of a dead process.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use lock_core::{Acquired, Deadline, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
 use nix::unistd::gettid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<NamesAWaiterOfTheDead>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<NamesAWaiterOfTheDead>()]
 }
 
 #[derive(Debug)]
 struct NamesAWaiterOfTheDead;
 
-impl Sin for NamesAWaiterOfTheDead {
+impl Fault for NamesAWaiterOfTheDead {
     const NAME: &'static str = "names-a-waiter-of-the-dead";
-    const FAULT: &'static str = "Writes down the last thread of its process that asked for the lock as the owner";
+    const FAULT: &'static str = "Records the last thread of its process that tried to acquire the lock as the owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "owner_death::mixed::a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time",
         "held the lock, but the report names thread",
@@ -32,7 +32,7 @@ impl Sin for NamesAWaiterOfTheDead {
     }
 }
 
-/// A lock, and a note about the thread that asked for it last while another thread of its process held it.
+/// A lock with a note of the last thread that tried to acquire it while another thread of the process held it.
 #[derive(Debug)]
 struct OfProcess {
     honest: Arc<dyn RawLock>,

@@ -1,23 +1,24 @@
-//! The rogues: each a [`Sin`] on top of the honest backend.
+//! The wrong backends. Each one adds a [`Fault`](fault::Fault) to an honest backend.
 
 mod allocators;
-mod blind;
 mod causes;
 mod cleaned;
 mod copies;
+mod creator_namespaces;
 mod dead_holders;
 mod descriptors;
+mod false_claims;
+mod fault;
 mod filesystems;
-mod forgetful;
 mod fork_mutexes;
 mod forks;
 mod growing;
-mod homes;
+mod hidden_owners;
 mod ids;
 mod ipc;
 mod leaking;
-mod liars;
 mod lockers;
+mod lost_reports;
 mod mixed;
 mod mixed_deaths;
 mod namespaces;
@@ -31,7 +32,6 @@ mod reopening;
 mod reports;
 mod ruled;
 mod shared;
-mod sin;
 mod slow;
 mod sys;
 pub(crate) mod table;
@@ -42,21 +42,22 @@ mod wrong_reports;
 
 use lock_core::Backend;
 
-/// A rogue, and the cases that have to catch it, with words that the failure has to have in it.
+/// A wrong backend and the cases that must catch it.
 #[derive(Clone)]
-pub(crate) struct Sinner {
+pub(crate) struct Faulty {
     pub(crate) backend: Backend,
-    /// What it does wrong, in one sentence.
+    /// The fault, in one sentence.
     pub(crate) fault: &'static str,
+    /// The names of the cases, each with words that its failure message must contain.
     pub(crate) caught_by: &'static [(&'static str, &'static str)],
-    /// Whether it passes all other cases.
+    /// Whether the backend passes all other cases.
     pub(crate) caught_by_no_other: bool,
-    /// Whether it is wrong once in many operations.
+    /// Whether the fault occurs only in one of many operations.
     pub(crate) is_rare: bool,
 }
 
-/// All of them.
-pub(crate) fn all() -> Vec<Sinner> {
+/// Returns all wrong backends.
+pub(crate) fn all() -> Vec<Faulty> {
     [
         lockers::all(),
         mixed::all(),
@@ -67,11 +68,11 @@ pub(crate) fn all() -> Vec<Sinner> {
         ids::all(),
         copies::all(),
         cleaned::all(),
-        liars::all(),
+        false_claims::all(),
         dead_holders::all(),
-        blind::all(),
+        hidden_owners::all(),
         namespaces::all(),
-        homes::all(),
+        creator_namespaces::all(),
         ipc::all(),
         views::all(),
         trying::all(),
@@ -81,7 +82,7 @@ pub(crate) fn all() -> Vec<Sinner> {
         forks::all(),
         fork_mutexes::all(),
         reports::all(),
-        forgetful::all(),
+        lost_reports::all(),
         leaking::all(),
         panics::all(),
         causes::all(),

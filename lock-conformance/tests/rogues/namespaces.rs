@@ -1,4 +1,4 @@
-//! Backends that are wrong about processes and threads of other PID namespaces.
+//! Wrong backends that misjudge processes and threads of other PID namespaces.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,18 +16,18 @@ use lock_core::{
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::gettid;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::lockers::altered;
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<TakesThreadsForItself>(),
-        sinner::<BelievesDyingWaiters>(),
-        sinner::<ForgetsEqualThreads>(),
-        sinner::<EntersAfterADeath>(),
-        sinner::<WatchesItsOwnThreads>(),
+        faulty::<TakesThreadsForItself>(),
+        faulty::<MistakesWaitersForOwners>(),
+        faulty::<ForgetsEqualThreads>(),
+        faulty::<GrantsAfterADeath>(),
+        faulty::<WatchesItsOwnThreads>(),
     ]
 }
 
@@ -35,12 +35,12 @@ fn thread_id() -> u32 {
     gettid().as_raw().cast_unsigned()
 }
 
-/// Whether this is the calling thread as it knows itself, and not its process's main thread.
+/// Checks whether the holder has the ids of the calling thread, and is not a main thread.
 fn is_like_this_thread(holder: &Holder) -> bool {
     (holder.pid, holder.tid) == (process::id(), thread_id()) && holder.tid != holder.pid
 }
 
-/// Polls the lock until `otherwise` replaces a refusal, or the wait ends.
+/// Polls the lock until `otherwise` replaces a timeout or the wait ends.
 pub(super) fn poll(
     honest: &dyn RawLock,
     deadline: Deadline,
@@ -64,15 +64,15 @@ pub(super) fn poll(
 #[derive(Debug)]
 struct TakesThreadsForItself;
 
-impl Sin for TakesThreadsForItself {
+impl Fault for TakesThreadsForItself {
     const NAME: &'static str = "takes-threads-for-itself";
-    const FAULT: &'static str = "Takes a thread of another namespace that has its ids for itself";
+    const FAULT: &'static str = "Mistakes a thread with equal ids in another namespace for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::threads_with_equal_ids_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         match honest.holder()? {
-            // Threads that wait are the subject of another case.
+            // Another case covers threads that wait.
             Some(holder) if is_like_this_thread(&holder) && deadline == Deadline::Now => Err(ErrorKind::AlreadyHeld.into()),
             _ => honest.acquire(deadline),
         }
@@ -80,12 +80,12 @@ impl Sin for TakesThreadsForItself {
 }
 
 #[derive(Debug)]
-struct BelievesDyingWaiters;
+struct MistakesWaitersForOwners;
 
-impl Sin for BelievesDyingWaiters {
+impl Fault for MistakesWaitersForOwners {
     const NAME: &'static str = "believes-dying-waiters";
     const FAULT: &'static str =
-        "Takes the death of a waiter for that of an owner with the same thread id, as the kernel does with a robust list";
+        "Mistakes the death of a waiter for that of an owner with the same thread id, as the kernel does with robust lists";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone",
         "the thread that died was a waiter with the same id",
@@ -96,7 +96,7 @@ impl Sin for BelievesDyingWaiters {
     }
 }
 
-/// A lock whose waiters leave notes, each locked by its writer.
+/// A lock whose waiters write notes. Each waiter holds a lock on its note.
 #[derive(Debug)]
 struct WithNotes {
     honest: Arc<dyn RawLock>,
@@ -105,7 +105,7 @@ struct WithNotes {
 }
 
 impl WithNotes {
-    /// Whether a waiter with this thread id has died.
+    /// Checks whether a waiter with this thread id has died.
     fn has_lost_waiter(&self, tid: u32) -> bool {
         let notes = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
         notes.filter(|note| note.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&self.prefix))).any(|note| {
@@ -126,7 +126,7 @@ impl RawLock for WithNotes {
             let holder = self.honest.holder().ok()??;
             self.has_lost_waiter(holder.tid).then_some(Acquired::Held { token: u64::MAX })
         });
-        // Removed before it is unlocked: an unlocked note is that of a dead waiter.
+        // The note is removed before it is unlocked, because an unlocked note indicates a dead waiter.
         drop(note);
         acquired
     }
@@ -143,9 +143,9 @@ impl RawLock for WithNotes {
 #[derive(Debug)]
 struct ForgetsEqualThreads;
 
-impl Sin for ForgetsEqualThreads {
+impl Fault for ForgetsEqualThreads {
     const NAME: &'static str = "forgets-equal-threads";
-    const FAULT: &'static str = "Takes a dead thread that has its ids for itself, and does not report its death";
+    const FAULT: &'static str = "Mistakes a dead thread with equal ids for itself, and does not report its death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::the_deaths_of_threads_with_equal_ids_are_reported_once_each", "was not reported")];
 
@@ -156,13 +156,13 @@ impl Sin for ForgetsEqualThreads {
 }
 
 #[derive(Debug)]
-struct EntersAfterADeath;
+struct GrantsAfterADeath;
 
 static SAW_A_DEATH: AtomicBool = AtomicBool::new(false);
 
-impl Sin for EntersAfterADeath {
+impl Fault for GrantsAfterADeath {
     const NAME: &'static str = "enters-after-a-death";
-    const FAULT: &'static str = "Takes the lock of a thread that has its ids for free once another such thread has died";
+    const FAULT: &'static str = "Considers the lock of a thread with equal ids free after the death of another such thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::sections_of_threads_with_equal_ids_do_not_overlap_after_a_death", "Lost")];
 
@@ -189,9 +189,9 @@ impl Sin for EntersAfterADeath {
 #[derive(Debug)]
 struct WatchesItsOwnThreads;
 
-impl Sin for WatchesItsOwnThreads {
+impl Fault for WatchesItsOwnThreads {
     const NAME: &'static str = "watches-its-own-threads";
-    const FAULT: &'static str = "Claims to notice the end of every thread, but notices it in the calling process only";
+    const FAULT: &'static str = "Claims to detect the end of every thread, but detects it in the calling process only";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::a_thread_that_ends_frees_its_lock_for_another_namespace", "watchdog")];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
@@ -201,13 +201,15 @@ impl Sin for WatchesItsOwnThreads {
     }
 }
 
-/// A lock that a thread of this process recovers from another one that has ended. The lock below stays locked for ever then.
+/// A lock that a thread of this process recovers from another thread that has ended.
+///
+/// The lock below then stays locked.
 #[derive(Debug)]
 pub(super) struct WatchingThreads {
     honest: Arc<dyn RawLock>,
     /// The thread of this process that holds the lock, or 0.
     owner: AtomicU32,
-    /// The lock below is that of a thread that has ended.
+    /// Whether a thread that has ended still owns the lock below.
     is_left: AtomicBool,
 }
 
@@ -216,7 +218,9 @@ impl WatchingThreads {
         Self { honest, owner: AtomicU32::new(0), is_left: AtomicBool::new(false) }
     }
 
-    /// Takes the lock over from a thread of this process that has ended, or that has released a lock that was taken over.
+    /// Takes over the lock from a thread of this process that has ended.
+    ///
+    /// Also acquires a lock that was taken over earlier and has been released.
     fn take_over(&self) -> Option<Acquired> {
         let owner = self.owner.load(Ordering::Relaxed);
         let has_ended = owner != 0 && !Path::new(&format!("/proc/self/task/{owner}")).exists();

@@ -1,4 +1,4 @@
-//! Descriptors that a wrong backend remembers by number, in the descriptor table of the program.
+//! Descriptor numbers that a wrong backend stores, in the descriptor table of the program.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use lock_core::{Error, Result};
 use nix::fcntl::{FcntlArg, fcntl};
 
-/// A number, or none.
+/// A descriptor number, or none.
 #[derive(Debug)]
 pub(super) struct Number(AtomicI32);
 
@@ -19,12 +19,14 @@ impl Number {
         Self(AtomicI32::new(-1))
     }
 
-    /// Opens the file, creates it if it is absent, and remembers a number from 3 on. The number stays open.
+    /// Opens the file, or creates it if it is absent, and stores its descriptor number, which is at least 3.
+    ///
+    /// The descriptor stays open.
     pub(super) fn open(&self, path: &Path) -> Result<RawFd> {
         let mut options = File::options();
         options.read(true).append(true);
         let file = match options.clone().create_new(true).open(path) {
-            // Other users open it, too.
+            // Other users open the file, too.
             Ok(file) => file.set_permissions(Permissions::from_mode(0o666)).map(|()| file),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
             Err(error) => Err(error),
@@ -43,23 +45,23 @@ impl Number {
         Some(self.0.load(Ordering::Relaxed)).filter(|number| *number >= 0)
     }
 
-    /// Forgets the number.
+    /// Returns the number, and stores none.
     pub(super) fn take(&self) -> Option<RawFd> {
         Some(self.0.swap(-1, Ordering::Relaxed)).filter(|number| *number >= 0)
     }
 
-    /// Whether the program has closed the number.
+    /// Checks whether the program has closed the descriptor.
     pub(super) fn is_lost(&self) -> bool {
         self.get().is_some_and(|number| inode_of(number).is_none())
     }
 }
 
-/// The inode of the file that is open under the number.
+/// Returns the inode of the file that is open under the number.
 pub(super) fn inode_of(number: RawFd) -> Option<u64> {
     fs::metadata(link_of(number)).ok().map(|facts| facts.ino())
 }
 
-/// The path by which the file of a number can be opened again.
+/// Returns a path that opens the file of the number again.
 pub(super) fn link_of(number: RawFd) -> String {
     format!("/proc/self/fd/{number}")
 }

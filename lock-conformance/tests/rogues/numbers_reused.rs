@@ -1,4 +1,4 @@
-//! Wrong backends that use a number without checking which file it refers to.
+//! Wrong backends that use a descriptor number without checking which file it refers to.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,21 +9,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lock_core::{Acquired, Deadline, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::number::{Number, inode_of, link_of};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<LogsToReusedNumbers>(),
-        sinner::<LogsToDuplicatedNumbers>(),
-        sinner::<LogsToInheritedNumbers>(),
-        sinner::<ClosesWhatItDrops>(),
+        faulty::<LogsToReusedNumbers>(),
+        faulty::<LogsToDuplicatedNumbers>(),
+        faulty::<LogsToInheritedNumbers>(),
+        faulty::<ClosesWhatItDrops>(),
     ]
 }
 
-/// The number of a log and of a second file, by which the first is checked, and the process that opened them.
+/// The number of a log, the number of a second file for a check of the log, and the process that opened both.
 static LOG: Number = Number::none();
 static SECOND: Number = Number::none();
 static OPENER: AtomicU32 = AtomicU32::new(0);
@@ -36,7 +36,7 @@ fn open_logs(url: &StoreUrl, mode: OpenMode, second: &str) -> Result<Arc<dyn Man
     Ok(store)
 }
 
-/// Writes a line to the file of the number.
+/// Writes a line to the file of the log number.
 fn log() {
     let Some(number) = LOG.get() else { return };
     if let Ok(mut file) = File::options().append(true).open(link_of(number)) {
@@ -44,7 +44,7 @@ fn log() {
     }
 }
 
-/// The inodes of the files that are open under the two numbers.
+/// Returns the inodes of the files that are open under the two numbers.
 fn inodes() -> Option<(u64, u64)> {
     Some((inode_of(LOG.get()?)?, inode_of(SECOND.get()?)?))
 }
@@ -56,9 +56,9 @@ fn in_opener() -> bool {
 #[derive(Debug)]
 struct LogsToReusedNumbers;
 
-impl Sin for LogsToReusedNumbers {
+impl Fault for LogsToReusedNumbers {
     const NAME: &'static str = "logs-to-reused-numbers";
-    const FAULT: &'static str = "Writes to a number as long as two numbers are two files, as they were";
+    const FAULT: &'static str = "Writes to a descriptor number while it and a second one still refer to two different files";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_program_file_under_a_reused_number_is_unchanged", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -78,9 +78,9 @@ impl Sin for LogsToReusedNumbers {
 #[derive(Debug)]
 struct LogsToDuplicatedNumbers;
 
-impl Sin for LogsToDuplicatedNumbers {
+impl Fault for LogsToDuplicatedNumbers {
     const NAME: &'static str = "logs-to-duplicated-numbers";
-    const FAULT: &'static str = "Writes to a number as long as two numbers are one file, as they were";
+    const FAULT: &'static str = "Writes to a descriptor number while it and a second one still refer to the same file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_program_file_duplicated_over_a_number_is_unchanged", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -100,9 +100,9 @@ impl Sin for LogsToDuplicatedNumbers {
 #[derive(Debug)]
 struct LogsToInheritedNumbers;
 
-impl Sin for LogsToInheritedNumbers {
+impl Fault for LogsToInheritedNumbers {
     const NAME: &'static str = "logs-to-inherited-numbers";
-    const FAULT: &'static str = "Checks its numbers in the process that opened them, and not in a forked child";
+    const FAULT: &'static str = "Checks its descriptor numbers in the process that opened them, but not in a forked child";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::a_child_that_closes_everything_and_opens_a_log_keeps_exclusion", "has another size")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -122,9 +122,9 @@ impl Sin for LogsToInheritedNumbers {
 #[derive(Debug)]
 struct ClosesWhatItDrops;
 
-impl Sin for ClosesWhatItDrops {
+impl Fault for ClosesWhatItDrops {
     const NAME: &'static str = "closes-what-it-drops";
-    const FAULT: &'static str = "Closes the number of a handle that is dropped, whatever is open under it";
+    const FAULT: &'static str = "Closes the descriptor number of a dropped handle without checking which file it refers to";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("descriptors::dropping_handle_and_store_closes_no_program_file", "was closed")];
     const CAUGHT_BY_NO_OTHER: bool = true;

@@ -1,4 +1,4 @@
-//! Backends whose files other users can read, and one that opens what a link leads to.
+//! Wrong backends whose files other users can read, and one that follows symbolic links.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,19 +8,19 @@ use lock_core::{Error, ErrorKind, LockId, Manager, OpenMode, RawLock, Result, St
 
 use nix::errno::Errno;
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::mixed::RecordLock;
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<LeavesModesToTheUmask>(),
+        faulty::<LeavesModesToTheUmask>(),
         rarely::<LeavesModesToTheUmask>(),
-        sinner::<LeavesDirectoriesToTheUmask>(),
-        sinner::<OpensWhatALinkLeadsTo>(),
-        sinner::<PassesOnWhatTheKernelSays>(),
+        faulty::<LeavesDirectoriesToTheUmask>(),
+        faulty::<OpensWhatALinkLeadsTo>(),
+        faulty::<ForwardsTheKernelsError>(),
         rarely::<OpensWhatALinkLeadsTo>(),
     ]
 }
@@ -28,9 +28,9 @@ pub(super) fn all() -> Vec<Sinner> {
 #[derive(Debug)]
 struct LeavesModesToTheUmask;
 
-impl Sin for LeavesModesToTheUmask {
+impl Fault for LeavesModesToTheUmask {
     const NAME: &'static str = "leaves-modes-to-the-umask";
-    const FAULT: &'static str = "Makes files of locks with the mode 0644";
+    const FAULT: &'static str = "Creates lock files with the mode 0644";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("sharing::a_private_store_is_private_whatever_the_umask", "gets the mode 0644, which lets others in"),
         ("sharing::a_store_of_a_group_is_closed_to_others_whatever_the_umask", "gets the mode 0644, which lets others in"),
@@ -45,20 +45,20 @@ impl Sin for LeavesModesToTheUmask {
     }
 }
 
-// No sibling is wrong rarely: a store has few directories, and makes each of them once.
+// There is no rare variant, because a store has few directories and creates each of them once.
 #[derive(Debug)]
 struct LeavesDirectoriesToTheUmask;
 
-impl Sin for LeavesDirectoriesToTheUmask {
+impl Fault for LeavesDirectoriesToTheUmask {
     const NAME: &'static str = "leaves-directories-to-the-umask";
-    const FAULT: &'static str = "Makes directories with the mode 0755";
+    const FAULT: &'static str = "Creates directories with the mode 0755";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_private_store_is_private_whatever_the_umask", "ids gets the mode 0755, which lets others in")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        // A store of several users would exclude them.
+        // The mode 0755 would exclude the other users of a shared store.
         if !url.as_str().contains("mode=") {
             let _ = fs::set_permissions(format!("{}/ids", url.place()), Permissions::from_mode(0o755));
         }
@@ -69,9 +69,9 @@ impl Sin for LeavesDirectoriesToTheUmask {
 #[derive(Debug)]
 struct OpensWhatALinkLeadsTo;
 
-impl Sin for OpensWhatALinkLeadsTo {
+impl Fault for OpensWhatALinkLeadsTo {
     const NAME: &'static str = "opens-what-a-link-leads-to";
-    const FAULT: &'static str = "Opens the file of a lock through a link";
+    const FAULT: &'static str = "Opens the file of a lock through a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("links::no_file_of_a_store_is_opened_through_a_link", "but a process has its target open")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -87,13 +87,13 @@ impl Sin for OpensWhatALinkLeadsTo {
     }
 }
 
-// No sibling is wrong rarely: the message for an error is always the same.
+// There is no rare variant, because the message for an error is always the same.
 #[derive(Debug)]
-struct PassesOnWhatTheKernelSays;
+struct ForwardsTheKernelsError;
 
-impl Sin for PassesOnWhatTheKernelSays {
+impl Fault for ForwardsTheKernelsError {
     const NAME: &'static str = "passes-on-what-the-kernel-says";
-    const FAULT: &'static str = "Says that there are too many levels of links when it finds a link";
+    const FAULT: &'static str = "Reports too many levels of symbolic links when a file is a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, but the error has the wrong kind: System")];
     const CAUGHT_BY_NO_OTHER: bool = true;

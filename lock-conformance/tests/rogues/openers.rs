@@ -1,4 +1,4 @@
-//! Rogues that open and make stores wrongly.
+//! Wrong backends that open and create stores incorrectly.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,29 +6,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreId, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<BothCreate>(),
-        sinner::<ReplacesWhatExists>(),
-        sinner::<BelievesAnything>(),
-        sinner::<MakesWhatIsAbsent>(),
-        sinner::<NeverLooksBack>(),
-        sinner::<TellsStoresApartByPath>(),
-        rarely::<TellsStoresApartByPath>(),
+        faulty::<BothCreate>(),
+        faulty::<ReplacesWhatExists>(),
+        faulty::<ReplacesOtherFiles>(),
+        faulty::<MakesWhatIsAbsent>(),
+        faulty::<NeverChecksItsStore>(),
+        faulty::<DistinguishesStoresByPath>(),
+        rarely::<DistinguishesStoresByPath>(),
     ]
 }
 
 #[derive(Debug)]
 struct BothCreate;
 
-impl Sin for BothCreate {
+impl Fault for BothCreate {
     const NAME: &'static str = "both-create";
-    const FAULT: &'static str = "Creates a store for each of two processes that race to create one";
+    const FAULT: &'static str = "Creates two stores when two processes race to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("opening::of_racing_creators_one_wins", "creators of one store succeeded"),
         ("opening::all_racing_initialisers_get_one_store", "initialisers opened different stores"),
@@ -46,9 +46,9 @@ impl Sin for BothCreate {
 #[derive(Debug)]
 struct ReplacesWhatExists;
 
-impl Sin for ReplacesWhatExists {
+impl Fault for ReplacesWhatExists {
     const NAME: &'static str = "replaces-what-exists";
-    const FAULT: &'static str = "Replaces a store that exists when it is told to create one";
+    const FAULT: &'static str = "Replaces an existing store in the mode Create";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::creating_what_exists_is_refused_and_changes_nothing", "it should have been Exists")];
 
@@ -61,11 +61,11 @@ impl Sin for ReplacesWhatExists {
 }
 
 #[derive(Debug)]
-struct BelievesAnything;
+struct ReplacesOtherFiles;
 
-impl Sin for BelievesAnything {
+impl Fault for ReplacesOtherFiles {
     const NAME: &'static str = "believes-anything";
-    const FAULT: &'static str = "Replaces a file that is no store by a new store";
+    const FAULT: &'static str = "Replaces a file that is not a store with a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("damage::another_beginning_is_refused", "accepted a store although its first bytes were changed"),
         ("damage::every_truncation_is_refused", "accepted a store although it was truncated"),
@@ -87,9 +87,9 @@ impl Sin for BelievesAnything {
 #[derive(Debug)]
 struct MakesWhatIsAbsent;
 
-impl Sin for MakesWhatIsAbsent {
+impl Fault for MakesWhatIsAbsent {
     const NAME: &'static str = "makes-what-is-absent";
-    const FAULT: &'static str = "Makes a store where it was told to open one";
+    const FAULT: &'static str = "Creates an absent store in the mode Open";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::an_absent_store_is_refused_and_not_made", "it should have been Absent")];
 
@@ -99,11 +99,11 @@ impl Sin for MakesWhatIsAbsent {
 }
 
 #[derive(Debug)]
-struct NeverLooksBack;
+struct NeverChecksItsStore;
 
-impl Sin for NeverLooksBack {
+impl Fault for NeverChecksItsStore {
     const NAME: &'static str = "never-looks-back";
-    const FAULT: &'static str = "Does not notice that its store was removed or replaced";
+    const FAULT: &'static str = "Does not detect that its store was removed or replaced";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("vanishing::who_has_a_deleted_store_open_is_told", "was not refused check"),
         ("vanishing::who_has_a_replaced_store_open_is_told", "was not refused check"),
@@ -115,11 +115,11 @@ impl Sin for NeverLooksBack {
 }
 
 #[derive(Debug)]
-struct TellsStoresApartByPath;
+struct DistinguishesStoresByPath;
 
-impl Sin for TellsStoresApartByPath {
+impl Fault for DistinguishesStoresByPath {
     const NAME: &'static str = "tells-stores-apart-by-path";
-    const FAULT: &'static str = "Takes two paths to a store for two stores, within a process";
+    const FAULT: &'static str = "Treats two paths to one store as two stores within a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::two_spellings_of_a_place_are_one_store", "although it is held through another path to the same store")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -130,10 +130,10 @@ impl Sin for TellsStoresApartByPath {
     }
 }
 
-/// The path by which this process acquired each of its locks.
+/// The path through which this process acquired each of its locks.
 static PATHS: Mutex<BTreeMap<(StoreId, LockId), String>> = Mutex::new(BTreeMap::new());
 
-/// A lock that is busy to the threads of its owner's process only by the path that the owner used.
+/// A lock that is busy for other threads of the owner's process only through the path that the owner used.
 #[derive(Debug)]
 struct ByPath {
     honest: Arc<dyn RawLock>,
@@ -147,7 +147,7 @@ impl ByPath {
         PATHS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this process holds the lock by another path.
+    /// Checks whether this process holds the lock through another path.
     fn is_held_by_another_path(&self) -> Result<bool> {
         let is_ours = self.honest.holder()?.is_some_and(|owner| owner.pid == std::process::id());
         Ok(is_ours && Self::paths().get(&self.lock).is_some_and(|path| *path != self.path))

@@ -1,4 +1,4 @@
-//! Rogues that report panics wrongly.
+//! Wrong backends that report panics incorrectly.
 
 use std::cell::Cell;
 use std::panic;
@@ -8,11 +8,11 @@ use std::thread;
 
 use lock_core::{Capabilities, Cause, Condition, Death, DeathReports, Holder, Result};
 
-use super::Sinner;
+use super::Faulty;
 use super::ruled::{Attempt, Rule, Ruled, is_alive, pid, ruled};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
         ruled::<ForgetsPanicsAfterTwoOwners>(),
         ruled::<ReportsPanicsToOneProcess>(),
@@ -48,10 +48,10 @@ struct ReportsPanicsToOneProcess;
 
 impl Rule for ReportsPanicsToOneProcess {
     const NAME: &'static str = "reports-panics-to-one-process";
-    const FAULT: &'static str = "Reports a panic to the threads of one process";
+    const FAULT: &'static str = "Reports a panic only to threads of the same process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_is_reported_to_other_processes", "but the next owner received no report")];
-    // So does a panic that closes the store.
+    // The case of a panic that closes the store catches it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
@@ -71,7 +71,7 @@ struct TakesPanicsForDeaths;
 
 impl Rule for TakesPanicsForDeaths {
     const NAME: &'static str = "takes-panics-for-deaths";
-    const FAULT: &'static str = "Says that an owner died, if its process has ended since it panicked";
+    const FAULT: &'static str = "Reports a panic as a death if the owner's process has ended since";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_keeps_its_cause_after_the_death_of_its_process", "the report has another cause")];
 
@@ -102,7 +102,7 @@ static RELEASED_WHILE_PANICKING: AtomicBool = AtomicBool::new(false);
 
 impl Rule for ReportsEveryReleaseWhilePanicking {
     const NAME: &'static str = "reports-every-release-while-panicking";
-    const FAULT: &'static str = "Takes every release while a thread panics for the panic of an owner";
+    const FAULT: &'static str = "Reports each release during a panic as the panic of an owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_acquisition_while_unwinding_is_no_report", "although the panic began before the lock was acquired")];
 
@@ -121,7 +121,7 @@ struct ForgetsWhilePanicking;
 
 impl Rule for ForgetsWhilePanicking {
     const NAME: &'static str = "forgets-while-panicking";
-    const FAULT: &'static str = "Drops a report when its owner panics";
+    const FAULT: &'static str = "Drops a report when the owner that got it panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_acquisition_while_unwinding_keeps_the_report", "but the next owner received no report")];
 
@@ -137,13 +137,13 @@ struct CountsPanics;
 
 thread_local! {
     static PANICS: Cell<u32> = const { Cell::new(0) };
-    /// The number of panics when the thread acquired a lock.
+    /// The number of panics at the time when the thread acquired a lock.
     static BEFORE: Cell<u32> = const { Cell::new(0) };
 }
 
 impl Rule for CountsPanics {
     const NAME: &'static str = "counts-panics";
-    const FAULT: &'static str = "Takes any panic of a thread that holds the lock for the panic of the owner";
+    const FAULT: &'static str = "Reports every panic of a thread that holds the lock, even if the thread catches the panic";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_that_is_caught_inside_is_no_report", "although the panic was caught")];
 
@@ -164,7 +164,7 @@ impl Rule for CountsPanics {
 
 fn count_panics() {
     static ONCE: Once = Once::new();
-    // A thread that panics cannot set the hook.
+    // A panicking thread cannot set the panic hook.
     if !thread::panicking() {
         ONCE.call_once(|| {
             let before = panic::take_hook();
@@ -181,7 +181,7 @@ struct PrefersDeathsToPanics;
 
 impl Rule for PrefersDeathsToPanics {
     const NAME: &'static str = "prefers-deaths-to-panics";
-    const FAULT: &'static str = "Keeps the report of a death when its next owner panics";
+    const FAULT: &'static str = "Reports an earlier death instead of the panic of the next owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_after_a_death_is_reported_next", "the report has another cause")];
 
@@ -207,7 +207,7 @@ struct PrefersPanicsToDeaths;
 
 impl Rule for PrefersPanicsToDeaths {
     const NAME: &'static str = "prefers-panics-to-deaths";
-    const FAULT: &'static str = "Keeps the cause of a panic when its next owner dies";
+    const FAULT: &'static str = "Reports the death of the next owner after a panic as a panic, too";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_death_after_a_panic_is_reported_next", "but a panic is reported")];
 
@@ -229,7 +229,7 @@ struct ReportsPanicsItDisclaims;
 
 impl Rule for ReportsPanicsItDisclaims {
     const NAME: &'static str = "reports-panics-it-disclaims";
-    const FAULT: &'static str = "Claims to report deaths once, and reports panics";
+    const FAULT: &'static str = "Claims to report only deaths, and reports panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_is_not_reported", "although the backend does not claim to report panics")];
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);

@@ -1,4 +1,4 @@
-//! Backends that commit a fault once in many operations, and are honest otherwise.
+//! Rare variants: backends with a fault in one of many operations.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -11,18 +11,18 @@ use lock_core::{
     StoreUrl,
 };
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-/// Number of operations of a kind in a process, of which one is wrong.
+/// A process makes one in this many operations of each kind wrong.
 const INTERVAL: u32 = 50;
 
-/// A kind of operation, which a process counts apart from the others.
+/// A kind of operation. A process counts each kind separately.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
-    /// Making a handle.
+    /// The creation of a handle.
     Handle,
-    /// An attempt.
+    /// An attempt to acquire without a wait.
     Try,
     /// A wait without a deadline.
     Wait,
@@ -39,13 +39,14 @@ pub(super) enum Operation {
 
 const OPERATIONS: usize = Operation::Fork as usize + 1;
 
-/// Whether this process uses a backend that is wrong rarely. A peer uses one backend only.
+/// Whether this process uses a rare variant. A peer uses only one backend.
 static IS_RARE: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU32; OPERATIONS] = [const { AtomicU32::new(0) }; OPERATIONS];
 
-/// Counts an operation, and returns whether it is one of the wrong ones. All are, unless the backend is wrong rarely.
+/// Counts an operation, and returns whether the fault applies to it.
 ///
-/// The pid decides which operations these are, so that no case relies on the first or the last one.
+/// Without a rare variant, the fault applies to all operations. In a rare variant, the pid determines which operations are wrong, so that
+/// no case relies on the first or the last one.
 pub(super) fn is_due(operation: Operation) -> bool {
     if !IS_RARE.load(Ordering::Relaxed) {
         return true;
@@ -54,7 +55,7 @@ pub(super) fn is_due(operation: Operation) -> bool {
     count.wrapping_add(process::id()).is_multiple_of(INTERVAL)
 }
 
-/// The operation that an acquisition with this deadline is.
+/// Returns the kind of an acquisition with this deadline.
 pub(super) fn acquisition(deadline: Deadline) -> Operation {
     match deadline {
         Deadline::Now => Operation::Try,
@@ -63,85 +64,86 @@ pub(super) fn acquisition(deadline: Deadline) -> Operation {
     }
 }
 
-/// The sibling of a wrong backend that is wrong once in [`INTERVAL`] operations.
-pub(super) fn rarely<S: Sin>() -> Sinner {
-    let sinner = sinner::<Rarely<S>>();
-    Sinner { caught_by: S::RARELY_CAUGHT_BY, is_rare: true, caught_by_no_other: false, ..sinner }
+/// Returns the rare variant of a wrong backend.
+pub(super) fn rarely<F: Fault>() -> Faulty {
+    let faulty = faulty::<Rarely<F>>();
+    Faulty { caught_by: F::RARELY_CAUGHT_BY, is_rare: true, caught_by_no_other: false, ..faulty }
 }
 
-/// Commits the fault in one of [`INTERVAL`] operations of each kind in [`Sin::RARE`]. In its other operations, the backend consults
-/// [`is_due`] itself.
+/// The fault in one of [`INTERVAL`] operations of each kind in [`Fault::RARE`].
+///
+/// In all other operations, the fault calls [`is_due`] itself where necessary.
 #[derive(Debug)]
-struct Rarely<S>(PhantomData<S>);
+struct Rarely<F>(PhantomData<F>);
 
-fn is_wrong<S: Sin>(operation: Operation) -> bool {
-    !S::RARE.contains(&operation) || is_due(operation)
+fn is_wrong<F: Fault>(operation: Operation) -> bool {
+    !F::RARE.contains(&operation) || is_due(operation)
 }
 
-impl<S: Sin> Sin for Rarely<S> {
-    const NAME: &'static str = S::NAME;
-    const FAULT: &'static str = S::FAULT;
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] = S::CAUGHT_BY;
-    const CLAIMS: Capabilities = S::CLAIMS;
+impl<F: Fault> Fault for Rarely<F> {
+    const NAME: &'static str = F::NAME;
+    const FAULT: &'static str = F::FAULT;
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = F::CAUGHT_BY;
+    const CLAIMS: Capabilities = F::CLAIMS;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         IS_RARE.store(true, Ordering::Relaxed);
-        S::open(url, mode)
+        F::open(url, mode)
     }
 
     fn id(honest: &dyn Manager, url: &StoreUrl) -> StoreId {
-        S::id(honest, url)
+        F::id(honest, url)
     }
 
     fn check(honest: &dyn Manager) -> Result<()> {
-        S::check(honest)
+        F::check(honest)
     }
 
     fn capacity(honest: &dyn Manager) -> Option<u64> {
-        S::capacity(honest)
+        F::capacity(honest)
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        if is_wrong::<S>(Operation::Handle) { S::lock(honest, url, id) } else { honest.lock(id) }
+        if is_wrong::<F>(Operation::Handle) { F::lock(honest, url, id) } else { honest.lock(id) }
     }
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
-        if is_wrong::<S>(Operation::Allocate) { S::allocate(honest, label) } else { honest.allocate(label) }
+        if is_wrong::<F>(Operation::Allocate) { F::allocate(honest, label) } else { honest.allocate(label) }
     }
 
     fn allocate_exact(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
-        S::allocate_exact(honest, id, label)
+        F::allocate_exact(honest, id, label)
     }
 
     fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
-        S::free(honest, url, id)
+        F::free(honest, url, id)
     }
 
     fn free_all(honest: &dyn Manager, url: &StoreUrl) -> Result<u64> {
-        S::free_all(honest, url)
+        F::free_all(honest, url)
     }
 
     fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
-        if is_wrong::<S>(Operation::Reconcile) { S::reconcile(honest, ids) } else { honest.reconcile(ids) }
+        if is_wrong::<F>(Operation::Reconcile) { F::reconcile(honest, ids) } else { honest.reconcile(ids) }
     }
 
     fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
-        if is_wrong::<S>(Operation::Held) { S::held(honest, url) } else { honest.held() }
+        if is_wrong::<F>(Operation::Held) { F::held(honest, url) } else { honest.held() }
     }
 
     fn break_lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
-        if is_wrong::<S>(Operation::Break) { S::break_lock(honest, url, id) } else { honest.break_lock(id) }
+        if is_wrong::<F>(Operation::Break) { F::break_lock(honest, url, id) } else { honest.break_lock(id) }
     }
 
     fn destroy(honest: &dyn Manager, url: &StoreUrl) -> Result<()> {
-        S::destroy(honest, url)
+        F::destroy(honest, url)
     }
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if is_wrong::<S>(acquisition(deadline)) { S::acquire(honest, deadline) } else { honest.acquire(deadline) }
+        if is_wrong::<F>(acquisition(deadline)) { F::acquire(honest, deadline) } else { honest.acquire(deadline) }
     }
 
     fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
-        if is_wrong::<S>(Operation::Release) { S::release(honest, proof) } else { honest.release(proof) }
+        if is_wrong::<F>(Operation::Release) { F::release(honest, proof) } else { honest.release(proof) }
     }
 }

@@ -1,4 +1,4 @@
-//! Rogues that lose something with the last handle on a store.
+//! Wrong backends that lose state when the last handle of a store is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use lock_core::{Acquired, Cause, Deadline, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LosesOwnersWithTheStore>(), sinner::<LosesNamesWithTheStore>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<LosesOwnersWithTheStore>(), faulty::<LosesNamesWithTheStore>()]
 }
 
 #[derive(Debug)]
 struct LosesOwnersWithTheStore;
 
-impl Sin for LosesOwnersWithTheStore {
+impl Fault for LosesOwnersWithTheStore {
     const NAME: &'static str = "loses-owners-with-the-store";
-    const FAULT: &'static str = "Does not know the owner of a lock that was acquired before the process closed the store";
+    const FAULT: &'static str = "Forgets the owner of a lock that was acquired before the process closed the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reentry::a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already", "it should have been AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -30,7 +30,7 @@ impl Sin for LosesOwnersWithTheStore {
     }
 }
 
-/// The locks that this process has acquired since it opened the store.
+/// The locks that this process has acquired since it last opened the store.
 type Acquisitions = Mutex<BTreeSet<LockId>>;
 
 fn acquired_in(url: &StoreUrl) -> Arc<Acquisitions> {
@@ -88,9 +88,9 @@ impl RawLock for Opened {
 #[derive(Debug)]
 struct LosesNamesWithTheStore;
 
-impl Sin for LosesNamesWithTheStore {
+impl Fault for LosesNamesWithTheStore {
     const NAME: &'static str = "loses-names-with-the-store";
-    const FAULT: &'static str = "Does not name a process that panicked and closed the store";
+    const FAULT: &'static str = "Does not name the process that panicked and then closed the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_panic_that_closes_the_store_names_its_process", "the report names another process")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -100,7 +100,7 @@ impl Sin for LosesNamesWithTheStore {
     }
 }
 
-/// A lock, and a file of the processes that have closed it.
+/// A lock with a file that lists the processes that have closed it.
 #[derive(Debug)]
 struct Named {
     honest: Arc<dyn RawLock>,

@@ -1,15 +1,15 @@
-//! Rogues that keep or drop the report of a death wrongly.
+//! Wrong backends that keep or drop the report of a death incorrectly.
 
 use std::cell::Cell;
 
 use lock_core::{Capabilities, Cause, Condition, Deadline, Death, DeathReports, Holder, Result};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
-use super::Sinner;
+use super::Faulty;
 use super::ruled::{Attempt, Rule, Ruled, of, pid, ruled};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
         ruled::<ForgetsAfterFiveOwners>(),
         ruled::<IsSilentWithADeadline>(),
@@ -17,9 +17,9 @@ pub(super) fn all() -> Vec<Sinner> {
         ruled::<ForgetsAfterATimeout>(),
         ruled::<NamesTheFirstDeathAgain>(),
         ruled::<IsSilentAfterAMark>(),
-        ruled::<TakesTheSecondMarkBack>(),
+        ruled::<UndoesTheFirstMark>(),
         ruled::<ForgetsInAParent>(),
-        ruled::<ReportsWhatItSawBeforeItSlept>(),
+        ruled::<ReadsTheReportBeforeTheWait>(),
         ruled::<RepeatsDeathsItClaimsToReportOnce>(),
     ]
 }
@@ -52,7 +52,7 @@ struct IsSilentWithADeadline;
 
 impl Rule for IsSilentWithADeadline {
     const NAME: &'static str = "is-silent-with-a-deadline";
-    const FAULT: &'static str = "Reports nothing to an owner that acquired the lock with a deadline and did not wait";
+    const FAULT: &'static str = "Does not report a death to an owner that acquired the lock with a deadline and without a wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::every_way_to_acquire_reports_a_death", "lock_for does not report it")];
 
@@ -62,7 +62,7 @@ impl Rule for IsSilentWithADeadline {
 }
 
 thread_local! {
-    /// The number of locks that the thread holds, and its process: a forked child holds none.
+    /// The process of the thread and the number of locks that the thread holds. A forked child holds none.
     static HELD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     /// Whether an acquisition timed out while the thread held a lock.
     static TIMED_OUT: Cell<bool> = const { Cell::new(false) };
@@ -82,10 +82,10 @@ struct IsSilentToAnOwnerOfTwo;
 
 impl Rule for IsSilentToAnOwnerOfTwo {
     const NAME: &'static str = "is-silent-to-an-owner-of-two";
-    const FAULT: &'static str = "Reports nothing to an owner of another lock";
+    const FAULT: &'static str = "Does not report a death to a thread that holds another lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::lock_all_reports_each_death", "but the reports are wrong")];
-    // Parents that are killed while they hold many locks find it, too.
+    // The case of a killed parent that holds many locks catches it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
@@ -103,7 +103,7 @@ struct ForgetsAfterATimeout;
 
 impl Rule for ForgetsAfterATimeout {
     const NAME: &'static str = "forgets-after-a-timeout";
-    const FAULT: &'static str = "Drops a report when its owner fails to acquire another lock";
+    const FAULT: &'static str = "Drops a report when the owner that got it fails to acquire another lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_lock_all_that_times_out_keeps_the_report", "although no owner marked")];
 
@@ -130,7 +130,7 @@ struct NamesTheFirstDeathAgain;
 impl Rule for NamesTheFirstDeathAgain {
     const NAME: &'static str = "names-the-first-death-again";
     const FAULT: &'static str =
-        "Of several deaths, reports the latest to the next owner and the first to the owner after that one";
+        "After several deaths, reports the last one to the next owner and the first one to the owner after it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_owner_that_dies_before_it_marks_is_reported_next", "received a report of another death")];
 
@@ -158,10 +158,10 @@ struct IsSilentAfterAMark;
 
 impl Rule for IsSilentAfterAMark {
     const NAME: &'static str = "is-silent-after-a-mark";
-    const FAULT: &'static str = "Takes a marked lock for one that is in order, whatever becomes of its owner";
+    const FAULT: &'static str = "Does not report the death of an owner that marked the lock consistent";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::an_owner_that_dies_after_it_marked_is_reported", "although no owner marked")];
-    // Storms find it, too.
+    // The storm cases catch it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
@@ -179,11 +179,11 @@ impl Rule for IsSilentAfterAMark {
 }
 
 #[derive(Debug)]
-struct TakesTheSecondMarkBack;
+struct UndoesTheFirstMark;
 
-impl Rule for TakesTheSecondMarkBack {
+impl Rule for UndoesTheFirstMark {
     const NAME: &'static str = "takes-the-second-mark-back";
-    const FAULT: &'static str = "Lets the second mark of an owner undo the first";
+    const FAULT: &'static str = "Undoes the first mark of an owner by the second one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::marking_without_a_report_changes_nothing", "although an owner marked the lock consistent")];
 
@@ -204,7 +204,7 @@ struct ForgetsInAParent;
 
 impl Rule for ForgetsInAParent {
     const NAME: &'static str = "forgets-in-a-parent";
-    const FAULT: &'static str = "Drops a report when its owner has a child";
+    const FAULT: &'static str = "Drops a report when the owner that got it forks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_child_cannot_mark_the_lock_of_its_parent", "although no owner marked")];
 
@@ -217,11 +217,11 @@ impl Rule for ForgetsInAParent {
 }
 
 #[derive(Debug)]
-struct ReportsWhatItSawBeforeItSlept;
+struct ReadsTheReportBeforeTheWait;
 
-impl Rule for ReportsWhatItSawBeforeItSlept {
+impl Rule for ReadsTheReportBeforeTheWait {
     const NAME: &'static str = "reports-what-it-saw-before-it-slept";
-    const FAULT: &'static str = "Reads the report before it waits, and not when it has acquired the lock";
+    const FAULT: &'static str = "Reads the report before the wait instead of after the acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_sleeping_waiter_gets_no_report_after_the_owner_marked", "while it slept")];
 
@@ -244,7 +244,7 @@ struct RepeatsDeathsItClaimsToReportOnce;
 
 impl Rule for RepeatsDeathsItClaimsToReportOnce {
     const NAME: &'static str = "repeats-deaths-it-claims-to-report-once";
-    const FAULT: &'static str = "Claims to report a death once, and repeats it";
+    const FAULT: &'static str = "Claims to report a death once, and repeats the report";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::a_death_is_told_once_only", "the death was reported to a second owner")];
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);

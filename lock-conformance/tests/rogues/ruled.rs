@@ -1,4 +1,4 @@
-//! A lock that reports deaths by a wrong rule.
+//! A lock that reports deaths according to a wrong rule.
 
 use std::fmt;
 use std::fs;
@@ -10,21 +10,21 @@ use lock_core::{
     Acquired, Capabilities, Condition, Deadline, Death, Holder, LockId, Manager, Proof, RawLock, Recovery, Result, StoreUrl,
 };
 
-use super::Sinner;
-use super::sin::{self, Sin};
+use super::Faulty;
+use super::fault::{self, Fault};
 use crate::reference;
 
 /// A wrong rule about the reports of deaths.
 pub(super) trait Rule: fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
-    /// What it does wrong, in one sentence.
+    /// The fault, in one sentence.
     const FAULT: &'static str;
     const CAUGHT_BY: &'static [(&'static str, &'static str)];
     const CLAIMS: Capabilities = reference::CLAIMS;
-    /// Whether it passes all cases but those that catch it.
+    /// Whether the backend passes all cases except those in `CAUGHT_BY`.
     const CAUGHT_BY_NO_OTHER: bool = true;
 
-    /// The report for an owner, instead of the honest one.
+    /// Returns the report for a new owner, which replaces the honest one.
     fn report(lock: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         let (_, _) = (lock, attempt);
         death
@@ -35,7 +35,7 @@ pub(super) trait Rule: fmt::Debug + Send + Sync + 'static {
         let (_, _) = (lock, condition);
     }
 
-    /// Runs after a deadline passed.
+    /// Runs after an acquisition has timed out.
     fn timed_out(lock: &Ruled) {
         let _ = lock;
     }
@@ -46,24 +46,24 @@ pub(super) trait Rule: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// An acquisition.
+/// The circumstances of an acquisition.
 pub(super) struct Attempt {
     pub(super) deadline: Deadline,
-    /// The note at the time when the thread began to wait; `None` if it did not wait.
+    /// The note at the start of the wait; `None` if the thread did not wait.
     pub(super) note_before_wait: Option<Note>,
 }
 
-/// An honest lock, and a file for a note about it.
+/// An honest lock with a file for a note.
 pub(super) struct Ruled {
     pub(super) honest: Arc<dyn RawLock>,
     file: PathBuf,
 }
 
-/// Numbers that a rule keeps in the store.
+/// Numbers that a rule stores.
 pub(super) type Note = Vec<u32>;
 
 impl Ruled {
-    /// The note; empty if there is none.
+    /// Reads the note, which is empty if the file is absent.
     pub(super) fn note(&self) -> Note {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
@@ -71,20 +71,20 @@ impl Ruled {
 
     pub(super) fn write(&self, note: &[u32]) {
         let text: Vec<_> = note.iter().map(u32::to_string).collect();
-        // The note is lost where the store is gone or its file system is full.
+        // The write fails if the store is destroyed or its file system is full. The note is then lost.
         let _ = fs::write(&self.file, text.join(" "));
     }
 }
 
-/// The rogue that follows this rule.
-pub(super) fn ruled<R: Rule>() -> Sinner {
-    sin::sinner::<By<R>>()
+/// Returns the backend with this rule.
+pub(super) fn ruled<R: Rule>() -> Faulty {
+    fault::faulty::<RuleFault<R>>()
 }
 
 #[derive(Debug)]
-struct By<R>(PhantomData<R>);
+struct RuleFault<R>(PhantomData<R>);
 
-impl<R: Rule> Sin for By<R> {
+impl<R: Rule> Fault for RuleFault<R> {
     const NAME: &'static str = R::NAME;
     const FAULT: &'static str = R::FAULT;
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = R::CAUGHT_BY;
@@ -145,17 +145,17 @@ impl fmt::Debug for Ruled {
     }
 }
 
-/// The process that a report names.
+/// Returns the pid in a report, or 0.
 pub(super) fn pid(death: &Death) -> u32 {
     death.holder.as_ref().map_or(0, |holder| holder.pid)
 }
 
-/// The same report of another process.
+/// Returns the same report with another pid.
 pub(super) fn of(pid: u32, death: &Death) -> Death {
     Death::of(Some(Holder::of_process(pid))).with_cause(death.cause)
 }
 
-/// Whether there is a process with this id.
+/// Checks whether a process with this id exists.
 pub(super) fn is_alive(pid: u32) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_ok()
 }

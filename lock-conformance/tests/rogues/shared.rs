@@ -1,4 +1,4 @@
-//! Rogues that share a store between users wrongly, and that follow links.
+//! Wrong backends that share a store between users incorrectly, or that follow symbolic links.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,27 +10,27 @@ use std::time::Duration;
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 use nix::unistd::{getegid, geteuid};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<MakesInTwoSteps>(),
-        sinner::<KeepsWhatRootMakes>(),
-        sinner::<ForgetsTheGroup>(),
-        sinner::<TrustsEverybody>(),
-        sinner::<TellsArguments>(),
-        sinner::<FollowsLinks>(),
+        faulty::<MakesInTwoSteps>(),
+        faulty::<KeepsWhatRootMakes>(),
+        faulty::<ForgetsTheGroup>(),
+        faulty::<TrustsEveryUser>(),
+        faulty::<ShowsArguments>(),
+        faulty::<FollowsLinks>(),
     ]
 }
 
 #[derive(Debug)]
 struct MakesInTwoSteps;
 
-impl Sin for MakesInTwoSteps {
+impl Fault for MakesInTwoSteps {
     const NAME: &'static str = "makes-in-two-steps";
-    const FAULT: &'static str = "Makes a store for itself, and opens it to others a moment later";
+    const FAULT: &'static str = "Creates a private store, and grants access to other users later";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::users_who_create_at_once_get_one_store", "two users create a store at the same time, but one was refused")];
 
@@ -53,9 +53,9 @@ fn lock_file(url: &StoreUrl, id: LockId) -> PathBuf {
 #[derive(Debug)]
 struct KeepsWhatRootMakes;
 
-impl Sin for KeepsWhatRootMakes {
+impl Fault for KeepsWhatRootMakes {
     const NAME: &'static str = "keeps-what-root-makes";
-    const FAULT: &'static str = "Keeps for root what root makes in the store of a user";
+    const FAULT: &'static str = "Leaves files that root creates in a user's store with root";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::what_root_makes_in_a_users_store_is_the_users", "does not belong to the user")];
 
@@ -73,9 +73,9 @@ impl Sin for KeepsWhatRootMakes {
 #[derive(Debug)]
 struct ForgetsTheGroup;
 
-impl Sin for ForgetsTheGroup {
+impl Fault for ForgetsTheGroup {
     const NAME: &'static str = "forgets-the-group";
-    const FAULT: &'static str = "Gives what it makes the group of the process";
+    const FAULT: &'static str = "Gives new files the group of the process instead of the store's group";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::members_of_a_group_share_a_store", "has another group than the store")];
 
@@ -91,11 +91,11 @@ impl Sin for ForgetsTheGroup {
 }
 
 #[derive(Debug)]
-struct TrustsEverybody;
+struct TrustsEveryUser;
 
-impl Sin for TrustsEverybody {
+impl Fault for TrustsEveryUser {
     const NAME: &'static str = "trusts-everybody";
-    const FAULT: &'static str = "Uses a store of any user";
+    const FAULT: &'static str = "Accepts a store of any user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_strangers_store_is_refused", "a store that a stranger created must not open")];
 
@@ -111,23 +111,23 @@ impl Sin for TrustsEverybody {
 }
 
 #[derive(Debug)]
-struct TellsArguments;
+struct ShowsArguments;
 
-impl Sin for TellsArguments {
+impl Fault for ShowsArguments {
     const NAME: &'static str = "tells-arguments";
-    const FAULT: &'static str = "Shows the arguments of the owner to each user";
+    const FAULT: &'static str = "Shows the owner's command-line arguments to other users";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("sharing::a_user_sees_no_arguments_of_another", "another user sees the arguments of the owner")];
 
     fn lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Telling(honest.lock(id)?)))
+        Ok(Arc::new(ShowsCommandLine(honest.lock(id)?)))
     }
 }
 
 #[derive(Debug)]
-struct Telling(Arc<dyn RawLock>);
+struct ShowsCommandLine(Arc<dyn RawLock>);
 
-impl RawLock for Telling {
+impl RawLock for ShowsCommandLine {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         self.0.acquire(deadline)
     }
@@ -150,13 +150,13 @@ impl RawLock for Telling {
     }
 }
 
-// No sibling is wrong rarely: a process opens its store once.
+// There is no rare variant, because a process opens its store once.
 #[derive(Debug)]
 struct FollowsLinks;
 
-impl Sin for FollowsLinks {
+impl Fault for FollowsLinks {
     const NAME: &'static str = "follows-links";
-    const FAULT: &'static str = "Opens and makes a store where a link leads";
+    const FAULT: &'static str = "Opens and creates a store through a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("links::nothing_is_made_or_removed_through_a_link", "where the link leads to, something changed"),
         ("links::nothing_is_made_through_a_link_to_nothing", "where the link leads to, something changed"),

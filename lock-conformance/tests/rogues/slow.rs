@@ -1,27 +1,27 @@
-//! Backends that sleep when they must not, run when they must sleep, or are late.
+//! Wrong backends that sleep in an attempt, spin instead of sleeping, or are late.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_core::{Acquired, Deadline, RawLock, Result};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<SleepsInAttempts>(),
+        faulty::<SleepsInAttempts>(),
         rarely::<SleepsInAttempts>(),
-        sinner::<RunsWhileItWaits>(),
-        rarely::<RunsWhileItWaits>(),
-        sinner::<RunsWhileItWaitsForADeadline>(),
-        rarely::<RunsWhileItWaitsForADeadline>(),
-        sinner::<IsLateByATenth>(),
-        rarely::<IsLateByATenth>(),
-        sinner::<BacksOff>(),
+        faulty::<SpinsWhileItWaits>(),
+        rarely::<SpinsWhileItWaits>(),
+        faulty::<SpinsUntilTheDeadline>(),
+        rarely::<SpinsUntilTheDeadline>(),
+        faulty::<IsLate>(),
+        rarely::<IsLate>(),
+        faulty::<BacksOff>(),
         rarely::<BacksOff>(),
-        sinner::<ChecksTenTimesASecond>(),
+        faulty::<ChecksTenTimesASecond>(),
         rarely::<ChecksTenTimesASecond>(),
     ]
 }
@@ -29,9 +29,9 @@ pub(super) fn all() -> Vec<Sinner> {
 #[derive(Debug)]
 struct SleepsInAttempts;
 
-impl Sin for SleepsInAttempts {
+impl Fault for SleepsInAttempts {
     const NAME: &'static str = "sleeps-in-attempts";
-    const FAULT: &'static str = "Sleeps for 20 ms in an attempt on a busy lock";
+    const FAULT: &'static str = "Sleeps for 20 ms in an attempt to acquire a busy lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("costs::threads::an_attempt_does_not_sleep", "an attempt must not sleep"),
         ("costs::handles::an_attempt_does_not_sleep", "an attempt must not sleep"),
@@ -50,7 +50,7 @@ impl Sin for SleepsInAttempts {
     }
 }
 
-/// Tries the lock again and again, with this between two attempts.
+/// Polls the lock, and calls `pause` between two attempts.
 fn poll(honest: &dyn RawLock, deadline: Deadline, mut pause: impl FnMut()) -> Result<Acquired> {
     loop {
         let acquired = honest.acquire(Deadline::Now)?;
@@ -61,8 +61,10 @@ fn poll(honest: &dyn RawLock, deadline: Deadline, mut pause: impl FnMut()) -> Re
     }
 }
 
-/// Polls for a short time, and then runs. Waits that end soon are not affected, so that cases with hundreds of them do not hang.
-fn run_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+/// Polls for a short time, and then spins.
+///
+/// Short waits do not spin, so that cases with hundreds of them do not hang.
+fn spin_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
     let began = Instant::now();
     poll(honest, deadline, || {
         let pause = Duration::from_micros(500);
@@ -78,42 +80,42 @@ fn run_after_a_while(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquire
 }
 
 #[derive(Debug)]
-struct RunsWhileItWaits;
+struct SpinsWhileItWaits;
 
-impl Sin for RunsWhileItWaits {
+impl Fault for SpinsWhileItWaits {
     const NAME: &'static str = "runs-while-it-waits";
-    const FAULT: &'static str = "Waits without a deadline by running";
+    const FAULT: &'static str = "Spins in a wait without a deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("costs::a_wait_uses_no_processor", "while it waits in lock, a thread")];
     const RARE: &'static [Operation] = &[Operation::Wait];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if deadline == Deadline::Never { run_after_a_while(honest, deadline) } else { honest.acquire(deadline) }
+        if deadline == Deadline::Never { spin_after_a_while(honest, deadline) } else { honest.acquire(deadline) }
     }
 }
 
 #[derive(Debug)]
-struct RunsWhileItWaitsForADeadline;
+struct SpinsUntilTheDeadline;
 
-impl Sin for RunsWhileItWaitsForADeadline {
+impl Fault for SpinsUntilTheDeadline {
     const NAME: &'static str = "runs-while-it-waits-for-a-deadline";
-    const FAULT: &'static str = "Waits with a deadline by running";
+    const FAULT: &'static str = "Spins in a wait with a deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("costs::a_wait_with_a_deadline_uses_no_processor", "while it waits in lock_for, a thread")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        if deadline == Deadline::Never { honest.acquire(deadline) } else { run_after_a_while(honest, deadline) }
+        if deadline == Deadline::Never { honest.acquire(deadline) } else { spin_after_a_while(honest, deadline) }
     }
 }
 
 #[derive(Debug)]
-struct IsLateByATenth;
+struct IsLate;
 
-impl Sin for IsLateByATenth {
+impl Fault for IsLate {
     const NAME: &'static str = "is-late-by-a-tenth";
-    const FAULT: &'static str = "Notices a deadline up to 100 ms late";
+    const FAULT: &'static str = "Times out up to 100 ms after the deadline";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("deadlines::threads::a_time_out_is_not_late", "time-outs of 1ms were late by"),
         ("deadlines::handles::a_time_out_is_not_late", "time-outs of 1ms were late by"),
@@ -124,7 +126,7 @@ impl Sin for IsLateByATenth {
     const RARE: &'static [Operation] = &[Operation::WaitUntil];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        // Shorter waits are not affected, so that cases with thousands of them do not hang.
+        // Shorter waits are on time, so that cases with thousands of them do not hang.
         let is_long = deadline.remaining().is_some_and(|left| left > Duration::from_micros(500));
         let acquired = honest.acquire(deadline)?;
         if acquired == Acquired::TimedOut && is_long {
@@ -137,7 +139,7 @@ impl Sin for IsLateByATenth {
 #[derive(Debug)]
 struct BacksOff;
 
-impl Sin for BacksOff {
+impl Fault for BacksOff {
     const NAME: &'static str = "backs-off";
     const FAULT: &'static str = "Doubles the pause between two attempts up to 250 ms";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -161,9 +163,9 @@ const NOT_WOKEN: &str = "a release does not wake them";
 #[derive(Debug)]
 struct ChecksTenTimesASecond;
 
-impl Sin for ChecksTenTimesASecond {
+impl Fault for ChecksTenTimesASecond {
     const NAME: &'static str = "checks-ten-times-a-second";
-    const FAULT: &'static str = "Polls ten times a second, since no release wakes it";
+    const FAULT: &'static str = "Polls a busy lock ten times a second, because a release does not wake waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("waking::threads::a_waiter_is_woken_soon", NOT_WOKEN),
         ("waking::threads::a_waiter_with_a_deadline_is_woken_soon", NOT_WOKEN),

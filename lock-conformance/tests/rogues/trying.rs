@@ -1,4 +1,4 @@
-//! Backends that recover a death only for a caller that waits, and one that takes the thread's robust list for itself.
+//! Wrong backends that recover a death only for a caller that waits, and some that replace libc's robust list.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,50 +9,50 @@ use lock_core::{
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid, gettid};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::namespaces::WatchingThreads;
-use super::sin::{Sin, sinner};
 use super::sys;
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<WaitsAfterExec>(),
-        sinner::<WaitsBeyondTheWalk>(),
-        sinner::<WaitsForThreads>(),
-        sinner::<ReplacesTheListOfAProcess>(),
-        sinner::<ReplacesTheListOfAThread>(),
+        faulty::<WaitsAfterExec>(),
+        faulty::<WaitsBeyondTheWalk>(),
+        faulty::<WaitsForThreads>(),
+        faulty::<ReplacesTheListOfAProcess>(),
+        faulty::<ReplacesTheListOfAThread>(),
     ]
 }
 
-/// The process that is in the file of a lock: its owner, or a dead owner that has not been recovered.
+/// Returns the pid in the file of a lock: that of its owner, or of a dead owner that is not recovered yet.
 pub(super) fn process_in_file(url: &StoreUrl, id: LockId) -> Option<u32> {
     let bytes = fs::read(format!("{}/locks/{id}", url.place())).ok()?;
     let pid = u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?);
     (pid != 0).then_some(pid)
 }
 
-fn lives(pid: u32) -> bool {
+fn process_exists(pid: u32) -> bool {
     kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
 }
 
-/// A lock that does not recover some deaths for a caller that only tries.
+/// A lock that does not recover some deaths in an attempt without a wait.
 #[derive(Debug)]
-struct Lazy {
+struct IgnoresDeathsInAttempts {
     honest: Arc<dyn RawLock>,
     url: StoreUrl,
     id: LockId,
-    /// Whether the death of the process in the lock's file is one of them.
+    /// Checks whether the death of the process in the lock's file is one of these deaths.
     leaves: fn(LockId, u32) -> bool,
 }
 
-impl Lazy {
+impl IgnoresDeathsInAttempts {
     fn on(honest: &dyn Manager, url: &StoreUrl, id: LockId, leaves: fn(LockId, u32) -> bool) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(Self { honest: honest.lock(id)?, url: url.clone(), id, leaves }))
     }
 }
 
-impl RawLock for Lazy {
+impl RawLock for IgnoresDeathsInAttempts {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let is_left = |pid| (self.leaves)(self.id, pid);
         if deadline == Deadline::Now && process_in_file(&self.url, self.id).is_some_and(is_left) {
@@ -73,39 +73,37 @@ impl RawLock for Lazy {
 #[derive(Debug)]
 struct WaitsAfterExec;
 
-impl Sin for WaitsAfterExec {
+impl Fault for WaitsAfterExec {
     const NAME: &'static str = "waits-after-exec";
-    const FAULT: &'static str =
-        "Does not recover the lock of a process that executed another program for a caller that only tries";
+    const FAULT: &'static str = "Without a wait, does not recover the lock of a process that executed another program";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_a_lock_after_exec_by_another_thread", "did not recover the lock")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Lazy::on(honest, url, id, |_, pid| lives(pid))
+        IgnoresDeathsInAttempts::on(honest, url, id, |_, pid| process_exists(pid))
     }
 }
 
 #[derive(Debug)]
 struct WaitsBeyondTheWalk;
 
-impl Sin for WaitsBeyondTheWalk {
+impl Fault for WaitsBeyondTheWalk {
     const NAME: &'static str = "waits-beyond-the-walk";
-    const FAULT: &'static str =
-        "Does not recover the locks of a dead process that are beyond the kernel's limit for a caller that only tries";
+    const FAULT: &'static str = "Without a wait, does not recover the locks of a dead process beyond the kernel's limit";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_process_than_the_kernel_walks", "did not recover the lock")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Lazy::on(honest, url, id, |id, pid| id.get() >= 2048 && !lives(pid))
+        IgnoresDeathsInAttempts::on(honest, url, id, |id, pid| id.get() >= 2048 && !process_exists(pid))
     }
 }
 
 #[derive(Debug)]
 struct WaitsForThreads;
 
-impl Sin for WaitsForThreads {
+impl Fault for WaitsForThreads {
     const NAME: &'static str = "waits-for-threads";
-    const FAULT: &'static str = "Claims to notice the end of threads, and notices it only while it waits";
+    const FAULT: &'static str = "Claims to detect the end of threads, and detects it only in a wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_thread_than_the_kernel_walks", "did not recover the lock")];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
@@ -140,10 +138,9 @@ impl RawLock for OnlyIfWaiting {
 #[derive(Debug)]
 struct ReplacesTheListOfAProcess;
 
-impl Sin for ReplacesTheListOfAProcess {
+impl Fault for ReplacesTheListOfAProcess {
     const NAME: &'static str = "replaces-the-list-of-a-process";
-    const FAULT: &'static str =
-        "Registers another robust list than libc's in the main thread, so that the kernel does not find libc's mutexes";
+    const FAULT: &'static str = "Replaces libc's robust list in the main thread, so that the kernel does not find libc's mutexes";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::robust_mutexes_of_a_process_with_many_locks_are_recovered", "and of 3000 locks died")];
 
@@ -158,9 +155,9 @@ impl Sin for ReplacesTheListOfAProcess {
 #[derive(Debug)]
 struct ReplacesTheListOfAThread;
 
-impl Sin for ReplacesTheListOfAThread {
+impl Fault for ReplacesTheListOfAThread {
     const NAME: &'static str = "replaces-the-list-of-a-thread";
-    const FAULT: &'static str = "Registers another robust list than libc's in the threads that are not the main thread";
+    const FAULT: &'static str = "Replaces libc's robust list in threads other than the main thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::robust_mutexes_of_a_thread_with_many_locks_are_recovered", "and of 3000 locks died")];
 

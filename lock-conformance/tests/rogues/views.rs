@@ -1,29 +1,29 @@
-//! Backends that are wrong about a store that is under two paths, of an overlay and of its upper layer.
+//! Wrong backends that misjudge a store with two paths, one through an overlay and one in its upper layer.
 
 use std::sync::Arc;
 
 use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::lockers::altered;
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
-    vec![sinner::<LocksTheOverlay>(), sinner::<CreatesOnTheOverlay>(), sinner::<ForgetsBehindTheOverlay>()]
+pub(super) fn all() -> Vec<Faulty> {
+    vec![faulty::<LocksTheOverlay>(), faulty::<CreatesOnTheOverlay>(), faulty::<ForgetsBehindTheOverlay>()]
 }
 
 fn is_of_overlay(url: &StoreUrl) -> bool {
     url.place().contains("/merged/")
 }
 
-/// Opens the store where it is in the upper layer.
+/// Opens the store through its path in the upper layer.
 fn open_below(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let below: StoreUrl = url.as_str().replace("/merged/", "/upper/").parse()?;
     reference::open(&below, mode)
 }
 
-/// The lock of this path: it is another one through the overlay than in the upper layer.
+/// Returns the lock for this path. The overlay and the upper layer have different locks.
 fn lock_of_path(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
     honest.lock(if is_of_overlay(url) { LockId::new(id.get() + 64) } else { id })
 }
@@ -35,15 +35,15 @@ fn refused(reason: &str) -> Result<Arc<dyn Manager>> {
 #[derive(Debug)]
 struct LocksTheOverlay;
 
-impl Sin for LocksTheOverlay {
+impl Fault for LocksTheOverlay {
     const NAME: &'static str = "locks-the-overlay";
-    const FAULT: &'static str = "Opens a store through an overlay, where the files have locks for themselves";
+    const FAULT: &'static str = "Opens a store through an overlay, where the files have separate locks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("views::a_store_of_the_upper_layer_excludes_the_overlay_or_refuses_it", "although its owner lives")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match mode {
-            OpenMode::Create if is_of_overlay(url) => refused("its directory is on an overlay"),
+            OpenMode::Create if is_of_overlay(url) => refused("the directory is on an overlay"),
             _ => open_below(url, mode),
         }
     }
@@ -56,7 +56,7 @@ impl Sin for LocksTheOverlay {
 #[derive(Debug)]
 struct CreatesOnTheOverlay;
 
-impl Sin for CreatesOnTheOverlay {
+impl Fault for CreatesOnTheOverlay {
     const NAME: &'static str = "creates-on-the-overlay";
     const FAULT: &'static str = "Refuses to open a store through an overlay, but creates one there";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -64,7 +64,7 @@ impl Sin for CreatesOnTheOverlay {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match mode {
-            OpenMode::Open if is_of_overlay(url) => refused("its directory is on an overlay"),
+            OpenMode::Open if is_of_overlay(url) => refused("the directory is on an overlay"),
             _ => open_below(url, mode),
         }
     }
@@ -77,9 +77,10 @@ impl Sin for CreatesOnTheOverlay {
 #[derive(Debug)]
 struct ForgetsBehindTheOverlay;
 
-impl Sin for ForgetsBehindTheOverlay {
+impl Fault for ForgetsBehindTheOverlay {
     const NAME: &'static str = "forgets-behind-the-overlay";
-    const FAULT: &'static str = "Excludes users of the overlay, but does not report deaths in a store that is also in one";
+    const FAULT: &'static str =
+        "Excludes users of the overlay, but does not report deaths in a store that is also visible through one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("views::a_death_behind_an_overlay_is_recovered_or_the_overlay_is_refused", "was not reported")];
 

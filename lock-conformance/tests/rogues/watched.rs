@@ -1,4 +1,4 @@
-//! A lock by which processes judge its owner: by a descriptor of the owner that the program can change.
+//! A lock that infers the death of its owner from a descriptor of the owner, which the program can change.
 
 use std::fs;
 use std::os::fd::RawFd;
@@ -15,7 +15,7 @@ use super::descriptors::PAUSE;
 use super::number::{Number, inode_of};
 use super::sys;
 
-/// A lock whose owner writes down one of its descriptors, which other processes then watch.
+/// A lock whose owner records one of its descriptors, which other processes then check.
 #[derive(Debug)]
 struct Watched {
     honest: Arc<dyn RawLock>,
@@ -25,7 +25,7 @@ struct Watched {
     is_dead: fn(&Signature) -> bool,
 }
 
-/// What an owner writes down. A later acquisition has another count.
+/// The note of an owner. The count differs between acquisitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Signature {
     pid: u32,
@@ -34,10 +34,12 @@ pub(super) struct Signature {
     count: u32,
 }
 
-/// Number of consecutive checks that have to take the owner for dead. One check may come in the middle of a release or an exit.
+/// Number of consecutive checks that must consider the owner dead.
+///
+/// A single check can coincide with a release or an exit.
 const CHECKS: u32 = 20;
 
-/// A lock of the store whose owner is taken for dead when `is_dead` says so.
+/// Returns a lock that considers its owner dead when `is_dead` returns true.
 pub(super) fn watched(
     honest: &dyn Manager,
     url: &StoreUrl,
@@ -50,7 +52,7 @@ pub(super) fn watched(
 }
 
 impl Watched {
-    /// Writes the process and its descriptor down, unless the store is destroyed.
+    /// Records the process and its descriptor, unless the store is destroyed.
     fn sign(&self) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (Ok(number), Some(pid)) = (self.number.open(&self.header), pid_in_proc()) else { return };
@@ -59,7 +61,7 @@ impl Watched {
         let _ = fs::write(&self.note, format!("{pid} {number} {header} {count}"));
     }
 
-    /// The signature of an owner that is taken for dead.
+    /// Returns the signature of the owner if `is_dead` considers it dead.
     fn dead_owner(&self) -> Option<Signature> {
         let note = fs::read_to_string(&self.note).ok()?;
         let [pid, number, header, count] = note.split(' ').collect::<Vec<_>>()[..] else { return None };
@@ -69,19 +71,19 @@ impl Watched {
 }
 
 impl Signature {
-    /// False if the process is visible and has closed the number.
+    /// Returns false if the process is visible and has closed the number.
     pub(super) fn has_open_number(&self) -> bool {
         let numbers = fs::read_dir(format!("/proc/{}/fd", self.pid));
         numbers
             .map_or(true, |numbers| numbers.flatten().any(|entry| entry.file_name().to_str() == Some(&self.number.to_string())))
     }
 
-    /// Whether the number is still the file that the owner opened.
+    /// Checks whether the number still refers to the file that the owner opened.
     pub(super) fn has_open_header(&self) -> bool {
         fs::metadata(format!("/proc/{}/fd/{}", self.pid, self.number)).is_ok_and(|facts| facts.ino() == self.header)
     }
 
-    /// The flags of the descriptor and of its open file.
+    /// Returns the flags of the descriptor and of its open file.
     pub(super) fn flags(&self) -> Option<OFlag> {
         let facts = fs::read_to_string(format!("/proc/{}/fdinfo/{}", self.pid, self.number)).ok()?;
         let flags = facts.lines().find_map(|line| line.strip_prefix("flags:"))?;
@@ -89,7 +91,9 @@ impl Signature {
     }
 }
 
-/// The pid of this process in the PID namespace of `/proc`, which all processes of a case share.
+/// Returns the pid of this process in the PID namespace of `/proc`.
+///
+/// All processes of a case share that `/proc`.
 fn pid_in_proc() -> Option<String> {
     fs::read_link("/proc/self").ok()?.to_str().map(str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! Backends that report a death twice, the death of a living owner, or the ids of a parent.
+//! Wrong backends that report a death twice, the death of a live owner, or the ids of a parent.
 
 use std::cell::Cell;
 use std::fs;
@@ -13,33 +13,33 @@ use lock_core::{
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, gettid};
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::lockers::altered;
 use super::rarely::{Operation, is_due, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference::modest;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<LooksUpTheDeadAtFirst>(),
-        rarely::<LooksUpTheDeadAtFirst>(),
-        sinner::<RemembersItsPid>(),
+        faulty::<ReadsTheOwnerBeforeTheWait>(),
+        rarely::<ReadsTheOwnerBeforeTheWait>(),
+        faulty::<RemembersItsPid>(),
         rarely::<RemembersItsPid>(),
-        sinner::<RemembersItsThread>(),
+        faulty::<RemembersItsThread>(),
         rarely::<RemembersItsThread>(),
-        sinner::<ReportsABrokenOwnerAsDead>(),
+        faulty::<ReportsABrokenOwnerAsDead>(),
         rarely::<ReportsABrokenOwnerAsDead>(),
-        sinner::<BreaksTwice>(),
+        faulty::<BreaksTwice>(),
         rarely::<BreaksTwice>(),
     ]
 }
 
 #[derive(Debug)]
-struct LooksUpTheDeadAtFirst;
+struct ReadsTheOwnerBeforeTheWait;
 
-impl Sin for LooksUpTheDeadAtFirst {
+impl Fault for ReadsTheOwnerBeforeTheWait {
     const NAME: &'static str = "looks-up-the-dead-at-first";
-    const FAULT: &'static str = "Looks up the owner when the wait begins, and reports its death if it is dead when the wait ends";
+    const FAULT: &'static str = "Determines the owner at the start of a wait, and reports its death if it is dead at the end";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "owner_death::a_death_is_reported_to_one_of_its_waiters",
         "the first waiter dealt with the death, and it is reported to a later one, too",
@@ -50,17 +50,17 @@ impl Sin for LooksUpTheDeadAtFirst {
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         let is_alive = |owner: &Holder| kill(Pid::from_raw(owner.pid.cast_signed()), None).is_ok();
         let died = |owner: &Holder| !is_alive(owner);
-        // In another PID namespace, an owner is not visible at first, either.
+        // An owner in another PID namespace is not visible at the start of the wait, either.
         let owner = honest.holder()?.filter(is_alive);
         let acquired = honest.acquire(deadline)?;
         Ok(altered(acquired, |token, death| (token, death.or_else(|| owner.filter(died).map(|owner| Death::of(Some(owner)))))))
     }
 }
 
-/// The ids that a backend writes down at an acquisition.
+/// A function that returns the ids to record at an acquisition.
 type Ids = fn() -> (u32, u32);
 
-/// A lock whose owner writes down ids that it has looked up once.
+/// A lock whose owner records cached ids.
 #[derive(Debug)]
 struct Remembering {
     honest: Arc<dyn RawLock>,
@@ -73,7 +73,7 @@ impl Remembering {
         Ok(Arc::new(Self { honest: honest.lock(id)?, note: format!("{}/owner-{id}", url.place()).into(), ids }))
     }
 
-    /// The ids that this owner has written down, where these are others than its own.
+    /// Returns the recorded ids of this owner if they differ from its own.
     fn noted(&self, owner: &Holder) -> Option<Holder> {
         let note = fs::read_to_string(&self.note).ok()?;
         let ids: Vec<u32> = note.split(' ').filter_map(|id| id.parse().ok()).collect();
@@ -121,9 +121,9 @@ fn this_thread() -> u32 {
 #[derive(Debug)]
 struct RemembersItsPid;
 
-impl Sin for RemembersItsPid {
+impl Fault for RemembersItsPid {
     const NAME: &'static str = "remembers-its-pid";
-    const FAULT: &'static str = "Looks up its pid once, and has its parent's after a fork";
+    const FAULT: &'static str = "Caches its pid, so that a forked child has its parent's";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("fork::a_child_is_named_as_itself", "but the death of another process is reported"),
         ("fork::a_child_is_named_as_the_holder", "but another process is named"),
@@ -141,9 +141,9 @@ impl Sin for RemembersItsPid {
 #[derive(Debug)]
 struct RemembersItsThread;
 
-impl Sin for RemembersItsThread {
+impl Fault for RemembersItsThread {
     const NAME: &'static str = "remembers-its-thread";
-    const FAULT: &'static str = "Looks up the id of a thread once, and has that of the forking thread after a fork";
+    const FAULT: &'static str = "Caches the id of a thread, so that a forked child has that of the forking thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("fork::a_child_is_named_as_itself", "of a child died after fork, but thread"),
         ("fork::a_child_is_named_as_the_holder", "but thread"),
@@ -166,7 +166,7 @@ impl Sin for RemembersItsThread {
 #[derive(Debug)]
 struct ReportsABrokenOwnerAsDead;
 
-impl Sin for ReportsABrokenOwnerAsDead {
+impl Fault for ReportsABrokenOwnerAsDead {
     const NAME: &'static str = "reports-a-broken-owner-as-dead";
     const FAULT: &'static str = "Reports a death to the next owner of a lock that was broken";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
@@ -195,7 +195,7 @@ fn mark(url: &StoreUrl, id: LockId) -> PathBuf {
     format!("{}-mark-{id}", url.place()).into()
 }
 
-/// A lock and a mark that a break leaves.
+/// A lock with a mark that a break leaves.
 #[derive(Debug)]
 struct Marked {
     honest: Arc<dyn RawLock>,
@@ -219,9 +219,9 @@ impl RawLock for Marked {
 #[derive(Debug)]
 struct BreaksTwice;
 
-impl Sin for BreaksTwice {
+impl Fault for BreaksTwice {
     const NAME: &'static str = "breaks-twice";
-    const FAULT: &'static str = "Posts the semaphore of a held lock, so that two concurrent breaks post it twice";
+    const FAULT: &'static str = "Breaks a lock by posting its semaphore, so that two concurrent breaks post it twice";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "breaking::concurrent_breaks_of_one_lock_admit_one_owner",
         "although two processes broke it, and one acquired it afterwards",
@@ -244,7 +244,7 @@ impl Sin for BreaksTwice {
             return Ok(());
         }
         thread::sleep(Duration::from_millis(1));
-        // The first one frees the lock, and the second one raises the semaphore's value above 1.
+        // The first break frees the lock, and the second one raises the semaphore's value above 1.
         if fs::remove_file(file).is_err() {
             let _ = fs::write(mark(url, id), "");
         }
@@ -252,7 +252,7 @@ impl Sin for BreaksTwice {
     }
 }
 
-/// A lock that one more owner can acquire while a file is there.
+/// A lock that one additional owner can acquire while a file exists.
 #[derive(Debug)]
 struct Counting {
     honest: Arc<dyn RawLock>,

@@ -1,4 +1,4 @@
-//! What rogues have in common: honesty wherever a sin does not say otherwise.
+//! The trait for faults, and the backend that delegates to an honest one wherever a fault does not override it.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -10,22 +10,23 @@ use lock_core::{
     RawLock, Reconciled, Result, StoreId, StoreUrl,
 };
 
-use super::Sinner;
+use super::Faulty;
 use super::rarely::Operation;
 use crate::reference;
 
-/// The difference between a rogue and the honest backend.
-pub(crate) trait Sin: Debug + Send + Sync + 'static {
+/// The difference between a wrong backend and an honest one.
+pub(crate) trait Fault: Debug + Send + Sync + 'static {
     const NAME: &'static str;
-    /// What it does wrong, in one sentence.
+    /// The fault, in one sentence.
     const FAULT: &'static str;
+    /// The cases that catch the fault, each with words of the failure message.
     const CAUGHT_BY: &'static [(&'static str, &'static str)];
     const CLAIMS: Capabilities = reference::CLAIMS;
-    /// Whether it passes all cases but those that catch it.
+    /// Whether the backend passes all cases except those in `CAUGHT_BY`.
     const CAUGHT_BY_NO_OTHER: bool = false;
-    /// The operations of which its rare sibling does one in many wrong.
+    /// The kinds of operations in which the rare variant has the fault.
     const RARE: &'static [Operation] = &[];
-    /// The cases that catch the rare sibling.
+    /// The cases that catch the rare variant.
     const RARELY_CAUGHT_BY: &'static [(&'static str, &'static str)] = Self::CAUGHT_BY;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -89,60 +90,60 @@ pub(crate) trait Sin: Debug + Send + Sync + 'static {
     }
 }
 
-/// The backend that commits this sin.
-pub(super) fn sinner<S: Sin>() -> Sinner {
-    let backend = Backend::new(S::NAME, "lock-conformance", "wrong on purpose", open::<S>).with(S::CLAIMS);
-    Sinner { backend, fault: S::FAULT, caught_by: S::CAUGHT_BY, caught_by_no_other: S::CAUGHT_BY_NO_OTHER, is_rare: false }
+/// Returns the backend with this fault.
+pub(super) fn faulty<F: Fault>() -> Faulty {
+    let backend = Backend::new(F::NAME, "lock-conformance", "wrong on purpose", open::<F>).with(F::CLAIMS);
+    Faulty { backend, fault: F::FAULT, caught_by: F::CAUGHT_BY, caught_by_no_other: F::CAUGHT_BY_NO_OTHER, is_rare: false }
 }
 
-fn open<S: Sin>(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-    Ok(Arc::new(Rogue::<S> { honest: S::open(url, mode)?, url: url.clone(), sin: PhantomData }))
+fn open<F: Fault>(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    Ok(Arc::new(FaultyManager::<F> { honest: F::open(url, mode)?, url: url.clone(), fault: PhantomData }))
 }
 
 #[derive(Debug)]
-struct Rogue<S> {
+struct FaultyManager<F> {
     honest: Arc<dyn Manager>,
     url: StoreUrl,
-    sin: PhantomData<S>,
+    fault: PhantomData<F>,
 }
 
 #[derive(Debug)]
-struct RogueLock<S> {
+struct FaultyLock<F> {
     honest: Arc<dyn RawLock>,
-    sin: PhantomData<S>,
+    fault: PhantomData<F>,
 }
 
-impl<S: Sin> Manager for Rogue<S> {
+impl<F: Fault> Manager for FaultyManager<F> {
     fn id(&self) -> StoreId {
-        S::id(&*self.honest, &self.url)
+        F::id(&*self.honest, &self.url)
     }
 
     fn check(&self) -> Result<()> {
-        S::check(&*self.honest)
+        F::check(&*self.honest)
     }
 
     fn capacity(&self) -> Option<u64> {
-        S::capacity(&*self.honest)
+        F::capacity(&*self.honest)
     }
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(RogueLock::<S> { honest: S::lock(&*self.honest, &self.url, id)?, sin: PhantomData }))
+        Ok(Arc::new(FaultyLock::<F> { honest: F::lock(&*self.honest, &self.url, id)?, fault: PhantomData }))
     }
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
-        S::allocate(&*self.honest, label)
+        F::allocate(&*self.honest, label)
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
-        S::allocate_exact(&*self.honest, id, label)
+        F::allocate_exact(&*self.honest, id, label)
     }
 
     fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
-        S::free(&*self.honest, &self.url, id)
+        F::free(&*self.honest, &self.url, id)
     }
 
     fn free_all(&self) -> Result<u64> {
-        S::free_all(&*self.honest, &self.url)
+        F::free_all(&*self.honest, &self.url)
     }
 
     fn available(&self) -> Result<Option<u64>> {
@@ -154,29 +155,29 @@ impl<S: Sin> Manager for Rogue<S> {
     }
 
     fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
-        S::reconcile(&*self.honest, ids)
+        F::reconcile(&*self.honest, ids)
     }
 
     fn held(&self) -> Result<Vec<HeldLock>> {
-        S::held(&*self.honest, &self.url)
+        F::held(&*self.honest, &self.url)
     }
 
     fn break_lock(&self, id: LockId) -> Result<()> {
-        S::break_lock(&*self.honest, &self.url, id)
+        F::break_lock(&*self.honest, &self.url, id)
     }
 
     fn destroy(&self) -> Result<()> {
-        S::destroy(&*self.honest, &self.url)
+        F::destroy(&*self.honest, &self.url)
     }
 }
 
-impl<S: Sin> RawLock for RogueLock<S> {
+impl<F: Fault> RawLock for FaultyLock<F> {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        S::acquire(&*self.honest, deadline)
+        F::acquire(&*self.honest, deadline)
     }
 
     fn release(&self, proof: Proof) -> Result<()> {
-        S::release(&*self.honest, proof)
+        F::release(&*self.honest, proof)
     }
 
     fn mark_consistent(&self) -> Result<()> {

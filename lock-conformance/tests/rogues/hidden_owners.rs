@@ -1,4 +1,4 @@
-//! Backends that draw wrong conclusions about an owner that they cannot see, each in one kind of surroundings only.
+//! Wrong backends that misjudge an owner which is partly or wholly invisible, each in one kind of environment.
 
 use std::fmt::Debug;
 use std::fs;
@@ -16,14 +16,14 @@ use nix::sys::signal::kill;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-/// The surroundings, each with its name and its group of cases. Two backends go wrong in each.
+/// Declares the environments, each with its name and its group of cases. Each one has two wrong backends.
 macro_rules! views {
     ($($view:ident $name:literal $group:literal;)+) => {
-        /// How much of an owner this process sees.
+        /// The visibility of an owner to this process.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         enum View {
             Clear,
@@ -34,7 +34,7 @@ macro_rules! views {
             #[derive(Debug)]
             struct $view;
 
-            impl Blindness for $view {
+            impl Environment for $view {
                 const VIEW: View = View::$view;
                 const OVERTAKES: &'static str = concat!("overtakes-", $name);
                 const FORGETS: &'static str = concat!("forgets-", $name);
@@ -45,8 +45,8 @@ macro_rules! views {
             }
         )+
 
-        pub(super) fn all() -> Vec<Sinner> {
-            vec![sinner::<NeedsProc>(), $(sinner::<Overtakes<$view>>(), sinner::<Forgets<$view>>(),)+]
+        pub(super) fn all() -> Vec<Faulty> {
+            vec![faulty::<NeedsProc>(), $(faulty::<Overtakes<$view>>(), faulty::<Forgets<$view>>(),)+]
         }
     };
 }
@@ -67,8 +67,8 @@ views! {
     UserNamespaceWithoutDumps "in-a-user-namespace-without-dumps" "user_namespace_without_dumps";
 }
 
-/// Surroundings in which a backend goes wrong.
-trait Blindness: Debug + Send + Sync + 'static {
+/// An environment in which a backend has a fault.
+trait Environment: Debug + Send + Sync + 'static {
     const VIEW: View;
     const OVERTAKES: &'static str;
     const FORGETS: &'static str;
@@ -94,7 +94,7 @@ impl View {
             _ if has("subset=pid") && !shares_ipc_with(owner) => Self::Clear,
             _ if has("subset=pid") => Self::SubsetPid,
             _ if !has_all_users && has("hidepid=") => Self::UserNamespace,
-            // In a new PID namespace, pids are those of other processes here.
+            // A pid of a new PID namespace identifies another process here.
             _ if !has_all_users && process::id() == 1 => Self::Clear,
             _ if !has_all_users => Self::UserNamespaceWithoutDumps,
             true if has("hidepid=noaccess") => Self::Hidepid1,
@@ -124,7 +124,9 @@ fn is_of_root(process: Pid) -> bool {
     fs::metadata(format!("/proc/{process}")).is_ok_and(|facts| facts.uid() == 0)
 }
 
-/// Polls the lock until `otherwise` replaces the result, or the wait ends. `otherwise` gets the first view of a live owner of which something is hidden, too.
+/// Polls the lock until `otherwise` replaces the result or the wait ends.
+///
+/// `otherwise` also gets the first view of a live owner that was not fully visible.
 fn poll(
     honest: &dyn RawLock,
     deadline: Deadline,
@@ -134,7 +136,7 @@ fn poll(
     loop {
         let acquired = honest.acquire(Deadline::Now)?;
         if acquired == Acquired::TimedOut {
-            // What is seen of an owner that is about to vanish is wrong.
+            // A later view of the owner can be wrong, because the owner may be exiting.
             seen = seen.filter(|seen| *seen != View::Clear).or_else(|| View::of_holder(honest)).or(seen);
         }
         if let Some(other) = otherwise(&acquired, seen) {
@@ -150,15 +152,15 @@ fn poll(
 #[derive(Debug)]
 struct Overtakes<B>(PhantomData<B>);
 
-impl<B: Blindness> Sin for Overtakes<B> {
+impl<B: Environment> Fault for Overtakes<B> {
     const NAME: &'static str = B::OVERTAKES;
-    const FAULT: &'static str = "Takes an owner for dead that it has waited for, and of which something is hidden";
+    const FAULT: &'static str = "Considers an owner dead after a wait if the owner is not fully visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::LIVE;
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
-        let begun = Instant::now();
+        let began = Instant::now();
         poll(honest, deadline, |acquired, seen| {
-            let is_due = *acquired == Acquired::TimedOut && begun.elapsed() > Duration::from_millis(200);
+            let is_due = *acquired == Acquired::TimedOut && began.elapsed() > Duration::from_millis(200);
             (is_due && seen == Some(B::VIEW)).then_some(Acquired::Held { token: u64::MAX })
         })
     }
@@ -167,9 +169,9 @@ impl<B: Blindness> Sin for Overtakes<B> {
 #[derive(Debug)]
 struct Forgets<B>(PhantomData<B>);
 
-impl<B: Blindness> Sin for Forgets<B> {
+impl<B: Environment> Fault for Forgets<B> {
     const NAME: &'static str = B::FORGETS;
-    const FAULT: &'static str = "Does not report the death of an owner of which something was hidden";
+    const FAULT: &'static str = "Does not report the death of an owner that was not fully visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = B::DEAD;
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
@@ -183,9 +185,9 @@ impl<B: Blindness> Sin for Forgets<B> {
 #[derive(Debug)]
 struct NeedsProc;
 
-impl Sin for NeedsProc {
+impl Fault for NeedsProc {
     const NAME: &'static str = "needs-proc";
-    const FAULT: &'static str = "Opens nothing without /proc, and does not say why";
+    const FAULT: &'static str = "Fails to open a store without /proc, and the error does not name /proc";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("visibility::a_store_opens_without_proc_or_is_refused", "the error does not name /proc")];
 

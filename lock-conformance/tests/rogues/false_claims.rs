@@ -1,4 +1,4 @@
-//! Rogues that lie about what they can do, or about what they see.
+//! Wrong backends that claim false capabilities, or that report false states.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,38 +10,38 @@ use lock_core::{
     RawLock, Reconcile, Reconciled, Removal, Result, Store, StoreUrl, ThreadDeath, Waiters, lock_all,
 };
 
-use super::Sinner;
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use super::mixed::{RecordLock, beside};
 use super::rarely::{Operation, rarely};
-use super::sin::{Sin, sinner};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<DropsLabels>(),
-        sinner::<TakesLabelsItDisclaims>(),
-        sinner::<ReconcilesWhatItDisclaims>(),
-        sinner::<DestroysWhatItDisclaims>(),
-        sinner::<ListsWhatItDisclaims>(),
-        sinner::<BreaksInSilence>(),
-        sinner::<LocksWhileItLooks>(),
-        rarely::<LocksWhileItLooks>(),
-        sinner::<TakesEachLockForAMoment>(),
-        rarely::<TakesEachLockForAMoment>(),
-        sinner::<GivesUpRecordLocksWhenItLooks>(),
-        rarely::<GivesUpRecordLocksWhenItLooks>(),
-        sinner::<NamesAnotherHolder>(),
-        sinner::<ClaimsTheDeathOfThreads>(),
-        sinner::<ClaimsGenerations>(),
-        sinner::<ClaimsToCountWaiters>(),
-        sinner::<ClaimsToBeStuck>(),
+        faulty::<DropsLabels>(),
+        faulty::<TakesLabelsItDisclaims>(),
+        faulty::<ReconcilesWhatItDisclaims>(),
+        faulty::<DestroysWhatItDisclaims>(),
+        faulty::<ListsWhatItDisclaims>(),
+        faulty::<BreaksWithoutEffect>(),
+        faulty::<AcquiresAllLocksToList>(),
+        rarely::<AcquiresAllLocksToList>(),
+        faulty::<AcquiresEachLockToList>(),
+        rarely::<AcquiresEachLockToList>(),
+        faulty::<ReleasesRecordLocksWhenItLists>(),
+        rarely::<ReleasesRecordLocksWhenItLists>(),
+        faulty::<NamesAnotherHolder>(),
+        faulty::<ClaimsTheDeathOfThreads>(),
+        faulty::<ClaimsGenerations>(),
+        faulty::<ClaimsToCountWaiters>(),
+        faulty::<ClaimsToBeStuck>(),
     ]
 }
 
 #[derive(Debug)]
 struct DropsLabels;
 
-impl Sin for DropsLabels {
+impl Fault for DropsLabels {
     const NAME: &'static str = "drops-labels";
     const FAULT: &'static str = "Claims to keep labels, and drops them";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -55,9 +55,9 @@ impl Sin for DropsLabels {
 #[derive(Debug)]
 struct TakesLabelsItDisclaims;
 
-impl Sin for TakesLabelsItDisclaims {
+impl Fault for TakesLabelsItDisclaims {
     const NAME: &'static str = "takes-labels-it-disclaims";
-    const FAULT: &'static str = "Takes labels, which it disclaims";
+    const FAULT: &'static str = "Accepts labels, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("labels::a_label_is_refused_and_allocates_nothing", "it should have been Unsupported")];
     const CLAIMS: Capabilities = reference::CLAIMS.labels(Labels::Unsupported);
@@ -66,7 +66,7 @@ impl Sin for TakesLabelsItDisclaims {
 #[derive(Debug)]
 struct DestroysWhatItDisclaims;
 
-impl Sin for DestroysWhatItDisclaims {
+impl Fault for DestroysWhatItDisclaims {
     const NAME: &'static str = "destroys-what-it-disclaims";
     const FAULT: &'static str = "Removes its stores, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -77,7 +77,7 @@ impl Sin for DestroysWhatItDisclaims {
 #[derive(Debug)]
 struct ReconcilesWhatItDisclaims;
 
-impl Sin for ReconcilesWhatItDisclaims {
+impl Fault for ReconcilesWhatItDisclaims {
     const NAME: &'static str = "reconciles-what-it-disclaims";
     const FAULT: &'static str = "Reconciles, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
@@ -92,9 +92,9 @@ impl Sin for ReconcilesWhatItDisclaims {
 #[derive(Debug)]
 struct ListsWhatItDisclaims;
 
-impl Sin for ListsWhatItDisclaims {
+impl Fault for ListsWhatItDisclaims {
     const NAME: &'static str = "lists-what-it-disclaims";
-    const FAULT: &'static str = "Lists no lock as held, although it disclaims the list";
+    const FAULT: &'static str = "Returns an empty list of held locks, although it disclaims the list";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::looking_for_held_locks_is_refused", "it should have been Unsupported")];
     const CLAIMS: Capabilities = reference::CLAIMS.holders(Holders::Unknown);
@@ -105,11 +105,11 @@ impl Sin for ListsWhatItDisclaims {
 }
 
 #[derive(Debug)]
-struct BreaksInSilence;
+struct BreaksWithoutEffect;
 
-impl Sin for BreaksInSilence {
+impl Fault for BreaksWithoutEffect {
     const NAME: &'static str = "breaks-in-silence";
-    const FAULT: &'static str = "Says that it broke a lock, and has not";
+    const FAULT: &'static str = "Reports that it broke a lock, although it did not";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("breaking::breaking_is_refused_and_changes_nothing", "it should have been Unsupported")];
 
@@ -119,11 +119,11 @@ impl Sin for BreaksInSilence {
 }
 
 #[derive(Debug)]
-struct LocksWhileItLooks;
+struct AcquiresAllLocksToList;
 
-impl Sin for LocksWhileItLooks {
+impl Fault for AcquiresAllLocksToList {
     const NAME: &'static str = "locks-while-it-looks";
-    const FAULT: &'static str = "Acquires all locks at once in order to list them, as podman does";
+    const FAULT: &'static str = "Acquires all locks in order to list the held ones, as podman does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::looking_takes_no_lock", "no thread acquired the lock, but")];
     const RARE: &'static [Operation] = &[Operation::Held];
@@ -132,7 +132,7 @@ impl Sin for LocksWhileItLooks {
         let store = Store::with_backend(&reference::BACKEND, url, OpenMode::Open)?;
         let locks = (0..32).map(|id| store.retrieve(id)).collect::<Result<Vec<_>>>()?;
         let all = lock_all(&locks, Deadline::Now);
-        // A store with many locks takes its time.
+        // Models the longer hold time in a store with many locks.
         thread::sleep(Duration::from_millis(1));
         drop(all);
         honest.held()
@@ -140,11 +140,11 @@ impl Sin for LocksWhileItLooks {
 }
 
 #[derive(Debug)]
-struct TakesEachLockForAMoment;
+struct AcquiresEachLockToList;
 
-impl Sin for TakesEachLockForAMoment {
+impl Fault for AcquiresEachLockToList {
     const NAME: &'static str = "takes-each-lock-for-a-moment";
-    const FAULT: &'static str = "Acquires and releases each lock in order to list it";
+    const FAULT: &'static str = "Acquires and releases each lock in order to list the held ones";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::looking_takes_no_lock", "no thread acquired the lock, but")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -153,7 +153,7 @@ impl Sin for TakesEachLockForAMoment {
     fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
         let store = Store::with_backend(&reference::BACKEND, url, OpenMode::Open)?;
         for id in 0..4 {
-            // The owner of a lock is refused, which this backend takes for an answer.
+            // The backend ignores the refusal that the owner of a lock gets.
             drop(store.retrieve(id)?.try_lock());
         }
         honest.held()
@@ -161,11 +161,12 @@ impl Sin for TakesEachLockForAMoment {
 }
 
 #[derive(Debug)]
-struct GivesUpRecordLocksWhenItLooks;
+struct ReleasesRecordLocksWhenItLists;
 
-impl Sin for GivesUpRecordLocksWhenItLooks {
+impl Fault for ReleasesRecordLocksWhenItLists {
     const NAME: &'static str = "gives-up-record-locks-when-it-looks";
-    const FAULT: &'static str = "Opens and closes the files of its record locks in order to list them, which gives the locks up";
+    const FAULT: &'static str =
+        "Opens and closes the files of its record locks in order to list the held ones, which releases the locks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::a_holder_that_looks_keeps_its_locks", "has only called held()")];
     const RARE: &'static [Operation] = &[Operation::Held];
@@ -186,7 +187,7 @@ impl Sin for GivesUpRecordLocksWhenItLooks {
 #[derive(Debug)]
 struct NamesAnotherHolder;
 
-impl Sin for NamesAnotherHolder {
+impl Fault for NamesAnotherHolder {
     const NAME: &'static str = "names-another-holder";
     const FAULT: &'static str = "Names another process as the holder";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -203,7 +204,7 @@ impl Sin for NamesAnotherHolder {
 #[derive(Debug)]
 struct ClaimsTheDeathOfThreads;
 
-impl Sin for ClaimsTheDeathOfThreads {
+impl Fault for ClaimsTheDeathOfThreads {
     const NAME: &'static str = "claims-the-death-of-threads";
     const FAULT: &'static str = "Claims that the end of a thread frees its lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("owner_death::a_thread_that_ends_frees_its_lock", "watchdog")];
@@ -213,7 +214,7 @@ impl Sin for ClaimsTheDeathOfThreads {
 #[derive(Debug)]
 struct ClaimsGenerations;
 
-impl Sin for ClaimsGenerations {
+impl Fault for ClaimsGenerations {
     const NAME: &'static str = "claims-generations";
     const FAULT: &'static str = "Claims to count allocations";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
@@ -226,7 +227,7 @@ impl Sin for ClaimsGenerations {
 #[derive(Debug)]
 struct ClaimsToCountWaiters;
 
-impl Sin for ClaimsToCountWaiters {
+impl Fault for ClaimsToCountWaiters {
     const NAME: &'static str = "claims-to-count-waiters";
     const FAULT: &'static str = "Claims to count waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("listing::waiters_are_counted", "nobody waits")];
@@ -236,9 +237,9 @@ impl Sin for ClaimsToCountWaiters {
 #[derive(Debug)]
 struct ClaimsToBeStuck;
 
-impl Sin for ClaimsToBeStuck {
+impl Fault for ClaimsToBeStuck {
     const NAME: &'static str = "claims-to-be-stuck";
-    const FAULT: &'static str = "Frees the locks of the dead, and claims that they stay locked";
+    const FAULT: &'static str = "Frees the locks of dead owners, and claims that these locks stay locked";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::a_stuck_lock_stays_locked_after_a_death", "which is claimed to leave it locked")];
     const CLAIMS: Capabilities = reference::CLAIMS.owner_death(OwnerDeath::Stuck);

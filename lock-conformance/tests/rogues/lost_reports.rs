@@ -1,4 +1,4 @@
-//! Rogues that lose the report of a death, or a waiter, with something else.
+//! Wrong backends that lose the report of a death, or a waiter, as a side effect.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -10,24 +10,24 @@ use std::time::Duration;
 use lock_core::{Acquired, Condition, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::Sinner;
-use super::sin::{Sin, sinner};
+use super::Faulty;
+use super::fault::{Fault, faulty};
 use crate::reference;
 
-pub(super) fn all() -> Vec<Sinner> {
+pub(super) fn all() -> Vec<Faulty> {
     vec![
-        sinner::<FreesTheReportWithTheId>(),
-        sinner::<ForgetsWhenAllHaveClosedTheStore>(),
-        sinner::<WakesNobodyAfterAnInconsistentRelease>(),
+        faulty::<FreesTheReportWithTheId>(),
+        faulty::<ForgetsWhenAllHaveClosedTheStore>(),
+        faulty::<WakesNoWaiterAfterAnInconsistentRelease>(),
     ]
 }
 
 #[derive(Debug)]
 struct FreesTheReportWithTheId;
 
-impl Sin for FreesTheReportWithTheId {
+impl Fault for FreesTheReportWithTheId {
     const NAME: &'static str = "frees-the-report-with-the-id";
-    const FAULT: &'static str = "Drops the report of a lock whose id is freed";
+    const FAULT: &'static str = "Drops the report of a death when the id is freed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::freeing_and_allocating_again_keeps_the_report", "although no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -38,7 +38,7 @@ impl Sin for FreesTheReportWithTheId {
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(freed(url, id))) }))
+        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(exists(freed(url, id))) }))
     }
 }
 
@@ -46,16 +46,16 @@ fn freed(url: &StoreUrl, id: LockId) -> String {
     format!("{}/freed-{id}", url.place())
 }
 
-fn is_there(file: String) -> impl Fn() -> bool + Send + Sync {
+fn exists(file: String) -> impl Fn() -> bool + Send + Sync {
     move || fs::metadata(&file).is_ok()
 }
 
 #[derive(Debug)]
 struct ForgetsWhenAllHaveClosedTheStore;
 
-impl Sin for ForgetsWhenAllHaveClosedTheStore {
+impl Fault for ForgetsWhenAllHaveClosedTheStore {
     const NAME: &'static str = "forgets-when-all-have-closed-the-store";
-    const FAULT: &'static str = "Drops all reports when no process has the store open";
+    const FAULT: &'static str = "Drops all reports when the last process closes the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::a_report_outlives_all_processes_that_have_the_store_open", "although no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
@@ -64,11 +64,11 @@ impl Sin for ForgetsWhenAllHaveClosedTheStore {
         let opened = reference::open(url, mode)?;
         let used = File::options().append(true).create(true).open(format!("{}/used", url.place()));
         let used = used.map_err(|error| Error::system("open", error))?;
-        // Other users open it, too. Only who created it may say so.
+        // Other users open the file, too. Only its creator can change the mode.
         let _ = used.set_permissions(Permissions::from_mode(0o666));
-        // The numbers below 3 are the program's.
+        // The program owns the numbers below 3; `try_clone` returns a greater one.
         let used = used.try_clone().map_err(|error| Error::system("fcntl", error))?;
-        // Each process that has the store open keeps a shared lock.
+        // Each process that has opened the store holds a shared lock.
         let mut used = match Flock::lock(used, FlockArg::LockExclusiveNonblock) {
             Ok(alone) => {
                 if alone.metadata().is_ok_and(|facts| facts.len() > 0) {
@@ -85,11 +85,11 @@ impl Sin for ForgetsWhenAllHaveClosedTheStore {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let forgotten = format!("{}/forgotten", url.place());
-        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(is_there(forgotten)) }))
+        Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(exists(forgotten)) }))
     }
 }
 
-/// A lock that reports nothing under a condition.
+/// A lock that drops reports under a condition.
 struct SilentIf {
     honest: Arc<dyn RawLock>,
     is_silent: Box<dyn Fn() -> bool + Send + Sync>,
@@ -123,29 +123,29 @@ impl std::fmt::Debug for SilentIf {
 }
 
 #[derive(Debug)]
-struct WakesNobodyAfterAnInconsistentRelease;
+struct WakesNoWaiterAfterAnInconsistentRelease;
 
-impl Sin for WakesNobodyAfterAnInconsistentRelease {
+impl Fault for WakesNoWaiterAfterAnInconsistentRelease {
     const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
-    const FAULT: &'static str = "Wakes no waiter when an owner releases the lock without marking it";
+    const FAULT: &'static str = "Wakes no waiter when an owner releases the lock without marking it consistent";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("news::sleeping_waiters_each_get_the_report_and_none_is_lost", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let file = format!("{}/asleep-{id}", url.place());
-        Ok(Arc::new(Sleeping { honest: honest.lock(id)?, file }))
+        Ok(Arc::new(SleepsWhile { honest: honest.lock(id)?, file }))
     }
 }
 
-/// A lock whose waiters sleep while a file says so.
+/// A lock whose waiters sleep while a file exists.
 #[derive(Debug)]
-struct Sleeping {
+struct SleepsWhile {
     honest: Arc<dyn RawLock>,
     file: String,
 }
 
-impl RawLock for Sleeping {
+impl RawLock for SleepsWhile {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let mut acquired = self.honest.acquire(Deadline::Now)?;
         while acquired == Acquired::TimedOut && !deadline.has_passed() {

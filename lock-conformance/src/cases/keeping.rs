@@ -101,7 +101,7 @@ pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, l
 /// Does nothing if the backend does not claim to report deaths.
 pub(super) fn reports_death_of(fixture: &Fixture, grant: &Grant, dead: u32) {
     if need::REPORTED.is_met(&fixture.suite) {
-        let told = grant.death.as_ref().expect("an owner died, but the next owner received no report");
+        let told = grant.death.as_ref().expect("an owner died, but its death was not reported to the next owner");
         assert_eq!(told.pid, dead, "process {dead} died, but the death of another one was reported");
     }
 }

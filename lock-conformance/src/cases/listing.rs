@@ -220,9 +220,9 @@ fn waiters_are_counted(fixture: &Fixture) {
     let threads = Contenders::Threads.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
     let waiters = || threads[0].must("waiters", &[&lock.to_string()]).find::<u32>("waiters");
-    assert_eq!(waiters(), Some(0), "waiters are counted for a free lock");
+    assert_eq!(waiters(), Some(0), "the number of waiters of a free lock is not 0");
     threads[0].lock(lock);
-    assert_eq!(waiters(), Some(0), "waiters are counted, but no thread waits for the held lock");
+    assert_eq!(waiters(), Some(0), "no thread waits, but the number of waiters of a held lock is not 0");
     let waiting: Vec<_> = threads[1..].iter().map(|thread| thread.start_lock(lock)).collect();
     waiting.iter().for_each(|waiter| waiter.waits("another thread holds the lock"));
     fixture.wait_until("two waiters are counted", || waiters() == Some(2));

@@ -139,7 +139,11 @@ fn ends_and_is_recovered(fixture: &Fixture, process: &Thread, waiter: &Thread) {
     pending.waits("the owner lives");
     let tid = owner.must("end", &[]).get("tid");
     let told = pending.granted().death.map(|death| (death.pid, death.tid));
-    assert_eq!(told, Some((process.process.own_pid(), tid)), "the report does not name the thread that ended");
+    assert_eq!(
+        told,
+        Some((process.process.own_pid(), tid)),
+        "the end of the thread was not reported, or the report names another thread"
+    );
     process.finds_busy(lock, "the waiter owns it");
     waiter.mark_consistent(lock);
     waiter.unlock(lock);

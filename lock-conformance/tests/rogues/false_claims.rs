@@ -230,7 +230,7 @@ struct ClaimsToCountWaiters;
 impl Fault for ClaimsToCountWaiters {
     const NAME: &'static str = "claims-to-count-waiters";
     const FAULT: &'static str = "Claims to count waiters";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("listing::waiters_are_counted", "nobody waits")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("listing::waiters_are_counted", "the number of waiters")];
     const CLAIMS: Capabilities = reference::CLAIMS.waiters(Waiters::Counted);
 }
 

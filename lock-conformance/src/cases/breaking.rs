@@ -1,6 +1,6 @@
-//! Taking a lock from its owner by force, where that is the only way.
+//! Breaking a lock: releasing it by force, in backends that do not release the locks of dead owners.
 
-use super::{Who, cases};
+use super::{Contenders, cases};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::Pending;
@@ -21,58 +21,62 @@ const ROUNDS: u32 = 250;
 const BREAKS: u32 = 55;
 
 fn the_lock_of_the_dead_is_free_after_it_is_broken(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     fixture.kill(&owner.process);
-    other.finds_busy(lock, "its owner died, and nobody broke it");
+    other.finds_busy(lock, "its owner died, and no process has broken it");
     other.must("break", &[&lock.to_string()]);
     other.lock(lock);
-    fixture.peer().finds_busy(lock, "it was broken and taken");
+    fixture.peer().finds_busy(lock, "it was broken and acquired again");
     other.unlock(lock);
     other.finds_free(lock, "it was released");
 }
 
 fn a_waiter_gets_a_lock_that_is_broken(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     fixture.kill(&owner.process);
     let waiter = other.start_lock(lock);
-    waiter.waits("its owner died, and nobody broke the lock");
+    waiter.waits("its owner died, and no process has broken the lock");
     fixture.peer().must("break", &[&lock.to_string()]);
     waiter.granted();
 }
 
 fn an_owner_whose_lock_was_broken_is_told_and_releases_nothing(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     other.must("break", &[&lock.to_string()]);
     other.lock(lock);
     owner.refused("Lost", "unlock", &[&lock.to_string()]);
-    fixture.peer().finds_busy(lock, "only the owner before tried to release it");
+    fixture.peer().finds_busy(lock, "only its previous owner tried to release it");
     if need::HOLDERS.is_met(&fixture.suite) {
         let held = owner.must("held", &[]);
-        assert_eq!(held.find(&format!("pid.{lock}")), Some(other.pid()), "the owner before struck out who has the lock now");
+        assert_eq!(
+            held.find(&format!("pid.{lock}")),
+            Some(other.pid()),
+            "the previous owner erased the record of the current one"
+        );
     }
     other.unlock(lock);
     owner.finds_free(lock, "it was released");
 }
 
 fn breaking_a_free_lock_lets_one_in_at_a_time(fixture: &Fixture) {
-    let (a, b, lock) = Who::Processes.two(fixture);
+    let (a, b, lock) = Contenders::Processes.start_two(fixture);
     for _ in 0..2 {
-        // A backend may well say that there is nothing to break.
+        // A backend may report that the lock is free.
         if let Err(refusal) = a.ask("break", &[&lock.to_string()]) {
-            assert_eq!(refusal.kind, "NotHeld", "nobody holds the lock, and breaking it fails: {refusal}");
+            assert_eq!(refusal.kind, "NotHeld", "breaking a free lock fails with an unexpected error: {refusal}");
         }
     }
     a.lock(lock);
-    b.finds_busy(lock, "it was broken while it was free, and then taken");
+    b.finds_busy(lock, "it was acquired after a break of the free lock");
 }
 
 fn a_living_owner_whose_lock_is_broken_is_not_reported_dead(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     let (third, name) = (fixture.peer(), lock.to_string());
-    let told = "the lock was taken by force from an owner that lives, and its death is reported";
+    let told = "the lock of a live owner was broken, but a death is reported";
     for _ in 0..BREAKS {
         owner.lock(lock);
         other.must("break", &[&name]);
@@ -89,7 +93,7 @@ fn a_living_owner_whose_lock_is_broken_is_not_reported_dead(fixture: &Fixture) {
 }
 
 fn concurrent_breaks_of_one_lock_admit_one_owner(fixture: &Fixture) {
-    let (a, b, lock) = Who::Processes.two(fixture);
+    let (a, b, lock) = Contenders::Processes.start_two(fixture);
     let owner = fixture.peer();
     for _ in 0..ROUNDS * scale() {
         let (path, arena) = fixture.arena(1);
@@ -99,23 +103,23 @@ fn concurrent_breaks_of_one_lock_admit_one_owner(fixture: &Fixture) {
         breaking.iter().for_each(|breaker| _ = breaker.begun());
         arena.go();
         let outcomes = breaking.map(Pending::outcome);
-        assert!(outcomes.iter().any(Result::is_ok), "two processes broke a held lock, and neither succeeded: {outcomes:?}");
+        assert!(outcomes.iter().any(Result::is_ok), "two processes broke a held lock, but neither succeeded: {outcomes:?}");
         for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
             assert_eq!(
                 refusal.kind, "NotHeld",
-                "another process broke the lock first, and the refusal says something else: {refusal}"
+                "another process broke the lock first, but the error has the wrong kind: {refusal}"
             );
         }
         a.lock(lock);
-        b.finds_busy(lock, "two processes broke it, and one has acquired it since");
+        b.finds_busy(lock, "two processes broke it, and one acquired it afterwards");
         a.unlock(lock);
-        assert!(b.finds_free(lock, "it was released").death.is_none(), "a death was told, although no process died");
+        assert!(b.finds_free(lock, "it was released").death.is_none(), "a death was reported, although no process died");
         owner.refused("Lost", "unlock", &[&lock.to_string()]);
     }
 }
 
 fn breaking_is_refused_and_changes_nothing(fixture: &Fixture) {
-    let (owner, other, lock) = Who::Processes.two(fixture);
+    let (owner, other, lock) = Contenders::Processes.start_two(fixture);
     owner.lock(lock);
     other.refused("Unsupported", "break", &[&lock.to_string()]);
     other.finds_busy(lock, "breaking it was refused");

@@ -1,4 +1,4 @@
-//! The cause in a report, which is right or unknown.
+//! The cause in a report, which is right or [`Cause::Unknown`].
 
 use lock_core::Cause;
 
@@ -17,11 +17,11 @@ cases! { "news";
 
 /// Asserts that the guard reports this cause, or that it is unknown.
 fn has_cause(grant: &Grant, cause: Cause, what: &str) {
-    let told = grant.death.as_ref().unwrap_or_else(|| panic!("the owner ended by {what}, and the next one got no report"));
-    assert!([cause, Cause::Unknown].contains(&told.cause), "the owner ended by {what}, and the report says {:?}", told.cause);
+    let told = grant.death.as_ref().unwrap_or_else(|| panic!("the owner ended by {what}, but the next one received no report"));
+    assert!([cause, Cause::Unknown].contains(&told.cause), "the owner ended by {what}, but the report says {:?}", told.cause);
 }
 
-/// A process of several threads. Returns the thread that holds the lock, and the main thread.
+/// Starts a process with several threads. Returns the thread that holds the lock, and the main thread.
 fn owner_among_threads(fixture: &Fixture, lock: LockRef, name: &str) -> (Thread, Thread) {
     let main = fixture.peer();
     for idle in ["idle1", "idle2", "idle3"] {
@@ -49,7 +49,7 @@ fn the_end_of_a_process_has_that_cause(fixture: &Fixture) {
     }
 }
 
-/// The lock may be free before all threads of the process have ended.
+/// The lock may become free before all threads of the process have ended.
 fn the_end_of_a_process_has_that_cause_for_a_sleeping_waiter(fixture: &Fixture) {
     let other = fixture.peer();
     let lock = fixture.a_lock(&other);

@@ -1,6 +1,6 @@
-//! A program that removes files which look unused, as `systemd-tmpfiles` does in directories for temporary files.
+//! Stores whose directories a program cleans, as `systemd-tmpfiles` does.
 //!
-//! Such programs leave files with the sticky bit, as the XDG Base Directory Specification says.
+//! Such programs remove unused files, except those with the sticky bit (see the XDG Base Directory Specification).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -20,12 +20,12 @@ const STICKY: u32 = 0o1000;
 
 /// Removes the files below the directory that do not have the sticky bit.
 fn clean(directory: &Path) {
-    for entry in fs::read_dir(directory).expect("the store has a directory").flatten() {
-        let facts = entry.metadata().expect("no other process removes files");
+    for entry in fs::read_dir(directory).expect("the directory of the store can be read").flatten() {
+        let facts = entry.metadata().expect("the file exists");
         if facts.is_dir() {
             clean(&entry.path());
         } else if facts.mode() & STICKY == 0 {
-            fs::remove_file(entry.path()).expect("the suite may remove files of its store");
+            fs::remove_file(entry.path()).expect("the file can be removed");
         }
     }
 }
@@ -40,11 +40,11 @@ fn a_store_whose_directory_is_cleaned_is_the_same(fixture: &Fixture) {
     clean(&directory);
     user.must("check", &[]);
     let seen: String = other.must("open", &["open", &url]).get("id");
-    assert_eq!(seen, id, "the store is another one after its directory was cleaned");
+    assert_eq!(seen, id, "the store has another identity after its directory was cleaned");
     if let LockRef::Number(number) = lock
         && need::NUMBERED.is_met(&fixture.suite)
     {
-        assert_eq!(other.allocated(), [number], "the store has other allocations after its directory was cleaned");
+        assert_eq!(other.allocated(), [number], "the allocated ids changed when the directory was cleaned");
     }
 }
 
@@ -56,7 +56,7 @@ fn a_lock_whose_directory_is_cleaned_stays_held(fixture: &Fixture) {
     owner.lock(lock);
     clean(&directory);
     let other = fixture.peer_with(&url);
-    other.finds_busy(lock, "its owner has it, and a program cleaned the directory");
+    other.finds_busy(lock, "cleaning the directory does not release it");
     owner.unlock(lock);
     let granted = other.finds_free(lock, "its owner released it, after a program had cleaned the directory");
     assert!(granted.death.is_none(), "a death is reported, although no owner died");

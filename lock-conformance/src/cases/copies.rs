@@ -1,4 +1,4 @@
-//! Copies of stores: each is another store, or is refused. The original does not notice it.
+//! Copies of stores. A copy is a separate store or is refused, and it does not affect the original.
 
 use std::fs;
 use std::path::Path;
@@ -44,14 +44,14 @@ impl Pair {
         Self { original, id, lock, copied_to }
     }
 
-    /// A process that has opened the copy; `None` where it is refused with a reason.
+    /// Returns a process that has opened the copy; `None` if that is refused with a typed error.
     fn opened(&self, fixture: &Fixture) -> Option<(Thread, String)> {
         let peer = fixture.blank_peer();
         match peer.ask("open", &["open", &self.copied_to]) {
             Ok(facts) => Some((peer, facts.get("id"))),
             Err(refusal) => {
                 let typed = ["NotAStore", "NotOurs", "Corrupt", "Replaced", "Destroyed"];
-                assert!(typed.contains(&refusal.kind.as_str()), "a copy is refused, and the error does not say why: {refusal}");
+                assert!(typed.contains(&refusal.kind.as_str()), "a copy is refused, but the error has the wrong kind: {refusal}");
                 None
             }
         }
@@ -60,10 +60,10 @@ impl Pair {
 
 /// Copies all files of a directory into another one.
 fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).expect("the store has a directory").flatten() {
+    for entry in fs::read_dir(from).expect("the directory of the store can be read").flatten() {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if source.is_dir() {
-            fs::create_dir(&target).expect("a directory for the copy");
+            fs::create_dir(&target).expect("the directory can be created");
             copy(&source, &target);
         } else {
             fs::copy(&source, &target).expect("the store's files can be copied");
@@ -74,7 +74,7 @@ fn copy(from: &Path, to: &Path) {
 fn a_copy_has_another_identity_or_is_refused(fixture: &Fixture) {
     let pair = Pair::new(fixture, false);
     if let Some((_, id)) = pair.opened(fixture) {
-        assert_ne!(id, pair.id, "a store and its copy have one identity");
+        assert_ne!(id, pair.id, "a store and its copy have the same identity");
     }
 }
 
@@ -122,20 +122,20 @@ fn destroying_a_copy_leaves_the_original_as_it_is(fixture: &Fixture) {
 fn a_copy_of_a_store_in_use_leaves_its_owner_alone(fixture: &Fixture) {
     let pair = Pair::new(fixture, true);
     if let Some((copy, _)) = pair.opened(fixture) {
-        // The owner that the copy names does not have the copy's lock, and lives.
+        // The copy records an owner that is alive but holds only the original's lock.
         drop(copy.ask("try_lock", &[&pair.lock.to_string()]));
         fixture.kill(&copy.process);
     }
     is_as_before(fixture, &pair);
 }
 
-/// Asserts that the original's lock, which is held, excludes others, and that it is released as ever.
+/// Asserts that the original's held lock excludes others and can be released.
 fn is_as_before(fixture: &Fixture, pair: &Pair) {
     let url = pair.original.must("url", &[]).get::<String>("url");
     let other = fixture.peer_with(&url);
     other.finds_busy(pair.lock, "the original's lock is held");
     if let LockRef::Number(id) = pair.lock {
-        assert_eq!(other.allocated(), [id], "the original has other allocations");
+        assert_eq!(other.allocated(), [id], "the copy changed the allocations of the original");
     }
     pair.original.unlock(pair.lock);
     let granted = other.finds_free(pair.lock, "the original's lock was released");
@@ -143,7 +143,7 @@ fn is_as_before(fixture: &Fixture, pair: &Pair) {
     pair.original.must("check", &[]);
 }
 
-/// Its files have other names, and are the same files.
+/// A moved store has other paths, but the same files.
 fn a_store_that_was_moved_is_the_same(fixture: &Fixture) {
     let (from, url) = fixture.fresh_place();
     let original = fixture.blank_peer();
@@ -153,7 +153,7 @@ fn a_store_that_was_moved_is_the_same(fixture: &Fixture) {
     original.unlock(lock);
     fixture.kill(&original.process);
     let (to, url) = fixture.fresh_place();
-    for entry in fs::read_dir(&from).expect("the store has a directory").flatten() {
+    for entry in fs::read_dir(&from).expect("the directory of the store can be read").flatten() {
         fs::rename(entry.path(), to.join(entry.file_name())).expect("the store can be moved");
     }
     let (one, other) = (fixture.blank_peer(), fixture.blank_peer());
@@ -162,5 +162,5 @@ fn a_store_that_was_moved_is_the_same(fixture: &Fixture) {
         assert_eq!(seen, id, "a store that was moved has another identity");
     }
     one.lock(lock);
-    other.finds_busy(lock, "it is held");
+    other.finds_busy(lock, "another thread holds it");
 }

@@ -1,12 +1,12 @@
 //! Attempts that do not sleep, and waits that use no processor.
 //!
-//! No case asserts how long a single operation takes, which depends on what else the machine does. A case takes the quickest of many
-//! operations, or leaves out the time in which a thread could not run.
+//! No case asserts the duration of a single operation, which depends on the load of the machine. A case uses the minimum of many
+//! operations, or excludes the time in which a thread could not run.
 
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Who, cases, cases_for_all};
+use super::{Contenders, cases, cases_for_all};
 use crate::fixture::Fixture;
 use crate::need;
 
@@ -19,15 +19,15 @@ cases! { "costs";
     a_wait_with_a_deadline_uses_no_processor [DEADLINES];
 }
 
-/// Number of attempts of which the quickest counts, and the time that is enough.
+/// Number of attempts, and the longest duration that the quickest of them may have.
 const ATTEMPTS: &str = "160";
 const ENOUGH: Duration = Duration::from_millis(2);
-/// A sleep that is seen in each attempt: longer than the interval of the kernel's clock.
+/// Duration of a sleep that an attempt must not contain. It exceeds the interval of the kernel's clock.
 const LONG: Duration = Duration::from_millis(12);
 
-/// Any sleep of 2 ms or more in an attempt is seen.
-fn an_attempt_does_not_sleep(fixture: &Fixture, who: Who) {
-    let (owner, other, lock) = who.two(fixture);
+/// Sleeps of 2 ms or more are detected.
+fn an_attempt_does_not_sleep(fixture: &Fixture, contenders: Contenders) {
+    let (owner, other, lock) = contenders.start_two(fixture);
     owner.lock(lock);
     let took = other.must("quickest_attempt", &[&lock.to_string(), ATTEMPTS, &ENOUGH.as_nanos().to_string()]).get("took");
     let took = Duration::from_nanos(took);
@@ -39,10 +39,12 @@ fn an_attempt_does_not_sleep(fixture: &Fixture, who: Who) {
     );
 }
 
-/// Number of waits, and the time after which a waiter sleeps. It may poll for a short time before.
+/// Number of waits, and the time after which a waiter has to sleep. It may poll before.
 const WAITS: u32 = 55;
-const GLANCE: Duration = Duration::from_millis(15);
-/// A waiter must not run for the one time before it has slept for the other. A lock that is polled 2,000 times a second runs for less.
+const POLLING: Duration = Duration::from_millis(15);
+/// A waiter must not use the processor for `RUNNING` before it has slept for `SLEEPING`.
+///
+/// A waiter that polls 2,000 times a second stays below this limit.
 const RUNNING: Duration = Duration::from_millis(40);
 const SLEEPING: Duration = Duration::from_millis(60);
 
@@ -55,20 +57,20 @@ fn a_wait_with_a_deadline_uses_no_processor(fixture: &Fixture) {
 }
 
 fn runs_little_while_it_waits(fixture: &Fixture, verb: &str, more: &[&str]) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let (owner, other, lock) = who.two(fixture);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let (owner, other, lock) = contenders.start_two(fixture);
     let name = lock.to_string();
     for wait in 0..WAITS {
         owner.lock(lock);
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
         waiter.begun();
-        sleep(GLANCE);
+        sleep(POLLING);
         let is_awake = || other.process.is_awake();
         let seems_to_run = is_awake() && {
             sleep(Duration::from_millis(1));
             is_awake()
         };
-        // The first wait is measured in any case.
+        // The first wait is always measured.
         if wait == 0 || seems_to_run {
             let runs = other.process.thread_that_runs(RUNNING, SLEEPING);
             assert_eq!(

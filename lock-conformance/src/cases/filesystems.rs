@@ -1,4 +1,6 @@
-//! File systems that run full, and file locks that a policy denies. Each refusal is an error that says so, and ends no process.
+//! Full file systems, and file locks that a policy denies.
+//!
+//! The operation fails with an error that says so, and the process continues.
 
 use std::time::Duration;
 
@@ -15,22 +17,22 @@ cases! { "filesystems";
     a_store_opens_without_file_locks_or_says_what_is_denied [STORE PROCESSES DENIALS];
 }
 
-/// Much for a few locks, and little for the machine's memory.
+/// Size of the file system: large for a few locks, and small for the memory of the machine.
 const BYTES: usize = 8 << 20;
 
-/// Asserts that an operation was done, or was refused for want of room.
+/// Asserts that an operation succeeded, or failed because the file system is full.
 fn done_or_without_room(outcome: Result<Fields, Refusal>) -> Option<Fields> {
     match outcome {
         Ok(fields) => Some(fields),
         Err(refusal) => {
             let is_typed = matches!(refusal.kind.as_str(), "Limit" | "System" | "Exhausted");
-            assert!(is_typed, "the file system is full, and that is not what the error says: {refusal}");
+            assert!(is_typed, "the file system is full, but the error has the wrong kind: {refusal}");
             None
         }
     }
 }
 
-/// Two processes with one store on a small file system, a file in which uses up the rest, and a lock that has been used.
+/// Two processes with one store on a small file system, a file that fills it, and a used lock.
 struct FullDisk {
     first: Thread,
     second: Thread,
@@ -56,13 +58,13 @@ impl FullDisk {
         Self { first, second, url, filler, lock }
     }
 
-    /// Frees the room. The locks must be free then.
+    /// Removes the file that fills the file system. The locks must be free afterwards.
     fn end(self, fixture: &Fixture) {
         let Self { first, second, filler, lock, .. } = self;
         first.must("remove_file", &[&filler]);
-        first.finds_free(lock, "there is room again, and no process holds it");
-        second.finds_free(lock, "there is room again, and no process holds it");
-        // The mount ends with the processes. What a store has elsewhere has to go before.
+        first.finds_free(lock, "the file system has room again, and no process holds it");
+        second.finds_free(lock, "the file system has room again, and no process holds it");
+        // The mount ends with the processes. What the store keeps outside of it has to be removed before.
         if need::REMOVAL.is_met(&fixture.suite) {
             first.must("destroy", &[]);
         }
@@ -74,7 +76,7 @@ fn a_file_system_that_runs_full_ends_no_process(fixture: &Fixture) {
     for thread in [&disk.first, &disk.second] {
         let lock = disk.lock.to_string();
         if let Some(fields) = done_or_without_room(thread.ask("try_lock", &[&lock])) {
-            assert!(!fields.has("busy"), "no process holds the lock, and {thread} found it busy");
+            assert!(!fields.has("busy"), "no process holds the lock, but {thread} found it busy");
             thread.unlock(disk.lock);
         }
         done_or_without_room(thread.ask("probe", &["open", &disk.url]));
@@ -97,11 +99,11 @@ fn a_holder_releases_its_lock_on_a_full_file_system(fixture: &Fixture) {
         thread.lock(lock);
     });
     if let Some(fields) = done_or_without_room(disk.second.ask("try_lock", &[&disk.lock.to_string()])) {
-        assert!(fields.has("busy"), "a second process has the lock of a holder on a full file system");
+        assert!(fields.has("busy"), "a second process acquired a held lock on a full file system");
     }
     disk.first.unlock(disk.lock);
     if let Some(fields) = done_or_without_room(disk.second.ask("try_lock", &[&disk.lock.to_string()])) {
-        assert!(!fields.has("busy"), "the holder released the lock on a full file system, and it is busy");
+        assert!(!fields.has("busy"), "the holder released the lock on a full file system, but it is busy");
         disk.second.unlock(disk.lock);
     }
     disk.end(fixture);
@@ -110,7 +112,7 @@ fn a_holder_releases_its_lock_on_a_full_file_system(fixture: &Fixture) {
 /// Asserts that a refusal says that access is denied.
 fn says_what_is_denied(refusal: &Refusal) {
     let says = refusal.text.contains("Permission denied") || refusal.text.contains("not permitted");
-    assert!(says, "file locks are denied, and that is not what the error says: {refusal}");
+    assert!(says, "file locks are denied, but the error has the wrong kind: {refusal}");
 }
 
 fn denied_file_locks_are_an_error_and_not_a_busy_lock(fixture: &Fixture) {
@@ -121,7 +123,7 @@ fn denied_file_locks_are_an_error_and_not_a_busy_lock(fixture: &Fixture) {
     let name = lock.to_string();
     match a.ask("try_lock", &[&name]) {
         Ok(fields) => {
-            assert!(!fields.has("busy"), "file locks are denied, and {a} found the lock {lock} busy, which no process holds");
+            assert!(!fields.has("busy"), "file locks are denied, but {a} found the lock {lock} busy, which no process holds");
             a.unlock(lock);
         }
         Err(refusal) => says_what_is_denied(&refusal),
@@ -132,7 +134,7 @@ fn denied_file_locks_are_an_error_and_not_a_busy_lock(fixture: &Fixture) {
             Err(refusal) => says_what_is_denied(&refusal),
         }
     }
-    fixture.peer().finds_free(lock, "a process to which file locks are denied did not get it");
+    fixture.peer().finds_free(lock, "a process to which file locks are denied did not acquire it");
 }
 
 fn a_store_opens_without_file_locks_or_says_what_is_denied(fixture: &Fixture) {
@@ -145,5 +147,5 @@ fn a_store_opens_without_file_locks_or_says_what_is_denied(fixture: &Fixture) {
             says_what_is_denied(&refusal);
         }
     }
-    other.finds_free(lock, "a process to which file locks are denied did not get it");
+    other.finds_free(lock, "a process to which file locks are denied did not acquire it");
 }

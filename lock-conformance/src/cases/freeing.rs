@@ -1,4 +1,4 @@
-//! Giving ids back: what becomes of the lock, of old handles, and of who is late.
+//! Freed ids: their locks, their waiters and their old handles.
 
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
@@ -22,7 +22,7 @@ fn freeing_what_is_not_allocated_is_refused_and_changes_nothing(fixture: &Fixtur
     let id = a.allocate("");
     let before = (a.available(), a.allocated());
     a.refused("NotAllocated", "free", &[&(id + 1).to_string()]);
-    assert_eq!((a.available(), a.allocated()), before, "a refused free changed something");
+    assert_eq!((a.available(), a.allocated()), before, "a refused free changed the allocated ids");
 }
 
 fn a_double_free_is_refused_and_changes_nothing(fixture: &Fixture) {
@@ -33,7 +33,7 @@ fn a_double_free_is_refused_and_changes_nothing(fixture: &Fixture) {
         let before = thread.available();
         thread.refused("NotAllocated", "free", &[&id.to_string()]);
         assert_eq!(thread.available(), before, "a double free changed the number of free ids");
-        assert_eq!(thread.allocated(), [other], "a double free changed what is allocated");
+        assert_eq!(thread.allocated(), [other], "a double free changed the allocated ids");
     }
 }
 
@@ -43,13 +43,13 @@ fn a_lock_that_is_freed_while_held_stays_held(fixture: &Fixture) {
     let lock = LockRef::Number(id);
     a.lock(lock);
     b.free(id);
-    b.finds_busy(lock, "its id was freed, and its owner still holds it");
-    fixture.peer().finds_busy(lock, "its id was freed, and its owner still holds it");
+    b.finds_busy(lock, "its id was freed, but its owner still holds it");
+    fixture.peer().finds_busy(lock, "its id was freed, but its owner still holds it");
     a.unlock(lock);
-    assert!(b.finds_free(lock, "it was released").death.is_none(), "nobody died, and a death was told");
+    assert!(b.finds_free(lock, "it was released").death.is_none(), "no owner died, but a death was reported");
 }
 
-/// Where podman's file locks let two in.
+/// In this situation, Podman's file locks admit two owners.
 fn a_lock_that_is_freed_and_allocated_again_stays_held(fixture: &Fixture) {
     let (a, b) = (fixture.peer(), fixture.peer());
     let id = a.allocate("");
@@ -57,12 +57,12 @@ fn a_lock_that_is_freed_and_allocated_again_stays_held(fixture: &Fixture) {
     a.lock(lock);
     a.free(id);
     b.must("take", &[&id.to_string(), ""]);
-    b.finds_busy(lock, "its id was handed to somebody else, and its owner still holds it");
+    b.finds_busy(lock, "its id was allocated again, but its owner still holds it");
     let waiter = b.start_lock(lock);
     waiter.waits("the first owner still holds the lock");
     a.unlock(lock);
     waiter.granted();
-    a.finds_busy(lock, "the new owner holds it, against old handles too");
+    a.finds_busy(lock, "the new owner excludes old handles");
 }
 
 fn free_all_leaves_held_locks_held(fixture: &Fixture) {
@@ -72,9 +72,9 @@ fn free_all_leaves_held_locks_held(fixture: &Fixture) {
         a.lock(lock);
     }
     let freed: u64 = b.must("free_all", &[]).get("freed");
-    assert_eq!(freed, 3, "free_all says another number than was allocated");
+    assert_eq!(freed, 3, "free_all does not return the number of allocated ids");
     for lock in locks {
-        b.finds_busy(lock, "everything was freed, and its owner still holds it");
+        b.finds_busy(lock, "all ids were freed, but its owner still holds it");
         a.unlock(lock);
         b.finds_free(lock, "it was released");
     }
@@ -108,13 +108,13 @@ fn a_handle_knows_that_its_id_was_handed_to_somebody_else(fixture: &Fixture) {
         let stale: bool = a.must("stale", &[&id]).get("stale");
         assert_eq!(stale, expected, "{what}");
     };
-    is_stale("the id is the handle's own", false);
+    is_stale("the id has not been freed since the handle was opened", false);
     b.must("free", &[&id]);
-    is_stale("the id was freed and handed to nobody", false);
+    is_stale("the id was freed, but not allocated again", false);
     b.must("take", &[&id, ""]);
-    is_stale("the id was handed to somebody else", true);
+    is_stale("the id was allocated again", true);
     a.must("retrieve", &[&id]);
-    is_stale("the handle is a new one", false);
+    is_stale("the handle was opened after the allocation", false);
 }
 
 fn a_stale_handle_does_not_free_the_id_of_somebody_else(fixture: &Fixture) {
@@ -123,7 +123,7 @@ fn a_stale_handle_does_not_free_the_id_of_somebody_else(fixture: &Fixture) {
     b.must("free", &[&id]);
     b.must("take", &[&id, ""]);
     a.refused("Stale", "free_handle", &[&id]);
-    assert_eq!(b.allocated().len(), 1, "a stale handle freed the id of somebody else");
+    assert_eq!(b.allocated().len(), 1, "a stale handle freed the new allocation");
     b.must("free_handle", &[&id]);
 }
 
@@ -134,5 +134,5 @@ fn a_handle_is_never_called_stale(fixture: &Fixture) {
     b.must("free", &[&id]);
     b.must("take", &[&id, ""]);
     let stale: bool = a.must("stale", &[&id]).get("stale");
-    assert!(!stale, "a handle was called stale where allocations are not counted");
+    assert!(!stale, "a handle is reported as stale, although the backend does not count allocations");
 }

@@ -1,4 +1,4 @@
-//! Stores that become larger while they are used.
+//! Stores that grow while processes use them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,10 +21,10 @@ cases! { "growing";
     the_last_id_of_a_store_without_bound_costs_little [CHOSEN NUMBERED];
 }
 
-/// Stores that grow, each once.
+/// Number of stores, each of which grows once.
 const ROUNDS: u32 = 20;
 
-/// The largest number that an id can have.
+/// The greatest possible id.
 const LAST: u32 = u32::MAX;
 
 /// Ids at which a store that doubles grows: each power of two, and the id before.
@@ -36,19 +36,19 @@ fn arguments<'a>(first: &'a str, ids: &'a [String]) -> Vec<&'a str> {
     std::iter::once(first).chain(ids.iter().map(String::as_str)).collect()
 }
 
-/// The URL of a new store without a bound.
+/// Returns the URL of a new store without a capacity.
 fn unbounded(fixture: &Fixture) -> String {
     with_option(&fixture.fresh_url(), "capacity=unbounded")
 }
 
-/// Removes the store that this process has open, so that many rounds do not exceed a limit of the system.
+/// Removes the store of this process, so that many rounds do not exceed a limit of the system.
 fn remove(fixture: &Fixture, peer: &Thread) {
     if need::REMOVAL.is_met(&fixture.suite) {
         peer.must("destroy", &[]);
     }
 }
 
-/// Lets one process make stores larger while another does something else with them.
+/// Runs an operation in one process while another process makes the store larger, for several stores.
 fn beside_growth(fixture: &Fixture, verb: &str, with_url: bool) {
     let (grower, other) = (fixture.blank_peer(), fixture.blank_peer());
     let ids = steps();
@@ -78,7 +78,7 @@ fn a_store_is_checked_while_it_grows(fixture: &Fixture) {
     beside_growth(fixture, "check_until_told", false);
 }
 
-/// Both processes find each time that there is no room yet for the id.
+/// Both processes have to enlarge the store for the id.
 fn ids_that_two_processes_allocate_while_it_grows_are_all_allocated(fixture: &Fixture) {
     let peers = [fixture.blank_peer(), fixture.blank_peer()];
     for _ in 0..ROUNDS * scale() {
@@ -101,7 +101,7 @@ fn ids_that_two_processes_allocate_while_it_grows_are_all_allocated(fixture: &Fi
     }
 }
 
-/// Kills the process after ever longer times.
+/// Kills the process after increasing delays.
 fn a_process_killed_while_the_store_grows_leaves_it_sound(fixture: &Fixture) {
     let ids = steps();
     for round in 0..2 * ROUNDS * scale() {
@@ -119,7 +119,7 @@ fn a_process_killed_while_the_store_grows_leaves_it_sound(fixture: &Fixture) {
         let (path, arena) = fixture.arena(1);
         arena.go();
         other.must("take_each", &arguments(path.to_str().expect("the scratch path is text"), &ids));
-        assert_eq!(other.allocated().len(), ids.len(), "an id is missing after a process was killed that made the store grow");
+        assert_eq!(other.allocated().len(), ids.len(), "an id is missing after the process that enlarged the store was killed");
         remove(fixture, &other);
         fixture.kill(&other.process);
     }
@@ -134,7 +134,7 @@ fn a_lock_stays_held_while_the_store_grows(fixture: &Fixture) {
         grower.must("lock", &[&id]);
         grower.must("unlock", &[&id]);
         for process in [&grower, &other] {
-            process.finds_busy(lock, "its owner has it since before the store grew");
+            process.finds_busy(lock, "its owner acquired it before the store grew");
         }
     }
     owner.unlock(lock);
@@ -154,7 +154,7 @@ fn the_death_of_an_owner_of_a_high_id_is_reported(fixture: &Fixture) {
     }
 }
 
-/// How much more the files of a store may take after one lock with the last id.
+/// Number of bytes by which the files of a store may grow when the lock with the greatest id is used.
 const LITTLE: u64 = 1 << 20;
 
 fn the_last_id_of_a_store_without_bound_costs_little(fixture: &Fixture) {
@@ -166,14 +166,14 @@ fn the_last_id_of_a_store_without_bound_costs_little(fixture: &Fixture) {
     let last = LAST.to_string();
     peer.must("take", &[&last, ""]);
     peer.must("lock", &[&last]);
-    peer.process.thread("t1").finds_busy(LockRef::Number(LAST), "it is held");
+    peer.process.thread("t1").finds_busy(LockRef::Number(LAST), "another thread holds it");
     peer.must("unlock", &[&last]);
     assert_eq!(peer.allocated(), [LAST]);
     let more = bytes_in(fixture.dir()).saturating_sub(before);
     assert!(more <= LITTLE, "a lock with the last id takes {more} bytes of the file system");
 }
 
-/// What the files in a directory take of the file system.
+/// Returns the number of bytes that the files in a directory occupy on the file system.
 fn bytes_in(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries

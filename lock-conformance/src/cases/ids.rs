@@ -1,4 +1,4 @@
-//! Which lock an id names, and which ids there are.
+//! The range of ids, and the mapping of ids to locks.
 
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
@@ -13,18 +13,20 @@ cases! { "allocation";
 /// Capacity for ids of more than sixteen bits, where it can be chosen.
 const MANY: u32 = 1_000_000;
 
-/// Number of handles of one lock, and of repetitions, each of which has to be right.
+/// Number of handles of one lock, and of repetitions, each of which has to succeed.
 const HANDLES: &str = "60";
 const REPETITIONS: u32 = 60;
 /// The largest capacity that a case fills.
 const MOST: u64 = 10_000;
 
-/// Opens the store. Returns its capacity.
+/// Opens the store and returns its capacity.
 fn opened(thread: &Thread, url: &str) -> Option<u64> {
     thread.must("open", &["open_or_create", url]).find("capacity")
 }
 
-/// Ids that a wrong modulus or a wrong width maps to others: powers of 2 and 10 and their neighbours, below the end.
+/// Returns ids that a wrong modulus or width would map to other ids.
+///
+/// They are the powers of 2 and 10 below `end`, and their neighbours.
 fn suspicious_ids(end: u64) -> Vec<u32> {
     let powers = (0..20).map(|exponent| 1_u32 << exponent).chain((1..7).map(|exponent| 10_u32.pow(exponent)));
     let mut ids: Vec<_> = powers.flat_map(|power| [power - 1, power, power + 1]).filter(|id| u64::from(*id) < end).collect();
@@ -41,17 +43,17 @@ fn different_ids_are_different_locks(fixture: &Fixture) {
         owner.lock(LockRef::Number(held));
         for id in ids.iter().filter(|id| **id != held) {
             let granted = other.try_lock(LockRef::Number(*id));
-            assert!(granted.is_some(), "only the lock {held} is held, and the lock {id} is busy: two ids are one lock");
+            assert!(granted.is_some(), "only the lock {held} is held, but the lock {id} is busy: two ids name one lock");
             other.unlock(LockRef::Number(*id));
             if held == 0 {
                 let busy: u32 = other.must("try_new_handles", &[&id.to_string(), HANDLES]).get("busy_times");
                 assert_eq!(
                     busy, 0,
-                    "only the lock {held} is held, and the lock {id} is busy by a new handle: two ids are one lock"
+                    "only the lock {held} is held, but the lock {id} is busy through a new handle: two ids name one lock"
                 );
             }
         }
-        other.finds_busy(LockRef::Number(held), "it is held");
+        other.finds_busy(LockRef::Number(held), "another thread holds it");
         owner.unlock(LockRef::Number(held));
     }
 }
@@ -107,7 +109,7 @@ fn the_capacity_is_exact(fixture: &Fixture) {
     for _ in 0..REPETITIONS {
         let refusal = a.refused("Exhausted", "allocate", &[""]);
         let said: (u64, u64) = (refusal.fields.get("capacity"), refusal.fields.get("allocated"));
-        assert_eq!(said, (capacity, capacity), "exhaustion names other numbers of locks: {}", refusal.text);
+        assert_eq!(said, (capacity, capacity), "the error has the wrong capacity or count: {}", refusal.text);
     }
     for _ in 0..REPETITIONS {
         a.free(0);

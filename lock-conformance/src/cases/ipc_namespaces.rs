@@ -1,5 +1,6 @@
-//! Processes in several IPC namespaces, of which System V semaphores are not shared: a process of another namespace is excluded or
-//! refused.
+//! Processes in several IPC namespaces, which do not share System V semaphores.
+//!
+//! A process of another namespace has to be excluded or refused.
 
 use super::cases;
 use super::keeping::{attempt, each_keeps_its_lock, is_excluded_or_refused, keeps_its_lock};
@@ -24,19 +25,19 @@ fn stranger(fixture: &Fixture) -> Thread {
     stranger
 }
 
-/// Asserts that an error says that a store is not for this process.
+/// Asserts that the error says that this process must not use the store.
 fn is_not_ours(refusal: &Refusal) {
-    assert_eq!(refusal.kind, "NotOurs", "a process of another IPC namespace was refused in another way: {refusal}");
+    assert_eq!(refusal.kind, "NotOurs", "a process of another IPC namespace was refused with an unexpected error: {refusal}");
 }
 
-/// The kinds of errors that say that a store is not for this process.
+/// Kinds of errors that say that this process must not use the store.
 const REFUSALS: &[&str] = &["NotOurs"];
 
 fn a_process_in_another_ipc_namespace_is_excluded_or_refused(fixture: &Fixture) {
     opens_and_is_excluded_or_refused(fixture, &stranger(fixture));
 }
 
-/// Without `/proc/sys` a process cannot tell in which boot of the machine it is.
+/// Without `/proc/sys`, a process cannot read the boot id of the machine.
 fn a_process_in_another_ipc_namespace_without_a_boot_id_is_excluded_or_refused(fixture: &Fixture) {
     let stranger = stranger(fixture);
     stranger.must("own_mounts", &[]);
@@ -44,7 +45,7 @@ fn a_process_in_another_ipc_namespace_without_a_boot_id_is_excluded_or_refused(f
     opens_and_is_excluded_or_refused(fixture, &stranger);
 }
 
-/// Lets a stranger open the store while a lock of it is held.
+/// Opens the store in a process of another namespace while a lock of the store is held.
 fn opens_and_is_excluded_or_refused(fixture: &Fixture, stranger: &Thread) {
     let (owner, other) = (fixture.peer(), fixture.peer());
     let lock = fixture.a_lock(&owner);
@@ -72,8 +73,9 @@ fn another_ipc_namespace_excludes_a_child_that_has_not_locked_yet(fixture: &Fixt
     }
 }
 
-/// A process whose store was opened by its parent, which is dead, as a daemon's is; and a stranger that has opened the same store,
-/// where it was not refused.
+/// A process whose dead parent opened the store, as in a daemon, and a stranger.
+///
+/// The stranger is in another IPC namespace and has opened the store, unless it was refused.
 fn child_and_stranger(fixture: &Fixture, has_parent_locked: bool) -> (Thread, Option<Thread>, LockRef) {
     let url = fixture.fresh_url();
     let parent = fixture.peer_with(&url);
@@ -88,7 +90,7 @@ fn child_and_stranger(fixture: &Fixture, has_parent_locked: bool) -> (Thread, Op
     (child, opened.is_ok().then_some(stranger), lock)
 }
 
-/// Asserts that a free lock is granted to one of the threads, and that the others are excluded or refused.
+/// Asserts that one of the threads acquires a free lock, and the others are excluded or refused.
 fn one_is_excluded_or_refused(threads: [Option<Thread>; 2], lock: LockRef) {
     let mut threads = threads.into_iter().flatten();
     let owner = threads.find(|thread| attempt(thread, lock, REFUSALS).is_some_and(|granted| granted.is_some()));
@@ -121,7 +123,7 @@ fn an_owner_that_leaves_its_ipc_namespace_keeps_its_lock(fixture: &Fixture) {
     other.finds_free(lock, "no process holds it");
     owner.lock(lock);
     owner.must("own_ipc", &[]);
-    other.finds_busy(lock, "its owner lives, and has only left its IPC namespace");
+    other.finds_busy(lock, "its owner lives and has only left its IPC namespace");
     is_excluded_or_refused(&other, lock, REFUSALS);
     if let Err(refusal) = owner.ask("unlock", &[&lock.to_string()]) {
         is_not_ours(&refusal);
@@ -131,13 +133,13 @@ fn an_owner_that_leaves_its_ipc_namespace_keeps_its_lock(fixture: &Fixture) {
     other.unlock(lock);
 }
 
-/// The sets of an IPC namespace, each with its size.
+/// Returns the semaphore sets of an IPC namespace, each with its size.
 fn sets(thread: &Thread) -> Vec<(u32, u32)> {
     let fields = thread.must("semaphore_sets", &[]);
     fields.numbers("ids").into_iter().zip(fields.numbers("sizes")).collect()
 }
 
-/// In another IPC namespace, the id of a set of the store is that of another program's set.
+/// In another IPC namespace, the id of a semaphore set of the store may name a set of another program.
 fn semaphore_sets_of_other_programs_stay_as_they_are(fixture: &Fixture) {
     let before = sets(&fixture.blank_peer());
     let (leaver, other) = (fixture.peer(), fixture.peer());
@@ -145,7 +147,7 @@ fn semaphore_sets_of_other_programs_stay_as_they_are(fixture: &Fixture) {
     for thread in [&leaver, &other] {
         thread.finds_free(lock, "no process holds it");
     }
-    // Stores of other cases may be among them, which does no harm.
+    // Sets of other cases may be among them, which is harmless.
     let ids: Vec<_> = sets(&other).into_iter().filter(|set| !before.contains(set)).collect();
     leaver.must("own_ipc", &[]);
     for (id, size) in &ids {
@@ -176,7 +178,7 @@ fn semaphore_sets_of_other_programs_stay_as_they_are(fixture: &Fixture) {
     let _ = attempt(&leaver, lock, REFUSALS);
     fixture.kill(&leaver.process);
     for (id, _) in &ids {
-        // The kernel may note a time where it looks for something to undo.
+        // Only the change time is checked: the kernel may update `sem_otime` when a process with undo operations ends.
         let changed: u32 = witness.must("semaphore_set", &[&id.to_string()]).get("changed");
         assert_eq!(changed, 0, "the set {id} of another program was changed by the death of a process");
     }

@@ -1,4 +1,4 @@
-//! What a pair of threads proves of its surroundings: a live owner keeps its lock, and a dead owner's lock is recovered.
+//! Checks that a live owner keeps its lock and that the lock of a dead owner is recovered.
 
 use std::time::Duration;
 
@@ -7,10 +7,12 @@ use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread, grant};
 use crate::protocol::Refusal;
 
-/// Longer than a waiter waits before it checks whether the owner is dead: 200 ms in the backends of this repository.
-pub(super) const A_WHILE: Duration = Duration::from_millis(350);
+/// Longer than the interval at which a waiter checks the owner.
+///
+/// The interval is 200 ms in the backends of this repository.
+pub(super) const LONGER_THAN_A_CHECK: Duration = Duration::from_millis(350);
 
-/// Asserts that neither thread gets a lock that the other one holds, and that each releases its lock without an error.
+/// Asserts that two threads exclude each other and release their locks without an error.
 ///
 /// `a` holds the lock already. Where locks have numbers, both wait at the same time, on a lock each.
 pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, lock: LockRef) {
@@ -29,7 +31,7 @@ pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, loc
     is_released(b, a, second);
 }
 
-/// Asserts that the other thread does not get the lock, which the owner holds, and that the owner releases it without an error.
+/// Asserts that the owner excludes the other thread and releases the lock without an error.
 pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, lock: LockRef) {
     other.finds_busy(lock, "its owner lives");
     if need::DEADLINES.is_met(&fixture.suite) {
@@ -43,7 +45,7 @@ pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, 
     other.unlock(lock);
 }
 
-/// Asserts that the owner can release the lock, and that the other thread can acquire it without a report of a death.
+/// Asserts that the owner can release the lock, and that the other thread then gets no report.
 fn is_released(owner: &Thread, other: &Thread, lock: LockRef) {
     owner.unlock(lock);
     reports_no_death(&other.finds_free(lock, "its owner released it"));
@@ -54,7 +56,7 @@ pub(super) fn reports_no_death(grant: &Grant) {
     assert!(grant.death.is_none(), "a death was reported, although no owner died");
 }
 
-/// Tries the lock; `None` when the thread is refused with an error of these kinds.
+/// Tries the lock. Returns `None` if the attempt fails with an error of these kinds.
 pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Option<Option<Grant>> {
     match thread.ask("try_lock", &[&lock.to_string()]) {
         Ok(fields) => Some(grant(&fields)),
@@ -65,38 +67,42 @@ pub(super) fn attempt(thread: &Thread, lock: LockRef, refusals: &[&str]) -> Opti
     }
 }
 
-/// Asserts that the thread does not get the lock, which another one holds: it finds the lock busy, or is refused.
+/// Asserts that the thread does not acquire a lock that another thread holds.
+///
+/// The lock is busy, or the attempt fails with an error of the given kinds.
 pub(super) fn is_excluded_or_refused(thread: &Thread, lock: LockRef, refusals: &[&str]) {
     let Some(granted) = attempt(thread, lock, refusals) else { return };
-    assert!(granted.is_none(), "{thread} got the lock {lock}, although its owner lives");
-    match thread.lock_for(lock, A_WHILE) {
-        Ok(_) => panic!("{thread} got the lock {lock} of an owner that lives"),
+    assert!(granted.is_none(), "{thread} acquired the lock {lock}, although its owner lives");
+    match thread.lock_for(lock, LONGER_THAN_A_CHECK) {
+        Ok(_) => panic!("{thread} acquired the lock {lock} of a live owner"),
         Err(refusal) if matches!(refusal.kind.as_str(), "TimedOut" | "Unsupported") => {}
         Err(refusal) => is_one_of(&refusal, refusals),
     }
 }
 
 fn is_one_of(refusal: &Refusal, kinds: &[&str]) {
-    assert!(kinds.contains(&refusal.kind.as_str()), "a thread was refused in another way than by {kinds:?}: {refusal}");
+    assert!(kinds.contains(&refusal.kind.as_str()), "a thread was refused with another error than {kinds:?}: {refusal}");
 }
 
-/// Kills the owner, which holds the lock, and asserts that the waiter gets it and that the death is reported to it alone.
+/// Kills the owner, and asserts that the waiter acquires the lock and receives the only report.
 pub(super) fn is_recovered(fixture: &Fixture, owner: &Thread, waiter: &Thread, lock: LockRef) {
     let pending = waiter.start_lock(lock);
     pending.waits("the owner lives");
     fixture.kill(&owner.process);
-    tells_of(fixture, &pending.granted(), owner.process.own_pid());
+    reports_death_of(fixture, &pending.granted(), owner.process.own_pid());
     waiter.mark_consistent(lock);
     waiter.unlock(lock);
     let again = waiter.finds_free(lock, "it was released");
-    assert!(again.death.is_none(), "the death was reported to its second owner, too");
+    assert!(again.death.is_none(), "the death was reported to a second owner");
 }
 
-/// Asserts that the grant names the dead process, where that is claimed, by the pid that the process knows itself by.
-pub(super) fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
+/// Asserts that the grant names the dead process by the pid in its own namespace.
+///
+/// Does nothing if the backend does not claim to report deaths.
+pub(super) fn reports_death_of(fixture: &Fixture, grant: &Grant, dead: u32) {
     if need::REPORTED.is_met(&fixture.suite) {
-        let told = grant.death.as_ref().expect("an owner died, and its death was not reported to the next one");
-        assert_eq!(told.pid, dead, "process {dead} died, and the death of another one was reported");
+        let told = grant.death.as_ref().expect("an owner died, but its death was not reported to the next owner");
+        assert_eq!(told.pid, dead, "process {dead} died, but the death of another one was reported");
     }
 }
 
@@ -109,15 +115,15 @@ struct Wait {
 
 impl Wait {
     fn start(waiter: &Thread, lock: LockRef) -> Self {
-        let pending = waiter.start("lock_for", &[&lock.to_string(), &A_WHILE.as_nanos().to_string()]);
+        let pending = waiter.start("lock_for", &[&lock.to_string(), &LONGER_THAN_A_CHECK.as_nanos().to_string()]);
         Self { waiter: waiter.clone(), lock, pending }
     }
 
     fn times_out(self) {
         let (waiter, lock) = (self.waiter, self.lock);
         match self.pending.outcome() {
-            Ok(_) => panic!("{waiter} got the lock {lock} of an owner that lives"),
-            Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}"),
+            Ok(_) => panic!("{waiter} acquired the lock {lock} of a live owner"),
+            Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What allocations are for.
+//! Labels of allocations.
 
 use super::cases;
 use crate::fixture::Fixture;
@@ -19,7 +19,7 @@ fn a_label_is_read_by_everybody(fixture: &Fixture) {
     for thread in [&a, &b, &fixture.peer()] {
         let list = thread.must("allocated", &[]);
         let labels: [String; 2] = [list.get(&format!("label.{id}")), list.get("label.30")];
-        assert_eq!(labels, ["container web", "volume data"], "labels are not what was given");
+        assert_eq!(labels, ["container web", "volume data"], "the labels differ from the given ones");
     }
 }
 
@@ -30,17 +30,17 @@ fn a_label_goes_with_its_allocation(fixture: &Fixture) {
         a.must("free", &[&id]);
         a.must("take", &[&id, label]);
         let kept: String = a.must("allocated", &[]).get(&format!("label.{id}"));
-        assert_eq!(kept, label, "a label of an earlier allocation is still there");
+        assert_eq!(kept, label, "the label of an earlier allocation remains");
     }
 }
 
 fn the_longest_label_is_kept_whole(fixture: &Fixture) {
     let a = fixture.peer();
     let longest = "äöü ".repeat(9) + &"x".repeat(lock_core::Label::MAX - 63);
-    assert_eq!(longest.len(), lock_core::Label::MAX, "the longest one");
+    assert_eq!(longest.len(), lock_core::Label::MAX, "the label has the greatest length");
     let id = a.allocate(&longest);
     let kept: String = a.must("allocated", &[]).get(&format!("label.{id}"));
-    assert_eq!(kept, longest, "the longest label was not kept whole");
+    assert_eq!(kept, longest, "the longest label was truncated");
 }
 
 fn a_label_outlives_its_writer(fixture: &Fixture) {
@@ -48,7 +48,7 @@ fn a_label_outlives_its_writer(fixture: &Fixture) {
     let id = a.allocate("of the dead");
     fixture.kill(&a.process);
     let kept: String = b.must("allocated", &[]).get(&format!("label.{id}"));
-    assert_eq!(kept, "of the dead", "a label was lost with its writer");
+    assert_eq!(kept, "of the dead", "the death of the allocator removed its label");
 }
 
 fn a_bad_label_is_refused_and_allocates_nothing(fixture: &Fixture) {
@@ -58,7 +58,7 @@ fn a_bad_label_is_refused_and_allocates_nothing(fixture: &Fixture) {
         a.refused("BadLabel", "allocate", &[label]);
         a.refused("BadLabel", "take", &["3", label]);
     }
-    assert_eq!((a.available(), a.allocated()), (before, vec![]), "a refusal allocated something");
+    assert_eq!((a.available(), a.allocated()), (before, vec![]), "a refused call allocated an id");
 }
 
 fn a_label_is_refused_and_allocates_nothing(fixture: &Fixture) {
@@ -66,6 +66,6 @@ fn a_label_is_refused_and_allocates_nothing(fixture: &Fixture) {
     let before = a.available();
     a.refused("Unsupported", "allocate", &["a label"]);
     a.refused("Unsupported", "take", &["3", "a label"]);
-    assert_eq!((a.available(), a.allocated()), (before, vec![]), "a refusal allocated something");
+    assert_eq!((a.available(), a.allocated()), (before, vec![]), "a refused call allocated an id");
     a.allocate("");
 }

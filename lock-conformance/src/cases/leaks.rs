@@ -1,4 +1,4 @@
-//! What stays behind after an operation: descriptors, memory, threads, semaphore sets.
+//! Resources that operations must not leak: descriptors, memory, threads, semaphore sets.
 
 use super::{cases, first_ids, with_option};
 use crate::fixture::Fixture;
@@ -15,12 +15,12 @@ cases! { "leaks";
     a_program_that_is_executed_inherits_nothing [STORE PROCESSES];
 }
 
-/// What an operation may leave behind once, such as a pool of a process. Repetitions must not add to it.
+/// Number of resources that a process may keep, such as a pool. Repetitions must not add to them.
 const DESCRIPTORS: usize = 10;
 const THREADS: usize = 4;
-/// In KiB: less than the smallest block of memory that an allocator hands out, for each of [`ACQUISITIONS`].
+/// In KiB: less than the smallest block of an allocator for each of [`ACQUISITIONS`].
 const MEMORY: usize = 384;
-/// In bytes: what the allocator hands out for other purposes than the operations. One block for each fiftieth of them is more.
+/// In bytes: memory for other purposes. One block for every fiftieth operation is more.
 const BLOCKS: u32 = 4096;
 
 const HANDLES: u32 = 1000;
@@ -28,10 +28,10 @@ const OPENINGS: u32 = 700;
 const ACQUISITIONS: u32 = 20_000;
 const TIME_OUTS: u32 = 2000;
 
-/// Number of series after which memory must not grow any more. It grows at first because allocators keep some.
+/// Number of series. Memory may grow in some of them, because allocators keep freed memory.
 const SERIES: usize = 6;
 
-/// Repeats the work in some series, and asserts that the process does not grow each time.
+/// Repeats the work in several series, and fails if the process grows in each of them.
 fn leaves_nothing_behind(thread: &Thread, what: &str, count: u32, work: impl Fn(u32)) {
     work(count / 10 + 1);
     let mut before = thread.process.usage();
@@ -55,7 +55,7 @@ fn leaves_nothing_behind(thread: &Thread, what: &str, count: u32, work: impl Fn(
     );
 }
 
-/// The bytes in blocks of the process's allocator; 0 where it does not count them.
+/// Returns the number of allocated bytes of the process; 0 if its allocator does not count them.
 fn bytes_in_use(thread: &Thread) -> u32 {
     thread.must("bytes_in_use", &[]).find("bytes").unwrap_or(0)
 }
@@ -77,7 +77,7 @@ fn handles_leave_nothing_behind(fixture: &Fixture) {
     leaves_nothing_behind(&a, "handles", HANDLES, |count| drop(a.must("retrieve_many", &[&lock, &count.to_string()])));
 }
 
-/// Number of operations of a kind, each of which may be the one that leaves something.
+/// Number of repetitions of each operation.
 const SEVERAL: &str = "60";
 
 fn stores_leave_nothing_behind(fixture: &Fixture) {
@@ -96,8 +96,9 @@ fn acquisitions_leave_nothing_behind(fixture: &Fixture) {
 }
 
 fn time_outs_leave_nothing_behind(fixture: &Fixture) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { super::Who::Processes } else { super::Who::Threads };
-    let (owner, other, lock) = who.two(fixture);
+    let contenders =
+        if need::PROCESSES.is_met(&fixture.suite) { super::Contenders::Processes } else { super::Contenders::Threads };
+    let (owner, other, lock) = contenders.start_two(fixture);
     owner.lock(lock);
     let lock = lock.to_string();
     leaves_nothing_behind(&other, "time-outs", TIME_OUTS, |count| {
@@ -105,10 +106,12 @@ fn time_outs_leave_nothing_behind(fixture: &Fixture) {
     });
 }
 
-/// Ids of a store of 2600 locks, the last one among them. Where several share a set of semaphores, these are in several sets.
+/// Ids of a store of 2600 locks, including the last one.
+///
+/// In a backend with semaphore sets, they belong to several sets.
 const MANY: [u32; 5] = [599, 1023, 1024, 2047, 2599];
 
-/// In a new IPC namespace, in which no other case makes a set.
+/// Uses a new IPC namespace, in which no other case creates a set.
 fn a_destroyed_store_leaves_nothing_in_the_kernel(fixture: &Fixture) {
     let url = fixture.fresh_url();
     let (url, more) =
@@ -130,11 +133,13 @@ fn a_destroyed_store_leaves_nothing_in_the_kernel(fixture: &Fixture) {
     let left = first.must("semaphore_sets", &[]).numbers("ids");
     assert!(
         left.is_empty(),
-        "the ids {used:?} were used and the store was destroyed, and the semaphore sets {left:?} are still there"
+        "the ids {used:?} were used and the store was destroyed, but the semaphore sets {left:?} are still there"
     );
 }
 
-/// Descriptors without `FD_CLOEXEC` stay open in it, and with them locks of some kinds.
+/// Descriptors without `FD_CLOEXEC` stay open in the executed program.
+///
+/// Some kinds of locks stay held with them.
 fn a_program_that_is_executed_inherits_nothing(fixture: &Fixture) {
     let (owner, program) = (fixture.peer(), fixture.peer());
     let (lock, busy) = (fixture.a_lock(&program), fixture.a_lock(&owner));
@@ -165,7 +170,7 @@ fn a_program_that_is_executed_inherits_nothing(fixture: &Fixture) {
 /// Number of locks that the program holds.
 const HELD: u32 = 60;
 
-/// Whether two targets are the same, or files for the messages of two peers.
+/// Returns whether two targets are equal, or are both files for the messages of peers.
 fn is_same_kind(one: &str, other: &str) -> bool {
     one == other || (one.contains("/stderr-") && other.contains("/stderr-"))
 }

@@ -1,4 +1,6 @@
-//! What the system refuses: descriptors, address space, file size and room. It is an error that says so, and leaves nothing half done.
+//! Limits on descriptors, address space, file sizes and room on a file system.
+//!
+//! An operation that exceeds a limit fails with an error that says so, and leaves the store intact.
 
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
@@ -15,19 +17,22 @@ cases! { "limits";
     a_small_file_system_is_enough_for_several_processes [STORE PROCESSES MOUNTS ROOM NUMBERED];
 }
 
-/// What was refused, if it was; a refusal has to say that the system has no more.
+/// Returns the error of a failed operation. Its kind has to name a limit of the system.
 fn refused(outcome: Result<Fields, Refusal>) -> Option<Refusal> {
     let refusal = outcome.err()?;
-    assert!(matches!(refusal.kind.as_str(), "Limit" | "System"), "a limit was met, and the error does not say so: {refusal}");
+    assert!(
+        matches!(refusal.kind.as_str(), "Limit" | "System"),
+        "an operation exceeded a limit, but the error does not say so: {refusal}"
+    );
     Some(refusal)
 }
 
-/// Takes and releases the lock, unless that is refused for a limit.
+/// Acquires and releases the lock, unless a limit prevents that.
 fn lock_or_be_refused(thread: &Thread, lock: LockRef) {
     let name = lock.to_string();
     match thread.ask("try_lock", &[&name]) {
         Ok(fields) => {
-            assert!(!fields.has("busy"), "{thread} found the lock {lock} busy, although nobody holds it");
+            assert!(!fields.has("busy"), "{thread} found the lock {lock} busy, although no thread holds it");
             thread.unlock(lock);
         }
         refusal => drop(refused(refusal)),
@@ -37,7 +42,7 @@ fn lock_or_be_refused(thread: &Thread, lock: LockRef) {
 fn without_a_descriptor_left_there_is_an_error_or_none_is_needed(fixture: &Fixture) {
     let (a, other) = (fixture.peer(), fixture.peer());
     let (used, unused) = (fixture.a_lock(&a), fixture.a_lock(&other));
-    a.finds_free(used, "nobody holds it");
+    a.finds_free(used, "no thread holds it");
     let url = fixture.fresh_url();
     a.must("limit", &["files", "0"]);
     refused(a.ask("probe", &["create", &url]));
@@ -52,11 +57,11 @@ fn without_a_descriptor_left_there_is_an_error_or_none_is_needed(fixture: &Fixtu
         refused(a.ask("held", &[]));
     }
     a.must("limit", &["files", "back"]);
-    other.finds_free(used, "who had no descriptor left did not get it, or released it");
-    other.finds_free(unused, "who had no descriptor left did not get it, or released it");
+    other.finds_free(used, "the process without descriptors failed to acquire it, or released it");
+    other.finds_free(unused, "the process without descriptors failed to acquire it, or released it");
     for lock in [used, unused] {
         a.lock(lock);
-        other.finds_busy(lock, "there are descriptors again, and it was taken");
+        other.finds_busy(lock, "a process that has descriptors again holds it");
         a.unlock(lock);
     }
     a.must("probe", &["open_or_create", &url]);
@@ -68,7 +73,7 @@ fn without_address_space_a_store_opens_or_is_refused(fixture: &Fixture) {
         a.must("limit", &["address_space", &format!("+{}", more * 1024)]);
         let refusal = refused(a.ask("open", &["create", &url]));
         a.must("limit", &["address_space", "back"]);
-        // It may have been refused before it made the store, or when it opened what it had made.
+        // Creation may fail before or after the store exists.
         if refusal.is_some() {
             a.must("open", &["open_or_create", &url]);
         }
@@ -80,18 +85,18 @@ fn without_address_space_a_store_opens_or_is_refused(fixture: &Fixture) {
 fn without_address_space_a_lock_is_there_or_is_refused(fixture: &Fixture) {
     let a = fixture.peer_with(&with_capacity(fixture, "1000000"));
     let first = fixture.a_lock(&a);
-    a.finds_free(first, "nobody holds it");
+    a.finds_free(first, "no thread holds it");
     a.must("limit", &["address_space", "+4194304"]);
     let far = LockRef::Number(999_999);
     if refused(a.ask("retrieve", &[&far.to_string()])).is_none() {
         lock_or_be_refused(&a, far);
     }
-    a.finds_free(first, "another lock was refused, or not");
+    a.finds_free(first, "an operation on another lock does not change it");
     a.must("limit", &["address_space", "back"]);
-    a.finds_free(far, "nobody holds it");
+    a.finds_free(far, "no thread holds it");
 }
 
-/// A process that tries to make a file longer than it may dies of a signal, SIGXFSZ.
+/// Extending a file beyond the limit raises `SIGXFSZ`, which kills the process by default.
 fn beyond_the_limit_on_file_sizes_a_store_is_made_or_refused(fixture: &Fixture) {
     for bytes in [4096, 65536, 1 << 20, 3 << 20] {
         let (a, url) = (fixture.blank_peer(), fixture.fresh_url());
@@ -110,17 +115,17 @@ fn a_store_that_may_not_grow_refuses_and_stays_whole(fixture: &Fixture) {
     let url = with_capacity(fixture, "5000");
     let (a, other) = (fixture.peer_with(&url), fixture.peer_with(&url));
     let lock = fixture.a_lock(&a);
-    // Below what many a store has from the start: it cannot grow at all.
+    // Smaller than the initial size of most stores, so that the store cannot grow.
     a.must("limit", &["file_size", "65536"]);
     let far = LockRef::Number(4999);
     if refused(a.ask("take", &[&far.to_string(), ""])).is_none() {
-        a.finds_free(far, "it was there before the limit");
+        a.finds_free(far, "it exists since before the limit");
     }
     lock_or_be_refused(&a, lock);
     a.must("limit", &["file_size", "back"]);
     a.finds_free(far, "the store may grow again");
     other.finds_free(far, "the store has grown");
-    other.finds_free(lock, "nobody holds it");
+    other.finds_free(lock, "no thread holds it");
 }
 
 fn a_small_file_system_is_enough_for_several_processes(fixture: &Fixture) {
@@ -130,7 +135,7 @@ fn a_small_file_system_is_enough_for_several_processes(fixture: &Fixture) {
     a.must("mount_small", &[dir.to_str().expect("the scratch path is text"), &room.to_string()]);
     a.must("open", &["create", &url]);
     let ids: Vec<_> = (0..8).map(|_| a.allocate("")).collect();
-    // Children see the same file system, which nobody else does.
+    // Only the process that mounted the file system and its children can access it.
     for id in ids {
         let lock = LockRef::Number(id);
         let b = fixture.fork(&a);
@@ -140,13 +145,13 @@ fn a_small_file_system_is_enough_for_several_processes(fixture: &Fixture) {
         if need::RELEASED.is_met(&fixture.suite) {
             let grant = a.lock(lock);
             if need::REPORTED.is_met(&fixture.suite) {
-                assert_eq!(grant.death.map(|death| death.pid), Some(b.pid()), "the death of the owner was not told");
+                assert_eq!(grant.death.map(|death| death.pid), Some(b.pid()), "the death of the owner was not reported");
             }
             a.unlock(lock);
         }
         a.free(id);
     }
-    assert_eq!(a.allocated(), [], "everything was freed");
-    // What a store has outside of the mount has to go before it.
+    assert_eq!(a.allocated(), [], "ids are allocated, although all were freed");
+    // The mount ends with the process. What the store keeps outside of it has to be removed before.
     a.must("destroy", &[]);
 }

@@ -1,9 +1,9 @@
-//! Threads that share a handle, together with another process.
+//! Threads that share a handle and contend with another process.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Who, cases, nothing_went_wrong_in};
+use super::{Contenders, cases, nothing_went_wrong_in};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::{LockRef, Pending, grant};
@@ -15,39 +15,41 @@ cases! { "exclusion";
     one_of_concurrent_attempts_succeeds_and_the_others_return [STORE PROCESSES];
 }
 
-/// Time in which a thread answers that need not wait. A slow machine takes much less.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time in which a thread answers if it need not wait, with a large margin for slow machines.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time for the critical sections. A thread that has had fewer turns than the others until then makes the case weaker, not red.
-const LONGEST: Duration = Duration::from_secs(2);
+/// Time limit for the critical sections. When it ends, the case stops early and does not fail.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// Number of waits, each of which may be the one that is wrong.
+/// Number of waits.
 const WAITS: u32 = 110;
 
 /// Length of a critical section, long enough to overlap another one.
 const PACE: u32 = 10_000;
 
-/// Number of critical sections that stands for no limit.
+/// Number of critical sections that is never reached.
 const UNTIL_STOPPED: &str = "0";
 
 /// Number of critical sections of each thread.
-const TURNS: u32 = 400;
+const SECTIONS: u32 = 400;
 
-/// Waits for the answers. Returns the place of a command that has none.
+/// Waits for the answers. Returns the index of a command that has not answered in time.
 fn without_answer<'a>(pending: impl Iterator<Item = &'a Pending> + Clone) -> Option<usize> {
     let began = Instant::now();
     loop {
         let missing = pending.clone().position(|pending| !pending.has_answered());
-        if missing.is_none() || began.elapsed() > PATIENCE {
+        if missing.is_none() || began.elapsed() > ANSWER_LIMIT {
             return missing;
         }
         sleep(Duration::from_micros(200));
     }
 }
 
-/// An owner that gives up its process's claim before the kernel's lock lets in the other thread, whose lock it then gives up.
+/// An owner must release the kernel's lock before the claim of its process.
+///
+/// In the opposite order, another thread may acquire the claim in between, and the owner then releases that thread's kernel lock.
 fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
-    let threads = Who::Mixed.come(fixture, 3);
+    let threads = Contenders::Mixed.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
     let path = path.to_str().expect("the scratch path is text");
@@ -58,8 +60,8 @@ fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
     });
     running.iter().for_each(|pending| _ = pending.begun());
     arena.go();
-    let (began, rounds) = (Instant::now(), u64::from(TURNS * scale()));
-    while began.elapsed() < LONGEST * scale() && (0..3).any(|slot| arena.place(0).done_by(slot) < rounds) {
+    let (began, rounds) = (Instant::now(), u64::from(SECTIONS * scale()));
+    while began.elapsed() < TIME_LIMIT * scale() && (0..3).any(|slot| arena.place(0).done_by(slot) < rounds) {
         sleep(Duration::from_millis(1));
     }
     arena.stop();
@@ -67,9 +69,9 @@ fn attempts_of_two_threads_exclude_a_waiting_process(fixture: &Fixture) {
     nothing_went_wrong_in(arena.place(0));
 }
 
-/// A wait that keeps a mutex of its process makes all its threads wait.
+/// A waiter that holds a mutex of its process blocks the other threads of the process.
 fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
-    let (owner, process, lock) = Who::Processes.two(fixture);
+    let (owner, process, lock) = Contenders::Processes.start_two(fixture);
     let name = lock.to_string();
     let (waiting, other) = (process.process.thread("t1"), process.process.thread("t2"));
     other.finds_free(lock, "no process holds it");
@@ -81,7 +83,7 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
         let waiter = waiting.start(verb.0, &[&[name.as_str()], verb.1].concat());
         waiter.waits("another process holds the lock");
         let mut impatient = vec![("try_lock", other.start("try_lock", &[&name]))];
-        // Not each time, so that the waits of the two threads do not alternate.
+        // Only in some rounds, so that the waits of the two threads do not alternate.
         if has_deadlines && round % 5 == 0 {
             impatient.push(("lock_for 5 ms", other.start("lock_for", &[&name, "5000000"])));
         }
@@ -98,7 +100,7 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
         for (verb, pending) in impatient {
             let what = pending.outcome();
             let is_granted = verb != "holder" && what.as_ref().is_ok_and(|fields| !fields.has("busy") && fields.has("token"));
-            assert!(!is_granted, "a second thread got the lock {lock}, although another process holds it");
+            assert!(!is_granted, "a second thread acquired the lock {lock}, although another process holds it");
         }
         owner.unlock(lock);
         waiter.granted();
@@ -107,9 +109,11 @@ fn a_waiting_thread_delays_no_other_thread(fixture: &Fixture) {
     }
 }
 
-/// The kernel takes two processes that wait for each other's record locks for deadlocked, and refuses one. Their threads are not.
+/// The kernel detects deadlocks of record locks between processes, not threads (`EDEADLK`).
+///
+/// It therefore refuses a wait although the threads of the two processes are not in a deadlock.
 fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
-    let (p, q, first) = Who::Processes.two(fixture);
+    let (p, q, first) = Contenders::Processes.start_two(fixture);
     let second = LockRef::Number(p.allocate(""));
     let (a, b) = (p.process.thread("a"), p.process.thread("b"));
     let (c, d) = (q.process.thread("c"), q.process.thread("d"));
@@ -125,14 +129,14 @@ fn crossed_waits_of_threads_are_no_deadlock(fixture: &Fixture) {
         for (waiter, lock) in waiting.into_iter().zip([second, first]) {
             let thread = waiter.thread().clone();
             let outcome = waiter.outcome();
-            assert!(outcome.is_ok(), "{thread} was refused the lock {lock}, for which it may wait: {outcome:?}");
+            assert!(outcome.is_ok(), "{thread} was refused the lock {lock}, although there is no deadlock: {outcome:?}");
             thread.unlock(lock);
         }
     }
 }
 
 fn one_of_concurrent_attempts_succeeds_and_the_others_return(fixture: &Fixture) {
-    let threads = Who::Mixed.come(fixture, 4);
+    let threads = Contenders::Mixed.start(fixture, 4);
     let lock = fixture.a_lock(&threads[0]);
     let mut won = 0;
     let rounds = 400 * scale();
@@ -154,7 +158,7 @@ fn one_of_concurrent_attempts_succeeds_and_the_others_return(fixture: &Fixture) 
             winners.len()
         );
         winners.iter().for_each(|winner| winner.unlock(lock));
-        won += u32::try_from(winners.len()).expect("at most one");
+        won += u32::try_from(winners.len()).expect("there is at most one winner");
     }
-    assert!(won > rounds / 2, "of {rounds} times four concurrent attempts on a free lock, one succeeded only {won} times");
+    assert!(won > rounds / 2, "four threads tried a free lock concurrently, but one succeeded in {won} of {rounds} rounds only");
 }

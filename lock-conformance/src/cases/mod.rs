@@ -1,4 +1,4 @@
-//! The cases, a file for each group.
+//! The cases, one file per group.
 
 mod allocation;
 mod breaking;
@@ -53,7 +53,7 @@ use crate::need;
 use crate::process::{LockRef, Pending, Thread};
 use crate::shared_memory::{Place, SharedMemory as Arena, WRONGS, Wrong};
 
-/// All of them, for any suite.
+/// Returns the cases of all groups.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         opening::CASES,
@@ -111,7 +111,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     .flatten()
 }
 
-/// The table of a group: each case with what it needs, and the claims that make it pointless.
+/// Defines the table of a group: each case with its needs, and the claim that makes it inapplicable.
 macro_rules! cases {
     ($group:literal; $($name:ident [$($need:ident)*] $(unless $unless:ident)?;)+) => {
         pub(super) const CASES: &[$crate::case::Case] = &[$($crate::case::Case {
@@ -123,8 +123,9 @@ macro_rules! cases {
     };
 }
 
-/// The table of a group whose cases are run between threads that share a handle, between handles of one process, and between
-/// processes.
+/// Defines the table of a group whose cases run three times.
+///
+/// They run between threads that share a handle, between handles of one process, and between processes.
 macro_rules! cases_for_all {
     ($group:literal; $($name:ident [$($need:ident)*];)+) => {
         pub(super) const BETWEEN: &[$crate::case::Case] = &[$(
@@ -133,17 +134,19 @@ macro_rules! cases_for_all {
             $crate::cases::cases_for_all!(@ $group, "processes", Processes, $name [PROCESSES] [$($need)*]),
         )+];
     };
-    (@ $group:literal, $who:literal, $Who:ident, $name:ident [$($first:ident)*] [$($need:ident)*]) => {
+    (@ $group:literal, $kind:literal, $Contenders:ident, $name:ident [$($first:ident)*] [$($need:ident)*]) => {
         $crate::case::Case {
-            name: concat!($group, "::", $who, "::", stringify!($name)),
+            name: concat!($group, "::", $kind, "::", stringify!($name)),
             needs: &[$($crate::need::$first,)* $($crate::need::$need),*],
             unless: &[],
-            run: |fixture| $name(fixture, $crate::cases::Who::$Who),
+            run: |fixture| $name(fixture, $crate::cases::Contenders::$Contenders),
         }
     };
 }
 
-/// The table of the cases of a group that are run between threads that share a handle and threads of another process.
+/// Defines the table of the cases that run between threads of two processes.
+///
+/// Threads of one process share a handle.
 macro_rules! cases_for_mixed {
     ($group:literal; $($name:ident [$($need:ident)*];)+) => {
         pub(super) const MIXED: &[$crate::case::Case] = &[$(
@@ -154,22 +157,22 @@ macro_rules! cases_for_mixed {
 
 use {cases, cases_for_all, cases_for_mixed};
 
-/// Who contends for a lock.
+/// The kind of contenders for a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Who {
+enum Contenders {
     /// Threads of one process with one handle.
     Threads,
-    /// Threads of one process, each with a store and handles of its own.
+    /// Threads of one process, each of which opens the store itself and has separate handles.
     Handles,
     /// Processes.
     Processes,
-    /// Threads of two processes, in turn. Threads of one process share a handle.
+    /// Threads of two processes, alternately. Threads of one process share a handle.
     Mixed,
 }
 
-impl Who {
-    /// So many of them, with the case's store open.
-    fn come(self, fixture: &Fixture, count: usize) -> Vec<Thread> {
+impl Contenders {
+    /// Starts `count` contenders that have the case's store open.
+    fn start(self, fixture: &Fixture, count: usize) -> Vec<Thread> {
         let first = fixture.peer();
         let second = (self == Self::Mixed).then(|| fixture.peer());
         (0..count)
@@ -187,22 +190,22 @@ impl Who {
             .collect()
     }
 
-    /// Two of them and a lock.
-    fn two(self, fixture: &Fixture) -> (Thread, Thread, LockRef) {
-        let mut both = self.come(fixture, 2).into_iter();
-        let (Some(a), Some(b)) = (both.next(), both.next()) else { unreachable!("two came") };
+    /// Starts two contenders, and returns them with a lock.
+    fn start_two(self, fixture: &Fixture) -> (Thread, Thread, LockRef) {
+        let mut both = self.start(fixture, 2).into_iter();
+        let (Some(a), Some(b)) = (both.next(), both.next()) else { unreachable!("two contenders were started") };
         let lock = fixture.a_lock(&a);
         (a, b, lock)
     }
 }
 
-/// The case's URL with this capacity, where that can be chosen.
+/// Returns the case's URL, with this capacity if the backend lets users choose one.
 fn with_capacity(fixture: &Fixture, capacity: &str) -> String {
     let url = fixture.url();
     if need::CHOSEN.is_met(&fixture.suite) { with_option(&url, &format!("capacity={capacity}")) } else { url }
 }
 
-/// So many ids from 0, or all where the new store of the thread has fewer.
+/// Returns the first `count` ids of the thread's new store, or all of them if it has fewer.
 fn first_ids(fixture: &Fixture, thread: &Thread, count: u32) -> Range<u32> {
     if !need::NUMBERED.is_met(&fixture.suite) {
         return 0..0;
@@ -211,12 +214,12 @@ fn first_ids(fixture: &Fixture, thread: &Thread, count: u32) -> Range<u32> {
     0..capacity.map_or(count, |capacity| capacity.min(count))
 }
 
-/// The URL with one more option.
+/// Appends an option to a URL.
 fn with_option(url: &str, option: &str) -> String {
     format!("{url}{}{option}", if url.contains('?') { '&' } else { '?' })
 }
 
-/// Starts critical sections in each thread, and lets them begin at once.
+/// Starts critical sections in each thread, and releases the threads at the same time.
 fn start_sections(threads: &[Thread], arena: (&Path, Arena), rounds: u32, pace: u32, locks: &[LockRef]) -> Vec<Pending> {
     let pending: Vec<_> =
         threads.iter().enumerate().map(|(slot, thread)| start_sections_of(thread, slot, arena.0, rounds, pace, locks)).collect();
@@ -235,7 +238,7 @@ fn start_sections_of(thread: &Thread, slot: usize, arena: &Path, rounds: u32, pa
     thread.start("sections", &arguments)
 }
 
-/// Asserts that nothing went wrong in the sections of this lock.
+/// Asserts that the critical sections did not overlap and had the right reports and tokens.
 fn nothing_went_wrong_in(place: Place) {
     for (wrong, words) in WRONGS {
         let times = place.noted(wrong);
@@ -245,9 +248,9 @@ fn nothing_went_wrong_in(place: Place) {
     assert_eq!(value, done, "the sum is {value} after {done} critical sections: they overlapped");
 }
 
-/// Lets them allocate and free as fast as they can, and sees to it that no id is with two at a time.
+/// Runs threads that allocate and free ids, and records ids that two of them have at the same time.
 fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Arena {
-    // Ids may be anywhere below the capacity; where there is no bound, low ones are expected.
+    // Ids may be anywhere below the capacity. Without a capacity, low ones are expected.
     let (path, arena) = fixture.arena(threads[0].available().map_or(4096, |free| free.min(1 << 16)) as usize);
     let path = path.to_str().expect("the scratch path is text");
     let racing: Vec<_> = threads.iter().map(|thread| thread.start("churn", &[path, &rounds.to_string()])).collect();
@@ -261,11 +264,11 @@ fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Are
     arena
 }
 
-/// Asserts that no id was with two at a time, and that all were given back.
+/// Asserts that no two threads had the same id at the same time, and that all ids were freed.
 fn nothing_was_shared_in(arena: Arena, left: Vec<u32>) {
     for id in 0..arena.places() {
         let shared = arena.place(id).noted(Wrong::TwoInside);
-        assert_eq!(shared, 0, "the id {id} was with two at a time, {shared} times");
+        assert_eq!(shared, 0, "the id {id} belonged to two threads at the same time, {shared} times");
     }
-    assert_eq!(left, [], "everybody freed what it had allocated, and something is left");
+    assert_eq!(left, [], "all threads freed their ids, but some are still allocated");
 }

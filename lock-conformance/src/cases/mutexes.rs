@@ -1,4 +1,6 @@
-//! The program's own robust mutexes: a thread that holds many locks of a store does not keep the kernel from recovering them.
+//! Robust mutexes of the program.
+//!
+//! Locks of a store that a dying thread holds must not keep the kernel from recovering its mutexes.
 
 use super::trying::MANY;
 use super::{cases, with_capacity};
@@ -10,7 +12,7 @@ cases! { "owner_death";
     robust_mutexes_of_a_thread_with_many_locks_are_recovered [PROCESSES NUMBERED CHOSEN];
 }
 
-/// A process with the case's store open, which has room for many locks.
+/// Starts a process that has opened the case's store with a capacity for many locks.
 fn process(fixture: &Fixture) -> Thread {
     fixture.peer_with(&with_capacity(fixture, &(MANY + 100).to_string()))
 }
@@ -37,7 +39,7 @@ impl Holder {
         Self { thread, mutexes }
     }
 
-    /// Asserts that another process hears from each mutex that its owner died.
+    /// Asserts that each mutex reports the death of its owner to another process (`EOWNERDEAD`).
     fn is_recovered_by(&self, other: &Thread) {
         for mutex in &self.mutexes {
             let outcome: String = other.must("recover_mutex", &[mutex]).get("outcome");

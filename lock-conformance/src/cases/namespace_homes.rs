@@ -1,7 +1,9 @@
-//! A store is made in one PID namespace and used from others: deaths are recovered across them in all directions.
+//! Stores that are created in one PID namespace and used in others.
+//!
+//! Deaths are recovered between all of them.
 
 use super::cases;
-use super::keeping::{each_keeps_its_lock, is_recovered, tells_of};
+use super::keeping::{each_keeps_its_lock, is_recovered, reports_death_of};
 use crate::fixture::Fixture;
 use crate::process::{LockRef, Thread};
 
@@ -13,7 +15,7 @@ cases! { "namespaces";
     waiters_in_several_namespaces_get_the_lock_of_the_dead_in_turn [PROCESSES PID_NAMESPACES RELEASED];
 }
 
-/// The creator of the store, which is outside of all new namespaces, and a lock.
+/// Starts the creator of the store, which is outside of all new namespaces, and returns it with a lock.
 fn creator(fixture: &Fixture) -> (Thread, LockRef) {
     let creator = fixture.peer();
     let lock = fixture.a_lock(&creator);
@@ -50,7 +52,7 @@ fn a_store_outlives_the_namespace_that_it_was_made_in(fixture: &Fixture) {
     let lock = fixture.a_lock(&creator);
     creator.lock(lock);
     is_recovered(fixture, &creator, &outside, lock);
-    // The creator was the first process of its namespace, so that the namespace ended with it.
+    // The creator was the first process of its namespace, so its death ended the namespace.
     outside.lock(lock);
     let apart = fixture.peer_apart();
     is_recovered(fixture, &outside, &apart, lock);
@@ -70,13 +72,13 @@ fn waiters_in_several_namespaces_get_the_lock_of_the_dead_in_turn(fixture: &Fixt
     while !waiting.is_empty() {
         fixture.kill(&owner.process);
         let mut first = None;
-        fixture.wait_until("a waiter gets the lock of the dead", || {
+        fixture.wait_until("a waiter acquires the lock of the dead process", || {
             first = waiting.iter().position(|(pending, _)| pending.has_answered());
             first.is_some()
         });
         let (pending, next) = waiting.swap_remove(first.expect("a waiter has answered"));
-        tells_of(fixture, &pending.granted(), owner.process.own_pid());
-        waiting.iter().for_each(|(pending, _)| assert!(!pending.has_answered(), "two waiters got the lock"));
+        reports_death_of(fixture, &pending.granted(), owner.process.own_pid());
+        waiting.iter().for_each(|(pending, _)| assert!(!pending.has_answered(), "two waiters acquired the lock"));
         owner = next;
     }
     owner.unlock(lock);

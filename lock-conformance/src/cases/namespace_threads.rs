@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::keeping::{each_keeps_its_lock, keeps_its_lock, reports_no_death, tells_of};
+use super::keeping::{each_keeps_its_lock, keeps_its_lock, reports_death_of, reports_no_death};
 use super::{cases, nothing_went_wrong_in, start_sections_of};
 use crate::fixture::Fixture;
 use crate::process::{Grant, Thread};
@@ -15,10 +15,11 @@ cases! { "namespaces";
     a_thread_that_ends_frees_its_lock_for_another_namespace [PROCESSES PID_NAMESPACES THREAD_DEATH];
 }
 
-/// New processes, each the first one of a PID namespace, with a thread of each that has the same id as the others'. No thread is
-/// a main thread.
+/// Starts processes in new PID namespaces, each with a thread that has the same id in all of them.
+///
+/// The threads are not main threads.
 fn threads_with_equal_ids<const N: usize>(fixture: &Fixture) -> ([Thread; N], u32) {
-    // The first ids may differ, since a backend may start threads.
+    // The ids of the first threads may differ, because a backend may start threads.
     const ATTEMPTS: usize = 16;
     let processes: [_; N] = std::array::from_fn(|_| fixture.peer_apart().process);
     let mut threads: [Vec<(u32, Thread)>; N] = std::array::from_fn(|_| Vec::new());
@@ -35,14 +36,16 @@ fn threads_with_equal_ids<const N: usize>(fixture: &Fixture) -> ([Thread; N], u3
             }
         }
     }
-    panic!("{N} processes have no threads with equal ids among {ATTEMPTS}");
+    panic!("{N} processes have no threads with equal ids after {ATTEMPTS} attempts");
 }
 
-/// Asserts that the grant names this thread of a process with the pid 1, where that is claimed.
+/// Asserts that the grant names this thread of a process with the pid 1.
+///
+/// Does nothing if the backend does not claim to report deaths.
 fn tells_of_thread(fixture: &Fixture, grant: &Grant, tid: u32) {
-    tells_of(fixture, grant, 1);
+    reports_death_of(fixture, grant, 1);
     if let Some(dead) = grant.death.as_ref().filter(|dead| dead.tid != 0) {
-        assert_eq!(dead.tid, tid, "thread {tid} died, and the death of another one was reported");
+        assert_eq!(dead.tid, tid, "thread {tid} died, but the death of another one was reported");
     }
 }
 
@@ -55,7 +58,7 @@ fn threads_with_equal_ids_exclude_each_other(fixture: &Fixture) {
     each_keeps_its_lock(fixture, &a, &b, lock);
 }
 
-/// The kernel cleans up after a dying thread by the id that the thread has in its namespace.
+/// The kernel identifies the locks of a dying thread by its id in its own namespace.
 fn the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone(fixture: &Fixture) {
     let outside = fixture.peer();
     let ([owner, waiters @ ..], _) = threads_with_equal_ids::<4>(fixture);
@@ -63,11 +66,11 @@ fn the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone(fixtur
     owner.lock(lock);
     let pending: Vec<_> = waiters.iter().map(|waiter| waiter.start_lock(lock)).collect();
     pending.iter().for_each(|pending| pending.waits("the owner lives"));
-    // The kernel takes long to end a namespace, so that all end at the same time.
+    // The namespaces end at the same time, because the kernel needs long for each.
     waiters.iter().for_each(|waiter| waiter.process.signal(Signal::SIGKILL));
     for waiter in &waiters {
         fixture.reap(&waiter.process);
-        outside.finds_busy(lock, "its owner lives, and a waiter with the owner's thread id died");
+        outside.finds_busy(lock, "its owner lives, and the thread that died was a waiter with the same id");
     }
     keeps_its_lock(fixture, &owner, &outside, lock);
 }
@@ -91,7 +94,9 @@ fn the_deaths_of_threads_with_equal_ids_are_reported_once_each(fixture: &Fixture
     assert!(again.death.is_none(), "the last death was reported twice");
 }
 
-/// One thread does critical sections all the time; others with its id do some, and are killed in the middle.
+/// One thread runs critical sections continuously.
+///
+/// Other threads with the same id run some and are killed during one.
 fn sections_of_threads_with_equal_ids_do_not_overlap_after_a_death(fixture: &Fixture) {
     const SECTIONS: u64 = 50;
     const PACE: u32 = 1000;
@@ -101,14 +106,14 @@ fn sections_of_threads_with_equal_ids_do_not_overlap_after_a_death(fixture: &Fix
     let (path, arena) = fixture.arena(1);
     let place = arena.place(0);
     arena.go();
-    // All of them have the pid 1, so that violations show in the sum.
-    assert!(arena.note_kill(1), "the list of the killed is empty");
+    // All threads have the pid 1, so violations are visible in the sum only.
+    assert!(arena.note_kill(1), "the list of killed processes is full");
     let surviving = start_sections_of(&survivor, 0, &path, 0, PACE, &[lock]);
     surviving.begun();
     for victim in &victims {
         let before = place.done_by(1);
         start_sections_of(victim, 1, &path, 0, PACE, &[lock]).begun();
-        fixture.wait_until("a thread does sections", || place.done_by(1) >= before + SECTIONS);
+        fixture.wait_until("the thread runs critical sections", || place.done_by(1) >= before + SECTIONS);
         fixture.kill(&victim.process);
     }
     arena.stop();
@@ -125,7 +130,7 @@ fn a_thread_that_ends_frees_its_lock_for_another_namespace(fixture: &Fixture) {
     ends_and_is_recovered(fixture, &outside, &apart);
 }
 
-/// Lets a thread of the process end that holds a lock, while the waiter waits for it. The process lives on.
+/// Ends a thread that holds a lock while the waiter waits for it. The process of the thread continues.
 fn ends_and_is_recovered(fixture: &Fixture, process: &Thread, waiter: &Thread) {
     let lock = fixture.a_lock(waiter);
     let owner = process.process.thread("t1");
@@ -137,9 +142,9 @@ fn ends_and_is_recovered(fixture: &Fixture, process: &Thread, waiter: &Thread) {
     assert_eq!(
         told,
         Some((process.process.own_pid(), tid)),
-        "the end of the thread was not reported, or that of another one was"
+        "the end of the thread was not reported, or the report names another thread"
     );
-    process.finds_busy(lock, "the waiter has it");
+    process.finds_busy(lock, "the waiter owns it");
     waiter.mark_consistent(lock);
     waiter.unlock(lock);
     reports_no_death(&process.finds_free(lock, "it was released"));

@@ -1,7 +1,7 @@
-//! Reports of a death, which each next owner gets until one marks the lock consistent.
+//! Reports of a death, which all later owners receive until one of them marks the lock consistent.
 
 use super::cases;
-use super::owner_death::tells_of;
+use super::owner_death::reports_death_of;
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Dead, LockRef, Pending, Thread};
@@ -21,7 +21,7 @@ cases! { "news";
     a_sleeping_waiter_gets_no_report_after_the_owner_marked [PROCESSES REPORTED LASTING_REPORTS];
 }
 
-/// Kills an owner of the lock. Returns its process id.
+/// Starts an owner of the lock and kills it. Returns its pid.
 fn kill_an_owner(fixture: &Fixture, lock: LockRef) -> u32 {
     let owner = fixture.peer();
     owner.lock(lock);
@@ -34,12 +34,12 @@ fn recover(thread: &Thread, lock: LockRef, dead: u32) -> Dead {
     let grant = thread.lock(lock);
     let told = grant
         .death
-        .unwrap_or_else(|| panic!("{thread} got no report of the death of process {dead}, and no owner marked {lock}"));
-    assert_eq!(told.pid, dead, "process {dead} died, and {thread} got the report of another one");
+        .unwrap_or_else(|| panic!("{thread} received no report of the death of process {dead}, although no owner marked {lock}"));
+    assert_eq!(told.pid, dead, "process {dead} died, but {thread} received a report of another death");
     told
 }
 
-/// As [`recover`], and releases the lock without marking it.
+/// Like [`recover`], but releases the lock without marking it.
 fn gets_report(thread: &Thread, lock: LockRef, dead: u32) -> Dead {
     let told = recover(thread, lock, dead);
     thread.unlock(lock);
@@ -49,7 +49,7 @@ fn gets_report(thread: &Thread, lock: LockRef, dead: u32) -> Dead {
 /// Acquires the lock, asserts that the guard reports nothing, and releases it.
 pub(super) fn gets_no_report(thread: &Thread, lock: LockRef, why: &str) {
     let grant = thread.lock(lock);
-    assert!(grant.death.is_none(), "{thread} got the report {:?}, although {why}", grant.death);
+    assert!(grant.death.is_none(), "{thread} received the report {:?}, although {why}", grant.death);
     thread.unlock(lock);
 }
 
@@ -61,7 +61,7 @@ fn each_owner_gets_the_report_until_one_marks_the_lock_consistent(fixture: &Fixt
     let dead = kill_an_owner(fixture, lock);
     let told = gets_report(&first, lock, dead);
     for other in [&second, &third, &first, &second] {
-        assert_eq!(gets_report(other, lock, dead), told, "the report became another one");
+        assert_eq!(gets_report(other, lock, dead), told, "a later report differs from the first one");
     }
     recover(&third, lock, dead);
     third.mark_consistent(lock);
@@ -85,10 +85,10 @@ fn every_way_to_acquire_reports_a_death(fixture: &Fixture) {
         let dead = kill_an_owner(fixture, lock);
         for thread in [&first, &second] {
             let told = thread.start(way, arguments).granted().death.map(|death| death.pid);
-            assert_eq!(told, Some(dead), "process {dead} died, and {way} does not report it");
+            assert_eq!(told, Some(dead), "process {dead} died, but {way} does not report it");
             thread.unlock(lock);
         }
-        // Both kinds of guard mark.
+        // Borrowed and owned guards can mark the lock.
         first.start(way, arguments).granted();
         first.mark_consistent(lock);
         first.must("release", &[&name]);
@@ -112,7 +112,7 @@ fn lock_all_reports_each_death(fixture: &Fixture) {
     for (verb, thread) in [("lock_all", &first), ("try_lock_all", &second), ("lock_all", &second)] {
         let fields = thread.must(verb, &names);
         let told: Vec<Option<u32>> = names.iter().map(|name| fields.find(&format!("dead_pid.{name}"))).collect();
-        assert_eq!(told, expected, "{thread} acquired {names:?} by {verb}, and got other reports");
+        assert_eq!(told, expected, "{thread} acquired {names:?} by {verb}, but the reports are wrong");
         if thread.pid() == second.pid() {
             thread.mark_consistent(locks[1].0);
             expected[1] = None;
@@ -158,7 +158,7 @@ fn marking_without_a_report_changes_nothing(fixture: &Fixture) {
     let lock = fixture.a_lock(&first);
     for _ in 0..2 {
         for thread in [&first, &second, &first, &second] {
-            assert!(thread.lock(lock).death.is_none(), "{thread} got a report, although {MARKED}");
+            assert!(thread.lock(lock).death.is_none(), "{thread} received a report, although {MARKED}");
             thread.mark_consistent(lock);
             thread.unlock(lock);
         }
@@ -167,7 +167,7 @@ fn marking_without_a_report_changes_nothing(fixture: &Fixture) {
         owner.mark_consistent(lock);
         fixture.kill(&owner.process);
         recover(&first, lock, owner.pid());
-        // The second call changes nothing.
+        // The second call has no effect.
         first.mark_consistent(lock);
         first.mark_consistent(lock);
         first.unlock(lock);
@@ -247,8 +247,8 @@ fn sleeping_waiters_each_get_the_report_and_none_is_lost(fixture: &Fixture) {
         let mut waiters = sleeping_waiters(fixture, lock);
         owner.unlock(lock);
         while !waiters.is_empty() {
-            fixture.wait_until("a waiter gets the lock", || waiters.iter().any(|(_, waiter)| waiter.has_answered()));
-            let next = waiters.iter().position(|(_, waiter)| waiter.has_answered()).expect("one has answered");
+            fixture.wait_until("a waiter acquires the lock", || waiters.iter().any(|(_, waiter)| waiter.has_answered()));
+            let next = waiters.iter().position(|(_, waiter)| waiter.has_answered()).expect("a waiter has answered");
             let (thread, waiter) = waiters.swap_remove(next);
             let told = waiter.granted().death.map(|death| death.pid);
             assert_eq!(told, Some(dead), "{thread} slept while an owner released the lock without marking it");
@@ -269,9 +269,9 @@ fn a_sleeping_waiter_gets_no_report_after_the_owner_marked(fixture: &Fixture) {
         owner.mark_consistent(lock);
         owner.unlock(lock);
         let told = waiter.granted().death;
-        assert!(told.is_none(), "{thread} got the report {told:?}, although {MARKED} while it slept");
+        assert!(told.is_none(), "{thread} received the report {told:?}, although {MARKED} while it slept");
         thread.unlock(lock);
         let dead = kill_an_owner(fixture, lock);
-        tells_of(fixture, &owner.lock(lock), dead);
+        reports_death_of(fixture, &owner.lock(lock), dead);
     }
 }

@@ -50,7 +50,7 @@ fn creating_what_exists_is_refused_and_changes_nothing(fixture: &Fixture) {
     b.refused("Exists", "open", &["create", &url]);
     let seen: String = b.must("open", &["open", &url]).get("id");
     assert_eq!(seen, id, "a refused creation replaced the store");
-    b.finds_busy(lock, "a refused creation changes nothing");
+    b.finds_busy(lock, "a refused creation does not release it");
 }
 
 fn opening_or_creating_opens_what_exists(fixture: &Fixture) {
@@ -60,8 +60,8 @@ fn opening_or_creating_opens_what_exists(fixture: &Fixture) {
     a.lock(lock);
     for mode in ["open_or_create", "open"] {
         let seen: String = b.must("open", &[mode, &url]).get("id");
-        assert_eq!(seen, id, "{mode} gave another store than the one that exists");
-        b.finds_busy(lock, "it is the same store, and the lock is held");
+        assert_eq!(seen, id, "{mode} opened another store than the existing one");
+        b.finds_busy(lock, "another process that has the same store open holds it");
     }
 }
 
@@ -69,28 +69,30 @@ fn two_stores_are_two(fixture: &Fixture) {
     let (a, b) = (fixture.blank_peer(), fixture.blank_peer());
     let first: String = a.must("open", &["create", &fixture.fresh_url()]).get("id");
     let second: String = b.must("open", &["create", &fixture.fresh_url()]).get("id");
-    assert_ne!(first, second, "two stores have one identity");
+    assert_ne!(first, second, "two stores have the same identity");
     let lock = fixture.a_lock(&a);
     let other = fixture.a_lock(&b);
     a.lock(lock);
     b.finds_free(other, "only a lock of another store is held");
 }
 
-/// Stores that cannot be removed are left out: another program names their locks, such as LXC by the text of a path.
-///
-/// A backend that tells stores apart by their paths takes one for two, whose threads do not exclude each other in one process.
-/// Asserts that the lock is busy by the thread's handle and by many new ones.
+/// Asserts that the lock is busy through the thread's handle and through many new ones.
 fn is_busy_by_all_handles(thread: &Thread, lock: LockRef) {
-    let why = "it is held by another path to the same store";
+    let why = "it is held through another path to the same store";
     thread.finds_busy(lock, why);
     let granted: u32 = thread.must("try_new_handles", &[&lock.to_string(), "60"]).get("granted");
-    assert_eq!(granted, 0, "{thread} got the lock {lock} by {granted} of 60 new handles, although {why}");
+    assert_eq!(granted, 0, "{thread} acquired the lock {lock} through {granted} of 60 new handles, although {why}");
 }
 
+/// A backend that identifies stores by their paths takes this store for two.
+///
+/// Threads of one process then do not exclude each other.
+///
+/// Stores that cannot be removed are exempt: another program names their locks, as LXC does by the text of a path.
 fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {
     let base = fixture.fresh_dir();
-    fs::create_dir_all(base.join("real/below")).expect("a directory for a store");
-    symlink("real", base.join("link")).expect("a link above the store");
+    fs::create_dir_all(base.join("real/below")).expect("the directory can be created");
+    symlink("real", base.join("link")).expect("the link can be created");
     let [plain, linked] = ["real/below", "link/below"].map(|place| fixture.url_in(&base.join(place)));
     fixture.will_make(&plain);
     let (a, other) = (fixture.blank_peer(), fixture.blank_peer());
@@ -98,7 +100,7 @@ fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {
     let b = a.process.thread("t1");
     for (thread, verb) in [(&b, "open_own"), (&other, "open")] {
         let found: String = thread.must(verb, &["open", &linked]).get("id");
-        assert_eq!(found, id, "a store has another identity by a symbolic link above it");
+        assert_eq!(found, id, "a store has another identity if its path contains a symbolic link");
     }
     let lock = fixture.a_lock(&a);
     let others: &[&Thread] = if need::PROCESSES.is_met(&fixture.suite) { &[&b, &other] } else { &[&b] };
@@ -119,7 +121,7 @@ fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {
     }
 }
 
-/// Lets four blank peers open one URL at once, each in one of the modes.
+/// Opens one URL in four processes at the same time, and returns the identities or the kinds of errors.
 fn race(fixture: &Fixture, modes: [&str; 4]) -> Vec<Result<String, String>> {
     let url = fixture.fresh_url();
     let (path, arena) = fixture.arena(1);
@@ -137,9 +139,9 @@ fn of_racing_creators_one_wins(fixture: &Fixture) {
     for _ in 0..6 * scale() {
         let outcomes = race(fixture, ["create"; 4]);
         let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        assert_eq!(winners, 1, "{winners} of four who created one store believe they did: {outcomes:?}");
+        assert_eq!(winners, 1, "{winners} of 4 creators of one store succeeded: {outcomes:?}");
         let losers = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
-        losers.for_each(|kind| assert_eq!(kind, "Exists", "a loser was told something else"));
+        losers.for_each(|kind| assert_eq!(kind, "Exists", "a failed racer received another error"));
     }
 }
 
@@ -148,7 +150,7 @@ fn all_racing_initialisers_get_one_store(fixture: &Fixture) {
         let outcomes = race(fixture, ["open_or_create"; 4]);
         let first = outcomes[0].as_ref().unwrap_or_else(|kind| panic!("an initialiser was refused: {kind}"));
         let all_same = outcomes.iter().all(|outcome| outcome.as_ref() == Ok(first));
-        assert!(all_same, "initialisers got different stores: {outcomes:?}");
+        assert!(all_same, "initialisers opened different stores: {outcomes:?}");
     }
 }
 
@@ -156,10 +158,10 @@ fn a_racing_opener_sees_a_whole_store_or_none(fixture: &Fixture) {
     for _ in 0..6 * scale() {
         let outcomes = race(fixture, ["open", "create", "open", "open_or_create"]);
         let stores: Vec<_> = outcomes.iter().flatten().collect();
-        assert!(stores.windows(2).all(|pair| pair[0] == pair[1]), "racers got different stores: {outcomes:?}");
+        assert!(stores.windows(2).all(|pair| pair[0] == pair[1]), "racing processes opened different stores: {outcomes:?}");
         for opener in [&outcomes[0], &outcomes[2]] {
             let seen = opener.as_ref().map_or_else(String::as_str, |_| "Absent");
-            assert_eq!(seen, "Absent", "a store that was being made is neither absent nor whole");
+            assert_eq!(seen, "Absent", "a store under construction is neither absent nor complete");
         }
     }
 }
@@ -173,7 +175,7 @@ fn killed_creators_leave_no_half_built_store(fixture: &Fixture) {
         let making = victim.start("race_to_open", &[path.to_str().expect("the scratch path is text"), "create", &url]);
         making.begun();
         arena.go();
-        // Some moment, another one each time; nothing depends on which.
+        // A different delay in each round. The result does not depend on it.
         wait = wait.wrapping_mul(1_103_515_245).wrapping_add(12345);
         (0..wait >> 18).for_each(|_| std::hint::spin_loop());
         fixture.kill(&victim.process);
@@ -189,7 +191,7 @@ fn a_store_outlives_the_processes_that_use_it(fixture: &Fixture) {
     let id: String = a.must("open", &["create", &url]).get("id");
     fixture.kill(&a.process);
     let seen: String = fixture.blank_peer().must("open", &["open", &url]).get("id");
-    assert_eq!(seen, id, "the store went with the process that made it");
+    assert_eq!(seen, id, "the store did not outlive the process that created it");
 }
 
 fn the_capacity_is_the_one_that_was_chosen(fixture: &Fixture) {
@@ -200,7 +202,7 @@ fn the_capacity_is_the_one_that_was_chosen(fixture: &Fixture) {
         let seen: u64 = b.must("open", &["open", &url]).get("capacity");
         assert_eq!((made, seen), (capacity, capacity), "the capacity is not the one that was chosen");
         if need::NUMBERED.is_met(&fixture.suite) {
-            assert_eq!(b.available(), Some(capacity), "a new store has not as many free ids as it has locks");
+            assert_eq!(b.available(), Some(capacity), "the number of free ids of a new store is not its capacity");
         }
     }
 }
@@ -212,11 +214,11 @@ fn another_capacity_is_refused_with_both_numbers(fixture: &Fixture) {
     for mode in ["open", "open_or_create"] {
         let refusal = b.refused("OtherCapacity", "open", &[mode, &with_option(&url, "capacity=160")]);
         let said: (String, String) = (refusal.fields.get("found"), refusal.fields.get("asked"));
-        assert!(said.0.contains("96") && said.1.contains("160"), "both numbers are not said: {}", refusal.text);
+        assert!(said.0.contains("96") && said.1.contains("160"), "the error does not contain both capacities: {}", refusal.text);
     }
     for same in [url.clone(), with_option(&url, "capacity=96")] {
         let seen: String = b.must("open", &["open", &same]).get("id");
-        assert_eq!(seen, id, "without a capacity or with its own, another store was opened");
+        assert_eq!(seen, id, "another store was opened, although the URL has no capacity or the right one");
     }
 }
 
@@ -224,7 +226,7 @@ fn a_capacity_that_is_none_is_refused(fixture: &Fixture) {
     let (a, url) = (fixture.blank_peer(), fixture.url());
     for value in ["0", "many", "-1", ""] {
         let refusal = a.refused("BadUrl", "open", &["open_or_create", &with_option(&url, &format!("capacity={value}"))]);
-        assert!(refusal.text.contains("capacity"), "it is not said which option is wrong: {}", refusal.text);
+        assert!(refusal.text.contains("capacity"), "the error does not name the wrong option: {}", refusal.text);
     }
     a.refused("Absent", "open", &["open", &url]);
 }
@@ -238,34 +240,34 @@ fn an_unknown_option_is_refused_by_name(fixture: &Fixture) {
     let (a, url) = (fixture.blank_peer(), fixture.url());
     for mode in ["create", "open_or_create", "open"] {
         let refusal = a.refused("BadUrl", "open", &[mode, &with_option(&url, "capacty=64")]);
-        assert!(refusal.text.contains("capacty"), "the unknown option is not named: {}", refusal.text);
+        assert!(refusal.text.contains("capacty"), "the error does not name the unknown option: {}", refusal.text);
     }
     a.refused("Absent", "open", &["open", &url]);
 }
 
 fn who_may_not_open_a_store_is_refused(fixture: &Fixture) {
-    let (owner, nobody, url) = (fixture.peer(), fixture.blank_peer(), fixture.url());
+    let (owner, unprivileged, url) = (fixture.peer(), fixture.blank_peer(), fixture.url());
     let lock = fixture.a_lock(&owner);
     owner.lock(lock);
-    nobody.must("become_nobody", &[]);
+    unprivileged.must("become_nobody", &[]);
     for mode in ["open", "open_or_create", "create"] {
-        let refusal = nobody.ask("open", &[mode, &url]).expect_err("a store was opened by somebody who may not");
+        let refusal = unprivileged.ask("open", &[mode, &url]).expect_err("a process without permission must not open the store");
         let kinds = ["System", "NotOurs", "Exists"];
-        assert!(kinds.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+        assert!(kinds.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
     }
-    fixture.peer().finds_busy(lock, "somebody tried to open the store who may not");
+    fixture.peer().finds_busy(lock, "a process without permission tried to open the store");
 }
 
-/// A page that was promised and is not there is a SIGBUS, of which a peer would die.
+/// Accessing a page that the file system cannot allocate raises `SIGBUS`, which would kill the peer.
 fn a_full_file_system_is_an_error_and_nothing_worse(fixture: &Fixture) {
     for pages in [1, 2, 3, 4, 6, 8, 12, 16, 32, 64] {
         let (dir, url) = fixture.fresh_place();
         let a = fixture.blank_peer();
         a.must("mount_small", &[dir.to_str().expect("the scratch path is text"), &(pages * 4096).to_string()]);
         if let Err(refusal) = a.ask("open", &["create", &url]) {
-            assert!(is_about_room(&refusal), "{pages} pages are too few, and that is not what the error says: {refusal}");
-            let after = a.ask("open", &["open", &url]).expect_err("a store was refused, and opens");
-            assert_eq!(after.kind, "Absent", "a store was refused, and left half built: {after}");
+            assert!(is_about_room(&refusal), "{pages} pages are too few, but the error has the wrong kind: {refusal}");
+            let after = a.ask("open", &["open", &url]).expect_err("a store whose creation failed must not open");
+            assert_eq!(after.kind, "Absent", "a failed creation left an incomplete store: {after}");
             continue;
         }
         if !need::NUMBERED.is_met(&fixture.suite) {
@@ -279,12 +281,12 @@ fn a_full_file_system_is_an_error_and_nothing_worse(fixture: &Fixture) {
             });
             if let Err(refusal) = outcome {
                 let is_typed = is_about_room(&refusal) || refusal.kind == "Exhausted";
-                assert!(is_typed, "{pages} pages are too few, and that is not what the error says: {refusal}");
+                assert!(is_typed, "{pages} pages are too few, but the error has the wrong kind: {refusal}");
                 break;
             }
         }
         a.must("allocated", &[]);
-        // The mount ends with the peer; what a store has outside of it has to go before.
+        // The mount ends with the peer. What the store keeps outside of it has to be removed before.
         a.must("destroy", &[]);
     }
 }
@@ -301,18 +303,18 @@ fn a_destroyed_store_is_absent(fixture: &Fixture) {
     let c = fixture.blank_peer();
     c.refused("Absent", "open", &["open", &url]);
     let second: String = c.must("open", &["create", &url]).get("id");
-    assert_ne!(first, second, "a store has the identity of one that was destroyed");
+    assert_ne!(first, second, "a new store has the identity of a destroyed one");
 }
 
 fn a_destroyed_store_leaves_nothing_behind(fixture: &Fixture) {
     let (dir, url) = fixture.fresh_place();
     let (a, b) = (fixture.peer_with(&url), fixture.peer_with(&url));
     let lock = fixture.a_lock(&a);
-    a.finds_free(lock, "nobody holds it");
+    a.finds_free(lock, "no thread holds it");
     b.must("destroy", &[]);
     fixture.kill(&a.process);
     fixture.kill(&b.process);
-    let left: Vec<_> = fs::read_dir(&dir).expect("the directory").flatten().map(|entry| entry.file_name()).collect();
+    let left: Vec<_> = fs::read_dir(&dir).expect("the directory can be read").flatten().map(|entry| entry.file_name()).collect();
     assert!(left.is_empty(), "a destroyed store left {left:?} in its directory");
 }
 
@@ -323,7 +325,7 @@ fn destroying_is_refused_and_changes_nothing(fixture: &Fixture) {
     b.refused("Unsupported", "destroy", &[]);
     let c = fixture.blank_peer();
     c.must("open", &["open", &fixture.url()]);
-    c.finds_busy(lock, "only somebody tried to destroy the store");
+    c.finds_busy(lock, "destroying the store was refused");
     a.unlock(lock);
     c.finds_free(lock, "it was released");
 }
@@ -334,10 +336,10 @@ fn handles_on_a_destroyed_store_go_on_excluding_each_other(fixture: &Fixture) {
     if let LockRef::Number(id) = lock {
         b.must("retrieve", &[&id.to_string()]);
     }
-    b.finds_free(lock, "nobody holds it");
+    b.finds_free(lock, "no thread holds it");
     a.lock(lock);
     a.must("destroy", &[]);
-    b.finds_busy(lock, "the store was destroyed, and its handles are whole");
+    b.finds_busy(lock, "destroying the store does not release it");
     a.unlock(lock);
     b.finds_free(lock, "it was released");
 }

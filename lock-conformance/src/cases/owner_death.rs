@@ -1,4 +1,4 @@
-//! A lock whose owner dies, in whatever way.
+//! A lock whose owner ends: by a signal, `exit`, `abort` or `exec`, or because its thread ends.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ cases! { "owner_death";
     a_stuck_lock_stays_locked_after_a_death [PROCESSES] unless RELEASED;
 }
 
-/// A process that holds the lock, and one that watches.
+/// Starts a process that holds the lock, and another one.
 fn owner_and_other(fixture: &Fixture) -> (Thread, Thread, LockRef) {
     let (owner, other) = (fixture.peer(), fixture.peer());
     let lock = fixture.a_lock(&other);
@@ -45,21 +45,23 @@ fn owner_and_other(fixture: &Fixture) -> (Thread, Thread, LockRef) {
     (owner, other, lock)
 }
 
-/// Asserts that the lock of the dead process is free, and that the death is told where that is claimed.
+/// Asserts that the lock of the dead process is free, and that a claimed report is made.
 fn free_after_death(fixture: &Fixture, other: &Thread, lock: LockRef, dead: u32) {
     let grant = other.lock(lock);
-    tells_of(fixture, &grant, dead);
+    reports_death_of(fixture, &grant, dead);
     other.unlock(lock);
 }
 
-/// Asserts that the guard names the dead process, where that is claimed.
-pub(super) fn tells_of(fixture: &Fixture, grant: &Grant, dead: u32) {
+/// Asserts that the guard names the dead process, if the backend claims to report deaths.
+pub(super) fn reports_death_of(fixture: &Fixture, grant: &Grant, dead: u32) {
     if !need::REPORTED.is_met(&fixture.suite) {
         return;
     }
-    let told =
-        grant.death.as_ref().unwrap_or_else(|| panic!("process {dead} died holding the lock, and the next owner was not told"));
-    assert_eq!(told.pid, dead, "process {dead} died, and the death of another one was told");
+    let told = grant
+        .death
+        .as_ref()
+        .unwrap_or_else(|| panic!("process {dead} died holding the lock, but the next owner received no report"));
+    assert_eq!(told.pid, dead, "process {dead} died, but the death of another process was reported");
 }
 
 fn kill_9_frees_the_lock(fixture: &Fixture) {
@@ -118,12 +120,14 @@ fn death_frees_all_locks_of_the_owner(fixture: &Fixture) {
     locks.iter().for_each(|lock| free_after_death(fixture, &other, *lock, owner.pid()));
 }
 
-/// The kernel walks 2,048 robust locks of a dying thread. Who cannot have so many at a time says so, and is held to those that it has.
+/// The kernel walks 2,048 robust locks of a dying thread.
+///
+/// A peer that cannot hold 5,000 locks is tested with those that it holds.
 fn death_frees_more_locks_than_the_kernel_walks(fixture: &Fixture) {
     let url = with_capacity(fixture, "5100");
     let (owner, other) = (fixture.peer_with(&url), fixture.peer_with(&url));
     let held: u32 = owner.must("lock_range", &["5000"]).get("held");
-    assert!(held > 0, "not even one lock could be taken");
+    assert!(held > 0, "the owner could not acquire any lock");
     fixture.kill(&owner.process);
     for id in [0, 1, 2047, 2048, 2951, 2952, held - 1].into_iter().filter(|id| *id < held) {
         free_after_death(fixture, &other, LockRef::Number(id), owner.pid());
@@ -135,14 +139,15 @@ fn a_waiter_gets_the_lock_of_the_dead(fixture: &Fixture) {
     let waiter = other.start_lock(lock);
     waiter.waits("the owner lives");
     fixture.kill(&owner.process);
-    tells_of(fixture, &waiter.granted(), owner.pid());
+    reports_death_of(fixture, &waiter.granted(), owner.pid());
 }
 
-/// Number of deaths that threads of two processes wait for, and number of threads in each process.
+/// Number of owners that die while threads of two processes wait.
 const DEATHS: u32 = 28;
+/// Number of waiting threads in each process.
 const WAITERS: usize = 4;
 
-/// Of many waiters, most get the lock after the first one has dealt with the death.
+/// The first waiter marks the lock consistent, so that the later ones receive no report.
 fn a_death_is_reported_to_one_of_its_waiters(fixture: &Fixture) {
     let processes = [fixture.peer(), fixture.peer()];
     let lock = fixture.a_lock(&processes[0]);
@@ -157,19 +162,19 @@ fn a_death_is_reported_to_one_of_its_waiters(fixture: &Fixture) {
         fixture.kill(&owner.process);
         let mut told = Vec::new();
         while !waiting.is_empty() {
-            fixture.wait_until("a waiter gets the lock of the dead", || waiting.iter().any(Pending::has_answered));
-            let next = waiting.iter().position(Pending::has_answered).expect("one has answered");
+            fixture.wait_until("a waiter acquires the lock of the dead process", || waiting.iter().any(Pending::has_answered));
+            let next = waiting.iter().position(Pending::has_answered).expect("a waiter has answered");
             let waiter = waiting.swap_remove(next);
             let thread = waiter.thread().clone();
             told.push(waiter.granted().death.map(|death| death.pid));
             thread.mark_consistent(lock);
             thread.unlock(lock);
         }
-        let (first, later) = told.split_first().expect("many have waited");
+        let (first, later) = told.split_first().expect("there are several waiters");
         assert_eq!(
             *first,
             Some(owner.pid()),
-            "process {} died, and another death or none is reported to the first waiter",
+            "process {} died, but the first waiter received another report or none",
             owner.pid()
         );
         assert!(
@@ -184,9 +189,9 @@ fn a_death_is_told_once_only(fixture: &Fixture) {
     fixture.kill(&owner.process);
     free_after_death(fixture, &other, lock, owner.pid());
     let again = other.finds_free(lock, "it was released");
-    assert!(again.death.is_none(), "the death was told to its second owner, too");
+    assert!(again.death.is_none(), "the death was reported to a second owner");
     let third = fixture.peer().finds_free(lock, "it was released");
-    assert!(third.death.is_none(), "the death was told again in another process");
+    assert!(third.death.is_none(), "the death was reported again in another process");
 }
 
 fn a_clean_release_tells_nothing(fixture: &Fixture) {
@@ -194,17 +199,20 @@ fn a_clean_release_tells_nothing(fixture: &Fixture) {
     owner.unlock(lock);
     fixture.kill(&owner.process);
     let grant = other.finds_free(lock, "it was released before its owner died");
-    assert!(grant.death.is_none(), "the lock was released, and a death was told");
+    assert!(grant.death.is_none(), "the owner released the lock before its death, but a death was reported");
 }
 
 fn the_death_of_who_holds_nothing_tells_nothing(fixture: &Fixture) {
     let (bystander, other) = (fixture.peer(), fixture.peer());
     let lock = fixture.a_lock(&other);
     other.lock(lock);
-    bystander.finds_busy(lock, "somebody else holds it");
+    bystander.finds_busy(lock, "another thread holds it");
     fixture.kill(&bystander.process);
     other.unlock(lock);
-    assert!(fixture.peer().finds_free(lock, "it was released").death.is_none(), "who died held nothing, and a death was told");
+    assert!(
+        fixture.peer().finds_free(lock, "it was released").death.is_none(),
+        "the process that died held no lock, but its death was reported"
+    );
 }
 
 fn the_death_of_a_waiter_disturbs_nobody(fixture: &Fixture) {
@@ -215,15 +223,15 @@ fn the_death_of_a_waiter_disturbs_nobody(fixture: &Fixture) {
     let second = other.start_lock(lock);
     second.waits("the owner lives");
     fixture.kill(&victim.process);
-    second.waits("the owner lives, and only another waiter died");
+    second.waits("the owner lives, and the process that died was a waiter");
     owner.unlock(lock);
     let grant = second.granted();
-    assert!(grant.death.is_none(), "only a waiter died, and a death was told");
+    assert!(grant.death.is_none(), "only a waiter died, but a death was reported");
     other.unlock(lock);
     owner.finds_free(lock, "it was released");
 }
 
-/// The waiter is killed while it is being woken: before, while, or after it takes the lock.
+/// The waiter is killed while it is being woken: before, during, or after its acquisition.
 fn a_woken_waiter_that_is_killed_passes_the_lock_on(fixture: &Fixture) {
     let (owner, other) = (fixture.peer(), fixture.peer());
     let lock = fixture.a_lock(&owner);
@@ -239,14 +247,14 @@ fn a_woken_waiter_that_is_killed_passes_the_lock_on(fixture: &Fixture) {
         released.done();
         let grant = second.granted();
         if let Some(death) = &grant.death {
-            assert_eq!(death.pid, victim.pid(), "a death was told of a process that lives");
+            assert_eq!(death.pid, victim.pid(), "the death of a live process was reported");
         }
         other.mark_consistent(lock);
         other.unlock(lock);
     }
 }
 
-/// A waiter that is stopped when it is woken cannot pass anything on; the kernel or the other waiters have to.
+/// A stopped waiter cannot wake another one. The kernel or the other waiters have to notice its death.
 fn a_stopped_waiter_that_is_killed_passes_the_lock_on(fixture: &Fixture) {
     let (owner, other, lock) = owner_and_other(fixture);
     let victim = fixture.peer();
@@ -268,33 +276,33 @@ fn a_chain_of_deaths_is_told_link_by_link(fixture: &Fixture) {
         let owner = fixture.peer();
         let grant = owner.lock(lock);
         match dead {
-            Some(dead) => tells_of(fixture, &grant, dead),
-            None => assert!(grant.death.is_none(), "nobody died yet, and a death was told"),
+            Some(dead) => reports_death_of(fixture, &grant, dead),
+            None => assert!(grant.death.is_none(), "no owner has died yet, but a death was reported"),
         }
         fixture.kill(&owner.process);
         dead = Some(owner.pid());
     }
-    tells_of(fixture, &last.lock(lock), dead.expect("four died"));
+    reports_death_of(fixture, &last.lock(lock), dead.expect("four owners died"));
     last.mark_consistent(lock);
     last.unlock(lock);
-    assert!(last.finds_free(lock, "it was released").death.is_none(), "a death was told again");
+    assert!(last.finds_free(lock, "it was released").death.is_none(), "a death was reported again");
 }
 
 fn a_stopped_holder_keeps_the_lock(fixture: &Fixture) {
     let (owner, other, lock) = owner_and_other(fixture);
     owner.process.stop();
-    other.finds_busy(lock, "its owner is stopped, and not dead");
+    other.finds_busy(lock, "its owner is stopped, not dead");
     let waiter = other.start_lock(lock);
-    waiter.waits("the owner is stopped, and not dead");
+    waiter.waits("the owner is stopped, not dead");
     owner.process.signal(Signal::SIGCONT);
     owner.unlock(lock);
-    assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
+    assert!(waiter.granted().death.is_none(), "no owner died, but a death was reported");
 }
 
 fn a_stopped_holder_is_named(fixture: &Fixture) {
     let (owner, other, lock) = owner_and_other(fixture);
     owner.process.stop();
-    let refusal = other.lock_for(lock, Duration::from_millis(1)).expect_err("its owner is stopped, and not dead");
+    let refusal = other.lock_for(lock, Duration::from_millis(1)).expect_err("its owner is stopped, not dead");
     assert_eq!((refusal.kind.as_str(), refusal.fields.find("pid")), ("TimedOut", Some(owner.pid())), "{refusal}");
     let named: Option<u32> = other.must("holder", &[&lock.to_string()]).find("pid");
     assert_eq!(named, Some(owner.pid()), "the stopped holder is not named");
@@ -308,8 +316,9 @@ fn a_thread_that_ends_frees_its_lock(fixture: &Fixture) {
     let tid = thread.must("end", &[]).get("tid");
     process.process.wait_for_end_of(tid);
     let grant = process.lock(lock);
-    let told = grant.death.unwrap_or_else(|| panic!("thread {tid} ended holding the lock, and the next owner was not told"));
-    assert_eq!((told.pid, told.tid), (process.pid(), tid), "thread {tid} ended, and another one was named");
+    let told =
+        grant.death.unwrap_or_else(|| panic!("thread {tid} ended holding the lock, but the next owner received no report"));
+    assert_eq!((told.pid, told.tid), (process.pid(), tid), "thread {tid} ended, but another one was named");
     process.unlock(lock);
 }
 
@@ -322,7 +331,7 @@ fn a_waiter_gets_the_lock_of_a_thread_that_ended(fixture: &Fixture) {
     waiter.waits("the owner lives");
     let tid = thread.must("end", &[]).get("tid");
     let told = waiter.granted().death.map(|death| (death.pid, death.tid));
-    assert_eq!(told, Some((process.pid(), tid)), "the end of the thread that held the lock was not told, or another one's was");
+    assert_eq!(told, Some((process.pid(), tid)), "the report does not name the thread that ended while it held the lock");
 }
 
 fn a_thread_that_ends_keeps_its_lock_while_its_process_lives(fixture: &Fixture) {
@@ -332,7 +341,7 @@ fn a_thread_that_ends_keeps_its_lock_while_its_process_lives(fixture: &Fixture) 
     thread.lock(lock);
     let tid = thread.must("end", &[]).get("tid");
     process.process.wait_for_end_of(tid);
-    process.finds_busy(lock, "the thread that held it ended, which is claimed to change nothing");
+    process.finds_busy(lock, "the backend claims that the end of a thread does not release its lock");
 }
 
 fn an_old_death_is_not_told_of_other_locks(fixture: &Fixture) {
@@ -341,7 +350,7 @@ fn an_old_death_is_not_told_of_other_locks(fixture: &Fixture) {
     owner.lock(second);
     owner.unlock(second);
     fixture.kill(&owner.process);
-    assert!(other.finds_free(second, "it was released").death.is_none(), "the owner of another lock died, and it was told here");
+    assert!(other.finds_free(second, "it was released").death.is_none(), "the death of the owner of another lock was reported");
     free_after_death(fixture, &other, lock, owner.pid());
 }
 

@@ -1,4 +1,6 @@
-//! Owners that panic, which release the lock and leave a report as if they had died.
+//! Owners that panic.
+//!
+//! The unwinding releases the lock, and the next owner receives a report as after a death.
 
 use lock_core::Cause;
 
@@ -37,11 +39,13 @@ fn panic_inside(owner: &Thread, lock: LockRef) {
 
 /// Asserts that the guard reports the panic of this thread.
 fn reports_panic(grant: &Grant, owner: &Thread, tid: u32) {
-    let told =
-        grant.death.as_ref().unwrap_or_else(|| panic!("{owner} panicked holding the lock, and the next owner got no report"));
-    assert_eq!(told.cause, Cause::Panicked, "{owner} panicked, and the report has another cause");
-    assert_eq!(told.pid, owner.pid(), "{owner} panicked, and the report names another process");
-    assert!([tid, 0].contains(&told.tid), "thread {tid} panicked, and the report names thread {}", told.tid);
+    let told = grant
+        .death
+        .as_ref()
+        .unwrap_or_else(|| panic!("{owner} panicked holding the lock, but the next owner received no report"));
+    assert_eq!(told.cause, Cause::Panicked, "{owner} panicked, but the report has another cause");
+    assert_eq!(told.pid, owner.pid(), "{owner} panicked, but the report names another process");
+    assert!([tid, 0].contains(&told.tid), "thread {tid} panicked, but the report names thread {}", told.tid);
 }
 
 fn a_panic_is_reported_until_an_owner_marks_the_lock_consistent(fixture: &Fixture) {
@@ -72,7 +76,7 @@ fn a_panic_is_reported_to_other_processes(fixture: &Fixture) {
     reports_panic(&fixture.peer().lock(lock), &owner, owner.tid());
 }
 
-/// The unwinding drops the guard, and then the only handle of the process on the store.
+/// The unwinding drops the guard and then the only handle on the store in the process.
 fn a_panic_that_closes_the_store_names_its_process(fixture: &Fixture) {
     let (other, owner) = (fixture.peer(), fixture.blank_peer());
     let lock = fixture.a_lock(&other);
@@ -106,7 +110,7 @@ fn a_sleeping_waiter_gets_the_report_of_a_panic(fixture: &Fixture) {
 fn an_acquisition_while_unwinding_is_no_report(fixture: &Fixture) {
     let (owner, other, lock) = owner_and_other(fixture);
     let told = owner.must("lock_while_panicking", &[&lock.to_string()]);
-    assert!(!told.has("death"), "no owner died, and an owner that unwound got the report {told:?}");
+    assert!(!told.has("death"), "no owner died, but an owner that unwound received the report {told:?}");
     for thread in [&other, &owner] {
         gets_no_report(thread, lock, "the panic began before the lock was acquired");
     }
@@ -117,7 +121,7 @@ fn an_acquisition_while_unwinding_keeps_the_report(fixture: &Fixture) {
     let tid = owner.tid();
     panic_inside(&owner, lock);
     let told = other.must("lock_while_panicking", &[&lock.to_string()]);
-    assert!(told.has("death"), "{owner} panicked holding the lock, and an owner that unwound got no report");
+    assert!(told.has("death"), "{owner} panicked holding the lock, but an owner that unwound received no report");
     reports_panic(&other.lock(lock), &owner, tid);
 }
 
@@ -136,7 +140,7 @@ fn a_panic_after_a_death_is_reported_next(fixture: &Fixture) {
         dead.lock(lock);
         fixture.kill(&dead.process);
         let told = owner.lock(lock).death.map(|death| death.pid);
-        assert_eq!(told, Some(dead.pid()), "an owner died, and the next one got no report");
+        assert_eq!(told, Some(dead.pid()), "an owner died, but the next one received no report");
         if marks {
             owner.mark_consistent(lock);
         }
@@ -155,9 +159,9 @@ fn a_death_after_a_panic_is_reported_next(fixture: &Fixture) {
     reports_panic(&dead.lock(lock), &owner, owner.tid());
     fixture.kill(&dead.process);
     for _ in 0..2 {
-        let told = other.lock(lock).death.expect("an owner died, and the next one got no report");
-        assert_eq!(told.pid, dead.pid(), "process {} died after {owner} panicked, and the report names another one", dead.pid());
-        assert_ne!(told.cause, Cause::Panicked, "{dead} was killed, and a panic is reported");
+        let told = other.lock(lock).death.expect("an owner died, but the next one received no report");
+        assert_eq!(told.pid, dead.pid(), "process {} died after {owner} panicked, but the report names another one", dead.pid());
+        assert_ne!(told.cause, Cause::Panicked, "{dead} was killed, but a panic is reported");
         other.unlock(lock);
     }
 }

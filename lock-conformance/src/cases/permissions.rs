@@ -1,6 +1,8 @@
-//! The permission bits of a store's files, whatever the umask of the process that makes them.
+//! The permission bits of a store's files.
 //!
-//! Stores that cannot be removed are left out: their files are in places of other programs, which set the permissions there.
+//! They must not depend on the umask of the process that creates the files.
+//!
+//! Stores that cannot be removed are exempt: their files are in directories of other programs, which set the permissions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +22,7 @@ cases! { "sharing";
 }
 
 const UMASKS: [&str; 3] = ["022", "000", "077"];
-/// Number of ids and of locks that are used, each of which may get a file of its own.
+/// Number of ids and locks that a case uses, each of which may have a separate file.
 const MANY: u32 = 60;
 
 fn a_private_store_is_private_whatever_the_umask(fixture: &Fixture) {
@@ -42,7 +44,7 @@ fn a_store_of_a_group_is_closed_to_others_whatever_the_umask(fixture: &Fixture) 
     }
 }
 
-/// Does everything that makes files, with this umask.
+/// Runs all operations that create files, with this umask.
 fn use_store(fixture: &Fixture, url: &str, umask: &str) {
     let (a, b) = (fixture.blank_peer(), fixture.blank_peer());
     for (thread, mode) in [(&a, "create"), (&b, "open")] {
@@ -76,7 +78,7 @@ fn use_store(fixture: &Fixture, url: &str, umask: &str) {
 
 fn has_no_bit_of(dir: &Path, bits: u32, umask: &str) {
     for file in files_below(dir) {
-        let facts = fs::symlink_metadata(&file).expect("the file is there");
+        let facts = fs::symlink_metadata(&file).expect("the file exists");
         let mode = facts.permissions().mode() & 0o7777;
         let name = file.strip_prefix(dir).unwrap_or(&file).display();
         assert!(

@@ -1,4 +1,4 @@
-//! Putting the set of allocated ids right in one call, as after a restart.
+//! Setting the allocated ids in one call, as after a restart.
 
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
@@ -14,7 +14,7 @@ cases! { "reconciling";
     reconciling_is_refused_and_changes_nothing [NUMBERED] unless RECONCILE;
 }
 
-/// Number of repetitions, each of which has to be right.
+/// Number of repetitions, each of which has to succeed.
 const ROUNDS: u32 = 55;
 
 fn exactly_the_given_ids_are_allocated(fixture: &Fixture) {
@@ -23,11 +23,11 @@ fn exactly_the_given_ids_are_allocated(fixture: &Fixture) {
         a.must("take", &[id, ""]);
     }
     let done = b.must("reconcile", &["2", "3", "9"]);
-    assert_eq!(done.numbers("claimed"), [3, 9], "it claimed other ids than it says it should have");
-    assert_eq!(done.numbers("freed"), [1, 6], "it freed other ids than it should have");
+    assert_eq!(done.numbers("claimed"), [3, 9], "it claimed other ids than the missing ones");
+    assert_eq!(done.numbers("freed"), [1, 6], "it freed other ids than the surplus ones");
     assert_eq!(a.allocated(), [2, 3, 9], "other ids than the given ones are allocated");
     let again = a.must("reconcile", &["2", "3", "9"]);
-    assert_eq!((again.numbers("claimed"), again.numbers("freed")), (vec![], vec![]), "a second time it changed something");
+    assert_eq!((again.numbers("claimed"), again.numbers("freed")), (vec![], vec![]), "a repeated call changed ids");
     a.refused("AlreadyAllocated", "take", &["9", ""]);
     b.must("take", &["1", ""]);
 }
@@ -44,7 +44,7 @@ fn ids_above_the_greatest_given_one_are_freed(fixture: &Fixture) {
             a.must("take", &[&id.to_string(), ""]);
         }
         let freed = b.must("reconcile", &["2"]).numbers("freed");
-        assert_eq!(freed, expected, "the only given id is 2, and other ids were freed than those below and above it");
+        assert_eq!(freed, expected, "the only given id is 2, but other ids than the remaining ones were freed");
         assert_eq!(a.allocated(), [2], "an id above the greatest given one is still allocated");
     }
     for id in above {
@@ -56,15 +56,15 @@ fn nothing_given_frees_everything(fixture: &Fixture) {
     let a = fixture.peer();
     let ids = [a.allocate(""), a.allocate("")];
     let done = a.must("reconcile", &[]);
-    assert_eq!(done.numbers("freed"), ids, "it freed other ids than were allocated");
-    assert_eq!(a.allocated(), [], "something is left");
+    assert_eq!(done.numbers("freed"), ids, "it freed other ids than the allocated ones");
+    assert_eq!(a.allocated(), [], "ids are still allocated");
 }
 
 fn an_id_out_of_range_changes_nothing(fixture: &Fixture) {
     let a = fixture.peer_with(&with_capacity(fixture, "32"));
     a.must("take", &["5", ""]);
     a.refused("OutOfRange", "reconcile", &["1", "2", "32"]);
-    assert_eq!(a.allocated(), [5], "a refusal changed what is allocated");
+    assert_eq!(a.allocated(), [5], "a refused call changed the allocated ids");
 }
 
 fn a_held_lock_stays_held(fixture: &Fixture) {
@@ -72,7 +72,7 @@ fn a_held_lock_stays_held(fixture: &Fixture) {
     let lock = LockRef::Number(a.allocate(""));
     a.lock(lock);
     b.must("reconcile", &["20"]);
-    b.finds_busy(lock, "its id was freed, and its owner still holds it");
+    b.finds_busy(lock, "its id was freed, but its owner still holds it");
     a.unlock(lock);
     b.finds_free(lock, "it was released");
 }
@@ -81,5 +81,5 @@ fn reconciling_is_refused_and_changes_nothing(fixture: &Fixture) {
     let a = fixture.peer();
     let id = a.allocate("");
     a.refused("Unsupported", "reconcile", &["3"]);
-    assert_eq!(a.allocated(), [id], "a refusal changed what is allocated");
+    assert_eq!(a.allocated(), [id], "a refused call changed the allocated ids");
 }

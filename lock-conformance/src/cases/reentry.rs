@@ -1,7 +1,7 @@
-//! A thread that locks what it holds already.
+//! A thread that acquires a lock that it already holds.
 
-use super::owner_death::tells_of;
-use super::{Who, cases};
+use super::owner_death::reports_death_of;
+use super::{Contenders, cases};
 use crate::fixture::Fixture;
 use crate::need;
 
@@ -15,7 +15,7 @@ cases! { "reentry";
 }
 
 fn locking_twice_is_refused_and_changes_nothing(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     let name = lock.to_string();
     a.lock(lock);
     a.refused("AlreadyHeld", "lock", &[&name]);
@@ -24,9 +24,9 @@ fn locking_twice_is_refused_and_changes_nothing(fixture: &Fixture) {
     if need::DEADLINES.is_met(&fixture.suite) {
         a.refused("AlreadyHeld", "lock_for", &[&name, "1000000"]);
     }
-    b.finds_busy(lock, "its holder only asked for it again");
+    b.finds_busy(lock, "a refused second acquisition does not release it");
     a.unlock(lock);
-    b.finds_free(lock, "it was released once, and had been granted once");
+    b.finds_free(lock, "it was acquired once and released once");
 }
 
 fn locking_twice_by_another_handle_is_refused(fixture: &Fixture) {
@@ -49,12 +49,12 @@ fn a_lock_whose_guard_was_leaked_before_the_store_closed_is_held_already(fixture
     other.finds_busy(lock, "its guard was leaked, and its owner lives");
     if need::RELEASED.is_met(&fixture.suite) {
         fixture.kill(&owner.process);
-        tells_of(fixture, &other.lock(lock), owner.pid());
+        reports_death_of(fixture, &other.lock(lock), owner.pid());
     }
 }
 
 fn another_thread_waits_and_is_not_refused(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     a.lock(lock);
     b.finds_busy(lock, "another thread holds it");
     let waiter = b.start_lock(lock);
@@ -80,5 +80,5 @@ fn who_recovered_a_lock_holds_it(fixture: &Fixture) {
     fixture.kill(&owner.process);
     other.lock(lock);
     other.refused("AlreadyHeld", "lock", &[&lock.to_string()]);
-    fixture.peer().finds_busy(lock, "the one who recovered it holds it");
+    fixture.peer().finds_busy(lock, "the thread that recovered it holds it");
 }

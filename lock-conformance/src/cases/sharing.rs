@@ -1,4 +1,4 @@
-//! Stores that several users share: which users may open them, and the owner and group of the files in them.
+//! Stores that several users share: the right to open them, and the owner and group of their files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -17,13 +17,13 @@ cases! { "sharing";
     a_user_sees_no_arguments_of_another [STORE PROCESSES USERS HOLDERS ROOT];
 }
 
-/// Stores that are raced for.
+/// Number of stores that the processes race to create.
 const STORES: usize = 200;
 
-/// Ids that a process uses: some share a directory where a backend has one for several, and some do not.
+/// Ids that a process uses. Some of them share a directory in a backend that has one for several ids.
 const IDS: [u32; 5] = [0, 1, 5, 64, 90];
 
-/// The locks of a store that a case uses.
+/// Returns the locks of a store that a case uses.
 fn locks(fixture: &Fixture) -> Vec<LockRef> {
     if need::NUMBERED.is_met(&fixture.suite) { IDS.map(LockRef::Number).to_vec() } else { vec![LockRef::Single] }
 }
@@ -35,7 +35,7 @@ fn use_all(thread: &Thread, locks: &[LockRef], why: &str) {
     }
 }
 
-/// Everything below a directory.
+/// Returns all files and directories below a directory.
 pub(super) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -52,7 +52,7 @@ fn users_who_create_at_once_get_one_store(fixture: &Fixture) {
     for _ in 0..STORES {
         let url = fixture.url_for_users();
         let (path, arena) = fixture.arena(1);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("the file is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("the process owns the file");
         let path = path.to_str().expect("the scratch path is text");
         let racing: Vec<_> = users.iter().map(|user| user.start("race_to_open", &[path, "open_or_create", &url])).collect();
         racing.iter().for_each(|racer| _ = racer.begun());
@@ -62,18 +62,18 @@ fn users_who_create_at_once_get_one_store(fixture: &Fixture) {
             .iter()
             .map(|outcome| match outcome {
                 Ok(fields) => fields.get::<String>("id"),
-                Err(refusal) => panic!("of two users who create a store at once, one was refused: {refusal}"),
+                Err(refusal) => panic!("two users create a store at the same time, but one was refused: {refusal}"),
             })
             .collect();
-        assert_eq!(ids[0], ids[1], "two users who create a store at once have two");
-        // Each makes what the first use of a lock needs, at the same time.
+        assert_eq!(ids[0], ids[1], "two users that create a store at the same time get different stores");
+        // Both users create the files of the locks at the same time.
         let lock = locks(fixture)[0];
         let trying: Vec<_> = users.iter().map(|user| user.start("try_lock", &[&lock.to_string()])).collect();
         for (trying, user) in trying.into_iter().zip(&users) {
             match trying.outcome() {
                 Ok(fields) if grant(&fields).is_some() => user.unlock(lock),
                 Ok(_) => {}
-                Err(refusal) => panic!("of two users who use a new store at once, one was refused: {refusal}"),
+                Err(refusal) => panic!("two users use a new store at the same time, but one was refused: {refusal}"),
             }
         }
     }
@@ -88,8 +88,8 @@ fn what_root_makes_in_a_users_store_is_the_users(fixture: &Fixture) {
     use_all(&root, &locks, "no process holds it");
     let uid: u32 = USER.parse().expect("a number");
     for file in files_below(&dir) {
-        let owner = fs::symlink_metadata(&file).expect("the file is there").uid();
-        assert_eq!(owner, uid, "root used a user's store, and {} does not belong to the user", file.display());
+        let owner = fs::symlink_metadata(&file).expect("the file exists").uid();
+        assert_eq!(owner, uid, "root used a user's store, but {} does not belong to the user", file.display());
     }
     use_all(&maker, &locks, "root has used the store, and no process holds it");
     use_all(&fixture.peer_of_user_with(USER, &url), &locks, "root has used the store, and no process holds it");
@@ -99,8 +99,8 @@ fn members_of_a_group_share_a_store(fixture: &Fixture) {
     let option = (fixture.suite.option_for_group.as_ref().expect("the case needs a group"))(group());
     for folder_mode in [0o2770, 0o3777] {
         let dir = fixture.dir_for_users();
-        chown(&dir, None, Some(group())).expect("root gives the directory to a group");
-        fs::set_permissions(&dir, fs::Permissions::from_mode(folder_mode)).expect("root sets the mode");
+        chown(&dir, None, Some(group())).expect("root can set the group");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(folder_mode)).expect("root can set the mode");
         let url = with_option(&fixture.url_in(&dir), &option);
         fixture.will_make(&url);
         let members = [USER, OTHER_USER].map(|user| fixture.blank_member(user));
@@ -117,7 +117,7 @@ fn members_of_a_group_share_a_store(fixture: &Fixture) {
             use_all(user, &locks, "a member of the group has used the store, and no process holds it");
         }
         for file in files_below(&dir) {
-            let gid = fs::symlink_metadata(&file).expect("the file is there").gid();
+            let gid = fs::symlink_metadata(&file).expect("the file exists").gid();
             assert_eq!(gid, group(), "{} has another group than the store", file.display());
         }
     }
@@ -126,9 +126,9 @@ fn members_of_a_group_share_a_store(fixture: &Fixture) {
 fn a_strangers_store_is_refused(fixture: &Fixture) {
     let group_option = (fixture.suite.option_for_group.as_ref().expect("the case needs a group"))(group());
     let dir = fixture.dir_for_users();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).expect("root sets the mode");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).expect("root can set the mode");
     let plain = fixture.url_in(&dir);
-    // The stranger's group is not the one that the others name.
+    // The stranger's store has another group than the one that the other users' URLs name.
     let own = (fixture.suite.option_for_group.as_ref().expect("the case needs a group"))(USER.parse().expect("a number"));
     let stranger = fixture.blank_peer_of(USER);
     stranger.must("open", &["create", &with_option(&plain, &own)]);
@@ -136,9 +136,9 @@ fn a_strangers_store_is_refused(fixture: &Fixture) {
         for option in [Some(&group_option), None] {
             let url = option.map_or_else(|| plain.clone(), |option| with_option(&plain, option));
             for mode in ["open", "open_or_create"] {
-                let refusal = user.ask("probe", &[mode, &url]).expect_err("a store was used that a stranger made first");
+                let refusal = user.ask("probe", &[mode, &url]).expect_err("a store that a stranger created must not open");
                 let kinds = ["NotOurs", "System"];
-                assert!(kinds.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+                assert!(kinds.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Many processes, many locks, and kills that are aimed at owners.
+//! Many processes that contend for many locks, and kills of their owners.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -44,15 +44,15 @@ impl<'a> Storm<'a> {
         (thread, pending)
     }
 
-    /// Kills the worker and puts another one in its place.
+    /// Kills the worker and starts a new one.
     fn kill(&mut self, slot: usize) {
         let victim = &self.workers[slot].0;
-        assert!(self.arena.note_kill(victim.pid()), "the list of the killed is full");
+        assert!(self.arena.note_kill(victim.pid()), "the list of killed processes is full");
         self.fixture.kill(&victim.process);
         self.workers[slot] = self.worker(slot);
     }
 
-    /// The worker that is in a critical section at this moment.
+    /// Returns a worker that is in a critical section.
     fn owner(&self) -> Option<usize> {
         (0..self.locks.len()).find_map(|lock| {
             let inside = self.arena.place(lock).inside();
@@ -64,24 +64,24 @@ impl<'a> Storm<'a> {
         (0..self.locks.len()).map(|lock| self.arena.place(lock).deaths()).sum()
     }
 
-    /// Ends the storm, and asserts that everything is as it should be.
+    /// Stops the workers and checks the results.
     fn settle(self) {
         self.arena.stop();
         for (_, pending) in self.workers {
             pending.done();
         }
-        // Who was killed last left its lock to the next one, who is here.
+        // The last killed owner has no successor among the workers, so this thread acquires its lock.
         let last = self.fixture.peer();
         for (number, lock) in self.locks.iter().enumerate() {
             let grant = last.lock(*lock);
             let place = self.arena.place(number);
             if place.inside() != 0 && need::REPORTED.is_met(&self.fixture.suite) {
-                assert!(grant.death.is_some(), "the last death was not told");
+                assert!(grant.death.is_some(), "the last death was not reported");
             }
             place.repair();
             last.unlock(*lock);
             nothing_went_wrong_in(place);
-            assert!(place.done() > 0, "no critical section was done on lock {lock}");
+            assert!(place.done() > 0, "no critical section of the lock {lock} ended");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Fencing tokens: each acquisition has a greater number than all before it.
+//! Fencing tokens: the token of an acquisition is greater than all earlier ones of the lock.
 
-use super::{Who, cases, cases_for_all};
+use super::{Contenders, cases, cases_for_all};
 use crate::fixture::Fixture;
 use crate::process::LockRef;
 
@@ -15,8 +15,8 @@ cases! { "tokens";
     a_token_is_0 [] unless TOKENS;
 }
 
-fn a_token_is_greater_than_all_before_it(fixture: &Fixture, who: Who) {
-    let (a, b, lock) = who.two(fixture);
+fn a_token_is_greater_than_all_before_it(fixture: &Fixture, contenders: Contenders) {
+    let (a, b, lock) = contenders.start_two(fixture);
     let mut last = 0;
     for thread in [&a, &a, &b, &a, &b, &b, &a] {
         let token = thread.lock(lock).token;
@@ -46,8 +46,8 @@ fn a_token_grows_across_allocations(fixture: &Fixture) {
     let id = a.allocate("");
     let mut before = 0;
     for thread in [&a, &b, &a] {
-        let token = thread.finds_free(LockRef::Number(id), "nobody locks it").token;
-        assert!(token > before, "after the id was handed to somebody else, the token {token} came after {before}");
+        let token = thread.finds_free(LockRef::Number(id), "no thread holds it").token;
+        assert!(token > before, "after the id was allocated again, the token {token} came after {before}");
         before = token;
         thread.free(id);
         thread.must("take", &[&id.to_string(), ""]);
@@ -55,10 +55,10 @@ fn a_token_grows_across_allocations(fixture: &Fixture) {
 }
 
 fn a_failed_attempt_does_not_set_it_back(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     let before = a.lock(lock).token;
     for _ in 0..10 {
-        b.finds_busy(lock, "somebody else holds it");
+        b.finds_busy(lock, "another thread holds it");
     }
     a.unlock(lock);
     let token = b.lock(lock).token;
@@ -66,9 +66,9 @@ fn a_failed_attempt_does_not_set_it_back(fixture: &Fixture) {
 }
 
 fn a_token_is_0(fixture: &Fixture) {
-    let (a, b, lock) = Who::Threads.two(fixture);
+    let (a, b, lock) = Contenders::Threads.start_two(fixture);
     for thread in [&a, &b] {
-        let token = thread.finds_free(lock, "nobody locks it").token;
-        assert_eq!(token, 0, "there is a token where none is claimed");
+        let token = thread.finds_free(lock, "no thread holds it").token;
+        assert_eq!(token, 0, "there is a token, although the backend does not claim tokens");
     }
 }

@@ -1,9 +1,11 @@
-//! Deaths that a waiter recovers by a check for the owner: a caller that only tries the lock recovers them, too.
+//! Deaths that backends detect by checking the owner.
+//!
+//! Callers that only try the lock have to recover them as waiters do.
 
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::keeping::{reports_no_death, tells_of};
+use super::keeping::{reports_death_of, reports_no_death};
 use super::{cases, with_capacity};
 use crate::fixture::Fixture;
 use crate::process::{Grant, LockRef, Thread};
@@ -14,14 +16,14 @@ cases! { "owner_death";
     trying_recovers_more_locks_of_a_thread_than_the_kernel_walks [PROCESSES THREAD_DEATH NUMBERED CHOSEN];
 }
 
-/// How often a lock is tried, with a pause between attempts. A backend may check for a death only now and then.
+/// Number of attempts on a lock, with pauses. A backend need not check the owner in each attempt.
 const ATTEMPTS: u32 = 2500;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// More locks than the kernel walks of a dying thread, which is 2,048.
+/// Number of locks, more than the 2,048 that the kernel walks when a thread dies.
 pub(super) const MANY: u32 = 3000;
 
-/// Tries the lock until it is granted, and never waits for it.
+/// Tries the lock until an attempt succeeds, without waiting for it.
 fn recovered_by_trying(thread: &Thread, lock: LockRef) -> Grant {
     for _ in 0..ATTEMPTS {
         if let Some(grant) = thread.try_lock(lock) {
@@ -33,13 +35,13 @@ fn recovered_by_trying(thread: &Thread, lock: LockRef) -> Grant {
 }
 
 fn is_recovered_by_trying(fixture: &Fixture, thread: &Thread, lock: LockRef, dead: u32) {
-    tells_of(fixture, &recovered_by_trying(thread, lock), dead);
+    reports_death_of(fixture, &recovered_by_trying(thread, lock), dead);
     thread.mark_consistent(lock);
     thread.unlock(lock);
     reports_no_death(&thread.finds_free(lock, "it was released"));
 }
 
-/// Some of the locks with the numbers below this, in the order in which they were acquired.
+/// Returns some of the locks with ids below `held`, in the order of their acquisition.
 fn some_of(held: u32) -> impl Iterator<Item = LockRef> {
     [0, 1, held / 2, held.saturating_sub(2), held - 1].into_iter().map(LockRef::Number)
 }

@@ -1,5 +1,6 @@
-//! One store under two paths of an overlay mount: the memory of a file is shared between the overlay and its upper layer, its locks
-//! are not.
+//! One store under two paths of an overlay mount.
+//!
+//! The overlay and its upper layer share the memory of a file, but not its locks.
 
 use super::cases;
 use super::keeping::{attempt, is_excluded_or_refused, is_recovered, keeps_its_lock};
@@ -14,26 +15,28 @@ cases! { "views";
     a_death_behind_an_overlay_is_recovered_or_the_overlay_is_refused [STORE PROCESSES FILES OVERLAYS RELEASED];
 }
 
-/// A process that sees an overlay, a process that sees its upper layer, and the URLs of a store that is in both.
+/// A process that uses an overlay, a process that uses its upper layer, and the URLs of one store.
 struct Views {
     merged: Thread,
     upper: Thread,
     merged_url: String,
     upper_url: String,
-    /// What the overlay is mounted with.
+    /// The layers of the overlay.
     layers: Layers,
 }
 
 impl Views {
     fn new(fixture: &Fixture) -> Self {
-        let layers = Layers::new(&fixture.fresh_dir()).expect("directories for the layers");
+        let layers = Layers::new(&fixture.fresh_dir()).expect("the directories can be created");
         let (merged_url, upper_url) = (fixture.url_in(&layers.merged), fixture.url_in(&layers.upper));
-        // The store is in the upper layer, whatever path it was made through.
+        // The files are in the upper layer, whichever path created the store.
         fixture.will_make(&upper_url);
         Self { merged: fixture.blank_peer(), upper: fixture.blank_peer(), merged_url, upper_url, layers }
     }
 
-    /// Mounts the overlay, for one of the processes alone. What the other one makes in the upper layer later may stay hidden.
+    /// Mounts the overlay for one of the processes.
+    ///
+    /// Files that the other one creates in the upper layer later may be invisible in the overlay.
     fn mount(&self) {
         let target = self.layers.merged.to_str().expect("the scratch path is text");
         self.merged.must("own_mounts", &[]);
@@ -49,7 +52,7 @@ impl Views {
     }
 }
 
-/// The kinds of errors that say that a store cannot be used through such a path.
+/// Kinds of errors that say that a store cannot be used through such a path.
 const REFUSALS: &[&str] = &["NotOurs", "Unsupported"];
 
 /// Opens the store, or asserts that the refusal is typed.
@@ -57,7 +60,7 @@ fn opens(thread: &Thread, mode: &str, url: &str) -> bool {
     match thread.ask("open", &[mode, url]) {
         Ok(_) => true,
         Err(refusal) => {
-            assert!(REFUSALS.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+            assert!(REFUSALS.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
             false
         }
     }
@@ -65,7 +68,7 @@ fn opens(thread: &Thread, mode: &str, url: &str) -> bool {
 
 fn a_store_of_the_upper_layer_excludes_the_overlay_or_refuses_it(fixture: &Fixture) {
     let views = Views::new(fixture);
-    assert!(views.opens_upper("create"), "the upper layer is a plain directory, and was refused");
+    assert!(views.opens_upper("create"), "the upper layer is a plain directory, but was refused");
     let lock = fixture.a_lock(&views.upper);
     views.upper.lock(lock);
     views.mount();
@@ -85,12 +88,12 @@ fn a_store_of_the_overlay_excludes_the_upper_layer_or_is_refused(fixture: &Fixtu
         exclude_each_other_or_are_refused(fixture, &views.merged, &views.upper, lock);
     }
     if need::REMOVAL.is_met(&fixture.suite) {
-        // What the kernel keeps for the store is found by the path that it was made through.
+        // Kernel objects of the store are found by the path that created it.
         let _ = views.merged.ask("destroy", &[]);
     }
 }
 
-/// One of the threads holds the lock. The other one is excluded, or refused.
+/// Asserts that the second thread is excluded or refused while the first one holds the lock.
 fn exclude_each_other_or_are_refused(fixture: &Fixture, owner: &Thread, other: &Thread, lock: LockRef) {
     is_excluded_or_refused(other, lock, REFUSALS);
     owner.unlock(lock);
@@ -101,7 +104,7 @@ fn exclude_each_other_or_are_refused(fixture: &Fixture, owner: &Thread, other: &
 
 fn a_death_behind_an_overlay_is_recovered_or_the_overlay_is_refused(fixture: &Fixture) {
     let views = Views::new(fixture);
-    assert!(views.opens_upper("create"), "the upper layer is a plain directory, and was refused");
+    assert!(views.opens_upper("create"), "the upper layer is a plain directory, but was refused");
     let lock = fixture.a_lock(&views.upper);
     views.upper.finds_free(lock, "no process holds it");
     views.mount();

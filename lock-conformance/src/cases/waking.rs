@@ -1,13 +1,13 @@
-//! That a release wakes who waits.
+//! A release wakes a waiter.
 //!
-//! A waiter that sleeps for a while and looks again gets the lock, too, only later; and a time is nothing that a test asserts. But so
-//! many hand-overs in a row take longer than a case may, if each of them takes a tenth of a second.
+//! A waiter that polls also acquires the lock, but later. The cases do not assert the time of a single hand-over, which depends on the
+//! machine. They run so many in a row that a tenth of a second for each exceeds the time limit of the case.
 
 use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Who, cases, cases_for_all, cases_for_mixed, first_ids};
+use super::{Contenders, cases, cases_for_all, cases_for_mixed, first_ids};
 use crate::fixture::{Fixture, MARGIN, scale};
 use crate::need;
 use crate::process::{LockRef, Pending};
@@ -34,10 +34,12 @@ cases_for_mixed! { "waking";
 
 const HAND_OVERS: usize = 700;
 
-/// Time for the hand-overs. They take a small part of it, but longer if half of them take a tenth of a second.
+/// Time limit for all hand-overs.
+///
+/// They need a small part of it, unless half of them take a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An hour, which is longer than any case takes.
+/// An hour in nanoseconds, which is longer than any case takes.
 const LONG: &str = "3600000000000";
 
 fn whoever_waits_is_woken(fixture: &Fixture) {
@@ -49,8 +51,8 @@ fn whoever_waits_with_a_deadline_is_woken(fixture: &Fixture) {
 }
 
 fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let (mut owner, mut other, lock) = who.two(fixture);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let (mut owner, mut other, lock) = contenders.start_two(fixture);
     let name = lock.to_string();
     owner.lock(lock);
     let began = Instant::now();
@@ -63,8 +65,8 @@ fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
         );
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
         match done % 2 {
-            0 => waiter.waits("somebody else holds the lock"),
-            // The release comes before the waiter sleeps, or while it falls asleep.
+            0 => waiter.waits("another thread holds the lock"),
+            // The release precedes the waiter's sleep, or coincides with its start.
             _ => _ = waiter.begun(),
         }
         owner.unlock(lock);
@@ -73,10 +75,10 @@ fn hand_over(fixture: &Fixture, verb: &str, more: &[&str]) {
     }
 }
 
-/// The second waiter is woken by the first, which slept itself when the second came.
+/// The first waiter has to wake the second one, which began to wait while the first one slept.
 fn all_who_wait_are_woken_one_after_the_other(fixture: &Fixture) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let threads = who.come(fixture, 3);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let threads = contenders.start(fixture, 3);
     let (owner, b, c) = (&threads[0], &threads[1], &threads[2]);
     let lock = fixture.a_lock(owner);
     for round in 0..HAND_OVERS / 2 {
@@ -84,14 +86,14 @@ fn all_who_wait_are_woken_one_after_the_other(fixture: &Fixture) {
         let mut waiting = vec![(b, b.start_lock(lock)), (c, c.start_lock(lock))];
         for (_, waiter) in &waiting {
             match round % 2 {
-                0 => waiter.waits("somebody else holds the lock"),
+                0 => waiter.waits("another thread holds the lock"),
                 _ => _ = waiter.begun(),
             }
         }
         owner.unlock(lock);
         while !waiting.is_empty() {
             fixture.wait_until("a waiter is woken", || waiting.iter().any(|(_, waiter)| waiter.has_answered()));
-            let next = waiting.iter().position(|(_, waiter)| waiter.has_answered()).expect("one has answered");
+            let next = waiting.iter().position(|(_, waiter)| waiter.has_answered()).expect("a waiter has answered");
             let (thread, waiter) = waiting.swap_remove(next);
             waiter.granted();
             thread.unlock(lock);
@@ -108,19 +110,22 @@ fn whoever_waits_for_a_thread_that_ends_is_woken(fixture: &Fixture) {
         let waiter = process.start_lock(lock);
         waiter.waits("the owner lives");
         owner.must("end", &[]);
-        assert!(waiter.granted().death.is_some(), "a thread ended holding the lock, and the next owner was not told");
+        assert!(waiter.granted().death.is_some(), "a thread ended holding the lock, but the next owner received no report");
         process.unlock(lock);
     }
 }
 
-/// Number of hand-overs, and number of late ones that prove a fault. One may be late, since machines stand still at times.
+/// Number of hand-overs, and number of late ones that prove a fault.
+///
+/// One may be late, because the machine may pause.
 const MEASURED: usize = 260;
 const SEVERAL: usize = 2;
-/// Longer than a hand-over takes, shorter than the intervals at which waiters poll that are not woken.
+/// Longer than a hand-over takes, shorter than the polling interval of waiters that are not woken.
 const LATE: Duration = Duration::from_millis(40);
 
-/// Runs `release`, and returns how many of the waiters sleep on for a long time before they get their locks. The time in which they wait
-/// for a processor is left out.
+/// Runs `release`, and returns the number of waiters that acquire their locks late.
+///
+/// Such a waiter continues to sleep for a long time. Time spent waiting for a processor does not count.
 fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, release: impl FnOnce()) -> usize {
     let tids: Vec<_> = waiting.iter().map(|(waiter, _)| (waiter.thread().pid(), waiter.begun())).collect();
     release();
@@ -128,10 +133,10 @@ fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, rel
     let timers = tids.into_iter().map(|(pid, tid)| SleepTimer::of_thread(pid, tid));
     let mut asleep: VecDeque<_> = timers.enumerate().collect();
     let mut slept = vec![false; waiting.len()];
-    // A waiter that neither sleeps nor gets its lock is left to the watchdog.
+    // The watchdog ends the case if a waiter neither sleeps nor acquires its lock.
     while Instant::now() < fixture.deadline {
         asleep.retain(|(n, _)| !waiting[*n].0.has_answered());
-        // One at a time, because the others may get their locks meanwhile.
+        // Measured one by one, because the others may acquire their locks meanwhile.
         let Some((n, timer)) = asleep.pop_front() else { break };
         slept[n] = timer.has_slept_for(LATE);
         if !slept[n] {
@@ -143,24 +148,26 @@ fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, rel
     for ((waiter, lock), slept) in waiting.into_iter().zip(slept) {
         let thread = waiter.thread().clone();
         let at = Duration::from_nanos(waiter.done().get("at"));
-        // An answer that is late on its way is not that of a late waiter.
+        // A late answer does not prove a late acquisition.
         late += usize::from(slept && at.saturating_sub(released) > LATE);
         thread.unlock(lock);
     }
     late
 }
 
-fn a_waiter_is_woken_soon(fixture: &Fixture, who: Who) {
-    is_woken_soon(fixture, who, ("lock", &[]));
+fn a_waiter_is_woken_soon(fixture: &Fixture, contenders: Contenders) {
+    is_woken_soon(fixture, contenders, ("lock", &[]));
 }
 
-fn a_waiter_with_a_deadline_is_woken_soon(fixture: &Fixture, who: Who) {
-    is_woken_soon(fixture, who, ("lock_for", &[LONG]));
+fn a_waiter_with_a_deadline_is_woken_soon(fixture: &Fixture, contenders: Contenders) {
+    is_woken_soon(fixture, contenders, ("lock_for", &[LONG]));
 }
 
-/// Other threads of the processes wait for another lock meanwhile. One wake-up for a whole process may reach them instead.
-fn is_woken_soon(fixture: &Fixture, who: Who, verb: (&str, &[&str])) {
-    let threads = who.come(fixture, 3);
+/// Other threads of the processes wait for another lock.
+///
+/// A backend that wakes a whole process instead of a thread may wake these.
+fn is_woken_soon(fixture: &Fixture, contenders: Contenders, verb: (&str, &[&str])) {
+    let threads = contenders.start(fixture, 3);
     let lock = fixture.a_lock(&threads[0]);
     let bystanders = [threads[0].process.thread("beside-a"), threads[1].process.thread("beside-b")];
     let other = need::NUMBERED.is_met(&fixture.suite).then(|| LockRef::Number(threads[0].allocate("")));
@@ -176,13 +183,13 @@ fn is_woken_soon(fixture: &Fixture, who: Who, verb: (&str, &[&str])) {
     let mut late = 0;
     for round in 0..MEASURED {
         let (owner, waiter) = (&threads[round % 3], &threads[(round + 1) % 3]);
-        // Not the same number of acquisitions in each round, so that each wait may be the one that is wrong.
+        // The number of acquisitions varies, so that a fault in every nth wait is found.
         if round % 7 == 0 {
             owner.finds_free(lock, "it was released");
         }
         assert!(owner.try_lock(lock).is_some(), "{owner} found the lock {lock} busy, although it was released");
         let waiting = waiter.start(verb.0, &[&[name.as_str()], verb.1].concat());
-        // Long enough for the waiter to fall asleep, and short of the next attempt of one that polls.
+        // Long enough for the waiter to sleep, and shorter than a polling interval.
         waiting.begun();
         sleep(Duration::from_millis(1));
         late += number_that_sleep_on(fixture, vec![(waiting, lock)], || owner.unlock(lock));
@@ -203,10 +210,10 @@ fn a_waiter_with_a_deadline_is_woken_soon_after_a_long_wait(fixture: &Fixture) {
     is_woken_soon_after_a_long_wait(fixture, ("lock_for", &[LONG]));
 }
 
-/// Many threads wait at the same time, since each has to wait for long.
+/// Many threads wait at the same time, because each of them has to wait for long.
 fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
-    let who = if need::PROCESSES.is_met(&fixture.suite) { Who::Processes } else { Who::Threads };
-    let (owner, other, first) = who.two(fixture);
+    let contenders = if need::PROCESSES.is_met(&fixture.suite) { Contenders::Processes } else { Contenders::Threads };
+    let (owner, other, first) = contenders.start_two(fixture);
     let is_numbered = need::NUMBERED.is_met(&fixture.suite);
     let (locks, rounds): (Vec<_>, _) =
         if is_numbered { (first_ids(fixture, &owner, 36).map(LockRef::Number).collect(), 5) } else { (vec![first], 9) };

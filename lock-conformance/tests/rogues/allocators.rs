@@ -31,8 +31,8 @@ impl Fault for AllocatesTwice {
     const NAME: &'static str = "hands-out-twice";
     const FAULT: &'static str = "Returns the same id for every allocation";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("allocation::two_allocations_differ", "one id was handed out twice"),
-        ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "an id was handed out twice"),
+        ("allocation::two_allocations_differ", "one id was allocated twice"),
+        ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "an id was allocated twice"),
     ];
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
@@ -51,7 +51,7 @@ impl Fault for AllocatesInARace {
     const NAME: &'static str = "hands-out-in-a-race";
     const FAULT: &'static str = "Searches for a free id and allocates it in a separate step";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("allocation::racing_processes_never_share_an_id", "was with two at a time"),
+        ("allocation::racing_processes_never_share_an_id", "belonged to two threads at the same time"),
         ("allocation::one_of_those_who_race_for_an_id_wins", "won the race for the id"),
     ];
 
@@ -92,8 +92,8 @@ impl Fault for FullTooEarly {
     const NAME: &'static str = "full-too-early";
     const FAULT: &'static str = "Reports a full store when one id is still free";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "hands out the ids 0 to 127"),
-        ("allocation::exhaustion_says_the_capacity_and_the_count", "full when all ids are handed out"),
+        ("allocation::a_store_hands_out_each_id_once_and_then_is_full", "allocates the ids 0 to 127"),
+        ("allocation::exhaustion_says_the_capacity_and_the_count", "full when all ids are allocated"),
     ];
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
@@ -113,8 +113,8 @@ impl Fault for GivesAnotherLock {
     const NAME: &'static str = "gives-another-lock";
     const FAULT: &'static str = "Returns a handle of another lock from allocate than from retrieve";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("allocation::an_id_names_the_same_lock_to_everybody", "although the one who allocated it holds it"),
-        ("exclusion::handles::a_held_lock_is_busy", "although somebody else holds it"),
+        ("allocation::an_id_names_the_same_lock_to_everybody", "although the thread that allocated it holds it"),
+        ("exclusion::handles::a_held_lock_is_busy", "although another thread holds it"),
     ];
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
@@ -156,10 +156,10 @@ impl Fault for FreesTheLockWithTheId {
     const FAULT: &'static str =
         "Removes the lock's file when the id is freed, as podman's file locks do, so that the next user locks another file";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("freeing::a_lock_that_is_freed_while_held_stays_held", "although its id was freed, and its owner still holds it"),
+        ("freeing::a_lock_that_is_freed_while_held_stays_held", "although its id was freed, but its owner still holds it"),
         (
             "freeing::a_lock_that_is_freed_and_allocated_again_stays_held",
-            "although its id was handed to somebody else, and its owner still holds it",
+            "although its id was allocated again, but its owner still holds it",
         ),
     ];
 
@@ -176,7 +176,7 @@ impl Fault for LosesTheIdsOfTheDead {
     const NAME: &'static str = "loses-the-ids-of-the-dead";
     const FAULT: &'static str = "Allocates ids again after the allocating process has ended";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("allocation::an_id_outlives_the_process_that_allocated_it", "the id of a dead process was handed out again")];
+        &[("allocation::an_id_outlives_the_process_that_allocated_it", "the id of a dead process was allocated again")];
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         for allocation in honest.allocated()? {
@@ -210,7 +210,7 @@ impl Fault for ReconcilesHalf {
     const NAME: &'static str = "reconciles-half";
     const FAULT: &'static str = "Reconciles by allocating missing ids, without freeing any";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("reconciling::exactly_the_given_ids_are_allocated", "it freed other ids than it should have")];
+        &[("reconciling::exactly_the_given_ids_are_allocated", "it freed other ids than the surplus ones")];
 
     fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
         let kept = honest.allocated()?.into_iter().map(|allocation| allocation.id);

@@ -42,7 +42,7 @@ impl Fault for LeavesItsLockFiles {
     const NAME: &'static str = "leaves-its-lock-files-to-cleaners";
     const FAULT: &'static str = "Leaves lock files without the mark that protects them from programs that clean directories";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("cleaning::a_lock_whose_directory_is_cleaned_stays_held", "and a program cleaned the directory")];
+        &[("cleaning::a_lock_whose_directory_is_cleaned_stays_held", "cleaning the directory does not release it")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(Unmarked { honest: honest.lock(id)?, file: format!("{}/locks/{id}", url.place()) }))

@@ -48,7 +48,7 @@ impl Fault for IdentifiesCopies {
     const NAME: &'static str = "identifies-copies";
     const FAULT: &'static str = "Gives a copy the identity of the original";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("copies::a_copy_has_another_identity_or_is_refused", "have one identity")];
+        &[("copies::a_copy_has_another_identity_or_is_refused", "have the same identity")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -85,7 +85,7 @@ impl Fault for FreesInTheOriginal {
     const NAME: &'static str = "frees-in-the-original";
     const FAULT: &'static str = "Frees the original's ids through a copy";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("copies::using_a_copy_leaves_the_original_as_it_is", "the original has other allocations")];
+        &[("copies::using_a_copy_leaves_the_original_as_it_is", "the copy changed the allocations of the original")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

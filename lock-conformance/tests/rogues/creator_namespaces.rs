@@ -141,7 +141,7 @@ impl Fault for OvertakesFromOutside {
     const NAME: &'static str = "overtakes-from-outside";
     const FAULT: &'static str = "Considers an owner dead after a wait outside of the namespace in which the store was created";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("namespaces::a_store_made_in_a_child_namespace_excludes_outside", "of an owner that lives")];
+        &[("namespaces::a_store_made_in_a_child_namespace_excludes_outside", "of a live owner")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         open_with_creator(url, mode)

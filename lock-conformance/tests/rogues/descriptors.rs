@@ -70,7 +70,7 @@ impl Fault for GrantsToWaitersWithoutDescriptor {
     const FAULT: &'static str = "Grants the lock to a waiter without a deadline when the descriptor is closed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "descriptors::closing_everything_while_waiting_keeps_exclusion",
-        "whose process closed descriptors, got the lock that another process holds",
+        "whose process closed descriptors, acquired the lock that another process holds",
     )];
     const CAUGHT_BY_NO_OTHER: bool = true;
 

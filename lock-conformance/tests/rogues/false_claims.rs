@@ -45,7 +45,7 @@ impl Fault for DropsLabels {
     const NAME: &'static str = "drops-labels";
     const FAULT: &'static str = "Claims to keep labels, and drops them";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("labels::a_label_is_read_by_everybody", "labels are not what was given")];
+        &[("labels::a_label_is_read_by_everybody", "the labels differ from the given ones")];
 
     fn allocate(honest: &dyn Manager, _: &Label) -> Result<LockId> {
         honest.allocate(&Label::default())
@@ -125,7 +125,7 @@ impl Fault for AcquiresAllLocksToList {
     const NAME: &'static str = "locks-while-it-looks";
     const FAULT: &'static str = "Acquires all locks in order to list the held ones, as podman does";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("listing::looking_takes_no_lock", "only somebody looked, and the lock was busy")];
+        &[("listing::looking_takes_no_lock", "no thread acquired the lock, but")];
     const RARE: &'static [Operation] = &[Operation::Held];
 
     fn held(honest: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
@@ -146,7 +146,7 @@ impl Fault for AcquiresEachLockToList {
     const NAME: &'static str = "takes-each-lock-for-a-moment";
     const FAULT: &'static str = "Acquires and releases each lock in order to list the held ones";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("listing::looking_takes_no_lock", "only somebody looked, and the lock was busy")];
+        &[("listing::looking_takes_no_lock", "no thread acquired the lock, but")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Held];
 
@@ -192,7 +192,7 @@ impl Fault for NamesAnotherHolder {
     const FAULT: &'static str = "Names another process as the holder";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("listing::a_held_lock_is_listed_with_its_holder", "another process than the holder is named"),
-        ("listing::looking_disturbs_neither_holder_nor_waiters", "the holder is not named while somebody waits"),
+        ("listing::looking_disturbs_neither_holder_nor_waiters", "the holder is not named while another thread waits"),
     ];
 
     fn held(honest: &dyn Manager, _: &StoreUrl) -> Result<Vec<HeldLock>> {
@@ -218,7 +218,7 @@ impl Fault for ClaimsGenerations {
     const NAME: &'static str = "claims-generations";
     const FAULT: &'static str = "Claims to count allocations";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("freeing::a_handle_knows_that_its_id_was_handed_to_somebody_else", "the id was handed to somebody else"),
+        ("freeing::a_handle_knows_that_its_id_was_handed_to_somebody_else", "the id was allocated again"),
         ("freeing::a_stale_handle_does_not_free_the_id_of_somebody_else", "it should have been Stale"),
     ];
     const CLAIMS: Capabilities = reference::CLAIMS.generations(Generations::Counted);
@@ -230,7 +230,7 @@ struct ClaimsToCountWaiters;
 impl Fault for ClaimsToCountWaiters {
     const NAME: &'static str = "claims-to-count-waiters";
     const FAULT: &'static str = "Claims to count waiters";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("listing::waiters_are_counted", "nobody waits")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("listing::waiters_are_counted", "the number of waiters")];
     const CLAIMS: Capabilities = reference::CLAIMS.waiters(Waiters::Counted);
 }
 

@@ -107,7 +107,7 @@ impl Fault for TakesDenialsForProcesses {
     const FAULT: &'static str = "Reports a denied file lock as too many processes";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "filesystems::a_store_opens_without_file_locks_or_says_what_is_denied",
-        "that is not what the error says: TooManyProcesses",
+        "the error has the wrong kind: TooManyProcesses",
     )];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

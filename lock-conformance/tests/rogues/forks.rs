@@ -52,8 +52,10 @@ extern "C" fn end_fork() {
 impl Fault for GrantsBeforeItsHandler {
     const NAME: &'static str = "grants-before-its-handler";
     const FAULT: &'static str = "Assumes that no other code runs in a child before the backend's own fork handler";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("fork::a_guard_dropped_in_a_child_handler_releases_nothing", "in its handler, a child got the lock of its parent")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
+        "fork::a_guard_dropped_in_a_child_handler_releases_nothing",
+        "in its handler, a child acquired the lock of its parent",
+    )];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

@@ -169,7 +169,7 @@ impl Fault for ForgetsOwnersWhenItGrows {
     const NAME: &'static str = "forgets-owners-when-it-grows";
     const FAULT: &'static str = "Considers a lock free if its owner acquired it before the store grew";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("growing::a_lock_stays_held_while_the_store_grows", "its owner has it since before the store grew")];
+        &[("growing::a_lock_stays_held_while_the_store_grows", "its owner acquired it before the store grew")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         grow(url.place(), id)?;

@@ -39,7 +39,7 @@ macro_rules! views {
                 const OVERTAKES: &'static str = concat!("overtakes-", $name);
                 const FORGETS: &'static str = concat!("forgets-", $name);
                 const LIVE: &'static [(&'static str, &'static str)] =
-                    &[(concat!("visibility::", $group, "::a_live_owner_keeps_its_lock"), "of an owner that lives")];
+                    &[(concat!("visibility::", $group, "::a_live_owner_keeps_its_lock"), "of a live owner")];
                 const DEAD: &'static [(&'static str, &'static str)] =
                     &[(concat!("visibility::", $group, "::the_lock_of_a_dead_owner_is_recovered"), "was not reported")];
             }

@@ -40,8 +40,10 @@ struct KeepsIdsAboveTheGreatest;
 impl Fault for KeepsIdsAboveTheGreatest {
     const NAME: &'static str = "keeps-ids-above-the-greatest";
     const FAULT: &'static str = "Does not free ids that are greater than all given ones when it reconciles";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("reconciling::ids_above_the_greatest_given_one_are_freed", "other ids were freed than those below and above it")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
+        "reconciling::ids_above_the_greatest_given_one_are_freed",
+        "the only given id is 2, but other ids than the remaining ones were freed",
+    )];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Reconcile];
 
@@ -52,7 +54,7 @@ impl Fault for KeepsIdsAboveTheGreatest {
     }
 }
 
-const ONE_LOCK: &[(&str, &str)] = &[("allocation::different_ids_are_different_locks", "two ids are one lock")];
+const ONE_LOCK: &[(&str, &str)] = &[("allocation::different_ids_are_different_locks", "two ids name one lock")];
 
 #[derive(Debug)]
 struct KeepsSixteenBitsOfAnId;
@@ -176,7 +178,7 @@ impl Fault for ReportsThatNothingIsAllocated {
     const NAME: &'static str = "says-that-nothing-is-allocated";
     const FAULT: &'static str = "Reports that no id is allocated when the store is full";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("allocation::the_capacity_is_exact", "exhaustion names other numbers of locks")];
+        &[("allocation::the_capacity_is_exact", "the error has the wrong capacity or count")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
     const RARE: &'static [Operation] = &[Operation::Allocate];

@@ -105,8 +105,8 @@ impl Fault for GrantsAlways {
     const NAME: &'static str = "grants-always";
     const FAULT: &'static str = "Grants the lock to every caller";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("exclusion::threads::a_held_lock_is_busy", "although somebody else holds it"),
-        ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
+        ("exclusion::threads::a_held_lock_is_busy", "although another thread holds it"),
+        ("exclusion::processes::a_held_lock_is_busy", "although another thread holds it"),
         // On a busy machine, the second attempt can seem to wait; the third one then fails the case.
         ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "although"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
@@ -135,7 +135,7 @@ impl Fault for ExcludesThreadsOnly {
     const NAME: &'static str = "excludes-threads-only";
     const FAULT: &'static str = "Has a separate lock in the memory of each process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("exclusion::processes::a_held_lock_is_busy", "although somebody else holds it"),
+        ("exclusion::processes::a_held_lock_is_busy", "although another thread holds it"),
         ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
         ("fork::a_child_waits_for_its_parent", "although the parent holds the lock"),
     ];
@@ -236,8 +236,8 @@ impl Fault for ForgetsDeaths {
     const NAME: &'static str = "forgets-deaths";
     const FAULT: &'static str = "Does not report a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("owner_death::kill_9_frees_the_lock", "and the next owner was not told"),
-        ("owner_death::exec_by_another_thread_frees_the_lock", "and the next owner was not told"),
+        ("owner_death::kill_9_frees_the_lock", "but the next owner received no report"),
+        ("owner_death::exec_by_another_thread_frees_the_lock", "but the next owner received no report"),
         ("storm::owners_are_killed_and_no_section_is_lost", "was not told that the owner before it had died"),
     ];
 
@@ -253,7 +253,7 @@ impl Fault for ReportsFalseDeaths {
     const NAME: &'static str = "invents-deaths";
     const FAULT: &'static str = "Reports a death at each acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("owner_death::a_clean_release_tells_nothing", "the lock was released, and a death was told"),
+        ("owner_death::a_clean_release_tells_nothing", "the owner released the lock before its death, but a death was reported"),
         ("exclusion::threads::critical_sections_do_not_overlap", "was told of a death that had not been"),
     ];
 
@@ -269,7 +269,7 @@ impl Fault for NamesAnotherDeadProcess {
     const NAME: &'static str = "blames-somebody-else";
     const FAULT: &'static str = "Names a wrong process in the report of a death";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("owner_death::kill_9_frees_the_lock", "the death of another one was told"),
+        ("owner_death::kill_9_frees_the_lock", "the death of another process was reported"),
         ("storm::owners_are_killed_and_no_section_is_lost", "another process than the one that died"),
     ];
 
@@ -370,7 +370,7 @@ impl Fault for TrustsPids {
     const FAULT: &'static str = "Considers an owner dead whose pid is not visible";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::an_owner_whose_pid_is_nobody_here_is_not_dead",
-        "got the lock 0 of an owner that lives in another pid namespace",
+        "acquired the lock 0 of a live owner in another PID namespace",
     )];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {

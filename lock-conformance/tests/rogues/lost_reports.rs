@@ -29,7 +29,7 @@ impl Fault for FreesTheReportWithTheId {
     const NAME: &'static str = "frees-the-report-with-the-id";
     const FAULT: &'static str = "Drops the report of a death when the id is freed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::freeing_and_allocating_again_keeps_the_report", "and no owner marked")];
+        &[("news::freeing_and_allocating_again_keeps_the_report", "although no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
@@ -57,7 +57,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
     const NAME: &'static str = "forgets-when-all-have-closed-the-store";
     const FAULT: &'static str = "Drops all reports when the last process closes the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_report_outlives_all_processes_that_have_the_store_open", "and no owner marked")];
+        &[("news::a_report_outlives_all_processes_that_have_the_store_open", "although no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

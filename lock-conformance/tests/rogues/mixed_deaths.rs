@@ -23,7 +23,7 @@ impl Fault for NamesAWaiterOfTheDead {
     const FAULT: &'static str = "Records the last thread of its process that tried to acquire the lock as the owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "owner_death::mixed::a_killed_process_frees_the_lock_to_one_waiting_thread_at_a_time",
-        "held the lock, and the report names thread",
+        "held the lock, but the report names thread",
     )];
     const CAUGHT_BY_NO_OTHER: bool = true;
 

@@ -88,7 +88,7 @@ impl Fault for MistakesWaitersForOwners {
         "Mistakes the death of a waiter for that of an owner with the same thread id, as the kernel does with robust lists";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "namespaces::the_death_of_a_waiter_with_the_owners_thread_id_leaves_the_owner_alone",
-        "a waiter with the owner's thread id died",
+        "the thread that died was a waiter with the same id",
     )];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {

@@ -73,7 +73,7 @@ impl Fault for OpensWhatALinkLeadsTo {
     const NAME: &'static str = "opens-what-a-link-leads-to";
     const FAULT: &'static str = "Opens the file of a lock through a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("links::no_file_of_a_store_is_opened_through_a_link", "and a process has open what the link leads to")];
+        &[("links::no_file_of_a_store_is_opened_through_a_link", "but a process has its target open")];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Handle];
 
@@ -95,7 +95,7 @@ impl Fault for ForwardsTheKernelsError {
     const NAME: &'static str = "passes-on-what-the-kernel-says";
     const FAULT: &'static str = "Reports too many levels of symbolic links when a file is a symbolic link";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, and that is not what the error says: System")];
+        &[("links::a_refusal_because_of_a_link_says_so", "was replaced by a link, but the error has the wrong kind: System")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {

@@ -30,8 +30,8 @@ impl Fault for BothCreate {
     const NAME: &'static str = "both-create";
     const FAULT: &'static str = "Creates two stores when two processes race to create one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("opening::of_racing_creators_one_wins", "who created one store believe they did"),
-        ("opening::all_racing_initialisers_get_one_store", "initialisers got different stores"),
+        ("opening::of_racing_creators_one_wins", "creators of one store succeeded"),
+        ("opening::all_racing_initialisers_get_one_store", "initialisers opened different stores"),
     ];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -67,10 +67,10 @@ impl Fault for ReplacesOtherFiles {
     const NAME: &'static str = "believes-anything";
     const FAULT: &'static str = "Replaces a file that is not a store with a new store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("damage::another_beginning_is_refused", "took a store for good although its first bytes are others"),
-        ("damage::every_truncation_is_refused", "took a store for good although it was cut"),
-        ("damage::a_hard_link_is_refused", "took a store for good although it has another name"),
-        ("damage::a_file_that_others_may_write_is_refused", "took a store for good although its mode is"),
+        ("damage::another_beginning_is_refused", "accepted a store although its first bytes were changed"),
+        ("damage::every_truncation_is_refused", "accepted a store although it was truncated"),
+        ("damage::a_hard_link_is_refused", "accepted a store although it has a second name"),
+        ("damage::a_file_that_others_may_write_is_refused", "accepted a store although its mode is"),
     ];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -121,7 +121,7 @@ impl Fault for DistinguishesStoresByPath {
     const NAME: &'static str = "tells-stores-apart-by-path";
     const FAULT: &'static str = "Treats two paths to one store as two stores within a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("opening::two_spellings_of_a_place_are_one_store", "although it is held by another path to the same store")];
+        &[("opening::two_spellings_of_a_place_are_one_store", "although it is held through another path to the same store")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {

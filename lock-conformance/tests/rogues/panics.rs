@@ -34,7 +34,7 @@ impl Rule for ForgetsPanicsAfterTwoOwners {
     const NAME: &'static str = "forgets-panics-after-two-owners";
     const FAULT: &'static str = "Reports a panic to the next two owners";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_is_reported_until_an_owner_marks_the_lock_consistent", "and the next owner got no report")];
+        &[("news::a_panic_is_reported_until_an_owner_marks_the_lock_consistent", "but the next owner received no report")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let reports = if panicked(&death) { lock.note().first().copied().unwrap_or(0) } else { 0 };
@@ -50,7 +50,7 @@ impl Rule for ReportsPanicsToOneProcess {
     const NAME: &'static str = "reports-panics-to-one-process";
     const FAULT: &'static str = "Reports a panic only to threads of the same process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_is_reported_to_other_processes", "and the next owner got no report")];
+        &[("news::a_panic_is_reported_to_other_processes", "but the next owner received no report")];
     // The case of a panic that closes the store catches it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -88,7 +88,7 @@ impl Rule for KeepsPanicsFromWaiters {
     const NAME: &'static str = "keeps-panics-from-waiters";
     const FAULT: &'static str = "Does not report a panic to a thread that waited for the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_sleeping_waiter_gets_the_report_of_a_panic", "and the next owner got no report")];
+        &[("news::a_sleeping_waiter_gets_the_report_of_a_panic", "but the next owner received no report")];
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         if panicked(&death) && attempt.note_before_wait.is_some() { None } else { death }
@@ -123,7 +123,7 @@ impl Rule for ForgetsWhilePanicking {
     const NAME: &'static str = "forgets-while-panicking";
     const FAULT: &'static str = "Drops a report when the owner that got it panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_acquisition_while_unwinding_keeps_the_report", "and the next owner got no report")];
+        &[("news::an_acquisition_while_unwinding_keeps_the_report", "but the next owner received no report")];
 
     fn release(lock: &Ruled, condition: Condition) {
         if thread::panicking() && condition == Condition::Inconsistent {
@@ -209,7 +209,7 @@ impl Rule for PrefersPanicsToDeaths {
     const NAME: &'static str = "prefers-panics-to-deaths";
     const FAULT: &'static str = "Reports the death of the next owner after a panic as a panic, too";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_death_after_a_panic_is_reported_next", "and a panic is reported")];
+        &[("news::a_death_after_a_panic_is_reported_next", "but a panic is reported")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         if panicked(&death) {

@@ -31,7 +31,7 @@ impl Rule for ForgetsAfterFiveOwners {
     const NAME: &'static str = "forgets-after-five-owners";
     const FAULT: &'static str = "Reports a death to the next five owners";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::each_owner_gets_the_report_until_one_marks_the_lock_consistent", "and no owner marked")];
+        &[("news::each_owner_gets_the_report_until_one_marks_the_lock_consistent", "although no owner marked")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let death = death?;
@@ -83,7 +83,8 @@ struct IsSilentToAnOwnerOfTwo;
 impl Rule for IsSilentToAnOwnerOfTwo {
     const NAME: &'static str = "is-silent-to-an-owner-of-two";
     const FAULT: &'static str = "Does not report a death to a thread that holds another lock";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("news::lock_all_reports_each_death", "got other reports")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("news::lock_all_reports_each_death", "but the reports are wrong")];
     // The case of a killed parent that holds many locks catches it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -104,7 +105,7 @@ impl Rule for ForgetsAfterATimeout {
     const NAME: &'static str = "forgets-after-a-timeout";
     const FAULT: &'static str = "Drops a report when the owner that got it fails to acquire another lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_lock_all_that_times_out_keeps_the_report", "and no owner marked")];
+        &[("news::a_lock_all_that_times_out_keeps_the_report", "although no owner marked")];
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         count_held(1);
@@ -131,7 +132,7 @@ impl Rule for NamesTheFirstDeathAgain {
     const FAULT: &'static str =
         "After several deaths, reports the last one to the next owner and the first one to the owner after it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_owner_that_dies_before_it_marks_is_reported_next", "got the report of another one")];
+        &[("news::an_owner_that_dies_before_it_marks_is_reported_next", "received a report of another death")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let death = death?;
@@ -159,7 +160,7 @@ impl Rule for IsSilentAfterAMark {
     const NAME: &'static str = "is-silent-after-a-mark";
     const FAULT: &'static str = "Does not report the death of an owner that marked the lock consistent";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_owner_that_dies_after_it_marked_is_reported", "and no owner marked")];
+        &[("news::an_owner_that_dies_after_it_marked_is_reported", "although no owner marked")];
     // The storm cases catch it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -205,7 +206,7 @@ impl Rule for ForgetsInAParent {
     const NAME: &'static str = "forgets-in-a-parent";
     const FAULT: &'static str = "Drops a report when the owner that got it forks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_child_cannot_mark_the_lock_of_its_parent", "and no owner marked")];
+        &[("news::a_child_cannot_mark_the_lock_of_its_parent", "although no owner marked")];
 
     fn release(lock: &Ruled, _: Condition) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -245,7 +246,7 @@ impl Rule for RepeatsDeathsItClaimsToReportOnce {
     const NAME: &'static str = "repeats-deaths-it-claims-to-report-once";
     const FAULT: &'static str = "Claims to report a death once, and repeats the report";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("owner_death::a_death_is_told_once_only", "the death was told to its second owner, too")];
+        &[("owner_death::a_death_is_told_once_only", "the death was reported to a second owner")];
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {

@@ -32,7 +32,7 @@ impl Fault for MakesInTwoSteps {
     const NAME: &'static str = "makes-in-two-steps";
     const FAULT: &'static str = "Creates a private store, and grants access to other users later";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("sharing::users_who_create_at_once_get_one_store", "of two users who create a store at once, one was refused")];
+        &[("sharing::users_who_create_at_once_get_one_store", "two users create a store at the same time, but one was refused")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         if mode == OpenMode::OpenOrCreate
@@ -97,7 +97,7 @@ impl Fault for TrustsEveryUser {
     const NAME: &'static str = "trusts-everybody";
     const FAULT: &'static str = "Accepts a store of any user";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("sharing::a_strangers_store_is_refused", "a store was used that a stranger made first")];
+        &[("sharing::a_strangers_store_is_refused", "a store that a stranger created must not open")];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match reference::open(url, mode) {

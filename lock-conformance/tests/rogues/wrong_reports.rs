@@ -125,8 +125,8 @@ impl Fault for RemembersItsPid {
     const NAME: &'static str = "remembers-its-pid";
     const FAULT: &'static str = "Caches its pid, so that a forked child has its parent's";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("fork::a_child_is_named_as_itself", "and the death of another process is reported"),
-        ("fork::a_child_is_named_as_the_holder", "and another process is named"),
+        ("fork::a_child_is_named_as_itself", "but the death of another process is reported"),
+        ("fork::a_child_is_named_as_the_holder", "but another process is named"),
     ];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
@@ -145,8 +145,8 @@ impl Fault for RemembersItsThread {
     const NAME: &'static str = "remembers-its-thread";
     const FAULT: &'static str = "Caches the id of a thread, so that a forked child has that of the forking thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("fork::a_child_is_named_as_itself", "of a child died after fork, and thread"),
-        ("fork::a_child_is_named_as_the_holder", "and thread"),
+        ("fork::a_child_is_named_as_itself", "of a child died after fork, but thread"),
+        ("fork::a_child_is_named_as_the_holder", "but thread"),
     ];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
@@ -171,7 +171,7 @@ impl Fault for ReportsABrokenOwnerAsDead {
     const FAULT: &'static str = "Reports a death to the next owner of a lock that was broken";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "breaking::a_living_owner_whose_lock_is_broken_is_not_reported_dead",
-        "from an owner that lives, and its death is reported",
+        "the lock of a live owner was broken, but a death is reported",
     )];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = modest::BACKEND.capabilities();
@@ -224,7 +224,7 @@ impl Fault for BreaksTwice {
     const FAULT: &'static str = "Breaks a lock by posting its semaphore, so that two concurrent breaks post it twice";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
         "breaking::concurrent_breaks_of_one_lock_admit_one_owner",
-        "although two processes broke it, and one has acquired it since",
+        "although two processes broke it, and one acquired it afterwards",
     )];
     const CAUGHT_BY_NO_OTHER: bool = true;
     const CLAIMS: Capabilities = modest::BACKEND.capabilities();

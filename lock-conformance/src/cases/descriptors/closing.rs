@@ -1,4 +1,4 @@
-//! A program closes all descriptors, at different times.
+//! Programs that close all descriptors, at different times.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn closing_everything_while_holding_keeps_exclusion(fixture: &Fixture) {
         let _ = program.ask(release, &[&lock.to_string()]);
         let taker = waiter.thread().clone();
         assert!(waiter.granted().death.is_none(), "a death is reported, although no process died");
-        other.finds_busy(lock, "the waiter has it");
+        other.finds_busy(lock, "the waiter owns it");
         taker.unlock(lock);
         is_free(&other, lock, "it was released");
     }
@@ -59,9 +59,9 @@ fn waits_or_gets_an_error(fixture: &Fixture, waiter: Pending, other: &Thread, lo
     match waiter.outcome() {
         Ok(fields) => {
             let granted = grant(&fields).expect("lock() never finds a lock busy");
-            assert!(!early, "{thread}, whose process closed descriptors, got the lock that another process holds");
+            assert!(!early, "{thread}, whose process closed descriptors, acquired the lock that another process holds");
             assert!(granted.death.is_none(), "a death is reported, although no process died");
-            stays_held(fixture, other, lock, "a thread that waited has it");
+            stays_held(fixture, other, lock, "a thread that waited for it holds it");
             thread.unlock(lock);
         }
         Err(_) if early => other.unlock(lock),
@@ -93,11 +93,11 @@ fn closing_everything_while_waiting_with_a_deadline_keeps_exclusion(fixture: &Fi
         let waiter = thread.start("lock_for", &[&lock.to_string(), &deadline.as_nanos().to_string()]);
         waiter.waits("another process holds the lock");
         program.must("close_everything", &[]);
-        if deadline > super::A_WHILE {
+        if deadline > super::LONGER_THAN_A_CHECK {
             waits_or_gets_an_error(fixture, waiter, &other, lock);
         } else {
             let came_back = waiter.outcome();
-            assert!(came_back.is_err(), "{thread} got the lock that another process holds: {came_back:?}");
+            assert!(came_back.is_err(), "{thread} acquired the lock that another process holds: {came_back:?}");
             other.unlock(lock);
             is_free(&other, lock, "it was released");
         }
@@ -114,7 +114,7 @@ fn close_on_exec_for_everything_releases_the_lock_at_exec(fixture: &Fixture) {
     let granted = other.lock(lock);
     if need::REPORTED.is_met(&fixture.suite) {
         let told = granted.death.map(|death| death.pid);
-        assert_eq!(told, Some(program.pid()), "the owner called exec, and its death is not reported");
+        assert_eq!(told, Some(program.pid()), "the owner called exec, but its death is not reported");
     }
     after.must("open", &["open", &fixture.url()]);
     after.finds_busy(lock, "another process acquired it");

@@ -23,8 +23,8 @@ use crate::process::{LockRef, Thread, grant};
 
 pub(super) const CASES: [&[Case]; 3] = [closing::CASES, reusing::CASES, inheriting::CASES];
 
-/// Longer than the interval at which a waiter checks whether the owner is alive.
-const A_WHILE: Duration = Duration::from_millis(400);
+/// Longer than the interval at which a waiter checks the owner.
+const LONGER_THAN_A_CHECK: Duration = Duration::from_millis(400);
 
 /// Long enough for a waiting program to check once whether the owner is alive.
 const A_BIT: Duration = Duration::from_millis(250);
@@ -32,19 +32,19 @@ const A_BIT: Duration = Duration::from_millis(250);
 /// Number of attempts in each direction.
 const ROUNDS: u32 = 50;
 
-/// Asserts that the lock is held, also after waiters have checked whether the owner is alive.
+/// Asserts that the lock stays held after waiters have checked whether the owner is alive.
 fn stays_held(fixture: &Fixture, other: &Thread, lock: LockRef, why: &str) {
     other.finds_busy(lock, why);
     if need::DEADLINES.is_met(&fixture.suite) {
-        times_out(other, lock, A_WHILE, why);
+        times_out(other, lock, LONGER_THAN_A_CHECK, why);
         other.finds_busy(lock, why);
     }
 }
 
 fn times_out(other: &Thread, lock: LockRef, duration: Duration, why: &str) {
     match other.lock_for(lock, duration) {
-        Ok(_) => panic!("{other} got the lock {lock} after a while, although {why}"),
-        Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended in another way: {refusal}"),
+        Ok(_) => panic!("{other} acquired the lock {lock} after a while, although {why}"),
+        Err(refusal) => assert_eq!(refusal.kind, "TimedOut", "a wait ended with an unexpected error: {refusal}"),
     }
 }
 
@@ -67,7 +67,7 @@ fn exclude_each_other(fixture: &Fixture, program: &Thread, other: &Thread, lock:
     exclude_each_other_in_turn(program, other, lock);
 }
 
-/// Does the same many times, with attempts that do not wait.
+/// Repeats the check many times, with attempts that do not wait.
 fn exclude_each_other_in_turn(program: &Thread, other: &Thread, lock: LockRef) {
     for _ in 0..ROUNDS * scale() {
         if locks_or_gets_an_error(program, lock) {
@@ -83,7 +83,7 @@ fn exclude_each_other_in_turn(program: &Thread, other: &Thread, lock: LockRef) {
 
 const PROGRAM_HOLDS: &str = "the program, which closed descriptors, holds it";
 
-/// Acquires the free lock. False if the program gets an error.
+/// Acquires the free lock. Returns false if the program gets an error.
 fn locks_or_gets_an_error(program: &Thread, lock: LockRef) -> bool {
     let Ok(fields) = program.ask("lock", &[&lock.to_string()]) else { return false };
     let granted = grant(&fields).expect("lock() never finds a lock busy");
@@ -91,12 +91,15 @@ fn locks_or_gets_an_error(program: &Thread, lock: LockRef) -> bool {
     true
 }
 
-/// Asserts that the program does not acquire the lock that another process holds. It may get an error.
+/// Asserts that the program does not acquire a lock that another process holds. It may get an error.
 fn is_not_granted(program: &Thread, lock: LockRef, verb: &str, arguments: &[&str]) {
     let name = lock.to_string();
     let arguments: Vec<_> = [name.as_str()].into_iter().chain(arguments.iter().copied()).collect();
     let granted = program.ask(verb, &arguments).ok().and_then(|fields| grant(&fields));
-    assert!(granted.is_none(), "{program}, which closed descriptors, got the lock {lock}, although another process holds it");
+    assert!(
+        granted.is_none(),
+        "{program}, which closed descriptors, acquired the lock {lock}, although another process holds it"
+    );
 }
 
 /// Files of a program, open under numbers that the library may have used before.
@@ -133,7 +136,7 @@ impl<'a> OwnFiles<'a> {
         assert_eq!(damage, None, "after {after}");
         for path in &self.paths {
             let locks = locks_on(path).unwrap_or_else(|errno| panic!("the locks on {} cannot be seen: {errno}", path.display()));
-            assert_eq!(locks, [(libc::F_WRLCK, LOCKED)], "the program's file has other locks than its own after {after}");
+            assert_eq!(locks, [(libc::F_WRLCK, LOCKED)], "the locks on the program's file changed after {after}");
             assert!(is_flocked(path), "the program's file is not locked by flock any more after {after}");
         }
     }
@@ -158,7 +161,7 @@ fn locks_on(path: &Path) -> nix::Result<Vec<(i32, (i64, i64))>> {
     }
 }
 
-/// Whether the file has an exclusive `flock` lock.
+/// Returns whether the file has an exclusive `flock` lock.
 fn is_flocked(path: &Path) -> bool {
     let file = File::open(path).expect("the program's file opens");
     matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))

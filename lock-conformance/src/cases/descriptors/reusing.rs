@@ -1,4 +1,4 @@
-//! A program opens its own files under numbers that the library used before.
+//! Programs that open files under descriptor numbers that the library used before.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ cases! { "descriptors";
     dropping_handle_and_store_closes_no_program_file [STORE PROCESSES CLOSE_RANGE];
 }
 
-/// A program that has used a lock, another process, and the numbers that the library opened in the program.
+/// Returns a program that has used a lock, another process, and the library's descriptor numbers.
 fn a_program_that_locked(fixture: &Fixture) -> (Thread, Thread, LockRef, BTreeSet<u32>) {
     let (other, program) = (fixture.peer(), fixture.blank_peer());
     let before = program.process.descriptors();
@@ -24,7 +24,7 @@ fn a_program_that_locked(fixture: &Fixture) -> (Thread, Thread, LockRef, BTreeSe
     (program, other, lock, came)
 }
 
-/// Locks, unlocks and waits, and checks the files after each operation. The program may get errors.
+/// Acquires, releases and waits, and checks the files after each operation. The program may get errors.
 fn are_unchanged(fixture: &Fixture, files: &OwnFiles<'_>, other: &Thread, lock: LockRef) {
     let (program, name) = (files.program, lock.to_string());
     for release in ["unlock", "release"] {
@@ -54,7 +54,7 @@ fn are_unchanged(fixture: &Fixture, files: &OwnFiles<'_>, other: &Thread, lock: 
     files.are_undamaged("many locks");
 }
 
-/// Releases the lock that the program has held since before its files took over the numbers, and checks the files.
+/// Releases the lock that the program acquired before its files got the numbers, and checks the files.
 fn is_released(fixture: &Fixture, files: &OwnFiles<'_>, other: &Thread, lock: LockRef) {
     stays_held(fixture, other, lock, "the program holds it, although it reused the library's numbers");
     let _ = files.program.ask("unlock", &[&lock.to_string()]);
@@ -62,7 +62,7 @@ fn is_released(fixture: &Fixture, files: &OwnFiles<'_>, other: &Thread, lock: Lo
     is_free(other, lock, "the program released it");
 }
 
-/// The highest of the numbers, but at least 8, so that a program opens several files.
+/// Returns the greatest of the numbers, but at least 8, so that a program opens several files.
 fn highest(numbers: &BTreeSet<u32>) -> u32 {
     numbers.last().map_or(8, |highest| (*highest).max(8))
 }

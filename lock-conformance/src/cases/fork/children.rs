@@ -1,6 +1,6 @@
-//! A process that forks while it holds a lock: the child owns nothing of its parent's.
+//! A process that forks while it holds a lock. The child owns none of its parent's locks.
 
-use crate::cases::{Who, cases, first_ids};
+use crate::cases::{Contenders, cases, first_ids};
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Dead, LockRef, Thread};
@@ -22,7 +22,7 @@ cases! { "fork";
 }
 
 fn a_child_owns_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     child.refused("NotHeld", "unlock", &[&lock.to_string()]);
@@ -33,7 +33,7 @@ fn a_child_owns_nothing(fixture: &Fixture) {
 }
 
 fn dropping_an_inherited_guard_does_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     child.must("release", &[&lock.to_string()]);
@@ -43,7 +43,7 @@ fn dropping_an_inherited_guard_does_nothing(fixture: &Fixture) {
 }
 
 fn the_exit_of_a_child_releases_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     for fate in ["exit", "abort"] {
         let child = fixture.fork(&parent);
@@ -52,11 +52,14 @@ fn the_exit_of_a_child_releases_nothing(fixture: &Fixture) {
         other.finds_busy(lock, "only a child of its owner ended");
     }
     parent.unlock(lock);
-    assert!(other.finds_free(lock, "its owner released it").death.is_none(), "who died owned nothing, and a death was told");
+    assert!(
+        other.finds_free(lock, "its owner released it").death.is_none(),
+        "the dead children owned no lock, but a death was reported"
+    );
 }
 
 fn a_child_can_lock_by_itself(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     parent.unlock(lock);
@@ -78,22 +81,22 @@ fn a_child_waits_for_its_parent(fixture: &Fixture) {
     let waiter = child.start_lock(lock);
     waiter.waits("the parent holds the lock");
     parent.unlock(lock);
-    assert!(waiter.granted().death.is_none(), "nobody died, and a death was told");
+    assert!(waiter.granted().death.is_none(), "no owner died, but a death was reported");
     parent.finds_busy(lock, "the child holds it");
 }
 
 fn the_lock_of_a_dead_parent_is_free_although_its_child_lives(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     fixture.kill(&parent.process);
     let grant = other.lock(lock);
     if need::REPORTED.is_met(&fixture.suite) {
-        assert_eq!(grant.death.map(|death| death.pid), Some(parent.pid()), "the death of the parent was not told");
+        assert_eq!(grant.death.map(|death| death.pid), Some(parent.pid()), "the death of the parent was not reported");
     }
-    child.finds_busy(lock, "somebody has it after its parent's death");
+    child.finds_busy(lock, "another thread acquired it after its parent's death");
     child.must("release", &[&lock.to_string()]);
-    child.finds_busy(lock, "the guard of its dead parent is nothing");
+    child.finds_busy(lock, "its copy of the dead parent's guard gives it no right");
 }
 
 fn the_lock_of_a_dead_parent_is_free_to_its_child(fixture: &Fixture) {
@@ -105,9 +108,9 @@ fn the_lock_of_a_dead_parent_is_free_to_its_child(fixture: &Fixture) {
     fixture.kill(&parent.process);
     let grant = child.lock(lock);
     if need::REPORTED.is_met(&fixture.suite) {
-        assert_eq!(grant.death.map(|death| death.pid), Some(parent.pid()), "the death of the parent was not told");
+        assert_eq!(grant.death.map(|death| death.pid), Some(parent.pid()), "the death of the parent was not reported");
     }
-    fixture.peer().finds_busy(lock, "the child has it");
+    fixture.peer().finds_busy(lock, "the child holds it");
 }
 
 fn the_lock_of_a_dead_child_is_free_and_its_death_is_told(fixture: &Fixture) {
@@ -119,12 +122,12 @@ fn the_lock_of_a_dead_child_is_free_and_its_death_is_told(fixture: &Fixture) {
     fixture.kill(&child.process);
     let grant = parent.lock(lock);
     if need::REPORTED.is_met(&fixture.suite) {
-        assert_eq!(grant.death.map(|death| death.pid), Some(child.pid()), "the death of the child was not told");
+        assert_eq!(grant.death.map(|death| death.pid), Some(child.pid()), "the death of the child was not reported");
     }
 }
 
 fn a_child_of_a_child_owns_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent);
     let grandchild = fixture.fork(&child);
@@ -136,17 +139,17 @@ fn a_child_of_a_child_owns_nothing(fixture: &Fixture) {
     other.lock(lock);
     other.unlock(lock);
     grandchild.lock(lock);
-    other.finds_busy(lock, "the grandchild holds it for itself");
+    other.finds_busy(lock, "the grandchild holds it");
 }
 
 fn a_child_of_another_thread_owns_nothing(fixture: &Fixture) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork(&parent.process.thread("t1"));
     child.finds_busy(lock, "a thread of its parent holds it");
     fixture.kill(&parent.process);
     other.lock(lock);
-    child.finds_busy(lock, "somebody has it after its parent's death");
+    child.finds_busy(lock, "another thread acquired it after its parent's death");
 }
 
 fn a_child_allocates_for_itself(fixture: &Fixture) {
@@ -154,14 +157,14 @@ fn a_child_allocates_for_itself(fixture: &Fixture) {
     let first = parent.allocate("");
     let child = fixture.fork(&parent);
     let (of_child, of_parent) = (child.allocate(""), parent.allocate(""));
-    assert!(first != of_child && of_child != of_parent, "parent and child got one id");
+    assert!(first != of_child && of_child != of_parent, "parent and child allocated the same id");
     fixture.kill(&child.process);
     assert!(parent.allocated().contains(&of_child), "an id was lost with the process that allocated it");
 }
 
-/// The same for any way of forking, given by its verb.
+/// Checks the same promises for one way of forking, which the verb names.
 pub(super) fn owns_nothing_and_locks_for_itself(fixture: &Fixture, verb: &str) {
-    let (parent, other, lock) = Who::Processes.two(fixture);
+    let (parent, other, lock) = Contenders::Processes.start_two(fixture);
     parent.lock(lock);
     let child = fixture.fork_by(verb, &parent);
     child.finds_busy(lock, "its parent holds it");
@@ -174,7 +177,7 @@ pub(super) fn owns_nothing_and_locks_for_itself(fixture: &Fixture, verb: &str) {
     other.finds_busy(lock, "the child holds it");
     if need::HOLDERS.is_met(&fixture.suite) {
         let holder: Option<u32> = other.must("holder", &[&lock.to_string()]).find("pid");
-        assert_eq!(holder, Some(child.pid()), "another process than the child, which holds the lock, is named");
+        assert_eq!(holder, Some(child.pid()), "the child holds the lock, but it is not named as the holder");
     }
     child.unlock(lock);
     parent.lock(lock);
@@ -194,14 +197,14 @@ pub(super) fn owns_nothing_and_locks_for_itself(fixture: &Fixture, verb: &str) {
     names(fixture, second.lock(lock).death, child.pid());
 }
 
-/// Asserts that the death of this process is reported, where that is claimed.
+/// Asserts that the death of this process is reported, if the backend claims so.
 fn names(fixture: &Fixture, told: Option<Dead>, dead: u32) {
     if need::REPORTED.is_met(&fixture.suite) {
-        assert_eq!(told.map(|death| death.pid), Some(dead), "another process than the one that died is named, or none");
+        assert_eq!(told.map(|death| death.pid), Some(dead), "the death of the process is not reported");
     }
 }
 
-/// The ways to fork that this machine has.
+/// Returns the ways to fork that this machine supports.
 fn ways(fixture: &Fixture) -> Vec<&'static str> {
     let mut ways = vec!["fork"];
     if need::FORK_WITHOUT_HANDLERS.is_met(&fixture.suite) {
@@ -213,8 +216,7 @@ fn ways(fixture: &Fixture) -> Vec<&'static str> {
     ways
 }
 
-/// Two processes and a thread of the first one, which have used locks, and locks for their children. Each of these may be the one with
-/// wrong ids.
+/// Two processes and a thread of the first one, which have used locks, and locks for their children.
 fn parents_other_and_locks(fixture: &Fixture) -> ([Thread; 2], Thread, Vec<LockRef>) {
     let (process, other) = (fixture.peer(), fixture.peer());
     let parents = [process.clone(), process.process.thread("t1")];
@@ -226,7 +228,7 @@ fn parents_other_and_locks(fixture: &Fixture) -> ([Thread; 2], Thread, Vec<LockR
     (parents, other, locks)
 }
 
-/// A backend may remember the ids of the process and of its threads, which a fork changes.
+/// A fork changes the ids that a backend may cache for the process and its threads.
 fn a_child_is_named_as_itself(fixture: &Fixture) {
     let (parents, other, locks) = parents_other_and_locks(fixture);
     for parent in parents {
@@ -237,11 +239,11 @@ fn a_child_is_named_as_itself(fixture: &Fixture) {
             fixture.kill(&child.process);
             for lock in &locks {
                 let told = other.lock(*lock).death;
-                let told = told.unwrap_or_else(|| panic!("a child died after {way}, and no death is reported"));
-                assert_eq!(told.pid, child.pid(), "a child died after {way}, and the death of another process is reported");
+                let told = told.unwrap_or_else(|| panic!("a child died after {way}, but no death is reported"));
+                assert_eq!(told.pid, child.pid(), "a child died after {way}, but the death of another process is reported");
                 assert!(
                     [0, tid].contains(&told.tid),
-                    "thread {tid} of a child died after {way}, and thread {} is reported",
+                    "thread {tid} of a child died after {way}, but thread {} is reported",
                     told.tid
                 );
                 other.mark_consistent(*lock);
@@ -261,10 +263,10 @@ fn a_child_is_named_as_the_holder(fixture: &Fixture) {
                 child.lock(*lock);
                 let named = other.must("holder", &[&lock.to_string()]);
                 let (pid, tid): (Option<u32>, Option<u32>) = (named.find("pid"), named.find("tid"));
-                assert_eq!(pid, Some(child.pid()), "a child holds the lock after {way}, and another process is named");
+                assert_eq!(pid, Some(child.pid()), "a child holds the lock after {way}, but another process is named");
                 assert!(
                     [None, Some(0), Some(child_tid)].contains(&tid),
-                    "a child holds the lock after {way}, and thread {tid:?} is named"
+                    "a child holds the lock after {way}, but thread {tid:?} is named"
                 );
                 child.unlock(*lock);
             }

@@ -1,6 +1,6 @@
 //! Programs that register fork handlers before they open a store.
 //!
-//! The program's prepare handler then runs after one that the library registers, and its child handler before.
+//! Its prepare handler runs after that of the library, and its child handler runs before that of the library.
 
 use crate::cases::cases;
 use crate::fixture::Fixture;
@@ -12,7 +12,7 @@ cases! { "fork";
     a_first_lock_in_a_prepare_handler_causes_no_deadlock [STORE PROCESSES];
 }
 
-/// A process that registered handlers before it opened the store, another process, and a lock.
+/// Returns a process that registered handlers before it opened the store, another process, and a lock.
 fn a_program_with_handlers(fixture: &Fixture) -> (Thread, Thread, LockRef) {
     let (program, other) = (fixture.blank_peer(), fixture.peer());
     program.must("at_fork", &[]);
@@ -28,7 +28,11 @@ fn a_guard_dropped_in_a_child_handler_releases_nothing(fixture: &Fixture) {
         program.must("drop_in_child", &[&lock.to_string()]);
         let child = fixture.fork(&program);
         let found = child.must("handlers_found", &[]);
-        assert_ne!(found.find::<String>("found").as_deref(), Some("free"), "in its handler, a child got the lock of its parent");
+        assert_ne!(
+            found.find::<String>("found").as_deref(),
+            Some("free"),
+            "in its handler, a child acquired the lock of its parent"
+        );
         other.finds_busy(lock, "only a child of its owner dropped its copy of the guard, in a handler");
         child.finds_busy(lock, "its parent holds it");
         program.unlock(lock);

@@ -1,4 +1,6 @@
-//! Forks: a child owns none of its parent's locks, for every way and moment of forking, and no process deadlocks.
+//! Forks, in every way and at every moment.
+//!
+//! A child owns none of its parent's locks, and no process deadlocks.
 
 mod children;
 mod handlers;

@@ -15,12 +15,13 @@ const LOCKS: u32 = 64;
 /// Number of parents that are killed.
 const ROUNDS: u32 = 8;
 
-/// Number of children of a process that is busy with locks, of which one in a hundred may be the one that hangs, and the longest time for
-/// them.
+/// Number of children that are forked while threads use locks, and the time limit for all.
+///
+/// A fault may make one child in a hundred hang.
 const CHILDREN: u32 = 400;
 const MOST_MILLISECONDS: u32 = 5000;
 
-/// A fork may come between the opening of a file and its registration as one that children close.
+/// A fork may occur between the opening of a file and its registration as one that children close.
 fn a_parent_killed_after_racing_forks_leaves_no_lock_held(fixture: &Fixture) {
     let url = with_capacity(fixture, "100");
     let other = fixture.peer_with(&url);
@@ -55,7 +56,7 @@ fn a_child_forked_while_its_parent_locks_can_lock(fixture: &Fixture) {
     let (path, arena) = fixture.arena(1);
     let path = path.to_str().expect("the scratch path is text");
     let [first_name, second_name] = [first, second].map(|lock| lock.to_string());
-    // With several, one of them is in the middle of an operation most of the time.
+    // With several threads, one of them is within an operation most of the time.
     let start = |name| parent.process.thread(name).start("make_handles_and_try", &[path, &first_name, &second_name]);
     let busy = ["t1", "t2", "t3"].map(start);
     busy.iter().for_each(|busy| _ = busy.begun());

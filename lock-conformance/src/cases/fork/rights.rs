@@ -1,4 +1,4 @@
-//! Services that open a store as root, and become another user before they lock or fork.
+//! Services that open a store as root and change to another user before they acquire locks or fork.
 
 use crate::cases::cases;
 use crate::fixture::Fixture;
@@ -24,7 +24,7 @@ fn a_child_without_its_parents_rights_locks_or_gets_the_reason(fixture: &Fixture
                 }
                 Err(refusal) => {
                     let misled = ["Absent", "Destroyed", "Replaced", "AlreadyHeld", "NotHeld"].contains(&refusal.kind.as_str());
-                    assert!(!misled, "{process} gave up its rights, and the error names another cause: {refusal}");
+                    assert!(!misled, "{process} gave up its rights, but the error names another cause: {refusal}");
                 }
             }
             let granted = other.finds_free(lock, "a process that gave up its rights released it, or was refused it");
@@ -38,14 +38,14 @@ fn a_lock_acquired_with_rights_is_released_without(fixture: &Fixture) {
     let lock = fixture.a_lock(&other);
     owner.lock(lock);
     owner.must("become_nobody", &[]);
-    other.finds_busy(lock, "its owner gave up its rights, and not the lock");
+    other.finds_busy(lock, "its owner gave up its rights, but not the lock");
     let waiter = fixture.peer().start_lock(lock);
-    waiter.waits("its owner gave up its rights, and not the lock");
+    waiter.waits("its owner gave up its rights, but not the lock");
     let refused = owner.ask("unlock", &[&lock.to_string()]).err();
-    // Without release by death, an error to the owner is enough.
+    // If locks of dead owners stay locked, an error in the owner suffices.
     if refused.is_some() && !need::RELEASED.is_met(&fixture.suite) {
         return;
     }
     assert!(waiter.granted().death.is_none(), "a death is reported, although no process died");
-    other.finds_busy(lock, "the waiter has it");
+    other.finds_busy(lock, "the waiter owns it");
 }

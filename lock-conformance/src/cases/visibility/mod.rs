@@ -1,4 +1,6 @@
-//! Owners that a waiter cannot see in `/proc`, or sees another process instead of: what cannot be seen is no proof of death.
+//! Owners that the waiter's `/proc` does not show, or for which it shows another process.
+//!
+//! A missing entry does not prove a death.
 
 mod surroundings;
 
@@ -12,7 +14,9 @@ cases! { "visibility";
     a_store_opens_without_proc_or_is_refused [STORE PROCESSES PROC_MOUNTS];
 }
 
-/// The table of surroundings. In each of them a live owner keeps its lock, and a dead owner's lock is recovered.
+/// Defines the table of surroundings.
+///
+/// In each of them, a live owner keeps its lock, and the lock of a dead owner is recovered.
 macro_rules! cases_in {
     ($($name:literal $surroundings:ident [$($need:ident)*];)+) => {
         pub(super) const IN_SURROUNDINGS: &[Case] = &[$(

@@ -2,7 +2,7 @@ use crate::fixture::{Fixture, OTHER_USER, USER};
 use crate::process::{LockRef, Thread};
 use crate::protocol::Refusal;
 
-/// What an owner and a waiter are to each other, and what the waiter sees of the owner.
+/// The relation of an owner and a waiter, and the visibility of the owner for the waiter.
 pub(super) struct Surroundings {
     owner: User,
     dumps: Dumps,
@@ -22,23 +22,23 @@ enum User {
     RootOfNamespace,
 }
 
-/// Whether the kernel lets other processes inspect the owner (`PR_SET_DUMPABLE`).
+/// Whether other processes can inspect the owner (`PR_SET_DUMPABLE`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dumps {
     Allowed,
     Denied,
 }
 
-/// What a waiter has mounted on `/proc`.
+/// The file system that a waiter has mounted on `/proc`.
 #[derive(Clone, Copy)]
 enum ProcView {
-    /// The machine's.
+    /// The one of the machine.
     Machine,
-    /// A new one with these options.
+    /// A new `proc` file system with these options.
     With(&'static str),
     /// An empty directory.
     Absent,
-    /// That of another PID namespace, in which the waiter is not.
+    /// The one of another PID namespace, to which the waiter does not belong.
     OfOtherNamespace(EqualPid),
 }
 
@@ -71,7 +71,7 @@ impl Surroundings {
     pub(super) const NO_PROC: Self = Self { proc: ProcView::Absent, ..Self::PLAIN };
     pub(super) const OTHER_PROC: Self = Self { proc: ProcView::OfOtherNamespace(EqualPid::NotShown), ..Self::PLAIN };
     pub(super) const OTHER_PROC_WITH_EQUAL_PID: Self = Self { proc: ProcView::OfOtherNamespace(EqualPid::Shown), ..Self::PLAIN };
-    /// The option `gid` names the group that sees everything, which is root's unless another one is named.
+    /// The option `gid` names the group that sees all processes, by default that of root.
     pub(super) const USER_NAMESPACE: Self =
         Self { waiter: User::RootOfNamespace, proc: ProcView::With("hidepid=2,gid=59003"), ..Self::PLAIN };
     pub(super) const USER_NAMESPACE_WITHOUT_DUMPS: Self =
@@ -98,7 +98,7 @@ impl Surroundings {
         Parties { owner, waiter, lock }
     }
 
-    /// A new store, and the owner where it is the process that makes it.
+    /// Creates a store. Returns the owner if that is the process that creates it.
     fn store(&self, fixture: &Fixture) -> (String, Option<Thread>) {
         if self.owner == self.waiter || self.waiter == User::RootOfNamespace {
             let url = if self.owner == User::One { fixture.url_of_user() } else { fixture.url() };
@@ -111,7 +111,7 @@ impl Surroundings {
         (url, None)
     }
 
-    /// A process as the owner is, without a store.
+    /// Starts a process with the owner's rights that has no store open.
     fn owner(&self, fixture: &Fixture) -> Thread {
         let owner = match self.owner {
             User::Root | User::RootOfNamespace => fixture.blank_peer(),
@@ -124,7 +124,9 @@ impl Surroundings {
         owner
     }
 
-    /// The waiter. Where a store that cannot be opened in such surroundings is refused, it has opened the store before.
+    /// Starts the waiter.
+    ///
+    /// If the backend refuses to open a store in these surroundings, the waiter opens it before it enters them.
     fn waiter(&self, fixture: &Fixture, owner: &Thread, url: &str) -> Thread {
         let inside = self.hidden(fixture, owner, fixture.blank_peer());
         match inside.ask("open", &["open", url]) {
@@ -139,7 +141,7 @@ impl Surroundings {
         }
     }
 
-    /// The same process, or a child of it, in the waiter's surroundings.
+    /// Moves the process into the waiter's surroundings. Returns it or a child of it.
     fn hidden(&self, fixture: &Fixture, owner: &Thread, waiter: Thread) -> Thread {
         self.proc.mount(fixture, owner, &waiter);
         match self.waiter {
@@ -158,12 +160,12 @@ impl Surroundings {
 }
 
 impl ProcView {
-    /// Whether a backend may refuse to open a store there.
+    /// Returns whether a backend may refuse to open a store in these surroundings.
     fn may_be_refused(self) -> bool {
         !matches!(self, Self::Machine) && !matches!(self, Self::With(options) if options.starts_with("hidepid"))
     }
 
-    /// Mounts it for this thread alone.
+    /// Mounts the file system for this thread only.
     fn mount(self, fixture: &Fixture, owner: &Thread, thread: &Thread) {
         match self {
             Self::Machine => {}
@@ -177,7 +179,7 @@ impl ProcView {
             }
             Self::OfOtherNamespace(equal_pid) => {
                 thread.must("own_mounts", &[]);
-                // A child shares the mounts. The thread itself must not unshare its PID namespace: it could not start threads then.
+                // A child shares the mounts. A thread that unshares its PID namespace could not start threads afterwards.
                 let first = fixture.fork_apart(&fixture.fork(thread));
                 first.must("mount", &["proc", "/proc", ""]);
                 if equal_pid == EqualPid::Shown {
@@ -188,16 +190,16 @@ impl ProcView {
     }
 }
 
-/// The kinds of errors that say which part of the system is missing.
+/// Kinds of errors for a missing part of the system.
 const REFUSALS: [&str; 3] = ["NotOurs", "Unsupported", "System"];
 
-/// Asserts that an error says what a process lacks that has no `/proc` of its PID namespace.
+/// Asserts that the error of a process without the `/proc` of its PID namespace names `/proc`.
 pub(super) fn names_what_is_missing(refusal: &Refusal) {
-    assert!(REFUSALS.contains(&refusal.kind.as_str()), "that is not what the error says: {refusal}");
+    assert!(REFUSALS.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
     assert!(refusal.text.contains("/proc"), "the error does not name /proc, which is missing: {refusal}");
 }
 
-/// A process that sees no `/proc` and has no store open.
+/// Starts a process that has no `/proc` and no store open.
 pub(super) fn process_without_proc(fixture: &Fixture) -> Thread {
     let process = fixture.blank_peer();
     process.must("own_mounts", &[]);

@@ -1,4 +1,4 @@
-//! The unsafe code of this crate: the futex calls, and the calling thread's robust list.
+//! All unsafe code of this crate: the futex calls, and the calling thread's robust list.
 #![allow(unsafe_code)]
 
 mod barrier;

@@ -12,7 +12,7 @@ use crate::scenario::Act;
 use crate::setup::Setup;
 use crate::{state, step, sys};
 
-/// What a simulated thread runs.
+/// Runs the acts of a simulated thread.
 pub(crate) fn run(setup: &'static Setup, thread: usize) {
     for (number, act) in setup.scenario().threads[thread].iter().enumerate() {
         step::call(Op::Act(number));
@@ -95,11 +95,11 @@ fn tell(note: Note) {
 }
 
 pub(crate) fn failed(error: &Error) {
-    let text = format!("an error: {error}");
+    let text = format!("unexpected error: {error}");
     state::with(|state| state.oracle.wrong(text));
 }
 
-/// Acquires a lock. False when the deadline passed first.
+/// Acquires a lock. Returns false if the deadline passes first.
 fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
     stage(|stage| stage.locks[lock] = Phase::Acquiring);
     match ask(setup, lock, deadline) {
@@ -108,7 +108,7 @@ fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
         Ok(Acquired::TimedOut) => {
             tell(Note::Without { lock });
             if deadline == Deadline::Never {
-                tell(Note::Wrong("it was told that a deadline passed that it did not set"));
+                tell(Note::Wrong("an acquisition without a deadline timed out"));
             }
             return false;
         }
@@ -120,7 +120,7 @@ fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
     true
 }
 
-/// Acquires a lock as the user side does.
+/// Acquires a lock as `lock_core::Lock` does.
 pub(crate) fn ask(setup: &'static Setup, lock: usize, deadline: Deadline) -> Result<Acquired> {
     let lock = ShmLock::new(setup.slot(lock));
     match lock.acquire_at_once() {
@@ -155,18 +155,18 @@ fn release_in(setup: &'static Setup, lock: usize, condition: Condition) {
     stage(|stage| (stage.locks[lock], stage.told[lock]) = (Phase::Outside, false));
 }
 
-/// Releases a lock that was marked as that of a dead owner.
+/// Releases a lock after it was marked as that of a dead owner.
 fn release_late(setup: &'static Setup, lock: usize) {
     tell(Note::Leave { lock, leaving: Leaving::Ended });
     sys::end_thread();
     let released = ShmLock::new(setup.slot(lock)).release(Proof(Condition::Consistent));
     if !matches!(released, Err(error) if matches!(error.kind(), ErrorKind::Lost)) {
-        tell(Note::Wrong("it releases a lock that it has lost"));
+        tell(Note::Wrong("the release of a lost lock is not refused"));
     }
     stage(|stage| (stage.locks[lock], stage.told[lock]) = (Phase::Outside, false));
 }
 
-/// Ends the thread, which holds these locks.
+/// Ends the thread while it holds these locks.
 fn end(locks: &[usize]) {
     for lock in locks {
         tell(Note::Leave { lock: *lock, leaving: Leaving::Ended });
@@ -175,10 +175,10 @@ fn end(locks: &[usize]) {
     step::call(Op::End);
 }
 
-/// Sixteen times the same letter: two words. A thread's next allocation has another.
+/// Returns a label of sixteen equal letters, which fills two words. Successive allocations of a thread use different letters.
 pub(crate) fn label(thread: usize, act: usize) -> Label {
     let letter = char::from(b'A' + (thread + THREADS * (act % 2)) as u8);
-    Label::new(letter.to_string().repeat(16)).expect("it is short")
+    Label::new(letter.to_string().repeat(16)).expect("16 bytes are a valid label")
 }
 
 pub(crate) fn is_label_of(thread: usize, found: &Label) -> bool {
@@ -233,7 +233,7 @@ fn read(setup: &'static Setup) {
         && allocation.generation.is_some()
         && !(0..THREADS).any(|thread| is_label_of(thread, &allocation.label))
     {
-        tell(Note::Wrong("the record of an id that is allocated is not whole"));
+        tell(Note::Wrong("the record of an allocated id is incomplete"));
     }
 }
 

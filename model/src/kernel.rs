@@ -1,4 +1,4 @@
-//! What the kernel does, and which steps there can be: futexes, the robust exit of a thread, and time.
+//! The possible steps of a state, and the simulated kernel: futexes, the exit of a thread, and time.
 
 use std::collections::VecDeque;
 
@@ -16,25 +16,25 @@ const TID: u64 = libc::FUTEX_TID_MASK as u64;
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Choice {
-    /// The thread does what it is about to, with this of the possible outcomes.
+    /// The thread executes its next operation, with the outcome of this index.
     Step(usize, usize),
-    /// Its oldest store becomes visible.
+    /// The thread's oldest buffered store becomes visible.
     Drain(usize),
-    /// It dies, after the first so many of the things that it did since its last step.
+    /// The thread dies after this number of the private operations since its last step.
     Die(usize, usize),
-    /// The kernel does the next thing for a dead thread, with this of the possible outcomes.
+    /// The kernel executes its next step for a dead thread, with the outcome of this index.
     Exit(usize, usize),
-    /// It wakes for no reason, or because its deadline passed.
+    /// The thread's sleep ends without a wake-up.
     Rouse(usize),
 }
 
-/// What a step gives a thread: it goes on.
+/// The threads that a step resumes, each with the result of its operation.
 pub(crate) type Resumed = [Option<(usize, u64)>; 2];
 
 const NOBODY: Resumed = [None, None];
 
 impl State {
-    /// Every step that there can be now. Where there is none and somebody sleeps, something is wrong.
+    /// Returns every possible step. Reports an error if there is none while a thread sleeps.
     pub(crate) fn choices(&mut self) -> Vec<Choice> {
         let mut choices = Vec::new();
         let mut asleep = Vec::new();
@@ -66,26 +66,25 @@ impl State {
         choices
     }
 
-    /// Nothing else can happen: those sleeps end whose threads may rely on that.
+    /// Ends the sleeps that may reach their time limit, in a state without other steps.
     fn end_sleeps(&mut self, asleep: &[(usize, bool)], choices: &mut Vec<Choice>) {
         let may_end = |briefly: bool| (briefly || self.oracle.may_oversleep) && self.oracle.sleeps_left > 0;
         let before = choices.len();
         choices.extend(asleep.iter().filter(|sleep| may_end(sleep.1)).map(|(number, _)| Choice::Rouse(*number)));
         if choices.len() == before && !asleep.is_empty() {
             let names: Vec<String> = asleep.iter().map(|(number, _)| name(*number)).collect();
-            self.oracle.wrong(format!("{} would sleep for ever: a wake-up was lost", names.join(" and ")));
+            self.oracle.wrong(format!("{} would sleep forever: a wake-up was lost", names.join(" and ")));
         }
     }
 
-    /// The places at which a thread can die now.
+    /// Returns the places at which a thread can die.
     fn deaths(&self, number: usize, thread: &Thread) -> impl Iterator<Item = Choice> {
         let anywhere = self.machine.scenario.dies_in_between;
         let places = (0..=thread.private.len()).rev().filter(move |keep| anywhere || !self.is_changing(number, *keep));
         places.map(move |keep| Choice::Die(number, keep))
     }
 
-    /// Whether a thread is in the middle of a change of a list and a word, after the first so many of the things that it did since its
-    /// last step.
+    /// Returns whether a thread is changing a word and a list, after `keep` of the private operations since its last step.
     fn is_changing(&self, number: usize, keep: usize) -> bool {
         self.machine.pending[number].into_iter().any(|pending| {
             let later = self.threads[number].private[keep..].iter().find_map(|done| match done {
@@ -96,8 +95,9 @@ impl State {
         })
     }
 
-    /// Whether others may have to wait for the end of a sleep after its death: it was woken, it was in the middle of a change, it was
-    /// recovering a lock, or it put numbers into words that the kernel does not look after.
+    /// Returns whether the death of a thread may lose a wake-up, so that other threads sleep until their time limit.
+    ///
+    /// That is so if the thread was woken, was changing a word and a list, was recovering a lock, or had its identity number in a word.
     fn owes(&self, number: usize) -> bool {
         let me = self.machine.owners.words[number];
         let thread = &self.threads[number];
@@ -130,11 +130,11 @@ impl State {
             .map(|(number, _)| number)
     }
 
-    /// Does it; returns whom it lets go on.
+    /// Executes a step. Returns the threads that it resumes.
     pub(crate) fn apply(&mut self, choice: Choice) -> Resumed {
         match choice {
             Choice::Step(number, k) => {
-                let Status::Ready(op) = self.threads[number].status else { unreachable!("only who is ready takes a step") };
+                let Status::Ready(op) = self.threads[number].status else { unreachable!("only a ready thread steps") };
                 self.step(number, op, k)
             }
             Choice::Drain(number) => {
@@ -154,7 +154,7 @@ impl State {
                 } else {
                     self.oracle.sleeps_left -= 1;
                 }
-                self.say(number, || "wakes by itself".to_owned());
+                self.say(number, || "wakes up without a wake-up call".to_owned());
                 [Some((number, 0)), None]
             }
         }
@@ -202,7 +202,7 @@ impl State {
                 0
             }
             Op::Wait { .. } | Op::Fence => 0,
-            Op::Store(..) | Op::Stage(_) | Op::Act(_) | Op::Loop(_) => unreachable!("these are done at once"),
+            Op::Store(..) | Op::Stage(_) | Op::Act(_) | Op::Loop(_) => unreachable!("these are executed without a step"),
         };
         self.say_op(number, op, value);
         [Some((number, value)), None]
@@ -215,7 +215,7 @@ impl State {
         Some((number, 0))
     }
 
-    /// Kills a thread. What it stored becomes visible, since the kernel goes on where it was.
+    /// Kills a thread. Its buffered stores become visible, because the kernel runs on the same processor.
     fn die(&mut self, number: usize, keep: usize) {
         if let Some(trace) = &mut self.trace {
             let undone = self.threads[number].private.len() - keep;
@@ -223,7 +223,7 @@ impl State {
         }
         let at_all = keep == self.threads[number].private.len();
         self.undo(number, keep);
-        // Who has done nothing yet to release a lock is inside.
+        // A thread that has not started the release is still inside.
         match self.threads[number].private.iter().rposition(|done| matches!(done, Private::Left(_))) {
             Some(last) if last + 1 == keep => {}
             Some(last) => self.settle(number, last + 1),
@@ -243,12 +243,12 @@ impl State {
         self.oracle.died(number, stage, owes);
     }
 
-    /// The thread ends: that of its process is another matter.
+    /// Ends a thread, but not its process.
     fn end(&mut self, number: usize) {
         self.exit_of(number, false);
     }
 
-    /// From here on the kernel does what is to be done for a thread. Returns what it was doing.
+    /// Starts the kernel's exit of a thread. Returns the thread's progress.
     fn exit_of(&mut self, number: usize, killed: bool) -> Stage {
         let exit = Exit { steps: self.walk(number), killed };
         let thread = &mut self.threads[number];
@@ -260,7 +260,7 @@ impl State {
         std::mem::take(&mut thread.stage)
     }
 
-    /// The robust list as the dead thread left it: nobody else changes what it links before the kernel has come by.
+    /// Returns the steps for the robust list of a dead thread. No other thread changes these links before the kernel has followed them.
     fn walk(&self, number: usize) -> VecDeque<ExitStep> {
         let start = self.machine.heads[number];
         let pending = self.value(self.machine.pending[number][0]) as usize;
@@ -281,17 +281,17 @@ impl State {
     }
 
     fn exit(&mut self, number: usize, k: usize) -> Resumed {
-        let Status::Exiting(exit) = &mut self.threads[number].status else { unreachable!("only the dead exit") };
+        let Status::Exiting(exit) = &mut self.threads[number].status else { unreachable!("the thread is exiting") };
         let killed = exit.killed;
-        let step = exit.steps.pop_front().expect("the last makes it vanish");
+        let step = exit.steps.pop_front().expect("the last step is `Vanish`");
         let then = match step {
             ExitStep::Handle { at, pending } => self.handle(number, at, pending),
             ExitStep::Wake(at) => {
-                self.say(number, || "the kernel wakes one for it".to_owned());
+                self.say(number, || "the kernel wakes one waiter".to_owned());
                 return [self.wake(at, k), None];
             }
             ExitStep::Vanish => {
-                self.say(number, || "its end can be proved".to_owned());
+                self.say(number, || "the end can be proven".to_owned());
                 self.threads[number].status = if killed { Status::Gone } else { Status::Ended };
                 None
             }
@@ -310,7 +310,7 @@ impl State {
             return Some(ExitStep::Wake(at));
         }
         if word & TID != u64::from(self.machine.scenario.tid(number)) {
-            self.say(number, || "the kernel finds the word of another".to_owned());
+            self.say(number, || "the kernel finds a word with another number".to_owned());
             return None;
         }
         self.set_value(at, (word & WAITERS) | DIED);

@@ -10,10 +10,10 @@ const LEAVE: Act = Leave(0);
 const TWO: &[&[Act]] = &[&[LOCK], &[LOCK]];
 const TWO_TWICE: &[&[Act]] = &[&[LOCK, LOCK], &[LOCK, LOCK]];
 const THREE: &[&[Act]] = &[&[LOCK], &[LOCK], &[LOCK]];
-/// The next acquisition is one at which owners go back to plain stores.
+/// A token after which the next release clears the marks of waiters (`waiters.rs` of lock-shm).
 const ROUND: u64 = 1023;
 
-/// The scenarios.
+/// Returns all scenarios.
 pub fn scenarios() -> Vec<Scenario> {
     let new = Scenario::new;
     vec![
@@ -42,7 +42,7 @@ pub fn scenarios() -> Vec<Scenario> {
         new("a list that the kernel does not serve", THREE).deaths(1).not_served().long(),
         new("a list that is not served, no death in a change", TWO_TWICE).deaths(1).not_served().not_in_between(),
         new("three lock, a list is not served, no death in a change", THREE).deaths(2).not_served().not_in_between().long(),
-        // Threads of another PID namespace put identity numbers into words, and have the thread ids of threads at home.
+        // Foreign threads use identity numbers in lock words, and have the thread ids of threads at home.
         new("two lock twice, one is foreign", TWO_TWICE).foreign(&[1]),
         new("two lock twice, one is foreign, one dies", TWO_TWICE).foreign(&[1]).deaths(1),
         new("two lock, one is foreign, both die", TWO).foreign(&[1]).deaths(2),
@@ -62,7 +62,7 @@ pub fn scenarios() -> Vec<Scenario> {
             .one_process(0, 1)
             .deaths(1)
             .long(),
-        // Threads end in processes that live.
+        // Threads end while their processes live on.
         new("a thread ends while it holds", &[&[End(0)], &[LOCK, LOCK]]),
         new("a foreign thread ends while it holds", &[&[End(0)], &[LOCK, LOCK]]).foreign(&[0]),
         new("a foreign thread ends while it holds, one dies", &[&[End(0)], &[LOCK]]).foreign(&[0]).deaths(1),
@@ -72,14 +72,14 @@ pub fn scenarios() -> Vec<Scenario> {
             .foreign(&[0, 1])
             .deaths(1)
             .long(),
-        // A thread at home with more locks than the kernel walks puts its identity number into words.
+        // A thread at home with more locks than the kernel walks uses its identity number in lock words.
         new("one has no room in its list, one dies", TWO_TWICE).with_room(0, 0).deaths(1),
         new("one has no room in its list, both die", TWO).with_room(0, 0).deaths(2),
         new("one of two locks is beyond the room in the list, one dies", &[&[Both], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
         new("a thread ends with a lock in each list", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1),
         new("a thread ends with a lock in each list, one dies", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
         new("a lock is released after it was lost", &[&[Late(0)], &[LOCK, LOCK]]).foreign(&[0]),
-        // What a death left half done is told until an owner marks the lock consistent.
+        // A death is reported until an owner marks the lock consistent.
         new("two do not mark after a death, one dies", &[&[LEAVE, LEAVE], &[LEAVE]]).left(Left::Death).deaths(1),
         new("one marks after a death, one does not, one dies", &[&[LEAVE, LOCK], &[LEAVE]]).left(Left::Death).deaths(1),
         new("two release inconsistently after a death", &[&[LEAVE, LEAVE], &[LEAVE, LEAVE]]).left(Left::Death),

@@ -1,4 +1,4 @@
-//! What a note changes.
+//! The effects of notes on the state.
 
 use super::State;
 use crate::bounds::name;
@@ -9,7 +9,7 @@ impl State {
     pub(crate) fn note(&mut self, number: usize, note: Note) {
         let (oracle, thread) = (&mut self.oracle, &mut self.threads[number]);
         match note {
-            Note::Enter { .. } | Note::Leave { .. } => unreachable!("these are no steps"),
+            Note::Enter { .. } | Note::Leave { .. } => unreachable!("these are executed without a step"),
             Note::Without { lock } => {
                 (thread.stage.locks[lock], thread.woken, thread.armed) = (Phase::Outside, false, false);
             }
@@ -20,13 +20,13 @@ impl State {
             Note::Took { id } => {
                 thread.stage.allocating = false;
                 if let Id::Of(other) = oracle.ids[id] {
-                    oracle.wrong(format!("it gets an id that {} has", name(other)));
+                    oracle.wrong(format!("it allocates an id that {} has", name(other)));
                 }
                 oracle.ids[id] = Id::Of(number);
             }
             Note::Giving { id } => {
                 if std::mem::replace(&mut oracle.ids[id], Id::GivenBy(number)) != Id::Of(number) {
-                    oracle.wrong("its id became another's".to_owned());
+                    oracle.wrong("another thread has allocated its id".to_owned());
                 }
             }
             Note::Gave { id } => {
@@ -36,12 +36,12 @@ impl State {
             }
             Note::Claimed => {
                 if let Some(other) = oracle.claimant.replace(number) {
-                    oracle.wrong(format!("it has a claim that {} has", name(other)));
+                    oracle.wrong(format!("it acquires a claim that {} has", name(other)));
                 }
             }
             Note::Unclaiming => {
                 if oracle.claimant.take() != Some(number) {
-                    oracle.wrong("its claim became another's".to_owned());
+                    oracle.wrong("another thread has acquired its claim".to_owned());
                 }
             }
             Note::Wrong(what) => oracle.wrong(what.to_owned()),

@@ -1,6 +1,6 @@
-//! Checks that are made every time here.
+//! The stand-in for a limit on the rate of costly checks.
 
-/// It is always time.
+/// A rate limit that allows every check.
 #[derive(Debug, Default)]
 pub(crate) struct Occasion {}
 

@@ -1,4 +1,4 @@
-//! The stand-in for lock-shm's `sys`: the calling thread, its lists, and what the kernel does when it dies.
+//! The stand-in for lock-shm's `sys`: the calling thread, its lists, and the kernel's work at its exit.
 #![allow(unsafe_code)]
 
 #[path = "../../model/src/sys/cache.rs"]
@@ -35,7 +35,7 @@ pub(crate) use self::protected::Protected;
 pub(crate) use self::this_thread::{ThisThread, begin_thread};
 pub(crate) use self::thread_end::end_thread;
 
-/// How many bits of these words are set.
+/// Returns the number of set bits in these words.
 pub(crate) fn count_ones(words: &[AtomicU64]) -> u64 {
     words.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum()
 }

@@ -1,4 +1,4 @@
-//! The lock word of shm, its list and its waiters.
+//! Planted changes in the lock word of shm, its robust list and its waiters.
 
 use super::{Planted, planted};
 
@@ -10,11 +10,11 @@ r"    if wake {
         sys::wake_one(&hot.word);
     }"
         => "    let _ = wake;";
-    "pending-omitted-at-release" ["shm"] "an owner killed while it releases leaves a lock that nobody gets, or a wake-up that nobody gives";
+    "pending-omitted-at-release" ["shm"] "an owner killed during its release leaves a lock that is never free, or a waiter asleep";
 r"pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
     begin(head, sys::address(&hot.next));"
         => "pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {";
-    "pending-omitted-at-take" ["shm"] "an owner killed between word and list keeps the lock";
+    "pending-omitted-at-take" ["shm"] "an owner killed between the changes of the word and the list keeps the lock";
 r"pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     begin(head, sys::address(&hot.next));"
         => "pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
@@ -22,23 +22,23 @@ r"pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option
 r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link_only(head, hot);"
         => "    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
-    "owner-not-struck-out" ["shm"] "a clean release is told as a death";
+    "owner-not-struck-out" ["shm"] "a consistent release is reported as a death";
 r"    hot.end();
     match waiters::release(hot, plain) {"
         => "    match waiters::release(hot, plain) {";
-    "exchange-mark-not-kept" ["shm"] "a release writes over the bit of a sleeping waiter";
+    "exchange-mark-not-kept" ["shm"] "a release overwrites the bit of a sleeping waiter";
 r"        if waiting != 0 {
             waiters::keep(hot);
         }
 "
         => "";
-    "inconsistent-word-forgets-the-death" ["shm"] "an owner after one that did not mark the lock consistent is not told of the death";
+    "inconsistent-word-forgets-the-death" ["shm"] "after an owner that did not mark the lock consistent, the death is not reported";
 "    if waiters::exchange(hot, DIED) {"
         => "    if waiters::exchange(hot, 0) {";
-    "unlinked-from-the-wrong-list" ["shm"] "releasing a lock beyond the room in the kernel's list tears both lists";
+    "unlinked-from-the-wrong-list" ["shm"] "releasing a lock that is not in the full robust list corrupts both lists";
 "    if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
         => "    if owner(hot.word.load(Relaxed)) <= u32::MAX {";
-    "died-bit-lost" ["shm"] "a word that the kernel marked is not recognised as free";
+    "died-bit-lost" ["shm"] "a word that the kernel marked is not recognized as free";
 r"pub(crate) fn owner(word: u32) -> u32 {
     word & TID"
         => r"pub(crate) fn owner(word: u32) -> u32 {
@@ -46,7 +46,7 @@ r"pub(crate) fn owner(word: u32) -> u32 {
 };
 
 const LOCK: &[Planted] = planted! { "lock-shm/src/lock.rs":
-    "waiters-bit-lost" ["shm"] "of several that wait, only the first is woken";
+    "waiters-bit-lost" ["shm"] "only the first of several waiters is woken";
 r"        let mut waiters = 0;
         loop {"
         => r"        #[allow(unused_variables, unused_assignments, unused_mut)]
@@ -56,60 +56,60 @@ r"        let mut waiters = 0;
     "already-held-unchecked" ["shm"] "a thread waits for itself";
 "            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {"
         => "            } else if false && self.slot.hot().owner() == me.owner {";
-    "already-held-by-the-number-alone" ["shm"] "a thread is taken for another of the same id in another PID namespace";
+    "already-held-by-the-number-alone" ["shm"] "a thread is confused with one of the same id in another PID namespace";
 "            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {"
         => "            } else if is_of(me.owner, number) {";
-    "foreign-thread-as-one-at-home" ["shm"] "the kernel takes a thread for another of the same id in another PID namespace";
+    "foreign-thread-as-one-at-home" ["shm"] "the kernel confuses a thread with one of the same id in another PID namespace";
 "        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = !thread.is_full();";
-    "list-never-full" ["shm"] "other robust mutexes of the thread are beyond what the kernel walks";
+    "list-never-full" ["shm"] "the kernel does not walk other robust mutexes of the thread";
 "        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = self.slot.me_at_home(thread.id).is_some();";
-    "take-over-without-proof" ["shm"] "a lock is taken from an owner that lives";
+    "take-over-without-proof" ["shm"] "a lock is taken over from a live owner";
 r"            table.is_gone(owner)
         } else {"
         => r"            true
         } else {";
-    "number-gone-without-proof" ["shm"] "a lock is taken from a process that lives, and acquires or releases it";
+    "number-gone-without-proof" ["shm"] "a lock is taken over from a live process that is acquiring or releasing it";
 "table.is_identity_gone(number)"
         => "true";
-    "recoverer-not-found-dead" ["shm"] "a lock stays locked whose owner died while it recovered it";
+    "recoverer-not-found-dead" ["shm"] "a lock stays locked after its owner died during the recovery";
 "            number >= Owner::FIRST_IDENTITY && table"
         => "            owner.is_none() && number >= Owner::FIRST_IDENTITY && table";
-    "recovery-without-claim" ["shm"] "a death is reported to nobody, because two recover a lock";
+    "recovery-without-claim" ["shm"] "a death is not reported, because two threads recover a lock";
 "        if !self.slot.table().claim(claim, me.owner) {"
         => "        if false {";
-    "vacant-word-without-claim" ["shm"] "a death is reported to nobody, because two acquire a lock after an inconsistent release";
+    "vacant-word-without-claim" ["shm"] "a death is not reported, because two threads acquire a lock after an inconsistent release";
 "        if present & DIED != 0 {"
         => "        if present & DIED != 0 && !self.slot.hot().owner().is_none() {";
-    "word-not-compared-under-the-claim" ["shm"] "the death of an owner that lives is reported";
+    "word-not-compared-under-the-claim" ["shm"] "the death of a live owner is reported";
 "(hot.word.load(Acquire) == present).then(|| hot.owner())"
         => "Some(hot.owner())";
-    "owner-read-before-the-word" ["shm"] "the death of an owner that lives is reported";
+    "owner-read-before-the-word" ["shm"] "the death of a live owner is reported";
 "(hot.word.load(Acquire) == present).then(|| hot.owner())"
         => "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)";
-    "death-written-down-after-the-owner" ["shm"] "an owner is told of its own death";
+    "death-written-down-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
 "let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));"
         => r"let taken = owner.map(|_| {
             let taken = robust::take(me, hot, present, WAITERS);
             (self.slot.take_note(hot.owner()), taken)
         });";
-    "owner-not-compared-at-release" ["shm"] "a thread that lost a lock releases it";
+    "owner-not-compared-at-release" ["shm"] "a thread releases a lock that it has lost";
 "        if hot.owner() != me || !is_mine {"
         => "        if false && (hot.owner() != me || !is_mine) {";
-    "trying-proves-nothing" ["shm"] "a thread that only tries never recovers a lock";
+    "trying-proves-nothing" ["shm"] "an attempt without waiting never recovers a lock";
 "if self.checked.is_due(CHECK) {"
         => "if false && self.checked.is_due(CHECK) {";
     "long-sleep-while-another-recovers" ["shm"] "a waiter sleeps on while the lock is free" shown "one of three only tries, one dies";
 "Vacant::Claimed => longest = BLIND,"
         => "Vacant::Claimed => {}";
-    "no-take-over" ["shm"] "what the kernel does not walk stays locked";
+    "no-take-over" ["shm"] "a lock that the kernel does not walk stays locked";
 r"            if word.load(Relaxed) == asleep
                 && let"
         => r"            if word.load(Relaxed) == asleep
                 && false
                 && let";
-    "pass-on-omitted" ["shm"] "who gives up swallows the wake-up of another" shown "one of three gives up, another locks twice";
+    "pass-on-omitted" ["shm"] "a waiter that times out consumes the wake-up of another" shown "one of three gives up, another locks twice";
 r"                if waiters != 0 {
                     self.pass_on();
                 }
@@ -121,37 +121,37 @@ r"                if waiters != 0 {
 };
 
 const WAITERS: &[Planted] = planted! { "lock-shm/src/waiters.rs":
-    "mark-not-looked-at" ["shm"] "a plain store writes over the bit of a waiter";
+    "mark-not-looked-at" ["shm"] "a plain store overwrites the bit of a waiter";
 "    if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }"
         => r"    let _ = COMING | EXCHANGE;
     Release::Done";
-    "waiters-bit-not-set" ["shm"] "a waiter sleeps without the bit that has it woken";
+    "waiters-bit-not-set" ["shm"] "a waiter sleeps without setting the bit";
 r"    let asleep = present | WAITERS;
     if present"
         => r"    let asleep = present;
     if present";
-    "marks-never-exchange" ["shm"] "a release by plain store although somebody waits";
+    "marks-never-exchange" ["shm"] "a release is a plain store although a thread waits";
 "    if !plain || is_marked(hot, COMING | EXCHANGE) {"
         => "    if !plain {";
-    "barrier-omitted" ["shm"] "a release is missed by who comes to wait";
+    "barrier-omitted" ["shm"] "a release misses a thread that starts to wait";
 "    if !sys::barrier() {"
         => "    if false {";
 };
 
 const LIST: &[Planted] = planted! { "lock-shm/src/sys/list.rs":
-    "prev-not-written" ["shm"] "locks released in another order tear the list";
+    "prev-not-written" ["shm"] "releases in another order corrupt the list";
 "    unsafe { set_prev(first, node) };"
         => "    let _ = first;";
-    "unlink-forgets-next" ["shm"] "the list goes on with a lock that was released";
+    "unlink-forgets-next" ["shm"] "the list contains a released lock";
 "        set_next(prev, next);"
         => "        let _ = prev;";
 };
 
 const MARK: &[Planted] = planted! { "lock-shm/src/sys/mark.rs":
-    "end-of-a-thread-marks-nothing" ["shm"] "the locks of a thread that ended, beyond those that the kernel walks, stay locked";
+    "end-of-a-thread-marks-nothing" ["shm"] "locks of an ended thread that the kernel does not walk stay locked";
 "        mark_as_dead(unsafe {"
         => "        drop::<&AtomicU32>(unsafe {";
-    "end-of-a-thread-wakes-no-waiter" ["shm"] "a waiter sleeps on while its lock is that of an ended thread";
+    "end-of-a-thread-wakes-no-waiter" ["shm"] "a waiter is not woken when the owner's thread ends";
 "    if marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {"
         => "    if false && marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {";
 };

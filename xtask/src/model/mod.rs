@@ -20,13 +20,13 @@ pub(crate) struct Args {
     /// Only scenarios with this in their name
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// Give a scenario up after so many states
+    /// Give up on a scenario after this number of states
     #[arg(long, value_name = "N", default_value_t = 20_000_000)]
     states: usize,
-    /// See that each of the planted bugs is found
+    /// Check that each planted bug is found
     #[arg(long)]
     planted: bool,
-    /// Only check that each planted bug has its place in the code
+    /// Only check that each planted bug still applies (fast)
     #[arg(long)]
     check: bool,
     /// This program is a release build already
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     built: bool,
 }
 
-/// There are millions of states, so it is a release build that visits them.
+/// Runs the command. The search runs in a release build, because it visits millions of states.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args {
         Args { check: true, .. } => check(),
@@ -44,12 +44,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Whether each planted bug has its place in the code, and only one.
+/// Checks that the text of each planted bug occurs exactly once in its file.
 pub(crate) fn check() -> Result<()> {
     planted::planted_files().map(drop)
 }
 
-/// Finds the planted bugs, none of which takes more states than this.
+/// Checks that each planted bug is found within 2,000,000 states.
 pub(crate) fn run_in_ci() -> Result<()> {
     find_planted(2_000_000)
 }
@@ -58,7 +58,7 @@ fn visit(args: &Args) -> Result<()> {
     let mut scenarios = scenarios();
     scenarios.retain(|scenario| args.scenario.as_deref().is_none_or(|name| scenario.name.contains(name)));
     if scenarios.is_empty() {
-        return Err("there is no such scenario".into());
+        return Err("no scenario matches".into());
     }
     let mut table = table(["SCENARIO", "THREADS", "MAY DIE", "STATES", "RUNS", "DEATHS", "ENDS", "LONGEST", "RESULT"]);
     let mut wrong = 0;
@@ -83,7 +83,7 @@ fn visit(args: &Args) -> Result<()> {
     if wrong > 0 { Err(format!("{wrong} scenarios do not hold").into()) } else { Ok(()) }
 }
 
-/// Builds a copy of the sources with all bugs planted, and finds one after the other.
+/// Builds a copy of the sources with all bugs planted, and searches for them one at a time.
 fn find_planted(states: usize) -> Result<()> {
     let files = planted::planted_files()?;
     let copy = Copy::of_repository("model")?;
@@ -96,7 +96,7 @@ fn find_planted(states: usize) -> Result<()> {
     let mut child = command.spawn()?;
     let mut table = table(["BUG", "FOUND BY", "STATES", "RUNS", "AS"]);
     let mut found = 0;
-    let output = child.stdout.take().ok_or("it has no output")?;
+    let output = child.stdout.take().ok_or("the child's output is not a pipe")?;
     for (line, bug) in BufReader::new(output).lines().zip(PLANTED) {
         let line = line?;
         let [name, states, runs, what] = line.split('\t').collect::<Vec<_>>()[..] else { return Err(line.into()) };

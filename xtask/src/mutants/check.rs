@@ -86,7 +86,7 @@ impl Check {
         Self { name: format!("sweep of {scheme}"), build, run: words(&[&run]), limit: SWEEP }
     }
 
-    /// Builds what it needs, which is not counted.
+    /// Builds the check. The time limit and the reported time exclude this.
     pub(super) fn build(&self, workshop: &Workshop) -> Result<()> {
         match workshop.run(&mut cargo(workshop, &self.build), BUILD)? {
             Ended::Well => Ok(()),

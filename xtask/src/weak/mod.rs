@@ -1,4 +1,4 @@
-//! `weak`: the lock words, recovery and allocation under Miri, whose loads may return older values as on processors weaker than x86.
+//! `weak`: runs the checks of lock words, recovery and allocation under Miri, which models memory orders weaker than that of x86.
 
 mod planted;
 
@@ -13,22 +13,22 @@ use crate::copy::{self, Copy};
 use crate::metadata::Metadata;
 use crate::{nightly, shell};
 
-/// Seeds in CI: about half a minute.
+/// Number of seeds in CI, which take about half a minute.
 const FEW: u32 = 8;
 
-/// Links between locks are followed by their addresses, and a table is never unmapped in the tests. A thread loses the processor ten
-/// times as often as usual.
+/// Flags for Miri. Links between locks are followed by address, and the checks never unmap a table. The preemption rate is ten times the
+/// default.
 const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-ignore-leaks -Zmiri-preemption-rate=0.1";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds of the scheduler and of the memory are tried
+    /// Number of seeds for the scheduler and the memory model
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
-    /// See that each of the planted orders, which are too weak, is found
+    /// Check that each planted order, which is too weak, is found
     #[arg(long)]
     planted: bool,
-    /// Only check that each planted order has its place in the code
+    /// Only check that each planted order still applies (fast)
     #[arg(long)]
     check: bool,
 }
@@ -41,12 +41,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.planted { find_planted(args.seeds) } else { shell::run(&mut miri(args.seeds)?) }
 }
 
-/// Whether each planted order has its place in the code, and only one.
+/// Checks that the text of each planted order occurs exactly once in its file.
 pub(crate) fn check() -> Result<()> {
     copy::changed(PLANTED.iter().copied()).map(drop)
 }
 
-/// Skips with the reason where Miri is missing and cannot be added.
+/// Runs a few seeds. Skips with a reason if Miri is missing and cannot be installed.
 pub(crate) fn run_in_ci() -> Result<()> {
     nightly::check_or_skip(find_miri(), || shell::run(&mut miri(FEW)?))
 }

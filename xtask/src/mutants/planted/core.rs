@@ -18,7 +18,7 @@ const DESCRIPTOR: &[Planted] = planted! { "lock-table/src/descriptor.rs":
 };
 
 const FORK_PAGE: &[Planted] = planted! { "lock-core/src/sys/fork.rs":
-    "child-keeps-identity" ["shm"] "a child is taken for its parent";
+    "child-keeps-identity" ["shm"] "a child is confused with its parent";
 "libc::MADV_WIPEONFORK"
         => "libc::MADV_NORMAL";
 };

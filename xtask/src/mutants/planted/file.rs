@@ -5,16 +5,16 @@ use super::{Planted, planted};
 pub(super) const PLANTED: &[&[Planted]] = &[SYS, CLAIM, LOCK, RECOVERY, LOCK_FILE, BENEATH, TREE];
 
 const SYS: &[Planted] = planted! { "lock-file/src/sys.rs":
-    "lock-not-taken" ["file"] "two processes are inside";
+    "lock-not-taken" ["file"] "two processes hold the lock";
 "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_WRLCK) {"
         => "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_UNLCK) {";
-    "denial-is-busy" ["file"] "a policy that denies file locks is told as a busy lock";
+    "denial-is-busy" ["file"] "a policy that denies file locks is reported as a held lock";
 "        Err(Errno::EAGAIN) => Ok(false),"
         => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
-    "shared-lock" ["file"] "two processes are inside";
+    "shared-lock" ["file"] "two processes hold the lock";
 "    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_WRLCK)"
         => "    set(file, |range| FcntlArg::F_OFD_SETLKW(range), libc::F_RDLCK)";
-    "signal-ends-a-wait" ["file"] "a signal shows";
+    "signal-ends-a-wait" ["file"] "a signal ends a wait";
 r"            // A signal interrupts a blocking call, and any call on a file system that asks a server.
             Err(Errno::EINTR) => {}
 "
@@ -22,7 +22,7 @@ r"            // A signal interrupts a blocking call, and any call on a file sys
 };
 
 const CLAIM: &[Planted] = planted! { "lock-file/src/claim.rs":
-    "threads-not-excluded" ["file"] "two threads that share a handle are inside";
+    "threads-not-excluded" ["file"] "two threads that share a handle hold the lock";
 r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
                 return false;
             }"
@@ -32,7 +32,7 @@ r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
 };
 
 const LOCK: &[Planted] = planted! { "lock-file/src/lock.rs":
-    "waiters-not-called" ["file"] "a waiter with a deadline polls by the clock alone";
+    "waiters-not-called" ["file"] "a waiter with a deadline only polls";
 r"        self.claim.release();
         self.wake_waiters();
         unlocked"
@@ -44,13 +44,13 @@ r"        self.claim.release();
 };
 
 const RECOVERY: &[Planted] = planted! { "lock-file/src/recovery.rs":
-    "living-owner-not-looked-for" ["file"] "an owner whose descriptor the program closed is overtaken";
+    "living-owner-not-looked-for" ["file"] "a lock is taken over from a live owner whose descriptor the program closed";
 "    let free = before.is_none() || slot.table().is_dead_or_dying(before);"
         => "    let free = true;";
 };
 
 const LOCK_FILE: &[Planted] = planted! { "lock-file/src/lock_file.rs":
-    "lock-file-of-a-lost-store" ["file"] "two stores of one name lock different files, and nobody is told" because "it takes a store that is destroyed between two system calls of one that locks";
+    "lock-file-of-a-lost-store" ["file"] "two stores of one name lock different files without an error" because "the store must be destroyed between two system calls of an acquisition";
 r"                    if table.is_destroyed() {
                         let _ = self.remove();"
         => r"                    if false {
@@ -58,16 +58,16 @@ r"                    if table.is_destroyed() {
 };
 
 const BENEATH: &[Planted] = planted! { "lock-file/src/beneath.rs":
-    "links-followed" ["file"] "a member's link has root create files elsewhere";
+    "links-followed" ["file"] "a symbolic link makes root create files outside the store";
 "    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;"
         => "    let resolve = ResolveFlag::empty();";
 };
 
 const TREE: &[Planted] = planted! { "lock-file/src/tree.rs":
-    "files-of-root-not-given" ["file"] "what root makes in a user's store is refused to the user";
+    "files-of-root-not-given" ["file"] "a user cannot open files that root created in the user's store";
 "        let uid = (status.st_uid != self.access.uid && geteuid().is_root()).then(|| Uid::from_raw(self.access.uid));"
         => "        let uid = None::<Uid>;";
-    "set-group-id-dropped" ["file"] "what a member makes in a group's store has another group";
+    "set-group-id-dropped" ["file"] "a file that a member creates in a group's store has another group";
 "        set_mode(created, bits | status.st_mode & SET_GROUP_ID)"
         => "        set_mode(created, bits & !SET_GROUP_ID)";
 };

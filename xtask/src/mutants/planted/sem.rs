@@ -16,24 +16,24 @@ r"        match sys::value(self.set.id(), self.seal.number) {
 };
 
 const LOCK: &[Planted] = planted! { "lock-sem/src/sysv/lock.rs":
-    "gate-left-open" ["sem"] "two threads of a process are inside";
+    "gate-left-open" ["sem"] "two threads of a process hold the lock";
 r"        if !matches!(acquired, Acquired::TimedOut) {
             gate.keep();
         }"
         => "        drop(gate);";
-    "unit-not-given-and-armed" ["sem"] "a lock stays busy whose owner could not give its unit back";
+    "unit-not-given-and-armed" ["sem"] "a lock stays held after its owner failed to return its unit";
 "        self.exchange(released, released.disarmed());"
         => "        let _ = released;";
 };
 
 const STATE: &[Planted] = planted! { "lock-sem/src/sysv/state.rs":
-    "unit-believed" ["sem"] "a unit that another program gave lets a thread in";
+    "unit-believed" ["sem"] "a unit that another program added admits a thread";
 "        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
         => "        let free = now.is_armed() && now.is_of_same_term(before);";
 };
 
 const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
-    "taken-over-without-proof" ["sem"] "a lock is taken from an owner that lives";
+    "taken-over-without-proof" ["sem"] "a lock is taken over from a live owner";
 "        if !free && !slot.table().is_dead(now.process()) {"
         => "        if !free && false {";
     "no-takeover" ["sem"] "after an exec, the lock stays locked";
@@ -42,13 +42,13 @@ const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
     "unit-taken-for-proof" ["sem"] "an owner that lost its undo is overwritten";
 "            if !now.is_held() || slot.table().is_dead_or_dying(now.process()) {"
         => "            if true {";
-    "unit-of-an-earlier-term-believed" ["sem"] "a unit that was cleared lets a second owner in";
+    "unit-of-an-earlier-term-believed" ["sem"] "a cleared unit admits a second owner";
 "            if !now.is_armed() || (!now.is_of_same_term(before) && !semaphore.is_taken_by_us()?) {"
         => "            if !now.is_armed() {";
-    "unit-kept" ["sem"] "units pile up";
+    "unit-kept" ["sem"] "units accumulate";
 "                semaphore.destroy_if_taken()?;"
         => "                semaphore.give_if_taken()?;";
-    "missing-unit-awaited" ["sem"] "a free lock whose unit was lost stays busy";
+    "missing-unit-awaited" ["sem"] "a free lock whose unit was lost cannot be acquired";
 "self.set_is_removed || self.is_unit_missing(now));"
         => "self.set_is_removed);";
 };

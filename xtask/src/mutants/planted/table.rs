@@ -11,7 +11,7 @@ r"            record.write(label, self.command());
             segment.allocated().set(index);"
         => r"            segment.allocated().set(index);
             record.write(label, self.command());";
-    "claim-unchecked" ["shm"] "two get one id";
+    "claim-unchecked" ["shm"] "two threads allocate one id";
 r"        if !record.claim(me, |other| self.is_gone(other)) {
             return Ok(false);
         }"
@@ -20,21 +20,21 @@ r"        if !record.claim(me, |other| self.is_gone(other)) {
 r"        record.unclaim();
 "
         => "";
-    "hint-trusted" ["shm"] "exhausted although an id is free";
+    "hint-trusted" ["shm"] "an allocation fails although an id is free";
 "for find in [Bitmap::find, Bitmap::scan] {"
         => "for find in [Bitmap::find, Bitmap::find] {";
-    "generation-of-a-free-unchecked" ["shm"] "a stale handle frees the id of somebody else";
+    "generation-of-a-free-unchecked" ["shm"] "a stale handle frees a later allocation";
 "        if generation.is_some_and(|generation| segment.record(index).generation() != generation) {"
         => "        if generation.is_some_and(|generation| false && segment.record(index).generation() != generation) {";
     "free-twice" ["shm"] "a second free is no error";
 "        if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }"
         => r"        segment.allocated().clear(index);
         Ok(())";
-    "group-not-backed" ["shm"] "a full file system is a SIGBUS";
+    "group-not-backed" ["shm"] "a full file system causes SIGBUS";
 r"        segment.back_group(&self.file, index)?;
         let record"
         => "        let record";
-    "name-not-looked-at" ["shm"] "a store that lost its name is allocated in";
+    "name-not-looked-at" ["shm"] "an id is allocated in a store that has lost its name";
 r"    pub fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check_now_and_then()?;"
         => "    pub fn allocate(&self, label: &Label) -> Result<LockId> {";
@@ -47,14 +47,14 @@ r"        if before & bit(index) != 0 {
         }
 "
         => "";
-    "full-not-taken-back" ["shm"] "a hint says full of what was freed meanwhile";
+    "full-not-taken-back" ["shm"] "a hint marks a word as full in which an id was freed";
 r"            if self.words.load(level.start + at) != FULL {
                 hint.fetch_and(!bit(at), SeqCst);
                 return;
             }
 "
         => "";
-    "scan-does-not-repair" ["shm"] "a wrong hint stays";
+    "scan-does-not-repair" ["shm"] "a wrong hint is not repaired";
 r"            if word != FULL {
                 self.clear_hints(at);
             }
@@ -63,13 +63,13 @@ r"            if word != FULL {
 };
 
 const RECORD: &[Planted] = planted! { "lock-table/src/record.rs":
-    "generation-not-raised" ["shm"] "a stale handle is not told";
+    "generation-not-raised" ["shm"] "a stale handle is not reported";
 "        self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);"
         => "        self.0[AT_GENERATION].store(sequence, Release);";
 };
 
 const OWNERSHIP: &[Planted] = planted! { "lock-table/src/slot/ownership.rs":
-    "death-not-kept" ["file" "shm"] "an owner after one that did not mark the lock consistent is not told of the death";
+    "death-not-kept" ["file" "shm"] "after an owner that did not mark the lock consistent, the death is not reported";
 r"        self.hot.end_inconsistent();
         true"
         => r"        self.hot.end();
@@ -80,7 +80,7 @@ r"        self.hot.end_inconsistent();
 };
 
 const LOCK_LINE: &[Planted] = planted! { "lock-table/src/lock_line.rs":
-    "both-begin" ["file"] "two threads that lock two files of one name, one of them removed, are inside";
+    "both-begin" ["file"] "two threads hold one lock by two files of one name, of which one was removed";
 "        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
         => "        let _ = (before, AcqRel);
         self.owner.store(me.word(), Relaxed);";
@@ -91,7 +91,7 @@ r"        // With file locks and semaphores, this store and the load in `owner` 
 };
 
 const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
-    "checksum-not-compared" ["shm"] "a damaged header is believed";
+    "checksum-not-compared" ["shm"] "a damaged header is accepted";
 "        if words[AT_SUM] != sum(&words) {"
         => "        if false && words[AT_SUM] != sum(&words) {";
     "version-not-compared" ["shm"] "a store of another format is used";
@@ -106,7 +106,7 @@ const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
 };
 
 const FILE: &[Planted] = planted! { "lock-table/src/file.rs":
-    "length-not-checked" ["shm"] "a store that is cut off is a SIGBUS";
+    "length-not-checked" ["shm"] "a truncated store causes SIGBUS";
 r"    check_length(length, header::segments(&page))?;
 "
         => r"    let _ = length;
@@ -114,7 +114,7 @@ r"    check_length(length, header::segments(&page))?;
     "links-not-counted" ["shm"] "a store with another name is used";
 r#"        links => return Err(not_ours(format!("the file has {links} hard links; remove the others"))),"#
         => "        _ => {}";
-    "published-before-filled" ["shm"] "a store is seen half made";
+    "published-before-filled" ["shm"] "an incomplete store is opened";
 r"        .and_then(|()| fill(&mut file, header, options))
         .and_then(|()| publish(&file, temporary.as_deref(), path));"
         => r"        .and_then(|()| publish(&file, temporary.as_deref(), path))
@@ -122,34 +122,34 @@ r"        .and_then(|()| fill(&mut file, header, options))
 };
 
 const BLOCKS: &[Planted] = planted! { "lock-table/src/blocks.rs":
-    "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
+    "file-size-limit-not-asked" ["shm"] "a limit on file sizes causes a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
 };
 
 const PROCESS: &[Planted] = planted! { "lock-table/src/process.rs":
-    "generation-not-compared" ["shm"] "a process that took the entry of the dead is named in its place";
+    "generation-not-compared" ["shm"] "the process that reuses the entry of a dead one is reported in its place";
 "        if words[AT_GENERATION].load(Relaxed) == owner.generation() { holder } else { unknown }"
         => r"        drop(unknown);
         holder";
-    "generation-not-counted" ["shm"] "a dead owner lives as long as the process that took its entry";
+    "generation-not-counted" ["shm"] "a dead owner counts as alive while its entry is reused";
 "        let generation = Owner::next_generation(before & !WRITING);"
         => "        let generation = (before & !WRITING).max(1);";
-    "the-entry-is-always-the-first" ["shm"] "the dead lose their names at once";
+    "the-entry-is-always-the-first" ["shm"] "the names of dead processes are lost immediately";
 "let preferred = (0..PREFERRED).map(move |_| self.next.fetch_add(1, Relaxed) as usize % PREFERRED);"
         => "let preferred = 0..PREFERRED;";
-    "no-room-for-an-entry-is-the-end" ["shm"] "a full file system keeps processes out for which there is room";
+    "no-room-for-an-entry-is-the-end" ["shm"] "a full file system refuses processes that have room";
 "                no_room = Some(error);"
         => "                return Err(error);";
 };
 
 const IDENTITY: &[Planted] = planted! { "lock-table/src/identity.rs":
-    "unknown-is-dead" ["shm"] "an owner that cannot be seen is taken for dead";
+    "unknown-is-dead" ["shm"] "an owner that cannot be checked counts as dead";
 r"            Ok(_) => LifeState::Alive,
             Err(life) => life,"
         => r"            Ok(_) => LifeState::Alive,
             Err(_) => LifeState::Dead(Cause::Unknown),";
-    "another-namespace-is-dead" ["shm"] "an owner in another PID namespace is taken for dead";
+    "another-namespace-is-dead" ["shm"] "an owner in another PID namespace counts as dead";
 r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
             return Err(LifeState::Unknown);"
         => r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namespace {
@@ -157,26 +157,26 @@ r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namesp
     "zombie-lives" ["shm"] "the lock of a dead process stays locked until its parent waits for it";
 "        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))"
         => "        false && matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))";
-    "process-id-alone" ["shm"] "a dead owner lives as long as a process with its id";
+    "process-id-alone" ["shm"] "a dead owner counts as alive while another process has its id";
 "            Some(false) => Err(LifeState::Dead(Cause::ProcessEnded)),"
         => "            Some(false) => Ok(process),";
 };
 
 const LIVENESS: &[Planted] = planted! { "lock-table/src/liveness.rs":
-    "denial-is-another-process" ["shm"] "a policy that denies file locks is told as too many processes";
+    "denial-is-another-process" ["shm"] "a policy that denies file locks is reported as too many processes";
 "        Err(Errno::EAGAIN) => Ok(false),"
         => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
-    "liveness-lock-not-asked" ["shm"] "the dead are taken for living";
+    "liveness-lock-not-asked" ["shm"] "dead processes count as alive";
 "    Some(query.l_type != libc::F_UNLCK as libc::c_short)"
         => r"    let _ = query;
     Some(true)";
 };
 
 const OPENING: &[Planted] = planted! { "lock-table/src/opening.rs":
-    "replaced-not-noticed" ["shm"] "allocating in a store whose name another has";
+    "replaced-not-noticed" ["shm"] "an id is allocated in a store whose name belongs to another one";
 "                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
         => "                    (_, Some(_)) => stat.st_size.unsigned_abs(),";
-    "cut-off-not-noticed" ["shm"] "a store that is cut off while it is open is a SIGBUS";
+    "cut-off-not-noticed" ["shm"] "truncating an open store causes SIGBUS";
 r"        file::check_end(length, end)?;
         self.check_mark()?;"
         => r"        let _ = (length, end);
@@ -184,13 +184,13 @@ r"        file::check_end(length, end)?;
 };
 
 const SHARING: &[Planted] = planted! { "lock-table/src/sharing.rs":
-    "mode-not-looked-at" ["shm"] "a store that others may write is used";
+    "mode-not-looked-at" ["shm"] "a store that other users can write to is opened";
 "        if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {"
         => "        if false && found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {";
-    "owner-not-looked-at" ["shm"] "a store that a stranger made is used";
+    "owner-not-looked-at" ["shm"] "a store of another user is opened";
 "        if !self.trusts(found.uid) && !is_of_group"
         => "        if false && !is_of_group";
-    "group-not-looked-at" ["shm"] "a store of another group is used";
+    "group-not-looked-at" ["shm"] "a store of another group is opened";
 "        if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {"
         => "        if let Some(group) = self.group.filter(|_| false) {";
 };

@@ -7,7 +7,7 @@ use lock_table::{Owner, Slot};
 use crate::env;
 use crate::env::SPINS;
 use crate::robust::{self, DIED, Me};
-use crate::sys::{self, Occasion, ThisThread};
+use crate::sys::{self, RateLimit, ThisThread};
 use crate::waiters::{Announced, WAITERS, announce};
 
 /// The longest sleep. After it, a waiter checks whether the owner is alive.
@@ -31,12 +31,12 @@ const CHECK: u64 = 100;
 #[derive(Debug)]
 pub(crate) struct ShmLock {
     slot: Slot,
-    checked: Occasion,
+    checked: RateLimit,
 }
 
 /// The result of an attempt to acquire a lock that has no owner.
 enum Vacant {
-    Taken(Acquired),
+    Acquired(Acquired),
     /// The lock word has changed.
     Changed,
     /// Another thread is recovering the lock.
@@ -45,7 +45,7 @@ enum Vacant {
 
 impl ShmLock {
     pub(crate) fn new(slot: Slot) -> Self {
-        Self { slot, checked: Occasion::default() }
+        Self { slot, checked: RateLimit::default() }
     }
 
     /// Returns the calling thread as an owner.
@@ -73,8 +73,8 @@ impl ShmLock {
             let number = robust::owner(present);
             let mut longest = if number >= Owner::FIRST_IDENTITY { IDENTITY_SLEEP } else { SLEEP };
             if number == 0 {
-                match self.take_vacant(me, present, waiters) {
-                    Vacant::Taken(acquired) => return Ok(acquired),
+                match self.acquire_vacant(me, present, waiters) {
+                    Vacant::Acquired(acquired) => return Ok(acquired),
                     Vacant::Changed => continue,
                     Vacant::Claimed => longest = BLIND,
                 }
@@ -98,12 +98,12 @@ impl ShmLock {
                 return Ok(Acquired::TimedOut);
             }
             let asleep = match announce(self.slot.hot(), present) {
-                Some(Announced::Surely(asleep)) => asleep,
-                Some(Announced::Perhaps(asleep)) => {
+                Some(Announced::Guaranteed(asleep)) => asleep,
+                Some(Announced::BestEffort(asleep)) => {
                     longest = if waiters == 0 { BLIND } else { BLIND_AGAIN };
                     asleep
                 }
-                Some(Announced::InVain) => {
+                Some(Announced::Undone) => {
                     waiters = WAITERS;
                     continue;
                 }
@@ -123,12 +123,12 @@ impl ShmLock {
     ///
     /// A word without [`DIED`] was left by a consistent release. There is nothing to report, and only the word is read. A word with
     /// [`DIED`] is acquired only under a [claim](Self::recover).
-    fn take_vacant(&self, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
+    fn acquire_vacant(&self, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
         if present & DIED != 0 {
             return self.recover(me, present, None);
         }
-        match robust::take(me, self.slot.hot(), present, (present & WAITERS) | waiters) {
-            Some(token) => Vacant::Taken(Acquired::Held { token }),
+        match robust::acquire(me, self.slot.hot(), present, (present & WAITERS) | waiters) {
+            Some(token) => Vacant::Acquired(Acquired::Held { token }),
             None => Vacant::Changed,
         }
     }
@@ -148,7 +148,7 @@ impl ShmLock {
             number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
         };
         match if gone { self.recover(me, present, Some(owner)) } else { Vacant::Changed } {
-            Vacant::Taken(acquired) => Some(acquired),
+            Vacant::Acquired(acquired) => Some(acquired),
             _ => None,
         }
     }
@@ -169,10 +169,10 @@ impl ShmLock {
         // is read first may have released the lock in the meantime.
         let owner = (hot.word.load(Acquire) == present).then(|| hot.owner());
         let owner = owner.filter(|owner| dead.is_none_or(|dead| dead == *owner));
-        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));
+        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS)));
         claim.store(0, Release);
         match taken {
-            Some((note, Some(token))) => Vacant::Taken(self.slot.acquired(token, note)),
+            Some((note, Some(token))) => Vacant::Acquired(self.slot.acquired(token, note)),
             _ => Vacant::Changed,
         }
     }
@@ -194,9 +194,9 @@ impl ShmLock {
             _ => thread.identity_list(),
         };
         if condition == Condition::Consistent {
-            robust::give(list, hot, thread.barriers);
+            robust::release(list, hot, thread.barriers);
         } else {
-            robust::give_inconsistent(list, hot, || _ = self.slot.end(me, condition));
+            robust::release_inconsistent(list, hot, || _ = self.slot.end(me, condition));
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl ShmLock {
             if robust::owner(present) == 0 {
                 return sys::wake_one(word);
             }
-            if matches!(announce(self.slot.hot(), present), Some(Announced::Surely(_) | Announced::Perhaps(_))) {
+            if matches!(announce(self.slot.hot(), present), Some(Announced::Guaranteed(_) | Announced::BestEffort(_))) {
                 return;
             }
         }
@@ -228,9 +228,9 @@ impl RawLock for ShmLock {
         let me = self.slot.me_at_home(thread.id)?;
         let (list, hot) = (thread.list()?, self.slot.hot());
         if sys::is_empty(list) {
-            robust::take_free(list, hot, me, thread.id)
+            robust::acquire_free(list, hot, me, thread.id)
         } else {
-            robust::take_another(list, hot, me, thread.id)
+            robust::acquire_another(list, hot, me, thread.id)
         }
     }
 
@@ -246,7 +246,7 @@ impl RawLock for ShmLock {
             && self.slot.is_owned_at_home_by(thread.id)
             && proof.condition() == Condition::Consistent
         {
-            robust::give(list, self.slot.hot(), true);
+            robust::release(list, self.slot.hot(), true);
             return Ok(());
         }
         self.release_slowly(proof.condition())

@@ -63,13 +63,13 @@ pub(crate) struct Me<'a> {
 /// Stores the thread's id in the word, links the lock, and records the owner. No owner is recorded before: a release clears the owner
 /// before it stores 0, and a death leaves [`DIED`] in the word. Returns the token, or `None` if the word was not 0.
 #[inline]
-pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
-    begin(head, sys::address(&hot.next));
+pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+    set_pending(head, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link_only(head, hot);
         hot.begin(me)
     });
-    end(head);
+    clear_pending(head);
     taken
 }
 
@@ -77,17 +77,17 @@ pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u
 ///
 /// Also returns `None` if the lock [cannot be linked](sys::can_link) before them.
 #[inline(never)]
-pub(crate) fn take_another(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+pub(crate) fn acquire_another(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     let can_link = sys::can_link(head);
-    can_link.then(|| take(&Me { owner: me, number: tid, list: head }, hot, 0, 0)).flatten()
+    can_link.then(|| acquire(&Me { owner: me, number: tid, list: head }, hot, 0, 0)).flatten()
 }
 
 /// Acquires a lock whose word is `old`.
 ///
 /// Stores the thread's number and the bits `waiting` in the word, links the lock, and records the owner. Returns the token, or `None`
 /// if the word was not `old`.
-pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
-    begin(me.list, sys::address(&hot.next));
+pub(crate) fn acquire(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
+    set_pending(me.list, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
         if me.number < Owner::FIRST_IDENTITY {
             sys::link(me.list, hot);
@@ -95,11 +95,11 @@ pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64
             sys::link_identity(me.list, hot);
         }
         if waiting != 0 {
-            waiters::keep(hot);
+            waiters::keep_mark(hot);
         }
         hot.begin(me.owner)
     });
-    end(me.list);
+    clear_pending(me.list);
     taken
 }
 
@@ -110,15 +110,15 @@ pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64
 /// If the thread is killed after the store and before the wake-up, the kernel wakes a waiter instead: it does so when
 /// `list_op_pending` is set and the word has no owner.
 #[inline]
-pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
-    begin(head, sys::address(&hot.next));
+pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
+    set_pending(head, sys::address(&hot.next));
     if !sys::unlink_only(head, hot) {
-        return give_one_of_several(head, hot, plain);
+        return release_one_of_several(head, hot, plain);
     }
     hot.end();
     match waiters::release(hot, plain) {
-        Release::Done => end(head),
-        left => finish(head, hot, left),
+        Release::Done => clear_pending(head),
+        left => finish_release(head, hot, left),
     }
 }
 
@@ -127,8 +127,8 @@ pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
 /// `record` stores the report and clears the owner. The word is left as [`DIED`], so that an acquisition reads the
 /// report only if there is one.
 #[cold]
-pub(crate) fn give_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
-    begin(list, sys::address(&hot.next));
+pub(crate) fn release_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
+    set_pending(list, sys::address(&hot.next));
     if !sys::unlink_only(list, hot) {
         unlink(list, hot);
     }
@@ -136,15 +136,15 @@ pub(crate) fn give_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
     if waiters::exchange(hot, DIED) {
         sys::wake_one(&hot.word);
     }
-    end(list);
+    clear_pending(list);
 }
 
 #[cold]
 #[inline(never)]
-fn give_one_of_several(head: &Head, hot: &Hot, plain: bool) {
+fn release_one_of_several(head: &Head, hot: &Hot, plain: bool) {
     unlink(head, hot);
     hot.end();
-    finish(head, hot, waiters::release(hot, plain));
+    finish_release(head, hot, waiters::release(hot, plain));
 }
 
 /// Unlinks a lock from libc's list, or from the thread's list of locks with an identity number.
@@ -158,7 +158,7 @@ fn unlink(head: &Head, hot: &Hot) {
 
 #[cold]
 #[inline(never)]
-fn finish(head: &Head, hot: &Hot, left: Release) {
+fn finish_release(head: &Head, hot: &Hot, left: Release) {
     let wake = match left {
         Release::Done => false,
         Release::Wake => true,
@@ -167,17 +167,17 @@ fn finish(head: &Head, hot: &Hot, left: Release) {
     if wake {
         sys::wake_one(&hot.word);
     }
-    end(head);
+    clear_pending(head);
 }
 
 #[inline]
-fn begin(head: &Head, node: usize) {
+fn set_pending(head: &Head, node: usize) {
     head.pending.store(node, Relaxed);
     compiler_fence(std::sync::atomic::Ordering::SeqCst);
 }
 
 #[inline]
-fn end(head: &Head) {
+fn clear_pending(head: &Head) {
     compiler_fence(std::sync::atomic::Ordering::SeqCst);
     head.pending.store(0, Relaxed);
 }
@@ -200,13 +200,13 @@ pub(crate) mod tests {
 
     pub(crate) fn hold(slot: &Slot) -> ThisThread {
         let (thread, me) = (ThisThread::get(), slot.table().me().unwrap());
-        take_another(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
+        acquire_another(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
         thread
     }
 
-    pub(crate) fn take_and_give(slot: &Slot) {
+    pub(crate) fn acquire_and_release(slot: &Slot) {
         let thread = hold(slot);
-        give(thread.list().unwrap(), slot.hot(), thread.barriers);
+        release(thread.list().unwrap(), slot.hot(), thread.barriers);
     }
 
     /// Returns the indices of the slots in the list, in the order in which the kernel walks it.
@@ -234,12 +234,12 @@ pub(crate) mod tests {
         let (thread, me) = (ThisThread::get(), slots[0].table().me().unwrap());
         let head = thread.list().unwrap();
         for slot in &slots {
-            take_another(head, slot.hot(), me, thread.id).unwrap();
+            acquire_another(head, slot.hot(), me, thread.id).unwrap();
         }
         let mut held = vec![2, 1, 0];
         assert_eq!(listed(head, &slots), held);
         for released in order {
-            give(head, slots[released].hot(), thread.barriers);
+            release(head, slots[released].hot(), thread.barriers);
             held.retain(|at| *at != released);
             assert_eq!(listed(head, &slots), held);
         }

@@ -22,7 +22,7 @@ use crate::sys;
 pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
 
 /// Mark: a thread is about to wait, and its barrier may not have completed.
-const COMING: u32 = 1;
+const PENDING: u32 = 1;
 /// Mark: owners release by exchange. Set by a waiter after its barrier, or by the owner.
 const EXCHANGE: u32 = 2;
 /// Set with every mark and never cleared. When a thread ends, musl reads the second word of each lock in its list as a mutex type, and
@@ -33,7 +33,7 @@ const SHARED: u32 = 128;
 const ROUND: u32 = 256;
 
 /// Returns whether an owner without waiters clears the marks at this token. The interval makes the next waiter's barrier negligible.
-const fn comes_round(token: u64) -> bool {
+const fn is_clearing_token(token: u64) -> bool {
     token.is_multiple_of(PLAIN_STORES_AFTER)
 }
 
@@ -53,29 +53,29 @@ pub(crate) enum Release {
 /// `plain` is true if this process is registered for [barriers](sys::barrier).
 #[inline]
 pub(crate) fn release(hot: &Hot, plain: bool) -> Release {
-    if !plain || is_marked(hot, COMING | EXCHANGE) {
+    if !plain || is_marked(hot, PENDING | EXCHANGE) {
         return Release::Exchange;
     }
     hot.word.store(0, Ordering::Release);
     // A compiler fence suffices: the waiter's barrier orders the processor's store and load.
     env::light_fence();
-    if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }
+    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }
 }
 
 /// Releases a lock by an exchange, and returns whether the caller must wake a waiter.
 ///
 /// `free` is the new word: 0, or `FUTEX_OWNER_DIED` if the next owner gets a report.
 pub(crate) fn exchange(hot: &Hot, free: u32) -> bool {
-    if comes_round(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
+    if is_clearing_token(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
         let marked = hot.waiters.load(Relaxed);
         // The exchange below follows this store, and returns the bit if a waiter has set it since the load.
-        hot.waiters.store((marked & !(COMING | EXCHANGE)).wrapping_add(ROUND), Relaxed);
+        hot.waiters.store((marked & !(PENDING | EXCHANGE)).wrapping_add(ROUND), Relaxed);
     }
     hot.word.swap(free, Ordering::Release) & WAITERS != 0
 }
 
 /// Makes the owner release by exchange. It has acquired the lock with [`WAITERS`] set, which a plain store would overwrite.
-pub(crate) fn keep(hot: &Hot) {
+pub(crate) fn keep_mark(hot: &Hot) {
     hot.waiters.fetch_or(EXCHANGE | SHARED, Ordering::Release);
 }
 
@@ -83,12 +83,12 @@ pub(crate) fn keep(hot: &Hot) {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Announced {
     /// The caller may sleep while the word is this. The next release wakes a waiter.
-    Surely(u32),
+    Guaranteed(u32),
     /// The caller may sleep while the word is this. Without barriers, the next release may miss the waiter.
-    Perhaps(u32),
+    BestEffort(u32),
     /// The mark was cleared after the caller set the bit. Another thread may sleep because of the bit, and the release may not wake it.
     /// The caller wakes it later, as if it had slept itself.
-    InVain,
+    Undone,
 }
 
 /// Announces that the caller is about to sleep while the word is `present`. Returns `None` if it must read the word again first.
@@ -99,28 +99,28 @@ pub(crate) fn announce(hot: &Hot, present: u32) -> Option<Announced> {
         // Acquire: a thread that reads the word of a release also reads that the releasing owner has cleared the mark.
         hot.word.compare_exchange(present, asleep, Acquire, Relaxed).ok()?;
     }
-    let announced = if sure { Announced::Surely(asleep) } else { Announced::Perhaps(asleep) };
-    if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {
+    let announced = if sure { Announced::Guaranteed(asleep) } else { Announced::BestEffort(asleep) };
+    if is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {
         Some(announced)
     } else {
         // Another waiter may have set the bit while the same owner held the lock earlier. If it sleeps only now, it takes this bit for
         // its own.
-        (present != asleep).then_some(Announced::InVain)
+        (present != asleep).then_some(Announced::Undone)
     }
 }
 
 /// Makes all owners release by exchange. Returns `None` if an owner cleared the mark meanwhile, and `false` without barriers.
 #[cold]
 fn mark(hot: &Hot) -> Option<bool> {
-    let coming = hot.waiters.fetch_or(COMING | SHARED, Acquire) | COMING | SHARED;
-    if coming & EXCHANGE != 0 {
+    let marked = hot.waiters.fetch_or(PENDING | SHARED, Acquire) | PENDING | SHARED;
+    if marked & EXCHANGE != 0 {
         return Some(true);
     }
     // Any thread's barrier suffices, if it follows the mark of this generation.
     if !sys::barrier() {
         return Some(false);
     }
-    hot.waiters.compare_exchange(coming, coming ^ COMING ^ EXCHANGE, Ordering::Release, Relaxed).ok().map(|_| true)
+    hot.waiters.compare_exchange(marked, marked ^ PENDING ^ EXCHANGE, Ordering::Release, Relaxed).ok().map(|_| true)
 }
 
 #[inline]
@@ -138,18 +138,18 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::robust::tests::{hold, lines, take_and_give};
+    use crate::robust::tests::{acquire_and_release, hold, lines};
     use crate::robust::{DIED, owner};
 
     #[rstest]
-    #[case::killed_before_its_barrier(COMING)]
+    #[case::killed_before_its_barrier(PENDING)]
     #[case::killed_after_its_barrier(EXCHANGE)]
     fn owners_clear_the_mark_of_a_killed_waiter(#[case] mark: u32) {
         let [slot] = lines();
         slot.hot().waiters.fetch_or(mark, Relaxed);
         let mut releases = 0;
-        while is_marked(slot.hot(), COMING | EXCHANGE) {
-            take_and_give(&slot);
+        while is_marked(slot.hot(), PENDING | EXCHANGE) {
+            acquire_and_release(&slot);
             releases += 1;
             assert!(releases <= 1024, "the mark is still set after {releases} releases");
         }
@@ -178,7 +178,7 @@ mod tests {
                 if owner(present) == 0 {
                     break assert_ne!(present & DIED, 0);
                 }
-                if let Some(Announced::Surely(asleep) | Announced::Perhaps(asleep)) = announce(slot.hot(), present) {
+                if let Some(Announced::Guaranteed(asleep) | Announced::BestEffort(asleep)) = announce(slot.hot(), present) {
                     sys::wait(&slot.hot().word, asleep, WATCHDOG);
                 }
                 assert!(start.elapsed() < WATCHDOG, "the waiter was not woken");

@@ -11,7 +11,7 @@ mod list;
 mod lists;
 #[path = "../../lock-shm/src/sys/mark.rs"]
 mod mark;
-mod occasion;
+mod rate_limit;
 mod this_thread;
 mod thread_end;
 
@@ -25,7 +25,7 @@ pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
 pub(crate) use self::lists::Lists;
-pub(crate) use self::occasion::Occasion;
+pub(crate) use self::rate_limit::RateLimit;
 pub(crate) use self::this_thread::{ThisThread, barrier};
 pub(crate) use self::thread_end::end_thread;
 

@@ -14,9 +14,9 @@ mod kernel;
 mod list;
 #[path = "../../lock-shm/src/sys/mark.rs"]
 mod mark;
-#[path = "../../model/src/sys/occasion.rs"]
-mod occasion;
 mod protected;
+#[path = "../../model/src/sys/rate_limit.rs"]
+mod rate_limit;
 mod this_thread;
 #[path = "../../model/src/sys/thread_end.rs"]
 mod thread_end;
@@ -30,8 +30,8 @@ pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::kernel::{barrier, walk_list};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
-pub(crate) use self::occasion::Occasion;
 pub(crate) use self::protected::Protected;
+pub(crate) use self::rate_limit::RateLimit;
 pub(crate) use self::this_thread::{ThisThread, begin_thread};
 pub(crate) use self::thread_end::end_thread;
 

@@ -69,13 +69,13 @@ pub(crate) fn can_link(head: &Head) -> bool {
 
 /// Records an entry that is linked into an empty list.
 #[inline]
-pub(super) fn note_only(node: usize) {
+pub(super) fn record_only(node: usize) {
     CACHE.with(|cache| cache.linked.set_only(node));
 }
 
 /// Records an entry that is linked before others.
 #[cold]
-pub(super) fn note_another(node: usize) {
+pub(super) fn record_another(node: usize) {
     CACHE.with(|cache| {
         cache.linked.push(node);
         cache.update_fast();
@@ -84,7 +84,7 @@ pub(super) fn note_another(node: usize) {
 
 /// Records that the only entry was unlinked.
 #[inline]
-pub(super) fn note_none() {
+pub(super) fn record_none() {
     CACHE.with(|cache| cache.linked.remove_only());
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn link_only(head: &Head, hot: &Hot) {
     let (start, _) = (ptr::from_ref(head).expose_provenance(), ptr::from_ref(hot).expose_provenance());
     let node = address(&hot.next);
     hot.next.store(start as u64, Relaxed);
-    cache::note_only(node);
+    cache::record_only(node);
     // The entry must be complete before the kernel can reach it. Its `prev` is written when another entry is linked before it, by this
     // crate or by libc.
     compiler_fence(SeqCst);
@@ -36,7 +36,7 @@ pub(crate) fn link(head: &Head, hot: &Hot) {
     ptr::from_ref(hot).expose_provenance();
     hot.next.store(first as u64, Relaxed);
     mark_at_end();
-    cache::note_another(node);
+    cache::record_another(node);
     // SAFETY: the list is not empty, and `can_link` holds, so the first entry is a lock of this crate that this thread holds. Its
     // address is read from the head, which is private memory that no other process can write to.
     unsafe { set_prev(first, node) };
@@ -51,7 +51,7 @@ pub(crate) fn unlink_only(head: &Head, hot: &Hot) -> bool {
     let only = head.first.load(Relaxed) == node && cache::is_last(head, hot);
     if only {
         head.first.store(start, Relaxed);
-        cache::note_none();
+        cache::record_none();
     }
     only
 }

@@ -69,7 +69,7 @@ fn links_in_shared_memory_are_neither_followed_nor_written_through(#[case] order
             slot.hot().next.store(private.address(), Relaxed);
             slot.hot().prev.store(private.address(), Relaxed);
         }
-        crate::robust::give(head, slots[at].hot(), thread.barriers);
+        crate::robust::release(head, slots[at].hot(), thread.barriers);
         assert!(private.is_unchanged(), "a release wrote to the target of a link in shared memory");
     }
     assert!(is_empty(head), "the list still has an entry");
@@ -83,9 +83,9 @@ fn a_forged_link_past_another_lock_does_not_unlink_it() {
     let thread = ThisThread::get();
     let head = thread.list().unwrap();
     slots[1].hot().next.store(ptr::from_ref(head).addr() as u64, Relaxed);
-    crate::robust::give(head, slots[1].hot(), thread.barriers);
+    crate::robust::release(head, slots[1].hot(), thread.barriers);
     assert_eq!(head.first.load(Relaxed), address(&slots[0].hot().next));
-    crate::robust::give(head, slots[0].hot(), thread.barriers);
+    crate::robust::release(head, slots[0].hot(), thread.barriers);
     assert!(is_empty(head));
 }
 
@@ -97,7 +97,7 @@ fn a_lock_whose_word_was_overwritten_is_unlinked() {
     let head = thread.list().unwrap();
     for slot in &slots {
         slot.hot().word.store(Owner::FIRST_IDENTITY, Relaxed);
-        crate::robust::give(head, slot.hot(), thread.barriers);
+        crate::robust::release(head, slot.hot(), thread.barriers);
     }
     assert!(is_empty(head));
     let held = hold(&slots[0]);
@@ -142,7 +142,7 @@ fn no_lock_is_linked_before_a_libc_mutex() {
     assert!(!can_link(head) && thread.is_full());
     // A forged `prev` has no effect on the neighbour.
     slots[0].hot().prev.store(0xdead_0000, Relaxed);
-    crate::robust::give(head, slots[0].hot(), thread.barriers);
+    crate::robust::release(head, slots[0].hot(), thread.barriers);
     assert_eq!((head.first.load(Relaxed), mutex[1].load(Relaxed)), (node, ptr::from_ref(head).addr()));
     head.first.store(ptr::from_ref(head).addr(), Relaxed);
     assert!(can_link(head));

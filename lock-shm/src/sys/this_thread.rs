@@ -42,14 +42,14 @@ impl ThisThread {
     pub(crate) fn get() -> Self {
         CACHE.with(|cache| {
             if cache.epoch.get() != fork::current() {
-                Self::ask(cache);
+                Self::fill(cache);
             }
             Self { id: cache.id.get(), barriers: cache.barriers.get(), head: cache.head.get() }
         })
     }
 
     #[cold]
-    fn ask(cache: &ThreadCache) {
+    fn fill(cache: &ThreadCache) {
         #[cfg(target_env = "musl")]
         {
             // In a forked child, musl leaves the parent's entries in the list. It would write to them when it adds entries, and corrupt

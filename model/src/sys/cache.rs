@@ -15,11 +15,11 @@ pub(crate) fn can_link(_: &Head) -> bool {
     true
 }
 
-pub(super) fn note_only(_: usize) {}
+pub(super) fn record_only(_: usize) {}
 
-pub(super) fn note_another(_: usize) {}
+pub(super) fn record_another(_: usize) {}
 
-pub(super) fn note_none() {}
+pub(super) fn record_none() {}
 
 pub(super) fn is_last(head: &Head, hot: &Hot) -> bool {
     hot.next.load(Relaxed) as usize == ptr::from_ref(head).addr()

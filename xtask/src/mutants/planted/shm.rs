@@ -11,13 +11,13 @@ r"    if wake {
     }"
         => "    let _ = wake;";
     "pending-omitted-at-release" ["shm"] "an owner killed during its release leaves a lock that is never free, or a waiter asleep";
-r"pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
-    begin(head, sys::address(&hot.next));"
-        => "pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {";
+r"pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
+    set_pending(head, sys::address(&hot.next));"
+        => "pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {";
     "pending-omitted-at-take" ["shm"] "an owner killed between the changes of the word and the list keeps the lock";
-r"pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
-    begin(head, sys::address(&hot.next));"
-        => "pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
+r"pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+    set_pending(head, sys::address(&hot.next));"
+        => "pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
     "not-linked" ["shm"] "a thread that ends keeps its lock";
 r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link_only(head, hot);"
@@ -28,7 +28,7 @@ r"    hot.end();
         => "    match waiters::release(hot, plain) {";
     "exchange-mark-not-kept" ["shm"] "a release overwrites the bit of a sleeping waiter";
 r"        if waiting != 0 {
-            waiters::keep(hot);
+            waiters::keep_mark(hot);
         }
 "
         => "";
@@ -89,9 +89,9 @@ r"            table.is_gone(owner)
 "(hot.word.load(Acquire) == present).then(|| hot.owner())"
         => "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)";
     "death-written-down-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
-"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));"
+"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS)));"
         => r"let taken = owner.map(|_| {
-            let taken = robust::take(me, hot, present, WAITERS);
+            let taken = robust::acquire(me, hot, present, WAITERS);
             (self.slot.take_note(hot.owner()), taken)
         });";
     "owner-not-compared-at-release" ["shm"] "a thread releases a lock that it has lost";
@@ -122,8 +122,8 @@ r"                if waiters != 0 {
 
 const WAITERS: &[Planted] = planted! { "lock-shm/src/waiters.rs":
     "mark-not-looked-at" ["shm"] "a plain store overwrites the bit of a waiter";
-"    if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }"
-        => r"    let _ = COMING | EXCHANGE;
+"    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }"
+        => r"    let _ = PENDING | EXCHANGE;
     Release::Done";
     "waiters-bit-not-set" ["shm"] "a waiter sleeps without setting the bit";
 r"    let asleep = present | WAITERS;
@@ -131,7 +131,7 @@ r"    let asleep = present | WAITERS;
         => r"    let asleep = present;
     if present";
     "marks-never-exchange" ["shm"] "a release is a plain store although a thread waits";
-"    if !plain || is_marked(hot, COMING | EXCHANGE) {"
+"    if !plain || is_marked(hot, PENDING | EXCHANGE) {"
         => "    if !plain {";
     "barrier-omitted" ["shm"] "a release misses a thread that starts to wait";
 "    if !sys::barrier() {"

@@ -2,9 +2,9 @@
 
 /// A rate limit that allows every check.
 #[derive(Debug, Default)]
-pub(crate) struct Occasion {}
+pub(crate) struct RateLimit {}
 
-impl Occasion {
+impl RateLimit {
     pub(crate) fn is_due(&self, _: u64) -> bool {
         true
     }

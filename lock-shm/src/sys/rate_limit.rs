@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// The time of the last check, in milliseconds on the monotonic clock.
 #[derive(Debug, Default)]
-pub(crate) struct Occasion(AtomicU64);
+pub(crate) struct RateLimit(AtomicU64);
 
-impl Occasion {
+impl RateLimit {
     /// Returns whether at least `after` milliseconds have passed since the last check, and if so, starts a new interval.
     pub(crate) fn is_due(&self, after: u64) -> bool {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

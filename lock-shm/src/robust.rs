@@ -105,7 +105,7 @@ pub(crate) fn acquire(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<
 
 /// Releases a lock: unlinks it, clears the owner, stores 0 in the word, and wakes one waiter if there are any.
 ///
-/// `plain` is true if this process is registered for [barriers](sys::barrier).
+/// `plain` is true if this process is registered for [barriers](sys::barrier()).
 ///
 /// If the thread is killed after the store and before the wake-up, the kernel wakes a waiter instead: it does so when
 /// `list_op_pending` is set and the word has no owner.

@@ -50,7 +50,7 @@ pub(crate) enum Release {
 
 /// Releases a lock by a plain store if it has no mark and `plain` is true.
 ///
-/// `plain` is true if this process is registered for [barriers](sys::barrier).
+/// `plain` is true if this process is registered for [barriers](sys::barrier()).
 #[inline]
 pub(crate) fn release(hot: &Hot, plain: bool) -> Release {
     if !plain || is_marked(hot, PENDING | EXCHANGE) {

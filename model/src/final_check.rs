@@ -1,6 +1,6 @@
 //! Checks at the end of a run.
 
-use crate::act::{ask, failed, is_label_of, label};
+use crate::act::{acquire_raw, failed, is_label_of, label};
 use crate::bounds::{FIRST, LOCKS, OBSERVER, THREADS};
 use crate::death::{Acquired, Condition, Proof};
 use crate::lock::ShmLock;
@@ -34,8 +34,8 @@ fn uses(act: Act, lock: usize) -> bool {
 
 /// Checks that the lock can be acquired, and that a death is reported until an owner marks the lock consistent.
 fn check_lock(setup: &'static Setup, lock: usize) {
-    let Some(told) = enter(setup, lock) else { return };
-    if told {
+    let Some(reported) = enter(setup, lock) else { return };
+    if reported {
         leave(setup, lock, Condition::Inconsistent);
         enter(setup, lock);
         match ShmLock::new(setup.slot(lock)).mark_consistent() {
@@ -49,7 +49,7 @@ fn check_lock(setup: &'static Setup, lock: usize) {
 
 /// Acquires the lock. Returns whether a death is reported, or `None` if the lock is not free.
 fn enter(setup: &'static Setup, lock: usize) -> Option<bool> {
-    let (token, told) = match ask(setup, lock, Deadline::Now) {
+    let (token, reported) = match acquire_raw(setup, lock, Deadline::Now) {
         Ok(Acquired::Held { token }) => (token, None),
         Ok(Acquired::Recovered(recovery)) => (recovery.token, Some(recovery.death)),
         Ok(Acquired::TimedOut) => {
@@ -63,8 +63,8 @@ fn enter(setup: &'static Setup, lock: usize) -> Option<bool> {
             return None;
         }
     };
-    state::with(|state| state.oracle.enter(OBSERVER, lock, token, told));
-    Some(told.is_some())
+    state::with(|state| state.oracle.enter(OBSERVER, lock, token, reported));
+    Some(reported.is_some())
 }
 
 fn leave(setup: &'static Setup, lock: usize, condition: Condition) {
@@ -89,7 +89,7 @@ fn check_ids(setup: &'static Setup) {
             continue;
         }
         let allocators = match state {
-            Id::Of(thread) | Id::GivenBy(thread) => died | 1 << thread,
+            Id::Of(thread) | Id::BeingFreedBy(thread) => died | 1 << thread,
             _ => died,
         };
         let label_of =

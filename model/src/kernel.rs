@@ -25,13 +25,13 @@ pub(crate) enum Choice {
     /// The kernel executes its next step for a dead thread, with the outcome of this index.
     Exit(usize, usize),
     /// The thread's sleep ends without a wake-up.
-    Rouse(usize),
+    EndSleep(usize),
 }
 
 /// The threads that a step resumes, each with the result of its operation.
 pub(crate) type Resumed = [Option<(usize, u64)>; 2];
 
-const NOBODY: Resumed = [None, None];
+const NO_THREAD: Resumed = [None, None];
 
 impl State {
     /// Returns every possible step. Reports an error if there is none while a thread sleeps.
@@ -44,13 +44,13 @@ impl State {
             }
             match &thread.status {
                 Status::Ready(op) => choices.extend((0..self.outcomes(number, *op)).map(|k| Choice::Step(number, k))),
-                Status::Asleep { .. } if thread.armed => choices.push(Choice::Rouse(number)),
+                Status::Asleep { .. } if thread.armed => choices.push(Choice::EndSleep(number)),
                 Status::Asleep { briefly, .. } => asleep.push((number, *briefly)),
                 Status::Exiting(exit) => choices.extend((0..self.exit_outcomes(exit)).map(|k| Choice::Exit(number, k))),
                 Status::Done | Status::Gone | Status::Ended => {}
             }
         }
-        let living = |thread: &(usize, &Thread)| thread.1.lives();
+        let living = |thread: &(usize, &Thread)| thread.1.is_alive();
         let (killed, others): (Vec<_>, Vec<_>) =
             self.threads.iter().enumerate().filter(living).partition(|(number, _)| self.is_killed(*number));
         choices.extend(killed.into_iter().flat_map(|(number, thread)| self.deaths(number, thread)));
@@ -61,7 +61,7 @@ impl State {
         if quiet {
             self.end_sleeps(&asleep, &mut choices);
         } else if self.oracle.interrupts_left > 0 {
-            choices.extend(asleep.into_iter().map(|(number, _)| Choice::Rouse(number)));
+            choices.extend(asleep.into_iter().map(|(number, _)| Choice::EndSleep(number)));
         }
         choices
     }
@@ -70,7 +70,7 @@ impl State {
     fn end_sleeps(&mut self, asleep: &[(usize, bool)], choices: &mut Vec<Choice>) {
         let may_end = |briefly: bool| (briefly || self.oracle.may_oversleep) && self.oracle.sleeps_left > 0;
         let before = choices.len();
-        choices.extend(asleep.iter().filter(|sleep| may_end(sleep.1)).map(|(number, _)| Choice::Rouse(*number)));
+        choices.extend(asleep.iter().filter(|sleep| may_end(sleep.1)).map(|(number, _)| Choice::EndSleep(*number)));
         if choices.len() == before && !asleep.is_empty() {
             let names: Vec<String> = asleep.iter().map(|(number, _)| name(*number)).collect();
             self.oracle.wrong(format!("{} would sleep forever: a wake-up was lost", names.join(" and ")));
@@ -98,7 +98,7 @@ impl State {
     /// Returns whether the death of a thread may lose a wake-up, so that other threads sleep until their time limit.
     ///
     /// That is so if the thread was woken, was changing a word and a list, was recovering a lock, or had its identity number in a word.
-    fn owes(&self, number: usize) -> bool {
+    fn may_lose_wake_up(&self, number: usize) -> bool {
         let me = self.machine.owners.words[number];
         let thread = &self.threads[number];
         let has_lock = thread.stage.locks.iter().any(|phase| *phase != Phase::Outside);
@@ -139,14 +139,14 @@ impl State {
             }
             Choice::Drain(number) => {
                 self.drain(number);
-                NOBODY
+                NO_THREAD
             }
             Choice::Die(number, keep) => {
                 self.die(number, keep);
-                NOBODY
+                NO_THREAD
             }
             Choice::Exit(number, k) => self.exit(number, k),
-            Choice::Rouse(number) => {
+            Choice::EndSleep(number) => {
                 if self.threads[number].armed {
                     self.threads[number].armed = false;
                 } else if self.oracle.interrupts_left > 0 {
@@ -175,7 +175,7 @@ impl State {
             Op::Wait { at, value, briefly } if self.value(at) == value => {
                 self.threads[number].status = Status::Asleep { at, briefly };
                 self.say_op(number, op, 1);
-                return NOBODY;
+                return NO_THREAD;
             }
             Op::Wake(at) => {
                 self.say_op(number, op, 0);
@@ -195,7 +195,7 @@ impl State {
             Op::End => {
                 self.say_op(number, op, 0);
                 self.end(number);
-                return NOBODY;
+                return NO_THREAD;
             }
             Op::Note(note) => {
                 self.note(number, note);
@@ -224,13 +224,13 @@ impl State {
         let at_all = keep == self.threads[number].private.len();
         self.undo(number, keep);
         // A thread that has not started the release is still inside.
-        match self.threads[number].private.iter().rposition(|done| matches!(done, Private::Left(_))) {
+        match self.threads[number].private.iter().rposition(|done| matches!(done, Private::Leaving(_))) {
             Some(last) if last + 1 == keep => {}
             Some(last) => self.settle(number, last + 1),
             None => {}
         }
         self.flush(number);
-        let owes = self.owes(number);
+        let may_lose_wake_up = self.may_lose_wake_up(number);
         let doing = match &self.threads[number].status {
             Status::Ready(op) if at_all => {
                 self.trace.as_ref().map_or(String::new(), |trace| format!(", before it would {}", trace.op(*op, None)))
@@ -240,7 +240,7 @@ impl State {
         };
         self.say(number, || format!("DIES{doing}"));
         let stage = self.exit_of(number, true);
-        self.oracle.died(number, stage, owes);
+        self.oracle.died(number, stage, may_lose_wake_up);
     }
 
     /// Ends a thread, but not its process.
@@ -299,7 +299,7 @@ impl State {
         if let (Some(then), Status::Exiting(exit)) = (then, &mut self.threads[number].status) {
             exit.steps.push_front(then);
         }
-        NOBODY
+        NO_THREAD
     }
 
     /// `handle_futex_death`.

@@ -20,7 +20,7 @@ pub(crate) enum Phase {
 pub(crate) struct Stage {
     pub(crate) locks: [Phase; LOCKS],
     /// For each lock, whether a death was reported to the thread that has not marked the lock consistent since.
-    pub(crate) told: [bool; LOCKS],
+    pub(crate) reported: [bool; LOCKS],
     pub(crate) allocating: bool,
 }
 
@@ -28,23 +28,23 @@ pub(crate) struct Stage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Note {
     /// It has acquired the lock with this token and this report of a death.
-    Enter { lock: usize, token: u64, told: Option<Death> },
+    Enter { lock: usize, token: u64, reported: Option<Death> },
     /// It has marked the lock consistent.
     Marked { lock: usize },
     /// It is about to leave the critical section.
     Leave { lock: usize, leaving: Leaving },
     /// It has timed out.
-    Without { lock: usize },
+    TimedOut { lock: usize },
     /// It has allocated an id.
-    Took { id: usize },
+    Allocated { id: usize },
     /// It is about to free an id.
-    Giving { id: usize },
+    Freeing { id: usize },
     /// It has freed an id.
-    Gave { id: usize },
+    Freed { id: usize },
     /// It has acquired the claim.
     Claimed,
     /// It is about to release the claim.
-    Unclaiming,
+    ReleasingClaim,
     /// It has detected an error.
     Wrong(&'static str),
 }

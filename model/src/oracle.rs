@@ -3,7 +3,7 @@
 use crate::bounds::{EARLIER, IDS, LOCKS, name};
 use crate::death::{Cause, Condition, Death};
 use crate::note::{Leaving, Phase, Stage};
-use crate::scenario::{Left, Scenario};
+use crate::scenario::{InitialLock, Scenario};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) enum Id {
@@ -11,7 +11,7 @@ pub(crate) enum Id {
     Free,
     Of(usize),
     /// This thread is freeing it.
-    GivenBy(usize),
+    BeingFreedBy(usize),
 }
 
 /// The expected state of a lock.
@@ -22,7 +22,7 @@ struct Lock {
     /// A thread died inside, and no owner has marked the lock consistent since. Each owner must get a report.
     unresolved: bool,
     /// The threads whose deaths may be reported to the next owner, as a bit mask.
-    tellable: u64,
+    reportable: u64,
     /// The threads that panicked inside, as a bit mask.
     panicked: u64,
 }
@@ -54,9 +54,9 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let left = Lock { unresolved: true, tellable: 1 << EARLIER, ..Lock::default() };
+        let left = Lock { unresolved: true, reportable: 1 << EARLIER, ..Lock::default() };
         Self {
-            locks: if scenario.left == Left::Nothing { Default::default() } else { [left, Lock::default()] },
+            locks: if scenario.initial == InitialLock::Free { Default::default() } else { [left, Lock::default()] },
             deaths_left: scenario.deaths,
             interrupts_left: scenario.interrupts,
             sleeps_left: 2 * scenario.threads(),
@@ -78,10 +78,10 @@ impl Oracle {
         for (lock, phase) in self.locks.iter_mut().zip(stage.locks) {
             // If another thread is inside, this one does not have the lock.
             if phase != Phase::Outside && lock.inside.is_none_or(|inside| inside == thread) {
-                lock.tellable |= 1 << thread;
+                lock.reportable |= 1 << thread;
             }
             if phase == Phase::Inside {
-                *lock = Lock { inside: None, unresolved: true, tellable: 1 << thread, ..*lock };
+                *lock = Lock { inside: None, unresolved: true, reportable: 1 << thread, ..*lock };
             }
         }
         if stage.allocating {
@@ -93,7 +93,7 @@ impl Oracle {
     }
 
     /// Records an acquisition. Returns the state before it.
-    pub(crate) fn enter(&mut self, thread: usize, lock: usize, token: u64, told: Option<Death>) -> Entered {
+    pub(crate) fn enter(&mut self, thread: usize, lock: usize, token: u64, reported: Option<Death>) -> Entered {
         let before = self.locks[lock];
         if let Some(other) = before.inside {
             self.wrong(format!("it is in the critical section together with {}", name(other)));
@@ -101,25 +101,25 @@ impl Oracle {
         if token <= before.token {
             self.wrong(format!("the token {token} is not greater than the earlier token {}", before.token));
         }
-        let tellable = match told {
+        let reportable = match reported {
             None if before.unresolved => {
                 self.wrong("a thread died inside, and the death is not reported".to_owned());
                 0
             }
             None => 0,
-            Some(death) => self.told_of(before, death),
+            Some(death) => self.check_report(before, death),
         };
-        self.locks[lock] = Lock { inside: Some(thread), token, unresolved: told.is_some(), tellable, ..before };
+        self.locks[lock] = Lock { inside: Some(thread), token, unresolved: reported.is_some(), reportable, ..before };
         Entered { lock, before }
     }
 
     /// Checks the report of a death. Returns the deaths that may be reported next if the owner does not mark the lock consistent.
-    fn told_of(&mut self, before: Lock, death: Death) -> u64 {
+    fn check_report(&mut self, before: Lock, death: Death) -> u64 {
         let Some(thread) = death.thread else {
             self.wrong("the reported death is that of no thread".to_owned());
             return 0;
         };
-        if before.tellable & 1 << thread == 0 {
+        if before.reportable & 1 << thread == 0 {
             self.wrong(format!(
                 "the death of {} is reported, which did not die inside, or whose death was resolved",
                 name(thread)
@@ -132,15 +132,15 @@ impl Oracle {
     }
 
     /// Undoes an acquisition, because the thread died before the acquisition returned.
-    pub(crate) fn take_back(&mut self, Entered { lock, before }: Entered) {
+    pub(crate) fn undo_enter(&mut self, Entered { lock, before }: Entered) {
         let now = &mut self.locks[lock];
-        let (unresolved, tellable) = (now.unresolved | before.unresolved, now.tellable | before.tellable);
-        *now = Lock { unresolved, tellable, ..before };
+        let (unresolved, reportable) = (now.unresolved | before.unresolved, now.reportable | before.reportable);
+        *now = Lock { unresolved, reportable, ..before };
     }
 
     /// Records that the owner has marked a lock consistent.
     pub(crate) fn mark(&mut self, lock: usize) {
-        (self.locks[lock].unresolved, self.locks[lock].tellable) = (false, 0);
+        (self.locks[lock].unresolved, self.locks[lock].reportable) = (false, 0);
     }
 
     /// Records that a thread is about to release a lock, or to end while it holds it.
@@ -148,7 +148,7 @@ impl Oracle {
         let now = &mut self.locks[lock];
         let was_inside = now.inside.take() == Some(thread);
         if leaving != Leaving::Released(Condition::Consistent) && leaving != Leaving::Released(Condition::Inconsistent) {
-            (now.unresolved, now.tellable) = (true, 1 << thread);
+            (now.unresolved, now.reportable) = (true, 1 << thread);
         }
         if leaving == Leaving::Released(Condition::Panicked) {
             now.panicked |= 1 << thread;

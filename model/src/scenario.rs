@@ -37,9 +37,9 @@ pub(crate) enum Act {
 
 /// The initial state of lock 0, left by an earlier owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Left {
+pub(crate) enum InitialLock {
     /// The lock is free and consistent.
-    Nothing,
+    Free,
     /// The owner died inside, and the kernel marked the word.
     Death,
     /// A foreign owner died inside. Its identity number is in the word.
@@ -73,7 +73,7 @@ pub struct Scenario {
     one_process: Option<(usize, usize)>,
     /// A thread whose process cannot use `membarrier`.
     without_barriers: Option<usize>,
-    pub(crate) left: Left,
+    pub(crate) initial: InitialLock,
     /// The initial token of the locks.
     pub(crate) token: u64,
 }
@@ -94,7 +94,7 @@ impl Scenario {
             room: None,
             one_process: None,
             without_barriers: None,
-            left: Left::Nothing,
+            initial: InitialLock::Free,
             token: 0,
         }
     }
@@ -131,8 +131,8 @@ impl Scenario {
         Self { one_process: Some((one, other)), ..self }
     }
 
-    pub(crate) fn left(self, left: Left) -> Self {
-        Self { left, ..self }
+    pub(crate) fn initial(self, initial: InitialLock) -> Self {
+        Self { initial, ..self }
     }
 
     pub(crate) fn without_barriers(self, thread: usize) -> Self {
@@ -161,7 +161,7 @@ impl Scenario {
     pub(crate) fn is_at_home(&self, thread: usize) -> bool {
         match thread {
             OBSERVER => true,
-            EARLIER => self.left != Left::ForeignDeath,
+            EARLIER => self.initial != InitialLock::ForeignDeath,
             _ => !self.foreign.contains(&thread),
         }
     }
@@ -196,7 +196,7 @@ impl Scenario {
 
     /// Returns whether a sleep may reach its time limit although no thread dies.
     pub(crate) fn oversleeps(&self) -> bool {
-        !self.served || self.left == Left::ForeignDeath
+        !self.served || self.initial == InitialLock::ForeignDeath
     }
 
     /// Returns whether a lock may be lost: a thread dies while the owner is not recorded, and its robust list is not walked.

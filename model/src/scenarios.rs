@@ -3,7 +3,7 @@
 use crate::scenario::Act::{
     Allocate, Both, Claim, End, EndBoth, Exactly, Keep, Late, Leave, Lock, Panic, Read, TimedLock, TryLock,
 };
-use crate::scenario::{Act, Left, Scenario};
+use crate::scenario::{Act, InitialLock, Scenario};
 
 const LOCK: Act = Lock(0);
 const LEAVE: Act = Leave(0);
@@ -80,22 +80,25 @@ pub fn scenarios() -> Vec<Scenario> {
         new("a thread ends with a lock in each list, one dies", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
         new("a lock is released after it was lost", &[&[Late(0)], &[LOCK, LOCK]]).foreign(&[0]),
         // A death is reported until an owner marks the lock consistent.
-        new("two do not mark after a death, one dies", &[&[LEAVE, LEAVE], &[LEAVE]]).left(Left::Death).deaths(1),
-        new("one marks after a death, one does not, one dies", &[&[LEAVE, LOCK], &[LEAVE]]).left(Left::Death).deaths(1),
-        new("two release inconsistently after a death", &[&[LEAVE, LEAVE], &[LEAVE, LEAVE]]).left(Left::Death),
-        new("three lock after a death, one dies", THREE).left(Left::Death).deaths(1).long(),
-        new("two lock after an inconsistent release, both die", TWO).left(Left::Inconsistent).deaths(2),
+        new("two do not mark after a death, one dies", &[&[LEAVE, LEAVE], &[LEAVE]]).initial(InitialLock::Death).deaths(1),
+        new("one marks after a death, one does not, one dies", &[&[LEAVE, LOCK], &[LEAVE]]).initial(InitialLock::Death).deaths(1),
+        new("two release inconsistently after a death", &[&[LEAVE, LEAVE], &[LEAVE, LEAVE]]).initial(InitialLock::Death),
+        new("three lock after a death, one dies", THREE).initial(InitialLock::Death).deaths(1).long(),
+        new("two lock after an inconsistent release, both die", TWO).initial(InitialLock::Inconsistent).deaths(2),
         new("two lock after an inconsistent release, one is foreign, both die", TWO)
-            .left(Left::Inconsistent)
+            .initial(InitialLock::Inconsistent)
             .foreign(&[1])
             .deaths(2),
         new("one marks after an inconsistent release, one does not, one dies", &[&[LOCK], &[LEAVE, LEAVE]])
-            .left(Left::Inconsistent)
+            .initial(InitialLock::Inconsistent)
             .deaths(1),
-        new("three lock after an inconsistent release, one dies", THREE).left(Left::Inconsistent).deaths(1).long(),
-        new("two lock after a foreign death, one is foreign, both die", TWO).left(Left::ForeignDeath).foreign(&[1]).deaths(2),
+        new("three lock after an inconsistent release, one dies", THREE).initial(InitialLock::Inconsistent).deaths(1).long(),
+        new("two lock after a foreign death, one is foreign, both die", TWO)
+            .initial(InitialLock::ForeignDeath)
+            .foreign(&[1])
+            .deaths(2),
         new("three lock after a foreign death, one is foreign, one dies", THREE)
-            .left(Left::ForeignDeath)
+            .initial(InitialLock::ForeignDeath)
             .foreign(&[1])
             .deaths(1)
             .long(),

@@ -137,7 +137,7 @@ impl Memory {
 
     /// Sets the initial state of lock 0 that an earlier owner left.
     fn prepare_death(&self, machine: &mut Machine, table: &Table) {
-        let Some([word, owner, death]) = table.left(machine.scenario.left) else { return };
+        let Some([word, owner, death]) = table.initial(machine.scenario.initial) else { return };
         let line = &self.locks[0];
         machine.initial[self.at(&line.word)] = word;
         machine.initial[self.at(&line.owner)] = owner;

@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Executes an operation immediately if no other thread can observe it, or if it is the observer's.
-    pub(crate) fn attempt(&mut self, op: Op) -> Option<u64> {
+    pub(crate) fn execute_privately(&mut self, op: Op) -> Option<u64> {
         let me = self.current;
         if me == OBSERVER {
             return Some(self.observe(op));
@@ -152,17 +152,17 @@ impl State {
                 self.threads[me].seen = hash::mix(hash::mix(hash::mix(me as u128 + 1, act), 1), rest);
                 0
             }
-            Op::Note(Note::Enter { lock, token, told }) => {
-                let before = self.oracle.enter(me, lock, token, told);
+            Op::Note(Note::Enter { lock, token, reported }) => {
+                let before = self.oracle.enter(me, lock, token, reported);
                 let thread = &mut self.threads[me];
-                (thread.stage.locks[lock], thread.stage.told[lock]) = (Phase::Inside, told.is_some());
+                (thread.stage.locks[lock], thread.stage.reported[lock]) = (Phase::Inside, reported.is_some());
                 thread.armed = false;
                 thread.private.push(Private::Entered { before, woken: std::mem::take(&mut thread.woken) });
                 0
             }
             Op::Note(Note::Leave { lock, leaving }) => {
                 self.threads[me].leaving[lock] = Some(leaving);
-                self.threads[me].private.push(Private::Left(lock));
+                self.threads[me].private.push(Private::Leaving(lock));
                 0
             }
             Op::Clock if !self.threads[me].armed => 1,
@@ -264,7 +264,7 @@ impl State {
     /// Commits the first `things` private operations of a thread, so that they cannot be undone.
     pub(crate) fn settle(&mut self, thread: usize, things: usize) {
         let done = self.threads[thread].private.drain(..things);
-        let left = done.filter_map(|done| if let Private::Left(lock) = done { Some(lock) } else { None });
+        let left = done.filter_map(|done| if let Private::Leaving(lock) = done { Some(lock) } else { None });
         for lock in left.collect::<Vec<_>>() {
             self.leave(thread, lock);
         }
@@ -306,12 +306,12 @@ impl State {
                 Private::Buffered => {
                     self.threads[number].buffer.pop();
                 }
-                Private::Left(lock) => self.threads[number].leaving[lock] = None,
+                Private::Leaving(lock) => self.threads[number].leaving[lock] = None,
                 Private::Stage(before) => self.threads[number].stage = before,
                 Private::Entered { before, woken } => {
-                    self.oracle.take_back(before);
+                    self.oracle.undo_enter(before);
                     let thread = &mut self.threads[number];
-                    (thread.stage.locks[before.lock], thread.stage.told[before.lock]) = (Phase::Acquiring, false);
+                    (thread.stage.locks[before.lock], thread.stage.reported[before.lock]) = (Phase::Acquiring, false);
                     thread.woken = woken;
                 }
             }

@@ -6,7 +6,7 @@ use crate::state;
 
 /// Executes an operation of the calling thread.
 pub(crate) fn call(op: Op) -> u64 {
-    match state::with(|state| state.attempt(op)) {
+    match state::with(|state| state.execute_privately(op)) {
         Some(value) => value,
         None => coroutine::suspend(op),
     }

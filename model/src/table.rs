@@ -15,7 +15,7 @@ use crate::death::Cause;
 use crate::env::AtomicU64;
 use crate::op::Op;
 use crate::owner::Owner;
-use crate::scenario::{Left, Scenario};
+use crate::scenario::{InitialLock, Scenario};
 use crate::state;
 use crate::step;
 
@@ -78,14 +78,14 @@ impl Table {
     }
 
     /// Returns the lock word, the owner and the death that an earlier owner left.
-    pub(crate) fn left(&self, left: Left) -> Option<[u64; 3]> {
+    pub(crate) fn initial(&self, initial: InitialLock) -> Option<[u64; 3]> {
         let owner = self.owners[EARLIER];
         let died = u64::from(libc::FUTEX_OWNER_DIED);
-        match left {
-            Left::Nothing => None,
-            Left::Death => Some([died, owner.word(), 0]),
-            Left::ForeignDeath => Some([owner.identity_number().into(), owner.word(), 0]),
-            Left::Inconsistent => {
+        match initial {
+            InitialLock::Free => None,
+            InitialLock::Death => Some([died, owner.word(), 0]),
+            InitialLock::ForeignDeath => Some([owner.identity_number().into(), owner.word(), 0]),
+            InitialLock::Inconsistent => {
                 let death = owner.with_note(Cause::ProcessEnded.number());
                 Some([died, Owner::INCONSISTENT.word(), death.word()])
             }

@@ -16,7 +16,7 @@ pub(crate) enum Private {
     /// A change of the progress. The field is the previous value.
     Stage(Stage),
     /// The announcement of a release of this lock. See [`Thread::leaving`].
-    Left(usize),
+    Leaving(usize),
     /// The return of an acquisition.
     Entered { before: Entered, woken: bool },
 }
@@ -61,7 +61,7 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub(crate) fn lives(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         matches!(self.status, Status::Ready(_) | Status::Asleep { .. })
     }
 }

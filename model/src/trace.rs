@@ -119,8 +119,8 @@ impl Trace {
 
     fn note(&self, note: Note) -> String {
         match note {
-            Note::Enter { lock, token, told } => {
-                let death = told.map_or(String::new(), |death| {
+            Note::Enter { lock, token, reported } => {
+                let death = reported.map_or(String::new(), |death| {
                     let thread = death.thread.map_or_else(|| "an unknown thread".to_owned(), name);
                     format!(", with a report of the death of {thread}: {:?}", death.cause)
                 });
@@ -131,12 +131,12 @@ impl Trace {
                 Leaving::Released(condition) => format!("-- release lock {lock}: {condition:?}"),
                 Leaving::Ended => format!("-- end with lock {lock}"),
             },
-            Note::Without { lock } => format!("-- timed out on lock {lock}"),
-            Note::Took { id } => format!("-- allocated id {}", FIRST + id),
-            Note::Giving { id } => format!("-- free id {}", FIRST + id),
-            Note::Gave { id } => format!("-- freed id {}", FIRST + id),
+            Note::TimedOut { lock } => format!("-- timed out on lock {lock}"),
+            Note::Allocated { id } => format!("-- allocated id {}", FIRST + id),
+            Note::Freeing { id } => format!("-- free id {}", FIRST + id),
+            Note::Freed { id } => format!("-- freed id {}", FIRST + id),
             Note::Claimed => "-- acquired the claim".to_owned(),
-            Note::Unclaiming => "-- release the claim".to_owned(),
+            Note::ReleasingClaim => "-- release the claim".to_owned(),
             Note::Wrong(what) => what.to_owned(),
         }
     }

@@ -10,27 +10,27 @@ impl State {
         let (oracle, thread) = (&mut self.oracle, &mut self.threads[number]);
         match note {
             Note::Enter { .. } | Note::Leave { .. } => unreachable!("these are executed without a step"),
-            Note::Without { lock } => {
+            Note::TimedOut { lock } => {
                 (thread.stage.locks[lock], thread.woken, thread.armed) = (Phase::Outside, false, false);
             }
             Note::Marked { lock } => {
-                thread.stage.told[lock] = false;
+                thread.stage.reported[lock] = false;
                 oracle.mark(lock);
             }
-            Note::Took { id } => {
+            Note::Allocated { id } => {
                 thread.stage.allocating = false;
                 if let Id::Of(other) = oracle.ids[id] {
                     oracle.wrong(format!("it allocates an id that {} has", name(other)));
                 }
                 oracle.ids[id] = Id::Of(number);
             }
-            Note::Giving { id } => {
-                if std::mem::replace(&mut oracle.ids[id], Id::GivenBy(number)) != Id::Of(number) {
+            Note::Freeing { id } => {
+                if std::mem::replace(&mut oracle.ids[id], Id::BeingFreedBy(number)) != Id::Of(number) {
                     oracle.wrong("another thread has allocated its id".to_owned());
                 }
             }
-            Note::Gave { id } => {
-                if oracle.ids[id] == Id::GivenBy(number) {
+            Note::Freed { id } => {
+                if oracle.ids[id] == Id::BeingFreedBy(number) {
                     oracle.ids[id] = Id::Free;
                 }
             }
@@ -39,7 +39,7 @@ impl State {
                     oracle.wrong(format!("it acquires a claim that {} has", name(other)));
                 }
             }
-            Note::Unclaiming => {
+            Note::ReleasingClaim => {
                 if oracle.claimant.take() != Some(number) {
                     oracle.wrong("another thread has acquired its claim".to_owned());
                 }

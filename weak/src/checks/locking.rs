@@ -42,19 +42,19 @@ fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
 fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64, last: Last, deadline: fn() -> Deadline) {
     let lock = ShmLock::new(Slot::new(table));
     for time in 1..=times {
-        let (token, told) = match acquire(&lock, deadline()) {
+        let (token, reported) = match acquire(&lock, deadline()) {
             Acquired::Held { token } => (token, false),
             Acquired::Recovered(recovery) => (recovery.token, true),
             Acquired::TimedOut => continue,
         };
-        let mut condition = if told { Condition::Inconsistent } else { Condition::Consistent };
+        let mut condition = if reported { Condition::Inconsistent } else { Condition::Consistent };
         data.with(|data| {
-            assert_eq!(told, data.is_dirty, "thread {number}");
+            assert_eq!(reported, data.is_dirty, "thread {number}");
             assert!(token > data.token, "token {token} follows {}", data.token);
             data.token = token;
             data.sections += 1;
         });
-        if told && number.is_multiple_of(2) {
+        if reported && number.is_multiple_of(2) {
             data.with(|data| data.is_dirty = false);
             lock.mark_consistent().unwrap();
             condition = Condition::Consistent;

@@ -1,8 +1,8 @@
 //! The lock word and its entry in the kernel's robust list.
 //!
 //! The lock word has the kernel's format: the owner's thread id and `FUTEX_WAITERS`. When a thread exits, the kernel walks its robust
-//! list. In each word that holds the thread's id, it replaces the id with [`DIED`], which frees the lock, and wakes one waiter. The
-//! entry of a lock has the same layout as that of a libc mutex, because both are in the same list.
+//! list. In each word that holds the thread's id, it replaces the id with [`DIED`], which frees the lock. If `FUTEX_WAITERS` is set,
+//! it wakes one waiter. The entry of a lock has the same layout as that of a libc mutex, because both are in the same list.
 //!
 //! `list_op_pending` points to the entry during each operation that changes both the word and the list. So the kernel finds the word
 //! whichever instruction the thread is killed at. See Documentation/locking/robust-futex-ABI.rst in the kernel's source.
@@ -15,7 +15,7 @@ use lock_table::{Hot, Owner};
 use crate::sys::{self, Head, ThisThread};
 use crate::waiters::{self, Release};
 
-/// The bit that the kernel sets in the lock word of a dead owner, and an inconsistent release too.
+/// The bit that the kernel sets in the lock word of a dead owner. An inconsistent release sets it too.
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
 

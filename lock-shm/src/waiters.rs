@@ -8,7 +8,7 @@
 //!
 //! After the first waiter, owners release by exchange, and further waiters need no barrier. An owner that finds no waiters clears the
 //! mark once in [`PLAIN_STORES_AFTER`] tokens, so that a mark which a killed waiter left is cleared in time. A waiter reads the mark
-//! again after it has set the bit, and starts over if the mark was cleared.
+//! again after it has set the bit, and sets the mark again if an owner has cleared it.
 
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed};
 
@@ -30,7 +30,7 @@ const EXCHANGE: u32 = 2;
 const SHARED: u32 = 128;
 /// The unit of the generation of the marks. It is incremented when they are cleared, so that a waiter detects that its barrier belongs
 /// to an earlier generation.
-const ROUND: u32 = 256;
+const GENERATION: u32 = 256;
 
 /// Returns whether an owner without waiters clears the marks at this token. The interval makes the next waiter's barrier negligible.
 const fn is_clearing_token(token: u64) -> bool {
@@ -42,7 +42,7 @@ const fn is_clearing_token(token: u64) -> bool {
 pub(crate) enum Release {
     /// The lock is free, and no thread waits for it.
     Done,
-    /// The lock is free. The caller wakes a waiter, because the mark was set during the store.
+    /// The lock is free. The caller wakes a waiter, because the mark was set in the meantime.
     Wake,
     /// The lock is still held. The caller releases it by [`exchange`].
     Exchange,
@@ -69,7 +69,7 @@ pub(crate) fn exchange(hot: &Hot, free: u32) -> bool {
     if is_clearing_token(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
         let marked = hot.waiters.load(Relaxed);
         // The exchange below follows this store, and returns the bit if a waiter has set it since the load.
-        hot.waiters.store((marked & !(PENDING | EXCHANGE)).wrapping_add(ROUND), Relaxed);
+        hot.waiters.store((marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION), Relaxed);
     }
     hot.word.swap(free, Ordering::Release) & WAITERS != 0
 }
@@ -86,8 +86,8 @@ pub(crate) enum Announced {
     Guaranteed(u32),
     /// The caller may sleep while the word is this. Without barriers, the next release may miss the waiter.
     BestEffort(u32),
-    /// The mark was cleared after the caller set the bit. Another thread may sleep because of the bit, and the release may not wake it.
-    /// The caller wakes it later, as if it had slept itself.
+    /// The caller has set the bit, but the mark is cleared. Another thread may now sleep because of the bit, and the release may not
+    /// wake it. The caller must wake it when it releases the lock or times out, as if it had slept itself.
     Undone,
 }
 

@@ -266,7 +266,7 @@ impl State {
         let pending = self.value(self.machine.pending[number][0]) as usize;
         let mut steps = VecDeque::new();
         let mut entry = self.value(state::at(start)) as usize;
-        while self.machine.scenario.served && entry != start && steps.len() < 16 {
+        while self.machine.scenario.walked && entry != start && steps.len() < 16 {
             let (next, word) = (self.value(state::at(entry)) as usize, self.machine.word_of(entry));
             if entry != pending {
                 steps.push_back(ExitStep::Handle { at: word, pending: false });

@@ -59,7 +59,7 @@ pub struct Scenario {
     /// Maximum number of spurious wake-ups.
     pub(crate) interrupts: usize,
     /// Whether the kernel walks the robust lists of dead threads.
-    pub(crate) served: bool,
+    pub(crate) walked: bool,
     /// Whether threads also die while they change a word and a list.
     pub(crate) dies_in_between: bool,
     /// Whether the search takes longer than a few seconds.
@@ -87,7 +87,7 @@ impl Scenario {
             threads,
             deaths: 0,
             interrupts: 0,
-            served: true,
+            walked: true,
             dies_in_between: true,
             long: false,
             foreign: &[],
@@ -107,8 +107,8 @@ impl Scenario {
         Self { interrupts, ..self }
     }
 
-    pub(crate) fn not_served(self) -> Self {
-        Self { served: false, ..self }
+    pub(crate) fn not_walked(self) -> Self {
+        Self { walked: false, ..self }
     }
 
     pub(crate) fn not_in_between(self) -> Self {
@@ -196,12 +196,12 @@ impl Scenario {
 
     /// Returns whether a sleep may reach its time limit although no thread dies.
     pub(crate) fn oversleeps(&self) -> bool {
-        !self.served || self.initial == InitialLock::ForeignDeath
+        !self.walked || self.initial == InitialLock::ForeignDeath
     }
 
     /// Returns whether a lock may be lost: a thread dies while the owner is not recorded, and its robust list is not walked.
     pub(crate) fn may_lose_locks(&self) -> bool {
-        !self.served && self.dies_in_between
+        !self.walked && self.dies_in_between
     }
 
     /// Returns whether a thread reads a record that another thread may be writing to.

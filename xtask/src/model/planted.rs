@@ -75,8 +75,8 @@ pub(crate) const PLANTED: &[Planted] = &[
         "present & WAITERS",
     ),
     bug(
-        "a waiter that gives up passes no wake-up on",
-        "one of three gives up, another locks twice",
+        "a waiter that times out passes no wake-up on",
+        "one of three times out, another locks twice",
         LOCK,
         "self.pass_on();",
         "self.pass_on();",
@@ -269,7 +269,7 @@ pub(crate) const PLANTED: &[Planted] = &[
     ),
     bug(
         "a thread that acquires the lock with the bit makes no mark",
-        "three lock, the marks go away",
+        "three lock, the marks are cleared",
         ROBUST,
         "waiters::keep_mark(hot);",
         "waiters::keep_mark(hot);",
@@ -294,7 +294,7 @@ pub(crate) const PLANTED: &[Planted] = &[
     bug("a waiter executes no barrier", "two lock twice", WAITERS, "if !sys::barrier() {", "!sys::barrier()", "false"),
     bug(
         "a waiter does not check the mark again",
-        "two lock twice, the marks go away",
+        "two lock twice, the marks are cleared",
         WAITERS,
         "if is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {",
         "is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE })",
@@ -309,11 +309,11 @@ pub(crate) const PLANTED: &[Planted] = &[
         "false",
     ),
     bug(
-        "rounds are not counted",
-        "three lock, one twice, the marks go away",
+        "the generations of marks are not counted",
+        "three lock, one twice, the marks are cleared",
         WAITERS,
-        "(marked & !(PENDING | EXCHANGE)).wrapping_add(ROUND)",
-        "(marked & !(PENDING | EXCHANGE)).wrapping_add(ROUND)",
+        "(marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION)",
+        "(marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION)",
         "marked & !(PENDING | EXCHANGE)",
     ),
     bug(
@@ -343,7 +343,7 @@ pub(crate) const PLANTED: &[Planted] = &[
     ),
     bug(
         "a thread that hints that a word is full does not check again",
-        "one frees what it allocates, one keeps it",
+        "one frees its id, one keeps its id",
         BITMAP,
         "if self.words.load(level.start + at) != FULL {",
         "self.words.load(level.start + at) != FULL",

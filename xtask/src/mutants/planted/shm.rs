@@ -109,7 +109,7 @@ r"            if word.load(Relaxed) == asleep
         => r"            if word.load(Relaxed) == asleep
                 && false
                 && let";
-    "pass-on-omitted" ["shm"] "a waiter that times out consumes the wake-up of another" shown "one of three gives up, another locks twice";
+    "pass-on-omitted" ["shm"] "a waiter that times out consumes the wake-up of another" shown "one of three times out, another locks twice";
 r"                if waiters != 0 {
                     self.pass_on();
                 }

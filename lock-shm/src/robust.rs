@@ -107,8 +107,8 @@ pub(crate) fn acquire(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<
 ///
 /// `plain` is true if this process is registered for [barriers](sys::barrier()).
 ///
-/// If the thread is killed after the store and before the wake-up, the kernel wakes a waiter instead: it does so when
-/// `list_op_pending` is set and the word has no owner.
+/// If the thread is killed after the store and before the wake-up, the kernel wakes a waiter instead: it does so if
+/// `list_op_pending` is set and the word is 0.
 #[inline]
 pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
     set_pending(head, sys::address(&hot.next));

@@ -77,8 +77,8 @@ pub(crate) fn unlink(head: &Head, hot: &Hot) {
 unsafe fn set_prev(node: usize, prev: usize) {
     let place = env::link_target(untagged(node) - size_of::<usize>());
     // SAFETY: the entry is part of a libc mutex or of a lock of this crate. POSIX forbids destroying or unmapping a locked mutex. A lock
-    // stays mapped while it is in the list: a table is not unmapped while this process holds one of its locks, not even when the
-    // library is unloaded. In both layouts, `prev` is the word before `next`. Within this process, only this thread accesses it.
+    // stays mapped while it is in the list: a table is not unmapped while this process holds one of its locks, and unloading the library
+    // leaves it mapped. In both layouts, `prev` is the word before `next`. Within this process, only this thread accesses it.
     unsafe { (*place).store(prev, Relaxed) };
 }
 

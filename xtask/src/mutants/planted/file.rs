@@ -38,13 +38,13 @@ r"        self.claim.release();
         unlocked"
         => r"        self.claim.release();
         unlocked";
-    "own-descriptor-not-given-up" ["file"] "a dead parent's lock is held by its child";
+    "own-descriptor-not-closed" ["file"] "a dead parent's lock is held by its child";
 "                Descriptor::new(descriptors::above_reserved(file)?)?.marked()"
         => "                Descriptor::shared(descriptors::above_reserved(file)?)?.marked()";
 };
 
 const RECOVERY: &[Planted] = planted! { "lock-file/src/recovery.rs":
-    "living-owner-not-looked-for" ["file"] "a lock is taken over from a live owner whose descriptor the program closed";
+    "live-owner-not-checked" ["file"] "a lock is taken over from a live owner whose descriptor the program closed";
 "    let free = before.is_none() || slot.table().is_dead_or_dying(before);"
         => "    let free = true;";
 };

@@ -27,7 +27,7 @@ r"        if !matches!(acquired, Acquired::TimedOut) {
 };
 
 const STATE: &[Planted] = planted! { "lock-sem/src/sysv/state.rs":
-    "unit-believed" ["sem"] "a unit that another program added admits a thread";
+    "unit-accepted" ["sem"] "a unit that another program added admits a thread";
 "        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
         => "        let free = now.is_armed() && now.is_of_same_term(before);";
 };
@@ -42,7 +42,7 @@ const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
     "unit-taken-for-proof" ["sem"] "an owner that lost its undo is overwritten";
 "            if !now.is_held() || slot.table().is_dead_or_dying(now.process()) {"
         => "            if true {";
-    "unit-of-an-earlier-term-believed" ["sem"] "a cleared unit admits a second owner";
+    "unit-of-an-earlier-term-accepted" ["sem"] "a cleared unit admits a second owner";
 "            if !now.is_armed() || (!now.is_of_same_term(before) && !semaphore.is_taken_by_us()?) {"
         => "            if !now.is_armed() {";
     "unit-kept" ["sem"] "units accumulate";
@@ -54,7 +54,7 @@ const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
 };
 
 const POSIX_LOCK: &[Planted] = planted! { "lock-sem/src/posix/lock.rs":
-    "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes its next owner";
+    "released-by-another-thread" ["posix-sem"] "an owner that lost the lock removes its next owner";
 "        let is_ours = line::lock_owner(hot) == me && self.slot.end_unless_lost(me, proof.condition());"
         => "        let is_ours = { hot.end(); true };";
 };

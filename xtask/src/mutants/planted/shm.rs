@@ -22,7 +22,7 @@ r"pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Opt
 r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link_only(head, hot);"
         => "    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
-    "owner-not-struck-out" ["shm"] "a consistent release is reported as a death";
+    "owner-not-cleared" ["shm"] "a consistent release is reported as a death";
 r"    hot.end();
     match waiters::release(hot, plain) {"
         => "    match waiters::release(hot, plain) {";
@@ -88,7 +88,7 @@ r"            table.is_gone(owner)
     "owner-read-before-the-word" ["shm"] "the death of a live owner is reported";
 "(hot.word.load(Acquire) == present).then(|| hot.owner())"
         => "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)";
-    "death-written-down-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
+    "death-recorded-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
 "let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS)));"
         => r"let taken = owner.map(|_| {
             let taken = robust::acquire(me, hot, present, WAITERS);
@@ -121,7 +121,7 @@ r"                if waiters != 0 {
 };
 
 const WAITERS: &[Planted] = planted! { "lock-shm/src/waiters.rs":
-    "mark-not-looked-at" ["shm"] "a plain store overwrites the bit of a waiter";
+    "mark-not-checked" ["shm"] "a plain store overwrites the bit of a waiter";
 "    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }"
         => r"    let _ = PENDING | EXCHANGE;
     Release::Done";

@@ -34,14 +34,14 @@ r"        record.unclaim();
 r"        segment.back_group(&self.file, index)?;
         let record"
         => "        let record";
-    "name-not-looked-at" ["shm"] "an id is allocated in a store that has lost its name";
+    "name-not-checked" ["shm"] "an id is allocated in a store that has lost its name";
 r"    pub fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check_now_and_then()?;"
         => "    pub fn allocate(&self, label: &Label) -> Result<LockId> {";
 };
 
 const BITMAP: &[Planted] = planted! { "lock-table/src/bitmap.rs":
-    "tell-free-omitted" ["shm"] "an id that was freed is not found";
+    "free-hint-omitted" ["shm"] "an id that was freed is not found";
 r"        if before & bit(index) != 0 {
             self.clear_hints(index / BITS);
         }
@@ -74,7 +74,7 @@ r"        self.hot.end_inconsistent();
         true"
         => r"        self.hot.end();
         true";
-    "panic-not-written-down" ["shm"] "a panic is not reported";
+    "panic-not-recorded" ["shm"] "a panic is not reported";
 "            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
         => "            Condition::Panicked => {}";
 };
@@ -122,7 +122,7 @@ r"        .and_then(|()| fill(&mut file, header, options))
 };
 
 const BLOCKS: &[Planted] = planted! { "lock-table/src/blocks.rs":
-    "file-size-limit-not-asked" ["shm"] "a limit on file sizes causes a signal";
+    "file-size-limit-not-checked" ["shm"] "a limit on file sizes causes a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
 };
@@ -166,7 +166,7 @@ const LIVENESS: &[Planted] = planted! { "lock-table/src/liveness.rs":
     "denial-is-another-process" ["shm"] "a policy that denies file locks is reported as too many processes";
 "        Err(Errno::EAGAIN) => Ok(false),"
         => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
-    "liveness-lock-not-asked" ["shm"] "dead processes count as alive";
+    "liveness-lock-not-checked" ["shm"] "dead processes count as alive";
 "    Some(query.l_type != libc::F_UNLCK as libc::c_short)"
         => r"    let _ = query;
     Some(true)";
@@ -184,13 +184,13 @@ r"        file::check_end(length, end)?;
 };
 
 const SHARING: &[Planted] = planted! { "lock-table/src/sharing.rs":
-    "mode-not-looked-at" ["shm"] "a store that other users can write to is opened";
+    "mode-not-checked" ["shm"] "a store that other users can write to is opened";
 "        if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {"
         => "        if false && found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {";
-    "owner-not-looked-at" ["shm"] "a store of another user is opened";
+    "owner-not-checked" ["shm"] "a store of another user is opened";
 "        if !self.trusts(found.uid) && !is_of_group"
         => "        if false && !is_of_group";
-    "group-not-looked-at" ["shm"] "a store of another group is opened";
+    "group-not-checked" ["shm"] "a store of another group is opened";
 "        if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {"
         => "        if let Some(group) = self.group.filter(|_| false) {";
 };

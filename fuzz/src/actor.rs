@@ -4,18 +4,18 @@ use std::thread::{self, JoinHandle};
 
 use lock_core::{Deadline, Error, Guard, Lock};
 
-/// What a thread holds, by id.
+/// The guards of a thread, by lock id.
 type Guards = BTreeMap<u32, Guard<'static>>;
 type Job = Box<dyn FnOnce(&mut Guards) + Send>;
 
-/// A thread that takes locks and does what it is told, one thing at a time.
+/// A thread that acquires and releases locks on request, one at a time.
 pub(crate) struct Actor {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     pub(crate) tid: u32,
 }
 
-/// What came of an attempt.
+/// The result of an attempt to acquire a lock.
 pub(crate) enum Attempt {
     Held { token: u64, death: Option<Option<u32>> },
     Busy,
@@ -39,13 +39,13 @@ impl Actor {
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Guards) -> T + Send + 'static) -> T {
         let (reply, answer) = mpsc::channel();
         let job = Box::new(move |guards: &mut Guards| drop(reply.send(job(guards))));
-        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).expect("the thread runs");
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).expect("the thread is running");
         answer.recv().expect("the thread does not panic")
     }
 
-    pub(crate) fn take(&self, lock: Lock, deadline: Option<Deadline>) -> Attempt {
+    pub(crate) fn acquire(&self, lock: Lock, deadline: Option<Deadline>) -> Attempt {
         self.run(move |guards| {
-            let id = lock.id().expect("it has a number").get();
+            let id = lock.id().expect("the lock has an id").get();
             let taken = match deadline {
                 None => lock.try_lock_owned(),
                 Some(deadline) => lock.lock_owned_by(deadline).map(Some),
@@ -53,7 +53,7 @@ impl Actor {
             match taken {
                 Ok(Some(mut guard)) => {
                     let death = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.tid));
-                    // The model has each death reported once.
+                    // In the model, each death is reported once.
                     guard.mark_consistent().expect("the guard holds the lock");
                     let attempt = Attempt::Held { token: guard.token(), death };
                     guards.insert(id, guard);
@@ -65,8 +65,8 @@ impl Actor {
         })
     }
 
-    /// Whether it held it; by a drop, or with an answer.
-    pub(crate) fn give(&self, id: u32, by_drop: bool) -> bool {
+    /// Releases a lock by a drop or by `unlock`. Returns whether the thread held it.
+    pub(crate) fn release(&self, id: u32, by_drop: bool) -> bool {
         self.run(move |guards| match guards.remove(&id) {
             None => false,
             Some(guard) if by_drop => {
@@ -74,24 +74,24 @@ impl Actor {
                 true
             }
             Some(guard) => {
-                guard.unlock().expect("it was held");
+                guard.unlock().expect("the thread holds the lock");
                 true
             }
         })
     }
 
-    pub(crate) fn give_all(&self) {
+    pub(crate) fn release_all(&self) {
         self.run(Guards::clear);
     }
 
-    /// The thread ends, holding what it holds.
+    /// Ends the thread while it holds its locks.
     pub(crate) fn die(mut self) {
         self.run(|guards| {
             for guard in std::mem::take(guards).into_values() {
                 let lock = guard.lock().clone();
                 drop(guard);
-                // A guard that owns no handle, so that forgetting it leaks nothing: a handle would keep the store open for ever.
-                std::mem::forget(lock.lock_by(Deadline::Now).expect("nobody else is about"));
+                // Forget a guard that owns no handle. A leaked handle would keep the store open.
+                std::mem::forget(lock.lock_by(Deadline::Now).expect("no other thread acquires locks"));
             }
         });
         self.join();

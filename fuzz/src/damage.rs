@@ -1,4 +1,4 @@
-//! Damage to the file of a sound table, from eight bytes a time.
+//! Damage to the file of a valid table, each described by a recipe of eight bytes.
 
 use std::fs::File;
 use std::io;
@@ -11,15 +11,15 @@ const SEATS: u64 = PAGE;
 const SEGMENT: u64 = PAGE + 16_384 * 128;
 const LINES: u64 = SEGMENT + PAGE;
 const RECORDS: u64 = LINES + 64 * 64;
-/// Beyond it, the length is of no interest, and a test would only be slow.
+/// Maximum length of a damaged file. Longer files make a test slow and test nothing new.
 const LONGEST: u64 = 8 << 20;
-/// The words of the header that never change; the eleventh is the sum over the others.
+/// Number of constant words in the header. The eleventh is the checksum of the others.
 const FIXED: usize = 16;
 const AT_SUM: usize = 10;
-/// The last of the things that a recipe can do.
+/// The last kind of recipe.
 const SEAL: u8 = 7;
 
-/// Damages the file, and says whether the sum of its header must give that away.
+/// Damages the file. Returns whether the checksum of its header must detect that.
 pub(crate) fn damage_all(file: &File, recipes: &[u8]) -> io::Result<bool> {
     let fixed = || -> io::Result<[u8; FIXED * 8]> {
         let mut words = [0; FIXED * 8];
@@ -32,12 +32,12 @@ pub(crate) fn damage_all(file: &File, recipes: &[u8]) -> io::Result<bool> {
     Ok(!is_sealed && fixed()? != before)
 }
 
-/// Damages it once.
+/// Applies one recipe.
 fn damage(file: &File, recipe: [u8; 8]) -> io::Result<()> {
     let [what, place, low, high, length, value, a, b] = recipe;
     let number = u64::from(u16::from_le_bytes([low, high]));
     let (start, size) = match place % 8 {
-        // The words of the header that never change, and those that do.
+        // The constant words of the header, and the others.
         0 => (0, FIXED as u64 * 8),
         1 => (FIXED as u64 * 8, 96),
         2 => (SEATS + u64::from(std::process::id() % 1024) * 128, 128),
@@ -47,7 +47,7 @@ fn damage(file: &File, recipe: [u8; 8]) -> io::Result<()> {
         6 => (RECORDS, 64 * 128),
         _ => (0, file.metadata()?.len().max(1)),
     };
-    // As far as two bytes reach, in words where that is not far enough.
+    // The offset has two bytes. It counts words if the area has more than 65,536 bytes.
     let at = start + if size > 1 << 16 { number * 8 % size } else { number % size };
     let word = at / 8 * 8;
     match what % 8 {
@@ -72,7 +72,7 @@ fn damage(file: &File, recipe: [u8; 8]) -> io::Result<()> {
     }
 }
 
-/// Words that mean something somewhere.
+/// Returns a word that has a meaning in some field of a table.
 fn interesting(choice: u8, [a, b]: [u8; 2]) -> u64 {
     let tid = u64::from(thread::id());
     let number = u64::from(u16::from_le_bytes([a, b]));
@@ -84,18 +84,18 @@ fn interesting(choice: u8, [a, b]: [u8; 2]) -> u64 {
         3 => number,
         4 => 1 << (a % 64),
         5 => u64::MAX << (a % 64),
-        // The calling thread, in its process's first turn of its seat; somebody else, in some turn; no such seat.
+        // Owner words: the calling thread in the first generation of its entry; any process in any generation; a thread id alone.
         6 => (1 << 38) | (seat << 22) | tid,
         7 => (u64::from(a) << 38) | (number << 22) | tid,
         8 => tid,
-        // Futex words: the kernel found a dead owner; somebody waits; both.
+        // Futex words: the owner died; a thread waits; both.
         9 => u64::from(a & 1) << 31 | 1 << 30,
         10 => 1 << 31 | tid,
         _ => 0x1_0000_0000,
     }
 }
 
-/// Makes the sum of the header right again, so that what is behind it is looked at.
+/// Corrects the checksum of the header, so that the damage behind it is tested.
 fn seal(file: &File) -> io::Result<()> {
     let mut words = [[0; 8]; FIXED];
     for (at, word) in words.iter_mut().enumerate() {

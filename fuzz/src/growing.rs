@@ -5,18 +5,17 @@ use lock_core::{Backend, LockId, OpenMode, Store, StoreUrl};
 use crate::kind;
 use crate::scratch::Scratch;
 
-/// Operations on ids of any size, in a store without a bound, which becomes larger in any order of its parts: each gives what a set of numbers
-/// says, for every handle on the store.
+/// Checks operations on ids of any size in an unbounded store against a set of numbers. The store grows in any order of its segments.
 ///
-/// Four bytes are an operation: which one, the largest bit of the id, and the rest of it.
+/// Four bytes are an operation: its kind, the highest bit of the id, and two bytes for the lower bits.
 ///
 /// # Panics
-/// When an operation gives something else than the set says.
+/// If the result of an operation differs from that of the set.
 pub fn growing(backend: &Backend, bytes: &[u8]) {
     let scratch = Scratch::new();
     let url: StoreUrl =
-        format!("{}:{}?capacity=unbounded", backend.scheme(), scratch.store().display()).parse().expect("it is a URL");
-    let mut store = Store::with_backend(backend, &url, OpenMode::Create).expect("it is created");
+        format!("{}:{}?capacity=unbounded", backend.scheme(), scratch.store().display()).parse().expect("the URL is valid");
+    let mut store = Store::with_backend(backend, &url, OpenMode::Create).expect("the store can be created");
     let mut ids = BTreeSet::new();
     for &[what, bit, high, low] in bytes.as_chunks().0 {
         let rest = u32::from_be_bytes([0, 0, high, low]);
@@ -30,14 +29,14 @@ pub fn growing(backend: &Backend, bytes: &[u8]) {
                 Err(error) => assert!(kind(&error) == "AlreadyAllocated" && ids.contains(&id), "{error}"),
             },
             3 => match store.free(id) {
-                Ok(()) => assert!(ids.remove(&id), "{id} was freed, and was not allocated"),
+                Ok(()) => assert!(ids.remove(&id), "{id} was freed without being allocated"),
                 Err(error) => assert!(kind(&error) == "NotAllocated" && !ids.contains(&id), "{error}"),
             },
-            4 => store.retrieve(id).and_then(|lock| lock.lock()?.unlock()).expect("no thread has it"),
+            4 => store.retrieve(id).and_then(|lock| lock.lock()?.unlock()).expect("no thread holds the lock"),
             5 => {
-                let lock = store.allocate("").expect("there is no bound");
-                let number = lock.id().expect("it has a number").get();
-                let lowest = (0..).find(|number| !ids.contains(number)).expect("there are more numbers than ids");
+                let lock = store.allocate("").expect("the store is unbounded");
+                let number = lock.id().expect("the lock has an id").get();
+                let lowest = (0..).find(|number| !ids.contains(number)).expect("a number is free");
                 assert_eq!(number, lowest);
                 ids.insert(number);
             }
@@ -49,12 +48,12 @@ pub fn growing(backend: &Backend, bytes: &[u8]) {
             }
             _ => {
                 drop(store);
-                store = Store::with_backend(backend, &url, OpenMode::Open).expect("it is there");
+                store = Store::with_backend(backend, &url, OpenMode::Open).expect("the store can be opened");
             }
         }
-        let listed = store.allocated().expect("it is open");
+        let listed = store.allocated().expect("the store is open");
         assert!(listed.iter().map(|one| one.id.get()).eq(ids.iter().copied()), "{listed:?} is not {ids:?}");
     }
-    assert_eq!(store.free_all().expect("it is open"), ids.len() as u64);
-    store.destroy().expect("it is open");
+    assert_eq!(store.free_all().expect("the store is open"), ids.len() as u64);
+    store.destroy().expect("the store is open");
 }

@@ -1,15 +1,15 @@
-//! What holds for whatever comes in: properties that take any bytes, and panic where one does not hold.
+//! Properties that hold for every input. Each is a function that takes any bytes and panics if the property does not hold.
 //!
-//! `tests/short.rs` feeds them with proptest, in every run of the tests; `targets` is a package for cargo-fuzz, on nightly, which
-//! `cargo xtask fuzz --minutes N` runs. A failing input of one is an input of the other.
+//! `tests/short.rs` generates inputs with proptest, as part of the tests. `targets` is a package for cargo-fuzz on nightly, which
+//! `cargo xtask fuzz --minutes N` runs. Both use the same input format.
 //!
-//! - [`table()`]: any file is either refused with a typed error or a store on which everything returns.
-//! - [`url()`]: any text is either refused with a typed error or a URL whose parts agree.
-//! - [`sequence()`]: any sequence of operations gives what a model of a few lines says.
-//! - [`growing()`]: so it does on ids of any size, in a store that grows.
+//! - [`table()`]: a file is either refused with a typed error or a store on which every operation returns.
+//! - [`url()`]: a text is either refused with a typed error or a URL with consistent parts.
+//! - [`sequence()`]: the results of a sequence of operations are those of a simple model.
+//! - [`growing()`]: the same for ids of any size, in a store that grows.
 //!
-//! A store that is damaged *while* one of its locks is held is not covered: the kernel and libc follow the links in a line of a held
-//! lock, as they follow those in a process-shared mutex. Links in a line of a lock that is free are overwritten before they are read.
+//! Damage to a store *while* one of its locks is held is not covered. The kernel and libc follow the links of a held lock, as they
+//! follow those of a process-shared mutex. The links of a free lock are overwritten before they are read.
 #![forbid(unsafe_code)]
 
 mod actor;
@@ -27,7 +27,7 @@ pub use sequence::{BACKENDS, sequence};
 pub use table::table;
 pub use url::url;
 
-/// The name of an error's kind, for comparing.
+/// Returns the name of an error's kind.
 fn kind(error: &lock_core::Error) -> String {
     let text = format!("{:?}", error.kind());
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()

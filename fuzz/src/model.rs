@@ -1,27 +1,27 @@
-//! A store as its contract says it is, without a lock in it.
+//! A model of a store: the contract as plain data, without any lock.
 
 use std::collections::BTreeSet;
 
-/// One of the threads that take part.
-pub(crate) type Who = usize;
+/// The index of a thread.
+pub(crate) type ThreadIndex = usize;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Owner {
     #[default]
-    Nobody,
-    Lives(Who),
+    None,
+    Alive(ThreadIndex),
     Died,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Taken {
+pub(crate) enum Outcome {
     Held { recovered: bool },
     Busy,
     AlreadyHeld,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct One {
+pub(crate) struct LockState {
     pub(crate) label: Option<String>,
     pub(crate) generation: u64,
     pub(crate) owner: Owner,
@@ -29,16 +29,16 @@ pub(crate) struct One {
 }
 
 #[derive(Debug)]
-pub(crate) struct Model(Vec<One>);
+pub(crate) struct Model(Vec<LockState>);
 
 type Refused = &'static str;
 
 impl Model {
     pub(crate) fn new(capacity: u32) -> Self {
-        Self((0..capacity).map(|_| One::default()).collect())
+        Self((0..capacity).map(|_| LockState::default()).collect())
     }
 
-    pub(crate) fn one(&mut self, id: u32) -> &mut One {
+    pub(crate) fn one(&mut self, id: u32) -> &mut LockState {
         &mut self.0[id as usize]
     }
 
@@ -79,7 +79,7 @@ impl Model {
         self.0.iter_mut().filter_map(|one| one.label.take()).count() as u64
     }
 
-    /// What is claimed and what is freed.
+    /// Allocates the given ids and frees all others. Returns the allocated and the freed ones.
     pub(crate) fn reconcile(&mut self, ids: &BTreeSet<u32>) -> Result<(Vec<u32>, Vec<u32>), Refused> {
         if ids.iter().any(|id| *id >= self.capacity()) {
             return Err("OutOfRange");
@@ -93,14 +93,14 @@ impl Model {
         if id < self.capacity() { Ok(id) } else { Err("OutOfRange") }
     }
 
-    pub(crate) fn take(&mut self, who: Who, id: u32) -> Taken {
+    pub(crate) fn acquire(&mut self, thread: ThreadIndex, id: u32) -> Outcome {
         let one = self.one(id);
         match one.owner {
-            Owner::Lives(owner) if owner == who => Taken::AlreadyHeld,
-            Owner::Lives(_) => Taken::Busy,
+            Owner::Alive(owner) if owner == thread => Outcome::AlreadyHeld,
+            Owner::Alive(_) => Outcome::Busy,
             before => {
-                one.owner = Owner::Lives(who);
-                Taken::Held { recovered: before == Owner::Died }
+                one.owner = Owner::Alive(thread);
+                Outcome::Held { recovered: before == Owner::Died }
             }
         }
     }

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// A directory for one store: in `$TMPDIR` if that is set, otherwise on the tmpfs that stores are on as a rule.
+/// A temporary directory for one store: in `$TMPDIR` if that is set, otherwise in `/dev/shm`.
 pub(crate) struct Scratch(TempDir);
 
 impl Scratch {
@@ -13,7 +13,7 @@ impl Scratch {
             Some(_) => builder.tempdir(),
             None => builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()),
         };
-        Self(directory.expect("there is a place for temporary files"))
+        Self(directory.expect("a temporary directory can be created"))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,18 +1,18 @@
-//! A step of a sequence, from four bytes.
+//! A step of a sequence, decoded from four bytes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lock_core::Deadline;
 
-/// How one waits.
+/// The kind of waiting of an acquisition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wait {
     Try,
     Now,
     Zero,
     Short,
-    /// For ever, where that is not long.
+    /// Without a deadline. The sequence uses `Zero` instead if the lock is held.
     Never,
 }
 
@@ -28,7 +28,7 @@ impl Wait {
     }
 }
 
-/// `id` may be one beyond the capacity; `handle` is one of those that are there, counted around.
+/// An operation. `id` is at most the capacity, which is out of range. `handle` is an index modulo the number of handles.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Allocate { label: String },
@@ -39,9 +39,9 @@ pub(crate) enum Step {
     FreeHandle { handle: usize },
     FreeAll,
     Reconcile { ids: BTreeSet<u32> },
-    Take { who: usize, handle: usize, wait: Wait },
-    Give { who: usize, id: u32, by_drop: bool },
-    Die { who: usize },
+    Acquire { thread: usize, handle: usize, wait: Wait },
+    Release { thread: usize, id: u32, by_drop: bool },
+    Die { thread: usize },
     Reopen { release: bool },
     OpenWrongly,
 }
@@ -50,7 +50,7 @@ impl Step {
     pub(crate) fn decode([what, a, b, c]: [u8; 4], capacity: u32) -> Self {
         let id = u32::from(a) % (capacity + 1);
         let handle = usize::from(a);
-        let who = usize::from(b % 2);
+        let thread = usize::from(b % 2);
         match what % 32 {
             0..4 => Self::Allocate { label: label(a) },
             4..6 => Self::AllocateExact { id, label: label(b) },
@@ -64,17 +64,17 @@ impl Step {
             }
             16..24 => {
                 let waits = [Wait::Try, Wait::Now, Wait::Zero, Wait::Short, Wait::Never];
-                Self::Take { who, handle, wait: waits[usize::from(c) % waits.len()] }
+                Self::Acquire { thread, handle, wait: waits[usize::from(c) % waits.len()] }
             }
-            24..28 => Self::Give { who, id, by_drop: c % 2 == 0 },
-            28 => Self::Die { who },
+            24..28 => Self::Release { thread, id, by_drop: c % 2 == 0 },
+            28 => Self::Die { thread },
             29 | 30 => Self::Reopen { release: c % 2 == 0 },
             _ => Self::OpenWrongly,
         }
     }
 }
 
-/// Empty ones, some that fit, the longest, and some that are refused.
+/// Returns a label: empty, short, of the maximum length, or invalid.
 fn label(choice: u8) -> String {
     match choice % 8 {
         0 | 1 => String::new(),

@@ -12,90 +12,90 @@ use crate::damage::damage_all;
 use crate::kind;
 use crate::scratch::Scratch;
 
-/// Any bytes as the file of a store, or a sound store with any damage: it is refused with a typed error, or all its operations return.
+/// Checks that a file is refused with a typed error, or is a store whose operations all return.
 ///
-/// The first byte says which: 0 to 63 for the rest as a file, cut or lengthened to so many times 64 KiB; otherwise the capacity of a sound
-/// store, which is damaged once for each eight bytes that follow.
+/// If the first byte is below 64, the file has the other bytes, and its length is set to this number of 64 KiB blocks unless it is 0.
+/// Otherwise the first byte determines the capacity of a valid store, and each further eight bytes damage it once.
 ///
 /// # Panics
-/// When an operation returns what no operation may return.
+/// If an operation returns a result that violates its contract.
 pub fn table(bytes: &[u8]) {
     let scratch = Scratch::new();
     let path = scratch.store();
-    let told = match bytes.split_first() {
+    let must_be_refused = match bytes.split_first() {
         None => any(&path, &[], 0),
         Some((pages @ 0..64, rest)) => any(&path, rest, *pages),
         Some((capacity, rest)) => damaged(&path, u32::from(*capacity) - 63, rest),
     };
-    let opened = look(&path);
-    assert!(!(told && opened), "a header whose sum is wrong is believed");
-    // Also the second time, with what the first left there.
-    look(&path);
+    let opened = open_and_use(&path);
+    assert!(!(must_be_refused && opened), "a header with a wrong checksum is accepted");
+    // The first use may have changed the file.
+    open_and_use(&path);
 }
 
-/// Whether it must be refused.
+/// Writes a file of these bytes. Returns whether it must be refused.
 fn any(path: &Path, bytes: &[u8], pages: u8) -> bool {
-    fs::write(path, bytes).expect("it can be written");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    fs::write(path, bytes).expect("the file can be written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file's mode can be set");
     if pages > 0 {
-        let file = File::options().write(true).open(path).expect("it is there");
-        file.set_len(u64::from(pages) << 16).expect("it may be so long");
+        let file = File::options().write(true).open(path).expect("the file exists");
+        file.set_len(u64::from(pages) << 16).expect("the file's length can be set");
     }
     !bytes.starts_with(b"LOCKTBL\n")
 }
 
-/// The same.
+/// Creates a store and damages it. Returns whether it must be refused.
 fn damaged(path: &Path, capacity: u32, recipes: &[u8]) -> bool {
-    // Some are larger than a segment.
+    // Some stores are larger than a segment.
     let capacity = if capacity > 100 { capacity * 20 } else { capacity };
-    let store = open(path, OpenMode::Create, &format!("?capacity={capacity}")).expect("it is created");
-    let first = store.allocate("first").expect("one is free");
-    drop(first.lock().expect("it is free"));
+    let store = open(path, OpenMode::Create, &format!("?capacity={capacity}")).expect("the store can be created");
+    let first = store.allocate("first").expect("an id is free");
+    drop(first.lock().expect("the lock is free"));
     if capacity > 1 {
-        store.allocate("second").and_then(|lock| lock.free()).expect("one is free");
+        store.allocate("second").and_then(|lock| lock.free()).expect("an id is free");
     }
     drop((first, store));
-    let file = File::options().read(true).write(true).open(path).expect("it is there");
-    damage_all(&file, recipes).expect("a file can be damaged")
+    let file = File::options().read(true).write(true).open(path).expect("the file exists");
+    damage_all(&file, recipes).expect("the file can be damaged")
 }
 
 fn open(path: &Path, mode: OpenMode, options: &str) -> lock_core::Result<Store> {
-    let url: StoreUrl = format!("shm:{}{options}", path.display()).parse().expect("it is a URL");
+    let url: StoreUrl = format!("shm:{}{options}", path.display()).parse().expect("the URL is valid");
     Store::with_backend(&lock_shm::BACKEND, &url, mode)
 }
 
-/// Whether it could be opened.
-fn look(path: &Path) -> bool {
-    let before = fs::metadata(path).expect("it is there").len();
+/// Opens the file and uses the store. Returns whether it could be opened.
+fn open_and_use(path: &Path) -> bool {
+    let before = fs::metadata(path).expect("the file exists").len();
     match open(path, OpenMode::Open, "") {
         Ok(store) => {
-            use_it(path, &store);
+            use_store(path, &store);
             true
         }
         Err(error) => {
             let kinds = ["NotAStore", "OtherVersion", "OtherAbi", "Corrupt", "Destroyed", "TooManyProcesses", "Limit"];
             assert!(kinds.contains(&kind(&error).as_str()), "{error}");
-            assert_eq!(fs::metadata(path).expect("it is there").len(), before, "who is refused changes nothing");
+            assert_eq!(fs::metadata(path).expect("the file exists").len(), before, "a refused open changed the file's length");
             false
         }
     }
 }
 
-fn use_it(path: &Path, store: &Store) {
+fn use_store(path: &Path, store: &Store) {
     let capacity = store.capacity().unwrap_or(1 << 32);
     let mut ids: BTreeSet<LockId> = list(store, capacity).into_iter().take(4).collect();
     ids.extend([0, 1, 2, 63, 64, 1024, 2047].map(LockId::new));
-    look_at_the_table(path, &ids);
+    use_table(path, &ids);
     for id in &ids {
         take(store, *id, capacity);
     }
     if let Ok(lock) = store.allocate("found") {
-        let id = lock.id().expect("it has a number");
+        let id = lock.id().expect("the lock has an id");
         assert!(u64::from(id.get()) < capacity);
         assert!(list(store, capacity).contains(&id));
-        let again = store.allocate_and_retrieve(id, "").expect_err("it is allocated");
+        let again = store.allocate_and_retrieve(id, "").expect_err("the id is allocated");
         assert_eq!(kind(&again), "AlreadyAllocated");
-        lock.free().expect("it was allocated");
+        lock.free().expect("the id is allocated");
         assert!(!list(store, capacity).contains(&id));
     }
     let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| u64::from(id.get()) < capacity).take(3).collect();
@@ -112,7 +112,7 @@ fn use_it(path: &Path, store: &Store) {
     assert!(!store.details().is_empty());
 }
 
-/// Those that are allocated: in order, and ids of this store.
+/// Returns the allocated ids. Checks that they are sorted and in range.
 fn list(store: &Store, capacity: u64) -> BTreeSet<LockId> {
     if let Ok(Some(available)) = store.available() {
         assert!(available <= capacity);
@@ -122,25 +122,25 @@ fn list(store: &Store, capacity: u64) -> BTreeSet<LockId> {
     }
     let list = store.allocated().unwrap_or_default();
     assert!(list.is_sorted_by(|a, b| a.id < b.id));
-    assert!(list.iter().all(|one| u64::from(one.id.get()) < capacity), "an id that is out of range is listed");
+    assert!(list.iter().all(|one| u64::from(one.id.get()) < capacity), "a listed id is out of range");
     list.into_iter().map(|one| one.id).collect()
 }
 
-/// What only backends see.
-fn look_at_the_table(path: &Path, ids: &BTreeSet<LockId>) {
+/// Calls the functions of the table that only backends use.
+fn use_table(path: &Path, ids: &BTreeSet<LockId>) {
     let mut abi = [0; 8];
-    File::open(path).and_then(|file| file.read_exact_at(&mut abi, 24)).expect("it has a header");
+    File::open(path).and_then(|file| file.read_exact_at(&mut abi, 24)).expect("the file has a header");
     let options = TableOptions::default();
     let table = match Table::open(path, Kind::new("shm", u64::from_ne_bytes(abi)), OpenMode::Open, &options) {
         Ok(table) => table,
-        Err(error) => panic!("it is open already: {error}"),
+        Err(error) => panic!("a store that is already open is refused: {error}"),
     };
     let mut owners = vec![Owner::NONE, Owner::from_word(u64::MAX)];
-    table.owned(|_, _, owner| owners.push(owner)).expect("it is open");
+    table.owned(|_, _, owner| owners.push(owner)).expect("the table is open");
     for owner in owners {
         let _ = (table.is_dead(owner), table.is_gone(owner), table.describe(owner));
     }
-    assert!(table.processes() >= 1, "this one has it open");
+    assert!(table.processes() >= 1, "this process is not counted");
     let _ = (table.is_at_home(), table.count(), table.is_destroyed());
     for id in ids {
         if let Ok(slot) = Table::slot(&table, *id) {
@@ -150,7 +150,7 @@ fn look_at_the_table(path: &Path, ids: &BTreeSet<LockId>) {
     assert_eq!(Arc::strong_count(&table) > 1, table.me().is_ok());
 }
 
-/// Takes a lock if it can be had; whoever has got it can give it back and get it again.
+/// Tries to acquire a lock. If that succeeds, checks that it can be released and acquired again.
 fn take(store: &Store, id: LockId, capacity: u64) {
     let lock = match store.retrieve(id) {
         Ok(lock) => lock,
@@ -162,15 +162,15 @@ fn take(store: &Store, id: LockId, capacity: u64) {
     let _ = (lock.is_stale(), lock.waiters(), lock.holder());
     for deadline in [Deadline::Now, Deadline::after(Duration::from_micros(300))] {
         if let Ok(mut guard) = lock.lock_by(deadline) {
-            // The report of a death stays until then, and a damaged table may have one.
-            guard.mark_consistent().expect("it is held");
+            // A damaged table may have the report of a death, which is repeated until the lock is marked consistent.
+            guard.mark_consistent().expect("the lock is held");
             let token = guard.token();
-            assert_eq!(kind(&lock.try_lock().expect_err("this thread has it")), "AlreadyHeld");
-            assert!(lock.holder().expect("it is a lock").is_some());
-            guard.unlock().expect("it was held");
-            let again = lock.lock().expect("it is free");
+            assert_eq!(kind(&lock.try_lock().expect_err("this thread holds the lock")), "AlreadyHeld");
+            assert!(lock.holder().expect("the holder can be read").is_some());
+            guard.unlock().expect("the lock is held");
+            let again = lock.lock().expect("the lock is free");
             assert!(again.recovered().is_none());
-            assert!(again.token() > token || token == u64::MAX, "{} after {token}", again.token());
+            assert!(again.token() > token || token == u64::MAX, "token {} follows {token}", again.token());
         }
     }
 }

@@ -1,20 +1,22 @@
 use lock_core::{ErrorKind, Label, LockId, StoreUrl};
 use lock_table::{Bound, Mode, TableOptions};
 
-/// Any text, as a URL and as everything else that is read from text.
+/// Checks that a text is refused with a typed error, or parsed to a value with consistent parts.
+///
+/// The text is parsed as a URL, and as each other type that is parsed from text.
 ///
 /// # Panics
-/// When something is accepted whose parts do not agree, or refused with an error of another kind.
+/// If an accepted value has inconsistent parts, or if the error has the wrong kind.
 pub fn url(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     parse(&text);
-    // Most texts are no URL: the same as a place, as options, and as the value of one.
+    // Most texts are no URL, so parse the text as a place, as options, and as the value of an option too.
     for wrapped in [format!("shm:{text}"), format!("shm:x?{text}"), format!("shm:x?capacity={text}&mode={text}")] {
         parse(&wrapped);
     }
-    // Whatever it is, as an option it may not be given twice.
+    // Each option can be given only once.
     let twice = format!("shm:x?{text}&{text}");
-    refused(&twice.parse::<StoreUrl>().expect_err("an option is given once"), &twice);
+    refused(&twice.parse::<StoreUrl>().expect_err("an option is given twice"), &twice);
     values(&text);
 }
 
@@ -25,14 +27,14 @@ fn parse(text: &str) {
     };
     assert_eq!(url.as_str(), text);
     assert_eq!(url.to_string(), text);
-    assert_eq!(text.parse::<StoreUrl>().expect("what was parsed once is parsed again"), url);
+    assert_eq!(text.parse::<StoreUrl>().expect("parsing is deterministic"), url);
     assert!(text.starts_with(&format!("{}:", url.scheme())) && !url.scheme().is_empty());
     assert!(!url.place().contains('\0'));
-    // Written so that nothing in it means anything, the place is the same.
+    // With each byte escaped, the place is the same.
     let escaped: String = url.place().bytes().map(|byte| format!("%{byte:02x}")).collect();
     let plain: StoreUrl = format!("{}:{escaped}", url.scheme()).parse().expect("any place can be escaped");
     assert_eq!((plain.scheme(), plain.place()), (url.scheme(), url.place()));
-    plain.options().finish().expect("it has no options");
+    plain.options().finish().expect("the URL has no options");
 
     let has_options = text.contains('?');
     assert_eq!(url.options().finish().is_err(), has_options);
@@ -47,7 +49,7 @@ fn parse(text: &str) {
     }
     let mut options = url.options();
     let capacity = options.take::<String>("capacity").expect("any value is a string");
-    assert_eq!(options.take::<String>("capacity").expect("it was taken"), None);
+    assert_eq!(options.take::<String>("capacity").expect("the option was taken"), None);
     assert!(capacity.is_none_or(|capacity| !capacity.contains('\0')));
 }
 

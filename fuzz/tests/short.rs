@@ -1,10 +1,10 @@
-//! The short form: some hundreds of inputs each. `PROPTEST_CASES=100000 cargo test -p lock-fuzz` is a longer one.
+//! Short runs of the properties. `PROPTEST_CASES=100000 cargo test -p lock-fuzz` runs longer.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-/// So many cases, unless the environment says how many.
+/// Returns a configuration with this number of cases, or with that in `PROPTEST_CASES`.
 fn cases(usual: u32) -> Config {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual);
     Config { failure_persistence: None, ..Config::with_cases(cases) }
@@ -25,7 +25,7 @@ fn file() -> impl Strategy<Value = Vec<u8>> {
     (0..64_u8, bytes).prop_map(|(pages, bytes)| [vec![pages], bytes].concat())
 }
 
-/// Texts with what means something in a URL, much more often than chance would have it.
+/// Returns texts in which the syntax of URLs is frequent.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -40,7 +40,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn any_text_is_refused_or_a_url_whose_parts_agree(text in text()) {
+    fn any_text_is_refused_or_a_consistent_url(text in text()) {
         lock_fuzz::url(text.as_bytes());
     }
 }
@@ -49,12 +49,12 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn any_file_is_refused_or_a_store_on_which_everything_returns(bytes in file()) {
+    fn any_file_is_refused_or_a_store_whose_operations_return(bytes in file()) {
         lock_fuzz::table(&bytes);
     }
 
     #[test]
-    fn any_damage_is_refused_or_a_store_on_which_everything_returns(bytes in damage()) {
+    fn any_damaged_store_is_refused_or_its_operations_return(bytes in damage()) {
         lock_fuzz::table(&bytes);
     }
 }
@@ -63,7 +63,7 @@ proptest! {
     #![proptest_config(cases(60))]
 
     #[test]
-    fn any_sequence_of_operations_gives_what_a_model_says_on_every_backend(bytes in steps()) {
+    fn any_sequence_of_operations_matches_the_model_on_every_backend(bytes in steps()) {
         for backend in &lock_fuzz::BACKENDS {
             lock_fuzz::sequence(backend, &bytes);
         }
@@ -74,7 +74,7 @@ proptest! {
     #![proptest_config(cases(40))]
 
     #[test]
-    fn any_ids_in_a_store_that_grows_give_what_a_set_says_on_every_backend(steps in vec(any::<[u8; 4]>(), 0..60)) {
+    fn any_ids_in_a_growing_store_match_a_set_on_every_backend(steps in vec(any::<[u8; 4]>(), 0..60)) {
         for backend in &lock_fuzz::BACKENDS {
             lock_fuzz::growing(backend, &steps.concat());
         }

@@ -26,11 +26,11 @@ const LOCK_WORDS: usize = 48;
 
 /// The kinds of violation in critical sections, with their messages.
 pub(crate) const WRONGS: [(Wrong, &str); 7] = [
-    (Wrong::TwoInside, "found somebody else in its critical section"),
-    (Wrong::Untold, "was not told that the owner before it had died"),
+    (Wrong::TwoInside, "found another thread in its critical section"),
+    (Wrong::Untold, "got no report of the previous owner's death"),
     (Wrong::Misnamed, "got a report that names another process than the one that died"),
     (Wrong::Cause, "got a report of another cause than that of the death"),
-    (Wrong::Invented, "was told of a death that had not been"),
+    (Wrong::Invented, "got a report of a death that did not happen"),
     (Wrong::Token, "got a token that is not greater than the one before"),
     (Wrong::Failed, "got an error"),
 ];

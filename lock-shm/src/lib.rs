@@ -1,13 +1,14 @@
 //! The backend `shm`: robust futexes in a shared segment.
 //!
-//! `shm:NAME` is the store `/dev/shm/NAME`; `shm:/path` is a store at that path, best on a tmpfs. Options: `capacity=N` (or
-//! `unbounded`), 1,048,576 unless the creator says otherwise, `mode=0600`,
-//! `group=GROUP`, `owner=USER` or `owner=any` ([`TableOptions`](lock_table::TableOptions)), and `filesystem=any`
-//! (see [`lock_table::filesystem`]).
+//! `shm:NAME` is the store `/dev/shm/NAME`. `shm:/path` is the store at that path, which should be on a tmpfs.
 //!
-//! Taking a lock that is free, and giving it back, is no system call, no allocation, and touches no cache line but the lock's. The
-//! locks are in the kernel's robust list, next to libc's own, so that the death of an owner frees them at once; for the deaths that
-//! the list cannot serve, a waiter looks for proof that the owner's process is dead, and takes over on proof only.
+//! The options are `capacity=N` or `capacity=unbounded` (1,048,576 locks by default), `mode=0600`, `group=GROUP`, `owner=USER` or
+//! `owner=any` (see [`TableOptions`](lock_table::TableOptions)), and `filesystem=any` (see [`lock_table::filesystem`]).
+//!
+//! Acquiring and releasing an uncontended lock makes no system call, allocates nothing, and accesses only the cache line of the lock
+//! in the store. A held lock is linked into the thread's robust list, together with libc's own mutexes, so that the kernel frees it
+//! as soon as its owner dies. For deaths that the robust list does not cover, a waiter takes the lock over only after it has proof
+//! that the owner's process is dead.
 //!
 //! ```
 //! # let directory = tempfile::tempdir().unwrap();

@@ -1,28 +1,28 @@
-//! The nodes that a thread has linked, in private memory.
+//! A record, in private memory, of the list entries that a thread has linked.
 //!
-//! The links between lines are in memory that every user of the store can write to. They are for the kernel; the thread itself never
-//! follows one, and writes only to nodes that are recorded here.
+//! The links between locks are in shared memory, which every user of the store can write to. Only the kernel follows them. The thread
+//! itself follows none, and writes only to entries that are recorded here.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 
-/// Nodes in the order in which they were linked.
+/// The addresses of list entries, in the order in which they were linked.
 pub(crate) struct Linked {
-    /// The latest node; 0 where there is none.
+    /// The latest entry, or 0.
     top: Cell<usize>,
-    /// The number of the others.
+    /// The number of earlier entries.
     below: Cell<u32>,
-    /// The others, the earliest first. Without a destructor, so that locks can be released in those of other thread-local values.
+    /// The earlier entries, oldest first. `ManuallyDrop`, because destructors of other thread-local values may release locks.
     nodes: Cell<ManuallyDrop<VecDeque<usize>>>,
 }
 
-/// The nodes beside a node that was removed.
+/// The neighbours of a removed entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Neighbours {
-    /// The one that was linked next.
+    /// The entry that was linked after it.
     pub(crate) above: Option<usize>,
-    /// The one that was linked before.
+    /// The entry that was linked before it.
     pub(crate) below: Option<usize>,
 }
 
@@ -31,31 +31,31 @@ impl Linked {
         Self { top: Cell::new(0), below: Cell::new(0), nodes: Cell::new(ManuallyDrop::new(VecDeque::new())) }
     }
 
-    /// The latest node; 0 where there is none.
+    /// Returns the latest entry, or 0.
     #[inline]
     pub(crate) fn top(&self) -> usize {
         self.top.get()
     }
 
-    /// The number of nodes, less one.
+    /// Returns the number of entries before the latest one.
     #[inline]
     pub(crate) fn below(&self) -> u32 {
         self.below.get()
     }
 
-    /// Adds the first node.
+    /// Adds an entry to an empty record.
     #[inline]
     pub(crate) fn set_only(&self, node: usize) {
         self.top.set(node);
     }
 
-    /// Removes the only node.
+    /// Removes the only entry.
     #[inline]
     pub(crate) fn remove_only(&self) {
         self.top.set(0);
     }
 
-    /// Adds a node to others or to none.
+    /// Adds an entry.
     pub(crate) fn push(&self, node: usize) {
         let earlier = self.top.replace(node);
         if earlier != 0 {
@@ -63,7 +63,7 @@ impl Linked {
         }
     }
 
-    /// Removes the latest node.
+    /// Removes the latest entry and returns it.
     pub(crate) fn pop(&self) -> Option<usize> {
         let top = self.top.get();
         (top != 0).then(|| {
@@ -72,7 +72,7 @@ impl Linked {
         })
     }
 
-    /// Removes a node; `None` when it is not there.
+    /// Removes an entry and returns its neighbours. Returns `None` if the record does not have it.
     pub(crate) fn remove(&self, node: usize) -> Option<Neighbours> {
         let top = self.top.get();
         if node == 0 || top == 0 {
@@ -90,15 +90,16 @@ impl Linked {
         })
     }
 
-    /// Forgets all nodes. In a forked child they are the parent's, and their memory is not freed: another thread of the parent may have
-    /// been in the allocator.
+    /// Forgets all entries in a forked child, where they are the parent's.
+    ///
+    /// Leaks their memory: another thread of the parent may have held the allocator's lock at the fork.
     pub(crate) fn forget(&self) {
         self.top.set(0);
         self.below.set(0);
         self.nodes.set(ManuallyDrop::new(VecDeque::new()));
     }
 
-    /// Frees the memory of the record, if there is no node.
+    /// Frees the memory of the record if it is empty.
     pub(crate) fn free(&self) {
         if self.top.get() == 0 {
             drop(ManuallyDrop::into_inner(self.nodes.replace(ManuallyDrop::new(VecDeque::new()))));
@@ -114,7 +115,7 @@ impl Linked {
     }
 }
 
-/// Where the node is. Locks are mostly released in the order in which they were acquired, or in the reverse: it is searched from both ends.
+/// Returns the index of an entry. Searches from both ends, because most locks are released in the order of acquisition or its reverse.
 fn position(nodes: &VecDeque<usize>, node: usize) -> Option<usize> {
     let last = nodes.len().checked_sub(1)?;
     (0..=last / 2).flat_map(|at| [at, last - at]).find(|at| nodes[*at] == node)
@@ -124,7 +125,7 @@ fn position(nodes: &VecDeque<usize>, node: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// A record of the nodes 1, 2, …
+    /// Returns a record of the entries 1, 2, …
     fn record(nodes: usize) -> Linked {
         let linked = Linked::new();
         (1..=nodes).for_each(|node| linked.push(node));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_node_had_these_neighbours() {
+    fn remove_returns_the_neighbours_once() {
         for (node, above, below) in [(1, Some(2), None), (2, Some(3), Some(1)), (3, Some(4), Some(2)), (4, None, Some(3))] {
             let linked = record(4);
             assert_eq!(linked.remove(node), Some(Neighbours { above, below }));
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn all_nodes_are_removed_in_any_order() {
+    fn entries_can_be_removed_in_any_order() {
         for order in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
             let linked = record(3);
             assert!(order.iter().all(|node| linked.remove(*node).is_some()));
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_linked_is_not_found() {
+    fn remove_returns_none_for_an_entry_that_was_not_linked() {
         assert_eq!(record(0).remove(0), None);
         assert_eq!(record(3).remove(0), None);
         assert_eq!(record(3).remove(7), None);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_node_needs_no_memory() {
+    fn a_single_entry_allocates_nothing() {
         let linked = Linked::new();
         linked.set_only(7);
         assert_eq!((linked.top(), linked.below()), (7, 0));

@@ -7,48 +7,51 @@ use lock_table::{Owner, Slot};
 use crate::env;
 use crate::env::SPINS;
 use crate::robust::{self, DIED, Me};
-use crate::sys::{self, Occasion, ThisThread};
+use crate::sys::{self, RateLimit, ThisThread};
 use crate::waiters::{Announced, WAITERS, announce};
 
-/// The longest sleep. A waiter that has slept that long checks whether the owner lives; and should a wake-up be lost because both the
-/// owner and the waiter that it woke were killed, others wait no longer than this.
+/// The longest sleep. After it, a waiter checks whether the owner is alive.
+///
+/// It also bounds the delay after a lost wake-up: the owner woke a waiter, and both were killed.
 const SLEEP: Duration = Duration::from_millis(200);
 
-/// The longest sleep on a lock whose owner the kernel does not look after: its death is found by checking.
+/// The longest sleep on a lock that is in no robust list. Only a check detects the death of its owner.
 const IDENTITY_SLEEP: Duration = Duration::from_millis(10);
 
-/// The longest sleep of a waiter that may not be woken, in a system without barriers or while another waiter takes the lock over.
+/// The longest sleep of a waiter that a release may not wake: without barriers, or during another thread's recovery.
 const BLIND: Duration = Duration::from_millis(1);
 
-/// The same for a waiter without barriers that has slept before: each look costs it system calls.
+/// The longest further sleep of a waiter without barriers. It is longer because each retry costs system calls.
 const BLIND_AGAIN: Duration = Duration::from_millis(10);
 
-/// Milliseconds between two checks of an owner by attempts that do not wait.
+/// Milliseconds between two checks of an owner by attempts that do not block.
 const CHECK: u64 = 100;
 
-/// A lock: a line of the table, whose word is a robust futex.
+/// A lock of the table. Its word is a robust futex.
 #[derive(Debug)]
 pub(crate) struct ShmLock {
     slot: Slot,
-    checked: Occasion,
+    checked: RateLimit,
 }
 
-/// The result of an attempt on a lock that has no owner.
+/// The result of an attempt to acquire a lock that has no owner.
 enum Vacant {
-    Taken(Acquired),
-    /// Its word has changed.
+    Acquired(Acquired),
+    /// The lock word has changed.
     Changed,
-    /// Another waiter is about to recover it.
+    /// Another thread is recovering the lock.
     Claimed,
 }
 
 impl ShmLock {
     pub(crate) fn new(slot: Slot) -> Self {
-        Self { slot, checked: Occasion::default() }
+        Self { slot, checked: RateLimit::default() }
     }
 
-    /// The calling thread as an owner: with its thread id, if it is in the store's home namespace and the kernel looks after its list,
-    /// and else with a number that is no thread id.
+    /// Returns the calling thread as an owner.
+    ///
+    /// Its number is the thread id if the thread is in the store's home PID namespace and its robust list has room. Otherwise it is an
+    /// identity number, which is never a thread id.
     fn me<'a>(&self, thread: &'a ThisThread) -> Result<Me<'a>> {
         let owner = self.slot.me(thread.id)?;
         let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();
@@ -70,8 +73,8 @@ impl ShmLock {
             let number = robust::owner(present);
             let mut longest = if number >= Owner::FIRST_IDENTITY { IDENTITY_SLEEP } else { SLEEP };
             if number == 0 {
-                match self.take_vacant(me, present, waiters) {
-                    Vacant::Taken(acquired) => return Ok(acquired),
+                match self.acquire_vacant(me, present, waiters) {
+                    Vacant::Acquired(acquired) => return Ok(acquired),
                     Vacant::Changed => continue,
                     Vacant::Claimed => longest = BLIND,
                 }
@@ -95,12 +98,12 @@ impl ShmLock {
                 return Ok(Acquired::TimedOut);
             }
             let asleep = match announce(self.slot.hot(), present) {
-                Some(Announced::Surely(asleep)) => asleep,
-                Some(Announced::Perhaps(asleep)) => {
+                Some(Announced::Guaranteed(asleep)) => asleep,
+                Some(Announced::BestEffort(asleep)) => {
                     longest = if waiters == 0 { BLIND } else { BLIND_AGAIN };
                     asleep
                 }
-                Some(Announced::InVain) => {
+                Some(Announced::Undone) => {
                     waiters = WAITERS;
                     continue;
                 }
@@ -118,55 +121,58 @@ impl ShmLock {
 
     /// Acquires a lock whose word has no owner.
     ///
-    /// A word without [`DIED`] is one that a consistent release left: there is nothing to report, and nothing else is read. A word with
-    /// it changes hands under a [claim](Self::recover) only.
-    fn take_vacant(&self, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
+    /// A word without [`DIED`] was left by a consistent release. There is nothing to report, and only the word is read. A word with
+    /// [`DIED`] is acquired only under a [claim](Self::recover).
+    fn acquire_vacant(&self, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
         if present & DIED != 0 {
             return self.recover(me, present, None);
         }
-        match robust::take(me, self.slot.hot(), present, (present & WAITERS) | waiters) {
-            Some(token) => Vacant::Taken(Acquired::Held { token }),
+        match robust::acquire(me, self.slot.hot(), present, (present & WAITERS) | waiters) {
+            Some(token) => Vacant::Acquired(Acquired::Held { token }),
             None => Vacant::Changed,
         }
     }
 
-    /// Takes over a lock whose owner is proven dead and has its number in the word. This covers deaths that the kernel's robust list does
-    /// not: more locks than it walks, `exec` from a secondary thread, and owners that are not at home.
+    /// Takes over a lock whose word has the number of an owner that is proven dead.
+    ///
+    /// This covers deaths that the kernel's robust list does not: more locks than the kernel walks, `exec` from a secondary thread, and
+    /// owners outside the store's home PID namespace.
     fn take_over(&self, me: &Me<'_>, present: u32) -> Option<Acquired> {
         let (owner, table) = (self.slot.hot().owner(), self.slot.table());
         let number = robust::owner(present);
         let gone = if !owner.is_none() && is_of(owner, number) {
             table.is_gone(owner)
         } else {
-            // The number's owner is acquiring or releasing: no owner is written down, or the dead one that it recovers the lock from.
-            // The kernel looks after thread ids.
+            // A thread with this number was acquiring or releasing the lock: the recorded owner is none, or the dead owner that the
+            // thread recovers the lock from. If the number is a thread id, the kernel handles its death.
             number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
         };
         match if gone { self.recover(me, present, Some(owner)) } else { Vacant::Changed } {
-            Vacant::Taken(acquired) => Some(acquired),
+            Vacant::Acquired(acquired) => Some(acquired),
             _ => None,
         }
     }
 
-    /// Acquires a lock whose word was left by a death or an inconsistent release, or is that of an owner proven dead. Threads that see
-    /// such a word claim the right to do that first. Without the claim, a thread could change a word that has been acquired and left by
-    /// another death since it was read; and it could not tell a dead owner's word from that of a new owner with the same number, which
-    /// is not written down yet.
+    /// Acquires a lock after a death or an inconsistent release, or from an owner that is proven dead.
     ///
-    /// `dead` is the owner that must still be written down.
+    /// The thread first claims the lock, which excludes other recoveries. Without the claim, the lock could be acquired and left by
+    /// another death after this thread read the word. The thread also could not distinguish the word of a dead owner from that of a
+    /// new owner with the same number that is not recorded yet.
+    ///
+    /// `dead` is the owner that must still be recorded.
     fn recover(&self, me: &Me<'_>, present: u32, dead: Option<Owner>) -> Vacant {
         let (hot, claim) = (self.slot.hot(), &self.slot.hot().spare[0]);
         if !self.slot.table().claim(claim, me.owner) {
             return Vacant::Claimed;
         }
-        // The word first: once it is seen to be this under the claim, the owner does not change any more. An owner that is read before
-        // may be one that has released the lock since.
+        // Read the word before the owner: while the word is `present` and the claim is held, the owner does not change. An owner that
+        // is read first may have released the lock in the meantime.
         let owner = (hot.word.load(Acquire) == present).then(|| hot.owner());
         let owner = owner.filter(|owner| dead.is_none_or(|dead| dead == *owner));
-        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));
+        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS)));
         claim.store(0, Release);
         match taken {
-            Some((note, Some(token))) => Vacant::Taken(self.slot.acquired(token, note)),
+            Some((note, Some(token))) => Vacant::Acquired(self.slot.acquired(token, note)),
             _ => Vacant::Changed,
         }
     }
@@ -176,7 +182,7 @@ impl ShmLock {
     fn release_slowly(&self, condition: Condition) -> Result<()> {
         let (hot, thread) = (self.slot.hot(), ThisThread::get());
         let (me, number) = (self.slot.me(thread.id)?, robust::owner(hot.word.load(Relaxed)));
-        // The id of a thread that is not at home is no number of its locks, but may be that of the next owner's.
+        // Outside the home namespace, the thread's id is never in the word of its locks. There it may be the id of another owner.
         let at_home = self.slot.me_at_home(thread.id).is_some();
         let is_mine = number == me.identity_number() || (at_home && number == me.tid());
         if hot.owner() != me || !is_mine {
@@ -188,14 +194,14 @@ impl ShmLock {
             _ => thread.identity_list(),
         };
         if condition == Condition::Consistent {
-            robust::give(list, hot, thread.barriers);
+            robust::release(list, hot, thread.barriers);
         } else {
-            robust::give_inconsistent(list, hot, || _ = self.slot.end(me, condition));
+            robust::release_inconsistent(list, hot, || _ = self.slot.end(me, condition));
         }
         Ok(())
     }
 
-    /// A waiter that gives up may have swallowed the wake-up that was meant for another.
+    /// Passes a wake-up on. A waiter that times out may have consumed one that another waiter needs.
     fn pass_on(&self) {
         let word = &self.slot.hot().word;
         loop {
@@ -203,14 +209,14 @@ impl ShmLock {
             if robust::owner(present) == 0 {
                 return sys::wake_one(word);
             }
-            if matches!(announce(self.slot.hot(), present), Some(Announced::Surely(_) | Announced::Perhaps(_))) {
+            if matches!(announce(self.slot.hot(), present), Some(Announced::Guaranteed(_) | Announced::BestEffort(_))) {
                 return;
             }
         }
     }
 }
 
-/// Whether an owner puts this number into lock words.
+/// Returns whether an owner uses this number in lock words.
 fn is_of(owner: Owner, number: u32) -> bool {
     [owner.tid(), owner.identity_number()].contains(&number)
 }
@@ -222,9 +228,9 @@ impl RawLock for ShmLock {
         let me = self.slot.me_at_home(thread.id)?;
         let (list, hot) = (thread.list()?, self.slot.hot());
         if sys::is_empty(list) {
-            robust::take_free(list, hot, me, thread.id)
+            robust::acquire_free(list, hot, me, thread.id)
         } else {
-            robust::take_another(list, hot, me, thread.id)
+            robust::acquire_another(list, hot, me, thread.id)
         }
     }
 
@@ -240,7 +246,7 @@ impl RawLock for ShmLock {
             && self.slot.is_owned_at_home_by(thread.id)
             && proof.condition() == Condition::Consistent
         {
-            robust::give(list, self.slot.hot(), true);
+            robust::release(list, self.slot.hot(), true);
             return Ok(());
         }
         self.release_slowly(proof.condition())

@@ -6,7 +6,7 @@ use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableO
 use crate::lock::ShmLock;
 use crate::robust;
 
-/// Where stores with a plain name are.
+/// The directory of stores whose URL has a plain name.
 const DIRECTORY: &str = "/dev/shm";
 
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

@@ -1,10 +1,11 @@
-//! The lock word, and its place in the kernel's robust list.
+//! The lock word and its entry in the kernel's robust list.
 //!
-//! The word has the kernel's format: the owner's thread id and `WAITERS`. In the word of a dead thread that it finds in that thread's
-//! list, the kernel puts [`DIED`] in the place of the thread id, which leaves the lock free. A lock's node in the list is built as libc builds those of its mutexes, whose neighbour it is.
+//! The lock word has the kernel's format: the owner's thread id and `FUTEX_WAITERS`. When a thread exits, the kernel walks its robust
+//! list. In each word that holds the thread's id, it replaces the id with [`DIED`], which frees the lock. If `FUTEX_WAITERS` is set,
+//! it wakes one waiter. The entry of a lock has the same layout as that of a libc mutex, because both are in the same list.
 //!
-//! Around each step that changes both the word and the list, `pending` names the node: whichever instruction the thread is killed
-//! at, the kernel finds the word either in the list or there. (Documentation/locking/robust-futex-ABI.rst.)
+//! `list_op_pending` points to the entry during each operation that changes both the word and the list. So the kernel finds the word
+//! whichever instruction the thread is killed at. See Documentation/locking/robust-futex-ABI.rst in the kernel's source.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::compiler_fence;
@@ -14,11 +15,11 @@ use lock_table::{Hot, Owner};
 use crate::sys::{self, Head, ThisThread};
 use crate::waiters::{self, Release};
 
-/// The kernel found the word of a dead thread.
+/// The bit that the kernel sets in the lock word of a dead owner. An inconsistent release sets it too.
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
 const TID: u32 = libc::FUTEX_TID_MASK;
 
-/// What two programs must have in common to share a store.
+/// The word size and the robust-list offset. Programs can share a store only if they agree on both.
 pub(crate) const ABI: u64 = ((usize::BITS as u64) << 32) | sys::OFFSET.unsigned_abs() as u64;
 
 /// The C library whose robust list has this offset.
@@ -30,14 +31,15 @@ const fn library(offset: u32) -> &'static str {
     }
 }
 
-/// Names the C library of the programs that [`ABI`] stands for.
+/// Describes an [`ABI`] value for error messages.
 pub(crate) fn describe(abi: u64) -> String {
     let (bits, offset) = (abi >> 32, abi as u32);
     format!("{}, {bits} bits, robust-list offset {offset}", library(offset))
 }
 
-/// The number of the owner in a word: its thread id, or an [identity number](Owner::identity_number). 0 in the word of a lock
-/// that is free, or whose owner died.
+/// Returns the owner's number in a lock word: a thread id or an [identity number](Owner::identity_number).
+///
+/// The number is 0 if the lock is free or if its owner died.
 pub(crate) fn owner(word: u32) -> u32 {
     word & TID
 }
@@ -50,37 +52,42 @@ pub(crate) fn is_held(hot: &Hot) -> bool {
 #[derive(Clone, Copy)]
 pub(crate) struct Me<'a> {
     pub(crate) owner: Owner,
-    /// For the lock word.
+    /// The owner's number in the lock word.
     pub(crate) number: u32,
-    /// The list for the lock.
+    /// The list that the lock is linked into.
     pub(crate) list: &'a Head,
 }
 
-/// Acquires a lock whose word is 0, for a thread whose list is empty: puts the thread's id into the word and the lock into the list, and
-/// writes the owner down. No owner was written down before: a lock becomes free when its owner is removed, and free but for [`DIED`] when
-/// the owner died. Returns the token; `None` when the word was not 0.
+/// Acquires a lock whose word is 0, for a thread whose robust list is empty.
+///
+/// Stores the thread's id in the word, links the lock, and records the owner. No owner is recorded before: a release clears the owner
+/// before it stores 0, and a death leaves [`DIED`] in the word. Returns the token, or `None` if the word was not 0.
 #[inline]
-pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
-    begin(head, sys::address(&hot.next));
+pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+    set_pending(head, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link_only(head, hot);
         hot.begin(me)
     });
-    end(head);
+    clear_pending(head);
     taken
 }
 
-/// The same for a thread whose list may have others; `None` also when the lock [cannot](sys::can_link) be put before them.
+/// Acquires a lock whose word is 0, for a thread whose robust list may have entries.
+///
+/// Also returns `None` if the lock [cannot be linked](sys::can_link) before them.
 #[inline(never)]
-pub(crate) fn take_another(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+pub(crate) fn acquire_another(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
     let can_link = sys::can_link(head);
-    can_link.then(|| take(&Me { owner: me, number: tid, list: head }, hot, 0, 0)).flatten()
+    can_link.then(|| acquire(&Me { owner: me, number: tid, list: head }, hot, 0, 0)).flatten()
 }
 
-/// Acquires a lock whose word is `old`: puts the thread's number and `waiting` into the word and the lock into the list, and writes
-/// the owner down. Returns the token; `None` when the word was not `old`.
-pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
-    begin(me.list, sys::address(&hot.next));
+/// Acquires a lock whose word is `old`.
+///
+/// Stores the thread's number and the bits `waiting` in the word, links the lock, and records the owner. Returns the token, or `None`
+/// if the word was not `old`.
+pub(crate) fn acquire(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
+    set_pending(me.list, sys::address(&hot.next));
     let taken = hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
         if me.number < Owner::FIRST_IDENTITY {
             sys::link(me.list, hot);
@@ -88,37 +95,40 @@ pub(crate) fn take(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64
             sys::link_identity(me.list, hot);
         }
         if waiting != 0 {
-            waiters::keep(hot);
+            waiters::keep_mark(hot);
         }
         hot.begin(me.owner)
     });
-    end(me.list);
+    clear_pending(me.list);
     taken
 }
 
-/// Takes the lock out of the list, removes its owner, makes it free, and wakes a waiter if there is one. `plain` says that this
-/// process takes part in barriers.
+/// Releases a lock: unlinks it, clears the owner, stores 0 in the word, and wakes one waiter if there are any.
 ///
-/// If it is killed after the lock is free and before it has woken a waiter, the kernel wakes one for it: `pending` is set and the word
-/// has no owner.
+/// `plain` is true if this process is registered for [barriers](sys::barrier()).
+///
+/// If the thread is killed after the store and before the wake-up, the kernel wakes a waiter instead: it does so if
+/// `list_op_pending` is set and the word is 0.
 #[inline]
-pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
-    begin(head, sys::address(&hot.next));
+pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
+    set_pending(head, sys::address(&hot.next));
     if !sys::unlink_only(head, hot) {
-        return give_one_of_several(head, hot, plain);
+        return release_one_of_several(head, hot, plain);
     }
     hot.end();
     match waiters::release(hot, plain) {
-        Release::Done => end(head),
-        left => finish(head, hot, left),
+        Release::Done => clear_pending(head),
+        left => finish_release(head, hot, left),
     }
 }
 
-/// The same for a lock in either list, which the next owner is told something of: `record` writes that down and removes the owner. The
-/// word says so, too, so that acquiring a lock that nobody died in costs nothing.
+/// Releases a lock of either list whose next owner gets a report.
+///
+/// `record` stores the report and clears the owner. The word is left as [`DIED`], so that an acquisition reads the
+/// report only if there is one.
 #[cold]
-pub(crate) fn give_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
-    begin(list, sys::address(&hot.next));
+pub(crate) fn release_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
+    set_pending(list, sys::address(&hot.next));
     if !sys::unlink_only(list, hot) {
         unlink(list, hot);
     }
@@ -126,18 +136,18 @@ pub(crate) fn give_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
     if waiters::exchange(hot, DIED) {
         sys::wake_one(&hot.word);
     }
-    end(list);
+    clear_pending(list);
 }
 
 #[cold]
 #[inline(never)]
-fn give_one_of_several(head: &Head, hot: &Hot, plain: bool) {
+fn release_one_of_several(head: &Head, hot: &Hot, plain: bool) {
     unlink(head, hot);
     hot.end();
-    finish(head, hot, waiters::release(hot, plain));
+    finish_release(head, hot, waiters::release(hot, plain));
 }
 
-/// Takes a lock out of what it is in: libc's list, or the locks with an identity number.
+/// Unlinks a lock from libc's list, or from the thread's list of locks with an identity number.
 fn unlink(head: &Head, hot: &Hot) {
     if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {
         sys::unlink(head, hot);
@@ -148,7 +158,7 @@ fn unlink(head: &Head, hot: &Hot) {
 
 #[cold]
 #[inline(never)]
-fn finish(head: &Head, hot: &Hot, left: Release) {
+fn finish_release(head: &Head, hot: &Hot, left: Release) {
     let wake = match left {
         Release::Done => false,
         Release::Wake => true,
@@ -157,17 +167,17 @@ fn finish(head: &Head, hot: &Hot, left: Release) {
     if wake {
         sys::wake_one(&hot.word);
     }
-    end(head);
+    clear_pending(head);
 }
 
 #[inline]
-fn begin(head: &Head, node: usize) {
+fn set_pending(head: &Head, node: usize) {
     head.pending.store(node, Relaxed);
     compiler_fence(std::sync::atomic::Ordering::SeqCst);
 }
 
 #[inline]
-fn end(head: &Head) {
+fn clear_pending(head: &Head) {
     compiler_fence(std::sync::atomic::Ordering::SeqCst);
     head.pending.store(0, Relaxed);
 }
@@ -180,7 +190,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// So many lines of a table that nobody else has.
+    /// Returns the first `N` slots of a new table.
     pub(crate) fn lines<const N: usize>() -> [Slot; N] {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let (path, kind) = (directory.path().join("table"), Kind::new("shm", 0));
@@ -190,22 +200,22 @@ pub(crate) mod tests {
 
     pub(crate) fn hold(slot: &Slot) -> ThisThread {
         let (thread, me) = (ThisThread::get(), slot.table().me().unwrap());
-        take_another(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
+        acquire_another(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
         thread
     }
 
-    pub(crate) fn take_and_give(slot: &Slot) {
+    pub(crate) fn acquire_and_release(slot: &Slot) {
         let thread = hold(slot);
-        give(thread.list().unwrap(), slot.hot(), thread.barriers);
+        release(thread.list().unwrap(), slot.hot(), thread.barriers);
     }
 
-    /// The lines whose nodes the kernel would come by, in its order.
+    /// Returns the indices of the slots in the list, in the order in which the kernel walks it.
     fn listed(head: &Head, slots: &[Slot]) -> Vec<usize> {
         let mut found = vec![];
         let mut link = head.first.load(Relaxed);
         while link != std::ptr::from_ref(head).addr() {
-            let at = slots.iter().position(|slot| sys::address(&slot.hot().next) == link).expect("it is none of ours");
-            assert!(!found.contains(&at), "it goes round");
+            let at = slots.iter().position(|slot| sys::address(&slot.hot().next) == link).expect("the entry is that of a slot");
+            assert!(!found.contains(&at), "the list has a cycle");
             found.push(at);
             link = slots[at].hot().next.load(Relaxed) as usize;
         }
@@ -219,24 +229,24 @@ pub(crate) mod tests {
     #[case([1, 2, 0])]
     #[case([2, 0, 1])]
     #[case([2, 1, 0])]
-    fn what_is_held_is_in_the_list_and_nothing_else_in_whatever_order_it_is_released(#[case] order: [usize; 3]) {
+    fn the_list_has_exactly_the_held_locks_in_any_order_of_release(#[case] order: [usize; 3]) {
         let slots: [_; 3] = lines();
         let (thread, me) = (ThisThread::get(), slots[0].table().me().unwrap());
         let head = thread.list().unwrap();
         for slot in &slots {
-            take_another(head, slot.hot(), me, thread.id).unwrap();
+            acquire_another(head, slot.hot(), me, thread.id).unwrap();
         }
         let mut held = vec![2, 1, 0];
         assert_eq!(listed(head, &slots), held);
         for released in order {
-            give(head, slots[released].hot(), thread.barriers);
+            release(head, slots[released].hot(), thread.barriers);
             held.retain(|at| *at != released);
             assert_eq!(listed(head, &slots), held);
         }
     }
 
     #[test]
-    fn a_refusal_says_by_which_library_the_store_was_made() {
+    fn the_description_of_an_abi_names_the_c_library() {
         let ours = describe(ABI);
         assert!(!ours.contains(library(0)), "{ours}");
         assert_eq!(describe(64 << 32 | 28), "musl, 64 bits, robust-list offset 28");

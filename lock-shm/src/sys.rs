@@ -1,4 +1,4 @@
-//! The unsafe code of this crate: the futex calls, and the calling thread's robust list.
+//! All unsafe code of this crate: the futex calls, and the calling thread's robust list.
 #![allow(unsafe_code)]
 
 mod barrier;
@@ -8,7 +8,7 @@ mod head;
 mod identities;
 mod list;
 mod mark;
-mod occasion;
+mod rate_limit;
 #[cfg(test)]
 mod tests;
 mod this_thread;
@@ -20,5 +20,5 @@ pub(crate) use self::futex::{wait, wake_one};
 pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
-pub(crate) use self::occasion::Occasion;
+pub(crate) use self::rate_limit::RateLimit;
 pub(crate) use self::this_thread::ThisThread;

@@ -1,14 +1,14 @@
-//! Whether a lock has waiters: what makes releasing a lock that nobody waits for a plain store.
+//! The waiters protocol: releases an uncontended lock by a plain store.
 //!
-//! A release that is an atomic exchange sees the bit [`WAITERS`] of whoever came before it; it costs as much as taking the lock. A plain
-//! store may write over that bit, because the processor may do the store later than what follows it. So the line has a second word,
-//! which the owner reads after its store, and whoever wants to wait pays for the order: it marks this word, has every processor that
-//! runs a program with a store go through a barrier (`membarrier`), and only then sets the bit and sleeps. An owner that had not seen
-//! the mark when the barrier came has stored before, so that the waiter finds the lock free; every later one sees the mark.
+//! An atomic exchange returns the [`WAITERS`] bit, but costs as much as the acquisition. A plain store may overwrite the bit, and the
+//! processor may perform it after the loads that follow. So each lock has a second word, the mark, which the owner reads after its
+//! store. The waiter pays for the ordering: it sets the mark, executes a memory barrier on every processor that runs a registered
+//! process (`membarrier`), and only then sets the bit and sleeps. If an owner's read missed the mark, its store precedes the barrier,
+//! and the waiter finds the lock free. Every later owner reads the mark.
 //!
-//! From the first waiter on, releases are by exchange, and further waiters need no barrier. An owner goes back to plain stores when it
-//! finds nobody waiting, at a token that comes round now and then; so a mark that a killed waiter left is gone after a while. A
-//! waiter looks at the mark once more after it set the bit: if it is gone, the waiter makes it anew.
+//! After the first waiter, owners release by exchange, and further waiters need no barrier. An owner that finds no waiters clears the
+//! mark once in [`PLAIN_STORES_AFTER`] tokens, so that a mark which a killed waiter left is cleared in time. A waiter reads the mark
+//! again after it has set the bit, and sets the mark again if an owner has cleared it.
 
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed};
 
@@ -18,105 +18,109 @@ use crate::env;
 use crate::env::PLAIN_STORES_AFTER;
 use crate::sys;
 
-/// Somebody sleeps, or may be about to: whoever releases the lock wakes one. A bit of the lock word, for the kernel too.
+/// Bit of the lock word: a thread sleeps or is about to. The owner, or the kernel when the owner dies, wakes one waiter.
 pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
 
-/// Somebody is about to wait, and the barrier may still be to come.
-const COMING: u32 = 1;
-/// Releases are by exchange: the barrier has been, or the owner itself has said so.
+/// Mark: a thread is about to wait, and its barrier may not have completed.
+const PENDING: u32 = 1;
+/// Mark: owners release by exchange. Set by a waiter after its barrier, or by the owner.
 const EXCHANGE: u32 = 2;
-/// Set with every mark, and never cleared. When a thread of musl ends, musl takes the second word of each lock in its list for the type
-/// of a mutex, and wakes waiters of other processes only if this bit says that the mutex is process-shared.
+/// Set with every mark and never cleared. When a thread ends, musl reads the second word of each lock in its list as a mutex type, and
+/// wakes waiters of other processes only if this bit marks the mutex as process-shared.
 const SHARED: u32 = 128;
-/// Which time it is that the marks are made; counted up when they are taken away, so that nobody's barrier is taken for a later one.
-const ROUND: u32 = 256;
+/// The unit of the generation of the marks. It is incremented when they are cleared, so that a waiter detects that its barrier belongs
+/// to an earlier generation.
+const GENERATION: u32 = 256;
 
-/// Whether owners go back to plain stores at this token. Rarely enough that the next waiter's barrier does not count.
-const fn comes_round(token: u64) -> bool {
+/// Returns whether an owner without waiters clears the marks at this token. The interval makes the next waiter's barrier negligible.
+const fn is_clearing_token(token: u64) -> bool {
     token.is_multiple_of(PLAIN_STORES_AFTER)
 }
 
-/// What is left to do for who releases a lock.
+/// The remaining step of a release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Release {
-    /// The lock is free, and nobody waited.
+    /// The lock is free, and no thread waits for it.
     Done,
-    /// The lock is free; somebody came meanwhile.
+    /// The lock is free. The caller wakes a waiter, because the mark was set in the meantime.
     Wake,
-    /// The lock is to be made free by [`exchange`].
+    /// The lock is still held. The caller releases it by [`exchange`].
     Exchange,
 }
 
-/// Makes the lock free by a plain store, if nobody waits; `plain` when this process takes part in barriers.
+/// Releases a lock by a plain store if it has no mark and `plain` is true.
+///
+/// `plain` is true if this process is registered for [barriers](sys::barrier()).
 #[inline]
 pub(crate) fn release(hot: &Hot, plain: bool) -> Release {
-    if !plain || is_marked(hot, COMING | EXCHANGE) {
+    if !plain || is_marked(hot, PENDING | EXCHANGE) {
         return Release::Exchange;
     }
     hot.word.store(0, Ordering::Release);
-    // No fence for the processor: that is what the barrier of who makes the mark is for.
+    // A compiler fence suffices: the waiter's barrier orders the processor's store and load.
     env::light_fence();
-    if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }
+    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }
 }
 
-/// Makes the lock free, with this word: 0, or one that says that its next owner is told something. Says whether a waiter is to be
-/// woken.
+/// Releases a lock by an exchange, and returns whether the caller must wake a waiter.
+///
+/// `free` is the new word: 0, or `FUTEX_OWNER_DIED` if the next owner gets a report.
 pub(crate) fn exchange(hot: &Hot, free: u32) -> bool {
-    if comes_round(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
+    if is_clearing_token(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
         let marked = hot.waiters.load(Relaxed);
-        // The exchange comes after it, and finds the bit of whoever has set it meanwhile.
-        hot.waiters.store((marked & !(COMING | EXCHANGE)).wrapping_add(ROUND), Relaxed);
+        // The exchange below follows this store, and returns the bit if a waiter has set it since the load.
+        hot.waiters.store((marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION), Relaxed);
     }
     hot.word.swap(free, Ordering::Release) & WAITERS != 0
 }
 
-/// The owner, having taken the lock with [`WAITERS`] in the word, must not write over it.
-pub(crate) fn keep(hot: &Hot) {
+/// Makes the owner release by exchange. It has acquired the lock with [`WAITERS`] set, which a plain store would overwrite.
+pub(crate) fn keep_mark(hot: &Hot) {
     hot.waiters.fetch_or(EXCHANGE | SHARED, Ordering::Release);
 }
 
-/// What a waiter may wait for.
+/// The result of [`announce`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Announced {
-    /// The word is this, and whoever releases the lock sees that somebody waits.
-    Surely(u32),
-    /// The word is this, but there is no barrier in this system: a release may miss that somebody waits.
-    Perhaps(u32),
-    /// The mark is gone, and somebody may sleep now because of the bit, whom the release of the lock will not wake: that is for the
-    /// caller to do, as if it had slept itself.
-    InVain,
+    /// The caller may sleep while the word is this. The next release wakes a waiter.
+    Guaranteed(u32),
+    /// The caller may sleep while the word is this. Without barriers, the next release may miss the waiter.
+    BestEffort(u32),
+    /// The caller has set the bit, but the mark is cleared. Another thread may now sleep because of the bit, and the release may not
+    /// wake it. The caller must wake it when it releases the lock or times out, as if it had slept itself.
+    Undone,
 }
 
-/// Says that the caller is about to sleep while the word is `present`; `None` when it is to look again first.
+/// Announces that the caller is about to sleep while the word is `present`. Returns `None` if it must read the word again first.
 pub(crate) fn announce(hot: &Hot, present: u32) -> Option<Announced> {
     let sure = is_marked(hot, EXCHANGE) || mark(hot)?;
     let asleep = present | WAITERS;
     if present != asleep {
-        // Who has taken the mark away before it released the lock is seen to have done so by whoever sees the release.
+        // Acquire: a thread that reads the word of a release also reads that the releasing owner has cleared the mark.
         hot.word.compare_exchange(present, asleep, Acquire, Relaxed).ok()?;
     }
-    let announced = if sure { Announced::Surely(asleep) } else { Announced::Perhaps(asleep) };
-    if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {
+    let announced = if sure { Announced::Guaranteed(asleep) } else { Announced::BestEffort(asleep) };
+    if is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {
         Some(announced)
     } else {
-        // Another waiter, in an earlier tenure of the same owner, may have set the bit, and may sleep only now, taking this one for its
-        // own.
-        (present != asleep).then_some(Announced::InVain)
+        // Another waiter may have set the bit while the same owner held the lock earlier. If it sleeps only now, it takes this bit for
+        // its own.
+        (present != asleep).then_some(Announced::Undone)
     }
 }
 
-/// Has all owners release by exchange. `None` when that was undone meanwhile, `false` when it cannot be known.
+/// Makes all owners release by exchange. Returns `None` if an owner cleared the mark meanwhile, and `false` without barriers.
 #[cold]
 fn mark(hot: &Hot) -> Option<bool> {
-    let coming = hot.waiters.fetch_or(COMING | SHARED, Acquire) | COMING | SHARED;
-    if coming & EXCHANGE != 0 {
+    let marked = hot.waiters.fetch_or(PENDING | SHARED, Acquire) | PENDING | SHARED;
+    if marked & EXCHANGE != 0 {
         return Some(true);
     }
-    // Whose barrier it is does not matter, but that it comes after the mark of this round.
+    // Any thread's barrier suffices, if it follows the mark of this generation.
     if !sys::barrier() {
         return Some(false);
     }
-    hot.waiters.compare_exchange(coming, coming ^ COMING ^ EXCHANGE, Ordering::Release, Relaxed).ok().map(|_| true)
+    hot.waiters.compare_exchange(marked, marked ^ PENDING ^ EXCHANGE, Ordering::Release, Relaxed).ok().map(|_| true)
 }
 
 #[inline]
@@ -134,24 +138,24 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::robust::tests::{hold, lines, take_and_give};
+    use crate::robust::tests::{acquire_and_release, hold, lines};
     use crate::robust::{DIED, owner};
 
     #[rstest]
-    #[case::by_who_never_came_to_its_barrier(COMING)]
-    #[case::by_who_is_gone(EXCHANGE)]
-    fn a_mark_that_was_left_goes_away(#[case] mark: u32) {
+    #[case::killed_before_its_barrier(PENDING)]
+    #[case::killed_after_its_barrier(EXCHANGE)]
+    fn owners_clear_the_mark_of_a_killed_waiter(#[case] mark: u32) {
         let [slot] = lines();
         slot.hot().waiters.fetch_or(mark, Relaxed);
         let mut releases = 0;
-        while is_marked(slot.hot(), COMING | EXCHANGE) {
-            take_and_give(&slot);
+        while is_marked(slot.hot(), PENDING | EXCHANGE) {
+            acquire_and_release(&slot);
             releases += 1;
-            assert!(releases <= 1024, "every release would look for waiters for ever");
+            assert!(releases <= 1024, "the mark is still set after {releases} releases");
         }
     }
 
-    /// The kernel does that for one C library, and the other one does it itself.
+    /// With glibc the kernel does this; musl does it itself.
     #[test]
     fn the_end_of_a_thread_wakes_a_waiter() {
         const WATCHDOG: Duration = Duration::from_secs(100);
@@ -174,10 +178,10 @@ mod tests {
                 if owner(present) == 0 {
                     break assert_ne!(present & DIED, 0);
                 }
-                if let Some(Announced::Surely(asleep) | Announced::Perhaps(asleep)) = announce(slot.hot(), present) {
+                if let Some(Announced::Guaranteed(asleep) | Announced::BestEffort(asleep)) = announce(slot.hot(), present) {
                     sys::wait(&slot.hot().word, asleep, WATCHDOG);
                 }
-                assert!(start.elapsed() < WATCHDOG, "it was not woken");
+                assert!(start.elapsed() < WATCHDOG, "the waiter was not woken");
             }
         });
     }

@@ -1,4 +1,4 @@
-//! The suite that every backend passes.
+//! The conformance suite of all backends.
 
 use lock_conformance::Suite;
 

@@ -1,14 +1,14 @@
-//! Locks of a thread whose thread-local values are being destroyed.
+//! Tests of locks in thread-local values, which are destroyed when the thread ends.
 
 use std::cell::RefCell;
 use std::thread;
 
 use lock_core::{Guard, Lock, OpenMode, Registry, Store};
 
-/// More than a thread has in the list that the kernel walks.
+/// More locks than a thread links into its robust list.
 const LOCKS: usize = 1100;
 
-/// Guards that are dropped when the thread ends, and a lock that is acquired then.
+/// Guards that are dropped when the thread ends, and a lock that the destructor acquires.
 struct Held {
     guards: RefCell<Vec<Guard<'static>>>,
     free: RefCell<Option<Lock>>,
@@ -24,7 +24,7 @@ impl Drop for Held {
         let guard = free.lock().unwrap();
         for lock in [self.guards.borrow().last().unwrap().lock(), guard.lock()] {
             let is_held = thread::scope(|scope| scope.spawn(|| lock.try_lock().unwrap().is_none()).join().unwrap());
-            assert!(is_held, "another thread is inside");
+            assert!(is_held, "another thread acquired a held lock");
         }
     }
 }
@@ -37,7 +37,7 @@ fn locks() -> Vec<Lock> {
     (0..LOCKS).map(|number| store.allocate(number.to_string()).unwrap()).collect()
 }
 
-/// Runs a thread to its very end, which a scope alone does not wait for.
+/// Runs a thread and joins it. A scope alone does not wait for the destructors of thread-local values.
 fn run_thread(body: impl FnOnce() + Send) {
     thread::scope(|scope| scope.spawn(body).join().unwrap());
 }
@@ -46,7 +46,7 @@ fn run_thread(body: impl FnOnce() + Send) {
 fn guards_in_thread_local_values_are_released_when_the_thread_ends() {
     let locks = locks();
     run_thread(|| {
-        // Their destructor runs after those of values that are used later for the first time.
+        // First use of `HELD`: its destructor runs after those of thread-local values that are first used later.
         HELD.with(|held| {
             let (free, others) = locks.split_last().unwrap();
             held.guards.borrow_mut().extend(others.iter().map(|lock| lock.lock_owned().unwrap()));
@@ -54,7 +54,7 @@ fn guards_in_thread_local_values_are_released_when_the_thread_ends() {
         });
     });
     for lock in &locks {
-        let guard = lock.try_lock().unwrap().expect("it was released");
+        let guard = lock.try_lock().unwrap().expect("the lock was released");
         assert_eq!(guard.recovered(), None);
     }
 }
@@ -64,7 +64,7 @@ fn locks_that_a_thread_leaves_behind_are_recovered() {
     let locks = locks();
     run_thread(|| locks.iter().for_each(|lock| std::mem::forget(lock.lock().unwrap())));
     for lock in &locks {
-        let guard = lock.try_lock().unwrap().expect("its owner has ended");
+        let guard = lock.try_lock().unwrap().expect("the owner's thread has ended");
         assert!(guard.recovered().is_some());
     }
 }

@@ -12,7 +12,7 @@ use crate::scenario::Act;
 use crate::setup::Setup;
 use crate::{state, step, sys};
 
-/// What a simulated thread runs.
+/// Runs the acts of a simulated thread.
 pub(crate) fn run(setup: &'static Setup, thread: usize) {
     for (number, act) in setup.scenario().threads[thread].iter().enumerate() {
         step::call(Op::Act(number));
@@ -90,25 +90,25 @@ fn stage(change: impl FnOnce(&mut Stage)) {
     step::call(Op::Stage(stage));
 }
 
-fn tell(note: Note) {
+fn report(note: Note) {
     step::call(Op::Note(note));
 }
 
 pub(crate) fn failed(error: &Error) {
-    let text = format!("an error: {error}");
+    let text = format!("unexpected error: {error}");
     state::with(|state| state.oracle.wrong(text));
 }
 
-/// Acquires a lock. False when the deadline passed first.
+/// Acquires a lock. Returns false if the deadline passes first.
 fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
     stage(|stage| stage.locks[lock] = Phase::Acquiring);
-    match ask(setup, lock, deadline) {
-        Ok(Acquired::Held { token }) => tell(Note::Enter { lock, token, told: None }),
-        Ok(Acquired::Recovered(recovery)) => tell(Note::Enter { lock, token: recovery.token, told: Some(recovery.death) }),
+    match acquire_raw(setup, lock, deadline) {
+        Ok(Acquired::Held { token }) => report(Note::Enter { lock, token, reported: None }),
+        Ok(Acquired::Recovered(recovery)) => report(Note::Enter { lock, token: recovery.token, reported: Some(recovery.death) }),
         Ok(Acquired::TimedOut) => {
-            tell(Note::Without { lock });
+            report(Note::TimedOut { lock });
             if deadline == Deadline::Never {
-                tell(Note::Wrong("it was told that a deadline passed that it did not set"));
+                report(Note::Wrong("an acquisition without a deadline timed out"));
             }
             return false;
         }
@@ -120,8 +120,8 @@ fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
     true
 }
 
-/// Acquires a lock as the user side does.
-pub(crate) fn ask(setup: &'static Setup, lock: usize, deadline: Deadline) -> Result<Acquired> {
+/// Acquires a lock as `lock_core::Lock` does.
+pub(crate) fn acquire_raw(setup: &'static Setup, lock: usize, deadline: Deadline) -> Result<Acquired> {
     let lock = ShmLock::new(setup.slot(lock));
     match lock.acquire_at_once() {
         Some(token) => Ok(Acquired::Held { token }),
@@ -129,56 +129,56 @@ pub(crate) fn ask(setup: &'static Setup, lock: usize, deadline: Deadline) -> Res
     }
 }
 
-fn is_told(lock: usize) -> bool {
-    state::with(|state| state.threads[state.current].stage.told[lock])
+fn is_reported(lock: usize) -> bool {
+    state::with(|state| state.threads[state.current].stage.reported[lock])
 }
 
 /// Marks a lock consistent as a guard does, if a death was reported.
 fn mark_consistent(setup: &'static Setup, lock: usize) {
-    if is_told(lock) {
+    if is_reported(lock) {
         match ShmLock::new(setup.slot(lock)).mark_consistent() {
-            Ok(()) => tell(Note::Marked { lock }),
+            Ok(()) => report(Note::Marked { lock }),
             Err(error) => failed(&error),
         }
     }
 }
 
 fn release(setup: &'static Setup, lock: usize) {
-    release_in(setup, lock, if is_told(lock) { Condition::Inconsistent } else { Condition::Consistent });
+    release_in(setup, lock, if is_reported(lock) { Condition::Inconsistent } else { Condition::Consistent });
 }
 
 fn release_in(setup: &'static Setup, lock: usize, condition: Condition) {
-    tell(Note::Leave { lock, leaving: Leaving::Released(condition) });
+    report(Note::Leave { lock, leaving: Leaving::Released(condition) });
     if let Err(error) = ShmLock::new(setup.slot(lock)).release(Proof(condition)) {
         failed(&error);
     }
-    stage(|stage| (stage.locks[lock], stage.told[lock]) = (Phase::Outside, false));
+    stage(|stage| (stage.locks[lock], stage.reported[lock]) = (Phase::Outside, false));
 }
 
-/// Releases a lock that was marked as that of a dead owner.
+/// Releases a lock after it was marked as that of a dead owner.
 fn release_late(setup: &'static Setup, lock: usize) {
-    tell(Note::Leave { lock, leaving: Leaving::Ended });
+    report(Note::Leave { lock, leaving: Leaving::Ended });
     sys::end_thread();
     let released = ShmLock::new(setup.slot(lock)).release(Proof(Condition::Consistent));
     if !matches!(released, Err(error) if matches!(error.kind(), ErrorKind::Lost)) {
-        tell(Note::Wrong("it releases a lock that it has lost"));
+        report(Note::Wrong("the release of a lost lock is not refused"));
     }
-    stage(|stage| (stage.locks[lock], stage.told[lock]) = (Phase::Outside, false));
+    stage(|stage| (stage.locks[lock], stage.reported[lock]) = (Phase::Outside, false));
 }
 
-/// Ends the thread, which holds these locks.
+/// Ends the thread while it holds these locks.
 fn end(locks: &[usize]) {
     for lock in locks {
-        tell(Note::Leave { lock: *lock, leaving: Leaving::Ended });
+        report(Note::Leave { lock: *lock, leaving: Leaving::Ended });
     }
     sys::end_thread();
     step::call(Op::End);
 }
 
-/// Sixteen times the same letter: two words. A thread's next allocation has another.
+/// Returns a label of sixteen equal letters, which fills two words. Successive allocations of a thread use different letters.
 pub(crate) fn label(thread: usize, act: usize) -> Label {
     let letter = char::from(b'A' + (thread + THREADS * (act % 2)) as u8);
-    Label::new(letter.to_string().repeat(16)).expect("it is short")
+    Label::new(letter.to_string().repeat(16)).expect("16 bytes are a valid label")
 }
 
 pub(crate) fn is_label_of(thread: usize, found: &Label) -> bool {
@@ -190,7 +190,7 @@ fn allocate(setup: &'static Setup, thread: usize, act: usize) -> Option<usize> {
     match setup.table.allocate(&label(thread, act)) {
         Ok(id) => {
             let id = id.get() as usize - FIRST;
-            tell(Note::Took { id });
+            report(Note::Allocated { id });
             Some(id)
         }
         Err(error) => {
@@ -207,7 +207,7 @@ fn allocate_exact(setup: &'static Setup, thread: usize, act: usize, id: usize) -
     stage(|stage| stage.allocating = true);
     match setup.table.allocate_exact(LockId::new((FIRST + id) as u32), &label(thread, act)) {
         Ok(()) => {
-            tell(Note::Took { id });
+            report(Note::Allocated { id });
             true
         }
         Err(error) => {
@@ -221,9 +221,9 @@ fn allocate_exact(setup: &'static Setup, thread: usize, act: usize, id: usize) -
 }
 
 fn free(setup: &'static Setup, id: usize) {
-    tell(Note::Giving { id });
+    report(Note::Freeing { id });
     match setup.table.free(LockId::new((FIRST + id) as u32), None) {
-        Ok(()) => tell(Note::Gave { id }),
+        Ok(()) => report(Note::Freed { id }),
         Err(error) => failed(&error),
     }
 }
@@ -233,7 +233,7 @@ fn read(setup: &'static Setup) {
         && allocation.generation.is_some()
         && !(0..THREADS).any(|thread| is_label_of(thread, &allocation.label))
     {
-        tell(Note::Wrong("the record of an id that is allocated is not whole"));
+        report(Note::Wrong("the record of an allocated id is incomplete"));
     }
 }
 
@@ -242,8 +242,8 @@ fn claim(setup: &'static Setup) {
     let word = &slot.hot().spare[1];
     let Ok(me) = setup.table.me() else { return };
     if setup.table.claim(word, me) {
-        tell(Note::Claimed);
-        tell(Note::Unclaiming);
+        report(Note::Claimed);
+        report(Note::ReleasingClaim);
         word.store(0, std::sync::atomic::Ordering::Release);
     }
 }

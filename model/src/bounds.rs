@@ -1,25 +1,25 @@
-//! How many things there are, and what threads are called.
+//! The sizes of the simulated system, and the names of its threads.
 
-/// At most so many threads.
+/// Maximum number of threads.
 pub(crate) const THREADS: usize = 3;
-/// The number of the observer, which checks the final state.
+/// The index of the observer, which checks the final state.
 pub(crate) const OBSERVER: usize = THREADS;
-/// The number of a thread that died before a scenario begins.
+/// The index of a thread that died before the scenario begins.
 pub(crate) const EARLIER: usize = THREADS + 1;
 
-/// How many locks there are.
+/// Number of locks.
 pub(crate) const LOCKS: usize = 2;
 
 /// Words in the lowest level of the bitmap.
 pub(crate) const LEAVES: usize = 3;
 /// Words in the level above it.
 pub(crate) const SUMMARIES: usize = 1;
-/// How many ids are free at the start.
+/// Number of ids that are free at the start.
 pub(crate) const IDS: usize = 2;
-/// The first of them: the last but one of the second leaf.
+/// The first free id: the last but one of the second leaf.
 pub(crate) const FIRST: usize = 126;
 
-/// The name of a thread in a history.
+/// Returns the name of a thread for histories.
 pub(crate) fn name(thread: usize) -> String {
     ["A", "B", "C", "the observer", "an earlier owner"][thread].to_owned()
 }

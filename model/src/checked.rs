@@ -1,6 +1,6 @@
-//! The code that is checked: files of `lock-table` and `lock-shm`, as they are.
+//! The checked code: unchanged source files of `lock-table` and `lock-shm`.
 //!
-//! Their `crate::…` paths lead to modules of this crate. Besides these files, `sys` and `table::slot` include some.
+//! Their `crate::…` paths resolve to modules of this crate. The modules `sys` and `table::slot` include further checked files.
 
 #[path = "../../lock-table/src/allocation.rs"]
 pub(crate) mod allocation;

@@ -1,4 +1,4 @@
-//! A simulated thread: real code on a stack of its own, that stops before each operation. Unsafe code is here and in `sys`.
+//! A simulated thread: a coroutine that is suspended before each operation. Only this file and `sys` have unsafe code.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -18,17 +18,18 @@ thread_local! {
     static RUNNING: Cell<*const Link> = const { Cell::new(ptr::null()) };
 }
 
-/// A thread that can be started again and again.
+/// A simulated thread, which can be restarted.
 pub(crate) struct Simulated {
     coroutine: Option<Coroutine<u64, Op, Result<(), String>, DefaultStack>>,
     stack: Option<DefaultStack>,
     link: *const Link,
 }
 
-/// Where it stopped.
+/// The reason why a simulated thread stopped.
 pub(crate) enum Stop {
+    /// It is suspended before this operation.
     Before(Op),
-    /// It returned, or panicked with this message.
+    /// It has returned, or panicked with this message.
     End(Result<(), String>),
 }
 
@@ -37,29 +38,29 @@ impl Simulated {
         Self { coroutine: None, stack: None, link: ptr::null() }
     }
 
-    /// Starts it, wherever it is.
+    /// Starts the thread from the beginning, and abandons an unfinished run.
     pub(crate) fn start(&mut self, body: impl FnOnce() + 'static) -> Stop {
         self.abandon();
-        let stack = self.stack.take().unwrap_or_else(|| DefaultStack::new(STACK).expect("there is memory for a stack"));
+        let stack = self.stack.take().unwrap_or_else(|| DefaultStack::new(STACK).expect("a stack can be allocated"));
         self.coroutine = Some(Coroutine::with_stack(stack, move |link: &Link, _| {
             RUNNING.set(link);
             catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
                 let text = panic.downcast_ref::<String>().cloned();
                 text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                    .unwrap_or_else(|| "it panicked".to_owned())
+                    .unwrap_or_else(|| "the thread panicked".to_owned())
             })
         }));
-        self.go_on(0)
+        self.run_on(0)
     }
 
-    /// Goes on with what its operation gave.
+    /// Resumes the thread with the result of its operation.
     pub(crate) fn resume(&mut self, value: u64) -> Stop {
         RUNNING.set(self.link);
-        self.go_on(value)
+        self.run_on(value)
     }
 
-    fn go_on(&mut self, value: u64) -> Stop {
-        let coroutine = self.coroutine.as_mut().expect("it was started");
+    fn run_on(&mut self, value: u64) -> Stop {
+        let coroutine = self.coroutine.as_mut().expect("the thread was started");
         match coroutine.resume(value) {
             CoroutineResult::Yield(op) => {
                 self.link = RUNNING.get();
@@ -71,8 +72,8 @@ impl Simulated {
 
     fn abandon(&mut self) {
         let Some(mut coroutine) = self.coroutine.take() else { return };
-        // SAFETY: nothing refers to what is on its stack. What is there refers to setups, which are never freed, and owns at most
-        // some memory of the heap, which is lost.
+        // SAFETY: no pointer to the coroutine's stack is used after this. Values on the stack refer only to a `Setup`, which is never
+        // freed, and own at most heap memory, which leaks.
         unsafe { coroutine.force_reset() };
         self.stack = Some(coroutine.into_stack());
     }
@@ -84,15 +85,14 @@ impl Drop for Simulated {
     }
 }
 
-/// The running thread cannot go on: what is wrong is for the history, and not for the terminal.
+/// Ends the running thread with an error. Unlike `panic!`, this prints nothing.
 pub(crate) fn fail(what: String) -> ! {
     resume_unwind(Box::new(what))
 }
 
-/// Stops the running thread before an operation; returns what that gave.
+/// Suspends the running thread before an operation, and returns the result of the operation.
 pub(crate) fn suspend(op: Op) -> u64 {
-    // SAFETY: only simulated threads have steps, and before one goes on, its link is put here; the link is on its stack, which it is
-    // running on.
+    // SAFETY: only a simulated thread calls this. `RUNNING` is set to its yielder before it runs, and the yielder is on its stack.
     let link = unsafe { &*RUNNING.get() };
     link.suspend(op)
 }

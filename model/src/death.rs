@@ -1,11 +1,11 @@
 //! The result of an acquisition, and the death that it reports.
 
-/// How an owner ended.
+/// The cause of an owner's death.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
-    /// In any way but the others.
+    /// Any other cause.
     ProcessEnded = 1,
-    /// It released the lock while it panicked.
+    /// The owner released the lock during a panic.
     Panicked = 2,
 }
 
@@ -19,10 +19,10 @@ impl Cause {
     }
 }
 
-/// The end of an owner inside its critical section.
+/// The death of an owner in its critical section.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Death {
-    /// `None` if the word that says so means no thread.
+    /// `None` if the recorded owner word is no thread's.
     pub(crate) thread: Option<usize>,
     pub(crate) cause: Cause,
 }
@@ -37,7 +37,7 @@ impl Death {
     }
 }
 
-/// The acquisition of a lock whose previous owner died inside.
+/// The acquisition of a lock whose previous owner died in its critical section.
 #[derive(Debug)]
 pub(crate) struct Recovery {
     pub(crate) token: u64,
@@ -52,7 +52,7 @@ pub(crate) enum Acquired {
     TimedOut,
 }
 
-/// The condition in which an owner leaves what the lock protects.
+/// The condition of the protected data at a release.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Condition {
     Consistent,
@@ -60,7 +60,7 @@ pub(crate) enum Condition {
     Panicked,
 }
 
-/// Proof that the caller of a release is a guard.
+/// A stand-in for the proof that the caller of a release is a guard.
 #[derive(Debug)]
 pub(crate) struct Proof(pub(crate) Condition);
 

@@ -1,5 +1,7 @@
-//! The environment of the checked code. Each operation on an atomic is one of the calling simulated thread's, named by the address of the
-//! word. What a word says is in the state, and nothing is in the word itself.
+//! The environment of the checked code.
+//!
+//! Each operation on an atomic is an operation of the calling simulated thread on the word with that address. The values of the words
+//! are in the state; the atomics themselves hold none.
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -9,38 +11,38 @@ use crate::{state, step};
 /// Number of times to poll a held lock before sleeping.
 pub(crate) const SPINS: u32 = 1;
 
-/// Number of acquisitions after which an owner without waiters goes back to plain stores.
+/// Number of acquisitions after which an owner without waiters returns to releases by plain store.
 pub(crate) const PLAIN_STORES_AFTER: u64 = 1024;
 
-/// Drains the thread's store buffer when it is sequentially consistent; else this order of stores holds anyway.
+/// Drains the thread's store buffer if the fence is sequentially consistent. Total store order implies the weaker fences.
 pub(crate) fn fence(order: Ordering) {
     if order == Ordering::SeqCst {
         step::call(Op::Fence);
     }
 }
 
-/// The memory of x86 keeps the order of stores, and a barrier of another thread does the rest.
+/// Compiler fence. Total store order and the barrier of another thread do the rest.
 pub(crate) fn light_fence() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// The word that a link leads to, which must be simulated memory.
+/// Returns the word at the address in a link. It must be in the simulated memory.
 pub(crate) fn link_target(address: usize) -> *const AtomicUsize {
     let _ = state::at(address);
     address as *const AtomicUsize
 }
 
-/// The calling thread is where it forgets all but these variables.
+/// Marks a point from which the calling thread's run depends only on these variables.
 pub(crate) fn round_depends_on(spins: u32, waiters: u32) {
     step::call(Op::Loop(u64::from(spins) << 32 | u64::from(waiters)));
 }
 
-/// The clock stands still.
+/// Returns a constant time.
 pub(crate) fn unix_time() -> u64 {
     1
 }
 
-/// Each simulated thread is a process.
+/// Returns a different id for each simulated thread.
 pub(crate) fn process_id() -> u32 {
     state::with(|state| state.current as u32 + 1)
 }

@@ -1,16 +1,16 @@
-//! The work that the kernel does for a dead thread.
+//! The kernel's work at the exit of a thread.
 
 use std::collections::VecDeque;
 
-/// The remaining work for a dead thread: `exit_robust_list` of kernel/futex/core.c.
+/// The remaining steps of `exit_robust_list` (kernel/futex/core.c) for a dead thread.
 #[derive(Clone, Default, Hash, Debug)]
 pub(crate) struct Exit {
     pub(crate) steps: VecDeque<ExitStep>,
-    /// With its process.
+    /// Whether the whole process was killed.
     pub(crate) killed: bool,
 }
 
-/// One thing that the kernel does for a dead thread.
+/// One step of the kernel for a dead thread.
 #[derive(Clone, Copy, Hash, Debug)]
 pub(crate) enum ExitStep {
     /// `handle_futex_death` of this word.
@@ -19,6 +19,6 @@ pub(crate) enum ExitStep {
         pending: bool,
     },
     Wake(usize),
-    /// Its id is free, and its files are closed if the whole process dies: its end can be proved.
+    /// Frees the thread id and, if the whole process dies, closes its files. From then on, the end can be proven.
     Vanish,
 }

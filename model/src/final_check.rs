@@ -1,6 +1,6 @@
 //! Checks at the end of a run.
 
-use crate::act::{ask, failed, is_label_of, label};
+use crate::act::{acquire_raw, failed, is_label_of, label};
 use crate::bounds::{FIRST, LOCKS, OBSERVER, THREADS};
 use crate::death::{Acquired, Condition, Proof};
 use crate::lock::ShmLock;
@@ -11,7 +11,7 @@ use crate::scenario::Act;
 use crate::setup::Setup;
 use crate::state;
 
-/// Runs the observer's checks when no thread can do anything more.
+/// Runs the observer's checks in a state without further steps.
 pub(crate) fn finish(setup: &'static Setup) {
     let acts: Vec<Act> = setup.scenario().acts().collect();
     for lock in (0..LOCKS).filter(|lock| acts.iter().any(|act| uses(*act, *lock))) {
@@ -22,7 +22,7 @@ pub(crate) fn finish(setup: &'static Setup) {
     }
 }
 
-/// Whether an act acquires this lock.
+/// Returns whether an act acquires this lock.
 fn uses(act: Act, lock: usize) -> bool {
     match act {
         Act::Lock(one) | Act::Leave(one) | Act::Panic(one) | Act::End(one) | Act::Late(one) => one == lock,
@@ -34,8 +34,8 @@ fn uses(act: Act, lock: usize) -> bool {
 
 /// Checks that the lock can be acquired, and that a death is reported until an owner marks the lock consistent.
 fn check_lock(setup: &'static Setup, lock: usize) {
-    let Some(told) = enter(setup, lock) else { return };
-    if told {
+    let Some(reported) = enter(setup, lock) else { return };
+    if reported {
         leave(setup, lock, Condition::Inconsistent);
         enter(setup, lock);
         match ShmLock::new(setup.slot(lock)).mark_consistent() {
@@ -47,14 +47,14 @@ fn check_lock(setup: &'static Setup, lock: usize) {
     enter(setup, lock);
 }
 
-/// Acquires the lock. True when a death is reported; `None` when the lock is not free.
+/// Acquires the lock. Returns whether a death is reported, or `None` if the lock is not free.
 fn enter(setup: &'static Setup, lock: usize) -> Option<bool> {
-    let (token, told) = match ask(setup, lock, Deadline::Now) {
+    let (token, reported) = match acquire_raw(setup, lock, Deadline::Now) {
         Ok(Acquired::Held { token }) => (token, None),
         Ok(Acquired::Recovered(recovery)) => (recovery.token, Some(recovery.death)),
         Ok(Acquired::TimedOut) => {
             if !setup.scenario().may_lose_locks() {
-                state::with(|state| state.oracle.wrong("when all is quiet the lock is not free".to_owned()));
+                state::with(|state| state.oracle.wrong("the lock is not free in the final state".to_owned()));
             }
             return None;
         }
@@ -63,8 +63,8 @@ fn enter(setup: &'static Setup, lock: usize) -> Option<bool> {
             return None;
         }
     };
-    state::with(|state| state.oracle.enter(OBSERVER, lock, token, told));
-    Some(told.is_some())
+    state::with(|state| state.oracle.enter(OBSERVER, lock, token, reported));
+    Some(reported.is_some())
 }
 
 fn leave(setup: &'static Setup, lock: usize, condition: Condition) {
@@ -74,7 +74,7 @@ fn leave(setup: &'static Setup, lock: usize, condition: Condition) {
     }
 }
 
-/// Checks that each id is free or whole, and that each free one can be allocated.
+/// Checks that each id is either free or completely allocated, and that each free id can be allocated.
 fn check_ids(setup: &'static Setup) {
     let (ids, died, deaths) = state::with(|state| (state.oracle.ids, state.oracle.died_allocating, state.oracle.deaths));
     let wrong = |what: String| state::with(|state| state.oracle.wrong(what));
@@ -84,12 +84,12 @@ fn check_ids(setup: &'static Setup) {
         if !setup.table.is_allocated(index) {
             free.push(index);
             if matches!(state, Id::Of(_)) {
-                wrong(format!("id {index} is free, and somebody has it"));
+                wrong(format!("id {index} is free, but a thread has it"));
             }
             continue;
         }
         let allocators = match state {
-            Id::Of(thread) | Id::GivenBy(thread) => died | 1 << thread,
+            Id::Of(thread) | Id::BeingFreedBy(thread) => died | 1 << thread,
             _ => died,
         };
         let label_of =
@@ -97,11 +97,11 @@ fn check_ids(setup: &'static Setup) {
         if !(0..THREADS)
             .any(|thread| allocators & 1 << thread != 0 && label_of.as_ref().is_some_and(|label| is_label_of(thread, label)))
         {
-            wrong(format!("id {index} is allocated, and its label is {label_of:?}"));
+            wrong(format!("id {index} is allocated with the wrong label {label_of:?}"));
         }
     }
     if deaths == 0 && setup.table.first_free() != free.first().copied() {
-        wrong("nobody died, and a hint is wrong".to_owned());
+        wrong("a hint is wrong, although no thread died".to_owned());
     }
     let mut found = Vec::new();
     while let Ok(id) = setup.table.allocate(&label(0, 0)) {
@@ -109,6 +109,6 @@ fn check_ids(setup: &'static Setup) {
     }
     found.sort_unstable();
     if found != free {
-        wrong(format!("the ids {free:?} are free, and {found:?} can be allocated"));
+        wrong(format!("the ids {free:?} are free, but {found:?} can be allocated"));
     }
 }

@@ -1,8 +1,8 @@
-//! Fingerprints of 128 bits: two states that differ are taken for the same with a probability that does not matter.
+//! Fingerprints of 128 bits. The probability that two different states have the same fingerprint is negligible.
 
 use std::hash::{Hash, Hasher};
 
-/// Something that was seen, after what was seen before.
+/// Adds a value to a fingerprint.
 pub(crate) fn mix(before: u128, value: u64) -> u128 {
     let (low, high) = (before as u64, (before >> 64) as u64);
     let low = (low ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -11,12 +11,12 @@ pub(crate) fn mix(before: u128, value: u64) -> u128 {
     (u128::from(high ^ (high >> 29)) << 64) | u128::from(low)
 }
 
-/// The part of a word of memory in the fingerprint of all memory, which is the exclusive or of them.
+/// Returns the fingerprint of a word of memory. The fingerprint of the memory is the exclusive or over its words.
 pub(crate) fn word(at: usize, value: u64) -> u128 {
     mix(mix(mix(0x5bd1_e995, at as u64), value), 0)
 }
 
-/// The fingerprint of anything that can be hashed.
+/// Returns the fingerprint of a value.
 pub(crate) fn of(value: &impl Hash) -> u128 {
     let mut hasher = Mixer(1);
     value.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! What the kernel does, and which steps there can be: futexes, the robust exit of a thread, and time.
+//! The possible steps of a state, and the simulated kernel: futexes, the exit of a thread, and time.
 
 use std::collections::VecDeque;
 
@@ -16,25 +16,25 @@ const TID: u64 = libc::FUTEX_TID_MASK as u64;
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Choice {
-    /// The thread does what it is about to, with this of the possible outcomes.
+    /// The thread executes its next operation, with the outcome of this index.
     Step(usize, usize),
-    /// Its oldest store becomes visible.
+    /// The thread's oldest buffered store becomes visible.
     Drain(usize),
-    /// It dies, after the first so many of the things that it did since its last step.
+    /// The thread dies after this number of the private operations since its last step.
     Die(usize, usize),
-    /// The kernel does the next thing for a dead thread, with this of the possible outcomes.
+    /// The kernel executes its next step for a dead thread, with the outcome of this index.
     Exit(usize, usize),
-    /// It wakes for no reason, or because its deadline passed.
-    Rouse(usize),
+    /// The thread's sleep ends without a wake-up.
+    EndSleep(usize),
 }
 
-/// What a step gives a thread: it goes on.
+/// The threads that a step resumes, each with the result of its operation.
 pub(crate) type Resumed = [Option<(usize, u64)>; 2];
 
-const NOBODY: Resumed = [None, None];
+const NO_THREAD: Resumed = [None, None];
 
 impl State {
-    /// Every step that there can be now. Where there is none and somebody sleeps, something is wrong.
+    /// Returns every possible step. Reports an error if there is none while a thread sleeps.
     pub(crate) fn choices(&mut self) -> Vec<Choice> {
         let mut choices = Vec::new();
         let mut asleep = Vec::new();
@@ -44,13 +44,13 @@ impl State {
             }
             match &thread.status {
                 Status::Ready(op) => choices.extend((0..self.outcomes(number, *op)).map(|k| Choice::Step(number, k))),
-                Status::Asleep { .. } if thread.armed => choices.push(Choice::Rouse(number)),
+                Status::Asleep { .. } if thread.armed => choices.push(Choice::EndSleep(number)),
                 Status::Asleep { briefly, .. } => asleep.push((number, *briefly)),
                 Status::Exiting(exit) => choices.extend((0..self.exit_outcomes(exit)).map(|k| Choice::Exit(number, k))),
                 Status::Done | Status::Gone | Status::Ended => {}
             }
         }
-        let living = |thread: &(usize, &Thread)| thread.1.lives();
+        let living = |thread: &(usize, &Thread)| thread.1.is_alive();
         let (killed, others): (Vec<_>, Vec<_>) =
             self.threads.iter().enumerate().filter(living).partition(|(number, _)| self.is_killed(*number));
         choices.extend(killed.into_iter().flat_map(|(number, thread)| self.deaths(number, thread)));
@@ -61,31 +61,30 @@ impl State {
         if quiet {
             self.end_sleeps(&asleep, &mut choices);
         } else if self.oracle.interrupts_left > 0 {
-            choices.extend(asleep.into_iter().map(|(number, _)| Choice::Rouse(number)));
+            choices.extend(asleep.into_iter().map(|(number, _)| Choice::EndSleep(number)));
         }
         choices
     }
 
-    /// Nothing else can happen: those sleeps end whose threads may rely on that.
+    /// Ends the sleeps that may reach their time limit, in a state without other steps.
     fn end_sleeps(&mut self, asleep: &[(usize, bool)], choices: &mut Vec<Choice>) {
         let may_end = |briefly: bool| (briefly || self.oracle.may_oversleep) && self.oracle.sleeps_left > 0;
         let before = choices.len();
-        choices.extend(asleep.iter().filter(|sleep| may_end(sleep.1)).map(|(number, _)| Choice::Rouse(*number)));
+        choices.extend(asleep.iter().filter(|sleep| may_end(sleep.1)).map(|(number, _)| Choice::EndSleep(*number)));
         if choices.len() == before && !asleep.is_empty() {
             let names: Vec<String> = asleep.iter().map(|(number, _)| name(*number)).collect();
-            self.oracle.wrong(format!("{} would sleep for ever: a wake-up was lost", names.join(" and ")));
+            self.oracle.wrong(format!("{} would sleep forever: a wake-up was lost", names.join(" and ")));
         }
     }
 
-    /// The places at which a thread can die now.
+    /// Returns the places at which a thread can die.
     fn deaths(&self, number: usize, thread: &Thread) -> impl Iterator<Item = Choice> {
         let anywhere = self.machine.scenario.dies_in_between;
         let places = (0..=thread.private.len()).rev().filter(move |keep| anywhere || !self.is_changing(number, *keep));
         places.map(move |keep| Choice::Die(number, keep))
     }
 
-    /// Whether a thread is in the middle of a change of a list and a word, after the first so many of the things that it did since its
-    /// last step.
+    /// Returns whether a thread is changing a word and a list, after `keep` of the private operations since its last step.
     fn is_changing(&self, number: usize, keep: usize) -> bool {
         self.machine.pending[number].into_iter().any(|pending| {
             let later = self.threads[number].private[keep..].iter().find_map(|done| match done {
@@ -96,9 +95,10 @@ impl State {
         })
     }
 
-    /// Whether others may have to wait for the end of a sleep after its death: it was woken, it was in the middle of a change, it was
-    /// recovering a lock, or it put numbers into words that the kernel does not look after.
-    fn owes(&self, number: usize) -> bool {
+    /// Returns whether the death of a thread may lose a wake-up, so that other threads sleep until their time limit.
+    ///
+    /// That is so if the thread was woken, was changing a word and a list, was recovering a lock, or had its identity number in a word.
+    fn may_lose_wake_up(&self, number: usize) -> bool {
         let me = self.machine.owners.words[number];
         let thread = &self.threads[number];
         let has_lock = thread.stage.locks.iter().any(|phase| *phase != Phase::Outside);
@@ -130,23 +130,23 @@ impl State {
             .map(|(number, _)| number)
     }
 
-    /// Does it; returns whom it lets go on.
+    /// Executes a step. Returns the threads that it resumes.
     pub(crate) fn apply(&mut self, choice: Choice) -> Resumed {
         match choice {
             Choice::Step(number, k) => {
-                let Status::Ready(op) = self.threads[number].status else { unreachable!("only who is ready takes a step") };
+                let Status::Ready(op) = self.threads[number].status else { unreachable!("only a ready thread steps") };
                 self.step(number, op, k)
             }
             Choice::Drain(number) => {
                 self.drain(number);
-                NOBODY
+                NO_THREAD
             }
             Choice::Die(number, keep) => {
                 self.die(number, keep);
-                NOBODY
+                NO_THREAD
             }
             Choice::Exit(number, k) => self.exit(number, k),
-            Choice::Rouse(number) => {
+            Choice::EndSleep(number) => {
                 if self.threads[number].armed {
                     self.threads[number].armed = false;
                 } else if self.oracle.interrupts_left > 0 {
@@ -154,7 +154,7 @@ impl State {
                 } else {
                     self.oracle.sleeps_left -= 1;
                 }
-                self.say(number, || "wakes by itself".to_owned());
+                self.say(number, || "wakes up without a wake-up call".to_owned());
                 [Some((number, 0)), None]
             }
         }
@@ -175,7 +175,7 @@ impl State {
             Op::Wait { at, value, briefly } if self.value(at) == value => {
                 self.threads[number].status = Status::Asleep { at, briefly };
                 self.say_op(number, op, 1);
-                return NOBODY;
+                return NO_THREAD;
             }
             Op::Wake(at) => {
                 self.say_op(number, op, 0);
@@ -195,14 +195,14 @@ impl State {
             Op::End => {
                 self.say_op(number, op, 0);
                 self.end(number);
-                return NOBODY;
+                return NO_THREAD;
             }
             Op::Note(note) => {
                 self.note(number, note);
                 0
             }
             Op::Wait { .. } | Op::Fence => 0,
-            Op::Store(..) | Op::Stage(_) | Op::Act(_) | Op::Loop(_) => unreachable!("these are done at once"),
+            Op::Store(..) | Op::Stage(_) | Op::Act(_) | Op::Loop(_) => unreachable!("these are executed without a step"),
         };
         self.say_op(number, op, value);
         [Some((number, value)), None]
@@ -215,7 +215,7 @@ impl State {
         Some((number, 0))
     }
 
-    /// Kills a thread. What it stored becomes visible, since the kernel goes on where it was.
+    /// Kills a thread. Its buffered stores become visible, because the kernel runs on the same processor.
     fn die(&mut self, number: usize, keep: usize) {
         if let Some(trace) = &mut self.trace {
             let undone = self.threads[number].private.len() - keep;
@@ -223,14 +223,14 @@ impl State {
         }
         let at_all = keep == self.threads[number].private.len();
         self.undo(number, keep);
-        // Who has done nothing yet to release a lock is inside.
-        match self.threads[number].private.iter().rposition(|done| matches!(done, Private::Left(_))) {
+        // A thread that has not started the release is still inside.
+        match self.threads[number].private.iter().rposition(|done| matches!(done, Private::Leaving(_))) {
             Some(last) if last + 1 == keep => {}
             Some(last) => self.settle(number, last + 1),
             None => {}
         }
         self.flush(number);
-        let owes = self.owes(number);
+        let may_lose_wake_up = self.may_lose_wake_up(number);
         let doing = match &self.threads[number].status {
             Status::Ready(op) if at_all => {
                 self.trace.as_ref().map_or(String::new(), |trace| format!(", before it would {}", trace.op(*op, None)))
@@ -240,15 +240,15 @@ impl State {
         };
         self.say(number, || format!("DIES{doing}"));
         let stage = self.exit_of(number, true);
-        self.oracle.died(number, stage, owes);
+        self.oracle.died(number, stage, may_lose_wake_up);
     }
 
-    /// The thread ends: that of its process is another matter.
+    /// Ends a thread, but not its process.
     fn end(&mut self, number: usize) {
         self.exit_of(number, false);
     }
 
-    /// From here on the kernel does what is to be done for a thread. Returns what it was doing.
+    /// Starts the kernel's exit of a thread. Returns the thread's progress.
     fn exit_of(&mut self, number: usize, killed: bool) -> Stage {
         let exit = Exit { steps: self.walk(number), killed };
         let thread = &mut self.threads[number];
@@ -260,13 +260,13 @@ impl State {
         std::mem::take(&mut thread.stage)
     }
 
-    /// The robust list as the dead thread left it: nobody else changes what it links before the kernel has come by.
+    /// Returns the steps for the robust list of a dead thread. No other thread changes these links before the kernel has followed them.
     fn walk(&self, number: usize) -> VecDeque<ExitStep> {
         let start = self.machine.heads[number];
         let pending = self.value(self.machine.pending[number][0]) as usize;
         let mut steps = VecDeque::new();
         let mut entry = self.value(state::at(start)) as usize;
-        while self.machine.scenario.served && entry != start && steps.len() < 16 {
+        while self.machine.scenario.walked && entry != start && steps.len() < 16 {
             let (next, word) = (self.value(state::at(entry)) as usize, self.machine.word_of(entry));
             if entry != pending {
                 steps.push_back(ExitStep::Handle { at: word, pending: false });
@@ -281,17 +281,17 @@ impl State {
     }
 
     fn exit(&mut self, number: usize, k: usize) -> Resumed {
-        let Status::Exiting(exit) = &mut self.threads[number].status else { unreachable!("only the dead exit") };
+        let Status::Exiting(exit) = &mut self.threads[number].status else { unreachable!("the thread is exiting") };
         let killed = exit.killed;
-        let step = exit.steps.pop_front().expect("the last makes it vanish");
+        let step = exit.steps.pop_front().expect("the last step is `Vanish`");
         let then = match step {
             ExitStep::Handle { at, pending } => self.handle(number, at, pending),
             ExitStep::Wake(at) => {
-                self.say(number, || "the kernel wakes one for it".to_owned());
+                self.say(number, || "the kernel wakes one waiter".to_owned());
                 return [self.wake(at, k), None];
             }
             ExitStep::Vanish => {
-                self.say(number, || "its end can be proved".to_owned());
+                self.say(number, || "the end can be proven".to_owned());
                 self.threads[number].status = if killed { Status::Gone } else { Status::Ended };
                 None
             }
@@ -299,7 +299,7 @@ impl State {
         if let (Some(then), Status::Exiting(exit)) = (then, &mut self.threads[number].status) {
             exit.steps.push_front(then);
         }
-        NOBODY
+        NO_THREAD
     }
 
     /// `handle_futex_death`.
@@ -310,7 +310,7 @@ impl State {
             return Some(ExitStep::Wake(at));
         }
         if word & TID != u64::from(self.machine.scenario.tid(number)) {
-            self.say(number, || "the kernel finds the word of another".to_owned());
+            self.say(number, || "the kernel finds a word with another number".to_owned());
             return None;
         }
         self.set_value(at, (word & WAITERS) | DIED);

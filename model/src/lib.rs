@@ -1,34 +1,36 @@
-//! A model checker for the locks of `lock-shm` and the allocation of `lock-table`: it visits every state that a few threads can reach.
+//! A model checker for the locks of `lock-shm` and the allocation of `lock-table`. It visits every reachable state of a few threads.
 //!
-//! The files that are checked are compiled as they are, in the module `checked`. What they import from their own crates is
-//! replaced: `env` has simulated atomics and a few small numbers, `sys` simulates the kernel (futexes, `membarrier`, and the walk of a dead
-//! thread's robust list), and `table` is one small segment. Each simulated thread has its own stack and stops before
-//! every operation that others can notice; the search tries each order of these steps, and the death of a thread at each place,
-//! including between two that no other thread notices.
+//! The checked source files are compiled unchanged, in the module `checked`. Modules of this crate replace their imports:
+//! `env` has simulated atomics and small bounds, `sys` simulates the kernel (futexes, `membarrier`, and the walk of a dead thread's
+//! robust list), and `table` is one small segment. Each simulated thread has its own stack and is suspended before every operation
+//! that other threads can observe. The search tries each order of these steps. It also tries the death of a thread at each step, and
+//! between two operations that no other thread observes.
 //!
-//! - **Memory** is that of x86: each thread's stores become visible in their order, but later, at any time; an atomic change and a system
-//!   call wait for them. Weaker processors, and what a compiler may reorder, are not modelled.
-//! - **PID namespaces**: a thread is at home, or *foreign*. Foreign threads put identity numbers into lock words, and have the same thread
-//!   ids as threads at home. A thread at home whose list has no room does the former, too. A thread is alone in its process, unless the
-//!   scenario says otherwise, and can prove that another's process is dead once the kernel has done everything for it; that a thread of a
-//!   living process has ended is seen at home only.
-//! - **Ends**: a thread dies with its process, or ends in a process that lives on; then `lock-shm` marks its locks.
-//! - **A sleep** ends when it is woken. It may end by its bound if it is one of a millisecond, which a waiter chooses when it may not be
-//!   woken, and after a death that may cost a wake-up: of a thread that had been woken, was in the middle of a change, was recovering a
-//!   lock, or had its identity number in a word. Every other lost wake-up is an error.
-//! - **Deaths** inside are reported to each next owner until one marks the lock consistent, and not after that. No other death is
-//!   reported.
-//! - **A state** is the memory, the store buffers, the threads that sleep or are dead, and a fingerprint of every value that each
-//!   thread received in its present act. A state that was visited is not visited again; when none is left, the scenario holds, within [`BOUNDS`].
+//! - **Memory** is total store order, as on x86: the stores of a thread become visible in program order, each at any later time. Atomic
+//!   read-modify-write operations and system calls drain the store buffer. Weaker memory models and compiler reordering are not
+//!   modelled.
+//! - **PID namespaces**: a thread is *at home*, in the namespace of the store's creator, or *foreign*. Foreign threads use identity
+//!   numbers in lock words and have the same thread ids as threads at home. A thread at home whose robust list is full uses its
+//!   identity number too. Each thread is a process, unless the scenario states otherwise. The death of a process can be proven once the
+//!   kernel has finished its exit. The end of a thread in a living process can be proven at home only.
+//! - **Ends**: a thread is killed with its process, or ends while its process lives on. In the second case `lock-shm` marks its locks.
+//! - **Sleeps** end by a wake-up. A sleep may reach its time limit in two cases: the limit is a millisecond, which a waiter chooses if
+//!   it may not be woken, or a death may have lost a wake-up. The latter is a death of a thread that had been woken, was changing a
+//!   word and a list, was recovering a lock, or had its identity number in a word. Every other lost wake-up is an error.
+//! - **Deaths** in a critical section are reported to each next owner until one marks the lock consistent, and not after that. No other
+//!   death is reported.
+//! - **States** consist of the memory, the store buffers, the sleeping and the dead threads, and a fingerprint of every value that each
+//!   thread has received in its current act. No state is visited twice. If all states are visited without an error, the scenario holds
+//!   within [`BOUNDS`].
 //!
-//! `cargo xtask model` runs every scenario, and `cargo xtask model --planted` shows that each planted bug is found.
-// The checked files link to items that are not here.
+//! `cargo xtask model` runs every scenario. `cargo xtask model --planted` checks that each planted bug is found.
+// The checked files link to items that this crate does not have.
 #![allow(rustdoc::broken_intra_doc_links)]
 #![deny(unsafe_code)]
 // The checked files have unit tests, which belong to their own crates.
 #![cfg(not(test))]
 
-// The checked code imports from these crates, whose parts are in this one.
+// The checked files import from these crates. This crate replaces the items that they use.
 extern crate self as lock_core;
 extern crate self as lock_table;
 
@@ -60,7 +62,7 @@ mod table;
 mod thread;
 mod trace;
 
-// The names of modules and types in the checked code.
+// Modules and types under the names that the checked files use.
 use checked::{bitmap, lock, lock_line, owner, record, robust, waiters};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use lock_line::Hot;
@@ -74,6 +76,6 @@ pub use scenario::Scenario;
 pub use scenarios::scenarios;
 pub use search::{Progress, Report, Verdict};
 
-/// The bounds, beside the acts and the deaths of a scenario.
-pub const BOUNDS: &str = "1 poll of a held lock before the sleep (100 outside of the model); labels of 16 bytes; 6 sleeps that end by \
-                          their bound, 4 with two threads; total store order; sleepers woken in any order";
+/// The bounds of the search, besides the acts and deaths of a scenario.
+pub const BOUNDS: &str = "1 poll of a held lock before the sleep (100 outside of the model); labels of 16 bytes; 6 sleeps that reach \
+                          their time limit, 4 with two threads; total store order; sleepers woken in any order";

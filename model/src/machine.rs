@@ -4,27 +4,26 @@ use crate::bounds::{LOCKS, name};
 use crate::oracle::Oracle;
 use crate::scenario::Scenario;
 
-/// The machine of a scenario. It does not change.
+/// The constant part of the simulated machine.
 pub(crate) struct Machine {
     pub(crate) scenario: Scenario,
     /// The address of the first word.
     pub(crate) base: usize,
-    /// The words, of four bytes each. One of eight bytes is followed by one that is not used.
+    /// The words, of four bytes each. A word of eight bytes takes two, of which the second is unused.
     pub(crate) words: Vec<Word>,
-    /// What the words are at the start.
+    /// The initial values of the words.
     pub(crate) initial: Vec<u64>,
-    /// The fingerprint of that.
+    /// The fingerprint of the initial values.
     pub(crate) fingerprint: u128,
-    /// What the oracle knows at the start.
+    /// The initial oracle.
     pub(crate) oracle: Oracle,
-    /// For each thread, the address of its list that the kernel knows.
+    /// The address of the robust list of each thread.
     pub(crate) heads: Vec<usize>,
-    /// For each thread, the words that say which node it is about to link or unlink: the one that the kernel reads, and that of its other
-    /// list.
+    /// The words `list_op_pending` of each thread: that of the robust list, which the kernel reads, and that of the identity list.
     pub(crate) pending: Vec<[usize; 2]>,
     /// The words that threads claim to recover a lock.
     pub(crate) claims: [usize; LOCKS],
-    /// From the address of a node to that of its lock word.
+    /// The offset in bytes from a list entry to its lock word.
     pub(crate) word_offset: isize,
     pub(crate) owners: Owners,
 }
@@ -33,11 +32,11 @@ pub(crate) struct Machine {
 pub(crate) struct Word {
     pub(crate) name: String,
     pub(crate) meaning: Meaning,
-    /// Only the owner of a lock, or one thread, accesses it.
+    /// Whether only the owner of a lock, or only one thread, accesses it.
     pub(crate) private: bool,
 }
 
-/// What the value of a word means.
+/// The meaning of a word's value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     LockWord,
@@ -46,17 +45,17 @@ pub(crate) enum Meaning {
     Number,
 }
 
-/// How threads are written down as owners.
+/// The representations of threads as owners.
 pub(crate) struct Owners {
     /// The owner word of each thread.
     pub(crate) words: Vec<u64>,
-    /// The number of each thread in lock words, where that is no thread id.
+    /// The identity number of each thread.
     pub(crate) identities: Vec<u32>,
-    /// The smallest of such numbers.
+    /// The smallest identity number.
     pub(crate) first_identity: u32,
     /// The owner word after an inconsistent release.
     pub(crate) inconsistent: u64,
-    /// Bits of an owner word that do not count.
+    /// The bits of an owner word that do not identify the owner.
     pub(crate) note: u64,
 }
 
@@ -69,17 +68,17 @@ impl Machine {
         self.words[at].private
     }
 
-    /// The lock word of a node.
+    /// Returns the index of the lock word of a list entry.
     pub(crate) fn word_of(&self, node: usize) -> usize {
         (node.wrapping_add_signed(self.word_offset) - self.base) / 4
     }
 
-    /// The name of a word.
+    /// Returns the name of a word.
     pub(crate) fn name_of(&self, at: usize) -> &str {
         &self.words[at].name
     }
 
-    /// A value of a word, for people to read.
+    /// Formats a value of a word.
     pub(crate) fn show(&self, at: usize, value: u64) -> String {
         match self.words[at].meaning {
             Meaning::LockWord => self.show_lock_word(value as u32),

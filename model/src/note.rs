@@ -1,51 +1,51 @@
-//! What a simulated thread tells the oracle.
+//! Reports of a simulated thread to the oracle.
 
 use crate::bounds::LOCKS;
 use crate::death::{Condition, Death};
 
-/// Where a thread is with a lock.
+/// The progress of a thread with a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) enum Phase {
     #[default]
     Outside,
-    /// Its `acquire` has not returned.
+    /// `acquire` has not returned.
     Acquiring,
     Inside,
-    /// Its `release` has not returned.
+    /// `release` has not returned.
     Releasing,
 }
 
-/// The progress of a thread, by which its death is judged.
+/// The progress of a thread. It determines the consequences of a death.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Stage {
     pub(crate) locks: [Phase; LOCKS],
-    /// A death was reported to it, and it has not marked the lock consistent.
-    pub(crate) told: [bool; LOCKS],
+    /// For each lock, whether a death was reported to the thread that has not marked the lock consistent since.
+    pub(crate) reported: [bool; LOCKS],
     pub(crate) allocating: bool,
 }
 
-/// A result that a thread got, or a request that it is about to make.
+/// A result that a thread has received, or an operation that it is about to start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Note {
-    /// It has the lock, with this token; this death was reported to it.
-    Enter { lock: usize, token: u64, told: Option<Death> },
+    /// It has acquired the lock with this token and this report of a death.
+    Enter { lock: usize, token: u64, reported: Option<Death> },
     /// It has marked the lock consistent.
     Marked { lock: usize },
-    /// It is about to leave.
+    /// It is about to leave the critical section.
     Leave { lock: usize, leaving: Leaving },
-    /// It does without the lock.
-    Without { lock: usize },
-    /// An id was allocated.
-    Took { id: usize },
-    /// It is about to free it.
-    Giving { id: usize },
-    /// It is free.
-    Gave { id: usize },
-    /// It has a claim.
+    /// It has timed out.
+    TimedOut { lock: usize },
+    /// It has allocated an id.
+    Allocated { id: usize },
+    /// It is about to free an id.
+    Freeing { id: usize },
+    /// It has freed an id.
+    Freed { id: usize },
+    /// It has acquired the claim.
     Claimed,
-    /// It is about to give that back.
-    Unclaiming,
-    /// What must not be.
+    /// It is about to release the claim.
+    ReleasingClaim,
+    /// It has detected an error.
     Wrong(&'static str),
 }
 
@@ -54,6 +54,6 @@ pub(crate) enum Note {
 pub(crate) enum Leaving {
     /// It releases the lock.
     Released(Condition),
-    /// It ends, in a process that lives on.
+    /// It ends, and its process lives on.
     Ended,
 }

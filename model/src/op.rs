@@ -2,14 +2,14 @@
 
 use crate::note::{Note, Stage};
 
-/// What a thread asks for. Each is one step, but for those that nobody else can notice.
+/// An operation of a simulated thread. It is one step, unless no other thread can observe it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Load(usize),
     Store(usize, u64),
     Change(usize, Change),
     Fence,
-    /// Sleeps while the word has this value.
+    /// Sleeps if the word has this value.
     Wait {
         at: usize,
         value: u64,
@@ -18,26 +18,26 @@ pub(crate) enum Op {
     Wake(usize),
     /// `membarrier`: every thread's stores become visible.
     Barrier,
-    /// Whether the deadline has passed.
+    /// Checks whether the deadline has passed.
     Clock,
-    /// Whether this thread is proved to have ended, or the whole process of it.
+    /// Checks whether the end of this thread, or of its whole process, is proven.
     Gone {
         thread: usize,
         whole: bool,
     },
-    /// The thread ends, and its process lives on.
+    /// Ends the thread, but not its process.
     End,
-    /// What the scenario tells of what it was told.
+    /// Reports to the oracle.
     Note(Note),
-    /// What the thread is doing, should it die.
+    /// Sets the thread's progress.
     Stage(Stage),
-    /// The thread is at the beginning of an act, and remembers nothing.
+    /// Starts an act, which does not depend on earlier results.
     Act(usize),
-    /// It is at the beginning of a loop, and remembers this of what came before in the act.
+    /// Starts a loop iteration, which depends on earlier results of the act only by this value.
     Loop(u64),
 }
 
-/// A read and a write in one.
+/// An atomic read-modify-write operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
     Set(u64),

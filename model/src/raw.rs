@@ -1,4 +1,4 @@
-//! The plug-in side of a lock, as far as the checked code has it.
+//! Stand-ins for lock-core's `Deadline` and `RawLock`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::death::{Acquired, Proof};
 use crate::op::Op;
 use crate::step;
 
-/// How long an acquisition may wait: when a deadline passes is one of the things that are tried out.
+/// The deadline of an acquisition. The search decides when [`Deadline::At`] passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Deadline {
     Now,
@@ -26,8 +26,8 @@ impl Deadline {
     }
 }
 
-/// The plug-in side of a lock.
-#[allow(dead_code, reason = "what only describes is not called")]
+/// The trait that a backend's lock implements.
+#[allow(dead_code, reason = "the model does not call all of it")]
 pub(crate) trait RawLock {
     fn acquire_at_once(&self) -> Option<u64>;
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;

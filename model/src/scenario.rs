@@ -1,19 +1,19 @@
-//! Which threads there are, what they do, and what may happen to them.
+//! Scenarios: the acts of a few threads, and the faults that may occur.
 
 use crate::bounds::{EARLIER, OBSERVER, THREADS};
 
-/// What a thread does.
+/// An act of a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Act {
-    /// Acquires this lock, marks it consistent if it is told of a death, and releases it.
+    /// Acquires this lock, marks it consistent if a death is reported, and releases it.
     Lock(usize),
-    /// Acquires this lock and releases it; does not mark it consistent.
+    /// Acquires this lock and releases it without marking it consistent.
     Leave(usize),
-    /// Acquires this lock and releases it while it panics.
+    /// Acquires this lock and releases it in a panic.
     Panic(usize),
-    /// As [`Act::Lock`] of lock 0, if that needs no waiting.
+    /// Does [`Act::Lock`] on lock 0 if that needs no waiting.
     TryLock,
-    /// As [`Act::Lock`] of lock 0, waiting until a deadline that passes at any time, or never.
+    /// Does [`Act::Lock`] on lock 0 with a deadline that passes at any time, or never.
     TimedLock,
     /// Acquires lock 0 and then lock 1, and releases them in the same order.
     Both,
@@ -21,59 +21,60 @@ pub(crate) enum Act {
     End(usize),
     /// Acquires lock 0 and then lock 1, and ends the thread.
     EndBoth,
-    /// Acquires this lock, has it marked as at the end of the thread, and releases it, which is refused.
+    /// Acquires this lock, marks it as at the end of the thread, and checks that its release is refused.
     Late(usize),
     /// Allocates an id and frees it.
     Allocate,
     /// Allocates an id and keeps it.
     Keep,
-    /// Allocates and frees this one of the ids that are free at the start.
+    /// Allocates and frees the id with this index among the initially free ids.
     Exactly(usize),
-    /// Reads the allocation of the first of those ids.
+    /// Reads the allocation of the first initially free id.
     Read,
-    /// Claims a word and gives it back.
+    /// Claims a word and releases the claim.
     Claim,
 }
 
-/// What an earlier owner left of lock 0.
+/// The initial state of lock 0, left by an earlier owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Left {
-    Nothing,
-    /// It died inside, and the kernel marked the word.
+pub(crate) enum InitialLock {
+    /// The lock is free and consistent.
+    Free,
+    /// The owner died inside, and the kernel marked the word.
     Death,
-    /// It died inside, of another PID namespace: its number is in the word.
+    /// A foreign owner died inside. Its identity number is in the word.
     ForeignDeath,
-    /// It released the lock without marking it consistent after a death.
+    /// The owner released the lock after a death without marking it consistent.
     Inconsistent,
 }
 
-/// A few threads, what they do, and what may happen to them.
+/// The acts of a few threads, and the faults that may occur.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// How it is called.
+    /// The name.
     pub name: &'static str,
     pub(crate) threads: Vec<Vec<Act>>,
-    /// How many threads may die.
+    /// Maximum number of deaths.
     pub(crate) deaths: usize,
-    /// How often a sleep may end for no reason.
+    /// Maximum number of spurious wake-ups.
     pub(crate) interrupts: usize,
-    /// Whether the kernel serves the lists of the dead.
-    pub(crate) served: bool,
-    /// Whether threads also die in the middle of a change of the list and the word.
+    /// Whether the kernel walks the robust lists of dead threads.
+    pub(crate) walked: bool,
+    /// Whether threads also die while they change a word and a list.
     pub(crate) dies_in_between: bool,
-    /// How much there is to do.
+    /// Whether the search takes longer than a few seconds.
     pub(crate) long: bool,
-    /// Threads of another PID namespace than the store's creator. The first of them has the thread id of the first of the others, and
+    /// The threads outside the PID namespace of the store's creator. The first of them has the thread id of the first thread at home, and
     /// so on.
     foreign: &'static [usize],
-    /// A thread whose list has room for so many locks.
+    /// A thread and the number of locks that its robust list has room for.
     room: Option<(usize, usize)>,
     /// Two threads of one process. Every other thread is alone in its process.
     one_process: Option<(usize, usize)>,
-    /// A thread in whose process the barrier is forbidden.
+    /// A thread whose process cannot use `membarrier`.
     without_barriers: Option<usize>,
-    pub(crate) left: Left,
-    /// The token that the locks begin with.
+    pub(crate) initial: InitialLock,
+    /// The initial token of the locks.
     pub(crate) token: u64,
 }
 
@@ -86,14 +87,14 @@ impl Scenario {
             threads,
             deaths: 0,
             interrupts: 0,
-            served: true,
+            walked: true,
             dies_in_between: true,
             long: false,
             foreign: &[],
             room: None,
             one_process: None,
             without_barriers: None,
-            left: Left::Nothing,
+            initial: InitialLock::Free,
             token: 0,
         }
     }
@@ -106,8 +107,8 @@ impl Scenario {
         Self { interrupts, ..self }
     }
 
-    pub(crate) fn not_served(self) -> Self {
-        Self { served: false, ..self }
+    pub(crate) fn not_walked(self) -> Self {
+        Self { walked: false, ..self }
     }
 
     pub(crate) fn not_in_between(self) -> Self {
@@ -130,8 +131,8 @@ impl Scenario {
         Self { one_process: Some((one, other)), ..self }
     }
 
-    pub(crate) fn left(self, left: Left) -> Self {
-        Self { left, ..self }
+    pub(crate) fn initial(self, initial: InitialLock) -> Self {
+        Self { initial, ..self }
     }
 
     pub(crate) fn without_barriers(self, thread: usize) -> Self {
@@ -142,17 +143,17 @@ impl Scenario {
         Self { token, ..self }
     }
 
-    /// Whether it has so many states that it takes longer than a few seconds.
+    /// Returns whether the search takes longer than a few seconds.
     pub fn is_long(&self) -> bool {
         self.long
     }
 
-    /// How many threads there are.
+    /// Returns the number of threads.
     pub fn threads(&self) -> usize {
         self.threads.len()
     }
 
-    /// How many of them may die.
+    /// Returns the maximum number of deaths.
     pub fn most_deaths(&self) -> usize {
         self.deaths
     }
@@ -160,17 +161,17 @@ impl Scenario {
     pub(crate) fn is_at_home(&self, thread: usize) -> bool {
         match thread {
             OBSERVER => true,
-            EARLIER => self.left != Left::ForeignDeath,
+            EARLIER => self.initial != InitialLock::ForeignDeath,
             _ => !self.foreign.contains(&thread),
         }
     }
 
-    /// The thread's id in its PID namespace.
+    /// Returns the thread's id in its PID namespace.
     pub(crate) fn tid(&self, thread: usize) -> u32 {
         11 + (0..thread).filter(|other| self.is_at_home(*other) == self.is_at_home(thread)).count() as u32
     }
 
-    /// The process of a thread.
+    /// Returns the process of a thread.
     pub(crate) fn process(&self, thread: usize) -> usize {
         match self.one_process {
             Some((one, other)) if thread == other => one,
@@ -178,37 +179,37 @@ impl Scenario {
         }
     }
 
-    /// Whether a thread's process takes part in barriers.
+    /// Returns whether a thread's process is registered for barriers.
     pub(crate) fn has_barriers(&self, thread: usize) -> bool {
         self.without_barriers != Some(thread)
     }
 
-    /// How many locks there is room for in the thread's list, if that is ever an obstacle.
+    /// Returns the number of locks that the thread's robust list has room for, or `None` if it never becomes full.
     pub(crate) fn room(&self, thread: usize) -> Option<usize> {
         self.room.filter(|room| room.0 == thread).map(|room| room.1)
     }
 
-    /// Whether it puts numbers into words that are no thread ids.
+    /// Returns whether the thread uses its identity number in lock words.
     pub(crate) fn uses_identity(&self, thread: usize) -> bool {
         !self.is_at_home(thread) || self.room(thread).is_some()
     }
 
-    /// Whether a sleep may have to end by its bound although no thread dies.
+    /// Returns whether a sleep may reach its time limit although no thread dies.
     pub(crate) fn oversleeps(&self) -> bool {
-        !self.served || self.left == Left::ForeignDeath
+        !self.walked || self.initial == InitialLock::ForeignDeath
     }
 
-    /// Whether a lock may be lost: in the middle of a change, the owner is not written down yet, or no more.
+    /// Returns whether a lock may be lost: a thread dies while the owner is not recorded, and its robust list is not walked.
     pub(crate) fn may_lose_locks(&self) -> bool {
-        !self.served && self.dies_in_between
+        !self.walked && self.dies_in_between
     }
 
-    /// Whether a thread reads what another may be writing to a record.
+    /// Returns whether a thread reads a record that another thread may be writing to.
     pub(crate) fn reads(&self) -> bool {
         self.acts().any(|act| act == Act::Read)
     }
 
-    /// The threads, the observer, and an earlier owner.
+    /// Returns the threads, the observer, and the earlier owner.
     pub(crate) fn all_threads(&self) -> impl Iterator<Item = usize> {
         (0..self.threads()).chain([OBSERVER, EARLIER])
     }

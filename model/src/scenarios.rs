@@ -3,25 +3,25 @@
 use crate::scenario::Act::{
     Allocate, Both, Claim, End, EndBoth, Exactly, Keep, Late, Leave, Lock, Panic, Read, TimedLock, TryLock,
 };
-use crate::scenario::{Act, Left, Scenario};
+use crate::scenario::{Act, InitialLock, Scenario};
 
 const LOCK: Act = Lock(0);
 const LEAVE: Act = Leave(0);
 const TWO: &[&[Act]] = &[&[LOCK], &[LOCK]];
 const TWO_TWICE: &[&[Act]] = &[&[LOCK, LOCK], &[LOCK, LOCK]];
 const THREE: &[&[Act]] = &[&[LOCK], &[LOCK], &[LOCK]];
-/// The next acquisition is one at which owners go back to plain stores.
-const ROUND: u64 = 1023;
+/// An initial token. The owner with the next token clears the marks of waiters (see `waiters.rs` of lock-shm).
+const BEFORE_CLEARING: u64 = 1023;
 
-/// The scenarios.
+/// Returns all scenarios.
 pub fn scenarios() -> Vec<Scenario> {
     let new = Scenario::new;
     vec![
         new("two lock twice", TWO_TWICE),
         new("two lock twice, one dies", TWO_TWICE).deaths(1),
         new("two lock, both die", TWO).deaths(2),
-        new("two lock twice, the marks go away", TWO_TWICE).token(ROUND - 1),
-        new("two lock twice, the marks go away, one dies", TWO_TWICE).token(ROUND - 1).deaths(1).long(),
+        new("two lock twice, the marks are cleared", TWO_TWICE).token(BEFORE_CLEARING - 1),
+        new("two lock twice, the marks are cleared, one dies", TWO_TWICE).token(BEFORE_CLEARING - 1).deaths(1).long(),
         new("two lock, one has no barriers", TWO).without_barriers(0),
         new("two lock, the other has no barriers, one dies", TWO).without_barriers(1).deaths(1),
         new("two locks in one list, one dies", &[&[Both], &[Lock(1), LOCK]]).deaths(1),
@@ -30,19 +30,19 @@ pub fn scenarios() -> Vec<Scenario> {
         new("three lock, two die", THREE).deaths(2).long(),
         new("three lock, all die", THREE).deaths(3).long(),
         new("three lock, one is interrupted", THREE).interrupts(1).long(),
-        new("three lock, the marks go away", THREE).token(ROUND),
-        new("three lock, one twice, the marks go away", &[&[LOCK, LOCK], &[LOCK], &[LOCK]]).token(ROUND).long(),
-        new("three lock, the marks go away, one dies", THREE).token(ROUND).deaths(1).long(),
+        new("three lock, the marks are cleared", THREE).token(BEFORE_CLEARING),
+        new("three lock, one twice, the marks are cleared", &[&[LOCK, LOCK], &[LOCK], &[LOCK]]).token(BEFORE_CLEARING).long(),
+        new("three lock, the marks are cleared, one dies", THREE).token(BEFORE_CLEARING).deaths(1).long(),
         new("three lock, one has no barriers, one dies", THREE).without_barriers(2).deaths(1).long(),
-        new("one of three gives up", &[&[LOCK], &[TimedLock], &[LOCK]]),
-        new("one of three gives up, another locks twice", &[&[LOCK, LOCK], &[TimedLock], &[LOCK]]).long(),
-        new("one of three gives up, one dies", &[&[LOCK], &[TimedLock], &[LOCK]]).deaths(1).long(),
+        new("one of three times out", &[&[LOCK], &[TimedLock], &[LOCK]]),
+        new("one of three times out, another locks twice", &[&[LOCK, LOCK], &[TimedLock], &[LOCK]]).long(),
+        new("one of three times out, one dies", &[&[LOCK], &[TimedLock], &[LOCK]]).deaths(1).long(),
         new("one only tries, one dies", &[&[LOCK], &[TryLock, TryLock]]).deaths(1),
         new("one of three only tries, one dies", &[&[LOCK], &[TryLock], &[LOCK]]).deaths(1),
-        new("a list that the kernel does not serve", THREE).deaths(1).not_served().long(),
-        new("a list that is not served, no death in a change", TWO_TWICE).deaths(1).not_served().not_in_between(),
-        new("three lock, a list is not served, no death in a change", THREE).deaths(2).not_served().not_in_between().long(),
-        // Threads of another PID namespace put identity numbers into words, and have the thread ids of threads at home.
+        new("a list that the kernel does not walk", THREE).deaths(1).not_walked().long(),
+        new("a list that is not walked, no death in a change", TWO_TWICE).deaths(1).not_walked().not_in_between(),
+        new("three lock, a list is not walked, no death in a change", THREE).deaths(2).not_walked().not_in_between().long(),
+        // Foreign threads use identity numbers in lock words, and have the thread ids of threads at home.
         new("two lock twice, one is foreign", TWO_TWICE).foreign(&[1]),
         new("two lock twice, one is foreign, one dies", TWO_TWICE).foreign(&[1]).deaths(1),
         new("two lock, one is foreign, both die", TWO).foreign(&[1]).deaths(2),
@@ -55,14 +55,14 @@ pub fn scenarios() -> Vec<Scenario> {
         new("three foreign lock, two die", THREE).foreign(&[0, 1, 2]).deaths(2).long(),
         new("two foreign, one only tries, one dies", &[&[LOCK], &[TryLock, TryLock]]).foreign(&[0, 1]).deaths(1),
         new("one foreign of three only tries, one dies", &[&[LOCK], &[TryLock], &[LOCK]]).foreign(&[1]).deaths(1),
-        new("one foreign of three gives up, one dies", &[&[LOCK], &[TimedLock], &[LOCK]]).foreign(&[1]).deaths(1).long(),
+        new("one foreign of three times out, one dies", &[&[LOCK], &[TimedLock], &[LOCK]]).foreign(&[1]).deaths(1).long(),
         new("two foreign of one process lock, both may die", TWO).foreign(&[0, 1]).one_process(0, 1).deaths(1),
         new("two foreign of one process and one at home lock, one dies", THREE)
             .foreign(&[0, 1])
             .one_process(0, 1)
             .deaths(1)
             .long(),
-        // Threads end in processes that live.
+        // Threads end while their processes live on.
         new("a thread ends while it holds", &[&[End(0)], &[LOCK, LOCK]]),
         new("a foreign thread ends while it holds", &[&[End(0)], &[LOCK, LOCK]]).foreign(&[0]),
         new("a foreign thread ends while it holds, one dies", &[&[End(0)], &[LOCK]]).foreign(&[0]).deaths(1),
@@ -72,30 +72,33 @@ pub fn scenarios() -> Vec<Scenario> {
             .foreign(&[0, 1])
             .deaths(1)
             .long(),
-        // A thread at home with more locks than the kernel walks puts its identity number into words.
+        // A thread at home with more locks than the kernel walks uses its identity number in lock words.
         new("one has no room in its list, one dies", TWO_TWICE).with_room(0, 0).deaths(1),
         new("one has no room in its list, both die", TWO).with_room(0, 0).deaths(2),
         new("one of two locks is beyond the room in the list, one dies", &[&[Both], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
         new("a thread ends with a lock in each list", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1),
         new("a thread ends with a lock in each list, one dies", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
         new("a lock is released after it was lost", &[&[Late(0)], &[LOCK, LOCK]]).foreign(&[0]),
-        // What a death left half done is told until an owner marks the lock consistent.
-        new("two do not mark after a death, one dies", &[&[LEAVE, LEAVE], &[LEAVE]]).left(Left::Death).deaths(1),
-        new("one marks after a death, one does not, one dies", &[&[LEAVE, LOCK], &[LEAVE]]).left(Left::Death).deaths(1),
-        new("two release inconsistently after a death", &[&[LEAVE, LEAVE], &[LEAVE, LEAVE]]).left(Left::Death),
-        new("three lock after a death, one dies", THREE).left(Left::Death).deaths(1).long(),
-        new("two lock after an inconsistent release, both die", TWO).left(Left::Inconsistent).deaths(2),
+        // A death is reported until an owner marks the lock consistent.
+        new("two do not mark after a death, one dies", &[&[LEAVE, LEAVE], &[LEAVE]]).initial(InitialLock::Death).deaths(1),
+        new("one marks after a death, one does not, one dies", &[&[LEAVE, LOCK], &[LEAVE]]).initial(InitialLock::Death).deaths(1),
+        new("two release inconsistently after a death", &[&[LEAVE, LEAVE], &[LEAVE, LEAVE]]).initial(InitialLock::Death),
+        new("three lock after a death, one dies", THREE).initial(InitialLock::Death).deaths(1).long(),
+        new("two lock after an inconsistent release, both die", TWO).initial(InitialLock::Inconsistent).deaths(2),
         new("two lock after an inconsistent release, one is foreign, both die", TWO)
-            .left(Left::Inconsistent)
+            .initial(InitialLock::Inconsistent)
             .foreign(&[1])
             .deaths(2),
         new("one marks after an inconsistent release, one does not, one dies", &[&[LOCK], &[LEAVE, LEAVE]])
-            .left(Left::Inconsistent)
+            .initial(InitialLock::Inconsistent)
             .deaths(1),
-        new("three lock after an inconsistent release, one dies", THREE).left(Left::Inconsistent).deaths(1).long(),
-        new("two lock after a foreign death, one is foreign, both die", TWO).left(Left::ForeignDeath).foreign(&[1]).deaths(2),
+        new("three lock after an inconsistent release, one dies", THREE).initial(InitialLock::Inconsistent).deaths(1).long(),
+        new("two lock after a foreign death, one is foreign, both die", TWO)
+            .initial(InitialLock::ForeignDeath)
+            .foreign(&[1])
+            .deaths(2),
         new("three lock after a foreign death, one is foreign, one dies", THREE)
-            .left(Left::ForeignDeath)
+            .initial(InitialLock::ForeignDeath)
             .foreign(&[1])
             .deaths(1)
             .long(),
@@ -103,7 +106,7 @@ pub fn scenarios() -> Vec<Scenario> {
         new("one foreign panics, one dies", &[&[Panic(0)], &[LEAVE, LOCK]]).foreign(&[0]).deaths(1),
         new("two claim twice, one dies", &[&[Claim, Claim], &[Claim, Claim]]).deaths(1),
         new("three claim, two die", &[&[Claim, Claim], &[Claim], &[Claim]]).deaths(2),
-        new("one frees what it allocates, one keeps it", &[&[Allocate], &[Keep]]),
+        new("one frees its id, one keeps its id", &[&[Allocate], &[Keep]]),
         new("two allocate and free twice, one dies", &[&[Allocate, Allocate], &[Allocate, Allocate]]).deaths(1).long(),
         new("two allocate and free, both die", &[&[Allocate], &[Allocate]]).deaths(2),
         new("two want the same id, one dies", &[&[Exactly(0)], &[Exactly(0)]]).deaths(1),

@@ -1,4 +1,4 @@
-//! Depth first through every state of a scenario, by running it again and again.
+//! Depth-first search through every state of a scenario. Each run repeats the steps to a state and continues from there.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,52 +14,52 @@ use crate::setup::Setup;
 use crate::state::{self, State};
 use crate::thread::Status;
 
-/// What came of a scenario.
+/// The result of exploring a scenario.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many different states there are.
+    /// Number of visited states.
     pub states: usize,
-    /// How many runs it took.
+    /// Number of runs.
     pub executions: usize,
-    /// How many deaths, each in another state or at another place of a thread.
+    /// Number of deaths. Each differs from the others in the state or in the place in the thread.
     pub deaths: usize,
-    /// The steps of the longest run.
+    /// Number of steps of the longest run.
     pub longest: usize,
-    /// How many states were final, and looked at.
+    /// Number of checked final states.
     pub ends: usize,
-    /// What was found.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// What was found.
+/// The verdict on a scenario.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Every state was visited, and nothing was wrong in any.
+    /// Every state was visited without an error.
     Holds,
-    /// Something was wrong.
+    /// An error was found.
     Fails {
-        /// What.
+        /// The error.
         what: String,
-        /// How it came to that, line by line.
+        /// The steps that lead to it, one a line.
         history: Vec<String>,
     },
-    /// There are more states than were allowed.
+    /// The limit on states was reached.
     Unfinished,
 }
 
-/// What is known on the way.
+/// The progress of an exploration.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress {
-    /// States so far.
+    /// Number of states so far.
     pub states: usize,
-    /// Runs so far.
+    /// Number of runs so far.
     pub executions: usize,
 }
 
 impl Scenario {
-    /// Visits every state, but no more than so many.
+    /// Visits every state of the scenario. Stops after `most` states.
     pub fn explore(&self, most: usize, mut progress: impl FnMut(Progress)) -> Report {
         Search::new(Setup::new(self.clone())).run(most, &mut progress)
     }
@@ -72,7 +72,7 @@ struct Search {
     report: Report,
 }
 
-/// A state on the way to the present one: what can be done there, and which of it is being done.
+/// A state on the current path, with its possible steps and the index of the step that is being explored.
 struct Fork {
     choices: Vec<Choice>,
     taken: usize,
@@ -99,12 +99,12 @@ impl Search {
             if path.last().is_some_and(|fork| matches!(fork.choices[fork.taken], Choice::Die(..))) {
                 self.report.deaths += 1;
             }
-            self.go_on(&mut path);
+            self.extend(&mut path);
             self.report.longest = self.report.longest.max(path.len());
             self.report.states = self.visited.len();
             if let Some(what) = state::with(|state| state.oracle.wrong.take()) {
                 let choices: Vec<Choice> = path.iter().map(|fork| fork.choices[fork.taken]).collect();
-                let history = self.tell(&choices);
+                let history = self.replay(&choices);
                 self.report.verdict = Verdict::Fails { what, history };
                 return self.report;
             }
@@ -125,8 +125,8 @@ impl Search {
         }
     }
 
-    /// From a state that may be new, to one that is known, or to the end.
-    fn go_on(&mut self, path: &mut Vec<Fork>) {
+    /// Runs from the current state until a visited or a final state, and extends the path.
+    fn extend(&mut self, path: &mut Vec<Fork>) {
         loop {
             let (fingerprint, wrong) = state::with(|state| (state.fingerprint(), state.oracle.wrong.is_some()));
             if wrong || !self.visited.insert(fingerprint) {
@@ -143,7 +143,7 @@ impl Search {
         }
     }
 
-    /// All is quiet: somebody comes and looks.
+    /// Runs the observer's checks on a final state.
     fn finish(&mut self) {
         if state::with(|state| state.oracle.wrong.is_some()) {
             return;
@@ -153,8 +153,8 @@ impl Search {
         final_check::finish(self.setup);
     }
 
-    /// The same once more, for people to read.
-    fn tell(&mut self, choices: &[Choice]) -> Vec<String> {
+    /// Repeats these steps, and returns a history for people to read.
+    fn replay(&mut self, choices: &[Choice]) -> Vec<String> {
         self.begin(true);
         for choice in choices {
             self.apply(*choice);
@@ -203,7 +203,7 @@ fn settle(number: usize, stop: Stop) {
     });
 }
 
-/// Takes a fingerprint for what it is.
+/// A hasher that returns a fingerprint unchanged.
 #[derive(Default)]
 struct Fingerprints(u64);
 

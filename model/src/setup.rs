@@ -20,7 +20,7 @@ use crate::table::slot::Slot;
 
 const WORDS: usize = LEAVES + SUMMARIES + IDS * RECORD_WORDS;
 
-/// The words of a line: the name of each, its offset, and whether only the owner accesses it.
+/// The words of a lock: the name of each, its offset, and whether only the owner accesses it.
 const LINE_WORDS: [(&str, usize, bool); 9] = [
     ("word", offset_of!(Hot, word), false),
     ("waiters", offset_of!(Hot, waiters), false),
@@ -33,11 +33,11 @@ const LINE_WORDS: [(&str, usize, bool); 9] = [
     ("spare[2]", offset_of!(Hot, spare) + 16, false),
 ];
 
-/// All simulated memory. Its words say nothing: they are names.
+/// The simulated memory. It provides only the addresses of the words; their values are in the state.
 #[repr(C)]
 struct Memory {
     locks: [Hot; LOCKS],
-    /// The words that record the death that is reported to the next owner.
+    /// For each lock, the record of the death that is reported to the next owner.
     deaths: [AtomicU64; LOCKS],
     lists: Lists,
     words: [AtomicU64; WORDS],
@@ -51,7 +51,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Never freed, because threads that are abandoned in the middle refer to it.
+    /// Creates a setup that is never freed, because abandoned threads refer to it.
     pub(crate) fn new(scenario: Scenario) -> &'static Self {
         let memory: &'static Memory = Box::leak(Box::new(Memory {
             locks: std::array::from_fn(|_| Hot::default()),
@@ -64,13 +64,13 @@ impl Setup {
         Box::leak(Box::new(Self { machine, table, memory }))
     }
 
-    /// Begins a simulation from the start.
+    /// Starts a simulation in the initial state.
     pub(crate) fn begin(&self, traced: bool) {
         self.memory.lists.enter();
         state::begin(self.machine, traced);
     }
 
-    /// One of the locks.
+    /// Returns a lock.
     pub(crate) fn slot(&self, lock: usize) -> Slot {
         Slot::new(self.table, &self.memory.locks[lock], &self.memory.deaths[lock])
     }
@@ -81,7 +81,7 @@ impl Setup {
 }
 
 impl Memory {
-    /// The number of a word.
+    /// Returns the index of a word.
     fn at<T>(&self, word: &T) -> usize {
         (ptr::from_ref(word).addr() - ptr::from_ref(self).addr()) / 4
     }
@@ -124,27 +124,27 @@ impl Memory {
                 }
             }
         }
-        // The first leaf is full, and the second but for its last two ids, so that it takes hints to come by.
+        // The first leaf is full, and the second has only its last two ids free, so that a search uses the hints.
         let words = self.at(&self.words);
         (machine.initial[words], machine.initial[words + 2]) = (u64::MAX, u64::MAX >> 2);
         machine.initial[words + 2 * LEAVES] = 1;
-        // Where no thread reads the records, only the claimant of a record accesses the rest of it.
+        // If no thread reads the records, only the claimant of a record accesses the rest of it.
         for id in (0..IDS).filter(|_| !machine.scenario.reads()) {
             let record = words + 2 * (LEAVES + SUMMARIES + id * RECORD_WORDS);
             make_private(&mut machine.words[record + 2..record + 2 * RECORD_WORDS]);
         }
     }
 
-    /// What an earlier owner left of the first lock.
+    /// Sets the initial state of lock 0 that an earlier owner left.
     fn prepare_death(&self, machine: &mut Machine, table: &Table) {
-        let Some([word, owner, death]) = table.left(machine.scenario.left) else { return };
+        let Some([word, owner, death]) = table.initial(machine.scenario.initial) else { return };
         let line = &self.locks[0];
         machine.initial[self.at(&line.word)] = word;
         machine.initial[self.at(&line.owner)] = owner;
         machine.initial[self.at(&self.deaths[0])] = death;
     }
 
-    /// The name of each word, and the meaning of its values.
+    /// Returns the name of each word and the meaning of its values.
     fn names(&self) -> Vec<(String, Meaning)> {
         let mut names = vec![(String::new(), Meaning::Number); size_of::<Self>() / 4];
         for (number, lock) in self.locks.iter().enumerate() {
@@ -185,7 +185,7 @@ impl Memory {
     }
 }
 
-/// How threads are written down as owners.
+/// Returns the representations of the threads as owners.
 fn owners(table: &Table) -> Owners {
     let owners = table.owners();
     Owners {

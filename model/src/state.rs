@@ -1,4 +1,4 @@
-//! The simulated machine: memory with a store buffer for each thread, and what every thread is about to do.
+//! The state of the simulated machine: the memory, and the store buffer and the next operation of each thread.
 
 mod notes;
 
@@ -19,7 +19,7 @@ pub(crate) struct State {
     values: Vec<u64>,
     fingerprint: u128,
     pub(crate) threads: Vec<Thread>,
-    /// The thread that runs. The operations of the observer are no steps.
+    /// The running thread, or the observer. The observer's operations are not steps.
     pub(crate) current: usize,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Option<Trace>,
@@ -30,7 +30,7 @@ thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// The number of the word with this address.
+/// Returns the index of the word at this address.
 pub(crate) fn at(address: usize) -> usize {
     let (base, length) = BASE.get();
     let offset = address.wrapping_sub(base);
@@ -40,7 +40,7 @@ pub(crate) fn at(address: usize) -> usize {
     offset / 4
 }
 
-/// Puts a state in the place of the one before.
+/// Starts from the initial state of a machine.
 pub(crate) fn begin(machine: &'static Machine, traced: bool) {
     BASE.set((machine.base, machine.bytes()));
     STATE.with_borrow_mut(|state| {
@@ -50,9 +50,9 @@ pub(crate) fn begin(machine: &'static Machine, traced: bool) {
     });
 }
 
-/// Looks at the state, or changes it.
+/// Accesses the state.
 pub(crate) fn with<T>(act: impl FnOnce(&mut State) -> T) -> T {
-    STATE.with_borrow_mut(|state| act(state.as_mut().expect("there is a state while something is simulated")))
+    STATE.with_borrow_mut(|state| act(state.as_mut().expect("a simulation has begun")))
 }
 
 impl State {
@@ -108,7 +108,7 @@ impl State {
         self.values[at] = value;
     }
 
-    /// What a thread sees there.
+    /// Returns the value that a thread reads: the latest in its store buffer, or that in memory.
     pub(crate) fn view(&self, thread: usize, at: usize) -> u64 {
         self.buffered(thread, at).unwrap_or(self.values[at])
     }
@@ -117,8 +117,8 @@ impl State {
         self.threads[thread].buffer.iter().rev().find(|store| store.0 == at).map(|store| store.1)
     }
 
-    /// Does at once what nobody else can notice, and whatever the observer wants.
-    pub(crate) fn attempt(&mut self, op: Op) -> Option<u64> {
+    /// Executes an operation immediately if no other thread can observe it, or if it is the observer's.
+    pub(crate) fn execute_privately(&mut self, op: Op) -> Option<u64> {
         let me = self.current;
         if me == OBSERVER {
             return Some(self.observe(op));
@@ -152,17 +152,17 @@ impl State {
                 self.threads[me].seen = hash::mix(hash::mix(hash::mix(me as u128 + 1, act), 1), rest);
                 0
             }
-            Op::Note(Note::Enter { lock, token, told }) => {
-                let before = self.oracle.enter(me, lock, token, told);
+            Op::Note(Note::Enter { lock, token, reported }) => {
+                let before = self.oracle.enter(me, lock, token, reported);
                 let thread = &mut self.threads[me];
-                (thread.stage.locks[lock], thread.stage.told[lock]) = (Phase::Inside, told.is_some());
+                (thread.stage.locks[lock], thread.stage.reported[lock]) = (Phase::Inside, reported.is_some());
                 thread.armed = false;
                 thread.private.push(Private::Entered { before, woken: std::mem::take(&mut thread.woken) });
                 0
             }
             Op::Note(Note::Leave { lock, leaving }) => {
                 self.threads[me].leaving[lock] = Some(leaving);
-                self.threads[me].private.push(Private::Left(lock));
+                self.threads[me].private.push(Private::Leaving(lock));
                 0
             }
             Op::Clock if !self.threads[me].armed => 1,
@@ -174,7 +174,7 @@ impl State {
         Some(value)
     }
 
-    /// An operation of the observer.
+    /// Executes an operation of the observer.
     fn observe(&mut self, op: Op) -> u64 {
         match op {
             Op::Load(at) => self.values[at],
@@ -185,7 +185,7 @@ impl State {
             Op::Change(at, change) => self.change(at, change),
             Op::Gone { thread, whole } => self.is_proved_gone(OBSERVER, thread, whole).into(),
             Op::Wait { .. } => {
-                self.oracle.wrong("it would have to sleep although all is quiet".to_owned());
+                self.oracle.wrong("the observer would have to sleep in the final state".to_owned());
                 0
             }
             Op::Clock => 1,
@@ -193,8 +193,9 @@ impl State {
         }
     }
 
-    /// Whether a thread can prove that another has ended, or that its whole process has. A thread of a living process is seen to be
-    /// missing only at home.
+    /// Returns whether `viewer` can prove that a thread has ended, or its whole process if `whole`.
+    ///
+    /// The end of a thread in a living process can be proven only if both threads are at home.
     pub(crate) fn is_proved_gone(&self, viewer: usize, thread: usize, whole: bool) -> bool {
         match thread {
             EARLIER => true,
@@ -214,7 +215,7 @@ impl State {
             && states.all(|state| matches!(state, Status::Gone | Status::Ended | Status::Done))
     }
 
-    /// Whether its process was killed.
+    /// Returns whether the thread's process was killed.
     pub(crate) fn is_killed(&self, thread: usize) -> bool {
         let was_killed = |state: &Status| match state {
             Status::Exiting(exit) => exit.killed,
@@ -223,7 +224,7 @@ impl State {
         self.siblings(thread).any(|thread| was_killed(&self.threads[thread].status))
     }
 
-    /// The threads of its process.
+    /// Returns the threads of the thread's process.
     fn siblings(&self, thread: usize) -> impl Iterator<Item = usize> + Clone {
         let scenario = &self.machine.scenario;
         (0..self.threads.len()).filter(move |other| scenario.process(*other) == scenario.process(thread))
@@ -235,20 +236,22 @@ impl State {
         before
     }
 
-    /// All that was stored becomes visible.
+    /// Makes all stores of a thread visible.
     pub(crate) fn flush(&mut self, thread: usize) {
         for (at, value) in std::mem::take(&mut self.threads[thread].buffer) {
             self.set_value(at, value);
         }
-        // What was done before can no longer be taken back.
+        // Private operations before the last store can no longer be undone.
         let private = &self.threads[thread].private;
         if let Some(last) = private.iter().rposition(|done| matches!(done, Private::Buffered)) {
             self.settle(thread, last + 1);
         }
     }
 
-    /// What was certainly stored when another's barrier comes becomes visible: not what the thread did since its last step, which it may
-    /// just as well not have done yet. (If it has, that may become visible one by one before.)
+    /// Makes the stores of a thread visible at another thread's barrier.
+    ///
+    /// This excludes stores since the thread's last step, which it may not have executed yet at the barrier. If it has, they may become
+    /// visible one by one in separate steps before the barrier.
     pub(crate) fn flush_for_another(&mut self, thread: usize) {
         let fresh = self.threads[thread].private.iter().filter(|done| matches!(done, Private::Buffered)).count();
         let old = self.threads[thread].buffer.len() - fresh;
@@ -258,31 +261,35 @@ impl State {
         }
     }
 
-    /// The first so many of the things that a thread did can no longer be taken back.
+    /// Commits the first `things` private operations of a thread, so that they cannot be undone.
     pub(crate) fn settle(&mut self, thread: usize, things: usize) {
         let done = self.threads[thread].private.drain(..things);
-        let left = done.filter_map(|done| if let Private::Left(lock) = done { Some(lock) } else { None });
+        let left = done.filter_map(|done| if let Private::Leaving(lock) = done { Some(lock) } else { None });
         for lock in left.collect::<Vec<_>>() {
             self.leave(thread, lock);
         }
     }
 
-    /// It is outside of the lock that it is about to release.
+    /// Records that a thread has left the critical section of a lock that it is about to release.
     fn leave(&mut self, number: usize, lock: usize) {
         let thread = &mut self.threads[number];
-        let leaving = thread.leaving[lock].take().expect("it said so");
+        let leaving = thread.leaving[lock].take().expect("the thread has announced the release");
         thread.stage.locks[lock] = Phase::Releasing;
         self.oracle.leave(number, lock, leaving);
     }
 
-    /// The oldest store becomes visible.
+    /// Makes the oldest store of a thread visible.
     pub(crate) fn drain(&mut self, number: usize) {
         let thread = &mut self.threads[number];
         let fresh = thread.private.iter().filter(|done| matches!(done, Private::Buffered)).count();
         let old = thread.buffer.len() > fresh;
         let (at, value) = thread.buffer.remove(0);
         if !old {
-            let first = thread.private.iter().position(|done| matches!(done, Private::Buffered)).expect("it was just counted");
+            let first = thread
+                .private
+                .iter()
+                .position(|done| matches!(done, Private::Buffered))
+                .expect("a fresh store is in the private operations");
             self.settle(number, first + 1);
         }
         if let Some(trace) = &mut self.trace {
@@ -291,27 +298,27 @@ impl State {
         self.set_value(at, value);
     }
 
-    /// Takes back what a thread did privately, but for the first so many.
+    /// Undoes the private operations of a thread except for the first `keep`.
     pub(crate) fn undo(&mut self, number: usize, keep: usize) {
         while self.threads[number].private.len() > keep {
-            match self.threads[number].private.pop().expect("there are more") {
+            match self.threads[number].private.pop().expect("the loop condition ensures an element") {
                 Private::Wrote { at, before } => self.set_value(at, before),
                 Private::Buffered => {
                     self.threads[number].buffer.pop();
                 }
-                Private::Left(lock) => self.threads[number].leaving[lock] = None,
+                Private::Leaving(lock) => self.threads[number].leaving[lock] = None,
                 Private::Stage(before) => self.threads[number].stage = before,
                 Private::Entered { before, woken } => {
-                    self.oracle.take_back(before);
+                    self.oracle.undo_enter(before);
                     let thread = &mut self.threads[number];
-                    (thread.stage.locks[before.lock], thread.stage.told[before.lock]) = (Phase::Acquiring, false);
+                    (thread.stage.locks[before.lock], thread.stage.reported[before.lock]) = (Phase::Acquiring, false);
                     thread.woken = woken;
                 }
             }
         }
     }
 
-    /// What tells this state from all others.
+    /// Returns the fingerprint of the state.
     pub(crate) fn fingerprint(&self) -> u128 {
         let mut all = hash::mix(self.fingerprint, 0);
         for thread in &self.threads {

@@ -1,4 +1,4 @@
-//! The stand-in for lock-shm's `sys`: the lists are its own, and the kernel is the [simulated](crate::kernel) one.
+//! The stand-in for lock-shm's `sys`, with the [simulated kernel](crate::kernel) and its robust lists.
 #![allow(unsafe_code)]
 
 mod cache;
@@ -11,7 +11,7 @@ mod list;
 mod lists;
 #[path = "../../lock-shm/src/sys/mark.rs"]
 mod mark;
-mod occasion;
+mod rate_limit;
 mod this_thread;
 mod thread_end;
 
@@ -25,11 +25,11 @@ pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
 pub(crate) use self::lists::Lists;
-pub(crate) use self::occasion::Occasion;
+pub(crate) use self::rate_limit::RateLimit;
 pub(crate) use self::this_thread::{ThisThread, barrier};
 pub(crate) use self::thread_end::end_thread;
 
-/// How many bits of these words are set.
+/// Returns the number of set bits in these words.
 pub(crate) fn count_ones(words: &[AtomicU64]) -> u64 {
     words.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum()
 }

@@ -1,4 +1,4 @@
-//! Stand-ins for the parts of lock-table that are about files and processes.
+//! Stand-ins for the parts of lock-table that handle files and processes.
 
 pub(crate) mod layout;
 pub(crate) mod segment;
@@ -15,21 +15,21 @@ use crate::death::Cause;
 use crate::env::AtomicU64;
 use crate::op::Op;
 use crate::owner::Owner;
-use crate::scenario::{Left, Scenario};
+use crate::scenario::{InitialLock, Scenario};
 use crate::state;
 use crate::step;
 
-/// Generations of processes: all are the first of their entries.
+/// The generation of every process entry.
 const GENERATION: u64 = 1;
 
 /// The calling thread's view of the table.
 pub(crate) struct Table {
     pub(crate) header: Header,
-    /// Nothing is reserved.
+    /// A stand-in for the file. No memory is reserved.
     pub(crate) file: (),
     segment: Segment,
     owners: Vec<Owner>,
-    /// Whether these threads are at home.
+    /// For each thread, whether it is at home.
     at_home: Vec<bool>,
 }
 
@@ -67,25 +67,25 @@ impl Table {
         self.at_home[number].then(|| self.owners[number])
     }
 
-    /// The words of the threads, the observer, and an [`EARLIER`] owner.
+    /// Returns the owner words of the threads, the observer, and the [`EARLIER`] owner.
     pub(crate) fn owners(&self) -> &[Owner] {
         &self.owners
     }
 
-    /// The thread that a word means.
+    /// Returns the thread of an owner word.
     pub(crate) fn thread(&self, owner: Owner) -> Option<usize> {
         self.owners.iter().position(|other| *other == owner)
     }
 
-    /// The lock word, the owner and the death that an earlier owner left.
-    pub(crate) fn left(&self, left: Left) -> Option<[u64; 3]> {
+    /// Returns the lock word, the owner and the death that an earlier owner left.
+    pub(crate) fn initial(&self, initial: InitialLock) -> Option<[u64; 3]> {
         let owner = self.owners[EARLIER];
         let died = u64::from(libc::FUTEX_OWNER_DIED);
-        match left {
-            Left::Nothing => None,
-            Left::Death => Some([died, owner.word(), 0]),
-            Left::ForeignDeath => Some([owner.identity_number().into(), owner.word(), 0]),
-            Left::Inconsistent => {
+        match initial {
+            InitialLock::Free => None,
+            InitialLock::Death => Some([died, owner.word(), 0]),
+            InitialLock::ForeignDeath => Some([owner.identity_number().into(), owner.word(), 0]),
+            InitialLock::Inconsistent => {
                 let death = owner.with_note(Cause::ProcessEnded.number());
                 Some([died, Owner::INCONSISTENT.word(), death.word()])
             }
@@ -132,12 +132,12 @@ impl Table {
         self.segment.allocated().get(index)
     }
 
-    /// The first free id that the hints let one see.
+    /// Returns the first free id that a search by the hints finds.
     pub(crate) fn first_free(&self) -> Option<usize> {
         self.segment.allocated().find(0)
     }
 
-    /// Who allocated an id, and whether its record is whole.
+    /// Returns the allocation of an id.
     pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         self.segment.read(index)
     }

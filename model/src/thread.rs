@@ -1,4 +1,4 @@
-//! A simulated thread, as the state knows it.
+//! The state of a simulated thread.
 
 use crate::bounds::LOCKS;
 use crate::exit::Exit;
@@ -6,67 +6,62 @@ use crate::note::{Leaving, Stage};
 use crate::op::Op;
 use crate::oracle::Entered;
 
-/// What a thread did that nobody else could notice: it is taken back when the thread dies before it.
+/// An operation that no other thread can observe. It is undone if the thread dies before it.
 #[derive(Clone, Copy, Hash, Debug)]
 pub(crate) enum Private {
-    /// It wrote to a word that only it looks at.
-    Wrote {
-        at: usize,
-        before: u64,
-    },
-    /// Its last store is still in its buffer.
+    /// A store to a word that only this thread accesses.
+    Wrote { at: usize, before: u64 },
+    /// A store that is still in the store buffer.
     Buffered,
+    /// A change of the progress. The field is the previous value.
     Stage(Stage),
-    /// It is about to leave this lock: [`Thread::leaving`].
-    Left(usize),
-    /// It was told that it has a lock.
-    Entered {
-        before: Entered,
-        woken: bool,
-    },
+    /// The announcement of a release of this lock. See [`Thread::leaving`].
+    Leaving(usize),
+    /// The return of an acquisition.
+    Entered { before: Entered, woken: bool },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Status {
-    /// It is about to do that.
+    /// It is about to execute this operation.
     Ready(Op),
-    /// It sleeps at that word.
+    /// It sleeps on this word.
     Asleep {
         at: usize,
-        /// It may not be woken, and does not rely on that.
+        /// Whether the sleep may reach its time limit.
         briefly: bool,
     },
-    /// It returned.
+    /// It has returned.
     Done,
-    /// It was killed or has ended, and the kernel has yet to do that for it.
+    /// It was killed or has ended, and the kernel has not finished its exit.
     Exiting(Exit),
-    /// It was killed, and the kernel has done everything for it.
+    /// It was killed, and the kernel has finished its exit.
     Gone,
-    /// The same after its own end, which is not that of its process.
+    /// It has ended while its process lives on, and the kernel has finished its exit.
     Ended,
 }
 
 pub(crate) struct Thread {
     pub(crate) status: Status,
-    /// Stores that nobody else sees, the oldest first.
+    /// The store buffer, oldest store first.
     pub(crate) buffer: Vec<(usize, u64)>,
-    /// What it did since its last step.
+    /// The private operations since the last step.
     pub(crate) private: Vec<Private>,
-    /// The fingerprint of all it was told: what it will do follows from that.
+    /// The fingerprint of all values that the thread has received. They determine its next operations.
     pub(crate) seen: u128,
     pub(crate) stage: Stage,
-    /// The number of its act.
+    /// The index of the current act.
     pub(crate) act: usize,
-    /// The locks that it leaves with its next step, and how: until then it is inside.
+    /// The locks that the thread releases with its next step. Until then it is inside.
     pub(crate) leaving: [Option<Leaving>; LOCKS],
-    /// It has a deadline, which has not passed.
+    /// Whether the thread has a deadline that has not passed.
     pub(crate) armed: bool,
-    /// It has been woken, and has neither the lock nor passed that on.
+    /// Whether the thread was woken and has neither acquired the lock nor passed the wake-up on.
     pub(crate) woken: bool,
 }
 
 impl Thread {
-    pub(crate) fn lives(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         matches!(self.status, Status::Ready(_) | Status::Asleep { .. })
     }
 }

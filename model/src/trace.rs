@@ -1,15 +1,17 @@
-//! A history for people to read: who did what to which word.
+//! The history of a run: the operations of each thread on each word, for people to read.
 
 use crate::bounds::{FIRST, name};
 use crate::machine::Machine;
 use crate::note::{Leaving, Note, Phase};
 use crate::op::{Change, Op};
 
-/// What happened so far. What a thread does that nobody else can notice is written down with its next step, since it may die before.
+/// The history of the current run.
+///
+/// Private operations of a thread are added at its next step, because they are undone if the thread dies before them.
 pub(crate) struct Trace {
     machine: &'static Machine,
     pub(crate) lines: Vec<String>,
-    /// For each thread, what it did since its last step, and whether that can be taken back.
+    /// For each thread, the private operations since its last step, and whether each can be undone.
     private: Vec<Vec<(String, bool)>>,
 }
 
@@ -28,7 +30,7 @@ impl Trace {
         self.private[thread].push((text, changes));
     }
 
-    /// What the thread did is done.
+    /// Adds the private operations of a thread to the history.
     pub(crate) fn settle(&mut self, thread: usize) {
         for (text, _) in std::mem::take(&mut self.private[thread]) {
             if !text.is_empty() {
@@ -37,7 +39,7 @@ impl Trace {
         }
     }
 
-    /// The thread died before the last so many changes of these.
+    /// Drops the private operations that the death of a thread undoes, and adds the others to the history.
     pub(crate) fn forget(&mut self, thread: usize, mut undone: usize) {
         while undone > 0 {
             let Some((_, changes)) = self.private[thread].pop() else { break };
@@ -61,7 +63,7 @@ impl Trace {
         self.say(thread, format!("the kernel changes {name}: {before} → {now}"));
     }
 
-    /// An operation, and what it gave if it was done.
+    /// Formats an operation, with its result if it was executed.
     pub(crate) fn op(&self, op: Op, value: Option<u64>) -> String {
         let word = |at| self.machine.name_of(at);
         let show = |at, value| self.machine.show(at, value);
@@ -87,7 +89,7 @@ impl Trace {
             Op::Fence => "fence".to_owned(),
             Op::Wait { at, value: expected, briefly } => {
                 let end = match value {
-                    Some(0) => ", returns at once",
+                    Some(0) => ", returns immediately",
                     Some(_) => ", sleeps",
                     None => "",
                 };
@@ -97,13 +99,13 @@ impl Trace {
             Op::Wake(at) => format!("futex wake one at {}", word(at)),
             Op::Barrier => "membarrier: all stores are visible".to_owned(),
             Op::Clock => match value {
-                Some(0) => "looks at the clock: there is time".to_owned(),
-                _ => "looks at the clock: the deadline has passed".to_owned(),
+                Some(0) => "clock: the deadline has not passed".to_owned(),
+                _ => "clock: the deadline has passed".to_owned(),
             },
             Op::Gone { thread, whole } => {
                 let proved = value.map_or("?", |value| if value == 0 { "no" } else { "yes" });
                 let what = if whole { "the process of " } else { "" };
-                format!("is the end of {what}{} proved: {proved}", name(thread))
+                format!("is the end of {what}{} proven: {proved}", name(thread))
             }
             Op::End => "the thread ends".to_owned(),
             Op::Note(note) => self.note(note),
@@ -117,24 +119,24 @@ impl Trace {
 
     fn note(&self, note: Note) -> String {
         match note {
-            Note::Enter { lock, token, told } => {
-                let death = told.map_or(String::new(), |death| {
+            Note::Enter { lock, token, reported } => {
+                let death = reported.map_or(String::new(), |death| {
                     let thread = death.thread.map_or_else(|| "an unknown thread".to_owned(), name);
-                    format!(", is told of the death of {thread}: {:?}", death.cause)
+                    format!(", with a report of the death of {thread}: {:?}", death.cause)
                 });
-                format!("-- has lock {lock}, token {token}{death}")
+                format!("-- acquired lock {lock}, token {token}{death}")
             }
-            Note::Marked { lock } => format!("-- has marked lock {lock} consistent"),
+            Note::Marked { lock } => format!("-- marked lock {lock} consistent"),
             Note::Leave { lock, leaving } => match leaving {
                 Leaving::Released(condition) => format!("-- release lock {lock}: {condition:?}"),
                 Leaving::Ended => format!("-- end with lock {lock}"),
             },
-            Note::Without { lock } => format!("-- goes without lock {lock}"),
-            Note::Took { id } => format!("-- has id {}", FIRST + id),
-            Note::Giving { id } => format!("-- free id {}", FIRST + id),
-            Note::Gave { id } => format!("-- freed id {}", FIRST + id),
-            Note::Claimed => "-- has the claim".to_owned(),
-            Note::Unclaiming => "-- gives the claim back".to_owned(),
+            Note::TimedOut { lock } => format!("-- timed out on lock {lock}"),
+            Note::Allocated { id } => format!("-- allocated id {}", FIRST + id),
+            Note::Freeing { id } => format!("-- free id {}", FIRST + id),
+            Note::Freed { id } => format!("-- freed id {}", FIRST + id),
+            Note::Claimed => "-- acquired the claim".to_owned(),
+            Note::ReleasingClaim => "-- release the claim".to_owned(),
             Note::Wrong(what) => what.to_owned(),
         }
     }

@@ -1,8 +1,8 @@
-//! The scenarios that take seconds. The others are for `cargo xtask model`.
+//! The scenarios that take a few seconds. `cargo xtask model` runs all.
 
 use lock_model::{Verdict, scenarios};
 
-/// More than any of these has.
+/// Upper bound of the number of states of a short scenario.
 const STATES: usize = 2_000_000;
 
 #[test]

@@ -1,28 +1,28 @@
-//! The environment of the checked code: the standard library's atomics, and a few small numbers.
+//! The environment of the checked code: the standard library's atomics, and small bounds.
 
 pub(crate) use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 use std::sync::atomic::Ordering;
 
-/// Number of times to poll a held lock before sleeping. Miri takes longer for each poll, and has other ways to let other threads run.
+/// Number of times to poll a held lock before sleeping. Under Miri a poll is slow, and other threads run without it.
 pub(crate) const SPINS: u32 = 2;
 
-/// Number of acquisitions after which an owner without waiters goes back to plain stores: that happens early here.
+/// Number of acquisitions after which an owner without waiters returns to releases by plain store. Small, so that the checks cover it.
 pub(crate) const PLAIN_STORES_AFTER: u64 = 4;
 
-/// A `membarrier` of another thread and the fence of the compiler together are as two fences.
+/// Full fence. With a fence in [`barrier`](crate::sys::barrier), it has the effect of a `membarrier` and a compiler fence.
 pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
 }
 
-/// The word that a link leads to.
+/// Returns the word at the address in a link.
 pub(crate) fn link_target(address: usize) -> *const AtomicUsize {
     address as *const AtomicUsize
 }
 
 pub(crate) fn round_depends_on(_: u32, _: u32) {}
 
-/// The clock stands still, because Miri has none without the machine's.
+/// Returns a constant time, because Miri isolates programs from the system clock.
 pub(crate) fn unix_time() -> u64 {
     1
 }

@@ -1,19 +1,19 @@
-//! The real code of lock words, recovery and allocation, run by threads in plain memory.
+//! Checks of lock words, recovery and allocation on weak memory models, by real threads under Miri.
 //!
-//! The [model](https://docs.rs/lock-model) has the memory of x86. This crate is for the others: under Miri (`cargo xtask weak`), a load may
-//! return an older value wherever the language allows that, and a data race on what a lock protects is an error. The files that are
-//! checked are those of the model, compiled as they are in the module `checked`, with the standard library's atomics and the
-//! system calls of lock-shm. The processes, the kernel's walk of a dead thread's robust list, and the table's file are replaced. A thread
-//! that dies stops where it is inside, and then does for itself what the kernel would do.
+//! The [model](https://docs.rs/lock-model) has the total store order of x86. This crate covers weaker memory models: under Miri
+//! (`cargo xtask weak`), a load may return an older value wherever the language allows it, and a data race on protected data is an
+//! error. The checked files are those of the model. They are compiled unchanged in the module `checked`, with the standard
+//! library's atomics and the system calls of lock-shm. Stand-ins replace processes, the kernel's walk of a dead thread's robust list,
+//! and the table's file. A thread that dies stops in its critical section and then does the kernel's work for its own exit.
 //!
-//! Not covered are deaths in the middle of a change: those are the model's.
-// The checked files link to items that are not here.
+//! Deaths during an acquisition, a release or an allocation are not covered here. The model covers them.
+// The checked files link to items that this crate does not have.
 #![allow(rustdoc::broken_intra_doc_links)]
 #![deny(unsafe_code)]
 // The checked files have unit tests, which belong to their own crates.
 #![cfg(not(test))]
 
-// The checked code imports from these crates, whose parts are in this one.
+// The checked files import from these crates. This crate replaces the items that they use.
 extern crate self as lock_core;
 extern crate self as lock_table;
 
@@ -37,8 +37,8 @@ use owner::Owner;
 use table::slot::Slot;
 use table::{layout, segment, sparse};
 
-/// The plug-in side of a lock.
-#[allow(dead_code, reason = "what only describes is not called")]
+/// The trait that a backend's lock implements.
+#[allow(dead_code, reason = "the checks do not call all of it")]
 trait RawLock {
     fn acquire_at_once(&self) -> Option<u64>;
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;

@@ -1,22 +1,22 @@
-//! The kinds of threads, and which of them the calling thread is.
+//! The kinds of threads, and the identity of the calling thread.
 
 use std::cell::Cell;
 
-/// A thread, alone in its process.
+/// The kind of a thread. Each thread is alone in its process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// In the namespace of the store's creator.
+    /// In the PID namespace of the store's creator.
     AtHome,
-    /// The same, in a system without barriers.
+    /// In the PID namespace of the store's creator, without `membarrier`.
     WithoutBarriers,
-    /// In another PID namespace, with a thread id that one at home has.
+    /// In another PID namespace, with the same thread id as a thread at home.
     Foreign,
 }
 
 /// A thread of a check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
-    /// Its number in the table.
+    /// The index of the thread in the table.
     pub(crate) number: usize,
     pub(crate) kind: Kind,
     pub(crate) tid: u32,
@@ -27,24 +27,24 @@ thread_local! {
 }
 
 impl Member {
-    /// A thread, given the kinds of all.
+    /// Returns the thread with this index among threads of these kinds.
     pub(crate) fn of(kinds: &[Kind], number: usize) -> Self {
         let is_foreign = |kind: &Kind| *kind == Kind::Foreign;
         let before = kinds[..number].iter().filter(|kind| is_foreign(kind) == is_foreign(&kinds[number])).count();
         Self { number, kind: kinds[number], tid: 11 + before as u32 }
     }
 
-    /// The calling thread.
+    /// Returns the calling thread.
     pub(crate) fn current() -> Self {
         ME.get().expect("the thread has begun")
     }
 
-    /// Makes the calling thread this one.
+    /// Makes this the calling thread.
     pub(crate) fn enter(self) {
         ME.set(Some(self));
     }
 
-    /// Whether its process takes part in barriers.
+    /// Returns whether the thread's process is registered for barriers.
     pub(crate) fn has_barriers(self) -> bool {
         self.kind != Kind::WithoutBarriers
     }

@@ -1,4 +1,4 @@
-//! The stand-in for lock-shm's `sys`: the calling thread, its lists, and what the kernel does when it dies.
+//! The stand-in for lock-shm's `sys`: the calling thread, its lists, and the kernel's work at its exit.
 #![allow(unsafe_code)]
 
 #[path = "../../model/src/sys/cache.rs"]
@@ -14,9 +14,9 @@ mod kernel;
 mod list;
 #[path = "../../lock-shm/src/sys/mark.rs"]
 mod mark;
-#[path = "../../model/src/sys/occasion.rs"]
-mod occasion;
 mod protected;
+#[path = "../../model/src/sys/rate_limit.rs"]
+mod rate_limit;
 mod this_thread;
 #[path = "../../model/src/sys/thread_end.rs"]
 mod thread_end;
@@ -30,12 +30,12 @@ pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::kernel::{barrier, walk_list};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
-pub(crate) use self::occasion::Occasion;
 pub(crate) use self::protected::Protected;
+pub(crate) use self::rate_limit::RateLimit;
 pub(crate) use self::this_thread::{ThisThread, begin_thread};
 pub(crate) use self::thread_end::end_thread;
 
-/// How many bits of these words are set.
+/// Returns the number of set bits in these words.
 pub(crate) fn count_ones(words: &[AtomicU64]) -> u64 {
     words.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum()
 }

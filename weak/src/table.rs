@@ -1,4 +1,4 @@
-//! Stand-ins for the parts of lock-table that are about files and processes: each thread is a process.
+//! Stand-ins for the parts of lock-table that handle files and processes. Each thread is a process.
 
 pub(crate) mod layout;
 pub(crate) mod segment;
@@ -18,16 +18,16 @@ use crate::lock_line::Hot;
 use crate::member::{Kind, Member};
 use crate::owner::Owner;
 
-/// At most so many threads.
+/// Maximum number of threads.
 pub(crate) const THREADS: usize = 4;
 
-/// Generations of processes: all are the first of their entries.
+/// The generation of every process entry.
 const GENERATION: u64 = 1;
 
 /// A table with one lock and a few ids.
 pub(crate) struct Table {
     pub(crate) header: Header,
-    /// Nothing is reserved.
+    /// A stand-in for the file. No memory is reserved.
     pub(crate) file: (),
     segment: Segment,
     hot: Hot,
@@ -49,9 +49,9 @@ impl Bound {
 }
 
 impl Table {
-    /// Never freed, as a table is not unmapped while a lock of it is held.
+    /// Creates a table that is never freed, because a table is not unmapped while one of its locks is held.
     pub(crate) fn new(kinds: &[Kind]) -> &'static Self {
-        assert!(kinds.len() <= THREADS, "there are too many threads");
+        assert!(kinds.len() <= THREADS, "{} threads; at most {THREADS} are allowed", kinds.len());
         let segment = Segment::new();
         Box::leak(Box::new(Self {
             header: Header { bound: Bound(segment.ids()) },
@@ -81,7 +81,7 @@ impl Table {
         me.is_at_home().then(|| self.owner(me.number))
     }
 
-    /// From here on the death of the calling thread can be proved.
+    /// Makes the death of the calling thread provable.
     pub(crate) fn leave(&self) {
         self.gone[Member::current().number].store(true, Release);
     }

@@ -1,4 +1,4 @@
-//! The checks of this crate as tests, for Miri: `cargo xtask weak`.
+//! The checks of this crate as tests. `cargo xtask weak` runs them under Miri.
 
 macro_rules! tests {
     ($($module:ident: $($name:ident)+;)+) => {

@@ -1,4 +1,5 @@
-//! Plain data that a lock of each backend protects: under ThreadSanitizer (`cargo xtask tsan`) accesses that are not ordered are errors.
+//! Tests of plain data that a lock of each backend protects. `cargo xtask tsan` runs them under ThreadSanitizer, which reports
+//! unordered accesses.
 
 use std::cell::UnsafeCell;
 use std::thread;
@@ -8,16 +9,16 @@ use real_core::{Lock, OpenMode, Registry, Store};
 const THREADS: u64 = 4;
 const TIMES: u64 = 300;
 
-/// Something that a lock protects.
+/// Data that a lock protects.
 #[derive(Debug, Default)]
 struct Protected(UnsafeCell<u64>);
 
-// SAFETY: the value is accessed by the holder of a lock only.
+// SAFETY: only the holder of the lock accesses the value.
 unsafe impl Sync for Protected {}
 
 impl Protected {
     fn add(&self, lock: &Lock, number: u64) {
-        // Each way to acquire the lock.
+        // Use each way to acquire the lock.
         let guard = match number % 3 {
             0 => lock.lock().unwrap(),
             1 => lock.try_lock_for(std::time::Duration::from_secs(60)).unwrap(),
@@ -28,7 +29,7 @@ impl Protected {
                 thread::yield_now();
             },
         };
-        // SAFETY: as above.
+        // SAFETY: this thread holds the lock, so no other thread accesses the value.
         unsafe { *self.0.get() += 1 };
         drop(guard);
     }
@@ -38,7 +39,7 @@ fn registry() -> Registry {
     Registry::default().merge([lock_shm::BACKEND, lock_file::BACKEND].into_iter().chain(lock_sem::BACKENDS)).unwrap()
 }
 
-/// Threads that have a handle each, or share one.
+/// Runs threads that share one handle, or have one each.
 fn check(scheme: &str, shared: bool) {
     let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let url = format!("{scheme}:{}/store", directory.path().display());

@@ -51,7 +51,7 @@ use crate::case::Case;
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{LockRef, Pending, Thread};
-use crate::shared_memory::{Place, SharedMemory as Arena, WRONGS, Wrong};
+use crate::shared_memory::{Place, SharedMemory, WRONGS, Wrong};
 
 /// Returns the cases of all groups.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
@@ -220,7 +220,7 @@ fn with_option(url: &str, option: &str) -> String {
 }
 
 /// Starts critical sections in each thread, and releases the threads at the same time.
-fn start_sections(threads: &[Thread], arena: (&Path, Arena), rounds: u32, pace: u32, locks: &[LockRef]) -> Vec<Pending> {
+fn start_sections(threads: &[Thread], arena: (&Path, SharedMemory), rounds: u32, pace: u32, locks: &[LockRef]) -> Vec<Pending> {
     let pending: Vec<_> =
         threads.iter().enumerate().map(|(slot, thread)| start_sections_of(thread, slot, arena.0, rounds, pace, locks)).collect();
     for pending in &pending {
@@ -249,7 +249,7 @@ fn nothing_went_wrong_in(place: Place) {
 }
 
 /// Runs threads that allocate and free ids, and records ids that two of them have at the same time.
-fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Arena {
+fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> SharedMemory {
     // Ids may be anywhere below the capacity. Without a capacity, low ones are expected.
     let (path, arena) = fixture.arena(threads[0].available().map_or(4096, |free| free.min(1 << 16)) as usize);
     let path = path.to_str().expect("the scratch path is text");
@@ -265,7 +265,7 @@ fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> Are
 }
 
 /// Asserts that no two threads had the same id at the same time, and that all ids were freed.
-fn nothing_was_shared_in(arena: Arena, left: Vec<u32>) {
+fn nothing_was_shared_in(arena: SharedMemory, left: Vec<u32>) {
     for id in 0..arena.places() {
         let shared = arena.place(id).noted(Wrong::TwoInside);
         assert_eq!(shared, 0, "the id {id} belonged to two threads at the same time, {shared} times");

@@ -109,7 +109,7 @@ impl Fault for GrantsAlways {
         ("exclusion::processes::a_held_lock_is_busy", "although another thread holds it"),
         // On a busy machine, the second attempt can seem to wait; the third one then fails the case.
         ("exclusion::processes::a_contended_lock_waits_until_it_is_released", "although"),
-        ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
+        ("exclusion::processes::critical_sections_do_not_overlap", "found another thread in its critical section"),
     ];
 
     fn acquire(honest: &dyn RawLock, _: Deadline) -> Result<Acquired> {
@@ -136,7 +136,7 @@ impl Fault for ExcludesThreadsOnly {
     const FAULT: &'static str = "Has a separate lock in the memory of each process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("exclusion::processes::a_held_lock_is_busy", "although another thread holds it"),
-        ("exclusion::processes::critical_sections_do_not_overlap", "found somebody else in its critical section"),
+        ("exclusion::processes::critical_sections_do_not_overlap", "found another thread in its critical section"),
         ("fork::a_child_waits_for_its_parent", "although the parent holds the lock"),
     ];
 
@@ -238,7 +238,7 @@ impl Fault for ForgetsDeaths {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("owner_death::kill_9_frees_the_lock", "but the next owner received no report"),
         ("owner_death::exec_by_another_thread_frees_the_lock", "but the next owner received no report"),
-        ("storm::owners_are_killed_and_no_section_is_lost", "was not told that the owner before it had died"),
+        ("storm::owners_are_killed_and_no_section_is_lost", "got no report of the previous owner's death"),
     ];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
@@ -254,7 +254,7 @@ impl Fault for ReportsFalseDeaths {
     const FAULT: &'static str = "Reports a death at each acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
         ("owner_death::a_clean_release_tells_nothing", "the owner released the lock before its death, but a death was reported"),
-        ("exclusion::threads::critical_sections_do_not_overlap", "was told of a death that had not been"),
+        ("exclusion::threads::critical_sections_do_not_overlap", "got a report of a death that did not happen"),
     ];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {

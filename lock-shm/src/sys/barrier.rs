@@ -1,14 +1,15 @@
-//! Memory barriers for all threads.
+//! Memory barriers on the threads of other processes.
 
-/// Every thread of every process that takes part comes to a full memory barrier before this returns. False when the system has no
-/// such call, or forbids it.
+/// Executes a full memory barrier on every running thread of every registered process.
+///
+/// Returns false if the system does not have the call or forbids it.
 #[cold]
 pub(crate) fn barrier() -> bool {
     membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED)
 }
 
-/// See membarrier(2).
+/// Calls membarrier(2).
 pub(super) fn membarrier(command: libc::c_int) -> bool {
-    // SAFETY: the call touches no memory of the program's.
+    // SAFETY: the call has no pointer arguments and accesses no memory of the process.
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }

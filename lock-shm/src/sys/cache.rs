@@ -1,4 +1,4 @@
-//! What a thread keeps in private memory: facts about itself, and the locks that it has linked.
+//! Private memory of a thread: cached facts about the thread, and the record of the locks that it has linked.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -11,28 +11,30 @@ use lock_table::fork;
 use super::head::{Head, OFFSET, address, is_empty, untagged};
 use crate::linked::Linked;
 
-/// Locks of a thread that are put into libc's list. The kernel walks 2,048 nodes, which are libc's and these together: the
-/// thread's other robust mutexes need some.
+/// Maximum number of locks that a thread links into its robust list.
+///
+/// The kernel walks at most 2,048 entries (`ROBUST_LIST_LIMIT`). The rest is left to the thread's other robust mutexes.
 pub(super) const LINKED_AT_MOST: u32 = 1000;
 
-/// What a thread remembers of itself. Cells, because a value of several words that is copied as a whole is slow to read right after it
-/// was written.
+/// Cached facts about a thread.
+///
+/// Each field is a separate cell: a value of several words that is copied as a whole is slow to read right after a write.
 pub(super) struct ThreadCache {
-    /// The process that the other cells were set in, see [`fork::epoch`].
+    /// The [fork epoch](fork::epoch) in which the other fields were set.
     pub(super) epoch: Cell<u64>,
     pub(super) id: Cell<u32>,
-    /// Its list, where [`barrier`](super::barrier()) works, its process takes part in it, and there is room in the list.
+    /// The robust list, if it has room and the process is registered for [barriers](super::barrier()).
     pub(super) fast: Cell<Option<NonNull<Head>>>,
-    /// Its list.
+    /// The robust list.
     pub(super) head: Cell<Option<NonNull<Head>>>,
-    /// Whether its process takes part in barriers.
+    /// Whether the process is registered for barriers.
     pub(super) barriers: Cell<bool>,
-    /// The locks in the list.
+    /// The locks in the robust list.
     pub(super) linked: Linked,
 }
 
 impl ThreadCache {
-    /// Takes the fast path away from a thread whose list is full, and gives it back.
+    /// Enables the fast path if the robust list has room, and disables it otherwise.
     fn update_fast(&self) {
         let has_room = self.linked.below() < LINKED_AT_MOST;
         self.fast.set(self.head.get().filter(|_| self.barriers.get() && has_room));
@@ -50,49 +52,49 @@ thread_local! {
             linked: Linked::new(),
         }
     };
-    /// Locks that the kernel must not look after, because the words have no thread id.
+    /// The held locks whose words have an identity number. The kernel does not recognize these numbers, so they are in no robust list.
     pub(super) static IDENTITIES: Linked = const { Linked::new() };
-    /// What such a lock has in the place of the kernel's list. No node is linked into it.
+    /// A list head for such locks in place of the kernel's. No entry is linked into it.
     pub(super) static IDENTITY_LIST: Head =
         const { Head { first: AtomicUsize::new(0), offset: AtomicIsize::new(OFFSET), pending: AtomicUsize::new(0) } };
 }
 
-/// Whether a node can be put at the start of the calling thread's list: there is none, or the first is a lock that this thread has linked.
+/// Returns whether an entry can be linked at the start of the calling thread's robust list.
 ///
-/// A node of libc's is written to by libc alone, except that the lock before it would have to write to it when it leaves. Where that node
-/// is, only the lock's own links would tell, which are in shared memory. So no lock is put before a mutex of libc's.
+/// It can if the list is empty or its first entry is a lock that this thread has linked. No lock is linked before a libc mutex: to
+/// unlink the lock, the thread would have to write to the mutex, and only the lock's link, which is in shared memory, leads to it.
 pub(crate) fn can_link(head: &Head) -> bool {
     is_empty(head) || CACHE.with(|cache| cache.linked.top() == head.first.load(Relaxed))
 }
 
-/// Notes that a node was put into the list, which was empty.
+/// Records an entry that is linked into an empty list.
 #[inline]
-pub(super) fn note_only(node: usize) {
+pub(super) fn record_only(node: usize) {
     CACHE.with(|cache| cache.linked.set_only(node));
 }
 
-/// Notes that a node was put into the list, which has others.
+/// Records an entry that is linked before others.
 #[cold]
-pub(super) fn note_another(node: usize) {
+pub(super) fn record_another(node: usize) {
     CACHE.with(|cache| {
         cache.linked.push(node);
         cache.update_fast();
     });
 }
 
-/// Notes that the only node was taken out of the list.
+/// Records that the only entry was unlinked.
 #[inline]
-pub(super) fn note_none() {
+pub(super) fn record_none() {
     CACHE.with(|cache| cache.linked.remove_only());
 }
 
-/// Whether nothing comes after this node, which is the first one.
+/// Returns whether the first entry of the list is also the last one that this thread has linked.
 #[inline]
 pub(super) fn is_last(_: &Head, _: &Hot) -> bool {
     CACHE.with(|cache| cache.linked.below() == 0)
 }
 
-/// Removes a node from the thread's record. Returns what the list has before and after it.
+/// Removes an entry from the thread's record. Returns the addresses of the previous and the next entry in the list.
 pub(super) fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> {
     let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
     let beside = CACHE.with(|cache| {
@@ -101,7 +103,7 @@ pub(super) fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> 
         beside
     });
     let Some(beside) = beside else {
-        // The lock's word, which is in shared memory, misled the caller.
+        // The caller chose the list by the lock word. The word is in shared memory and may have been overwritten.
         IDENTITIES.with(|linked| linked.remove(node));
         return None;
     };
@@ -109,34 +111,34 @@ pub(super) fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> 
     Some((prev, beside.below.unwrap_or(start)))
 }
 
-/// What the list has before the latest lock of this thread: the head, or the last of the mutexes that libc has put before it.
+/// Returns what precedes this thread's latest lock in the list: the head, or the last of the libc mutexes that were linked after it.
 fn before(head: &Head, node: usize) -> Option<usize> {
-    /// More than a thread can have.
+    /// Upper bound of the number of mutexes, so that the loop ends.
     const MUTEXES: u32 = 1 << 20;
     let (mut prev, mut next) = (ptr::from_ref(head).addr(), untagged(head.first.load(Relaxed)));
     for _ in 0..MUTEXES {
         if next == node {
             return Some(prev);
         }
-        // SAFETY: the nodes before the latest lock are mutexes of libc's that the thread holds, and so mapped. The link to the
-        // first is in private memory, and that to each further one in such a mutex.
+        // SAFETY: all entries before the latest lock are libc mutexes that this thread holds, so they are mapped. The link to the
+        // first is in the head, which is private memory, and the link to each further one is in such a mutex.
         (prev, next) = (next, untagged(unsafe { (*(next as *const AtomicUsize)).load(Relaxed) }));
     }
     None
 }
 
-/// Removes a lock from those that the kernel does not look after.
+/// Removes the latest of the held locks with an identity number, and returns its entry.
 pub(super) fn pop_identity() -> Option<usize> {
     IDENTITIES.with(Linked::pop)
 }
 
-/// Frees the record's memory, if the thread holds no lock any more.
+/// Frees the memory of the thread's records if they are empty.
 pub(super) fn free_record() {
     CACHE.with(|cache| cache.linked.free());
     IDENTITIES.with(Linked::free);
 }
 
-/// Whether the record is that of this process. In a forked child that has not used it since, it is the parent's.
+/// Returns whether the record is this process's own. In a forked child, it is the parent's until the first use.
 pub(super) fn is_current() -> bool {
     CACHE.with(|cache| cache.epoch.get()) == fork::epoch()
 }

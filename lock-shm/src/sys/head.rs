@@ -1,4 +1,4 @@
-//! The head of a robust list, and the links that start from it.
+//! The head of a thread's robust list, and its links.
 
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,34 +7,35 @@ use lock_table::Hot;
 
 use crate::env::{AtomicIsize, AtomicU64, AtomicUsize};
 
-/// The kernel's `struct robust_list_head`, which libc registered for this thread. Only the thread itself touches it, and the kernel
-/// when the thread is dead.
+/// The kernel's `struct robust_list_head`, which libc has registered for this thread.
+///
+/// Only the thread itself accesses it, and the kernel when the thread exits.
 #[repr(C)]
 pub(crate) struct Head {
-    /// The first node; the head itself where there is none.
+    /// `list.next`: the address of the first entry, or of the head itself if the list is empty.
     pub(crate) first: AtomicUsize,
-    /// From a node to its futex word.
+    /// `futex_offset`: the offset in bytes from an entry to its futex word.
     pub(crate) offset: AtomicIsize,
-    /// The node that is being linked or unlinked.
+    /// `list_op_pending`: the address of the entry that is being linked or unlinked, or 0.
     pub(crate) pending: AtomicUsize,
 }
 
-/// From a node to its word, as this C library registers it with the kernel.
+/// The offset in bytes from an entry to its futex word. It must equal the `futex_offset` of this C library.
 pub(crate) const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
 
-/// Whether the calling thread's list has no node.
+/// Returns whether the list has no entry.
 #[inline]
 pub(crate) fn is_empty(head: &Head) -> bool {
     head.first.load(Relaxed) == ptr::from_ref(head).addr()
 }
 
-/// A link without libc's mark, in its lowest bit, of a priority-inheritance mutex.
+/// Clears the lowest bit of a link, which marks a priority-inheritance mutex.
 #[inline]
 pub(super) fn untagged(link: usize) -> usize {
     link & !1
 }
 
-/// The address of a word of a line, as a link.
+/// Returns the address of a list entry, as a link.
 #[inline]
 pub(crate) fn address(word: &AtomicU64) -> usize {
     ptr::from_ref(word).addr()

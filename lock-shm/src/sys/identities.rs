@@ -1,4 +1,4 @@
-//! Locks that the kernel does not look after, because their words have no thread id.
+//! Locks that are in no robust list, because their words have an identity number instead of a thread id.
 
 use std::ptr;
 
@@ -9,23 +9,23 @@ use super::head::{Head, address};
 use super::list::unlink;
 use super::this_thread::ThisThread;
 
-/// Notes that the calling thread holds a lock that the kernel does not look after. The second argument is the list of [`link`](super::link).
+/// Records that the calling thread holds such a lock. The first argument matches that of [`link`](super::link).
 pub(crate) fn link_identity(_: &Head, hot: &Hot) {
     ptr::from_ref(hot).expose_provenance();
     IDENTITIES.with(|linked| linked.push(address(&hot.next)));
 }
 
-/// Notes that the calling thread gives such a lock back.
+/// Records that the calling thread releases such a lock.
 pub(crate) fn unlink_identity(_: &Head, hot: &Hot) {
     let node = address(&hot.next);
     let known = IDENTITIES.with(|linked| linked.remove(node)).is_some();
-    // The lock's word, which is in shared memory, may have misled the caller.
+    // The caller chose the list by the lock word. The word is in shared memory and may have been overwritten.
     if !known && let Some(list) = ThisThread::get().list() {
         unlink(list, hot);
     }
 }
 
-/// Takes a line's node out of whatever the calling thread has linked it into. The thread has lost the lock, which may be another's.
+/// Unlinks a lock that the calling thread has lost. Another thread may already own it.
 pub(crate) fn forget(hot: &Hot) {
     let thread = ThisThread::get();
     match thread.list() {

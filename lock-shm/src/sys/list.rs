@@ -1,4 +1,4 @@
-//! Linking locks into the calling thread's robust list, and unlinking them.
+//! Linking and unlinking of locks in the calling thread's robust list.
 
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -11,20 +11,23 @@ use super::head::{Head, address, is_empty, untagged};
 use super::thread_end::mark_at_end;
 use crate::env;
 
-/// Puts a line's node into the calling thread's list, which is empty, as libc does with those of its mutexes. The caller owns the lock.
+/// Links a lock into the calling thread's empty robust list, as libc links a mutex. The caller owns the lock.
 #[inline]
 pub(crate) fn link_only(head: &Head, hot: &Hot) {
-    // Links are followed by their addresses: from a line to its neighbours, and to the head.
+    // Links are followed by address, so the provenance of the head and of the lock is exposed.
     let (start, _) = (ptr::from_ref(head).expose_provenance(), ptr::from_ref(hot).expose_provenance());
     let node = address(&hot.next);
     hot.next.store(start as u64, Relaxed);
-    cache::note_only(node);
-    // The node is whole before the kernel can come to it. Its `prev` is written by whoever is put before it, us or libc.
+    cache::record_only(node);
+    // The entry must be complete before the kernel can reach it. Its `prev` is written when another entry is linked before it, by this
+    // crate or by libc.
     compiler_fence(SeqCst);
     head.first.store(node, Relaxed);
 }
 
-/// The same at the start of a list that may have others. The caller has found that it [can](super::can_link).
+/// Links a lock at the start of the calling thread's robust list, which may have entries.
+///
+/// The caller owns the lock and has checked [`can_link`](super::can_link).
 pub(crate) fn link(head: &Head, hot: &Hot) {
     if is_empty(head) {
         return link_only(head, hot);
@@ -33,32 +36,33 @@ pub(crate) fn link(head: &Head, hot: &Hot) {
     ptr::from_ref(hot).expose_provenance();
     hot.next.store(first as u64, Relaxed);
     mark_at_end();
-    cache::note_another(node);
-    // SAFETY: the list is not empty, and its first node is another lock that this thread holds, ours. The head, which is this process's
-    // alone, has its address, so that no other process can have changed it.
+    cache::record_another(node);
+    // SAFETY: the list is not empty, and `can_link` holds, so the first entry is a lock of this crate that this thread holds. Its
+    // address is read from the head, which is private memory that no other process can write to.
     unsafe { set_prev(first, node) };
     compiler_fence(SeqCst);
     head.first.store(node, Relaxed);
 }
 
-/// Takes a line's node out of the calling thread's list, if it is the only one there. The caller owns the lock.
+/// Unlinks a lock if it is the only entry of the calling thread's robust list, and returns whether it was. The caller owns the lock.
 #[inline]
 pub(crate) fn unlink_only(head: &Head, hot: &Hot) -> bool {
     let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
     let only = head.first.load(Relaxed) == node && cache::is_last(head, hot);
     if only {
         head.first.store(start, Relaxed);
-        cache::note_none();
+        cache::record_none();
     }
     only
 }
 
-/// Takes a line's node out of the calling thread's list, if it is there.
+/// Unlinks a lock from the calling thread's robust list if it is there.
 pub(crate) fn unlink(head: &Head, hot: &Hot) {
     let start = ptr::from_ref(head).addr();
     let Some((prev, next)) = cache::take_neighbours(head, hot) else { return };
-    // SAFETY: the neighbours are other locks that this thread has linked, a mutex of libc's that the thread holds, or the head, as
-    // private memory tells. What the line's own links say, which are in shared memory, is not used.
+    // SAFETY: each neighbour is a lock that this thread has linked, a libc mutex that it holds, or the head. `take_neighbours` finds it
+    // in the thread's private record, or by the links of the libc mutexes. It does not use the lock's own links, which other processes
+    // can overwrite.
     unsafe {
         set_next(prev, next);
         if next != start {
@@ -68,21 +72,21 @@ pub(crate) fn unlink(head: &Head, hot: &Hot) {
 }
 
 /// # Safety
-/// `node` links to a node of the calling thread's robust list other than its head.
+/// `node` is the address of an entry of the calling thread's robust list, and not of its head.
 #[inline]
 unsafe fn set_prev(node: usize, prev: usize) {
     let place = env::link_target(untagged(node) - size_of::<usize>());
-    // SAFETY: a node is in a mutex of libc's, which POSIX wants destroyed or unmapped only when it is unlocked, or in a line of ours,
-    // which is mapped for as long as it is in the list (a table is not unmapped while this process holds a lock of it, and a library
-    // that is unloaded leaves it mapped). In both, `prev` is the word before `next`, and is accessed by this thread alone.
+    // SAFETY: the entry is part of a libc mutex or of a lock of this crate. POSIX forbids destroying or unmapping a locked mutex. A lock
+    // stays mapped while it is in the list: a table is not unmapped while this process holds one of its locks, and unloading the library
+    // leaves it mapped. In both layouts, `prev` is the word before `next`. Within this process, only this thread accesses it.
     unsafe { (*place).store(prev, Relaxed) };
 }
 
 /// # Safety
-/// `node` links to a node of the calling thread's robust list, or to its head.
+/// `node` is the address of an entry of the calling thread's robust list, or of its head.
 #[inline]
 unsafe fn set_next(node: usize, next: usize) {
     let place = env::link_target(untagged(node));
-    // SAFETY: as in `set_prev`; a link is the address of the node's `next`, and `first` stands for the head's.
+    // SAFETY: an entry is valid as in `set_prev`, and its address is that of its `next`. The address of the head is that of its `first`.
     unsafe { (*place).store(next, Relaxed) };
 }

@@ -1,4 +1,4 @@
-//! The end of a thread that holds locks which the kernel does not look after.
+//! Frees the locks of an ended thread that are in no robust list.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -9,20 +9,20 @@ use super::futex::wake_one;
 use super::head::OFFSET;
 use crate::env::AtomicU32;
 
-/// Marks the locks that the thread holds and that the kernel does not look after.
+/// Marks the held locks of the calling thread that are in no robust list as those of a dead owner.
 pub(super) extern "C" fn mark_list(_: *mut libc::c_void) {
     if !cache::is_current() {
         return;
     }
     while let Some(node) = cache::pop_identity() {
-        // SAFETY: the thread recorded the node when it acquired the lock, and holds the lock: its line stays mapped (a table is not
-        // unmapped while its process holds a lock of it). The lock's word is `OFFSET` from the node.
+        // SAFETY: this thread recorded the entry when it acquired the lock, and still holds the lock. A table is not unmapped while its
+        // process holds one of its locks, so the entry is mapped. The lock word is `OFFSET` bytes from the entry.
         mark_as_dead(unsafe { &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32) });
     }
     cache::free_record();
 }
 
-/// What the kernel does with the word of a dead thread.
+/// Does what the kernel does with the lock word of a dead thread: sets `FUTEX_OWNER_DIED` and wakes one waiter.
 fn mark_as_dead(word: &AtomicU32) {
     let died = |present: u32| (present & libc::FUTEX_WAITERS) | libc::FUTEX_OWNER_DIED;
     let marked = word

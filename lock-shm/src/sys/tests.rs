@@ -1,4 +1,4 @@
-//! Lists whose nodes are in shared memory, which other users change.
+//! Tests of lists whose entries are in shared memory that other processes write to.
 
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,30 +11,30 @@ use super::*;
 use crate::robust::tests::{hold, lines};
 
 #[test]
-fn a_forked_child_begins_with_an_empty_list() {
+fn a_forked_child_starts_with_an_empty_list() {
     let [slot] = lines();
     let held = hold(&slot);
     assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next));
-    // The first node has no use for it; but if the parent links another node meanwhile, it does.
+    // The first entry does not use its `prev`. It would if the parent linked another entry before it.
     const MARK: u64 = 0x10ad;
     slot.hot().prev.store(MARK, Relaxed);
-    // SAFETY: the child allocates nothing and takes no lock that another thread could have had at the fork.
+    // SAFETY: the child allocates nothing and acquires no lock that another thread may have held at the fork.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let is_empty = |head: &Head| head.first.load(Relaxed) == ptr::from_ref(head).addr();
         let fine = ThisThread::get().list().is_some_and(is_empty);
-        // SAFETY: _exit does not return.
+        // SAFETY: `_exit` ends the child without running destructors or handlers.
         unsafe { libc::_exit(i32::from(!fine)) };
     }
     let mut status = 0;
-    // SAFETY: the call writes a number to the place, which is valid for that.
+    // SAFETY: `status` is valid for writes of an integer.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0));
-    assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next), "the list of the parent has changed");
-    assert_eq!(slot.hot().prev.load(Relaxed), MARK, "the child has changed a node of the parent");
+    assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next), "the parent's list has changed");
+    assert_eq!(slot.hot().prev.load(Relaxed), MARK, "the child has written to an entry of the parent");
 }
 
-/// Memory of the program's own, which a link of another user's could lead to.
+/// Private memory that a forged link points to.
 struct Private(Box<[AtomicU64; 8]>);
 
 impl Private {
@@ -53,7 +53,7 @@ impl Private {
     }
 }
 
-/// Another user writes anything to the links of locks that are held.
+/// Another process overwrites the links of held locks.
 #[rstest]
 #[case([0, 1, 2])]
 #[case([1, 0, 2])]
@@ -69,35 +69,35 @@ fn links_in_shared_memory_are_neither_followed_nor_written_through(#[case] order
             slot.hot().next.store(private.address(), Relaxed);
             slot.hot().prev.store(private.address(), Relaxed);
         }
-        crate::robust::give(head, slots[at].hot(), thread.barriers);
-        assert!(private.is_unchanged(), "a release wrote where a link in shared memory led to");
+        crate::robust::release(head, slots[at].hot(), thread.barriers);
+        assert!(private.is_unchanged(), "a release wrote to the target of a link in shared memory");
     }
-    assert!(is_empty(head), "the list is not what the thread has linked");
+    assert!(is_empty(head), "the list still has an entry");
     assert!(thread.list().is_some_and(can_link));
 }
 
 #[test]
-fn a_link_that_leaves_out_other_locks_does_not_take_them_out_of_the_list() {
+fn a_forged_link_past_another_lock_does_not_unlink_it() {
     let slots: [_; 2] = lines();
     slots.iter().for_each(|slot| _ = hold(slot));
     let thread = ThisThread::get();
     let head = thread.list().unwrap();
     slots[1].hot().next.store(ptr::from_ref(head).addr() as u64, Relaxed);
-    crate::robust::give(head, slots[1].hot(), thread.barriers);
+    crate::robust::release(head, slots[1].hot(), thread.barriers);
     assert_eq!(head.first.load(Relaxed), address(&slots[0].hot().next));
-    crate::robust::give(head, slots[0].hot(), thread.barriers);
+    crate::robust::release(head, slots[0].hot(), thread.barriers);
     assert!(is_empty(head));
 }
 
 #[test]
-fn a_word_that_was_changed_does_not_leave_a_lock_in_the_list() {
+fn a_lock_whose_word_was_overwritten_is_unlinked() {
     let slots: [_; 2] = lines();
     slots.iter().for_each(|slot| _ = hold(slot));
     let thread = ThisThread::get();
     let head = thread.list().unwrap();
     for slot in &slots {
         slot.hot().word.store(Owner::FIRST_IDENTITY, Relaxed);
-        crate::robust::give(head, slot.hot(), thread.barriers);
+        crate::robust::release(head, slot.hot(), thread.barriers);
     }
     assert!(is_empty(head));
     let held = hold(&slots[0]);
@@ -118,7 +118,7 @@ fn the_end_of_a_thread_follows_no_link_in_shared_memory() {
             hot.next.store(private.address(), Relaxed);
         });
     });
-    // The scope may end before the thread's last destructors.
+    // The scope may end before the thread's last destructors have run.
     let is_marked = || hot.word.load(Relaxed) & libc::FUTEX_OWNER_DIED != 0;
     while !is_marked() {
         std::thread::yield_now();
@@ -126,13 +126,13 @@ fn the_end_of_a_thread_follows_no_link_in_shared_memory() {
     assert!(private.is_unchanged());
 }
 
-/// A mutex of libc's stays where it is in the list, and no lock is put before it.
+/// A libc mutex keeps its position in the list.
 #[test]
-fn no_lock_is_put_before_a_node_that_this_thread_has_not_linked() {
+fn no_lock_is_linked_before_a_libc_mutex() {
     let slots: [_; 2] = lines();
     let thread = hold(&slots[0]);
     let head = thread.list().unwrap();
-    // What libc does when the thread locks a robust mutex.
+    // Link an entry as libc does when the thread locks a robust mutex.
     let mutex = [const { AtomicUsize::new(0) }; 2];
     let (node, own) = (ptr::from_ref(&mutex[1]).expose_provenance(), address(&slots[0].hot().next));
     mutex[0].store(ptr::from_ref(head).addr(), Relaxed);
@@ -140,9 +140,9 @@ fn no_lock_is_put_before_a_node_that_this_thread_has_not_linked() {
     slots[0].hot().prev.store(node as u64, Relaxed);
     head.first.store(node, Relaxed);
     assert!(!can_link(head) && thread.is_full());
-    // Another user's link does not matter for the neighbour either.
+    // A forged `prev` has no effect on the neighbour.
     slots[0].hot().prev.store(0xdead_0000, Relaxed);
-    crate::robust::give(head, slots[0].hot(), thread.barriers);
+    crate::robust::release(head, slots[0].hot(), thread.barriers);
     assert_eq!((head.first.load(Relaxed), mutex[1].load(Relaxed)), (node, ptr::from_ref(head).addr()));
     head.first.store(ptr::from_ref(head).addr(), Relaxed);
     assert!(can_link(head));

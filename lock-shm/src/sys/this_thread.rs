@@ -1,4 +1,4 @@
-//! The calling thread.
+//! The calling thread: its id, its robust list, and its process's registration for barriers.
 
 #[cfg(target_env = "musl")]
 use std::mem::MaybeUninit;
@@ -13,18 +13,18 @@ use super::head::{Head, OFFSET};
 use super::thread_end::mark_at_end;
 use crate::linked::Linked;
 
-/// The calling thread, as the kernel knows it. Not `Send`.
+/// The calling thread. Not `Send`.
 pub(crate) struct ThisThread {
-    /// Its id.
+    /// The thread id, in the PID namespace of its process.
     pub(crate) id: u32,
-    /// Whether its process takes part in [`barrier`](super::barrier())s.
+    /// Whether the process is registered for [barriers](super::barrier()).
     pub(crate) barriers: bool,
-    /// `None` where libc has registered no list, or one with another offset.
+    /// `None` if libc has registered no robust list, or one with another offset.
     head: Option<NonNull<Head>>,
 }
 
 impl ThisThread {
-    /// What is known already of a thread whose process takes part in barriers, and whose list has room.
+    /// Returns the cached thread if its robust list has room and its process is registered for barriers.
     #[inline]
     pub(crate) fn try_fast() -> Option<Self> {
         CACHE.with(|cache| {
@@ -33,7 +33,7 @@ impl ThisThread {
         })
     }
 
-    /// The same for a thread that holds a lock, so that what it knows is of this process.
+    /// Does the same for a thread that holds a lock. Its cache was set in this process, so the fork epoch is not checked.
     #[inline]
     pub(crate) fn try_fast_as_owner() -> Option<Self> {
         CACHE.with(|cache| cache.fast.get().map(|head| Self { id: cache.id.get(), barriers: true, head: Some(head) }))
@@ -42,20 +42,20 @@ impl ThisThread {
     pub(crate) fn get() -> Self {
         CACHE.with(|cache| {
             if cache.epoch.get() != fork::current() {
-                Self::ask(cache);
+                Self::fill(cache);
             }
             Self { id: cache.id.get(), barriers: cache.barriers.get(), head: cache.head.get() }
         })
     }
 
     #[cold]
-    fn ask(cache: &ThreadCache) {
+    fn fill(cache: &ThreadCache) {
         #[cfg(target_env = "musl")]
         {
-            // In a forked child, musl leaves the parent's nodes in the list, and writes to the neighbours of the nodes that it adds:
-            // the parent's list would break. None of the parent's mutexes belongs to the child.
+            // In a forked child, musl leaves the parent's entries in the list. It would write to them when it adds entries, and corrupt
+            // the parent's list. The child holds none of the parent's mutexes, so its list is emptied.
             if let Some(head) = cache.head.get() {
-                // SAFETY: the thread that forked goes on in the child, with its control block at the same address.
+                // SAFETY: the child's thread is a copy of the forking thread, so its control block is at the same address.
                 unsafe { head.as_ref() }.first.store(head.addr().get(), Relaxed);
             }
             if registered().is_none() {
@@ -63,7 +63,7 @@ impl ThisThread {
             }
         }
         let head = registered().filter(|head| {
-            // SAFETY: the kernel has the list of this size registered, and libc keeps it where it is until the thread has ended.
+            // SAFETY: `registered` has checked the size, and libc keeps the head in place until the thread has ended.
             unsafe { head.as_ref() }.offset.load(Relaxed) == OFFSET
         });
         let barriers = membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
@@ -71,56 +71,57 @@ impl ThisThread {
         cache.head.set(head);
         cache.fast.set(head.filter(|_| barriers));
         cache.barriers.set(barriers);
-        // In a forked child, what is in them is the parent's.
+        // In a forked child, these records are copies of the parent's.
         cache.linked.forget();
         IDENTITIES.with(Linked::forget);
         IDENTITY_LIST.with(|list| list.first.store(ptr::from_ref(list).addr(), Relaxed));
         cache.epoch.set(fork::current());
     }
 
-    /// Its list, if the kernel looks after it and there is room for another lock.
+    /// Returns the thread's robust list, if one with the right offset is registered with the kernel.
     #[inline]
     pub(crate) fn list(&self) -> Option<&Head> {
-        // SAFETY: libc keeps the head in the thread's own control block, where it stays until the thread has ended, which `self`, not
-        // being `Send`, does not outlive. `Head` has the layout of `struct robust_list_head`: two pointers with a long between them, all
-        // of which may have any value. The only other access to it is libc's, in this same thread. A list that the program registered
-        // in libc's place is one that it has to keep as long, since the kernel reads it when the thread ends.
+        // SAFETY: libc keeps the head in the thread's control block until the thread has ended. `self` is not `Send`, so the reference
+        // does not outlive the thread. A program that registers another head must keep it as long, because the kernel reads it when
+        // the thread exits. `Head` has the layout of `struct robust_list_head`: a pointer, a `long` and a pointer, for which every bit
+        // pattern is valid. Within this process, only libc accesses it otherwise, in this thread.
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
-    /// Whether no further lock is to be put into its list: it has many, or the first node is a mutex of libc's.
+    /// Returns whether no further lock can be linked into the robust list: it has too many, or its first entry is a libc mutex.
     pub(crate) fn is_full(&self) -> bool {
         let has_many = CACHE.with(|cache| cache.linked.below() >= LINKED_AT_MOST);
         has_many || self.list().is_some_and(|list| !can_link(list))
     }
 
-    /// What stands for the kernel's list with locks that the kernel does not look after. Those that are left when the thread ends are marked
-    /// as a dead owner's.
+    /// Returns the list head for locks with an identity number.
+    ///
+    /// Locks that the thread still holds when it ends are marked as those of a dead owner.
     pub(crate) fn identity_list(&self) -> &Head {
         mark_at_end();
-        // SAFETY: the thread-local value stays where it is until the thread has ended, which `self`, not being `Send`, does not outlive.
-        // It has no destructor, so that it may be used in those of others.
+        // SAFETY: the thread-local value has no destructor and stays in place until the thread has ended. `self` is not `Send`, so the
+        // reference does not outlive the thread.
         IDENTITY_LIST.with(|list| unsafe { &*ptr::from_ref(list) })
     }
 }
 
-/// The calling thread's list, if libc has registered one with the kernel.
+/// Returns the robust list that is registered with the kernel for the calling thread.
 fn registered() -> Option<NonNull<Head>> {
     let mut head: *mut Head = ptr::null_mut();
     let mut len = 0_usize;
-    // SAFETY: the call writes a pointer and a size to the two places, which are valid for that.
+    // SAFETY: `head` and `len` are valid for writes of a pointer and a `size_t`.
     let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
     NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())
 }
 
-/// Has musl register the calling thread's list, which it does when the thread first locks a process-shared robust mutex.
+/// Makes musl register the calling thread's robust list. It does so when the thread first locks a process-shared robust mutex.
 #[cfg(target_env = "musl")]
 fn register() {
     let mut attributes = MaybeUninit::uninit();
     let mut mutex = MaybeUninit::uninit();
     let (attributes, mutex) = (attributes.as_mut_ptr(), mutex.as_mut_ptr());
-    // SAFETY: the attributes and the mutex are local, initialised first and destroyed last, and used by this thread alone. The mutex
-    // is unlocked, so that it has left the list, before its memory goes. Each call is skipped when one before it has failed.
+    // SAFETY: the attributes and the mutex are local to this thread, and are initialized before use and destroyed after it. The mutex is
+    // unlocked, and so unlinked from the list, before its memory is freed. Each call depends on the success of those before it.
     unsafe {
         if libc::pthread_mutexattr_init(attributes) != 0 {
             return;

@@ -1,7 +1,7 @@
-//! Finds planted bugs, in a copy of the sources that has them: `cargo xtask model --planted`.
+//! Searches for planted bugs, in a copy of the sources that contains them. `cargo xtask model --planted` runs it.
 //!
-//! Arguments: the greatest number of states, and for each bug its name and the scenario that finds it. Writes a line for each bug with its
-//! name, the number of states, the number of runs, and the error, separated by tabs. The error is empty where none was found.
+//! The arguments are the maximum number of states and, for each bug, its name and the scenario that finds it. Writes a line for each bug:
+//! its name, the number of states, the number of runs, and the error, separated by tabs. The error is empty if the bug was not found.
 
 use std::env;
 use std::error::Error;

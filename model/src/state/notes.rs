@@ -1,4 +1,4 @@
-//! What a note changes.
+//! The effects of notes on the state.
 
 use super::State;
 use crate::bounds::name;
@@ -9,39 +9,39 @@ impl State {
     pub(crate) fn note(&mut self, number: usize, note: Note) {
         let (oracle, thread) = (&mut self.oracle, &mut self.threads[number]);
         match note {
-            Note::Enter { .. } | Note::Leave { .. } => unreachable!("these are no steps"),
-            Note::Without { lock } => {
+            Note::Enter { .. } | Note::Leave { .. } => unreachable!("these are executed without a step"),
+            Note::TimedOut { lock } => {
                 (thread.stage.locks[lock], thread.woken, thread.armed) = (Phase::Outside, false, false);
             }
             Note::Marked { lock } => {
-                thread.stage.told[lock] = false;
+                thread.stage.reported[lock] = false;
                 oracle.mark(lock);
             }
-            Note::Took { id } => {
+            Note::Allocated { id } => {
                 thread.stage.allocating = false;
                 if let Id::Of(other) = oracle.ids[id] {
-                    oracle.wrong(format!("it gets an id that {} has", name(other)));
+                    oracle.wrong(format!("it allocates an id that {} has", name(other)));
                 }
                 oracle.ids[id] = Id::Of(number);
             }
-            Note::Giving { id } => {
-                if std::mem::replace(&mut oracle.ids[id], Id::GivenBy(number)) != Id::Of(number) {
-                    oracle.wrong("its id became another's".to_owned());
+            Note::Freeing { id } => {
+                if std::mem::replace(&mut oracle.ids[id], Id::BeingFreedBy(number)) != Id::Of(number) {
+                    oracle.wrong("another thread has allocated its id".to_owned());
                 }
             }
-            Note::Gave { id } => {
-                if oracle.ids[id] == Id::GivenBy(number) {
+            Note::Freed { id } => {
+                if oracle.ids[id] == Id::BeingFreedBy(number) {
                     oracle.ids[id] = Id::Free;
                 }
             }
             Note::Claimed => {
                 if let Some(other) = oracle.claimant.replace(number) {
-                    oracle.wrong(format!("it has a claim that {} has", name(other)));
+                    oracle.wrong(format!("it acquires a claim that {} has", name(other)));
                 }
             }
-            Note::Unclaiming => {
+            Note::ReleasingClaim => {
                 if oracle.claimant.take() != Some(number) {
-                    oracle.wrong("its claim became another's".to_owned());
+                    oracle.wrong("another thread has acquired its claim".to_owned());
                 }
             }
             Note::Wrong(what) => oracle.wrong(what.to_owned()),

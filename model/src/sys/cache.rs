@@ -1,5 +1,6 @@
-//! The stand-in for what a thread of lock-shm keeps in private memory: the links say the same, because only the thread itself writes
-//! to them.
+//! The stand-in for the private record of a thread's locks in lock-shm.
+//!
+//! It reads the links instead, because in the model only the thread itself writes to them.
 
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,16 +10,16 @@ use super::this_thread::ThisThread;
 use crate::env::link_target;
 use crate::lock_line::Hot;
 
-/// No thread has a mutex of libc's.
+/// Returns true, because no simulated thread holds a libc mutex.
 pub(crate) fn can_link(_: &Head) -> bool {
     true
 }
 
-pub(super) fn note_only(_: usize) {}
+pub(super) fn record_only(_: usize) {}
 
-pub(super) fn note_another(_: usize) {}
+pub(super) fn record_another(_: usize) {}
 
-pub(super) fn note_none() {}
+pub(super) fn record_none() {}
 
 pub(super) fn is_last(head: &Head, hot: &Hot) -> bool {
     hot.next.load(Relaxed) as usize == ptr::from_ref(head).addr()
@@ -31,13 +32,13 @@ pub(super) fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> 
     Some((prev, next))
 }
 
-/// Removes a lock from those of the calling thread that the kernel does not look after.
+/// Removes the latest of the calling thread's locks with an identity number, and returns its entry.
 pub(super) fn pop_identity() -> Option<usize> {
     let thread = ThisThread::get();
     let list = thread.identity_list();
     let (start, node) = (ptr::from_ref(list).addr(), list.first.load(Relaxed));
     (node != start).then(|| {
-        // SAFETY: a node of this list is in a line of the table, which is never freed.
+        // SAFETY: an entry of this list is part of a lock of the table, which is never freed.
         list.first.store(unsafe { (*link_target(node)).load(Relaxed) }, Relaxed);
         node
     })
@@ -45,7 +46,7 @@ pub(super) fn pop_identity() -> Option<usize> {
 
 pub(super) fn free_record() {}
 
-/// No process forks.
+/// Returns true, because no simulated process forks.
 pub(super) fn is_current() -> bool {
     true
 }

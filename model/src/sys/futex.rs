@@ -1,4 +1,4 @@
-//! Futex calls, which the simulated kernel serves.
+//! Futex calls to the simulated kernel.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::env::AtomicU32;
 use crate::op::Op;
 use crate::{state, step};
 
-/// The longest sleep of a thread that may not be woken.
+/// The time limit of a sleep that may not be woken.
 const BRIEFLY: Duration = Duration::from_millis(1);
 
-/// How long does not matter: a sleep ends when it is roused. A brief one may end by its bound.
+/// Sleeps if the word has this value. The duration only determines whether the sleep may reach its time limit.
 pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {
     step::call(Op::Wait { at: state::at(std::ptr::from_ref(word).addr()), value: value.into(), briefly: duration <= BRIEFLY });
 }

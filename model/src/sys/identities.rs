@@ -1,4 +1,4 @@
-//! Locks that the kernel does not look after. They are linked into a list of their own.
+//! Locks with an identity number. They are linked into a separate list.
 
 use super::head::Head;
 use super::list::{link, unlink};
@@ -12,5 +12,5 @@ pub(crate) fn unlink_identity(list: &Head, hot: &Hot) {
     unlink(list, hot);
 }
 
-/// No thread changes what says that a lock is another's.
+/// Does nothing, because no simulated thread overwrites the lock words of another.
 pub(crate) fn forget(_: &Hot) {}

@@ -1,4 +1,4 @@
-//! The lists of all threads.
+//! The robust lists and identity lists of all threads.
 
 use std::cell::Cell;
 
@@ -6,12 +6,12 @@ use super::head::Head;
 use crate::bounds::THREADS;
 use crate::env::{AtomicIsize, AtomicUsize};
 
-/// The lists of the threads and, the last, of the observer.
+/// The list heads of the threads and, last, of the observer.
 #[repr(C)]
 pub(crate) struct Lists {
-    /// Those that the kernel knows.
+    /// The robust lists, which the kernel walks.
     pub(crate) known: [Head; THREADS + 1],
-    /// Those that it does not know.
+    /// The lists of locks with an identity number.
     pub(crate) identities: [Head; THREADS + 1],
 }
 
@@ -25,12 +25,12 @@ impl Lists {
         Self { known: std::array::from_fn(head), identities: std::array::from_fn(head) }
     }
 
-    /// Makes these the lists of the threads that are simulated from now on.
+    /// Makes these the lists of the simulated threads.
     pub(crate) fn enter(&'static self) {
         LISTS.set(Some(self));
     }
 
-    /// The lists of the threads that are simulated.
+    /// Returns the lists of the simulated threads.
     pub(super) fn current() -> &'static Self {
         LISTS.get().expect("a simulation has begun")
     }

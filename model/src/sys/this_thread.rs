@@ -1,4 +1,4 @@
-//! The calling thread.
+//! The stand-in for the calling thread.
 
 use super::head::{Head, is_empty};
 use super::lists::Lists;
@@ -8,11 +8,11 @@ use crate::{state, step};
 /// The calling thread.
 pub(crate) struct ThisThread {
     pub(crate) id: u32,
-    /// Whether its process takes part in barriers.
+    /// Whether the process is registered for barriers.
     pub(crate) barriers: bool,
     list: &'static Head,
     identity_list: &'static Head,
-    /// How many locks there is room for in its list, if that is ever an obstacle: one or none.
+    /// The number of locks that the robust list has room for: 0, 1, or `None` for no limit.
     room: Option<usize>,
 }
 
@@ -47,7 +47,7 @@ impl ThisThread {
         self.identity_list
     }
 
-    /// Whether there is no room in its list for another lock.
+    /// Returns whether the robust list has no room for another lock.
     pub(crate) fn is_full(&self) -> bool {
         match self.room {
             Some(0) => true,
@@ -57,7 +57,7 @@ impl ThisThread {
     }
 }
 
-/// A memory barrier of every thread that takes part in barriers. False where the calling thread's process takes no part.
+/// Executes a memory barrier on every thread of a registered process. Returns false if the calling thread's process is not registered.
 pub(crate) fn barrier() -> bool {
     ThisThread::get().barriers && step::call(Op::Barrier) == 0
 }

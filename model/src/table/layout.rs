@@ -1,4 +1,4 @@
-//! Where things are: there is one segment, and its records are short.
+//! The stand-in for the layout of a table: one segment with short records.
 
 use real_core::LockId;
 

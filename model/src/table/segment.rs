@@ -1,4 +1,4 @@
-//! The part of the table that there is: a bitmap of three leaves and a summary, and the records of a few ids.
+//! The only segment of the table: a bitmap of three leaves and a summary, and the records of a few ids.
 
 use real_core::{Allocation, LockId, Result};
 
@@ -31,12 +31,12 @@ impl Segment {
 
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
         if !(FIRST..FIRST + IDS).contains(&index) {
-            coroutine::fail(format!("{index} is not one of the ids that are free at the start"));
+            coroutine::fail(format!("{index} is not an initially free id"));
         }
         Record::new(&self.words[LEAVES + SUMMARIES + (index - FIRST) * RECORD_WORDS..][..RECORD_WORDS])
     }
 
-    /// As the real one, but that it tries three times.
+    /// Does the same as the real function, with three attempts.
     pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         for _ in 0..3 {
             if !self.allocated().get(index) {

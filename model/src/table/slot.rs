@@ -1,4 +1,4 @@
-//! One lock of the table.
+//! A lock of the table.
 
 #[allow(dead_code, unreachable_pub, reason = "the model does not call all of it")]
 #[path = "../../../lock-table/src/slot/ownership.rs"]

@@ -1,4 +1,4 @@
-//! The words of the bitmap, whose pages are all reserved.
+//! The words of the bitmap. All of their pages are reserved.
 
 use std::sync::atomic::Ordering::SeqCst;
 

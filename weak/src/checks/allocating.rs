@@ -1,4 +1,4 @@
-//! Threads that allocate and free.
+//! Checks of allocation.
 
 use real_core::Label;
 
@@ -6,10 +6,10 @@ use super::run;
 use crate::member::Kind::AtHome;
 use crate::sys::Protected;
 
-/// No id is allocated twice at a time.
+/// Checks that no id is allocated by two threads at once.
 ///
 /// # Panics
-/// When something is wrong.
+/// If the check fails.
 pub fn an_id_belongs_to_one_allocation() {
     let owners: [Protected<Option<usize>>; 4] = Default::default();
     run(&[AtHome, AtHome, AtHome], |table, number| {
@@ -24,10 +24,10 @@ pub fn an_id_belongs_to_one_allocation() {
     });
 }
 
-/// A list of allocations has no label that is half written.
+/// Checks that a list of allocations has no partially written label.
 ///
 /// # Panics
-/// When something is wrong.
+/// If the check fails.
 pub fn an_allocation_is_read_whole_or_not_at_all() {
     let label = |number: usize| Label::new(format!("the label of {number}").repeat(3)).unwrap();
     run(&[AtHome, AtHome], |table, number| {

@@ -1,4 +1,4 @@
-//! Threads that acquire and release one lock.
+//! Checks of one lock that threads acquire and release.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use crate::table::Table;
 use crate::table::slot::Slot;
 use crate::{Acquired, Condition, Deadline, Proof, RawLock};
 
-/// What the lock protects.
+/// The protected data.
 #[derive(Debug, Default)]
 struct Data {
     sections: u64,
-    /// A thread died inside, and the data was not brought into order since.
+    /// Whether a thread died in its critical section, and the data has not been repaired since.
     is_dirty: bool,
     token: u64,
 }
 
-/// How a thread leaves its last critical section.
+/// The end of a thread's last critical section.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     Releases,
-    /// It is killed.
+    /// The thread is killed.
     Dies,
-    /// It ends in a process that lives.
+    /// The thread ends, and its process lives on.
     Ends,
-    /// It panics.
+    /// The thread panics.
     Panics,
 }
 
@@ -38,23 +38,23 @@ fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
     }
 }
 
-/// Enters the critical section so many times, and checks what it finds there. Every other thread marks the lock consistent.
+/// Enters the critical section `times` times, and checks the protected data. Every second thread marks the lock consistent.
 fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64, last: Last, deadline: fn() -> Deadline) {
     let lock = ShmLock::new(Slot::new(table));
     for time in 1..=times {
-        let (token, told) = match acquire(&lock, deadline()) {
+        let (token, reported) = match acquire(&lock, deadline()) {
             Acquired::Held { token } => (token, false),
             Acquired::Recovered(recovery) => (recovery.token, true),
             Acquired::TimedOut => continue,
         };
-        let mut condition = if told { Condition::Inconsistent } else { Condition::Consistent };
+        let mut condition = if reported { Condition::Inconsistent } else { Condition::Consistent };
         data.with(|data| {
-            assert_eq!(told, data.is_dirty, "thread {number}");
-            assert!(token > data.token, "{token} comes after {}", data.token);
+            assert_eq!(reported, data.is_dirty, "thread {number}");
+            assert!(token > data.token, "token {token} follows {}", data.token);
             data.token = token;
             data.sections += 1;
         });
-        if told && number.is_multiple_of(2) {
+        if reported && number.is_multiple_of(2) {
             data.with(|data| data.is_dirty = false);
             lock.mark_consistent().unwrap();
             condition = Condition::Consistent;
@@ -77,7 +77,7 @@ fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64
     }
 }
 
-/// Threads of these kinds, of which the first leaves as `last` says.
+/// Runs threads of these kinds. The first ends its last critical section as `last`.
 fn check(kinds: &[Kind], times: u64, last: Last) {
     let data = Protected::<Data>::default();
     run(kinds, |table, number| {
@@ -87,7 +87,7 @@ fn check(kinds: &[Kind], times: u64, last: Last) {
     assert_eq!(data.with(|data| data.sections), kinds.len() as u64 * times);
 }
 
-/// Two threads at home.
+/// Checks two threads at home.
 ///
 /// # Panics
 /// When something is wrong.
@@ -95,7 +95,7 @@ pub fn two_at_home() {
     check(&[AtHome, AtHome], 6, Last::Releases);
 }
 
-/// A thread of each kind.
+/// Checks a thread of each kind.
 ///
 /// # Panics
 /// When something is wrong.
@@ -103,7 +103,7 @@ pub fn three_of_different_kinds() {
     check(&[AtHome, Foreign, WithoutBarriers], 4, Last::Releases);
 }
 
-/// Two threads of other PID namespaces.
+/// Checks two threads outside the PID namespace of the store's creator.
 ///
 /// # Panics
 /// When something is wrong.
@@ -111,7 +111,7 @@ pub fn two_foreign() {
     check(&[Foreign, Foreign], 4, Last::Releases);
 }
 
-/// A thread at home dies inside.
+/// Checks the death of a thread at home in its critical section.
 ///
 /// # Panics
 /// When something is wrong.
@@ -119,7 +119,7 @@ pub fn a_death_at_home() {
     check(&[AtHome, AtHome, Foreign], 3, Last::Dies);
 }
 
-/// A foreign thread dies inside.
+/// Checks the death of a foreign thread in its critical section.
 ///
 /// # Panics
 /// When something is wrong.
@@ -127,7 +127,7 @@ pub fn a_foreign_death() {
     check(&[Foreign, AtHome, Foreign], 3, Last::Dies);
 }
 
-/// A foreign thread ends inside, and its process lives on.
+/// Checks the end of a foreign thread in its critical section while its process lives on.
 ///
 /// # Panics
 /// When something is wrong.
@@ -135,7 +135,7 @@ pub fn an_end_of_a_foreign_thread() {
     check(&[Foreign, Foreign, AtHome], 3, Last::Ends);
 }
 
-/// A thread panics inside.
+/// Checks a panic in a critical section.
 ///
 /// # Panics
 /// When something is wrong.
@@ -143,7 +143,7 @@ pub fn a_panic() {
     check(&[AtHome, Foreign], 3, Last::Panics);
 }
 
-/// Attempts with and without a deadline, next to a thread that dies inside.
+/// Checks acquisitions with a deadline and without waiting, while another thread dies in its critical section.
 ///
 /// # Panics
 /// When something is wrong.

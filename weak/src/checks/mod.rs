@@ -1,4 +1,4 @@
-//! Checks: threads that use one table. Each panics when something is wrong.
+//! The checks. Each runs threads on one table and panics if it fails.
 
 pub mod allocating;
 pub mod locking;
@@ -9,7 +9,7 @@ use crate::member::{Kind, Member};
 use crate::sys;
 use crate::table::Table;
 
-/// Runs a thread of each kind, which gets its number.
+/// Runs a thread of each of these kinds. `body` gets the thread's index.
 fn run(kinds: &[Kind], body: impl Fn(&'static Table, usize) + Sync) {
     let table = Table::new(kinds);
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! What the kernel does: barriers, and the walk of a dead thread's robust list.
+//! Stand-ins for the kernel: barriers, and the walk of a dead thread's robust list.
 
 use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
@@ -8,20 +8,20 @@ use super::futex::wake_one;
 use super::head::OFFSET;
 use super::this_thread::ThisThread;
 
-/// The half of a `membarrier` that the calling thread does. The other half is [`light_fence`](crate::env::light_fence).
+/// Executes the calling thread's part of a `membarrier`. [`light_fence`](crate::env::light_fence) is the part of the other threads.
 pub(crate) fn barrier() -> bool {
     fence(SeqCst);
     ThisThread::get().barriers
 }
 
-/// What the kernel does when the calling thread dies: `exit_robust_list` of kernel/futex/core.c.
+/// Does the kernel's work at the death of the calling thread: `exit_robust_list` of kernel/futex/core.c.
 pub(crate) fn walk_list() {
     let me = ThisThread::get();
     let Some(list) = me.list() else { return };
     let start = ptr::from_ref(list).addr();
     let mut node = list.first.load(Relaxed);
     while node != start {
-        // SAFETY: a node of this list is in a line of the table, which stays where it is.
+        // SAFETY: an entry of this list is part of a lock of the table, which is never freed. The lock word is `OFFSET` bytes from it.
         let (next, word) =
             unsafe { ((*(node as *const AtomicUsize)).load(Relaxed), &*(node.wrapping_add_signed(OFFSET) as *const AtomicU32)) };
         let died = |word: u32| (word & libc::FUTEX_WAITERS) | libc::FUTEX_OWNER_DIED;

@@ -2,17 +2,17 @@
 
 use std::cell::UnsafeCell;
 
-/// Something that a lock protects. Miri reports accesses that are not ordered.
+/// Data that a lock protects. Miri reports unordered accesses.
 #[derive(Debug, Default)]
 pub(crate) struct Protected<T>(UnsafeCell<T>);
 
-// SAFETY: the checks access the value only while they hold the lock. Miri reports where that fails.
+// SAFETY: the checks access the value only while they hold the lock. Miri reports violations as data races.
 unsafe impl<T: Send> Sync for Protected<T> {}
 
 impl<T> Protected<T> {
-    /// Accesses the value; the caller has the lock.
+    /// Accesses the value. The caller holds the lock.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: as above.
+        // SAFETY: the caller holds the lock, so no other thread accesses the value.
         act(unsafe { &mut *self.0.get() })
     }
 }

@@ -1,4 +1,4 @@
-//! The calling thread.
+//! The stand-in for the calling thread.
 
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,9 +8,9 @@ use super::head::{Head, OFFSET};
 use crate::member::Member;
 
 thread_local! {
-    /// The list that the kernel walks.
+    /// The robust list.
     static LIST: Head = const { Head::new() };
-    /// The list that it does not walk.
+    /// The list of locks with an identity number.
     static IDENTITY_LIST: Head = const { Head::new() };
 }
 
@@ -20,7 +20,7 @@ impl Head {
     }
 }
 
-/// Empties the lists of the calling thread, which is this one from now on.
+/// Makes `me` the calling thread, with empty lists.
 pub(crate) fn begin_thread(me: Member) {
     me.enter();
     for list in [&LIST, &IDENTITY_LIST] {
@@ -31,7 +31,7 @@ pub(crate) fn begin_thread(me: Member) {
 /// The calling thread.
 pub(crate) struct ThisThread {
     pub(crate) id: u32,
-    /// Whether its process takes part in barriers.
+    /// Whether the process is registered for barriers.
     pub(crate) barriers: bool,
 }
 
@@ -50,12 +50,12 @@ impl ThisThread {
     }
 
     pub(crate) fn list(&self) -> Option<&Head> {
-        // SAFETY: the thread-local value stays where it is until the thread has ended, which `self` does not outlive in the checks.
+        // SAFETY: the thread-local value stays in place until the thread has ended. In the checks, `self` does not outlive its thread.
         LIST.with(|list| Some(unsafe { &*ptr::from_ref(list) }))
     }
 
     pub(crate) fn identity_list(&self) -> &Head {
-        // SAFETY: as above.
+        // SAFETY: as in `list`.
         IDENTITY_LIST.with(|list| unsafe { &*ptr::from_ref(list) })
     }
 

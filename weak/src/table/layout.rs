@@ -1,4 +1,4 @@
-//! Where things are: there is one segment.
+//! The stand-in for the layout of a table: one segment.
 
 use real_core::LockId;
 

@@ -1,4 +1,4 @@
-//! The part of the table that there is: a bitmap with a summary, and the records of a few ids.
+//! The only segment of the table: a bitmap with a summary, and the records of a few ids.
 
 use real_core::{Allocation, LockId, Result};
 
@@ -40,7 +40,7 @@ impl Segment {
         Record::new(&self.words[LEAVES + SUMMARIES + index * RECORD_WORDS..][..RECORD_WORDS])
     }
 
-    /// As the real one.
+    /// Does the same as the real function.
     pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         for _ in 0..3 {
             if !self.allocated().get(index) {

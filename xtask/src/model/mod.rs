@@ -49,7 +49,7 @@ pub(crate) fn check() -> Result<()> {
     planted::planted_files().map(drop)
 }
 
-/// Finds the planted bugs, none of which takes more states than this.
+/// Checks that each planted bug is found within 2,000,000 states.
 pub(crate) fn run_in_ci() -> Result<()> {
     find_planted(2_000_000)
 }
@@ -96,7 +96,7 @@ fn find_planted(states: usize) -> Result<()> {
     let mut child = command.spawn()?;
     let mut table = table(["BUG", "FOUND BY", "STATES", "RUNS", "AS"]);
     let mut found = 0;
-    let output = child.stdout.take().ok_or("it has no output")?;
+    let output = child.stdout.take().ok_or("the child's output is not a pipe")?;
     for (line, bug) in BufReader::new(output).lines().zip(PLANTED) {
         let line = line?;
         let [name, states, runs, what] = line.split('\t').collect::<Vec<_>>()[..] else { return Err(line.into()) };

@@ -22,16 +22,16 @@ pub(crate) struct Planted {
     pub(crate) found_by: &'static str,
     /// The file, from the root of the repository.
     file: &'static str,
-    /// A text that is in the file once.
+    /// A text that occurs once in the file.
     place: &'static str,
-    /// The part of it that is replaced: an expression, or statements.
+    /// The part of that text to replace: an expression, or statements.
     right: &'static str,
     /// The replacement.
     wrong: &'static str,
 }
 
 impl Planted {
-    /// The text of its place, with the bug as a branch that is taken when it is switched on.
+    /// Returns the text with a branch that is the bug if the bug is switched on.
     fn branch(&self) -> String {
         let either = format!("if crate::plant::is({:?}) {{ {} }} else {{ {} }}", self.name, self.wrong, self.right);
         let either = if self.right.ends_with(';') { either } else { format!("({either})") };
@@ -43,10 +43,10 @@ impl Planted {
     }
 }
 
-/// The files with all bugs planted, and their texts.
+/// Returns the files with all bugs planted, and their texts.
 ///
 /// # Errors
-/// The bugs whose place is not there exactly once.
+/// If the text of a bug does not occur exactly once in its file.
 pub(crate) fn planted_files() -> Result<Vec<(String, String)>> {
     let branches: Vec<String> = PLANTED.iter().map(Planted::branch).collect();
     let changes = PLANTED.iter().zip(&branches).map(|(planted, branch)| planted.change(branch));
@@ -75,8 +75,8 @@ pub(crate) const PLANTED: &[Planted] = &[
         "present & WAITERS",
     ),
     bug(
-        "a waiter that gives up passes no wake-up on",
-        "one of three gives up, another locks twice",
+        "a waiter that times out passes no wake-up on",
+        "one of three times out, another locks twice",
         LOCK,
         "self.pass_on();",
         "self.pass_on();",
@@ -139,15 +139,15 @@ pub(crate) const PLANTED: &[Planted] = &[
         "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)",
     ),
     bug(
-        "the death is written down after the owner was replaced",
+        "the death is recorded after the owner was replaced",
         "two lock after a foreign death, one is foreign, both die",
         LOCK,
-        "(self.slot.take_note(owner), robust::take(me, hot, present, WAITERS))",
-        "(self.slot.take_note(owner), robust::take(me, hot, present, WAITERS))",
-        "{ let taken = robust::take(me, hot, present, WAITERS); let _ = owner; (self.slot.take_note(hot.owner()), taken) }",
+        "(self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS))",
+        "(self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS))",
+        "{ let taken = robust::acquire(me, hot, present, WAITERS); let _ = owner; (self.slot.take_note(hot.owner()), taken) }",
     ),
     bug(
-        "a living owner's lock is taken over",
+        "a live owner's lock is taken over",
         "one only tries, one dies",
         LOCK,
         "            table.is_gone(owner)\n",
@@ -155,7 +155,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "an owner that died while it recovered a lock is not found dead",
+        "the death of an owner that was recovering a lock is not detected",
         "two lock after a foreign death, one is foreign, both die",
         LOCK,
         "number >= Owner::FIRST_IDENTITY && ",
@@ -163,7 +163,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "owner.is_none() && number >= Owner::FIRST_IDENTITY",
     ),
     bug(
-        "a living process's lock is taken over before its owner is written down",
+        "a live process's lock is taken over before its owner is recorded",
         "two foreign, one only tries, one dies",
         LOCK,
         "table.is_identity_gone(number)",
@@ -171,7 +171,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "a waiter does not ask for proof of death",
+        "a waiter does not check whether the owner is dead",
         "two lock, one is foreign, both die",
         LOCK,
         "if word.load(Relaxed) == asleep",
@@ -179,7 +179,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "false",
     ),
     bug(
-        "a thread that only tries does not ask for proof of death",
+        "an attempt without waiting does not check whether the owner is dead",
         "two lock, one is foreign, both die",
         LOCK,
         "if self.checked.is_due(CHECK) {",
@@ -235,7 +235,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "self.hot.end();",
     ),
     bug(
-        "a panic is not written down",
+        "a panic is not recorded",
         "one panics, one dies",
         OWNERSHIP,
         "Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),",
@@ -243,24 +243,24 @@ pub(crate) const PLANTED: &[Planted] = &[
         "()",
     ),
     bug(
-        "the kernel is not told before a lock is taken",
+        "an acquisition does not set list_op_pending",
         "two lock, both die",
         ROBUST,
-        "begin(head, sys::address(&hot.next));\n    let taken = hot.word.compare_exchange(0, tid",
-        "begin(head, sys::address(&hot.next));",
+        "set_pending(head, sys::address(&hot.next));\n    let taken = hot.word.compare_exchange(0, tid",
+        "set_pending(head, sys::address(&hot.next));",
         "",
     ),
     bug(
-        "the kernel is not told before a lock is given back",
+        "a release does not set list_op_pending",
         "two lock, both die",
         ROBUST,
-        "begin(head, sys::address(&hot.next));\n    if !sys::unlink_only",
-        "begin(head, sys::address(&hot.next));",
+        "set_pending(head, sys::address(&hot.next));\n    if !sys::unlink_only",
+        "set_pending(head, sys::address(&hot.next));",
         "",
     ),
     bug("the owner is not removed", "two lock twice, one dies", ROBUST, "hot.end();\n    match", "hot.end();", ""),
     bug(
-        "a lock is taken out of the wrong list",
+        "a lock is unlinked from the wrong list",
         "one of two locks is beyond the room in the list, one dies",
         ROBUST,
         "if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {",
@@ -269,10 +269,10 @@ pub(crate) const PLANTED: &[Planted] = &[
     ),
     bug(
         "a thread that acquires the lock with the bit makes no mark",
-        "three lock, the marks go away",
+        "three lock, the marks are cleared",
         ROBUST,
-        "waiters::keep(hot);",
-        "waiters::keep(hot);",
+        "waiters::keep_mark(hot);",
+        "waiters::keep_mark(hot);",
         "",
     ),
     bug(
@@ -291,30 +291,30 @@ pub(crate) const PLANTED: &[Planted] = &[
         "wake_one(word);",
         "",
     ),
-    bug("a waiter has no barrier come", "two lock twice", WAITERS, "if !sys::barrier() {", "!sys::barrier()", "false"),
+    bug("a waiter executes no barrier", "two lock twice", WAITERS, "if !sys::barrier() {", "!sys::barrier()", "false"),
     bug(
         "a waiter does not check the mark again",
-        "two lock twice, the marks go away",
+        "two lock twice, the marks are cleared",
         WAITERS,
-        "if is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE }) {",
-        "is_marked(hot, if sure { EXCHANGE } else { COMING | EXCHANGE })",
+        "if is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {",
+        "is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE })",
         "true",
     ),
     bug(
         "an owner does not check the mark after its store",
         "two lock twice",
         WAITERS,
-        "if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }",
-        "is_marked(hot, COMING | EXCHANGE)",
+        "if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }",
+        "is_marked(hot, PENDING | EXCHANGE)",
         "false",
     ),
     bug(
-        "rounds are not counted",
-        "three lock, one twice, the marks go away",
+        "the generations of marks are not counted",
+        "three lock, one twice, the marks are cleared",
         WAITERS,
-        "(marked & !(COMING | EXCHANGE)).wrapping_add(ROUND)",
-        "(marked & !(COMING | EXCHANGE)).wrapping_add(ROUND)",
-        "marked & !(COMING | EXCHANGE)",
+        "(marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION)",
+        "(marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION)",
+        "marked & !(PENDING | EXCHANGE)",
     ),
     bug(
         "the hints are trusted over the leaves",
@@ -332,9 +332,9 @@ pub(crate) const PLANTED: &[Planted] = &[
         "record.write(label, self.command());\n            segment.allocated().set(index);",
         "segment.allocated().set(index); record.write(label, self.command());",
     ),
-    bug("a claim is not given back", "two allocate and free, both die", ALLOCATION, "record.unclaim();", "record.unclaim();", ""),
+    bug("a claim is not released", "two allocate and free, both die", ALLOCATION, "record.unclaim();", "record.unclaim();", ""),
     bug(
-        "an id is allocated that is allocated",
+        "an allocated id is allocated again",
         "two want the same id, one dies",
         ALLOCATION,
         "let free = !segment.allocated().get(index);",
@@ -343,7 +343,7 @@ pub(crate) const PLANTED: &[Planted] = &[
     ),
     bug(
         "a thread that hints that a word is full does not check again",
-        "one frees what it allocates, one keeps it",
+        "one frees its id, one keeps its id",
         BITMAP,
         "if self.words.load(level.start + at) != FULL {",
         "self.words.load(level.start + at) != FULL",
@@ -358,7 +358,7 @@ pub(crate) const PLANTED: &[Planted] = &[
         "true",
     ),
     bug(
-        "a claim of a living thread is taken",
+        "the claim of a live thread is taken over",
         "two claim twice, one dies",
         OWNER,
         "(present == 0 || is_dead(Self(present)))",

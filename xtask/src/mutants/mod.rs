@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.check { Ok(()) } else { hunt(&chosen, !args.no_sweep) }
 }
 
-/// Whether every change still has its place in the code, and only one.
+/// Checks that the text of each change occurs exactly once in its file.
 pub(crate) fn check() -> Result<()> {
     let lost: Vec<_> = planted::all().filter_map(|planted| copy::changed([planted.change()]).err()).collect();
     if lost.is_empty() { Ok(()) } else { Err(lost.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").into()) }
@@ -95,7 +95,7 @@ fn try_to_catch(workshop: &Workshop, planted: &'static Planted, sweep: bool) -> 
 fn report(rows: &[Row]) -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["CHANGE", "DETECTED BY", "MESSAGE", "SECONDS"]);
-    table.column_mut(3).expect("there are four").set_cell_alignment(CellAlignment::Right);
+    table.column_mut(3).expect("the table has four columns").set_cell_alignment(CellAlignment::Right);
     for row in rows {
         let seconds = format!("{:.1}", row.took.as_secs_f64());
         let (check, what) = match (&row.caught, row.planted.excuse) {

@@ -1,4 +1,4 @@
-//! Where changes are planted: a copy of the repository, built where nothing else is built.
+//! The copy of the repository in which changes are planted, with a separate target directory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -21,7 +21,7 @@ use crate::shell;
 /// The copy of the repository and its build, kept between changes.
 pub(super) struct Workshop(Copy);
 
-/// How a command ended.
+/// The end of a command.
 pub(super) enum Ended {
     Well,
     /// It failed, with this output.
@@ -41,7 +41,7 @@ impl Workshop {
         self.0.root()
     }
 
-    /// Has a command run in the copy, and cargo build there.
+    /// Makes a command run in the copy, and cargo use its target directory.
     pub(super) fn enter(&self, command: &mut Command) {
         self.0.enter(command);
     }
@@ -50,7 +50,7 @@ impl Workshop {
         self.0.write(planted.file, planted.change().apply(&copy::read(planted.file)?)?.as_bytes())
     }
 
-    /// Takes the change back.
+    /// Reverts the change.
     pub(super) fn clear(&self, planted: &Planted) -> Result<()> {
         self.0.restore(planted.file)
     }
@@ -92,12 +92,12 @@ fn whole(output: &File) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes[..read]).into_owned())
 }
 
-/// Whether a line reports a failed test.
+/// Returns whether a line reports a failed test.
 pub(super) fn is_failure(line: &str) -> bool {
     line.starts_with("test ") && !line.starts_with("test result") && line.ends_with(" FAILED")
 }
 
-/// Uses private namespaces, if permitted, so that files in `/dev/shm` and semaphores of wrong programs disappear with this process.
+/// Enters private namespaces if permitted, so that files in `/dev/shm` and semaphores of wrong programs are removed with this process.
 fn keep_to_itself() {
     let none: Option<&str> = None;
     let apart = unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS)

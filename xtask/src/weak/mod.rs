@@ -14,7 +14,7 @@ use crate::copy::{self, Copy};
 use crate::metadata::Metadata;
 use crate::{nightly, shell};
 
-/// Seeds in CI: about half a minute.
+/// Number of seeds in CI, which take about half a minute.
 const FEW: u32 = 8;
 
 /// The code follows links between locks by address, and the tests never unmap a table. Threads are preempted ten times as often as by

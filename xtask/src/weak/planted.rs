@@ -1,4 +1,4 @@
-//! Memory orders that are too weak, to see that they are found.
+//! Memory orders that are too weak, to check that Miri finds them.
 
 use crate::copy::Change;
 
@@ -9,7 +9,7 @@ const fn order(name: &'static str, file: &'static str, find: &'static str, repla
     Change { name, file, find, replace }
 }
 
-/// All of them.
+/// All planted orders.
 pub(crate) const PLANTED: &[Change<'static>] = &[
     order(
         "a free lock is acquired without Acquire",

@@ -38,7 +38,7 @@ r"        self.claim.release();
         unlocked"
         => r"        self.claim.release();
         unlocked";
-    "own-descriptor-not-given-up" ["file"] "a dead parent's lock is held by its child";
+    "own-descriptor-not-closed" ["file"] "a dead parent's lock is held by its child";
 "                Descriptor::new(descriptors::above_reserved(file)?)?.marked()"
         => "                Descriptor::shared(descriptors::above_reserved(file)?)?.marked()";
 };

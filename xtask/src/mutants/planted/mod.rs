@@ -21,11 +21,11 @@ pub(crate) struct Planted {
     pub(crate) replace: &'static str,
     /// The promise that it breaks.
     pub(crate) breaks: &'static str,
-    /// The schemes of backends whose suites may detect it, the likeliest first.
+    /// The schemes of the backends whose suites may detect it, likeliest first.
     pub(crate) backends: &'static [&'static str],
     /// The scenario of the model that detects it, if the tests cannot explore enough states.
     pub(crate) scenario: Option<&'static str>,
-    /// The reason why it may stay undetected.
+    /// The reason why it may remain undetected.
     pub(crate) excuse: Option<&'static str>,
 }
 
@@ -34,13 +34,13 @@ impl Planted {
         Change { name: self.name, file: self.file, find: self.find, replace: self.replace }
     }
 
-    /// The crate that it is in.
+    /// Returns the crate of the file.
     pub(crate) fn package(&self) -> &'static str {
         self.file.split('/').next().unwrap_or_default()
     }
 }
 
-/// All planted changes.
+/// Returns all planted changes.
 pub(crate) fn all() -> impl Iterator<Item = &'static Planted> {
     [shm::PLANTED, table::PLANTED, core::PLANTED, file::PLANTED, sem::PLANTED].into_iter().flatten().copied().flatten()
 }

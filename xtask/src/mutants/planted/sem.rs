@@ -42,7 +42,7 @@ const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
     "unit-taken-for-proof" ["sem"] "an owner that lost its undo is overwritten";
 "            if !now.is_held() || slot.table().is_dead_or_dying(now.process()) {"
         => "            if true {";
-    "unit-of-an-earlier-term-believed" ["sem"] "a unit that was cleared lets a second owner in";
+    "unit-of-an-earlier-term-accepted" ["sem"] "a cleared unit admits a second owner";
 "            if !now.is_armed() || (!now.is_of_same_term(before) && !semaphore.is_taken_by_us()?) {"
         => "            if !now.is_armed() {";
     "unit-kept" ["sem"] "units accumulate";

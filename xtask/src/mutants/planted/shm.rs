@@ -1,4 +1,4 @@
-//! The lock word of shm, its list and its waiters.
+//! Planted changes in the lock word of shm, its robust list and its waiters.
 
 use super::{Planted, planted};
 
@@ -28,7 +28,7 @@ r"    hot.end();
         => "    match waiters::release(hot, plain) {";
     "exchange-mark-not-kept" ["shm"] "a release overwrites the bit of a sleeping waiter";
 r"        if waiting != 0 {
-            waiters::keep(hot);
+            waiters::keep_mark(hot);
         }
 "
         => "";
@@ -38,7 +38,7 @@ r"        if waiting != 0 {
     "unlinked-from-the-wrong-list" ["shm"] "releasing a lock outside the kernel's list breaks both lists";
 "    if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
         => "    if owner(hot.word.load(Relaxed)) <= u32::MAX {";
-    "died-bit-lost" ["shm"] "a word that the kernel marked is not recognised as free";
+    "died-bit-lost" ["shm"] "a word that the kernel marked is not recognized as free";
 r"pub(crate) fn owner(word: u32) -> u32 {
     word & TID"
         => r"pub(crate) fn owner(word: u32) -> u32 {
@@ -91,10 +91,10 @@ r"            table.is_gone(owner)
     "death-written-down-after-the-owner" ["shm"] "an owner gets a report of its own death";
 "let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));"
         => r"let taken = owner.map(|_| {
-            let taken = robust::take(me, hot, present, WAITERS);
+            let taken = robust::acquire(me, hot, present, WAITERS);
             (self.slot.take_note(hot.owner()), taken)
         });";
-    "owner-not-compared-at-release" ["shm"] "a thread that lost a lock releases it";
+    "owner-not-compared-at-release" ["shm"] "a thread releases a lock that it has lost";
 "        if hot.owner() != me || !is_mine {"
         => "        if false && (hot.owner() != me || !is_mine) {";
     "trying-proves-nothing" ["shm"] "attempts without waiting never recover a lock";
@@ -122,8 +122,8 @@ r"                if waiters != 0 {
 
 const WAITERS: &[Planted] = planted! { "lock-shm/src/waiters.rs":
     "mark-not-looked-at" ["shm"] "a plain store overwrites the bit of a waiter";
-"    if is_marked(hot, COMING | EXCHANGE) { Release::Wake } else { Release::Done }"
-        => r"    let _ = COMING | EXCHANGE;
+"    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }"
+        => r"    let _ = PENDING | EXCHANGE;
     Release::Done";
     "waiters-bit-not-set" ["shm"] "a waiter sleeps without the bit for its wake-up";
 r"    let asleep = present | WAITERS;
@@ -131,7 +131,7 @@ r"    let asleep = present | WAITERS;
         => r"    let asleep = present;
     if present";
     "marks-never-exchange" ["shm"] "a release by a plain store in spite of a waiter";
-"    if !plain || is_marked(hot, COMING | EXCHANGE) {"
+"    if !plain || is_marked(hot, PENDING | EXCHANGE) {"
         => "    if !plain {";
     "barrier-omitted" ["shm"] "a new waiter misses a release";
 "    if !sys::barrier() {"

@@ -30,7 +30,7 @@ r"        record.unclaim();
 "        if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }"
         => r"        segment.allocated().clear(index);
         Ok(())";
-    "group-not-backed" ["shm"] "a full file system is a SIGBUS";
+    "group-not-backed" ["shm"] "a full file system causes SIGBUS";
 r"        segment.back_group(&self.file, index)?;
         let record"
         => "        let record";
@@ -74,7 +74,7 @@ r"        self.hot.end_inconsistent();
         true"
         => r"        self.hot.end();
         true";
-    "panic-not-written-down" ["shm"] "a panic is not reported";
+    "panic-not-recorded" ["shm"] "a panic is not reported";
 "            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
         => "            Condition::Panicked => {}";
 };
@@ -106,7 +106,7 @@ const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
 };
 
 const FILE: &[Planted] = planted! { "lock-table/src/file.rs":
-    "length-not-checked" ["shm"] "a store that is cut off is a SIGBUS";
+    "length-not-checked" ["shm"] "a truncated store causes SIGBUS";
 r"    check_length(length, header::segments(&page))?;
 "
         => r"    let _ = length;
@@ -122,7 +122,7 @@ r"        .and_then(|()| fill(&mut file, header, options))
 };
 
 const BLOCKS: &[Planted] = planted! { "lock-table/src/blocks.rs":
-    "file-size-limit-not-asked" ["shm"] "a limit on file sizes is a signal";
+    "file-size-limit-not-checked" ["shm"] "a limit on file sizes causes a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
 };
@@ -176,7 +176,7 @@ const OPENING: &[Planted] = planted! { "lock-table/src/opening.rs":
     "replaced-not-noticed" ["shm"] "allocation succeeds in a replaced store";
 "                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
         => "                    (_, Some(_)) => stat.st_size.unsigned_abs(),";
-    "cut-off-not-noticed" ["shm"] "a store that is cut off while it is open is a SIGBUS";
+    "cut-off-not-noticed" ["shm"] "truncating an open store causes SIGBUS";
 r"        file::check_end(length, end)?;
         self.check_mark()?;"
         => r"        let _ = (length, end);

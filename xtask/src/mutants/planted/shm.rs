@@ -5,24 +5,24 @@ use super::{Planted, planted};
 pub(super) const PLANTED: &[&[Planted]] = &[ROBUST, LOCK, WAITERS, LIST, MARK];
 
 const ROBUST: &[Planted] = planted! { "lock-shm/src/robust.rs":
-    "wake-omitted" ["shm"] "a waiter sleeps although the lock is free";
+    "wake-omitted" ["shm"] "a waiter sleeps on while the lock is free";
 r"    if wake {
         sys::wake_one(&hot.word);
     }"
         => "    let _ = wake;";
-    "pending-omitted-at-release" ["shm"] "an owner killed during a release leaves the lock stuck, or loses a wake-up";
-r"pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {
-    begin(head, sys::address(&hot.next));"
-        => "pub(crate) fn give(head: &Head, hot: &Hot, plain: bool) {";
-    "pending-omitted-at-take" ["shm"] "an owner killed between the changes of word and list keeps the lock";
-r"pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
-    begin(head, sys::address(&hot.next));"
-        => "pub(crate) fn take_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
-    "not-linked" ["shm"] "an ended thread keeps its lock";
+    "pending-omitted-at-release" ["shm"] "an owner killed during its release leaves a lock that is never free, or a waiter asleep";
+r"pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
+    set_pending(head, sys::address(&hot.next));"
+        => "pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {";
+    "pending-omitted-at-take" ["shm"] "an owner killed between the changes of the word and the list keeps the lock";
+r"pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+    set_pending(head, sys::address(&hot.next));"
+        => "pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
+    "not-linked" ["shm"] "a thread that ends keeps its lock";
 r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link_only(head, hot);"
         => "    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
-    "owner-not-struck-out" ["shm"] "a clean release is reported as a death";
+    "owner-not-cleared" ["shm"] "a consistent release is reported as a death";
 r"    hot.end();
     match waiters::release(hot, plain) {"
         => "    match waiters::release(hot, plain) {";
@@ -32,10 +32,10 @@ r"        if waiting != 0 {
         }
 "
         => "";
-    "inconsistent-word-forgets-the-death" ["shm"] "the next owner after an inconsistent release gets no report";
+    "inconsistent-word-forgets-the-death" ["shm"] "after an owner that did not mark the lock consistent, the death is not reported";
 "    if waiters::exchange(hot, DIED) {"
         => "    if waiters::exchange(hot, 0) {";
-    "unlinked-from-the-wrong-list" ["shm"] "releasing a lock outside the kernel's list breaks both lists";
+    "unlinked-from-the-wrong-list" ["shm"] "releasing a lock that is not in the full robust list corrupts both lists";
 "    if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
         => "    if owner(hot.word.load(Relaxed)) <= u32::MAX {";
     "died-bit-lost" ["shm"] "a word that the kernel marked is not recognized as free";
@@ -62,18 +62,18 @@ r"        let mut waiters = 0;
     "foreign-thread-as-one-at-home" ["shm"] "the kernel confuses a thread with one of the same id in another PID namespace";
 "        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = !thread.is_full();";
-    "list-never-full" ["shm"] "the kernel does not reach other robust mutexes of the thread";
+    "list-never-full" ["shm"] "the kernel does not walk other robust mutexes of the thread";
 "        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = self.slot.me_at_home(thread.id).is_some();";
-    "take-over-without-proof" ["shm"] "a lock is taken from a live owner";
+    "take-over-without-proof" ["shm"] "a lock is taken over from a live owner";
 r"            table.is_gone(owner)
         } else {"
         => r"            true
         } else {";
-    "number-gone-without-proof" ["shm"] "a lock is taken from a live process that acquires or releases it";
+    "number-gone-without-proof" ["shm"] "a lock is taken over from a live process that is acquiring or releasing it";
 "table.is_identity_gone(number)"
         => "true";
-    "recoverer-not-found-dead" ["shm"] "a lock stays locked after its owner died during recovery";
+    "recoverer-not-found-dead" ["shm"] "a lock stays locked after its owner died during the recovery";
 "            number >= Owner::FIRST_IDENTITY && table"
         => "            owner.is_none() && number >= Owner::FIRST_IDENTITY && table";
     "recovery-without-claim" ["shm"] "a death is not reported, because two threads recover a lock";
@@ -88,8 +88,8 @@ r"            table.is_gone(owner)
     "owner-read-before-the-word" ["shm"] "the death of a live owner is reported";
 "(hot.word.load(Acquire) == present).then(|| hot.owner())"
         => "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)";
-    "death-written-down-after-the-owner" ["shm"] "an owner gets a report of its own death";
-"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::take(me, hot, present, WAITERS)));"
+    "death-recorded-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
+"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS)));"
         => r"let taken = owner.map(|_| {
             let taken = robust::acquire(me, hot, present, WAITERS);
             (self.slot.take_note(hot.owner()), taken)
@@ -97,19 +97,19 @@ r"            table.is_gone(owner)
     "owner-not-compared-at-release" ["shm"] "a thread releases a lock that it has lost";
 "        if hot.owner() != me || !is_mine {"
         => "        if false && (hot.owner() != me || !is_mine) {";
-    "trying-proves-nothing" ["shm"] "attempts without waiting never recover a lock";
+    "trying-proves-nothing" ["shm"] "an attempt without waiting never recovers a lock";
 "if self.checked.is_due(CHECK) {"
         => "if false && self.checked.is_due(CHECK) {";
-    "long-sleep-while-another-recovers" ["shm"] "a waiter sleeps although the lock is free" shown "one of three only tries, one dies";
+    "long-sleep-while-another-recovers" ["shm"] "a waiter sleeps on while the lock is free" shown "one of three only tries, one dies";
 "Vacant::Claimed => longest = BLIND,"
         => "Vacant::Claimed => {}";
-    "no-take-over" ["shm"] "a lock outside the kernel's list stays locked";
+    "no-take-over" ["shm"] "a lock that the kernel does not walk stays locked";
 r"            if word.load(Relaxed) == asleep
                 && let"
         => r"            if word.load(Relaxed) == asleep
                 && false
                 && let";
-    "pass-on-omitted" ["shm"] "a waiter that gives up loses the wake-up of another" shown "one of three gives up, another locks twice";
+    "pass-on-omitted" ["shm"] "a waiter that times out consumes the wake-up of another" shown "one of three times out, another locks twice";
 r"                if waiters != 0 {
                     self.pass_on();
                 }
@@ -121,25 +121,25 @@ r"                if waiters != 0 {
 };
 
 const WAITERS: &[Planted] = planted! { "lock-shm/src/waiters.rs":
-    "mark-not-looked-at" ["shm"] "a plain store overwrites the bit of a waiter";
+    "mark-not-checked" ["shm"] "a plain store overwrites the bit of a waiter";
 "    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }"
         => r"    let _ = PENDING | EXCHANGE;
     Release::Done";
-    "waiters-bit-not-set" ["shm"] "a waiter sleeps without the bit for its wake-up";
+    "waiters-bit-not-set" ["shm"] "a waiter sleeps without setting the bit";
 r"    let asleep = present | WAITERS;
     if present"
         => r"    let asleep = present;
     if present";
-    "marks-never-exchange" ["shm"] "a release by a plain store in spite of a waiter";
+    "marks-never-exchange" ["shm"] "a release is a plain store although a thread waits";
 "    if !plain || is_marked(hot, PENDING | EXCHANGE) {"
         => "    if !plain {";
-    "barrier-omitted" ["shm"] "a new waiter misses a release";
+    "barrier-omitted" ["shm"] "a release misses a thread that starts to wait";
 "    if !sys::barrier() {"
         => "    if false {";
 };
 
 const LIST: &[Planted] = planted! { "lock-shm/src/sys/list.rs":
-    "prev-not-written" ["shm"] "locks released in another order break the list";
+    "prev-not-written" ["shm"] "releases in another order corrupt the list";
 "    unsafe { set_prev(first, node) };"
         => "    let _ = first;";
     "unlink-forgets-next" ["shm"] "the list contains a released lock";
@@ -148,10 +148,10 @@ const LIST: &[Planted] = planted! { "lock-shm/src/sys/list.rs":
 };
 
 const MARK: &[Planted] = planted! { "lock-shm/src/sys/mark.rs":
-    "end-of-a-thread-marks-nothing" ["shm"] "the locks of an ended thread outside the kernel's list stay locked";
+    "end-of-a-thread-marks-nothing" ["shm"] "locks of an ended thread that the kernel does not walk stay locked";
 "        mark_as_dead(unsafe {"
         => "        drop::<&AtomicU32>(unsafe {";
-    "end-of-a-thread-wakes-no-waiter" ["shm"] "a waiter sleeps although the owner's thread has ended";
+    "end-of-a-thread-wakes-no-waiter" ["shm"] "a waiter is not woken when the owner's thread ends";
 "    if marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {"
         => "    if false && marked.is_ok_and(|present| present & libc::FUTEX_WAITERS != 0) {";
 };

@@ -1,6 +1,6 @@
 //! A model checker for the locks of `lock-shm` and the allocation of `lock-table`. It visits every reachable state of a few threads.
 //!
-//! The checked source files are compiled unchanged, in [a module of this crate](checked). Modules of this crate replace their imports:
+//! The checked source files are compiled unchanged, in the module `checked`. Modules of this crate replace their imports:
 //! `env` has simulated atomics and small bounds, `sys` simulates the kernel (futexes, `membarrier`, and the walk of a dead thread's
 //! robust list), and `table` is one small segment. Each simulated thread has its own stack and is suspended before every operation
 //! that other threads can observe. The search tries each order of these steps. It also tries the death of a thread at each step, and

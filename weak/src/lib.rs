@@ -2,7 +2,7 @@
 //!
 //! The [model](https://docs.rs/lock-model) has the total store order of x86. This crate covers weaker memory models: under Miri
 //! (`cargo xtask weak`), a load may return an older value wherever the language allows it, and a data race on protected data is an
-//! error. The checked files are those of the model. They are compiled unchanged in [a module of this crate](checked), with the standard
+//! error. The checked files are those of the model. They are compiled unchanged in the module `checked`, with the standard
 //! library's atomics and the system calls of lock-shm. Stand-ins replace processes, the kernel's walk of a dead thread's robust list,
 //! and the table's file. A thread that dies stops in its critical section and then does the kernel's work for its own exit.
 //!

@@ -93,7 +93,7 @@ impl Lock {
     /// It returns words and not a guard, because a guard that is built in memory and then moved costs more than the acquisition.
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
-        match self.raw().acquire_at_once() {
+        match self.raw().try_acquire_fast() {
             Some(token) => Ok(Some((token, None))),
             None => self.acquire_by(deadline),
         }

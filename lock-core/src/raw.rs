@@ -15,7 +15,7 @@ pub trait RawLock: Send + Sync + fmt::Debug {
     /// [`acquire`](Self::acquire); the result fits into registers. `None` means only that the caller must call `acquire`. The default
     /// is for backends without a fast path.
     #[inline]
-    fn acquire_at_once(&self) -> Option<u64> {
+    fn try_acquire_fast(&self) -> Option<u64> {
         None
     }
 

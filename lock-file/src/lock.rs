@@ -150,7 +150,7 @@ impl FileLock {
 
     #[cold]
     fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
-        if self.slot.hot().owner() == me {
+        if self.slot.line().owner() == me {
             return Err(ErrorKind::AlreadyHeld.into());
         }
         match deadline {
@@ -209,7 +209,7 @@ impl FileLock {
     ///
     /// Its position is the same with every C library, so that programs can share a store.
     fn has_waiters(&self) -> &AtomicU64 {
-        &self.slot.hot().spare[0]
+        &self.slot.line().spare[0]
     }
 
     #[inline]
@@ -243,7 +243,7 @@ impl RawLock for FileLock {
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
         let me = self.slot.table().me()?;
-        if self.slot.hot().owner() != me {
+        if self.slot.line().owner() != me {
             return Err(ErrorKind::Lost.into());
         }
         let mut file = self.file()?;
@@ -258,7 +258,7 @@ impl RawLock for FileLock {
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        if self.slot.hot().owner() != self.slot.table().me()? {
+        if self.slot.line().owner() != self.slot.table().me()? {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();

@@ -11,7 +11,7 @@ use lock_table::{Owner, Slot};
 /// The caller holds the kernel's lock.
 #[inline]
 pub(crate) fn begin(slot: &Slot, me: Owner) -> Option<Acquired> {
-    let before = slot.hot().owner();
+    let before = slot.line().owner();
     let free = before.is_none() || slot.table().is_dead_or_dying(before);
     free.then(|| slot.begin_instead_of(before, me)).flatten()
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use libc::{c_int, c_uint};
-use lock_table::Hot;
+use lock_table::LockLine;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
@@ -193,11 +193,11 @@ unsafe impl Send for PosixSemaphore {}
 /// It consists of the C library, the width of a pointer, and the size of a `sem_t`.
 pub(crate) const ABI: u64 = {
     assert!(
-        size_of::<libc::sem_t>() <= size_of::<Hot>() - offset_of!(Hot, next),
+        size_of::<libc::sem_t>() <= size_of::<LockLine>() - offset_of!(LockLine, next),
         "a sem_t fits into the line, beginning at `next`"
     );
-    assert!(offset_of!(Hot, next) % align_of::<libc::sem_t>() == 0 && align_of::<Hot>() >= align_of::<libc::sem_t>());
-    assert!(offset_of!(Hot, spare) == offset_of!(Hot, next) + 8, "the second word of the sem_t is `spare[0]`");
+    assert!(offset_of!(LockLine, next) % align_of::<libc::sem_t>() == 0 && align_of::<LockLine>() >= align_of::<libc::sem_t>());
+    assert!(offset_of!(LockLine, spare) == offset_of!(LockLine, next) + 8, "the second word of the sem_t is `spare[0]`");
     let libc = if cfg!(target_env = "gnu") { GLIBC } else { MUSL };
     (libc << 32) | ((usize::BITS as u64) << 16) | size_of::<libc::sem_t>() as u64
 };
@@ -258,7 +258,7 @@ impl PosixSemaphore {
     /// # Errors
     /// EINVAL when the line is damaged.
     #[inline]
-    pub(crate) fn of(line: &Hot) -> Result<Option<&Self>, Errno> {
+    pub(crate) fn of(line: &LockLine) -> Result<Option<&Self>, Errno> {
         if line.word.load(Acquire) != READY {
             return Ok(None);
         }
@@ -273,7 +273,7 @@ impl PosixSemaphore {
     /// Initializes the semaphore of a line with the value 0, unless it is initialized.
     ///
     /// Only the owner of the lock may call this.
-    pub(crate) fn init_of(line: &Hot) {
+    pub(crate) fn init_of(line: &LockLine) {
         if line.word.load(Acquire) != READY {
             line.spare.iter().for_each(|word| word.store(0, Relaxed));
             // SAFETY: the address is valid for a `sem_t`, as in `of`. The call stores to it without atomic operations. No other
@@ -287,9 +287,9 @@ impl PosixSemaphore {
         }
     }
 
-    fn address(line: &Hot) -> *mut libc::sem_t {
+    fn address(line: &LockLine) -> *mut libc::sem_t {
         // All fields of a line are atomic, so its bytes may change behind a shared reference.
-        ptr::from_ref(line).cast_mut().wrapping_byte_add(offset_of!(Hot, next)).cast()
+        ptr::from_ref(line).cast_mut().wrapping_byte_add(offset_of!(LockLine, next)).cast()
     }
 
     /// Takes a unit if there is one. Returns whether it did.

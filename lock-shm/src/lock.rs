@@ -63,7 +63,7 @@ impl ShmLock {
 
     #[cold]
     fn acquire_slowly(&self, me: &Me<'_>, deadline: Deadline) -> Result<Acquired> {
-        let word = &self.slot.hot().word;
+        let word = &self.slot.line().word;
         let mut spins = 0;
         // A thread that has slept acquires the lock with the bit set, because other threads may still be asleep.
         let mut waiters = 0;
@@ -78,7 +78,7 @@ impl ShmLock {
                     Vacant::Changed => continue,
                     Vacant::Claimed => longest = BLIND,
                 }
-            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {
+            } else if is_of(me.owner, number) && self.slot.line().owner() == me.owner {
                 return Err(ErrorKind::AlreadyHeld.into());
             }
             if deadline == Deadline::Now {
@@ -97,7 +97,7 @@ impl ShmLock {
                 }
                 return Ok(Acquired::TimedOut);
             }
-            let asleep = match announce(self.slot.hot(), present) {
+            let asleep = match announce(self.slot.line(), present) {
                 Some(Announced::Guaranteed(asleep)) => asleep,
                 Some(Announced::BestEffort(asleep)) => {
                     longest = if waiters == 0 { BLIND } else { BLIND_AGAIN };
@@ -127,7 +127,7 @@ impl ShmLock {
         if present & DIED != 0 {
             return self.recover(me, present, None);
         }
-        match robust::acquire(me, self.slot.hot(), present, (present & WAITERS) | waiters) {
+        match robust::acquire(me, self.slot.line(), present, (present & WAITERS) | waiters) {
             Some(token) => Vacant::Acquired(Acquired::Held { token }),
             None => Vacant::Changed,
         }
@@ -138,7 +138,7 @@ impl ShmLock {
     /// This covers deaths that the kernel's robust list does not: more locks than the kernel walks, `exec` from a secondary thread, and
     /// owners outside the store's home PID namespace.
     fn take_over(&self, me: &Me<'_>, present: u32) -> Option<Acquired> {
-        let (owner, table) = (self.slot.hot().owner(), self.slot.table());
+        let (owner, table) = (self.slot.line().owner(), self.slot.table());
         let number = robust::owner(present);
         let gone = if !owner.is_none() && is_of(owner, number) {
             table.is_gone(owner)
@@ -161,15 +161,15 @@ impl ShmLock {
     ///
     /// `dead` is the owner that must still be recorded.
     fn recover(&self, me: &Me<'_>, present: u32, dead: Option<Owner>) -> Vacant {
-        let (hot, claim) = (self.slot.hot(), &self.slot.hot().spare[0]);
+        let (line, claim) = (self.slot.line(), &self.slot.line().spare[0]);
         if !self.slot.table().claim(claim, me.owner) {
             return Vacant::Claimed;
         }
         // Read the word before the owner: while the word is `present` and the claim is held, the owner does not change. An owner that
         // is read first may have released the lock in the meantime.
-        let owner = (hot.word.load(Acquire) == present).then(|| hot.owner());
+        let owner = (line.word.load(Acquire) == present).then(|| line.owner());
         let owner = owner.filter(|owner| dead.is_none_or(|dead| dead == *owner));
-        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS)));
+        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS)));
         claim.store(0, Release);
         match taken {
             Some((note, Some(token))) => Vacant::Acquired(self.slot.acquired(token, note)),
@@ -180,13 +180,13 @@ impl ShmLock {
     #[cold]
     #[inline(never)]
     fn release_slowly(&self, condition: Condition) -> Result<()> {
-        let (hot, thread) = (self.slot.hot(), ThisThread::get());
-        let (me, number) = (self.slot.me(thread.id)?, robust::owner(hot.word.load(Relaxed)));
+        let (line, thread) = (self.slot.line(), ThisThread::get());
+        let (me, number) = (self.slot.me(thread.id)?, robust::owner(line.word.load(Relaxed)));
         // Outside the home namespace, the thread's id is never in the word of its locks. There it may be the id of another owner.
         let at_home = self.slot.me_at_home(thread.id).is_some();
         let is_mine = number == me.identity_number() || (at_home && number == me.tid());
-        if hot.owner() != me || !is_mine {
-            sys::forget(hot);
+        if line.owner() != me || !is_mine {
+            sys::forget(line);
             return Err(ErrorKind::Lost.into());
         }
         let list = match thread.list() {
@@ -194,22 +194,22 @@ impl ShmLock {
             _ => thread.identity_list(),
         };
         if condition == Condition::Consistent {
-            robust::release(list, hot, thread.barriers);
+            robust::release(list, line, thread.barriers);
         } else {
-            robust::release_inconsistent(list, hot, || _ = self.slot.end(me, condition));
+            robust::release_inconsistent(list, line, || _ = self.slot.end(me, condition));
         }
         Ok(())
     }
 
     /// Passes a wake-up on. A waiter that times out may have consumed one that another waiter needs.
     fn pass_on(&self) {
-        let word = &self.slot.hot().word;
+        let word = &self.slot.line().word;
         loop {
             let present = word.load(Relaxed);
             if robust::owner(present) == 0 {
                 return sys::wake_one(word);
             }
-            if matches!(announce(self.slot.hot(), present), Some(Announced::Guaranteed(_) | Announced::BestEffort(_))) {
+            if matches!(announce(self.slot.line(), present), Some(Announced::Guaranteed(_) | Announced::BestEffort(_))) {
                 return;
             }
         }
@@ -223,14 +223,14 @@ fn is_of(owner: Owner, number: u32) -> bool {
 
 impl RawLock for ShmLock {
     #[inline]
-    fn acquire_at_once(&self) -> Option<u64> {
+    fn try_acquire_fast(&self) -> Option<u64> {
         let thread = ThisThread::try_fast()?;
         let me = self.slot.me_at_home(thread.id)?;
-        let (list, hot) = (thread.list()?, self.slot.hot());
+        let (list, line) = (thread.list()?, self.slot.line());
         if sys::is_empty(list) {
-            robust::acquire_free(list, hot, me, thread.id)
+            robust::acquire_free(list, line, me, thread.id)
         } else {
-            robust::acquire_another(list, hot, me, thread.id)
+            robust::acquire_another(list, line, me, thread.id)
         }
     }
 
@@ -246,14 +246,14 @@ impl RawLock for ShmLock {
             && self.slot.is_owned_at_home_by(thread.id)
             && proof.condition() == Condition::Consistent
         {
-            robust::release(list, self.slot.hot(), true);
+            robust::release(list, self.slot.line(), true);
             return Ok(());
         }
         self.release_slowly(proof.condition())
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        if self.slot.hot().owner() != self.slot.me(ThisThread::get().id)? {
+        if self.slot.line().owner() != self.slot.me(ThisThread::get().id)? {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();
@@ -261,7 +261,7 @@ impl RawLock for ShmLock {
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        let held = robust::is_held(self.slot.hot());
+        let held = robust::is_held(self.slot.line());
         Ok(if held { self.slot.holder() } else { None })
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use lock_core::{Manager, OpenMode, RawLock, Result, StoreUrl};
-use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
+use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 
 use crate::lock::ShmLock;
 use crate::robust;
@@ -26,7 +26,7 @@ impl TableLocks for Locks {
         Ok(Arc::new(ShmLock::new(slot)))
     }
 
-    fn is_held(&self, hot: &Hot, _owner: Owner, lives: bool) -> bool {
-        lives && robust::is_held(hot)
+    fn is_held(&self, line: &LockLine, _owner: Owner, lives: bool) -> bool {
+        lives && robust::is_held(line)
     }
 }

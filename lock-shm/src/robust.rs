@@ -10,7 +10,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::compiler_fence;
 
-use lock_table::{Hot, Owner};
+use lock_table::{LockLine, Owner};
 
 use crate::sys::{self, Head, ThisThread};
 use crate::waiters::{self, Release};
@@ -44,8 +44,8 @@ pub(crate) fn owner(word: u32) -> u32 {
     word & TID
 }
 
-pub(crate) fn is_held(hot: &Hot) -> bool {
-    owner(hot.word.load(Relaxed)) != 0
+pub(crate) fn is_held(line: &LockLine) -> bool {
+    owner(line.word.load(Relaxed)) != 0
 }
 
 /// The calling thread as the owner of a lock.
@@ -63,11 +63,11 @@ pub(crate) struct Me<'a> {
 /// Stores the thread's id in the word, links the lock, and records the owner. No owner is recorded before: a release clears the owner
 /// before it stores 0, and a death leaves [`DIED`] in the word. Returns the token, or `None` if the word was not 0.
 #[inline]
-pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
-    set_pending(head, sys::address(&hot.next));
-    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
-        sys::link_only(head, hot);
-        hot.begin(me)
+pub(crate) fn acquire_free(head: &Head, line: &LockLine, me: Owner, tid: u32) -> Option<u64> {
+    set_pending(head, sys::address(&line.next));
+    let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
+        sys::link_only(head, line);
+        line.begin(me)
     });
     clear_pending(head);
     taken
@@ -77,27 +77,27 @@ pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Optio
 ///
 /// Also returns `None` if the lock [cannot be linked](sys::can_link) before them.
 #[inline(never)]
-pub(crate) fn acquire_another(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
+pub(crate) fn acquire_another(head: &Head, line: &LockLine, me: Owner, tid: u32) -> Option<u64> {
     let can_link = sys::can_link(head);
-    can_link.then(|| acquire(&Me { owner: me, number: tid, list: head }, hot, 0, 0)).flatten()
+    can_link.then(|| acquire(&Me { owner: me, number: tid, list: head }, line, 0, 0)).flatten()
 }
 
 /// Acquires a lock whose word is `old`.
 ///
 /// Stores the thread's number and the bits `waiting` in the word, links the lock, and records the owner. Returns the token, or `None`
 /// if the word was not `old`.
-pub(crate) fn acquire(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<u64> {
-    set_pending(me.list, sys::address(&hot.next));
-    let taken = hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
+pub(crate) fn acquire(me: &Me<'_>, line: &LockLine, old: u32, waiting: u32) -> Option<u64> {
+    set_pending(me.list, sys::address(&line.next));
+    let taken = line.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
         if me.number < Owner::FIRST_IDENTITY {
-            sys::link(me.list, hot);
+            sys::link(me.list, line);
         } else {
-            sys::link_identity(me.list, hot);
+            sys::link_identity(me.list, line);
         }
         if waiting != 0 {
-            waiters::keep_mark(hot);
+            waiters::keep_mark(line);
         }
-        hot.begin(me.owner)
+        line.begin(me.owner)
     });
     clear_pending(me.list);
     taken
@@ -110,15 +110,15 @@ pub(crate) fn acquire(me: &Me<'_>, hot: &Hot, old: u32, waiting: u32) -> Option<
 /// If the thread is killed after the store and before the wake-up, the kernel wakes a waiter instead: it does so if
 /// `list_op_pending` is set and the word is 0.
 #[inline]
-pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
-    set_pending(head, sys::address(&hot.next));
-    if !sys::unlink_only(head, hot) {
-        return release_one_of_several(head, hot, plain);
+pub(crate) fn release(head: &Head, line: &LockLine, plain: bool) {
+    set_pending(head, sys::address(&line.next));
+    if !sys::unlink_only(head, line) {
+        return release_one_of_several(head, line, plain);
     }
-    hot.end();
-    match waiters::release(hot, plain) {
+    line.end();
+    match waiters::release(line, plain) {
         Release::Done => clear_pending(head),
-        left => finish_release(head, hot, left),
+        left => finish_release(head, line, left),
     }
 }
 
@@ -127,45 +127,45 @@ pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
 /// `record` stores the report and clears the owner. The word is left as [`DIED`], so that an acquisition reads the
 /// report only if there is one.
 #[cold]
-pub(crate) fn release_inconsistent(list: &Head, hot: &Hot, record: impl FnOnce()) {
-    set_pending(list, sys::address(&hot.next));
-    if !sys::unlink_only(list, hot) {
-        unlink(list, hot);
+pub(crate) fn release_inconsistent(list: &Head, line: &LockLine, record: impl FnOnce()) {
+    set_pending(list, sys::address(&line.next));
+    if !sys::unlink_only(list, line) {
+        unlink(list, line);
     }
     record();
-    if waiters::exchange(hot, DIED) {
-        sys::wake_one(&hot.word);
+    if waiters::exchange(line, DIED) {
+        sys::wake_one(&line.word);
     }
     clear_pending(list);
 }
 
 #[cold]
 #[inline(never)]
-fn release_one_of_several(head: &Head, hot: &Hot, plain: bool) {
-    unlink(head, hot);
-    hot.end();
-    finish_release(head, hot, waiters::release(hot, plain));
+fn release_one_of_several(head: &Head, line: &LockLine, plain: bool) {
+    unlink(head, line);
+    line.end();
+    finish_release(head, line, waiters::release(line, plain));
 }
 
 /// Unlinks a lock from libc's list, or from the thread's list of locks with an identity number.
-fn unlink(head: &Head, hot: &Hot) {
-    if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {
-        sys::unlink(head, hot);
+fn unlink(head: &Head, line: &LockLine) {
+    if owner(line.word.load(Relaxed)) < Owner::FIRST_IDENTITY {
+        sys::unlink(head, line);
     } else {
-        sys::unlink_identity(ThisThread::get().identity_list(), hot);
+        sys::unlink_identity(ThisThread::get().identity_list(), line);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn finish_release(head: &Head, hot: &Hot, left: Release) {
+fn finish_release(head: &Head, line: &LockLine, left: Release) {
     let wake = match left {
         Release::Done => false,
         Release::Wake => true,
-        Release::Exchange => waiters::exchange(hot, 0),
+        Release::Exchange => waiters::exchange(line, 0),
     };
     if wake {
-        sys::wake_one(&hot.word);
+        sys::wake_one(&line.word);
     }
     clear_pending(head);
 }
@@ -200,13 +200,13 @@ pub(crate) mod tests {
 
     pub(crate) fn hold(slot: &Slot) -> ThisThread {
         let (thread, me) = (ThisThread::get(), slot.table().me().unwrap());
-        acquire_another(thread.list().unwrap(), slot.hot(), me, thread.id).unwrap();
+        acquire_another(thread.list().unwrap(), slot.line(), me, thread.id).unwrap();
         thread
     }
 
     pub(crate) fn acquire_and_release(slot: &Slot) {
         let thread = hold(slot);
-        release(thread.list().unwrap(), slot.hot(), thread.barriers);
+        release(thread.list().unwrap(), slot.line(), thread.barriers);
     }
 
     /// Returns the indices of the slots in the list, in the order in which the kernel walks it.
@@ -214,10 +214,10 @@ pub(crate) mod tests {
         let mut found = vec![];
         let mut link = head.first.load(Relaxed);
         while link != std::ptr::from_ref(head).addr() {
-            let at = slots.iter().position(|slot| sys::address(&slot.hot().next) == link).expect("the entry is that of a slot");
+            let at = slots.iter().position(|slot| sys::address(&slot.line().next) == link).expect("the entry is that of a slot");
             assert!(!found.contains(&at), "the list has a cycle");
             found.push(at);
-            link = slots[at].hot().next.load(Relaxed) as usize;
+            link = slots[at].line().next.load(Relaxed) as usize;
         }
         found
     }
@@ -234,12 +234,12 @@ pub(crate) mod tests {
         let (thread, me) = (ThisThread::get(), slots[0].table().me().unwrap());
         let head = thread.list().unwrap();
         for slot in &slots {
-            acquire_another(head, slot.hot(), me, thread.id).unwrap();
+            acquire_another(head, slot.line(), me, thread.id).unwrap();
         }
         let mut held = vec![2, 1, 0];
         assert_eq!(listed(head, &slots), held);
         for released in order {
-            release(head, slots[released].hot(), thread.barriers);
+            release(head, slots[released].line(), thread.barriers);
             held.retain(|at| *at != released);
             assert_eq!(listed(head, &slots), held);
         }

@@ -12,7 +12,7 @@
 
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed};
 
-use lock_table::Hot;
+use lock_table::LockLine;
 
 use crate::env;
 use crate::env::PLAIN_STORES_AFTER;
@@ -52,31 +52,31 @@ pub(crate) enum Release {
 ///
 /// `plain` is true if this process is registered for [barriers](sys::barrier()).
 #[inline]
-pub(crate) fn release(hot: &Hot, plain: bool) -> Release {
-    if !plain || is_marked(hot, PENDING | EXCHANGE) {
+pub(crate) fn release(line: &LockLine, plain: bool) -> Release {
+    if !plain || is_marked(line, PENDING | EXCHANGE) {
         return Release::Exchange;
     }
-    hot.word.store(0, Ordering::Release);
+    line.word.store(0, Ordering::Release);
     // A compiler fence suffices: the waiter's barrier orders the processor's store and load.
     env::light_fence();
-    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }
+    if is_marked(line, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }
 }
 
 /// Releases a lock by an exchange, and returns whether the caller must wake a waiter.
 ///
 /// `free` is the new word: 0, or `FUTEX_OWNER_DIED` if the next owner gets a report.
-pub(crate) fn exchange(hot: &Hot, free: u32) -> bool {
-    if is_clearing_token(hot.token()) && hot.word.load(Relaxed) & WAITERS == 0 {
-        let marked = hot.waiters.load(Relaxed);
+pub(crate) fn exchange(line: &LockLine, free: u32) -> bool {
+    if is_clearing_token(line.token()) && line.word.load(Relaxed) & WAITERS == 0 {
+        let marked = line.waiters.load(Relaxed);
         // The exchange below follows this store, and returns the bit if a waiter has set it since the load.
-        hot.waiters.store((marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION), Relaxed);
+        line.waiters.store((marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION), Relaxed);
     }
-    hot.word.swap(free, Ordering::Release) & WAITERS != 0
+    line.word.swap(free, Ordering::Release) & WAITERS != 0
 }
 
 /// Makes the owner release by exchange. It has acquired the lock with [`WAITERS`] set, which a plain store would overwrite.
-pub(crate) fn keep_mark(hot: &Hot) {
-    hot.waiters.fetch_or(EXCHANGE | SHARED, Ordering::Release);
+pub(crate) fn keep_mark(line: &LockLine) {
+    line.waiters.fetch_or(EXCHANGE | SHARED, Ordering::Release);
 }
 
 /// The result of [`announce`].
@@ -92,15 +92,15 @@ pub(crate) enum Announced {
 }
 
 /// Announces that the caller is about to sleep while the word is `present`. Returns `None` if it must read the word again first.
-pub(crate) fn announce(hot: &Hot, present: u32) -> Option<Announced> {
-    let sure = is_marked(hot, EXCHANGE) || mark(hot)?;
+pub(crate) fn announce(line: &LockLine, present: u32) -> Option<Announced> {
+    let sure = is_marked(line, EXCHANGE) || mark(line)?;
     let asleep = present | WAITERS;
     if present != asleep {
         // Acquire: a thread that reads the word of a release also reads that the releasing owner has cleared the mark.
-        hot.word.compare_exchange(present, asleep, Acquire, Relaxed).ok()?;
+        line.word.compare_exchange(present, asleep, Acquire, Relaxed).ok()?;
     }
     let announced = if sure { Announced::Guaranteed(asleep) } else { Announced::BestEffort(asleep) };
-    if is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {
+    if is_marked(line, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {
         Some(announced)
     } else {
         // Another waiter may have set the bit while the same owner held the lock earlier. If it sleeps only now, it takes this bit for
@@ -111,8 +111,8 @@ pub(crate) fn announce(hot: &Hot, present: u32) -> Option<Announced> {
 
 /// Makes all owners release by exchange. Returns `None` if an owner cleared the mark meanwhile, and `false` without barriers.
 #[cold]
-fn mark(hot: &Hot) -> Option<bool> {
-    let marked = hot.waiters.fetch_or(PENDING | SHARED, Acquire) | PENDING | SHARED;
+fn mark(line: &LockLine) -> Option<bool> {
+    let marked = line.waiters.fetch_or(PENDING | SHARED, Acquire) | PENDING | SHARED;
     if marked & EXCHANGE != 0 {
         return Some(true);
     }
@@ -120,12 +120,12 @@ fn mark(hot: &Hot) -> Option<bool> {
     if !sys::barrier() {
         return Some(false);
     }
-    hot.waiters.compare_exchange(marked, marked ^ PENDING ^ EXCHANGE, Ordering::Release, Relaxed).ok().map(|_| true)
+    line.waiters.compare_exchange(marked, marked ^ PENDING ^ EXCHANGE, Ordering::Release, Relaxed).ok().map(|_| true)
 }
 
 #[inline]
-fn is_marked(hot: &Hot, marks: u32) -> bool {
-    hot.waiters.load(Acquire) & marks != 0
+fn is_marked(line: &LockLine, marks: u32) -> bool {
+    line.waiters.load(Acquire) & marks != 0
 }
 
 #[cfg(test)]
@@ -146,9 +146,9 @@ mod tests {
     #[case::killed_after_its_barrier(EXCHANGE)]
     fn owners_clear_the_mark_of_a_killed_waiter(#[case] mark: u32) {
         let [slot] = lines();
-        slot.hot().waiters.fetch_or(mark, Relaxed);
+        slot.line().waiters.fetch_or(mark, Relaxed);
         let mut releases = 0;
-        while is_marked(slot.hot(), PENDING | EXCHANGE) {
+        while is_marked(slot.line(), PENDING | EXCHANGE) {
             acquire_and_release(&slot);
             releases += 1;
             assert!(releases <= 1024, "the mark is still set after {releases} releases");
@@ -167,19 +167,19 @@ mod tests {
             scope.spawn(|| {
                 hold(&slot);
                 held.send(()).unwrap();
-                while !(slot.hot().word.load(Relaxed) & WAITERS != 0 && is_asleep()) {
+                while !(slot.line().word.load(Relaxed) & WAITERS != 0 && is_asleep()) {
                     thread::yield_now();
                 }
             });
             is_held.recv().unwrap();
             let start = Instant::now();
             loop {
-                let present = slot.hot().word.load(Relaxed);
+                let present = slot.line().word.load(Relaxed);
                 if owner(present) == 0 {
                     break assert_ne!(present & DIED, 0);
                 }
-                if let Some(Announced::Guaranteed(asleep) | Announced::BestEffort(asleep)) = announce(slot.hot(), present) {
-                    sys::wait(&slot.hot().word, asleep, WATCHDOG);
+                if let Some(Announced::Guaranteed(asleep) | Announced::BestEffort(asleep)) = announce(slot.line(), present) {
+                    sys::wait(&slot.line().word, asleep, WATCHDOG);
                 }
                 assert!(start.elapsed() < WATCHDOG, "the waiter was not woken");
             }

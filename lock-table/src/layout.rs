@@ -34,11 +34,11 @@ pub(crate) const BASE_BYTES: u64 = ENTRIES_OFFSET + (ENTRIES * ENTRY_WORDS * WOR
 
 /// The number of locks in a group, which is the number of bits in a word.
 pub(crate) const GROUP: usize = 64;
-pub(crate) const HOT_WORDS: usize = 8;
+pub(crate) const LINE_WORDS: usize = 8;
 pub(crate) const RECORD_WORDS: usize = 16;
 /// Words of the allocator's command in a record.
 pub(crate) const COMMAND_WORDS: usize = 4;
-pub(crate) const GROUP_WORDS: usize = GROUP * (HOT_WORDS + RECORD_WORDS);
+pub(crate) const GROUP_WORDS: usize = GROUP * (LINE_WORDS + RECORD_WORDS);
 
 /// The number of segments for 2³² ids.
 pub(crate) const SEGMENTS: usize = 23;

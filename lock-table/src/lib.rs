@@ -15,7 +15,7 @@
 //!   lock that the kernel releases when the process dies.
 //!
 //! # Terms
-//! - *Line*: the 64 bytes of a lock that change at each acquisition ([`Hot`]). The *record* of an id has the facts of its allocation.
+//! - *Line*: the 64 bytes of a lock that change at each acquisition ([`LockLine`]). The *record* of an id has the facts of its allocation.
 //! - *Entry*: the part of the process table that identifies one process. An [`Owner`] is a thread, given by an entry, the generation of
 //!   the entry, and a thread id.
 //! - *Home*: the PID namespace of the process that created the store. A process in it is *at home*.
@@ -66,7 +66,7 @@ mod touched;
 
 pub use self::file_access::{FileAccess, FileGroup, FileOwner};
 pub use self::kind::Kind;
-pub use self::lock_line::Hot;
+pub use self::lock_line::LockLine;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};
 pub use self::options::{Bound, IN_USE, Mode, TableOptions};
 pub use self::owner::Owner;

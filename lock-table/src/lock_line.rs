@@ -16,7 +16,7 @@ use crate::owner::Owner;
 /// that uses them must have different ABIs for glibc and musl.
 #[repr(C)]
 #[derive(Debug, Default)]
-pub struct Hot {
+pub struct LockLine {
     /// A futex word of the backend.
     #[cfg(not(target_env = "musl"))]
     pub word: AtomicU32,
@@ -35,7 +35,7 @@ pub struct Hot {
     pub spare: [AtomicU64; 3],
 }
 
-impl Hot {
+impl LockLine {
     /// Returns the recorded owner. The word of a dead owner remains until the next owner replaces it.
     #[inline]
     pub fn owner(&self) -> Owner {
@@ -60,7 +60,7 @@ impl Hot {
         token
     }
 
-    /// Records the calling thread as the owner as [`Hot::begin`] does, if `before` is still recorded.
+    /// Records the calling thread as the owner as [`LockLine::begin`] does, if `before` is still recorded.
     #[inline]
     pub(crate) fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<u64> {
         self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
@@ -83,7 +83,7 @@ impl Hot {
         self.end_with(Owner::NONE);
     }
 
-    /// Removes the recorded owner as [`Hot::end`] does, and records that the protected data is inconsistent.
+    /// Removes the recorded owner as [`LockLine::end`] does, and records that the protected data is inconsistent.
     pub fn end_inconsistent(&self) {
         self.end_with(Owner::INCONSISTENT);
     }

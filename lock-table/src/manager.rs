@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 use crate::owner::Owner;
 use crate::slot::Slot;
 use crate::table::Table;
@@ -23,8 +23,8 @@ pub trait TableLocks: Send + Sync + fmt::Debug {
     fn lock(&self, slot: Slot) -> Result<Arc<dyn RawLock>>;
 
     /// Returns true if a lock with this recorded owner is held. `lives` is true if the owner is alive.
-    fn is_held(&self, hot: &Hot, owner: Owner, lives: bool) -> bool {
-        let _ = (hot, owner);
+    fn is_held(&self, line: &LockLine, owner: Owner, lives: bool) -> bool {
+        let _ = (line, owner);
         lives
     }
 
@@ -143,11 +143,11 @@ impl<L: TableLocks> Manager for TableManager<L> {
         let mut held = Vec::new();
         // Caches the state of the latest process: one process often holds many locks, and checking its state takes a system call.
         let mut checked = (Owner::NONE, false);
-        self.table.owned(|id, hot, owner| {
+        self.table.owned(|id, line, owner| {
             if checked.0 != owner.process() {
                 checked = (owner.process(), !self.table.is_dead(owner));
             }
-            if self.locks.is_held(hot, owner, checked.1) {
+            if self.locks.is_held(line, owner, checked.1) {
                 let mut lock = HeldLock::new(id, Some(self.table.describe(owner)));
                 lock.waiters = self.locks.waiters(id);
                 held.push(lock);

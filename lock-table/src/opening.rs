@@ -19,7 +19,7 @@ use crate::kind::Kind;
 use crate::layout::{BASE_BYTES, SEGMENTS};
 use crate::options::{Bound, TableOptions};
 use crate::segment::Segment;
-use crate::sys::Words;
+use crate::sys::MappedWords;
 use crate::table::Table;
 use crate::table_file::TableFile;
 use crate::table_path::TablePath;
@@ -87,7 +87,7 @@ impl Table {
         if let Some(table) = open_tables.find(id, &header) {
             return Ok(table);
         }
-        let base = Words::map(&file, 0, BASE_BYTES).map_err(|e| Error::refused("mmap", e))?;
+        let base = MappedWords::map(&file, 0, BASE_BYTES).map_err(|e| Error::refused("mmap", e))?;
         let mode = file.metadata().map_err(|e| Error::system("fstat", e))?.mode();
         let table = Arc::new(Self {
             file: TableFile::new(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file)?,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::identity::{Identity, LifeState};
 use crate::layout::HEADER_WORDS;
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 use crate::open_tables::{self, OpenTables};
 use crate::owner::Owner;
 use crate::process::ProcessTable;
@@ -180,7 +180,7 @@ impl Drop for Table {
     fn drop(&mut self) {
         let Some(registration) = self.registration.get() else { return };
         let owner = registration.owner;
-        let mut owners = self.segments.iter().filter_map(OnceBox::get).flat_map(Segment::touched_lines).map(Hot::owner);
+        let mut owners = self.segments.iter().filter_map(OnceBox::get).flat_map(Segment::touched_lines).map(LockLine::owner);
         let holding = owners.any(|other| !other.is_none() && other.process() == owner);
         drop(owners);
         if !holding {

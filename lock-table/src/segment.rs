@@ -3,11 +3,11 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::bitmap::{Bitmap, ones};
 use crate::blocks;
-use crate::layout::{GROUP, GROUP_WORDS, Geometry, HOT_WORDS, PAGE, RECORD_WORDS, WORD};
-use crate::lock_line::Hot;
+use crate::layout::{GROUP, GROUP_WORDS, Geometry, LINE_WORDS, PAGE, RECORD_WORDS, WORD};
+use crate::lock_line::LockLine;
 use crate::record::Record;
 use crate::sparse::{PAGE_WORDS, Sparse};
-use crate::sys::{self, Words};
+use crate::sys::{self, MappedWords};
 use crate::table_file::TableFile;
 use crate::touched::TouchedGroups;
 use lock_core::{Allocation, LockId, Result};
@@ -16,7 +16,7 @@ use lock_core::{Allocation, LockId, Result};
 #[derive(Debug)]
 pub(crate) struct Segment {
     geometry: Geometry,
-    words: Words,
+    words: MappedWords,
     bits: usize,
     // Cached results of the geometry's methods: the words of two bitmaps, and the words before the groups.
     page_words: usize,
@@ -29,7 +29,7 @@ impl Segment {
     /// Creates a segment of which the first `bits` ids are valid.
     ///
     /// The last segment may extend beyond the capacity.
-    pub(crate) fn new(geometry: Geometry, words: Words, bits: usize) -> Self {
+    pub(crate) fn new(geometry: Geometry, words: MappedWords, bits: usize) -> Self {
         Self {
             geometry,
             words,
@@ -61,26 +61,26 @@ impl Segment {
     }
 
     /// Returns the line of an id. The group of the id must be backed by blocks.
-    pub(crate) fn hot(&self, index: usize) -> &Hot {
-        sys::hot(&self.group(index)[index % GROUP * HOT_WORDS..][..HOT_WORDS])
+    pub(crate) fn line(&self, index: usize) -> &LockLine {
+        sys::line(&self.group(index)[index % GROUP * LINE_WORDS..][..LINE_WORDS])
     }
 
     /// Returns the line of an id for a handle, and records that this process may have a handle on it.
-    pub(crate) fn touch(&self, index: usize) -> &Hot {
+    pub(crate) fn touch(&self, index: usize) -> &LockLine {
         self.touched.set(index / GROUP);
-        self.hot(index)
+        self.line(index)
     }
 
     /// Returns the lines on which this process may have a handle.
-    pub(crate) fn touched_lines(&self) -> impl Iterator<Item = &Hot> {
+    pub(crate) fn touched_lines(&self) -> impl Iterator<Item = &LockLine> {
         let groups = self.touched.iter().take_while(|group| group * GROUP < self.bits);
         let indexes = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits));
-        indexes.map(|index| self.hot(index))
+        indexes.map(|index| self.line(index))
     }
 
     /// Returns the record of an id. The group of the id must be backed by blocks.
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
-        Record::new(&self.group(index)[GROUP * HOT_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
+        Record::new(&self.group(index)[GROUP * LINE_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
     }
 
     /// Returns the allocation of an id, or `None` if it is not allocated.
@@ -131,11 +131,11 @@ impl Segment {
     /// Calls `each` with the index and the line of each id whose group is backed by blocks.
     ///
     /// All other lines were never locked.
-    pub(crate) fn backed_lines(&self, mut each: impl FnMut(usize, &Hot)) {
+    pub(crate) fn backed_lines(&self, mut each: impl FnMut(usize, &LockLine)) {
         for group in self.backed_groups() {
             let first = group * GROUP;
-            let lines = self.group(first)[..GROUP * HOT_WORDS].chunks_exact(HOT_WORDS);
-            lines.take(self.bits - first).enumerate().for_each(|(at, line)| each(first + at, sys::hot(line)));
+            let lines = self.group(first)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS);
+            lines.take(self.bits - first).enumerate().for_each(|(at, line)| each(first + at, sys::line(line)));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 use crate::owner::Owner;
 use crate::record::Record;
 use crate::table::Table;
@@ -16,7 +16,7 @@ use lock_core::{Generation, Holder, LockId, Result};
 ///
 /// It keeps the table open and mapped.
 pub struct Slot {
-    hot: Pinned<Table, Hot>,
+    line: Pinned<Table, LockLine>,
     generation: Pinned<Table, AtomicU64>,
     death: Pinned<Table, AtomicU64>,
     /// The owner word of this process without a thread, and the same word if the process is at home. Both are 0 after a fork.
@@ -26,13 +26,13 @@ pub struct Slot {
 
 impl Slot {
     pub(crate) fn new(
-        hot: Pinned<Table, Hot>,
+        line: Pinned<Table, LockLine>,
         generation: Pinned<Table, AtomicU64>,
         death: Pinned<Table, AtomicU64>,
         process: &'static [AtomicU64; 2],
         id: LockId,
     ) -> Self {
-        Self { hot, generation, death, process, id }
+        Self { line, generation, death, process, id }
     }
 
     /// Returns the id.
@@ -42,13 +42,13 @@ impl Slot {
 
     /// Returns the table.
     pub fn table(&self) -> &Arc<Table> {
-        Pinned::owner(&self.hot)
+        Pinned::owner(&self.line)
     }
 
     /// Returns the line.
     #[inline]
-    pub fn hot(&self) -> &Hot {
-        &self.hot
+    pub fn line(&self) -> &LockLine {
+        &self.line
     }
 
     /// Returns the current generation of the id.
@@ -58,7 +58,7 @@ impl Slot {
 
     /// Returns the recorded owner, or `None` if there is none or it is dead.
     pub fn holder(&self) -> Option<Holder> {
-        let owner = self.hot.owner();
+        let owner = self.line.owner();
         (!owner.is_none() && !self.table().is_dead(owner)).then(|| self.table().describe(owner))
     }
 
@@ -87,7 +87,7 @@ impl Slot {
     #[inline]
     pub fn is_owned_at_home_by(&self, tid: u32) -> bool {
         // A process that is not at home has the word 0. With a thread id, that is not the word of any owner.
-        self.hot.owner() == Owner::from_word(self.process[1].load(Relaxed)).with_thread(tid)
+        self.line.owner() == Owner::from_word(self.process[1].load(Relaxed)).with_thread(tid)
     }
 }
 
@@ -108,12 +108,12 @@ impl Table {
         self.check_mark()?;
         let (segment, index) = self.find(id)?;
         segment.back_group(&self.file, index)?;
-        let hot = Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| segment.touch(index)))?;
+        let line = Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| segment.touch(index)))?;
         let record = |word: for<'a> fn(Record<'a>) -> &'a AtomicU64| {
             Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| word(segment.record(index))))
         };
         let (generation, death) = (record(|record| record.generation_word())?, record(|record| record.death_word())?);
-        Ok(Slot::new(hot, generation, death, self.process.words(), id))
+        Ok(Slot::new(line, generation, death, self.process.words(), id))
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 
 pub(crate) use self::attributes::{is_copied_on_write, switch_copy_on_write_off};
 pub(crate) use self::descriptor::{close_if, set_signal, signal};
@@ -31,13 +31,13 @@ pub(crate) use self::process::{pid_namespace_of, pidfd_open, random, thread_exis
 
 /// A shared mapping of a part of a file, as words that other processes change at the same time.
 #[derive(Debug)]
-pub(crate) struct Words {
+pub(crate) struct MappedWords {
     map: ManuallyDrop<MmapRaw>,
     len: usize,
     leaked: AtomicBool,
 }
 
-impl Words {
+impl MappedWords {
     /// Maps `bytes` of the file from `offset`.
     ///
     /// The caller checks the length of the file: an access beyond its end causes a SIGBUS.
@@ -58,7 +58,7 @@ impl Words {
     }
 }
 
-impl Drop for Words {
+impl Drop for MappedWords {
     fn drop(&mut self) {
         if !*self.leaked.get_mut() {
             // SAFETY: `drop` runs once and nothing else drops the mapping. All references into it borrow `self`.
@@ -67,7 +67,7 @@ impl Drop for Words {
     }
 }
 
-impl Deref for Words {
+impl Deref for MappedWords {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
@@ -78,13 +78,13 @@ impl Deref for Words {
     }
 }
 
-/// Returns a view of the eight words of a line as a [`Hot`].
-pub(crate) fn hot(words: &[AtomicU64]) -> &Hot {
-    assert_eq!(size_of_val(words), size_of::<Hot>());
-    // SAFETY: the slice has the size of `Hot` (asserted), its alignment (that of u64), and the lifetime of the result. `Hot` consists of
-    // atomic integers, for which every bit pattern is valid. Lines are only accessed through `Hot`, so that all accesses to a byte have
+/// Returns a view of the eight words of a line as a [`LockLine`].
+pub(crate) fn line(words: &[AtomicU64]) -> &LockLine {
+    assert_eq!(size_of_val(words), size_of::<LockLine>());
+    // SAFETY: the slice has the size of `LockLine` (asserted), its alignment (that of u64), and the lifetime of the result. `LockLine` consists of
+    // atomic integers, for which every bit pattern is valid. Lines are only accessed through `LockLine`, so that all accesses to a byte have
     // the same size.
-    unsafe { &*words.as_ptr().cast::<Hot>() }
+    unsafe { &*words.as_ptr().cast::<LockLine>() }
 }
 
 /// Returns the number of set bits in the words.

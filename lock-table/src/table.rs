@@ -15,12 +15,12 @@ use crate::header;
 use crate::header::{Header, State};
 use crate::layout;
 use crate::layout::{Geometry, HEADER_WORDS, SEGMENTS};
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 use crate::options::Bound;
 use crate::owner::Owner;
 use crate::registration::Registration;
 use crate::segment::Segment;
-use crate::sys::Words;
+use crate::sys::MappedWords;
 use crate::table_file::TableFile;
 use lock_core::__private::ForkWords;
 use lock_core::PerProcess;
@@ -31,7 +31,7 @@ use once_cell::race::OnceBox;
 pub struct Table {
     pub(crate) file: TableFile,
     pub(crate) header: Header,
-    pub(crate) base: Words,
+    pub(crate) base: MappedWords,
     /// True if the mode of the file gave other users access when it was opened.
     pub(crate) is_shared: bool,
     pub(crate) segments: [OnceBox<Segment>; SEGMENTS],
@@ -83,11 +83,11 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::lines`].
-    pub fn owned(&self, mut each: impl FnMut(LockId, &Hot, Owner)) -> Result<()> {
-        self.lines(|id, hot| {
-            let owner = hot.owner();
+    pub fn owned(&self, mut each: impl FnMut(LockId, &LockLine, Owner)) -> Result<()> {
+        self.lines(|id, line| {
+            let owner = line.owner();
             if !owner.is_none() {
-                each(id, hot, owner);
+                each(id, line, owner);
             }
         })
     }
@@ -98,11 +98,11 @@ impl Table {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
-    pub fn lines(&self, mut each: impl FnMut(LockId, &Hot)) -> Result<()> {
+    pub fn lines(&self, mut each: impl FnMut(LockId, &LockLine)) -> Result<()> {
         self.check_whole()?;
         for segment in self.present() {
             let segment = segment?;
-            segment.backed_lines(|index, hot| each(segment.id(index), hot));
+            segment.backed_lines(|index, line| each(segment.id(index), line));
         }
         Ok(())
     }
@@ -165,7 +165,8 @@ impl Table {
             self.state().segments.fetch_or(1 << number, Release);
         }
         let bits = geometry.ids.min(self.header.bound.limit() - geometry.first) as usize;
-        let words = Words::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::refused("mmap", e))?;
+        let words =
+            MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::refused("mmap", e))?;
         Ok(self.segments[number].get_or_init(|| Box::new(Segment::new(geometry, words, bits))))
     }
 

@@ -123,7 +123,7 @@ fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
 /// Acquires a lock as `lock_core::Lock` does.
 pub(crate) fn acquire_raw(setup: &'static Setup, lock: usize, deadline: Deadline) -> Result<Acquired> {
     let lock = ShmLock::new(setup.slot(lock));
-    match lock.acquire_at_once() {
+    match lock.try_acquire_fast() {
         Some(token) => Ok(Acquired::Held { token }),
         None => lock.acquire(deadline),
     }
@@ -239,7 +239,7 @@ fn read(setup: &'static Setup) {
 
 fn claim(setup: &'static Setup) {
     let slot = setup.slot(0);
-    let word = &slot.hot().spare[1];
+    let word = &slot.line().spare[1];
     let Ok(me) = setup.table.me() else { return };
     if setup.table.claim(word, me) {
         report(Note::Claimed);

@@ -65,7 +65,7 @@ mod trace;
 // Modules and types under the names that the checked files use.
 use checked::{bitmap, lock, lock_line, owner, record, robust, waiters};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
-use lock_line::Hot;
+use lock_line::LockLine;
 use owner::Owner;
 use raw::{Deadline, RawLock};
 use real_core::{Allocation, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};

@@ -29,7 +29,7 @@ impl Deadline {
 /// The trait that a backend's lock implements.
 #[allow(dead_code, reason = "the model does not call all of it")]
 pub(crate) trait RawLock {
-    fn acquire_at_once(&self) -> Option<u64>;
+    fn try_acquire_fast(&self) -> Option<u64>;
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
     fn release(&self, proof: Proof) -> Result<()>;
     fn mark_consistent(&self) -> Result<()>;

@@ -7,7 +7,7 @@ use std::ptr;
 use crate::bounds::{FIRST, IDS, LEAVES, LOCKS, SUMMARIES, THREADS, name};
 use crate::env::AtomicU64;
 use crate::hash;
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 use crate::machine::{Machine, Meaning, Owners, Word};
 use crate::oracle::Oracle;
 use crate::owner::Owner;
@@ -22,21 +22,21 @@ const WORDS: usize = LEAVES + SUMMARIES + IDS * RECORD_WORDS;
 
 /// The words of a lock: the name of each, its offset, and whether only the owner accesses it.
 const LINE_WORDS: [(&str, usize, bool); 9] = [
-    ("word", offset_of!(Hot, word), false),
-    ("waiters", offset_of!(Hot, waiters), false),
-    ("token", offset_of!(Hot, token), true),
-    ("owner", offset_of!(Hot, owner), false),
-    ("prev", offset_of!(Hot, prev), true),
-    ("next", offset_of!(Hot, next), true),
-    ("spare[0]", offset_of!(Hot, spare), false),
-    ("spare[1]", offset_of!(Hot, spare) + 8, false),
-    ("spare[2]", offset_of!(Hot, spare) + 16, false),
+    ("word", offset_of!(LockLine, word), false),
+    ("waiters", offset_of!(LockLine, waiters), false),
+    ("token", offset_of!(LockLine, token), true),
+    ("owner", offset_of!(LockLine, owner), false),
+    ("prev", offset_of!(LockLine, prev), true),
+    ("next", offset_of!(LockLine, next), true),
+    ("spare[0]", offset_of!(LockLine, spare), false),
+    ("spare[1]", offset_of!(LockLine, spare) + 8, false),
+    ("spare[2]", offset_of!(LockLine, spare) + 16, false),
 ];
 
 /// The simulated memory. It provides only the addresses of the words; their values are in the state.
 #[repr(C)]
 struct Memory {
-    locks: [Hot; LOCKS],
+    locks: [LockLine; LOCKS],
     /// For each lock, the record of the death that is reported to the next owner.
     deaths: [AtomicU64; LOCKS],
     lists: Lists,
@@ -54,7 +54,7 @@ impl Setup {
     /// Creates a setup that is never freed, because abandoned threads refer to it.
     pub(crate) fn new(scenario: Scenario) -> &'static Self {
         let memory: &'static Memory = Box::leak(Box::new(Memory {
-            locks: std::array::from_fn(|_| Hot::default()),
+            locks: std::array::from_fn(|_| LockLine::default()),
             deaths: std::array::from_fn(|_| AtomicU64::default()),
             lists: Lists::new(),
             words: std::array::from_fn(|_| AtomicU64::default()),

@@ -32,7 +32,7 @@ use checked::{bitmap, lock, lock_line, owner, record, robust, waiters};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use real_core::{Allocation, Deadline, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
 
-use lock_line::Hot;
+use lock_line::LockLine;
 use owner::Owner;
 use table::slot::Slot;
 use table::{layout, segment, sparse};
@@ -40,7 +40,7 @@ use table::{layout, segment, sparse};
 /// The trait that a backend's lock implements.
 #[allow(dead_code, reason = "the checks do not call all of it")]
 trait RawLock {
-    fn acquire_at_once(&self) -> Option<u64>;
+    fn try_acquire_fast(&self) -> Option<u64>;
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
     fn release(&self, proof: Proof) -> Result<()>;
     fn mark_consistent(&self) -> Result<()>;

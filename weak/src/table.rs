@@ -14,7 +14,7 @@ use real_core::{ErrorKind, LockId, Result};
 
 use self::segment::Segment;
 use crate::death::Cause;
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 use crate::member::{Kind, Member};
 use crate::owner::Owner;
 
@@ -30,7 +30,7 @@ pub(crate) struct Table {
     /// A stand-in for the file. No memory is reserved.
     pub(crate) file: (),
     segment: Segment,
-    hot: Hot,
+    line: LockLine,
     death: AtomicU64,
     kinds: Vec<Kind>,
     gone: [AtomicBool; THREADS],
@@ -57,7 +57,7 @@ impl Table {
             header: Header { bound: Bound(segment.ids()) },
             file: (),
             segment,
-            hot: Hot::default(),
+            line: LockLine::default(),
             death: AtomicU64::new(0),
             kinds: kinds.to_vec(),
             gone: Default::default(),

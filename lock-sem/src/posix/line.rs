@@ -4,25 +4,25 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use lock_core::{Error, ErrorKind, Result};
-use lock_table::{Hot, Owner};
+use lock_table::{LockLine, Owner};
 use nix::errno::Errno;
 
 use crate::sys::PosixSemaphore;
 
 /// Returns the thread that has the lock, dead or alive. The result is none when the lock is free.
 #[inline]
-pub(super) fn lock_owner(line: &Hot) -> Owner {
+pub(super) fn lock_owner(line: &LockLine) -> Owner {
     Owner::from_word(owner_word(line).load(Acquire))
 }
 
 /// Checks whether the lock is free, without ordering later loads.
-pub(super) fn is_free(line: &Hot) -> bool {
+pub(super) fn is_free(line: &LockLine) -> bool {
     owner_word(line).load(Relaxed) == 0
 }
 
 /// Makes `me` the owner if the lock is free. Returns whether it did.
 #[inline]
-pub(super) fn try_own(line: &Hot, me: Owner) -> bool {
+pub(super) fn try_own(line: &LockLine, me: Owner) -> bool {
     owner_word(line).compare_exchange(0, me.word(), AcqRel, Relaxed).is_ok()
 }
 
@@ -32,7 +32,7 @@ pub(super) fn try_own(line: &Hot, me: Owner) -> bool {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] when the semaphore is damaged.
-pub(super) fn disown(line: &Hot, owner: Owner) -> Result<bool> {
+pub(super) fn disown(line: &LockLine, owner: Owner) -> Result<bool> {
     if owner_word(line).compare_exchange(owner.word(), 0, Release, Relaxed).is_err() {
         return Ok(false);
     }
@@ -47,7 +47,7 @@ pub(super) fn disown(line: &Hot, owner: Owner) -> Result<bool> {
 /// # Errors
 /// [`ErrorKind::Corrupt`] when the semaphore is damaged.
 #[inline]
-pub(super) fn semaphore_of(line: &Hot) -> Result<Option<&PosixSemaphore>> {
+pub(super) fn semaphore_of(line: &LockLine) -> Result<Option<&PosixSemaphore>> {
     PosixSemaphore::of(line).map_err(|errno| call_error("sem_t", errno))
 }
 
@@ -65,6 +65,6 @@ pub(super) fn call_error(call: &'static str, errno: Errno) -> Error {
     }
 }
 
-fn owner_word(line: &Hot) -> &AtomicU64 {
+fn owner_word(line: &LockLine) -> &AtomicU64 {
     &line.prev
 }

@@ -29,19 +29,19 @@ impl PosixLock {
     /// Makes `me` the owner if the lock is free.
     #[inline]
     fn try_acquire(&self, me: Owner) -> Option<Acquired> {
-        let hot = self.slot.hot();
-        if !line::try_own(hot, me) {
+        let line = self.slot.line();
+        if !line::try_own(line, me) {
             return None;
         }
-        PosixSemaphore::init_of(hot);
+        PosixSemaphore::init_of(line);
         // The table still names an owner whose lock was broken.
-        let before = hot.owner();
+        let before = line.owner();
         Some(if before.is_none() { self.slot.begin(me) } else { recovery::begin_after_break(&self.slot, before, me) })
     }
 
     #[cold]
     fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
-        wait::until(self.slot.hot(), deadline, || self.try_acquire(me))
+        wait::until(self.slot.line(), deadline, || self.try_acquire(me))
     }
 }
 
@@ -49,11 +49,11 @@ impl RawLock for PosixLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let me = self.slot.me(this_thread::id())?;
-        let hot = self.slot.hot();
-        if line::lock_owner(hot) == me {
+        let line = self.slot.line();
+        if line::lock_owner(line) == me {
             return Err(ErrorKind::AlreadyHeld.into());
         }
-        if let Some(semaphore) = line::semaphore_of(hot)?
+        if let Some(semaphore) = line::semaphore_of(line)?
             && semaphore.try_take().map_err(|e| line::call_error("sem_trywait", e))?
             && let Some(acquired) = self.try_acquire(me)
         {
@@ -64,14 +64,14 @@ impl RawLock for PosixLock {
 
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
-        let (hot, me) = (self.slot.hot(), self.slot.me(this_thread::id())?);
+        let (line, me) = (self.slot.line(), self.slot.me(this_thread::id())?);
         // `end_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
-        let is_ours = line::lock_owner(hot) == me && self.slot.end_unless_lost(me, proof.condition());
-        if is_ours && line::disown(hot, me)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+        let is_ours = line::lock_owner(line) == me && self.slot.end_unless_lost(me, proof.condition());
+        if is_ours && line::disown(line, me)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        if line::lock_owner(self.slot.hot()) != self.slot.me(this_thread::id())? {
+        if line::lock_owner(self.slot.line()) != self.slot.me(this_thread::id())? {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();
@@ -79,7 +79,7 @@ impl RawLock for PosixLock {
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        let owner = line::lock_owner(self.slot.hot());
+        let owner = line::lock_owner(self.slot.line());
         Ok((!owner.is_none()).then(|| self.slot.table().describe(owner)))
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use lock_core::{Manager, OpenMode, RawLock, Result, StoreUrl};
-use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
+use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 
 use super::lock::PosixLock;
 use super::{line, recovery};
@@ -26,8 +26,8 @@ impl TableLocks for Locks {
         Ok(Arc::new(PosixLock::new(slot)))
     }
 
-    fn is_held(&self, hot: &Hot, _: Owner, _: bool) -> bool {
-        !line::lock_owner(hot).is_none()
+    fn is_held(&self, line: &LockLine, _: Owner, _: bool) -> bool {
+        !line::lock_owner(line).is_none()
     }
 
     fn break_lock(&self, slot: &Slot) -> Result<()> {

@@ -13,8 +13,8 @@ use super::line;
 /// - [`ErrorKind::NotHeld`] when the lock is free, or another thread breaks it at the same time.
 /// - [`ErrorKind::Corrupt`] when the semaphore is damaged.
 pub(super) fn break_lock(slot: &Slot) -> Result<()> {
-    let owner = line::lock_owner(slot.hot());
-    if owner.is_none() || !line::disown(slot.hot(), owner)? {
+    let owner = line::lock_owner(slot.line());
+    if owner.is_none() || !line::disown(slot.line(), owner)? {
         return Err(ErrorKind::NotHeld.into());
     }
     Ok(())

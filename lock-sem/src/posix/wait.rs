@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::{Acquired, Deadline, Result};
-use lock_table::Hot;
+use lock_table::LockLine;
 
 use super::line;
 use crate::sys::TIMED_WAIT;
@@ -22,7 +22,7 @@ const YIELDS: u32 = 50;
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
-pub(super) fn until(lock_line: &Hot, deadline: Deadline, attempt: impl Fn() -> Option<Acquired>) -> Result<Acquired> {
+pub(super) fn until(lock_line: &LockLine, deadline: Deadline, attempt: impl Fn() -> Option<Acquired>) -> Result<Acquired> {
     let mut yields = 0;
     loop {
         if line::is_free(lock_line)

@@ -147,11 +147,11 @@ impl SetLocation {
     }
 
     fn record(&self) -> &AtomicU64 {
-        &self.slot.hot().spare[2]
+        &self.slot.line().spare[2]
     }
 
     fn removal(&self) -> &AtomicU64 {
-        &self.slot.hot().next
+        &self.slot.line().next
     }
 }
 

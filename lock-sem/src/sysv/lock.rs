@@ -51,7 +51,7 @@ impl RawLock for SysvLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let me = self.slot.me(this_thread::id())?;
-        if self.slot.hot().owner() == me {
+        if self.slot.line().owner() == me {
             return Err(ErrorKind::AlreadyHeld.into());
         }
         let Some(gate) = self.gate()?.enter(me.tid(), deadline, || self.ownership().is_held_by(me))? else {
@@ -68,7 +68,7 @@ impl RawLock for SysvLock {
     fn release(&self, proof: Proof) -> Result<()> {
         let me = self.slot.me(this_thread::id())?;
         let now = self.ownership();
-        if self.slot.hot().owner() != me || !now.is_held_by(me) {
+        if self.slot.line().owner() != me || !now.is_held_by(me) {
             return self.lost(me);
         }
         let gate = self.gate()?;
@@ -84,7 +84,7 @@ impl RawLock for SysvLock {
 
     fn mark_consistent(&self) -> Result<()> {
         let me = self.slot.me(this_thread::id())?;
-        if self.slot.hot().owner() != me || !self.ownership().is_held_by(me) {
+        if self.slot.line().owner() != me || !self.ownership().is_held_by(me) {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();

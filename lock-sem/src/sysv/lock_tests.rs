@@ -57,7 +57,7 @@ impl Fixture {
     }
 
     fn release(&self) {
-        self.lock.slot.hot().end();
+        self.lock.slot.line().end();
         self.lock.store(self.lock.ownership().released());
         assert_eq!(self.semaphore.give().unwrap(), Outcome::Done);
         self.leave();
@@ -280,7 +280,7 @@ fn a_lock_whose_unit_cannot_be_given_back_is_taken_over() {
     fixture.lock.store(released);
     fixture.lock.disarm(released, Ok(Outcome::Denied)).unwrap();
     fixture.leave();
-    fixture.lock.slot.hot().end();
+    fixture.lock.slot.line().end();
     assert!(!fixture.lock.ownership().is_armed() && !fixture.lock.ownership().is_held());
     sys::set_value(fixture.set.id(), seal, value).unwrap();
     assert!(fixture.is_acquired_by(Deadline::Now));

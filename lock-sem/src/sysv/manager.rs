@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lock_core::{ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
-use lock_table::{Hot, Kind, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
+use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
 
 use super::identity::KEY_PREFIX;
 use super::location::SetLocation;
@@ -74,7 +74,7 @@ impl TableLocks for Locks {
         Ok(Arc::new(SysvLock::new(slot, Arc::clone(&self.location), semaphore)))
     }
 
-    fn is_held(&self, _: &Hot, _: Owner, lives: bool) -> bool {
+    fn is_held(&self, _: &LockLine, _: Owner, lives: bool) -> bool {
         lives
     }
 

@@ -139,7 +139,7 @@ impl<'a> Takeover<'a> {
     ///
     /// Only observations of threads of this process count.
     fn is_unit_missing(&self, now: Ownership) -> bool {
-        self.gate.unchanged_for([now.word(), self.lock.slot.hot().token()]) >= MISSING
+        self.gate.unchanged_for([now.word(), self.lock.slot.line().token()]) >= MISSING
     }
 
     /// Checks, once, that the set has its seal or was removed with its store.

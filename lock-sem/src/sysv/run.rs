@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
     }
 
     fn record(&self) -> &AtomicU64 {
-        &self.first.hot().spare[1]
+        &self.first.line().spare[1]
     }
 
     fn encode(&self, set: Set) -> u64 {

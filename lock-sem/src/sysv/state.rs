@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use lock_core::{Acquired, PerProcess, Result};
-use lock_table::{Hot, Owner, Slot};
+use lock_table::{LockLine, Owner, Slot};
 
 use super::gate::ProcessGate;
 use super::location::SetLocation;
@@ -63,18 +63,18 @@ impl SysvLock {
 
     #[inline]
     pub(super) fn ownership(&self) -> Ownership {
-        Ownership::from_word(ownership_word(self.slot.hot()).load(Acquire))
+        Ownership::from_word(ownership_word(self.slot.line()).load(Acquire))
     }
 
     #[inline]
     pub(super) fn exchange(&self, old: Ownership, new: Ownership) -> bool {
-        ownership_word(self.slot.hot()).compare_exchange(old.word(), new.word(), AcqRel, Acquire).is_ok()
+        ownership_word(self.slot.line()).compare_exchange(old.word(), new.word(), AcqRel, Acquire).is_ok()
     }
 
     /// Stores an ownership. Only the owner may call this.
     #[inline]
     pub(super) fn store(&self, ownership: Ownership) {
-        ownership_word(self.slot.hot()).store(ownership.word(), Release);
+        ownership_word(self.slot.line()).store(ownership.word(), Release);
     }
 
     /// Makes `me` the owner if the lock is free and still in the term of `before`.
@@ -88,6 +88,6 @@ impl SysvLock {
     }
 }
 
-fn ownership_word(line: &Hot) -> &AtomicU64 {
+fn ownership_word(line: &LockLine) -> &AtomicU64 {
     &line.spare[0]
 }

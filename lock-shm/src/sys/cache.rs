@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicIsize, AtomicUsize};
 
-use lock_table::Hot;
+use lock_table::LockLine;
 use lock_table::fork;
 
 use super::head::{Head, OFFSET, address, is_empty, untagged};
@@ -90,13 +90,13 @@ pub(super) fn record_none() {
 
 /// Returns whether the first entry of the list is also the last one that this thread has linked.
 #[inline]
-pub(super) fn is_last(_: &Head, _: &Hot) -> bool {
+pub(super) fn is_last(_: &Head, _: &LockLine) -> bool {
     CACHE.with(|cache| cache.linked.below() == 0)
 }
 
 /// Removes an entry from the thread's record. Returns the addresses of the previous and the next entry in the list.
-pub(super) fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> {
-    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
+pub(super) fn take_neighbours(head: &Head, line: &LockLine) -> Option<(usize, usize)> {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&line.next));
     let beside = CACHE.with(|cache| {
         let beside = cache.linked.remove(node);
         cache.update_fast();

@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use lock_table::Hot;
+use lock_table::LockLine;
 
 use crate::env::{AtomicIsize, AtomicU64, AtomicUsize};
 
@@ -21,7 +21,7 @@ pub(crate) struct Head {
 }
 
 /// The offset in bytes from an entry to its futex word. It must equal the `futex_offset` of this C library.
-pub(crate) const OFFSET: isize = std::mem::offset_of!(Hot, word) as isize - std::mem::offset_of!(Hot, next) as isize;
+pub(crate) const OFFSET: isize = std::mem::offset_of!(LockLine, word) as isize - std::mem::offset_of!(LockLine, next) as isize;
 
 /// Returns whether the list has no entry.
 #[inline]

@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::compiler_fence;
 
-use lock_table::Hot;
+use lock_table::LockLine;
 
 use super::cache;
 use super::head::{Head, address, is_empty, untagged};
@@ -13,11 +13,11 @@ use crate::env;
 
 /// Links a lock into the calling thread's empty robust list, as libc links a mutex. The caller owns the lock.
 #[inline]
-pub(crate) fn link_only(head: &Head, hot: &Hot) {
+pub(crate) fn link_only(head: &Head, line: &LockLine) {
     // Links are followed by address, so the provenance of the head and of the lock is exposed.
-    let (start, _) = (ptr::from_ref(head).expose_provenance(), ptr::from_ref(hot).expose_provenance());
-    let node = address(&hot.next);
-    hot.next.store(start as u64, Relaxed);
+    let (start, _) = (ptr::from_ref(head).expose_provenance(), ptr::from_ref(line).expose_provenance());
+    let node = address(&line.next);
+    line.next.store(start as u64, Relaxed);
     cache::record_only(node);
     // The entry must be complete before the kernel can reach it. Its `prev` is written when another entry is linked before it, by this
     // crate or by libc.
@@ -28,13 +28,13 @@ pub(crate) fn link_only(head: &Head, hot: &Hot) {
 /// Links a lock at the start of the calling thread's robust list, which may have entries.
 ///
 /// The caller owns the lock and has checked [`can_link`](super::can_link).
-pub(crate) fn link(head: &Head, hot: &Hot) {
+pub(crate) fn link(head: &Head, line: &LockLine) {
     if is_empty(head) {
-        return link_only(head, hot);
+        return link_only(head, line);
     }
-    let (node, first) = (address(&hot.next), head.first.load(Relaxed));
-    ptr::from_ref(hot).expose_provenance();
-    hot.next.store(first as u64, Relaxed);
+    let (node, first) = (address(&line.next), head.first.load(Relaxed));
+    ptr::from_ref(line).expose_provenance();
+    line.next.store(first as u64, Relaxed);
     mark_at_end();
     cache::record_another(node);
     // SAFETY: the list is not empty, and `can_link` holds, so the first entry is a lock of this crate that this thread holds. Its
@@ -46,9 +46,9 @@ pub(crate) fn link(head: &Head, hot: &Hot) {
 
 /// Unlinks a lock if it is the only entry of the calling thread's robust list, and returns whether it was. The caller owns the lock.
 #[inline]
-pub(crate) fn unlink_only(head: &Head, hot: &Hot) -> bool {
-    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
-    let only = head.first.load(Relaxed) == node && cache::is_last(head, hot);
+pub(crate) fn unlink_only(head: &Head, line: &LockLine) -> bool {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&line.next));
+    let only = head.first.load(Relaxed) == node && cache::is_last(head, line);
     if only {
         head.first.store(start, Relaxed);
         cache::record_none();
@@ -57,9 +57,9 @@ pub(crate) fn unlink_only(head: &Head, hot: &Hot) -> bool {
 }
 
 /// Unlinks a lock from the calling thread's robust list if it is there.
-pub(crate) fn unlink(head: &Head, hot: &Hot) {
+pub(crate) fn unlink(head: &Head, line: &LockLine) {
     let start = ptr::from_ref(head).addr();
-    let Some((prev, next)) = cache::take_neighbours(head, hot) else { return };
+    let Some((prev, next)) = cache::take_neighbours(head, line) else { return };
     // SAFETY: each neighbour is a lock that this thread has linked, a libc mutex that it holds, or the head. `take_neighbours` finds it
     // in the thread's private record, or by the links of the libc mutexes. It does not use the lock's own links, which other processes
     // can overwrite.

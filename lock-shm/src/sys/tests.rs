@@ -14,10 +14,10 @@ use crate::robust::tests::{hold, lines};
 fn a_forked_child_starts_with_an_empty_list() {
     let [slot] = lines();
     let held = hold(&slot);
-    assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next));
+    assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.line().next));
     // The first entry does not use its `prev`. It would if the parent linked another entry before it.
     const MARK: u64 = 0x10ad;
-    slot.hot().prev.store(MARK, Relaxed);
+    slot.line().prev.store(MARK, Relaxed);
     // SAFETY: the child allocates nothing and acquires no lock that another thread may have held at the fork.
     let child = unsafe { libc::fork() };
     if child == 0 {
@@ -30,8 +30,8 @@ fn a_forked_child_starts_with_an_empty_list() {
     // SAFETY: `status` is valid for writes of an integer.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0));
-    assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.hot().next), "the parent's list has changed");
-    assert_eq!(slot.hot().prev.load(Relaxed), MARK, "the child has written to an entry of the parent");
+    assert_eq!(held.list().unwrap().first.load(Relaxed), address(&slot.line().next), "the parent's list has changed");
+    assert_eq!(slot.line().prev.load(Relaxed), MARK, "the child has written to an entry of the parent");
 }
 
 /// Private memory that a forged link points to.
@@ -66,10 +66,10 @@ fn links_in_shared_memory_are_neither_followed_nor_written_through(#[case] order
     let head = thread.list().unwrap();
     for at in order {
         for slot in &slots {
-            slot.hot().next.store(private.address(), Relaxed);
-            slot.hot().prev.store(private.address(), Relaxed);
+            slot.line().next.store(private.address(), Relaxed);
+            slot.line().prev.store(private.address(), Relaxed);
         }
-        crate::robust::release(head, slots[at].hot(), thread.barriers);
+        crate::robust::release(head, slots[at].line(), thread.barriers);
         assert!(private.is_unchanged(), "a release wrote to the target of a link in shared memory");
     }
     assert!(is_empty(head), "the list still has an entry");
@@ -82,10 +82,10 @@ fn a_forged_link_past_another_lock_does_not_unlink_it() {
     slots.iter().for_each(|slot| _ = hold(slot));
     let thread = ThisThread::get();
     let head = thread.list().unwrap();
-    slots[1].hot().next.store(ptr::from_ref(head).addr() as u64, Relaxed);
-    crate::robust::release(head, slots[1].hot(), thread.barriers);
-    assert_eq!(head.first.load(Relaxed), address(&slots[0].hot().next));
-    crate::robust::release(head, slots[0].hot(), thread.barriers);
+    slots[1].line().next.store(ptr::from_ref(head).addr() as u64, Relaxed);
+    crate::robust::release(head, slots[1].line(), thread.barriers);
+    assert_eq!(head.first.load(Relaxed), address(&slots[0].line().next));
+    crate::robust::release(head, slots[0].line(), thread.barriers);
     assert!(is_empty(head));
 }
 
@@ -96,13 +96,13 @@ fn a_lock_whose_word_was_overwritten_is_unlinked() {
     let thread = ThisThread::get();
     let head = thread.list().unwrap();
     for slot in &slots {
-        slot.hot().word.store(Owner::FIRST_IDENTITY, Relaxed);
-        crate::robust::release(head, slot.hot(), thread.barriers);
+        slot.line().word.store(Owner::FIRST_IDENTITY, Relaxed);
+        crate::robust::release(head, slot.line(), thread.barriers);
     }
     assert!(is_empty(head));
     let held = hold(&slots[0]);
-    slots[0].hot().word.store(0, Relaxed);
-    forget(slots[0].hot());
+    slots[0].line().word.store(0, Relaxed);
+    forget(slots[0].line());
     assert!(is_empty(held.list().unwrap()));
 }
 
@@ -110,16 +110,16 @@ fn a_lock_whose_word_was_overwritten_is_unlinked() {
 fn the_end_of_a_thread_follows_no_link_in_shared_memory() {
     let private = Private::new();
     let [slot] = lines();
-    let hot = slot.hot();
+    let line = slot.line();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            link_identity(ThisThread::get().identity_list(), hot);
-            hot.word.store(Owner::FIRST_IDENTITY, Relaxed);
-            hot.next.store(private.address(), Relaxed);
+            link_identity(ThisThread::get().identity_list(), line);
+            line.word.store(Owner::FIRST_IDENTITY, Relaxed);
+            line.next.store(private.address(), Relaxed);
         });
     });
     // The scope may end before the thread's last destructors have run.
-    let is_marked = || hot.word.load(Relaxed) & libc::FUTEX_OWNER_DIED != 0;
+    let is_marked = || line.word.load(Relaxed) & libc::FUTEX_OWNER_DIED != 0;
     while !is_marked() {
         std::thread::yield_now();
     }
@@ -134,15 +134,15 @@ fn no_lock_is_linked_before_a_libc_mutex() {
     let head = thread.list().unwrap();
     // Link an entry as libc does when the thread locks a robust mutex.
     let mutex = [const { AtomicUsize::new(0) }; 2];
-    let (node, own) = (ptr::from_ref(&mutex[1]).expose_provenance(), address(&slots[0].hot().next));
+    let (node, own) = (ptr::from_ref(&mutex[1]).expose_provenance(), address(&slots[0].line().next));
     mutex[0].store(ptr::from_ref(head).addr(), Relaxed);
     mutex[1].store(own, Relaxed);
-    slots[0].hot().prev.store(node as u64, Relaxed);
+    slots[0].line().prev.store(node as u64, Relaxed);
     head.first.store(node, Relaxed);
     assert!(!can_link(head) && thread.is_full());
     // A forged `prev` has no effect on the neighbour.
-    slots[0].hot().prev.store(0xdead_0000, Relaxed);
-    crate::robust::release(head, slots[0].hot(), thread.barriers);
+    slots[0].line().prev.store(0xdead_0000, Relaxed);
+    crate::robust::release(head, slots[0].line(), thread.barriers);
     assert_eq!((head.first.load(Relaxed), mutex[1].load(Relaxed)), (node, ptr::from_ref(head).addr()));
     head.first.store(ptr::from_ref(head).addr(), Relaxed);
     assert!(can_link(head));

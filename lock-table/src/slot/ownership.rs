@@ -13,16 +13,16 @@ impl Slot {
     /// The caller has just acquired the lock. If an owner is recorded, the caller has proven its death.
     #[inline]
     pub fn begin(&self, me: Owner) -> Acquired {
-        match self.hot.owner().word() {
-            0 => Acquired::Held { token: self.hot.begin(me) },
+        match self.line.owner().word() {
+            0 => Acquired::Held { token: self.line.begin(me) },
             _ => self.begin_after_death(me),
         }
     }
 
     #[cold]
     fn begin_after_death(&self, me: Owner) -> Acquired {
-        let death = self.take_note(self.hot.owner());
-        let token = self.hot.begin(me);
+        let death = self.take_note(self.line.owner());
+        let token = self.line.begin(me);
         self.acquired(token, death)
     }
 
@@ -32,7 +32,7 @@ impl Slot {
     /// read `before`, which is no owner or a dead one, and only one of them replaces it.
     #[inline]
     pub fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<Acquired> {
-        let token = self.hot.begin_instead_of(before, me)?;
+        let token = self.line.begin_instead_of(before, me)?;
         Some(match before.word() {
             0 => Acquired::Held { token },
             _ => self.acquired(token, self.take_note(before)),
@@ -45,7 +45,7 @@ impl Slot {
     #[cold]
     pub fn begin_after_break(&self, me: Owner) -> Acquired {
         let death = self.take_note(Owner::INCONSISTENT);
-        let token = self.hot.begin(me);
+        let token = self.line.begin(me);
         self.acquired(token, death)
     }
 
@@ -80,13 +80,13 @@ impl Slot {
     pub fn end(&self, me: Owner, condition: Condition) -> bool {
         match condition {
             Condition::Consistent => {
-                self.hot.end();
+                self.line.end();
                 return false;
             }
             Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
             _ => {}
         }
-        self.hot.end_inconsistent();
+        self.line.end_inconsistent();
         true
     }
 
@@ -97,12 +97,12 @@ impl Slot {
     pub fn end_unless_lost(&self, me: Owner, condition: Condition) -> bool {
         let ended = |left: Owner| {
             compiler_fence(std::sync::atomic::Ordering::SeqCst);
-            self.hot.owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
+            self.line.owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
         };
         match condition {
             Condition::Consistent => return ended(Owner::NONE),
             // The next owner reads the death, so it is written before the owner is removed.
-            Condition::Panicked if self.hot.owner() == me => {
+            Condition::Panicked if self.line.owner() == me => {
                 self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed);
             }
             Condition::Panicked => return false,

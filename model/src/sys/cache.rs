@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::head::{Head, address};
 use super::this_thread::ThisThread;
 use crate::env::link_target;
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 
 /// Returns true, because no simulated thread holds a libc mutex.
 pub(crate) fn can_link(_: &Head) -> bool {
@@ -21,14 +21,14 @@ pub(super) fn record_another(_: usize) {}
 
 pub(super) fn record_none() {}
 
-pub(super) fn is_last(head: &Head, hot: &Hot) -> bool {
-    hot.next.load(Relaxed) as usize == ptr::from_ref(head).addr()
+pub(super) fn is_last(head: &Head, line: &LockLine) -> bool {
+    line.next.load(Relaxed) as usize == ptr::from_ref(head).addr()
 }
 
-pub(super) fn take_neighbours(head: &Head, hot: &Hot) -> Option<(usize, usize)> {
-    let (start, node) = (ptr::from_ref(head).addr(), address(&hot.next));
-    let next = hot.next.load(Relaxed) as usize;
-    let prev = if head.first.load(Relaxed) == node { start } else { hot.prev.load(Relaxed) as usize };
+pub(super) fn take_neighbours(head: &Head, line: &LockLine) -> Option<(usize, usize)> {
+    let (start, node) = (ptr::from_ref(head).addr(), address(&line.next));
+    let next = line.next.load(Relaxed) as usize;
+    let prev = if head.first.load(Relaxed) == node { start } else { line.prev.load(Relaxed) as usize };
     Some((prev, next))
 }
 

@@ -32,7 +32,7 @@ enum Last {
 }
 
 fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
-    match lock.acquire_at_once() {
+    match lock.try_acquire_fast() {
         Some(token) => Acquired::Held { token },
         None => lock.acquire(deadline).unwrap(),
     }

@@ -8,28 +8,28 @@ use real_core::{Generation, Holder, Result};
 
 use super::Table;
 use crate::env::AtomicU64;
-use crate::lock_line::Hot;
+use crate::lock_line::LockLine;
 use crate::owner::Owner;
 
 /// The lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
     table: &'static Table,
-    hot: &'static Hot,
+    line: &'static LockLine,
     death: &'static AtomicU64,
 }
 
 impl Slot {
     pub(crate) fn new(table: &'static Table) -> Self {
-        Self { table, hot: &table.hot, death: &table.death }
+        Self { table, line: &table.line, death: &table.death }
     }
 
     pub(crate) fn table(&self) -> &Table {
         self.table
     }
 
-    pub(crate) fn hot(&self) -> &Hot {
-        self.hot
+    pub(crate) fn line(&self) -> &LockLine {
+        self.line
     }
 
     pub(crate) fn generation(&self) -> Generation {
@@ -49,6 +49,6 @@ impl Slot {
     }
 
     pub(crate) fn is_owned_at_home_by(&self, _: u32) -> bool {
-        Some(self.hot.owner()) == self.table.me_at_home()
+        Some(self.line.owner()) == self.table.me_at_home()
     }
 }

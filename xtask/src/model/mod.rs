@@ -91,7 +91,7 @@ fn find_planted(states: usize) -> Result<()> {
     let mut command = shell::cargo(["run", "--quiet", "--release", "--package", "lock-model", "--bin", "find_planted", "--"]);
     copy.enter(&mut command);
     command.arg(states.to_string()).args(PLANTED.iter().flat_map(|bug| [bug.name, bug.found_by]));
-    // Planted bugs leave unused code.
+    // Mutation bugs leave unused code.
     command.env("RUSTFLAGS", "--cap-lints=allow").stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let mut table = table(["BUG", "FOUND BY", "STATES", "RUNS", "AS"]);

@@ -15,7 +15,7 @@ const RECORD: &str = "lock-table/src/record.rs";
 
 /// A bug that can be switched on in a copy of the sources.
 #[derive(Debug)]
-pub(crate) struct Planted {
+pub(crate) struct Mutation {
     /// A short name.
     pub(crate) name: &'static str,
     /// The scenario that finds it.
@@ -30,7 +30,7 @@ pub(crate) struct Planted {
     wrong: &'static str,
 }
 
-impl Planted {
+impl Mutation {
     /// Returns the text with a branch that is the bug if the bug is switched on.
     fn branch(&self) -> String {
         let either = format!("if crate::plant::is({:?}) {{ {} }} else {{ {} }}", self.name, self.wrong, self.right);
@@ -48,7 +48,7 @@ impl Planted {
 /// # Errors
 /// If the text of a bug does not occur exactly once in its file.
 pub(crate) fn planted_files() -> Result<Vec<(String, String)>> {
-    let branches: Vec<String> = PLANTED.iter().map(Planted::branch).collect();
+    let branches: Vec<String> = PLANTED.iter().map(Mutation::branch).collect();
     let changes = PLANTED.iter().zip(&branches).map(|(planted, branch)| planted.change(branch));
     Ok(copy::changed(changes)?.into_iter().map(|(file, text)| (file.to_owned(), text)).collect())
 }
@@ -60,12 +60,12 @@ const fn bug(
     place: &'static str,
     right: &'static str,
     wrong: &'static str,
-) -> Planted {
-    Planted { name, found_by, file, place, right, wrong }
+) -> Mutation {
+    Mutation { name, found_by, file, place, right, wrong }
 }
 
 /// All of them.
-pub(crate) const PLANTED: &[Planted] = &[
+pub(crate) const PLANTED: &[Mutation] = &[
     bug(
         "a thread that has slept acquires the lock without the WAITERS bit",
         "three lock",
@@ -86,8 +86,8 @@ pub(crate) const PLANTED: &[Planted] = &[
         "the number in the word alone is taken for the owner",
         "two lock twice, one is foreign",
         LOCK,
-        "is_of(me.owner, number) && self.slot.hot().owner() == me.owner",
-        "is_of(me.owner, number) && self.slot.hot().owner() == me.owner",
+        "is_of(me.owner, number) && self.slot.line().owner() == me.owner",
+        "is_of(me.owner, number) && self.slot.line().owner() == me.owner",
         "is_of(me.owner, number)",
     ),
     bug(
@@ -120,31 +120,31 @@ pub(crate) const PLANTED: &[Planted] = &[
         LOCK,
         "if present & DIED != 0 {",
         "present & DIED != 0",
-        "present & DIED != 0 && !self.slot.hot().owner().is_none()",
+        "present & DIED != 0 && !self.slot.line().owner().is_none()",
     ),
     bug(
         "the word is not compared again under the claim",
         "two release inconsistently after a death",
         LOCK,
-        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
-        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
-        "Some(hot.owner())",
+        "(line.word.load(Acquire) == present).then(|| line.owner())",
+        "(line.word.load(Acquire) == present).then(|| line.owner())",
+        "Some(line.owner())",
     ),
     bug(
         "the owner is read before the word is compared",
         "two release inconsistently after a death",
         LOCK,
-        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
-        "(hot.word.load(Acquire) == present).then(|| hot.owner())",
-        "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)",
+        "(line.word.load(Acquire) == present).then(|| line.owner())",
+        "(line.word.load(Acquire) == present).then(|| line.owner())",
+        "Some(line.owner()).filter(|_| line.word.load(Acquire) == present)",
     ),
     bug(
         "the death is recorded after the owner was replaced",
         "two lock after a foreign death, one is foreign, both die",
         LOCK,
-        "(self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS))",
-        "(self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS))",
-        "{ let taken = robust::acquire(me, hot, present, WAITERS); let _ = owner; (self.slot.take_note(hot.owner()), taken) }",
+        "(self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS))",
+        "(self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS))",
+        "{ let taken = robust::acquire(me, line, present, WAITERS); let _ = owner; (self.slot.take_note(line.owner()), taken) }",
     ),
     bug(
         "a live owner's lock is taken over",
@@ -198,41 +198,41 @@ pub(crate) const PLANTED: &[Planted] = &[
         "a release does not compare the owner",
         "a lock is released after it was lost",
         LOCK,
-        "if hot.owner() != me || !is_mine {",
-        "hot.owner() != me || !is_mine",
+        "if line.owner() != me || !is_mine {",
+        "line.owner() != me || !is_mine",
         "false",
     ),
     bug(
         "no waiter is woken",
         "two lock twice",
         ROBUST,
-        "if wake {\n        sys::wake_one(&hot.word);",
-        "sys::wake_one(&hot.word);",
+        "if wake {\n        sys::wake_one(&line.word);",
+        "sys::wake_one(&line.word);",
         "",
     ),
     bug(
         "an inconsistent release wakes no waiter",
         "two release inconsistently after a death",
         ROBUST,
-        "if waiters::exchange(hot, DIED) {\n        sys::wake_one(&hot.word);",
-        "sys::wake_one(&hot.word);",
+        "if waiters::exchange(line, DIED) {\n        sys::wake_one(&line.word);",
+        "sys::wake_one(&line.word);",
         "",
     ),
     bug(
         "the word of an inconsistent release forgets the death",
         "two release inconsistently after a death",
         ROBUST,
-        "if waiters::exchange(hot, DIED) {",
-        "waiters::exchange(hot, DIED)",
-        "waiters::exchange(hot, 0)",
+        "if waiters::exchange(line, DIED) {",
+        "waiters::exchange(line, DIED)",
+        "waiters::exchange(line, 0)",
     ),
     bug(
         "an inconsistent release leaves no owner word that says so",
         "two release inconsistently after a death",
         OWNERSHIP,
-        "self.hot.end_inconsistent();",
-        "self.hot.end_inconsistent();",
-        "self.hot.end();",
+        "self.line.end_inconsistent();",
+        "self.line.end_inconsistent();",
+        "self.line.end();",
     ),
     bug(
         "a panic is not recorded",
@@ -246,33 +246,33 @@ pub(crate) const PLANTED: &[Planted] = &[
         "an acquisition does not set list_op_pending",
         "two lock, both die",
         ROBUST,
-        "set_pending(head, sys::address(&hot.next));\n    let taken = hot.word.compare_exchange(0, tid",
-        "set_pending(head, sys::address(&hot.next));",
+        "set_pending(head, sys::address(&line.next));\n    let taken = line.word.compare_exchange(0, tid",
+        "set_pending(head, sys::address(&line.next));",
         "",
     ),
     bug(
         "a release does not set list_op_pending",
         "two lock, both die",
         ROBUST,
-        "set_pending(head, sys::address(&hot.next));\n    if !sys::unlink_only",
-        "set_pending(head, sys::address(&hot.next));",
+        "set_pending(head, sys::address(&line.next));\n    if !sys::unlink_only",
+        "set_pending(head, sys::address(&line.next));",
         "",
     ),
-    bug("the owner is not removed", "two lock twice, one dies", ROBUST, "hot.end();\n    match", "hot.end();", ""),
+    bug("the owner is not removed", "two lock twice, one dies", ROBUST, "line.end();\n    match", "line.end();", ""),
     bug(
         "a lock is unlinked from the wrong list",
         "one of two locks is beyond the room in the list, one dies",
         ROBUST,
-        "if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {",
-        "owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY",
+        "if owner(line.word.load(Relaxed)) < Owner::FIRST_IDENTITY {",
+        "owner(line.word.load(Relaxed)) < Owner::FIRST_IDENTITY",
         "true",
     ),
     bug(
         "a thread that acquires the lock with the bit makes no mark",
         "three lock, the marks are cleared",
         ROBUST,
-        "waiters::keep_mark(hot);",
-        "waiters::keep_mark(hot);",
+        "waiters::keep_mark(line);",
+        "waiters::keep_mark(line);",
         "",
     ),
     bug(
@@ -296,16 +296,16 @@ pub(crate) const PLANTED: &[Planted] = &[
         "a waiter does not check the mark again",
         "two lock twice, the marks are cleared",
         WAITERS,
-        "if is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {",
-        "is_marked(hot, if sure { EXCHANGE } else { PENDING | EXCHANGE })",
+        "if is_marked(line, if sure { EXCHANGE } else { PENDING | EXCHANGE }) {",
+        "is_marked(line, if sure { EXCHANGE } else { PENDING | EXCHANGE })",
         "true",
     ),
     bug(
         "an owner does not check the mark after its store",
         "two lock twice",
         WAITERS,
-        "if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }",
-        "is_marked(hot, PENDING | EXCHANGE)",
+        "if is_marked(line, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }",
+        "is_marked(line, PENDING | EXCHANGE)",
         "false",
     ),
     bug(

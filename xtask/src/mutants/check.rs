@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::planted::Planted;
+use super::planted::Mutation;
 use super::workshop::{Ended, Workshop, is_failure};
 use crate::Result;
 
@@ -32,7 +32,7 @@ pub(super) enum Outcome {
 }
 
 /// Returns the checks for a change, the fastest first.
-pub(super) fn checks_of(planted: &Planted, root: &Path, sweep: bool) -> Vec<Check> {
+pub(super) fn checks_of(planted: &Mutation, root: &Path, sweep: bool) -> Vec<Check> {
     let package = planted.package();
     let mut kinds = vec!["--lib"];
     if package == "lock-core" {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table, presets};
 
 use self::check::{Outcome, checks_of};
-use self::planted::Planted;
+use self::planted::Mutation;
 use self::workshop::Workshop;
 use crate::Result;
 use crate::copy;
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let is_meant =
-        |planted: &Planted| args.only.as_deref().is_none_or(|only| planted.name.contains(only) || planted.file.contains(only));
+        |planted: &Mutation| args.only.as_deref().is_none_or(|only| planted.name.contains(only) || planted.file.contains(only));
     let chosen: Vec<_> = planted::all().filter(|planted| is_meant(planted)).collect();
     if chosen.is_empty() {
         return Err("no change matches; list the changes with --list".into());
@@ -53,13 +53,13 @@ pub(crate) fn check() -> Result<()> {
 
 /// The result for one change.
 struct Row {
-    planted: &'static Planted,
+    planted: &'static Mutation,
     /// The check that detected it and its message; `None` for a survivor.
     caught: Option<(String, String)>,
     took: Duration,
 }
 
-fn hunt(chosen: &[&'static Planted], sweep: bool) -> Result<()> {
+fn hunt(chosen: &[&'static Mutation], sweep: bool) -> Result<()> {
     let workshop = Workshop::open()?;
     let mut rows = Vec::new();
     for (at, planted) in chosen.iter().enumerate() {
@@ -74,7 +74,7 @@ fn hunt(chosen: &[&'static Planted], sweep: bool) -> Result<()> {
     report(&rows)
 }
 
-fn try_to_catch(workshop: &Workshop, planted: &'static Planted, sweep: bool) -> Result<Row> {
+fn try_to_catch(workshop: &Workshop, planted: &'static Mutation, sweep: bool) -> Result<Row> {
     workshop.plant(planted)?;
     let mut took = Duration::ZERO;
     let mut caught = None;

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::planted::Planted;
+use super::planted::Mutation;
 use crate::Result;
 use crate::copy::{self, Copy};
 use crate::shell;
@@ -46,12 +46,12 @@ impl Workshop {
         self.0.enter(command);
     }
 
-    pub(super) fn plant(&self, planted: &Planted) -> Result<()> {
+    pub(super) fn plant(&self, planted: &Mutation) -> Result<()> {
         self.0.write(planted.file, planted.change().apply(&copy::read(planted.file)?)?.as_bytes())
     }
 
     /// Reverts the change.
-    pub(super) fn clear(&self, planted: &Planted) -> Result<()> {
+    pub(super) fn clear(&self, planted: &Mutation) -> Result<()> {
         self.0.restore(planted.file)
     }
 

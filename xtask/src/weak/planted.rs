@@ -14,25 +14,25 @@ pub(crate) const PLANTED: &[Change<'static>] = &[
     order(
         "a free lock is acquired without Acquire",
         ROBUST,
-        "hot.word.compare_exchange(0, tid, Acquire, Relaxed)",
-        "hot.word.compare_exchange(0, tid, Relaxed, Relaxed)",
+        "line.word.compare_exchange(0, tid, Acquire, Relaxed)",
+        "line.word.compare_exchange(0, tid, Relaxed, Relaxed)",
     ),
     order(
         "a lock that was waited for is acquired without Acquire",
         ROBUST,
-        "hot.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed)",
-        "hot.word.compare_exchange(old, me.number | waiting, Relaxed, Relaxed)",
+        "line.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed)",
+        "line.word.compare_exchange(old, me.number | waiting, Relaxed, Relaxed)",
     ),
     order(
         "a lock is released by a store without Release",
         WAITERS,
-        "hot.word.store(0, Ordering::Release);",
-        "hot.word.store(0, Relaxed);",
+        "line.word.store(0, Ordering::Release);",
+        "line.word.store(0, Relaxed);",
     ),
     order(
         "a lock is released by an exchange without Release",
         WAITERS,
-        "hot.word.swap(free, Ordering::Release)",
-        "hot.word.swap(free, Relaxed)",
+        "line.word.swap(free, Ordering::Release)",
+        "line.word.swap(free, Relaxed)",
     ),
 ];

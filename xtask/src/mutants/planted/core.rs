@@ -1,23 +1,23 @@
 //! What all backends rely on.
 
-use super::{Planted, planted};
+use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[FORK, DESCRIPTOR, FORK_PAGE];
+pub(super) const PLANTED: &[&[Mutation]] = &[FORK, DESCRIPTOR, FORK_PAGE];
 
-const FORK: &[Planted] = planted! { "lock-core/src/fork.rs":
+const FORK: &[Mutation] = planted! { "lock-core/src/fork.rs":
     "child-keeps-descriptors" ["file" "shm"] "a dead parent's lock is held by its child";
 r"            call_hooks(next, EARLIER_FORKS.get());
 "
         => "";
 };
 
-const DESCRIPTOR: &[Planted] = planted! { "lock-table/src/descriptor.rs":
+const DESCRIPTOR: &[Mutation] = planted! { "lock-table/src/descriptor.rs":
     "closed-number-forgotten-during-a-fork" ["file"] "a child keeps the lock of a descriptor that its parent closed while it was forked";
 "            Some(begun) => drop(self.state.fetch_or(CLOSED | begun << FORKS_SHIFT, Release)),"
         => "            Some(_) => self.state.store(FREE, Release),";
 };
 
-const FORK_PAGE: &[Planted] = planted! { "lock-core/src/sys/fork.rs":
+const FORK_PAGE: &[Mutation] = planted! { "lock-core/src/sys/fork.rs":
     "child-keeps-identity" ["shm"] "a child is confused with its parent";
 "libc::MADV_WIPEONFORK"
         => "libc::MADV_NORMAL";

@@ -1,10 +1,10 @@
 //! File locks.
 
-use super::{Planted, planted};
+use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[SYS, CLAIM, LOCK, RECOVERY, LOCK_FILE, BENEATH, TREE];
+pub(super) const PLANTED: &[&[Mutation]] = &[SYS, CLAIM, LOCK, RECOVERY, LOCK_FILE, BENEATH, TREE];
 
-const SYS: &[Planted] = planted! { "lock-file/src/sys.rs":
+const SYS: &[Mutation] = planted! { "lock-file/src/sys.rs":
     "lock-not-taken" ["file"] "two processes own the lock";
 "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_WRLCK) {"
         => "    match set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_UNLCK) {";
@@ -21,7 +21,7 @@ r"            // A signal interrupts a blocking call, and any call on a file sys
         => "";
 };
 
-const CLAIM: &[Planted] = planted! { "lock-file/src/claim.rs":
+const CLAIM: &[Mutation] = planted! { "lock-file/src/claim.rs":
     "threads-not-excluded" ["file"] "two threads that share a handle own the lock";
 r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
                 return false;
@@ -31,7 +31,7 @@ r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
             }";
 };
 
-const LOCK: &[Planted] = planted! { "lock-file/src/lock.rs":
+const LOCK: &[Mutation] = planted! { "lock-file/src/lock.rs":
     "waiters-not-called" ["file"] "a waiter with a deadline only polls";
 r"        self.claim.release();
         self.wake_waiters();
@@ -43,13 +43,13 @@ r"        self.claim.release();
         => "                Descriptor::shared(descriptors::above_reserved(file)?)?.marked()";
 };
 
-const RECOVERY: &[Planted] = planted! { "lock-file/src/recovery.rs":
+const RECOVERY: &[Mutation] = planted! { "lock-file/src/recovery.rs":
     "living-owner-not-looked-for" ["file"] "a lock is taken from a live owner whose descriptor was closed";
 "    let free = before.is_none() || slot.table().is_dead_or_dying(before);"
         => "    let free = true;";
 };
 
-const LOCK_FILE: &[Planted] = planted! { "lock-file/src/lock_file.rs":
+const LOCK_FILE: &[Mutation] = planted! { "lock-file/src/lock_file.rs":
     "lock-file-of-a-lost-store" ["file"] "two stores of one name lock different files without an error" because "it needs a store that is destroyed between two system calls of an acquisition";
 r"                    if table.is_destroyed() {
                         let _ = self.remove();"
@@ -57,13 +57,13 @@ r"                    if table.is_destroyed() {
                         let _ = self.remove();";
 };
 
-const BENEATH: &[Planted] = planted! { "lock-file/src/beneath.rs":
+const BENEATH: &[Mutation] = planted! { "lock-file/src/beneath.rs":
     "links-followed" ["file"] "root follows a member's link and creates files elsewhere";
 "    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;"
         => "    let resolve = ResolveFlag::empty();";
 };
 
-const TREE: &[Planted] = planted! { "lock-file/src/tree.rs":
+const TREE: &[Mutation] = planted! { "lock-file/src/tree.rs":
     "files-of-root-not-given" ["file"] "the user has no access to files that root creates in the store";
 "        let uid = (status.st_uid != self.access.uid && geteuid().is_root()).then(|| Uid::from_raw(self.access.uid));"
         => "        let uid = None::<Uid>;";

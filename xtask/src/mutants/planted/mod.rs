@@ -10,7 +10,7 @@ use crate::copy::Change;
 
 /// A wrong change that a test has to detect.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Planted {
+pub(crate) struct Mutation {
     /// A short name, for `--only` and the table.
     pub(crate) name: &'static str,
     /// The file, from the root of the repository.
@@ -29,7 +29,7 @@ pub(crate) struct Planted {
     pub(crate) excuse: Option<&'static str>,
 }
 
-impl Planted {
+impl Mutation {
     pub(crate) fn change(&self) -> Change<'static> {
         Change { name: self.name, file: self.file, find: self.find, replace: self.replace }
     }
@@ -41,14 +41,14 @@ impl Planted {
 }
 
 /// Returns all planted changes.
-pub(crate) fn all() -> impl Iterator<Item = &'static Planted> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Mutation> {
     [shm::PLANTED, table::PLANTED, core::PLANTED, file::PLANTED, sem::PLANTED].into_iter().flatten().copied().flatten()
 }
 
 /// The changes of a file: name, backends, promise, and the two texts.
 macro_rules! planted {
     ($file:literal: $($name:literal [$($backend:literal)+] $breaks:literal $(shown $scenario:literal)? $(because $excuse:literal)?; $find:literal => $replace:literal;)+) => {
-        &[$($crate::mutants::planted::Planted {
+        &[$($crate::mutants::planted::Mutation {
             name: $name,
             file: $file,
             find: $find,

@@ -1,10 +1,10 @@
 //! Semaphores.
 
-use super::{Planted, planted};
+use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[SEMAPHORE, LOCK, STATE, RECOVERY, POSIX_LOCK, POSIX_LINE];
+pub(super) const PLANTED: &[&[Mutation]] = &[SEMAPHORE, LOCK, STATE, RECOVERY, POSIX_LOCK, POSIX_LINE];
 
-const SEMAPHORE: &[Planted] = planted! { "lock-sem/src/sysv/semaphore.rs":
+const SEMAPHORE: &[Mutation] = planted! { "lock-sem/src/sysv/semaphore.rs":
     "undo-missing" ["sem"] "a dead owner keeps the lock";
 "        let take = [step(number, -1, UNDO | NOW), down_to_zero, is_zero, back_up];"
         => "        let take = [step(number, -1, NOW), down_to_zero, is_zero, back_up];";
@@ -15,7 +15,7 @@ r"        match sys::value(self.set.id(), self.seal.number) {
             Ok(value) if value == self.seal.value || true => Ok(Outcome::Done),";
 };
 
-const LOCK: &[Planted] = planted! { "lock-sem/src/sysv/lock.rs":
+const LOCK: &[Mutation] = planted! { "lock-sem/src/sysv/lock.rs":
     "gate-left-open" ["sem"] "two threads of a process own the lock";
 r"        if !matches!(acquired, Acquired::TimedOut) {
             gate.keep();
@@ -26,13 +26,13 @@ r"        if !matches!(acquired, Acquired::TimedOut) {
         => "        let _ = released;";
 };
 
-const STATE: &[Planted] = planted! { "lock-sem/src/sysv/state.rs":
+const STATE: &[Mutation] = planted! { "lock-sem/src/sysv/state.rs":
     "unit-believed" ["sem"] "a unit from another program lets a thread in";
 "        let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);"
         => "        let free = now.is_armed() && now.is_of_same_term(before);";
 };
 
-const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
+const RECOVERY: &[Mutation] = planted! { "lock-sem/src/sysv/recovery.rs":
     "taken-over-without-proof" ["sem"] "a lock is taken from a live owner";
 "        if !free && !slot.table().is_dead(now.process()) {"
         => "        if !free && false {";
@@ -53,13 +53,13 @@ const RECOVERY: &[Planted] = planted! { "lock-sem/src/sysv/recovery.rs":
         => "self.set_is_removed);";
 };
 
-const POSIX_LOCK: &[Planted] = planted! { "lock-sem/src/posix/lock.rs":
+const POSIX_LOCK: &[Mutation] = planted! { "lock-sem/src/posix/lock.rs":
     "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes the next owner";
-"        let is_ours = line::lock_owner(hot) == me && self.slot.end_unless_lost(me, proof.condition());"
-        => "        let is_ours = { hot.end(); true };";
+"        let is_ours = line::lock_owner(line) == me && self.slot.end_unless_lost(me, proof.condition());"
+        => "        let is_ours = { line.end(); true };";
 };
 
-const POSIX_LINE: &[Planted] = planted! { "lock-sem/src/posix/line.rs":
+const POSIX_LINE: &[Mutation] = planted! { "lock-sem/src/posix/line.rs":
     "not-posted" ["posix-sem"] "a waiter sleeps although the lock is free";
 r#"        semaphore.give().map_err(|e| call_error("sem_post", e))?;"#
         => "        let _ = semaphore;";

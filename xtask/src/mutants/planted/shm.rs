@@ -1,43 +1,43 @@
-//! Planted changes in the lock word of shm, its robust list and its waiters.
+//! Mutation changes in the lock word of shm, its robust list and its waiters.
 
-use super::{Planted, planted};
+use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Planted]] = &[ROBUST, LOCK, WAITERS, LIST, MARK];
+pub(super) const PLANTED: &[&[Mutation]] = &[ROBUST, LOCK, WAITERS, LIST, MARK];
 
-const ROBUST: &[Planted] = planted! { "lock-shm/src/robust.rs":
+const ROBUST: &[Mutation] = planted! { "lock-shm/src/robust.rs":
     "wake-omitted" ["shm"] "a waiter sleeps on while the lock is free";
 r"    if wake {
-        sys::wake_one(&hot.word);
+        sys::wake_one(&line.word);
     }"
         => "    let _ = wake;";
     "pending-omitted-at-release" ["shm"] "an owner killed during its release leaves a lock that is never free, or a waiter asleep";
-r"pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {
-    set_pending(head, sys::address(&hot.next));"
-        => "pub(crate) fn release(head: &Head, hot: &Hot, plain: bool) {";
+r"pub(crate) fn release(head: &Head, line: &LockLine, plain: bool) {
+    set_pending(head, sys::address(&line.next));"
+        => "pub(crate) fn release(head: &Head, line: &LockLine, plain: bool) {";
     "pending-omitted-at-take" ["shm"] "an owner killed between the changes of the word and the list keeps the lock";
-r"pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {
-    set_pending(head, sys::address(&hot.next));"
-        => "pub(crate) fn acquire_free(head: &Head, hot: &Hot, me: Owner, tid: u32) -> Option<u64> {";
+r"pub(crate) fn acquire_free(head: &Head, line: &LockLine, me: Owner, tid: u32) -> Option<u64> {
+    set_pending(head, sys::address(&line.next));"
+        => "pub(crate) fn acquire_free(head: &Head, line: &LockLine, me: Owner, tid: u32) -> Option<u64> {";
     "not-linked" ["shm"] "a thread that ends keeps its lock";
-r"    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
-        sys::link_only(head, hot);"
-        => "    let taken = hot.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
+r"    let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
+        sys::link_only(head, line);"
+        => "    let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
     "owner-not-cleared" ["shm"] "a consistent release is reported as a death";
-r"    hot.end();
-    match waiters::release(hot, plain) {"
-        => "    match waiters::release(hot, plain) {";
+r"    line.end();
+    match waiters::release(line, plain) {"
+        => "    match waiters::release(line, plain) {";
     "exchange-mark-not-kept" ["shm"] "a release overwrites the bit of a sleeping waiter";
 r"        if waiting != 0 {
-            waiters::keep_mark(hot);
+            waiters::keep_mark(line);
         }
 "
         => "";
     "inconsistent-word-forgets-the-death" ["shm"] "after an owner that did not mark the lock consistent, the death is not reported";
-"    if waiters::exchange(hot, DIED) {"
-        => "    if waiters::exchange(hot, 0) {";
+"    if waiters::exchange(line, DIED) {"
+        => "    if waiters::exchange(line, 0) {";
     "unlinked-from-the-wrong-list" ["shm"] "releasing a lock that is not in the full robust list corrupts both lists";
-"    if owner(hot.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
-        => "    if owner(hot.word.load(Relaxed)) <= u32::MAX {";
+"    if owner(line.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
+        => "    if owner(line.word.load(Relaxed)) <= u32::MAX {";
     "died-bit-lost" ["shm"] "a word that the kernel marked is not recognized as free";
 r"pub(crate) fn owner(word: u32) -> u32 {
     word & TID"
@@ -45,7 +45,7 @@ r"pub(crate) fn owner(word: u32) -> u32 {
     word & (TID | DIED)";
 };
 
-const LOCK: &[Planted] = planted! { "lock-shm/src/lock.rs":
+const LOCK: &[Mutation] = planted! { "lock-shm/src/lock.rs":
     "waiters-bit-lost" ["shm"] "only the first of several waiters is woken";
 r"        let mut waiters = 0;
         loop {"
@@ -54,10 +54,10 @@ r"        let mut waiters = 0;
         loop {
             waiters = 0;";
     "already-held-unchecked" ["shm"] "a thread waits for itself";
-"            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {"
-        => "            } else if false && self.slot.hot().owner() == me.owner {";
+"            } else if is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
+        => "            } else if false && self.slot.line().owner() == me.owner {";
     "already-held-by-the-number-alone" ["shm"] "a thread is confused with one of the same id in another PID namespace";
-"            } else if is_of(me.owner, number) && self.slot.hot().owner() == me.owner {"
+"            } else if is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
         => "            } else if is_of(me.owner, number) {";
     "foreign-thread-as-one-at-home" ["shm"] "the kernel confuses a thread with one of the same id in another PID namespace";
 "        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
@@ -81,22 +81,22 @@ r"            table.is_gone(owner)
         => "        if false {";
     "vacant-word-without-claim" ["shm"] "a death is not reported, because two threads acquire a lock after an inconsistent release";
 "        if present & DIED != 0 {"
-        => "        if present & DIED != 0 && !self.slot.hot().owner().is_none() {";
+        => "        if present & DIED != 0 && !self.slot.line().owner().is_none() {";
     "word-not-compared-under-the-claim" ["shm"] "the death of a live owner is reported";
-"(hot.word.load(Acquire) == present).then(|| hot.owner())"
-        => "Some(hot.owner())";
+"(line.word.load(Acquire) == present).then(|| line.owner())"
+        => "Some(line.owner())";
     "owner-read-before-the-word" ["shm"] "the death of a live owner is reported";
-"(hot.word.load(Acquire) == present).then(|| hot.owner())"
-        => "Some(hot.owner()).filter(|_| hot.word.load(Acquire) == present)";
+"(line.word.load(Acquire) == present).then(|| line.owner())"
+        => "Some(line.owner()).filter(|_| line.word.load(Acquire) == present)";
     "death-recorded-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
-"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, hot, present, WAITERS)));"
+"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS)));"
         => r"let taken = owner.map(|_| {
-            let taken = robust::acquire(me, hot, present, WAITERS);
-            (self.slot.take_note(hot.owner()), taken)
+            let taken = robust::acquire(me, line, present, WAITERS);
+            (self.slot.take_note(line.owner()), taken)
         });";
     "owner-not-compared-at-release" ["shm"] "a thread releases a lock that it has lost";
-"        if hot.owner() != me || !is_mine {"
-        => "        if false && (hot.owner() != me || !is_mine) {";
+"        if line.owner() != me || !is_mine {"
+        => "        if false && (line.owner() != me || !is_mine) {";
     "trying-proves-nothing" ["shm"] "an attempt without waiting never recovers a lock";
 "if self.checked.is_due(CHECK) {"
         => "if false && self.checked.is_due(CHECK) {";
@@ -120,9 +120,9 @@ r"                if waiters != 0 {
         => "            if remaining.as_millis() == 0 {";
 };
 
-const WAITERS: &[Planted] = planted! { "lock-shm/src/waiters.rs":
+const WAITERS: &[Mutation] = planted! { "lock-shm/src/waiters.rs":
     "mark-not-checked" ["shm"] "a plain store overwrites the bit of a waiter";
-"    if is_marked(hot, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }"
+"    if is_marked(line, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }"
         => r"    let _ = PENDING | EXCHANGE;
     Release::Done";
     "waiters-bit-not-set" ["shm"] "a waiter sleeps without setting the bit";
@@ -131,14 +131,14 @@ r"    let asleep = present | WAITERS;
         => r"    let asleep = present;
     if present";
     "marks-never-exchange" ["shm"] "a release is a plain store although a thread waits";
-"    if !plain || is_marked(hot, PENDING | EXCHANGE) {"
+"    if !plain || is_marked(line, PENDING | EXCHANGE) {"
         => "    if !plain {";
     "barrier-omitted" ["shm"] "a release misses a thread that starts to wait";
 "    if !sys::barrier() {"
         => "    if false {";
 };
 
-const LIST: &[Planted] = planted! { "lock-shm/src/sys/list.rs":
+const LIST: &[Mutation] = planted! { "lock-shm/src/sys/list.rs":
     "prev-not-written" ["shm"] "releases in another order corrupt the list";
 "    unsafe { set_prev(first, node) };"
         => "    let _ = first;";
@@ -147,7 +147,7 @@ const LIST: &[Planted] = planted! { "lock-shm/src/sys/list.rs":
         => "        let _ = prev;";
 };
 
-const MARK: &[Planted] = planted! { "lock-shm/src/sys/mark.rs":
+const MARK: &[Mutation] = planted! { "lock-shm/src/sys/mark.rs":
     "end-of-a-thread-marks-nothing" ["shm"] "locks of an ended thread that the kernel does not walk stay locked";
 "        mark_as_dead(unsafe {"
         => "        drop::<&AtomicU32>(unsafe {";

@@ -1,11 +1,11 @@
 //! The allocation table.
 
-use super::{Planted, planted};
+use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Planted]] =
+pub(super) const PLANTED: &[&[Mutation]] =
     &[ALLOCATION, BITMAP, RECORD, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
 
-const ALLOCATION: &[Planted] = planted! { "lock-table/src/allocation.rs":
+const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
 r"            record.write(label, self.command());
             segment.allocated().set(index);"
@@ -40,7 +40,7 @@ r"    pub fn allocate(&self, label: &Label) -> Result<LockId> {
         => "    pub fn allocate(&self, label: &Label) -> Result<LockId> {";
 };
 
-const BITMAP: &[Planted] = planted! { "lock-table/src/bitmap.rs":
+const BITMAP: &[Mutation] = planted! { "lock-table/src/bitmap.rs":
     "tell-free-omitted" ["shm"] "a freed id is not found";
 r"        if before & bit(index) != 0 {
             self.clear_hints(index / BITS);
@@ -62,24 +62,24 @@ r"            if word != FULL {
         => "";
 };
 
-const RECORD: &[Planted] = planted! { "lock-table/src/record.rs":
+const RECORD: &[Mutation] = planted! { "lock-table/src/record.rs":
     "generation-not-raised" ["shm"] "a stale handle is not detected";
 "        self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);"
         => "        self.0[AT_GENERATION].store(sequence, Release);";
 };
 
-const OWNERSHIP: &[Planted] = planted! { "lock-table/src/slot/ownership.rs":
+const OWNERSHIP: &[Mutation] = planted! { "lock-table/src/slot/ownership.rs":
     "death-not-kept" ["file" "shm"] "the next owner after an inconsistent release gets no report";
-r"        self.hot.end_inconsistent();
+r"        self.line.end_inconsistent();
         true"
-        => r"        self.hot.end();
+        => r"        self.line.end();
         true";
     "panic-not-recorded" ["shm"] "a panic is not reported";
 "            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
         => "            Condition::Panicked => {}";
 };
 
-const LOCK_LINE: &[Planted] = planted! { "lock-table/src/lock_line.rs":
+const LOCK_LINE: &[Mutation] = planted! { "lock-table/src/lock_line.rs":
     "both-begin" ["file"] "two threads own a lock through two files of the same name, one of them removed";
 "        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
         => "        let _ = (before, AcqRel);
@@ -90,7 +90,7 @@ r"        // With file locks and semaphores, this store and the load in `owner` 
         => "        let _ = owner;";
 };
 
-const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
+const HEADER: &[Mutation] = planted! { "lock-table/src/header.rs":
     "checksum-not-compared" ["shm"] "a damaged header is accepted";
 "        if words[AT_SUM] != sum(&words) {"
         => "        if false && words[AT_SUM] != sum(&words) {";
@@ -105,7 +105,7 @@ const HEADER: &[Planted] = planted! { "lock-table/src/header.rs":
         => "            1 => {}";
 };
 
-const FILE: &[Planted] = planted! { "lock-table/src/file.rs":
+const FILE: &[Mutation] = planted! { "lock-table/src/file.rs":
     "length-not-checked" ["shm"] "a truncated store causes SIGBUS";
 r"    check_length(length, header::segments(&page))?;
 "
@@ -121,13 +121,13 @@ r"        .and_then(|()| fill(&mut file, header, options))
         .and_then(|()| fill(&mut file, header, options));";
 };
 
-const BLOCKS: &[Planted] = planted! { "lock-table/src/blocks.rs":
+const BLOCKS: &[Mutation] = planted! { "lock-table/src/blocks.rs":
     "file-size-limit-not-checked" ["shm"] "a limit on file sizes causes a signal";
 "    let within = end <= limit ||"
         => "    let within = true || end <= limit ||";
 };
 
-const PROCESS: &[Planted] = planted! { "lock-table/src/process.rs":
+const PROCESS: &[Mutation] = planted! { "lock-table/src/process.rs":
     "generation-not-compared" ["shm"] "a report names the process that reused the entry";
 "        if words[AT_GENERATION].load(Relaxed) == owner.generation() { holder } else { unknown }"
         => r"        drop(unknown);
@@ -143,7 +143,7 @@ const PROCESS: &[Planted] = planted! { "lock-table/src/process.rs":
         => "                return Err(error);";
 };
 
-const IDENTITY: &[Planted] = planted! { "lock-table/src/identity.rs":
+const IDENTITY: &[Mutation] = planted! { "lock-table/src/identity.rs":
     "unknown-is-dead" ["shm"] "an invisible owner is declared dead";
 r"            Ok(_) => LifeState::Alive,
             Err(life) => life,"
@@ -162,7 +162,7 @@ r"        if self.pid == 0 || self.namespace == 0 || self.namespace != me.namesp
         => "            Some(false) => Ok(process),";
 };
 
-const LIVENESS: &[Planted] = planted! { "lock-table/src/liveness.rs":
+const LIVENESS: &[Mutation] = planted! { "lock-table/src/liveness.rs":
     "denial-is-another-process" ["shm"] "a policy that denies file locks is reported as too many processes";
 "        Err(Errno::EAGAIN) => Ok(false),"
         => "        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),";
@@ -172,7 +172,7 @@ const LIVENESS: &[Planted] = planted! { "lock-table/src/liveness.rs":
     Some(true)";
 };
 
-const OPENING: &[Planted] = planted! { "lock-table/src/opening.rs":
+const OPENING: &[Mutation] = planted! { "lock-table/src/opening.rs":
     "replaced-not-noticed" ["shm"] "allocation succeeds in a replaced store";
 "                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
         => "                    (_, Some(_)) => stat.st_size.unsigned_abs(),";
@@ -183,7 +183,7 @@ r"        file::check_end(length, end)?;
         self.check_mark()?;";
 };
 
-const SHARING: &[Planted] = planted! { "lock-table/src/sharing.rs":
+const SHARING: &[Mutation] = planted! { "lock-table/src/sharing.rs":
     "mode-not-looked-at" ["shm"] "a store that other users may write to is accepted";
 "        if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {"
         => "        if false && found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {";

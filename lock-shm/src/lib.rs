@@ -28,9 +28,10 @@ mod env;
 mod linked;
 mod lock;
 mod manager;
+mod recovery;
 mod robust;
 mod sys;
-mod waiters;
+mod wait;
 
 use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, ThreadDeath};
 

@@ -1,4 +1,4 @@
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lock_core::{Acquired, Condition, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
@@ -6,9 +6,10 @@ use lock_table::{Owner, Slot};
 
 use crate::env;
 use crate::env::SPINS;
-use crate::robust::{self, DIED, Me};
+use crate::recovery::{self, Vacant};
+use crate::robust::{self, Me};
 use crate::sys::{self, RateLimit, ThisThread};
-use crate::waiters::{Announced, WAITERS, announce};
+use crate::wait::{Announced, WAITERS, announce};
 
 /// The longest sleep. After it, a waiter checks whether the owner is alive.
 ///
@@ -32,15 +33,6 @@ const CHECK: u64 = 100;
 pub(crate) struct ShmLock {
     slot: Slot,
     checked: RateLimit,
-}
-
-/// The result of an attempt to acquire a lock that has no owner.
-enum Vacant {
-    Acquired(Acquired),
-    /// The lock word has changed.
-    Changed,
-    /// Another thread is recovering the lock.
-    Claimed,
 }
 
 impl ShmLock {
@@ -73,16 +65,16 @@ impl ShmLock {
             let number = robust::owner(present);
             let mut longest = if number >= Owner::FIRST_IDENTITY { IDENTITY_SLEEP } else { SLEEP };
             if number == 0 {
-                match self.acquire_vacant(me, present, waiters) {
+                match recovery::acquire_vacant(&self.slot, me, present, waiters) {
                     Vacant::Acquired(acquired) => return Ok(acquired),
                     Vacant::Changed => continue,
                     Vacant::Claimed => longest = BLIND,
                 }
-            } else if is_of(me.owner, number) && self.slot.line().owner() == me.owner {
+            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {
                 return Err(ErrorKind::AlreadyHeld.into());
             }
             if deadline == Deadline::Now {
-                let recovered = if self.checked.is_due(CHECK) { self.take_over(me, present) } else { None };
+                let recovered = if self.checked.is_due(CHECK) { recovery::take_over(&self.slot, me, present) } else { None };
                 return Ok(recovered.unwrap_or(Acquired::TimedOut));
             }
             if spins < SPINS && present & WAITERS == 0 {
@@ -112,68 +104,10 @@ impl ShmLock {
             sys::wait(word, asleep, remaining.min(longest));
             waiters = WAITERS;
             if word.load(Relaxed) == asleep
-                && let Some(acquired) = self.take_over(me, asleep)
+                && let Some(acquired) = recovery::take_over(&self.slot, me, asleep)
             {
                 return Ok(acquired);
             }
-        }
-    }
-
-    /// Acquires a lock whose word has no owner.
-    ///
-    /// A word without [`DIED`] was left by a consistent release. There is nothing to report, and only the word is read. A word with
-    /// [`DIED`] is acquired only under a [claim](Self::recover).
-    fn acquire_vacant(&self, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
-        if present & DIED != 0 {
-            return self.recover(me, present, None);
-        }
-        match robust::acquire(me, self.slot.line(), present, (present & WAITERS) | waiters) {
-            Some(token) => Vacant::Acquired(Acquired::Held { token }),
-            None => Vacant::Changed,
-        }
-    }
-
-    /// Takes over a lock whose word has the number of an owner that is proven dead.
-    ///
-    /// This covers deaths that the kernel's robust list does not: more locks than the kernel walks, `exec` from a secondary thread, and
-    /// owners outside the store's home PID namespace.
-    fn take_over(&self, me: &Me<'_>, present: u32) -> Option<Acquired> {
-        let (owner, table) = (self.slot.line().owner(), self.slot.table());
-        let number = robust::owner(present);
-        let gone = if !owner.is_none() && is_of(owner, number) {
-            table.is_gone(owner)
-        } else {
-            // A thread with this number was acquiring or releasing the lock: the recorded owner is none, or the dead owner that the
-            // thread recovers the lock from. If the number is a thread id, the kernel handles its death.
-            number >= Owner::FIRST_IDENTITY && table.is_identity_gone(number)
-        };
-        match if gone { self.recover(me, present, Some(owner)) } else { Vacant::Changed } {
-            Vacant::Acquired(acquired) => Some(acquired),
-            _ => None,
-        }
-    }
-
-    /// Acquires a lock after a death or an inconsistent release, or from an owner that is proven dead.
-    ///
-    /// The thread first claims the lock, which excludes other recoveries. Without the claim, the lock could be acquired and left by
-    /// another death after this thread read the word. The thread also could not distinguish the word of a dead owner from that of a
-    /// new owner with the same number that is not recorded yet.
-    ///
-    /// `dead` is the owner that must still be recorded.
-    fn recover(&self, me: &Me<'_>, present: u32, dead: Option<Owner>) -> Vacant {
-        let (line, claim) = (self.slot.line(), &self.slot.line().spare[0]);
-        if !self.slot.table().claim(claim, me.owner) {
-            return Vacant::Claimed;
-        }
-        // Read the word before the owner: while the word is `present` and the claim is held, the owner does not change. An owner that
-        // is read first may have released the lock in the meantime.
-        let owner = (line.word.load(Acquire) == present).then(|| line.owner());
-        let owner = owner.filter(|owner| dead.is_none_or(|dead| dead == *owner));
-        let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS)));
-        claim.store(0, Release);
-        match taken {
-            Some((note, Some(token))) => Vacant::Acquired(self.slot.acquired(token, note)),
-            _ => Vacant::Changed,
         }
     }
 
@@ -214,11 +148,6 @@ impl ShmLock {
             }
         }
     }
-}
-
-/// Returns whether an owner uses this number in lock words.
-fn is_of(owner: Owner, number: u32) -> bool {
-    [owner.tid(), owner.identity_number()].contains(&number)
 }
 
 impl RawLock for ShmLock {

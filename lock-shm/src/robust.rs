@@ -13,7 +13,7 @@ use std::sync::atomic::compiler_fence;
 use lock_table::{LockLine, Owner};
 
 use crate::sys::{self, Head, ThisThread};
-use crate::waiters::{self, Release};
+use crate::wait::{self, Release};
 
 /// The bit that the kernel sets in the lock word of a dead owner. An inconsistent release sets it too.
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
@@ -95,7 +95,7 @@ pub(crate) fn acquire(me: &Me<'_>, line: &LockLine, old: u32, waiting: u32) -> O
             sys::link_identity(me.list, line);
         }
         if waiting != 0 {
-            waiters::keep_mark(line);
+            wait::keep_mark(line);
         }
         line.begin(me.owner)
     });
@@ -116,7 +116,7 @@ pub(crate) fn release(head: &Head, line: &LockLine, plain: bool) {
         return release_one_of_several(head, line, plain);
     }
     line.end();
-    match waiters::release(line, plain) {
+    match wait::release(line, plain) {
         Release::Done => clear_pending(head),
         left => finish_release(head, line, left),
     }
@@ -133,7 +133,7 @@ pub(crate) fn release_inconsistent(list: &Head, line: &LockLine, record: impl Fn
         unlink(list, line);
     }
     record();
-    if waiters::exchange(line, DIED) {
+    if wait::exchange(line, DIED) {
         sys::wake_one(&line.word);
     }
     clear_pending(list);
@@ -144,7 +144,7 @@ pub(crate) fn release_inconsistent(list: &Head, line: &LockLine, record: impl Fn
 fn release_one_of_several(head: &Head, line: &LockLine, plain: bool) {
     unlink(head, line);
     line.end();
-    finish_release(head, line, waiters::release(line, plain));
+    finish_release(head, line, wait::release(line, plain));
 }
 
 /// Unlinks a lock from libc's list, or from the thread's list of locks with an identity number.
@@ -162,7 +162,7 @@ fn finish_release(head: &Head, line: &LockLine, left: Release) {
     let wake = match left {
         Release::Done => false,
         Release::Wake => true,
-        Release::Exchange => waiters::exchange(line, 0),
+        Release::Exchange => wait::exchange(line, 0),
     };
     if wake {
         sys::wake_one(&line.word);

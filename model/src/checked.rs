@@ -14,7 +14,9 @@ pub(crate) mod lock_line;
 pub(crate) mod owner;
 #[path = "../../lock-table/src/record.rs"]
 pub(crate) mod record;
+#[path = "../../lock-shm/src/recovery.rs"]
+pub(crate) mod recovery;
 #[path = "../../lock-shm/src/robust.rs"]
 pub(crate) mod robust;
-#[path = "../../lock-shm/src/waiters.rs"]
-pub(crate) mod waiters;
+#[path = "../../lock-shm/src/wait.rs"]
+pub(crate) mod wait;

@@ -63,7 +63,7 @@ mod thread;
 mod trace;
 
 // Modules and types under the names that the checked files use.
-use checked::{bitmap, lock, lock_line, owner, record, robust, waiters};
+use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, wait};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use lock_line::LockLine;
 use owner::Owner;

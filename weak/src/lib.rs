@@ -28,7 +28,7 @@ mod member;
 mod sys;
 mod table;
 
-use checked::{bitmap, lock, lock_line, owner, record, robust, waiters};
+use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, wait};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use real_core::{Allocation, Deadline, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
 

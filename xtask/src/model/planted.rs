@@ -4,9 +4,10 @@ use crate::Result;
 use crate::copy::{self, Change};
 
 const LOCK: &str = "lock-shm/src/lock.rs";
+const RECOVERY: &str = "lock-shm/src/recovery.rs";
 const MARK: &str = "lock-shm/src/sys/mark.rs";
 const ROBUST: &str = "lock-shm/src/robust.rs";
-const WAITERS: &str = "lock-shm/src/waiters.rs";
+const WAITERS: &str = "lock-shm/src/wait.rs";
 const ALLOCATION: &str = "lock-table/src/allocation.rs";
 const BITMAP: &str = "lock-table/src/bitmap.rs";
 const OWNER: &str = "lock-table/src/owner.rs";
@@ -69,7 +70,7 @@ pub(crate) const PLANTED: &[Mutation] = &[
     bug(
         "a thread that has slept acquires the lock without the WAITERS bit",
         "three lock",
-        LOCK,
+        RECOVERY,
         "(present & WAITERS) | waiters",
         "(present & WAITERS) | waiters",
         "present & WAITERS",
@@ -86,9 +87,9 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "the number in the word alone is taken for the owner",
         "two lock twice, one is foreign",
         LOCK,
-        "is_of(me.owner, number) && self.slot.line().owner() == me.owner",
-        "is_of(me.owner, number) && self.slot.line().owner() == me.owner",
-        "is_of(me.owner, number)",
+        "recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner",
+        "recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner",
+        "recovery::is_of(me.owner, number)",
     ),
     bug(
         "a foreign thread acquires a lock as one at home does",
@@ -109,23 +110,23 @@ pub(crate) const PLANTED: &[Mutation] = &[
     bug(
         "a dead owner's lock is recovered without a claim",
         "two do not mark after a death, one dies",
-        LOCK,
-        "if !self.slot.table().claim(claim, me.owner) {",
-        "!self.slot.table().claim(claim, me.owner)",
+        RECOVERY,
+        "if !slot.table().claim(claim, me.owner) {",
+        "!slot.table().claim(claim, me.owner)",
         "false",
     ),
     bug(
         "a word left by an inconsistent release is acquired without the claim",
         "two lock after an inconsistent release, both die",
-        LOCK,
+        RECOVERY,
         "if present & DIED != 0 {",
         "present & DIED != 0",
-        "present & DIED != 0 && !self.slot.line().owner().is_none()",
+        "present & DIED != 0 && !slot.line().owner().is_none()",
     ),
     bug(
         "the word is not compared again under the claim",
         "two release inconsistently after a death",
-        LOCK,
+        RECOVERY,
         "(line.word.load(Acquire) == present).then(|| line.owner())",
         "(line.word.load(Acquire) == present).then(|| line.owner())",
         "Some(line.owner())",
@@ -133,7 +134,7 @@ pub(crate) const PLANTED: &[Mutation] = &[
     bug(
         "the owner is read before the word is compared",
         "two release inconsistently after a death",
-        LOCK,
+        RECOVERY,
         "(line.word.load(Acquire) == present).then(|| line.owner())",
         "(line.word.load(Acquire) == present).then(|| line.owner())",
         "Some(line.owner()).filter(|_| line.word.load(Acquire) == present)",
@@ -141,23 +142,23 @@ pub(crate) const PLANTED: &[Mutation] = &[
     bug(
         "the death is recorded after the owner was replaced",
         "two lock after a foreign death, one is foreign, both die",
-        LOCK,
-        "(self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS))",
-        "(self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS))",
-        "{ let taken = robust::acquire(me, line, present, WAITERS); let _ = owner; (self.slot.take_note(line.owner()), taken) }",
+        RECOVERY,
+        "(slot.take_note(owner), robust::acquire(me, line, present, WAITERS))",
+        "(slot.take_note(owner), robust::acquire(me, line, present, WAITERS))",
+        "{ let taken = robust::acquire(me, line, present, WAITERS); let _ = owner; (slot.take_note(line.owner()), taken) }",
     ),
     bug(
         "a live owner's lock is taken over",
         "one only tries, one dies",
-        LOCK,
-        "            table.is_gone(owner)\n",
+        RECOVERY,
+        "        table.is_gone(owner)\n",
         "table.is_gone(owner)",
         "true",
     ),
     bug(
         "the death of an owner that was recovering a lock is not detected",
         "two lock after a foreign death, one is foreign, both die",
-        LOCK,
+        RECOVERY,
         "number >= Owner::FIRST_IDENTITY && ",
         "number >= Owner::FIRST_IDENTITY",
         "owner.is_none() && number >= Owner::FIRST_IDENTITY",
@@ -165,7 +166,7 @@ pub(crate) const PLANTED: &[Mutation] = &[
     bug(
         "a live process's lock is taken over before its owner is recorded",
         "two foreign, one only tries, one dies",
-        LOCK,
+        RECOVERY,
         "table.is_identity_gone(number)",
         "table.is_identity_gone(number)",
         "true",
@@ -214,7 +215,7 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "an inconsistent release wakes no waiter",
         "two release inconsistently after a death",
         ROBUST,
-        "if waiters::exchange(line, DIED) {\n        sys::wake_one(&line.word);",
+        "if wait::exchange(line, DIED) {\n        sys::wake_one(&line.word);",
         "sys::wake_one(&line.word);",
         "",
     ),
@@ -222,9 +223,9 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "the word of an inconsistent release forgets the death",
         "two release inconsistently after a death",
         ROBUST,
-        "if waiters::exchange(line, DIED) {",
-        "waiters::exchange(line, DIED)",
-        "waiters::exchange(line, 0)",
+        "if wait::exchange(line, DIED) {",
+        "wait::exchange(line, DIED)",
+        "wait::exchange(line, 0)",
     ),
     bug(
         "an inconsistent release leaves no owner word that says so",
@@ -271,8 +272,8 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "a thread that acquires the lock with the bit makes no mark",
         "three lock, the marks are cleared",
         ROBUST,
-        "waiters::keep_mark(line);",
-        "waiters::keep_mark(line);",
+        "wait::keep_mark(line);",
+        "wait::keep_mark(line);",
         "",
     ),
     bug(

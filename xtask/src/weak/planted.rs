@@ -3,7 +3,7 @@
 use crate::copy::Change;
 
 const ROBUST: &str = "lock-shm/src/robust.rs";
-const WAITERS: &str = "lock-shm/src/waiters.rs";
+const WAITERS: &str = "lock-shm/src/wait.rs";
 
 const fn order(name: &'static str, file: &'static str, find: &'static str, replace: &'static str) -> Change<'static> {
     Change { name, file, find, replace }

@@ -2,7 +2,7 @@
 
 use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Mutation]] = &[ROBUST, LOCK, WAITERS, LIST, MARK];
+pub(super) const PLANTED: &[&[Mutation]] = &[ROBUST, LOCK, RECOVERY, WAITERS, LIST, MARK];
 
 const ROBUST: &[Mutation] = planted! { "lock-shm/src/robust.rs":
     "wake-omitted" ["shm"] "a waiter sleeps on while the lock is free";
@@ -24,17 +24,17 @@ r"    let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().t
         => "    let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
     "owner-not-cleared" ["shm"] "a consistent release is reported as a death";
 r"    line.end();
-    match waiters::release(line, plain) {"
-        => "    match waiters::release(line, plain) {";
+    match wait::release(line, plain) {"
+        => "    match wait::release(line, plain) {";
     "exchange-mark-not-kept" ["shm"] "a release overwrites the bit of a sleeping waiter";
 r"        if waiting != 0 {
-            waiters::keep_mark(line);
+            wait::keep_mark(line);
         }
 "
         => "";
     "inconsistent-word-forgets-the-death" ["shm"] "after an owner that did not mark the lock consistent, the death is not reported";
-"    if waiters::exchange(line, DIED) {"
-        => "    if waiters::exchange(line, 0) {";
+"    if wait::exchange(line, DIED) {"
+        => "    if wait::exchange(line, 0) {";
     "unlinked-from-the-wrong-list" ["shm"] "releasing a lock that is not in the full robust list corrupts both lists";
 "    if owner(line.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
         => "    if owner(line.word.load(Relaxed)) <= u32::MAX {";
@@ -54,46 +54,17 @@ r"        let mut waiters = 0;
         loop {
             waiters = 0;";
     "already-held-unchecked" ["shm"] "a thread waits for itself";
-"            } else if is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
+"            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
         => "            } else if false && self.slot.line().owner() == me.owner {";
     "already-held-by-the-number-alone" ["shm"] "a thread is confused with one of the same id in another PID namespace";
-"            } else if is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
-        => "            } else if is_of(me.owner, number) {";
+"            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
+        => "            } else if recovery::is_of(me.owner, number) {";
     "foreign-thread-as-one-at-home" ["shm"] "the kernel confuses a thread with one of the same id in another PID namespace";
 "        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = !thread.is_full();";
     "list-never-full" ["shm"] "the kernel does not walk other robust mutexes of the thread";
 "        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = self.slot.me_at_home(thread.id).is_some();";
-    "take-over-without-proof" ["shm"] "a lock is taken over from a live owner";
-r"            table.is_gone(owner)
-        } else {"
-        => r"            true
-        } else {";
-    "number-gone-without-proof" ["shm"] "a lock is taken over from a live process that is acquiring or releasing it";
-"table.is_identity_gone(number)"
-        => "true";
-    "recoverer-not-found-dead" ["shm"] "a lock stays locked after its owner died during the recovery";
-"            number >= Owner::FIRST_IDENTITY && table"
-        => "            owner.is_none() && number >= Owner::FIRST_IDENTITY && table";
-    "recovery-without-claim" ["shm"] "a death is not reported, because two threads recover a lock";
-"        if !self.slot.table().claim(claim, me.owner) {"
-        => "        if false {";
-    "vacant-word-without-claim" ["shm"] "a death is not reported, because two threads acquire a lock after an inconsistent release";
-"        if present & DIED != 0 {"
-        => "        if present & DIED != 0 && !self.slot.line().owner().is_none() {";
-    "word-not-compared-under-the-claim" ["shm"] "the death of a live owner is reported";
-"(line.word.load(Acquire) == present).then(|| line.owner())"
-        => "Some(line.owner())";
-    "owner-read-before-the-word" ["shm"] "the death of a live owner is reported";
-"(line.word.load(Acquire) == present).then(|| line.owner())"
-        => "Some(line.owner()).filter(|_| line.word.load(Acquire) == present)";
-    "death-recorded-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
-"let taken = owner.map(|owner| (self.slot.take_note(owner), robust::acquire(me, line, present, WAITERS)));"
-        => r"let taken = owner.map(|_| {
-            let taken = robust::acquire(me, line, present, WAITERS);
-            (self.slot.take_note(line.owner()), taken)
-        });";
     "owner-not-compared-at-release" ["shm"] "a thread releases a lock that it has lost";
 "        if line.owner() != me || !is_mine {"
         => "        if false && (line.owner() != me || !is_mine) {";
@@ -120,7 +91,39 @@ r"                if waiters != 0 {
         => "            if remaining.as_millis() == 0 {";
 };
 
-const WAITERS: &[Mutation] = planted! { "lock-shm/src/waiters.rs":
+const RECOVERY: &[Mutation] = planted! { "lock-shm/src/recovery.rs":
+    "take-over-without-proof" ["shm"] "a lock is taken over from a live owner";
+r"        table.is_gone(owner)
+    } else {"
+        => r"        true
+    } else {";
+    "number-gone-without-proof" ["shm"] "a lock is taken over from a live process that is acquiring or releasing it";
+"table.is_identity_gone(number)"
+        => "true";
+    "recoverer-not-found-dead" ["shm"] "a lock stays locked after its owner died during the recovery";
+"        number >= Owner::FIRST_IDENTITY && table"
+        => "        owner.is_none() && number >= Owner::FIRST_IDENTITY && table";
+    "recovery-without-claim" ["shm"] "a death is not reported, because two threads recover a lock";
+"    if !slot.table().claim(claim, me.owner) {"
+        => "    if false {";
+    "vacant-word-without-claim" ["shm"] "a death is not reported, because two threads acquire a lock after an inconsistent release";
+"    if present & DIED != 0 {"
+        => "    if present & DIED != 0 && !slot.line().owner().is_none() {";
+    "word-not-compared-under-the-claim" ["shm"] "the death of a live owner is reported";
+"(line.word.load(Acquire) == present).then(|| line.owner())"
+        => "Some(line.owner())";
+    "owner-read-before-the-word" ["shm"] "the death of a live owner is reported";
+"(line.word.load(Acquire) == present).then(|| line.owner())"
+        => "Some(line.owner()).filter(|_| line.word.load(Acquire) == present)";
+    "death-recorded-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
+"let taken = owner.map(|owner| (slot.take_note(owner), robust::acquire(me, line, present, WAITERS)));"
+        => r"let taken = owner.map(|_| {
+            let taken = robust::acquire(me, line, present, WAITERS);
+            (slot.take_note(line.owner()), taken)
+        });";
+};
+
+const WAITERS: &[Mutation] = planted! { "lock-shm/src/wait.rs":
     "mark-not-checked" ["shm"] "a plain store overwrites the bit of a waiter";
 "    if is_marked(line, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }"
         => r"    let _ = PENDING | EXCHANGE;

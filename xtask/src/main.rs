@@ -69,7 +69,7 @@ enum Command {
         #[arg(long)]
         path: Option<PathBuf>,
     },
-    /// Check rules that the compiler and clippy do not check: no import cycles between the files of a crate
+    /// Check rules that the compiler and clippy do not check: no import cycles in a crate, the file names of backends
     Tidy,
     /// Build and test a backend crate outside the workspace
     Outside,

@@ -1,6 +1,7 @@
 //! `tidy`: checks rules that the compiler and clippy do not check.
 
 mod circles;
+mod files;
 mod imports;
 
 use crate::Result;
@@ -8,7 +9,7 @@ use crate::metadata::Metadata;
 use crate::shell::root;
 
 pub(crate) fn run() -> Result<()> {
-    let mut objections = Vec::new();
+    let mut objections = files::objections()?;
     for (name, target) in Metadata::load()?.roots() {
         let modules = imports::Modules::load(&target)?;
         for circle in circles::find(&modules.imports()) {

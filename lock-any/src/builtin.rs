@@ -39,7 +39,6 @@ const SCHEMES: &[Scheme] = schemes! {
     "lxc" => "file",
     "sem" => "sem",
     "posix-sem" => "sem",
-    "podman" => "podman",
 };
 
 /// The schemes whose features are disabled, each with the advice to enable it.

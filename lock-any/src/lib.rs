@@ -7,7 +7,8 @@
 //! | `shm` (default) | `shm:` | futex locks in a shared segment |
 //! | `file` | `file:`, `lxc:` | open-file-description locks on files |
 //! | `sem` | `sem:`, `posix-sem:` | System V and POSIX semaphores |
-//! | `podman` | `podman:` | podman's own segment |
+//!
+//! The feature `tracing` (default) records recoveries, refusals, time-outs and failed releases as events of the crate `tracing`.
 //!
 //! Backends of other crates need no feature. A crate that registers one with [`register!`] is linked if the program names the crate
 //! (`use their_backend as _;`). The error for an unlinked scheme names the feature that links it.

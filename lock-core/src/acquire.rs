@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::event::event;
 use crate::raw::{Acquired, Recovery};
 use crate::{Deadline, Death, Error, ErrorKind, Guard, Lock, Operation, Result};
 
@@ -111,14 +112,14 @@ impl Lock {
 
     #[cold]
     fn recovered(&self, Recovery { token, death }: Recovery) -> (u64, Option<Box<Death>>) {
-        tracing::warn!(lock = ?self, %death, "recovered a lock from a dead owner");
+        event!(warn, lock = ?self, %death, "recovered a lock from a dead owner");
         (token, Some(Box::new(death)))
     }
 
     #[cold]
     fn context_error(&self, error: Error) -> Error {
         let error = self.in_context(error, Operation::Lock);
-        tracing::debug!(lock = ?self, %error, "a lock could not be acquired");
+        event!(debug, lock = ?self, %error, "a lock could not be acquired");
         error
     }
 
@@ -127,7 +128,7 @@ impl Lock {
         // The caller needs the time-out. An error from reading the holder only leaves the holder unknown.
         let error = ErrorKind::TimedOut { holder: self.raw().holder().ok().flatten() }.into();
         let error = self.in_context(error, Operation::Lock);
-        tracing::debug!(lock = ?self, %error, "gave up waiting for a lock");
+        event!(debug, lock = ?self, %error, "gave up waiting for a lock");
         error
     }
 }

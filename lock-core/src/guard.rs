@@ -4,6 +4,7 @@ use std::mem::ManuallyDrop;
 use std::sync::MutexGuard;
 use std::thread::panicking;
 
+use crate::event::event;
 use crate::raw::{Condition, Proof};
 use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
 
@@ -174,10 +175,10 @@ fn condition(rare: Option<&RareFields>) -> Condition {
 // Not a method: passing `&self` would force the guard into memory.
 #[cold]
 #[inline(never)]
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "they are for the event"))]
 fn log_release_error(lock: &Lock, error: Error) {
     if !matches!(error.kind(), ErrorKind::NotHeld) {
-        let error = lock.in_context(error, Operation::Unlock);
-        tracing::error!(%error, "a lock could not be released");
+        event!(error, error = %lock.in_context(error, Operation::Unlock), "a lock could not be released");
     }
 }
 

@@ -29,6 +29,7 @@ mod death;
 mod error;
 #[cfg(test)]
 mod error_tests;
+mod event;
 mod fork;
 mod guard;
 mod holder;

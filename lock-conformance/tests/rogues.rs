@@ -5,8 +5,8 @@
 //! A wrong backend is the honest reference backend with one fault. The test also runs the case on an honest backend, which must pass.
 //! The case therefore fails because of the fault. If a fault makes a thread hang, the watchdog catches it. Its limit is shorter here.
 //!
-//! Some wrong backends have a rare variant with the fault in one of 50 operations. The case must catch it in three consecutive runs, and
-//! in ten with `--ignored`.
+//! Some wrong backends have a rare variant with the fault in one of 50 operations. The case must catch it in two of three runs, and in
+//! all of ten with `--ignored`.
 //!
 //! At the end, the test prints a table of the faults and of the cases that caught them.
 
@@ -123,7 +123,7 @@ impl Catch {
         trials.into_iter().map(skip).collect()
     }
 
-    /// Checks that an honest backend passes the case, and that the case catches the wrong one in `times` consecutive runs.
+    /// Checks that an honest backend passes the case, and that the case catches the wrong one in these runs.
     fn is_caught(&self, runs: Runs) -> Result<(), Failed> {
         if let Some(honest) = &self.honest {
             let passes = run_case(honest, self.case);

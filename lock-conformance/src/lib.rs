@@ -51,6 +51,7 @@ pub mod soak;
 mod suite;
 pub mod sweep;
 mod sys;
+mod threads;
 mod trace;
 mod transcript;
 mod usage;

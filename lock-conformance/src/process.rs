@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use crate::link::{Arrival, Link};
 use crate::protocol::{Answer, Fields, Refusal};
+use crate::threads;
 
 /// A peer process.
 #[derive(Clone)]
@@ -106,21 +107,17 @@ impl Process {
 
     /// Returns the ids of the peer's threads.
     pub(crate) fn threads(&self) -> impl Iterator<Item = u32> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
-        threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        threads::ids(self.pid())
     }
 
     /// Returns the state letter of a thread of the peer, `None` without such a thread.
     fn state_of(&self, tid: u32) -> Option<char> {
-        let stat = fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid())).ok()?;
-        // The name in parentheses may contain any character.
-        stat.rsplit_once(") ")?.1.chars().next()
+        threads::state(self.pid(), tid)
     }
 
     /// Returns the processor time of a thread of the peer, if the kernel counts it.
     fn time_of(&self, tid: u32) -> Option<Duration> {
-        let counts = fs::read_to_string(format!("/proc/{}/task/{tid}/schedstat", self.pid())).ok()?;
-        Some(Duration::from_nanos(counts.split(' ').next()?.parse().ok()?))
+        threads::times(self.pid(), tid).map(|times| times.running)
     }
 
     /// Waits until a thread of the peer has ended.

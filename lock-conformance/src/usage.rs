@@ -9,26 +9,11 @@ use std::time::{Duration, Instant};
 use nix::time::ClockId;
 
 use crate::process::Process;
+use crate::threads::{self, Times};
 
 /// Returns the time of the monotonic clock, which all processes share.
 pub(crate) fn monotonic_time() -> Duration {
     ClockId::CLOCK_MONOTONIC.now().expect("every machine has the clock").into()
-}
-
-/// A thread's scheduling times.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    /// Time on a processor.
-    running: Duration,
-    /// Time in which the thread was ready, but waited for a processor.
-    queued: Duration,
-}
-
-impl Times {
-    /// Returns the time since `before` that the thread was on a processor or waited for one.
-    fn since(self, before: Self) -> (Duration, Duration) {
-        (self.running.saturating_sub(before.running), self.queued.saturating_sub(before.queued))
-    }
 }
 
 /// Measures how long a thread or a process sleeps.
@@ -98,33 +83,19 @@ impl SleepTimer {
     }
 }
 
-fn tids_of(pid: u32) -> impl Iterator<Item = u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
 /// Returns the times of each thread of the process, if the kernel counts them.
 fn all_times(pid: u32) -> BTreeMap<u32, Times> {
-    tids_of(pid).filter_map(|tid| Some((tid, times_of(pid, tid)?))).collect()
-}
-
-fn times_of(pid: u32, tid: u32) -> Option<Times> {
-    let counts = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
-    let mut counts = counts.split_whitespace().map(|count| count.parse().map(Duration::from_nanos));
-    let (running, queued) = (counts.next()?.ok()?, counts.next()?.ok()?);
-    Some(Times { running, queued })
+    threads::ids(pid).filter_map(|tid| Some((tid, threads::times(pid, tid)?))).collect()
 }
 
 /// Returns whether any thread of the process runs or waits for a processor.
 fn any_is_awake(pid: u32) -> bool {
-    tids_of(pid).any(|tid| is_awake(pid, tid))
+    threads::ids(pid).any(|tid| is_awake(pid, tid))
 }
 
 /// Returns whether a thread runs or waits for a processor.
 fn is_awake(pid: u32, tid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
-    // The name in parentheses may contain any character.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
+    threads::state(pid, tid) == Some('R')
 }
 
 /// The resources that a process uses.

@@ -1,6 +1,5 @@
 //! A traced process that can be stopped and killed at any instruction.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -12,6 +11,7 @@ use nix::unistd::Pid;
 use super::machine::{self, Next};
 use super::route::{Place, Route, Way};
 use crate::sys;
+use crate::threads;
 
 /// A target that sleeps in a system call for this long counts as asleep.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -244,6 +244,6 @@ impl Drop for TargetProcess {
 
 /// Returns whether a process's main thread sleeps in the kernel.
 pub(super) fn is_asleep(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+    let pid = pid.as_raw().unsigned_abs();
+    threads::state(pid, pid) == Some('S')
 }

@@ -89,7 +89,6 @@
 #![deny(unsafe_code)]
 
 mod anonymous;
-mod hash;
 mod posix;
 mod sys;
 pub mod sysv;

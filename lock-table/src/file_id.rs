@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
+use crate::hash::fnv1a;
+
 /// The device and the inode of a file, which identify it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileId {
@@ -20,7 +22,6 @@ impl FileId {
 
     /// Returns a hash of the identity (FNV-1a), which is never 0.
     pub(crate) fn number(self) -> u64 {
-        let bytes = [self.device, self.inode].into_iter().flat_map(u64::to_le_bytes);
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)) | 1
+        fnv1a([self.device, self.inode].into_iter().flat_map(u64::to_le_bytes)) | 1
     }
 }

@@ -1,12 +1,12 @@
 //! A hash that is the same in every program, independent of its compiler and standard library.
 
 /// Computes the 64-bit FNV-1a hash.
-pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+pub fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// Computes the 64-bit FNV-1a hash and folds it to 32 bits.
-pub(crate) fn fnv1a_32(bytes: impl IntoIterator<Item = u8>) -> u32 {
+pub fn fnv1a_32(bytes: impl IntoIterator<Item = u8>) -> u32 {
     let hash = fnv1a(bytes);
     (hash >> 32) as u32 ^ hash as u32
 }

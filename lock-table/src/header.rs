@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::hash::fnv1a;
 use crate::kind::Kind;
 use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WORD};
 use crate::options::Bound;
@@ -182,9 +183,7 @@ pub(crate) fn corrupt(reason: impl Into<String>) -> Error {
 /// Returns the checksum: FNV-1a over the words that never change, without the checksum.
 fn sum(words: &[u64; HEADER_WORDS]) -> u64 {
     let fixed = words[..FIXED_WORDS].iter().enumerate().filter(|(at, _)| *at != AT_SUM);
-    fixed
-        .flat_map(|(_, word)| word.to_le_bytes())
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    fnv1a(fixed.flat_map(|(_, word)| word.to_le_bytes()))
 }
 
 fn halves(whole: u128) -> [u64; 2] {

@@ -36,6 +36,8 @@ mod file_access;
 mod file_id;
 pub mod filesystem;
 pub mod fork;
+#[doc(hidden)]
+pub mod hash;
 mod header;
 mod identity;
 mod kind;

@@ -12,8 +12,8 @@
 
 use lock_core::StoreId;
 
-use crate::hash::{fnv1a, fnv1a_32};
 use crate::sys;
+use lock_table::hash::{fnv1a, fnv1a_32};
 
 /// The first byte of the keys of all sets of this crate. `ipcs -s | grep 0x4c` lists them.
 pub(crate) const KEY_PREFIX: u32 = 0x4c00_0000;

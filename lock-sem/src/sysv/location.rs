@@ -11,7 +11,7 @@ use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
 use lock_table::{FileAccess, Slot, Table};
 
 use super::namespace::IpcNamespace;
-use crate::hash::fnv1a_32;
+use lock_table::hash::fnv1a_32;
 
 /// Number of times that a process tries to record its own IPC namespace.
 ///

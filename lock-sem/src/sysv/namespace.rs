@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 
 use lock_core::{Error, Result};
 
-use crate::hash::fnv1a_32;
 use crate::sys;
+use lock_table::hash::fnv1a_32;
 
 /// An IPC namespace and the boot of the system, as hashes in one word. Zero is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,14 +1,14 @@
 //! Stand-ins for the parts of lock-table that handle files and processes.
 
+mod ids;
 pub(crate) mod layout;
 pub(crate) mod segment;
 pub(crate) mod slot;
 pub(crate) mod sparse;
 
-use std::fmt;
+use real_core::{Allocation, Result};
 
-use real_core::{Allocation, ErrorKind, LockId, Result};
-
+use self::ids::{Bound, Header};
 use self::segment::Segment;
 use crate::bounds::EARLIER;
 use crate::death::Cause;
@@ -31,18 +31,6 @@ pub(crate) struct Table {
     owners: Vec<Owner>,
     /// For each thread, whether it is at home.
     at_home: Vec<bool>,
-}
-
-pub(crate) struct Header {
-    pub(crate) bound: Bound,
-}
-
-pub(crate) struct Bound(u64);
-
-impl Bound {
-    pub(crate) fn limit(&self) -> u64 {
-        self.0
-    }
 }
 
 impl Table {
@@ -106,15 +94,6 @@ impl Table {
         Owner::of_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_dead(process))
     }
 
-    pub(crate) fn claim(&self, word: &AtomicU64, me: Owner) -> bool {
-        me.claim(word, |other| self.is_gone(other))
-    }
-
-    pub(crate) fn cause(&self, _: Owner) -> Cause {
-        let _ = self;
-        Cause::ProcessEnded
-    }
-
     pub(crate) fn describe(&self, owner: Owner) -> Option<usize> {
         self.thread(owner)
     }
@@ -122,10 +101,6 @@ impl Table {
     pub(crate) fn command(&self) -> &'static str {
         let _ = self;
         "model"
-    }
-
-    pub(crate) fn capacity(&self) -> Option<u64> {
-        Some(self.header.bound.limit())
     }
 
     pub(crate) fn is_allocated(&self, index: usize) -> bool {
@@ -140,46 +115,5 @@ impl Table {
     /// Returns the allocation of an id.
     pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
         self.segment.read(index)
-    }
-
-    pub(crate) fn check_now_and_then(&self) -> Result<()> {
-        Ok(())
-    }
-
-    pub(crate) fn check_whole(&self) -> Result<()> {
-        Ok(())
-    }
-
-    pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
-        let capacity = self.header.bound.limit();
-        if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
-    }
-
-    pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
-        self.check_range(id)?;
-        let (number, index) = layout::locate(id);
-        Ok((self.segment(number)?, index))
-    }
-
-    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
-        0..1
-    }
-
-    pub(crate) fn has_segment(&self, number: usize) -> bool {
-        number == 0
-    }
-
-    pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
-        self.segment_numbers().map(|number| self.segment(number))
-    }
-
-    pub(crate) fn segment(&self, _: usize) -> Result<&Segment> {
-        Ok(&self.segment)
-    }
-}
-
-impl fmt::Debug for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").finish_non_exhaustive()
     }
 }

@@ -18,6 +18,7 @@ extern crate self as lock_core;
 extern crate self as lock_table;
 
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "the checks do not call all of it")]
+#[path = "../../model/src/checked.rs"]
 mod checked;
 pub mod checks;
 #[allow(dead_code, reason = "the model needs more of it")]

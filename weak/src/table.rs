@@ -1,19 +1,22 @@
 //! Stand-ins for the parts of lock-table that handle files and processes. Each thread is a process.
 
+#[path = "../../model/src/table/ids.rs"]
+mod ids;
 pub(crate) mod layout;
 pub(crate) mod segment;
+#[path = "../../model/src/table/slot.rs"]
 pub(crate) mod slot;
 #[path = "../../model/src/table/sparse.rs"]
 pub(crate) mod sparse;
 
-use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use real_core::{ErrorKind, LockId, Result};
+use real_core::Result;
 
+use self::ids::{Bound, Header};
 use self::segment::Segment;
-use crate::death::Cause;
+use self::slot::Slot;
 use crate::lock_line::LockLine;
 use crate::member::{Kind, Member};
 use crate::owner::Owner;
@@ -36,18 +39,6 @@ pub(crate) struct Table {
     gone: [AtomicBool; THREADS],
 }
 
-pub(crate) struct Header {
-    pub(crate) bound: Bound,
-}
-
-pub(crate) struct Bound(u64);
-
-impl Bound {
-    pub(crate) fn limit(&self) -> u64 {
-        self.0
-    }
-}
-
 impl Table {
     /// Creates a table that is never freed, because a table is not unmapped while one of its locks is held.
     pub(crate) fn new(kinds: &[Kind]) -> &'static Self {
@@ -62,6 +53,11 @@ impl Table {
             kinds: kinds.to_vec(),
             gone: Default::default(),
         }))
+    }
+
+    /// Returns the lock.
+    pub(crate) fn slot(&'static self) -> Slot {
+        Slot::new(self, &self.line, &self.death)
     }
 
     fn owner(&self, thread: usize) -> Owner {
@@ -94,15 +90,6 @@ impl Table {
         Owner::of_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_gone(process))
     }
 
-    pub(crate) fn claim(&self, word: &AtomicU64, me: Owner) -> bool {
-        me.claim(word, |other| self.is_gone(other))
-    }
-
-    pub(crate) fn cause(&self, _: Owner) -> Cause {
-        let _ = self;
-        Cause::ProcessEnded
-    }
-
     pub(crate) fn describe(&self, owner: Owner) -> Option<usize> {
         let _ = self;
         Some(Self::thread(owner))
@@ -111,49 +98,5 @@ impl Table {
     pub(crate) fn command(&self) -> &'static str {
         let _ = self;
         "weak"
-    }
-
-    pub(crate) fn capacity(&self) -> Option<u64> {
-        Some(self.header.bound.limit())
-    }
-
-    pub(crate) fn check_now_and_then(&self) -> Result<()> {
-        Ok(())
-    }
-
-    pub(crate) fn check_whole(&self) -> Result<()> {
-        Ok(())
-    }
-
-    pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
-        let capacity = self.header.bound.limit();
-        if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
-    }
-
-    pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
-        self.check_range(id)?;
-        Ok((&self.segment, layout::locate(id).1))
-    }
-
-    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
-        0..1
-    }
-
-    pub(crate) fn has_segment(&self, number: usize) -> bool {
-        number == 0
-    }
-
-    pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
-        self.segment_numbers().map(|number| self.segment(number))
-    }
-
-    pub(crate) fn segment(&self, _: usize) -> Result<&Segment> {
-        Ok(&self.segment)
-    }
-}
-
-impl fmt::Debug for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").finish_non_exhaustive()
     }
 }

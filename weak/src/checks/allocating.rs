@@ -6,7 +6,7 @@ use super::run;
 use crate::member::Kind::AtHome;
 use crate::sys::Protected;
 
-/// Checks that no id is allocated by two threads at once.
+/// Checks that an id has one owner at a time.
 ///
 /// # Panics
 /// If the check fails.

@@ -7,7 +7,6 @@ use crate::lock::ShmLock;
 use crate::member::Kind::{self, AtHome, Foreign, WithoutBarriers};
 use crate::sys::{self, Protected};
 use crate::table::Table;
-use crate::table::slot::Slot;
 use crate::{Acquired, Condition, Deadline, Proof, RawLock};
 
 /// The protected data.
@@ -40,7 +39,7 @@ fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
 
 /// Enters the critical section `times` times, and checks the protected data. Every second thread marks the lock consistent.
 fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64, last: Last, deadline: fn() -> Deadline) {
-    let lock = ShmLock::new(Slot::new(table));
+    let lock = ShmLock::new(table.slot());
     for time in 1..=times {
         let (token, reported) = match acquire(&lock, deadline()) {
             Acquired::Held { token } => (token, false),

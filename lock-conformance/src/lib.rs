@@ -30,6 +30,11 @@
 //! - `LOCK_CONFORMANCE_REPORT=promises.md` writes the summary by promise to a file, as a table in Markdown.
 //! - `LOCK_CONFORMANCE_SET_CLOCK=1`, as root, lets a case set the machine's clock back by an hour and forward again. Use it only on a
 //!   machine without other users of the clock.
+//!
+//! # Features
+//! Two longer tests of a backend, for a program of its own, are behind features, so that the suite stays quick to build:
+//! - `sweep`: `sweep::Sweep` kills a process at every instruction and every system call of each operation.
+//! - `soak`: `soak::Soak` kills processes at random, most of them owners of a lock, for as long as it runs.
 
 mod case;
 mod cases;
@@ -47,8 +52,10 @@ mod report;
 mod run;
 mod scratch;
 mod shared_memory;
+#[cfg(feature = "soak")]
 pub mod soak;
 mod suite;
+#[cfg(feature = "sweep")]
 pub mod sweep;
 mod sys;
 mod threads;

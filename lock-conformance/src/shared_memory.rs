@@ -103,6 +103,7 @@ impl SharedMemory {
     }
 
     /// Reverts [`SharedMemory::stop`] for the peers that start next.
+    #[cfg(feature = "soak")]
     pub(crate) fn go_on(self) {
         self.words[STOP].store(0, Release);
     }

@@ -3,9 +3,9 @@
 mod denials;
 mod descriptors;
 mod forks;
+#[cfg(feature = "sweep")]
+mod memory;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_int};
 use std::fs::{self, File};
 use std::io;
@@ -13,8 +13,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -27,6 +27,8 @@ use nix::unistd::ForkResult;
 pub(crate) use denials::deny_file_locks;
 pub(crate) use descriptors::{by_number, close_all_but, close_all_on_exec, duplicate_over, has_close_range, is_open, write_to};
 pub(crate) use forks::{Fork, at_fork, fork};
+#[cfg(feature = "sweep")]
+pub use memory::Memory;
 
 /// File with the last pid of a PID namespace.
 ///
@@ -108,62 +110,6 @@ pub(crate) fn map_words(file: &File, words: usize) -> io::Result<&'static [Atomi
     // SAFETY: the mapping is page-aligned, as long as the slice, and never unmapped. The file is long enough and is not truncated.
     // Other processes may change atomics at any time.
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), words) })
-}
-
-/// A global allocator for programs that [sweep](crate::sweep).
-///
-/// It is the system's allocator, except in a target process, which allocates from a separate region. The behaviour of `malloc`
-/// depends on the program's history, and would change the target's route. No other process uses the target's private memory, so the
-/// sweep need not cover its allocator. Without this allocator, a sweep is slower and covers fewer places.
-///
-/// ```
-/// #[global_allocator]
-/// static MEMORY: lock_conformance::sweep::Memory = lock_conformance::sweep::Memory;
-/// # fn main() {}
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Memory;
-
-const REGION_BYTES: usize = 4 << 20;
-
-#[repr(C, align(4096))]
-struct Region(UnsafeCell<[u8; REGION_BYTES]>);
-
-// SAFETY: each thread gets different bytes, and no code accesses them through this value.
-unsafe impl Sync for Region {}
-
-static REGION: Region = Region(UnsafeCell::new([0; REGION_BYTES]));
-static IS_TARGET: AtomicBool = AtomicBool::new(false);
-static USED: AtomicUsize = AtomicUsize::new(0);
-
-impl Memory {
-    /// Makes this process a target: it allocates from the region and frees nothing.
-    pub(crate) fn keep_apart() {
-        IS_TARGET.store(true, Relaxed);
-    }
-}
-
-// SAFETY: outside of targets this is the system's allocator. In a target, a block is a part of the region that no other block uses,
-// or a block of the system's allocator. Blocks are not freed, so they stay valid.
-unsafe impl GlobalAlloc for Memory {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if IS_TARGET.load(Relaxed) && layout.align() <= align_of::<Region>() && layout.size() <= REGION_BYTES {
-            // Includes the padding for any start.
-            let start = USED.fetch_add(layout.size() + layout.align(), Relaxed).next_multiple_of(layout.align());
-            if start + layout.size() <= REGION_BYTES {
-                return REGION.0.get().cast::<u8>().wrapping_add(start);
-            }
-        }
-        // SAFETY: the caller upholds the contract of `GlobalAlloc::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if !IS_TARGET.load(Relaxed) {
-            // SAFETY: outside of targets, every block is from the system's allocator.
-            unsafe { System.dealloc(block, layout) }
-        }
-    }
 }
 
 /// Returns the number of allocated bytes of glibc's allocator, a 32-bit counter; `None` with other C libraries.
@@ -314,6 +260,7 @@ pub(crate) fn pid_of_other_end(socket: &UnixStream) -> io::Result<u32> {
 /// Sets the nice value of a process; `pid` 0 is this process.
 ///
 /// Decreasing the value may require a privilege.
+#[cfg(feature = "soak")]
 pub(crate) fn set_nice(pid: u32, nice: c_int) -> io::Result<()> {
     // SAFETY: the call takes numbers only.
     match unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, nice) } {

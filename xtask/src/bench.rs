@@ -1,16 +1,11 @@
-//! `bench`: measures the cost of locks and their alternatives, with `lock-any/benches/compare`.
+//! `bench`: measures the cost of locks and their alternatives, with `verify/bench`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
+use std::path::PathBuf;
 
 use crate::Result;
 use crate::shell::{self, cargo};
 
 const DOCUMENT: &str = "docs/performance.md";
-/// The keys of every row.
-const KEYS: [&str; 6] = ["name", "ours", "peer", "ratio", "promise", "met"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -35,10 +30,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut command = cargo(["bench", "--package", "lock-any", "--features", "shm,file,sem", "--bench", "compare", "--"]);
+    let mut command = cargo(["run", "--quiet", "--profile", "bench", "--package", "lock-bench", "--"]);
     for (option, file) in [("--json", &args.json), ("--html", &args.html)] {
         if let Some(file) = file {
-            // Cargo runs benchmarks in another directory.
+            // The command runs at the root of the repository.
             command.arg(option).arg(std::path::absolute(file)?);
         }
     }
@@ -52,27 +47,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     command.args(args.only.iter().flat_map(|part| ["--only", part]));
     shell::run(&mut command)
-}
-
-/// Checks that everything runs and that the JSON is complete. Uses a debug build, most of which exists already.
-pub(crate) fn run_in_ci() -> Result<()> {
-    let scratch = shell::scratch("lock-bench-ci-")?;
-    let json = scratch.path().join("out.json");
-    let test = ["test", "--quiet", "--package", "lock-any", "--features", "shm,file,sem", "--bench", "compare"];
-    shell::run(cargo(test).args(["--", "--quick", "--json"]).arg(&json).stdout(std::process::Stdio::null()))?;
-    check(&json)
-}
-
-fn check(path: &Path) -> Result<()> {
-    let report: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
-    let rows = report["rows"].as_array().filter(|rows| !rows.is_empty()).ok_or("the benchmark wrote no rows")?;
-    for row in rows {
-        if let Some(key) = KEYS.iter().find(|key| row.get(key).is_none()) {
-            return Err(format!("a row of the benchmark has no {key}: {row}").into());
-        }
-        if row["ours"].is_null() && row["note"].is_null() {
-            return Err(format!("a row of the benchmark has neither a figure nor a note: {row}").into());
-        }
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{bench, matrix, model, mutants, outside, platforms, soak, sweep, test, tidy, tsan, weak};
+use crate::{model, mutants, outside, platforms, soak, sweep, test, tidy, tsan, weak};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -18,21 +18,23 @@ pub(crate) fn run(tested: bool) -> Result<()> {
     step("data races", tsan::run_in_ci)?;
     step("a short sweep", sweep::run_in_ci)?;
     step("a short storm", soak::run_in_ci)?;
-    step("a short benchmark", bench::run_in_ci)?;
     step("documentation", || {
         let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     step("tidy", tidy::run)?;
-    step("matrix", || matrix::run(true))?;
     step("each planted change applies", || mutants::check().and_then(|()| model::check()).and_then(|()| weak::check()))?;
     step("planted bugs of the model", model::run_in_ci)?;
     step("features, each alone", features)?;
     step("a backend outside of the workspace", outside::run)
 }
 
-/// Checks lock-any and lockctl without features, and with each feature alone.
+/// Checks lock-any, lockctl and lock-conformance without features, and with each feature alone.
 fn features() -> Result<()> {
+    for feature in ["", "soak", "sweep"] {
+        let only = ["clippy", "--package", "lock-conformance", "--features", feature, "--", "--deny", "warnings"];
+        shell::run(&mut cargo(only))?;
+    }
     let mut features = Metadata::load()?.features("lock-any")?;
     features.insert(0, String::new());
     for feature in &features {

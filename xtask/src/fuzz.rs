@@ -83,7 +83,7 @@ fn fuzz(target: &str, minutes: u64, home: &Path) -> Result<Outcome> {
         "-print_final_stats=1".to_owned(),
         "-print_funcs=0".to_owned(),
     ];
-    let mut command = nightly(&["run", "--fuzz-dir", "fuzz/targets", "--target-dir"]);
+    let mut command = nightly(&["run", "--fuzz-dir", "verify/fuzz/targets", "--target-dir"]);
     command.arg(&build).arg(target).arg(&corpus).arg("--").args(libfuzzer).env("TMPDIR", scratch.path());
     eprintln!("$ {}", Shown(&command));
     let mut child = command.stderr(Stdio::piped()).spawn()?;

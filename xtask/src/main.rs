@@ -56,11 +56,7 @@ enum Command {
         tested: bool,
     },
     /// Write the table of capabilities into README.md
-    Matrix {
-        /// Only check that the table is up to date
-        #[arg(long)]
-        check: bool,
-    },
+    Matrix,
     /// Write a complete backend crate as a template
     NewBackend {
         /// Name of the crate, for example my-backend
@@ -69,7 +65,7 @@ enum Command {
         #[arg(long)]
         path: Option<PathBuf>,
     },
-    /// Check rules that the compiler and clippy do not check: no import cycles in a crate, the file names of backends
+    /// Check rules that the compiler and clippy do not check: import cycles in a crate, file names of backends, out-of-date documents
     Tidy,
     /// Build and test a backend crate outside the workspace
     Outside,
@@ -99,7 +95,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test { backend } => test::run(backend.as_deref()),
         Command::Ci { tested } => ci::run(tested),
-        Command::Matrix { check } => matrix::run(check),
+        Command::Matrix => matrix::run(),
         Command::NewBackend { name, path } => new_backend::run(&name, path),
         Command::Tidy => tidy::run(),
         Command::Outside => outside::run(),

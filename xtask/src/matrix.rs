@@ -1,6 +1,7 @@
 //! `matrix`: generates the table of capabilities in README.md.
 
 use std::fs;
+use std::path::PathBuf;
 
 use lock_any::{Backend, Capabilities};
 
@@ -10,15 +11,27 @@ use crate::shell::root;
 const BEGIN: &str = "<!-- matrix: written by `cargo xtask matrix` -->\n";
 const END: &str = "<!-- /matrix -->";
 
-pub(crate) fn run(check: bool) -> Result<()> {
-    let path = root().join("README.md");
-    let readme = fs::read_to_string(&path)?;
+/// Writes the table.
+pub(crate) fn run() -> Result<()> {
+    let (_, wanted) = texts()?;
+    Ok(fs::write(path(), wanted)?)
+}
+
+/// Checks that the table is up to date.
+pub(crate) fn check() -> Result<()> {
+    let (readme, wanted) = texts()?;
+    if readme == wanted { Ok(()) } else { Err("README.md: the table is out of date; run `cargo xtask matrix`".into()) }
+}
+
+/// The text of README.md, and with a new table.
+fn texts() -> Result<(String, String)> {
+    let readme = fs::read_to_string(path())?;
     let wanted = with_table(&readme, &table(&lock_any::backends()?))?;
-    match (wanted == readme, check) {
-        (true, _) => Ok(()),
-        (false, true) => Err("the table in README.md is out of date; run `cargo xtask matrix`".into()),
-        (false, false) => Ok(fs::write(&path, wanted)?),
-    }
+    Ok((readme, wanted))
+}
+
+fn path() -> PathBuf {
+    root().join("README.md")
 }
 
 /// Replaces the table between its marks.

@@ -41,7 +41,7 @@ pub(super) fn checks_of(planted: &Mutation, root: &Path, sweep: bool) -> Vec<Che
     }
     let mut checks =
         vec![Check::tests(&format!("tests of {package}"), &[&["--package", package], kinds.as_slice()].concat(), TESTS)];
-    if root.join("model").is_dir() {
+    if root.join("verify/model").is_dir() {
         checks.push(Check::model());
     }
     checks.extend(planted.scenario.map(Check::scenario));

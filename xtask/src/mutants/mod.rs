@@ -45,6 +45,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.check { Ok(()) } else { hunt(&chosen, !args.no_sweep) }
 }
 
+/// The number of changes.
+pub(crate) fn count() -> usize {
+    planted::all().count()
+}
+
 /// Checks that the text of each change occurs exactly once in its file.
 pub(crate) fn check() -> Result<()> {
     let lost: Vec<_> = planted::all().filter_map(|planted| copy::changed([planted.change()]).err()).collect();

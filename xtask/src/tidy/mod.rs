@@ -1,6 +1,7 @@
 //! `tidy`: checks rules that the compiler and clippy do not check.
 
 mod circles;
+mod docs;
 mod files;
 mod imports;
 
@@ -10,6 +11,7 @@ use crate::shell::root;
 
 pub(crate) fn run() -> Result<()> {
     let mut objections = files::objections()?;
+    objections.extend(docs::objections()?);
     for (name, target) in Metadata::load()?.roots() {
         let modules = imports::Modules::load(&target)?;
         for circle in circles::find(&modules.imports()) {

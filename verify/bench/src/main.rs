@@ -56,9 +56,6 @@ struct Args {
     /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines, crowd
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
-    /// Ignored; cargo passes it to every benchmark
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 fn main() -> ExitCode {
@@ -98,8 +95,7 @@ fn run(args: &Args) -> Result<(), String> {
         print!("{table}");
         return args.markdown.as_ref().map_or(Ok(()), |path| rewrite(path, "instructions", &table));
     }
-    // `cargo test --benches` only checks that it runs.
-    let effort = if args.quick || !args.bench { Effort::QUICK } else { Effort::FULL };
+    let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let report = measure(&scratch, args, &effort);
     print!("{}", report.text());
     write(args.json.as_deref(), || report.json())?;

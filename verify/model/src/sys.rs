@@ -1,38 +1,32 @@
-//! The stand-in for lock-shm's `sys`: the calling thread, its lists, and the kernel's work at its exit.
+//! The stand-in for lock-shm's `sys`, with the [simulated kernel](crate::kernel) and its robust lists.
 #![allow(unsafe_code)]
 
-#[path = "../../model/src/sys/cache.rs"]
 mod cache;
-#[path = "../../lock-shm/src/sys/futex.rs"]
 mod futex;
-#[path = "../../lock-shm/src/sys/head.rs"]
+#[path = "../../../lock-shm/src/sys/head.rs"]
 mod head;
-#[path = "../../model/src/sys/identities.rs"]
 mod identities;
-mod kernel;
-#[path = "../../lock-shm/src/sys/list.rs"]
+#[path = "../../../lock-shm/src/sys/list.rs"]
 mod list;
-#[path = "../../lock-shm/src/sys/mark.rs"]
+mod lists;
+#[path = "../../../lock-shm/src/sys/mark.rs"]
 mod mark;
-mod protected;
-#[path = "../../model/src/sys/rate_limit.rs"]
 mod rate_limit;
 mod this_thread;
-#[path = "../../model/src/sys/thread_end.rs"]
 mod thread_end;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+
+use crate::env::AtomicU64;
 
 pub(crate) use self::cache::can_link;
 pub(crate) use self::futex::{wait, wake_one};
 pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
-pub(crate) use self::kernel::{barrier, walk_list};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
-pub(crate) use self::protected::Protected;
+pub(crate) use self::lists::Lists;
 pub(crate) use self::rate_limit::RateLimit;
-pub(crate) use self::this_thread::{ThisThread, begin_thread};
+pub(crate) use self::this_thread::{ThisThread, barrier};
 pub(crate) use self::thread_end::end_thread;
 
 /// Returns the number of set bits in these words.

@@ -1,6 +1,6 @@
-//! Single calls before and after a change: `cargo bench --package lock-any --all-features --bench calls`.
+//! Single calls before and after a change: `cargo bench --package lock-bench`.
 //!
-//! Criterion compares a run with the last one. Comparisons with other locks need alternating turns, and are in `compare`.
+//! Criterion compares a run with the last one. Comparisons with other locks need alternating turns: `cargo xtask bench`.
 
 use std::hint::black_box;
 

@@ -53,7 +53,7 @@ pub use lock_core::{
 /// # Errors
 /// [`ErrorKind::BadUrl`], [`ErrorKind::UnknownScheme`], [`ErrorKind::DuplicateScheme`]; [`ErrorKind::Absent`]. For a file that is not
 /// a usable store: [`ErrorKind::NotAStore`], [`ErrorKind::OtherVersion`], [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`],
-/// [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`], [`ErrorKind::Destroyed`], [`ErrorKind::Unsupported`]. Also
+/// [`ErrorKind::Corrupt`], [`ErrorKind::Untrusted`], [`ErrorKind::Destroyed`], [`ErrorKind::Unsupported`]. Also
 /// [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`] and [`ErrorKind::System`].
 pub fn open(url: &str) -> Result<Store> {
     open_with(url, OpenMode::Open)
@@ -97,5 +97,5 @@ pub fn backends() -> Result<Vec<Backend>> {
 /// # Errors
 /// [`ErrorKind::DuplicateScheme`] when two crates claim one scheme.
 pub fn registry() -> Result<Registry> {
-    Ok(Registry::linked()?.merge(builtin::LINKED.iter().copied())?.knowing(builtin::absent()))
+    Ok(Registry::linked()?.merge(builtin::LINKED.iter().copied())?.with_absent(builtin::absent()))
 }

@@ -22,7 +22,7 @@
 //! [`DeathReports::UntilConsistent`](lock_core::DeathReports::UntilConsistent) claims that the report of a death stays until an owner
 //! calls [`Guard::mark_consistent`](lock_core::Guard::mark_consistent). A backend with this claim reads
 //! [`Proof::condition`](lock_core::Proof::condition) when a lock is released. Unless it is
-//! [`Consistent`](lock_core::Condition::Consistent), the next owner gets a report. The cases are in the group `news`.
+//! [`Consistent`](lock_core::Condition::Consistent), the next owner gets a report. The cases are in the group `death_reports`.
 //!
 //! # Settings
 //! - `LOCK_CONFORMANCE_SCALE=10` runs the long cases ten times as long.
@@ -78,7 +78,7 @@ pub use suite::Suite;
 /// #     use lock_core::{Backend, Capabilities, Error, Lock};
 /// #     pub const FAST: Backend = Backend::new("fast", "mine", "", |_, _| Err(Error::unsupported("an example")));
 /// #     pub const SAFE: Backend = Backend::new("safe", "mine", "", |_, _| Err(Error::unsupported("an example")));
-/// #     pub const CLAIMS: Capabilities = Capabilities::least();
+/// #     pub const CLAIMS: Capabilities = Capabilities::minimal();
 /// #     pub fn anonymous() -> Lock { unimplemented!() }
 /// # }
 /// use lock_conformance::Suite;

@@ -25,7 +25,7 @@ pub(crate) const PROMISES: &[Promise] = &[
         words: "The lock of an owner that dies or executes a program is released, and the next owner gets a report of the death.",
     },
     Promise {
-        group: "news",
+        group: "death_reports",
         words: "The report of a death stays until an owner marks the lock consistent. Its cause is right, or unknown.",
     },
     Promise { group: "fork", words: "A forked child owns nothing, regardless of how and when it was forked." },

@@ -31,7 +31,7 @@ pub type OpenFn = fn(&StoreUrl, OpenMode) -> Result<Arc<dyn Manager>>;
 /// }
 ///
 /// pub const BACKEND: Backend =
-///     Backend::new("example", env!("CARGO_PKG_NAME"), "an example", open).with(Capabilities::least());
+///     Backend::new("example", env!("CARGO_PKG_NAME"), "an example", open).with(Capabilities::minimal());
 ///
 /// lock_core::register!(BACKEND);
 /// # fn main() { assert_eq!(BACKEND.scheme(), "example"); }
@@ -46,9 +46,9 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Creates a backend with the weakest claims, [`Capabilities::least`].
+    /// Creates a backend with the weakest claims, [`Capabilities::minimal`].
     pub const fn new(scheme: &'static str, crate_name: &'static str, about: &'static str, open: OpenFn) -> Self {
-        Self { scheme, crate_name, about, capabilities: Capabilities::least(), open }
+        Self { scheme, crate_name, about, capabilities: Capabilities::minimal(), open }
     }
 
     /// Sets the claims.

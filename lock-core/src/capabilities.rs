@@ -146,14 +146,14 @@ claims! {
 
 macro_rules! capabilities {
     ($($(#[$doc:meta])* $field:ident: $claim:ident = $least:ident, $title:literal;)+) => {
-        /// The claims of a backend. [`Capabilities::least`] are the weakest; each method sets one claim.
+        /// The claims of a backend. [`Capabilities::minimal`] are the weakest; each method sets one claim.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[non_exhaustive]
         pub struct Capabilities { $($(#[$doc])* pub $field: $claim,)+ }
 
         impl Capabilities {
             /// Returns the weakest claims: numbered locks that processes share, without any other ability.
-            pub const fn least() -> Self {
+            pub const fn minimal() -> Self {
                 Self { $($field: $claim::$least,)+ }
             }
 

@@ -41,7 +41,7 @@ impl Cause {
     }
 
     /// Returns the cause with this number, or [`Cause::Unknown`] if there is none.
-    pub fn of_number(number: u64) -> Self {
+    pub fn from_number(number: u64) -> Self {
         Self::ALL.get(number as usize).copied().unwrap_or(Self::Unknown)
     }
 }
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn of_number_inverts_number() {
         for cause in Cause::ALL {
-            assert_eq!(Cause::of_number(cause.number()), cause);
+            assert_eq!(Cause::from_number(cause.number()), cause);
         }
-        assert_eq!(Cause::of_number(15), Cause::Unknown);
+        assert_eq!(Cause::from_number(15), Cause::Unknown);
     }
 
     #[test]

@@ -20,7 +20,7 @@ macro_rules! samples {
 }
 
 samples! {
-    BadUrl { url: "none", reason: "the URL has no scheme; write SCHEME:PLACE" } => ["\"none\"", "no scheme"];
+    BadUrl { url: "none", reason: "the URL has no scheme; write SCHEME:LOCATION" } => ["\"none\"", "no scheme"];
     UnknownScheme { scheme: "etcd", hint: "enable the feature etcd (linked: shm)" } => ["\"etcd\"", "feature etcd"];
     DuplicateScheme { scheme: "shm", first: "one", second: "two" } => ["\"shm\"", "one and two"];
     BadLabel { label: "x", reason: "it is 65 bytes long; at most 64 are allowed" } => ["\"x\"", "65", "64"];
@@ -31,7 +31,7 @@ samples! {
     OtherAbi { found: "sem (ABI 0x0)", needed: "shm (ABI 0x1)" } => ["sem", "shm"];
     OtherCapacity { found: "4", asked: "8" } => ["4", "8"];
     Corrupt { reason: "the file has 10 bytes" } => ["10 bytes"];
-    NotOurs { reason: "the file belongs to user 7, not to user 8; use another one" } => ["user 7", "user 8"];
+    Untrusted { reason: "the file belongs to user 7, not to user 8; use another one" } => ["user 7", "user 8"];
     Destroyed {} => ["destroyed", "open it again"];
     Replaced {} => ["another one with the same name", "open it again"];
     TooManyProcesses { limit: 16384u32 } => ["16384", "close it"];

@@ -29,7 +29,7 @@ thread_local! {
     static EARLIER_FORKS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The number of attempts of [`undisturbed`], and the pause between two of them.
+/// The number of attempts of [`retry_across_forks`], and the pause between two of them.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -142,7 +142,7 @@ extern "C" fn in_child() {
 ///
 /// # Errors
 /// The errors of `open`.
-pub fn undisturbed<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn retry_across_forks<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 0..ATTEMPTS {
         let begun = begun_by_others();
         let quiet = ENDED.load(SeqCst) == begun;
@@ -279,7 +279,7 @@ mod tests {
     fn undisturbed_calls_open() {
         current();
         let mut opened = 0;
-        undisturbed(|| {
+        retry_across_forks(|| {
             opened += 1;
             Ok(())
         })

@@ -68,7 +68,7 @@ pub use url::{Options, StoreUrl};
 #[doc(hidden)]
 pub mod __private {
     pub mod fork {
-        pub use crate::fork::{begun_while_forking, current, epoch, on_child, undisturbed};
+        pub use crate::fork::{begun_while_forking, current, epoch, on_child, retry_across_forks};
     }
     pub use crate::registry::Registration;
     pub use crate::sys::{ForkWords, Pinned};

@@ -168,7 +168,7 @@ impl HeldLock {
 #[non_exhaustive]
 pub struct Reconciled {
     /// The ids that the call allocated, in ascending order.
-    pub claimed: Vec<LockId>,
+    pub allocated: Vec<LockId>,
     /// The ids that the call freed, in ascending order.
     pub freed: Vec<LockId>,
 }

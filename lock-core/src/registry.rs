@@ -54,7 +54,7 @@ impl Registry {
 
     /// Adds schemes that exist but are not linked, each with advice for the error of [`Registry::find`].
     #[must_use]
-    pub fn knowing(mut self, absent: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+    pub fn with_absent(mut self, absent: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         self.absent.extend(absent);
         self
     }
@@ -67,7 +67,7 @@ impl Registry {
     /// Returns the backend of a scheme.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownScheme`], which lists the linked schemes and contains the advice of [`Registry::knowing`].
+    /// [`ErrorKind::UnknownScheme`], which lists the linked schemes and contains the advice of [`Registry::with_absent`].
     pub fn find(&self, scheme: &str) -> Result<&Backend> {
         self.backends.get(scheme).ok_or_else(|| self.unknown(scheme))
     }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_error_lists_the_linked_schemes_and_gives_advice() {
-        let registry = Registry::default().merge([A]).unwrap().knowing([("y", "enable the feature y")]);
+        let registry = Registry::default().merge([A]).unwrap().with_absent([("y", "enable the feature y")]);
         assert_eq!(registry.find("x").unwrap().crate_name(), "crate-a");
         let error = registry.find("y").unwrap_err().to_string();
         assert!(error.contains("enable the feature y") && error.contains("linked: x"), "{error}");

@@ -41,7 +41,7 @@ impl Store {
     ///   [`ErrorKind::OtherAbi`](crate::ErrorKind::OtherAbi), [`ErrorKind::OtherCapacity`](crate::ErrorKind::OtherCapacity) when the
     ///   file is not a store that this program can use.
     /// - [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the store is damaged or truncated.
-    /// - [`ErrorKind::NotOurs`](crate::ErrorKind::NotOurs) when its owner, its mode or a link makes it unsafe to use.
+    /// - [`ErrorKind::Untrusted`](crate::ErrorKind::Untrusted) when its owner, its mode or a link makes it unsafe to use.
     /// - [`ErrorKind::TooManyProcesses`](crate::ErrorKind::TooManyProcesses), [`ErrorKind::Limit`](crate::ErrorKind::Limit),
     ///   [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), [`ErrorKind::System`](crate::ErrorKind::System) when the system
     ///   cannot provide the store.

@@ -2,28 +2,30 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
+
 use crate::advice::NAME_MAX;
 use crate::{Error, ErrorKind, Result};
 
-/// The URL of a store: `SCHEME:PLACE?KEY=VALUE&KEY=VALUE`.
+/// The URL of a store: `SCHEME:LOCATION?KEY=VALUE&KEY=VALUE`.
 ///
-/// The scheme selects the backend. The backend defines the meaning of the place and of the options. The built-in backends of numbered
+/// The scheme selects the backend. The backend defines the meaning of the location and of the options. The built-in backends of numbered
 /// locks have the options of `lock_table::TableOptions`; `mode`, `group` and `owner` among them share a store between users. `%XX`
-/// encodes a byte, for example a `?` in the place.
+/// encodes a byte, for example a `?` in the location.
 ///
 /// # Examples
 /// ```
 /// use lock_core::StoreUrl;
 /// let url: StoreUrl = "shm:/run/app/locks?capacity=4096".parse()?;
 /// assert_eq!(url.scheme(), "shm");
-/// assert_eq!(url.place(), "/run/app/locks");
+/// assert_eq!(url.location(), "/run/app/locks");
 /// # Ok::<(), lock_core::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoreUrl {
     text: String,
     scheme: String,
-    place: String,
+    location: String,
     options: Vec<(String, String)>,
 }
 
@@ -34,8 +36,8 @@ impl StoreUrl {
     }
 
     /// Returns the decoded text between the scheme and the options.
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn location(&self) -> &str {
+        &self.location
     }
 
     /// Returns the whole URL, without decoding it.
@@ -50,29 +52,29 @@ impl StoreUrl {
 
     /// Returns the path of a store that is a file or a directory.
     ///
-    /// An absolute place is the path. Any other place is a name in `directory`, which the backend chooses.
+    /// An absolute location is the path. Any other location is a name in `directory`, which the backend chooses.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] when the place is empty, contains a slash, starts with a dot or is longer than 255 bytes, and is not
+    /// [`ErrorKind::BadUrl`] when the location is empty, contains a slash, starts with a dot or is longer than 255 bytes, and is not
     /// absolute; the error of `directory`.
     pub fn path_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
-        let (place, scheme) = (self.place(), self.scheme());
-        if Path::new(place).is_absolute() {
-            return Ok(place.into());
+        let (location, scheme) = (self.location(), self.scheme());
+        if Path::new(location).is_absolute() {
+            return Ok(location.into());
         }
-        if place.len() > NAME_MAX {
-            let reason = format!("the name is {} bytes long; at most {NAME_MAX} are allowed", place.len());
+        if location.len() > NAME_MAX {
+            let reason = format!("the name is {} bytes long; at most {NAME_MAX} are allowed", location.len());
             return Err(self.error(reason));
         }
-        if place.is_empty() || place.contains('/') || place.starts_with('.') {
-            let reason = match place {
+        if location.is_empty() || location.contains('/') || location.starts_with('.') {
+            let reason = match location {
                 "" => "the name is empty",
                 _ => "a name contains no slash and starts with no dot",
             };
             let reason = format!("{reason}; write {scheme}:NAME or {scheme}:/absolute/path");
             return Err(self.error(reason));
         }
-        Ok(directory()?.join(place))
+        Ok(directory()?.join(location))
     }
 
     /// Returns the path of a store that is a file, as [`StoreUrl::path_in`] does.
@@ -81,12 +83,12 @@ impl StoreUrl {
     /// As [`StoreUrl::path_in`]; [`ErrorKind::BadUrl`] when the path ends with a slash.
     pub fn file_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         let path = self.path_in(directory)?;
-        if let Some(file) = self.place().strip_suffix('/') {
+        if let Some(file) = self.location().strip_suffix('/') {
             let (scheme, file) = (self.scheme(), file.trim_end_matches('/'));
             let reason = if file.is_empty() {
-                format!("{} is a directory, and the store is a file; write {scheme}:/absolute/path", self.place())
+                format!("{} is a directory, and the store is a file; write {scheme}:/absolute/path", self.location())
             } else {
-                format!("{} ends with a slash, and the store is a file; write {scheme}:{file}", self.place())
+                format!("{} ends with a slash, and the store is a file; write {scheme}:{file}", self.location())
             };
             return Err(self.error(reason));
         }
@@ -105,12 +107,12 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self> {
         let bad = |reason: &str| Error::from(ErrorKind::BadUrl { url: text.to_owned(), reason: reason.to_owned() });
         let (scheme, rest) =
-            text.split_once(':').ok_or_else(|| bad("the URL has no scheme; write SCHEME:PLACE, for example shm:name"))?;
+            text.split_once(':').ok_or_else(|| bad("the URL has no scheme; write SCHEME:LOCATION, for example shm:name"))?;
         let is_scheme = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if scheme.is_empty() || !scheme.chars().all(is_scheme) {
             return Err(bad("a scheme has only lower-case letters, digits and hyphens; write for example shm:name"));
         }
-        let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+        let (location, query) = rest.split_once('?').map_or((rest, None), |(location, query)| (location, Some(query)));
         let mut options = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')) {
             let (key, value) = pair.split_once('=').ok_or_else(|| bad("an option has no key or no value; write KEY=VALUE"))?;
@@ -123,8 +125,8 @@ impl FromStr for StoreUrl {
             }
             options.push((key, value));
         }
-        let place = decode(place).map_err(bad)?;
-        Ok(Self { text: text.to_owned(), scheme: scheme.to_owned(), place, options })
+        let location = decode(location).map_err(bad)?;
+        Ok(Self { text: text.to_owned(), scheme: scheme.to_owned(), location, options })
     }
 }
 
@@ -175,26 +177,15 @@ impl Options<'_> {
 }
 
 fn decode(text: &str) -> Result<String, &'static str> {
+    let is_encoded = |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let bytes: Vec<u8> = percent_decode_str(text).collect();
     if text.contains('\0') {
-        return Err("it contains a NUL byte; remove that byte");
+        Err("it contains a NUL byte; remove that byte")
+    } else if !text.split('%').skip(1).all(is_encoded) || bytes.contains(&0) {
+        Err("two hexadecimal digits other than 00 must follow a %; write %25 for a percent sign")
+    } else {
+        String::from_utf8(bytes).map_err(|_| "the decoded text is not UTF-8; encode UTF-8 with %XX")
     }
-    if !text.contains('%') {
-        return Ok(text.to_owned());
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|d| char::from(d).to_digit(16));
-        match (digit(), digit()) {
-            (Some(high), Some(low)) if (high, low) != (0, 0) => bytes.push((high * 16 + low) as u8),
-            _ => return Err("two hexadecimal digits other than 00 must follow a %; write %25 for a percent sign"),
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| "the decoded text is not UTF-8; encode UTF-8 with %XX")
 }
 
 #[cfg(test)]
@@ -207,9 +198,9 @@ mod tests {
     #[case("shm:/a/b?capacity=1", "shm", "/a/b")]
     #[case("posix-sem:x%3Fy", "posix-sem", "x?y")]
     #[case("file:", "file", "")]
-    fn parse_splits_scheme_and_place(#[case] text: &str, #[case] scheme: &str, #[case] place: &str) {
+    fn parse_splits_scheme_and_location(#[case] text: &str, #[case] scheme: &str, #[case] location: &str) {
         let url: StoreUrl = text.parse().unwrap();
-        assert_eq!((url.scheme(), url.place(), url.as_str()), (scheme, place, text));
+        assert_eq!((url.scheme(), url.location(), url.as_str()), (scheme, location, text));
     }
 
     #[rstest]
@@ -221,6 +212,7 @@ mod tests {
     #[case("shm:x?a=1&a=2")]
     #[case("shm:x%0")]
     #[case("shm:x%00")]
+    #[case("shm:x%+1")]
     #[case("shm:x%ff")]
     #[case("shm:x\0")]
     #[case("shm:x?")]

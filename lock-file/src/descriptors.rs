@@ -52,7 +52,7 @@ pub(crate) fn free_reserved() -> Result<()> {
 fn reserved() -> Result<MutexGuard<'static, Reserved>> {
     let reserved = RESERVED.get_or_try_init(|| {
         let name = CString::new("lock-file").expect("the name contains no NUL byte");
-        let placeholder = fork::undisturbed(|| {
+        let placeholder = fork::retry_across_forks(|| {
             // No other descriptor refers to a new memory file, so it cannot be confused with a file of the program.
             let file = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC);
             Descriptor::new(file.map_err(|errno| Error::refused("memfd_create", errno))?)

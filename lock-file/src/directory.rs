@@ -49,7 +49,7 @@ impl Directory {
         let user = geteuid();
         let path = path_in(url, user.is_root(), runtime)?;
         if !user.is_root()
-            && !Path::new(url.place()).is_absolute()
+            && !Path::new(url.location()).is_absolute()
             && let Some(runtime) = path.parent()
         {
             runtime_dir::check(url, runtime, user.as_raw())?;
@@ -160,7 +160,7 @@ impl Directory {
         match kind(&status) {
             SFlag::S_IFDIR => {}
             SFlag::S_IFLNK => {
-                return Err(not_ours(format!(
+                return Err(untrusted(format!(
                     "its directory {} is a symbolic link; use the path that it leads to",
                     self.path.display()
                 )));
@@ -173,7 +173,7 @@ impl Directory {
 
     /// Returns the error for a path below the directory that contains a symbolic link.
     pub(crate) fn symbolic_link(&self, path: &Path) -> Error {
-        not_ours(format!("the path {} contains a symbolic link; remove it", self.path.join(path).display()))
+        untrusted(format!("the path {} contains a symbolic link; remove it", self.path.join(path).display()))
     }
 }
 
@@ -210,8 +210,8 @@ fn is_store_id(name: &str) -> bool {
     name.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-pub(crate) fn not_ours(reason: impl Into<String>) -> Error {
-    ErrorKind::NotOurs { reason: reason.into() }.into()
+pub(crate) fn untrusted(reason: impl Into<String>) -> Error {
+    ErrorKind::Untrusted { reason: reason.into() }.into()
 }
 
 /// Returns the path that a URL names for root or for a user with this runtime directory.

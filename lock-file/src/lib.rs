@@ -93,7 +93,7 @@ pub const BACKEND: Backend = Backend::new(
 /// The backend `lxc`: the lock that LXC's tools hold on a container. It is [`lxc`](lxc()) by URL.
 pub const LXC: Backend =
     Backend::new("lxc", env!("CARGO_PKG_NAME"), "LXC's lock of a container: lxc:/var/lib/lxc?name=NAME", lxc::open).with(
-        Capabilities::least()
+        Capabilities::minimal()
             .numbering(Numbering::Single)
             .owner_death(OwnerDeath::Released)
             .thread_death(ThreadDeath::Kept)

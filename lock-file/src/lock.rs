@@ -82,7 +82,7 @@ impl FileLock {
     #[cold]
     fn open(&self) -> Result<Descriptor> {
         let open = || {
-            fork::undisturbed(|| {
+            fork::retry_across_forks(|| {
                 let file = self.directory.lock_file(self.slot.table(), self.slot.id())?;
                 Descriptor::new(descriptors::above_reserved(file)?)?.marked()
             })
@@ -107,7 +107,7 @@ impl FileLock {
             if !self.with_file(&mut file, sys::try_lock)? {
                 return Ok(None);
             }
-            let begun = recovery::begin(&self.slot, me);
+            let begun = recovery::record_owner(&self.slot, me);
             if begun.is_none() {
                 self.unlock(&mut file)?;
                 self.close_if_replaced(&mut file);
@@ -183,7 +183,7 @@ impl FileLock {
             self.with_file(file, sys::lock)?;
             // The kernel's lock ends when the last descriptor of the description is closed.
             while file.as_ref().is_some_and(|file| file.get().is_some()) {
-                if let Some(acquired) = recovery::begin(&self.slot, me) {
+                if let Some(acquired) = recovery::record_owner(&self.slot, me) {
                     return Ok(acquired);
                 }
                 self.close_if_replaced(file);
@@ -233,7 +233,7 @@ fn is_out_of_descriptors(error: &Error) -> bool {
 impl RawLock for FileLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.slot.table().me()?;
+        let me = self.slot.table().current_owner()?;
         match self.attempt(me)? {
             Some(acquired) => Ok(acquired),
             None => self.acquire_slowly(me, deadline),
@@ -242,12 +242,12 @@ impl RawLock for FileLock {
 
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
-        let me = self.slot.table().me()?;
+        let me = self.slot.table().current_owner()?;
         if self.slot.line().owner() != me {
             return Err(ErrorKind::Lost.into());
         }
         let mut file = self.file()?;
-        self.slot.end(me, proof.condition());
+        self.slot.clear_owner(me, proof.condition());
         // The kernel's lock is released before the claim: it would not exclude the next claimant, which uses the same
         // description.
         let unlocked = self.unlock(&mut file);
@@ -258,7 +258,7 @@ impl RawLock for FileLock {
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        if self.slot.line().owner() != self.slot.table().me()? {
+        if self.slot.line().owner() != self.slot.table().current_owner()? {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();

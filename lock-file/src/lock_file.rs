@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode as Bits, SFlag, fstat, fstatat};
 use nix::unistd::geteuid;
 
 use crate::beneath;
-use crate::directory::{Directory, LOCKS, PAUSE, TABLE, is_new, kind, not_ours, open_directory};
+use crate::directory::{Directory, LOCKS, PAUSE, TABLE, is_new, kind, open_directory, untrusted};
 use crate::tree::Tree;
 
 /// Number of times to retry when another process removes a part of the path of a lock file.
@@ -28,7 +28,7 @@ impl Directory {
     ///
     /// # Errors
     /// - [`ErrorKind::Destroyed`] if the store was destroyed.
-    /// - [`ErrorKind::NotOurs`] if the file or a part of its path is not safe to use.
+    /// - [`ErrorKind::Untrusted`] if the file or a part of its path is not safe to use.
     pub(crate) fn lock_file(&self, table: &Table, id: LockId) -> Result<OwnedFd> {
         let path = relative(table.id(), id);
         let mut retries = 0;
@@ -90,10 +90,10 @@ impl Directory {
     fn check_file(&self, file: &OwnedFd, table: FileAccess, path: &Path) -> Result<()> {
         let status = fstat(file).map_err(|errno| Error::system("fstat", errno))?;
         if kind(&status) != SFlag::S_IFREG {
-            return Err(not_ours(format!("{} is not a regular file; remove it", path.display())));
+            return Err(untrusted(format!("{} is not a regular file; remove it", path.display())));
         }
         if status.st_nlink > 1 {
-            return Err(not_ours(format!("{} has {} hard links, not 1; remove the others", path.display(), status.st_nlink)));
+            return Err(untrusted(format!("{} has {} hard links, not 1; remove the others", path.display(), status.st_nlink)));
         }
         let mut found = FileAccess::from(&status);
         if found.uid == table.uid {

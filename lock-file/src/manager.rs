@@ -47,7 +47,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 fn is_access_denied(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::System { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
-        ErrorKind::NotOurs { .. } => true,
+        ErrorKind::Untrusted { .. } => true,
         _ => false,
     }
 }

@@ -10,8 +10,8 @@ use lock_table::{Owner, Slot};
 ///
 /// The caller holds the kernel's lock.
 #[inline]
-pub(crate) fn begin(slot: &Slot, me: Owner) -> Option<Acquired> {
+pub(crate) fn record_owner(slot: &Slot, me: Owner) -> Option<Acquired> {
     let before = slot.line().owner();
     let free = before.is_none() || slot.table().is_dead_or_dying(before);
-    free.then(|| slot.begin_instead_of(before, me)).flatten()
+    free.then(|| slot.replace_owner(before, me)).flatten()
 }

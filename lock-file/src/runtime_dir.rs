@@ -27,7 +27,7 @@ pub(crate) fn directory(url: &StoreUrl, variable: Option<PathBuf>) -> Result<Pat
 ///
 /// # Errors
 /// - [`ErrorKind::BadUrl`] if it does not exist.
-/// - [`ErrorKind::NotOurs`] if it belongs to another user, or this user may not search its parents.
+/// - [`ErrorKind::Untrusted`] if it belongs to another user, or this user may not search its parents.
 pub(crate) fn check(url: &StoreUrl, path: &Path, user: u32) -> Result<()> {
     let shown = path.display();
     match fs::metadata(path) {
@@ -35,14 +35,14 @@ pub(crate) fn check(url: &StoreUrl, path: &Path, user: u32) -> Result<()> {
         Ok(meta) => {
             let owner = meta.uid();
             let reason = format!("XDG_RUNTIME_DIR is {shown}, which belongs to user {owner}, not to user {user}; {REMEDY}");
-            Err(ErrorKind::NotOurs { reason }.into())
+            Err(ErrorKind::Untrusted { reason }.into())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(url.error(format!("XDG_RUNTIME_DIR is {shown}, which does not exist; {REMEDY}")))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let reason = format!("XDG_RUNTIME_DIR is {shown}, which user {user} may not access; {REMEDY}");
-            Err(ErrorKind::NotOurs { reason }.into())
+            Err(ErrorKind::Untrusted { reason }.into())
         }
         Err(error) => Err(Error::system("stat", error).at(path)),
     }

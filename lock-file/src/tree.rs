@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use lock_core::{Error, Result};
-use lock_table::{FileAccess, IN_USE, TableOptions};
+use lock_table::{FileAccess, STICKY, TableOptions};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
@@ -78,9 +78,9 @@ impl Tree<'_> {
         Ok(file)
     }
 
-    /// Returns the mode of a lock file: that of the table, and [`IN_USE`].
+    /// Returns the mode of a lock file: that of the table, and [`STICKY`].
     fn file_bits(&self) -> u32 {
-        self.access.mode & 0o666 | IN_USE
+        self.access.mode & 0o666 | STICKY
     }
 
     /// Creates the missing parent directories of a file.

@@ -13,7 +13,7 @@ use lock_table::thread;
 use crate::sys::{PosixSemaphore, TIMED_WAIT};
 
 /// The capabilities of [`anonymous`].
-pub const ANONYMOUS: Capabilities = Capabilities::least()
+pub const ANONYMOUS: Capabilities = Capabilities::minimal()
     .numbering(Numbering::Single)
     .sharing(Sharing::Threads)
     .deadlines(Deadlines::Monotonic)

@@ -36,7 +36,7 @@
 //! ## IPC namespaces
 //! A set belongs to an IPC namespace. The first process that uses a store chooses the IPC namespace of its sets. It can change
 //! only when all processes that have the store open are proven dead. A process in another IPC namespace is refused with
-//! [`NotOurs`](lock_core::ErrorKind::NotOurs). Each process checks this at its first use of a store, and so does a forked child.
+//! [`Untrusted`](lock_core::ErrorKind::Untrusted). Each process checks this at its first use of a store, and so does a forked child.
 //!
 //! A thread may change its IPC namespace (`unshare`, `setns`) while it has a handle open. Then its acquisitions are refused, and
 //! its release of a lock frees the lock. The lock never has two owners.

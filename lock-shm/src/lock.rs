@@ -7,7 +7,7 @@ use lock_table::{Owner, Slot};
 use crate::env;
 use crate::env::SPINS;
 use crate::recovery::{self, Vacant};
-use crate::robust::{self, Me};
+use crate::robust::{self, CurrentOwner};
 use crate::sys::{self, RateLimit, ThisThread};
 use crate::wait::{Announced, WAITERS, announce};
 
@@ -44,17 +44,17 @@ impl ShmLock {
     ///
     /// Its number is the thread id if the thread is in the store's home PID namespace and its robust list has room. Otherwise it is an
     /// identity number, which is never a thread id.
-    fn me<'a>(&self, thread: &'a ThisThread) -> Result<Me<'a>> {
-        let owner = self.slot.me(thread.id)?;
-        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();
+    fn current_owner<'a>(&self, thread: &'a ThisThread) -> Result<CurrentOwner<'a>> {
+        let owner = self.slot.current_owner(thread.id)?;
+        let at_home = self.slot.current_owner_at_home(thread.id).is_some() && !thread.is_full();
         Ok(match thread.list().filter(|_| at_home) {
-            Some(list) => Me { owner, number: thread.id, list },
-            None => Me { owner, number: owner.identity_number(), list: thread.identity_list() },
+            Some(list) => CurrentOwner { owner, number: thread.id, list },
+            None => CurrentOwner { owner, number: owner.identity_number(), list: thread.identity_list() },
         })
     }
 
     #[cold]
-    fn acquire_slowly(&self, me: &Me<'_>, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_slowly(&self, me: &CurrentOwner<'_>, deadline: Deadline) -> Result<Acquired> {
         let word = &self.slot.line().word;
         let mut spins = 0;
         // A thread that has slept acquires the lock with the bit set, because other threads may still be asleep.
@@ -115,9 +115,9 @@ impl ShmLock {
     #[inline(never)]
     fn release_slowly(&self, condition: Condition) -> Result<()> {
         let (line, thread) = (self.slot.line(), ThisThread::get());
-        let (me, number) = (self.slot.me(thread.id)?, robust::owner(line.word.load(Relaxed)));
+        let (me, number) = (self.slot.current_owner(thread.id)?, robust::owner(line.word.load(Relaxed)));
         // Outside the home namespace, the thread's id is never in the word of its locks. There it may be the id of another owner.
-        let at_home = self.slot.me_at_home(thread.id).is_some();
+        let at_home = self.slot.current_owner_at_home(thread.id).is_some();
         let is_mine = number == me.identity_number() || (at_home && number == me.tid());
         if line.owner() != me || !is_mine {
             sys::forget(line);
@@ -130,7 +130,7 @@ impl ShmLock {
         if condition == Condition::Consistent {
             robust::release(list, line, thread.barriers);
         } else {
-            robust::release_inconsistent(list, line, || _ = self.slot.end(me, condition));
+            robust::release_inconsistent(list, line, || _ = self.slot.clear_owner(me, condition));
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl RawLock for ShmLock {
     #[inline]
     fn try_acquire_fast(&self) -> Option<u64> {
         let thread = ThisThread::try_fast()?;
-        let me = self.slot.me_at_home(thread.id)?;
+        let me = self.slot.current_owner_at_home(thread.id)?;
         let (list, line) = (thread.list()?, self.slot.line());
         if sys::is_empty(list) {
             robust::acquire_free(list, line, me, thread.id)
@@ -165,7 +165,7 @@ impl RawLock for ShmLock {
 
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let thread = ThisThread::get();
-        self.acquire_slowly(&self.me(&thread)?, deadline)
+        self.acquire_slowly(&self.current_owner(&thread)?, deadline)
     }
 
     #[inline]
@@ -182,7 +182,7 @@ impl RawLock for ShmLock {
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        if self.slot.line().owner() != self.slot.me(ThisThread::get().id)? {
+        if self.slot.line().owner() != self.slot.current_owner(ThisThread::get().id)? {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use lock_core::Acquired;
 use lock_table::{Owner, Slot};
 
-use crate::robust::{self, DIED, Me};
+use crate::robust::{self, CurrentOwner, DIED};
 use crate::wait::WAITERS;
 
 /// The result of an attempt to acquire a lock that has no owner.
@@ -21,7 +21,7 @@ pub(crate) enum Vacant {
 ///
 /// A word without [`DIED`] was left by a consistent release. There is nothing to report, and only the word is read. A word with
 /// [`DIED`] is acquired only under a [claim](recover).
-pub(crate) fn acquire_vacant(slot: &Slot, me: &Me<'_>, present: u32, waiters: u32) -> Vacant {
+pub(crate) fn acquire_vacant(slot: &Slot, me: &CurrentOwner<'_>, present: u32, waiters: u32) -> Vacant {
     if present & DIED != 0 {
         return recover(slot, me, present, None);
     }
@@ -35,7 +35,7 @@ pub(crate) fn acquire_vacant(slot: &Slot, me: &Me<'_>, present: u32, waiters: u3
 ///
 /// This covers deaths that the kernel's robust list does not: more locks than the kernel walks, `exec` from a secondary thread, and
 /// owners outside the store's home PID namespace.
-pub(crate) fn take_over(slot: &Slot, me: &Me<'_>, present: u32) -> Option<Acquired> {
+pub(crate) fn take_over(slot: &Slot, me: &CurrentOwner<'_>, present: u32) -> Option<Acquired> {
     let (owner, table) = (slot.line().owner(), slot.table());
     let number = robust::owner(present);
     let gone = if !owner.is_none() && is_of(owner, number) {
@@ -58,7 +58,7 @@ pub(crate) fn take_over(slot: &Slot, me: &Me<'_>, present: u32) -> Option<Acquir
 /// new owner with the same number that is not recorded yet.
 ///
 /// `dead` is the owner that must still be recorded.
-fn recover(slot: &Slot, me: &Me<'_>, present: u32, dead: Option<Owner>) -> Vacant {
+fn recover(slot: &Slot, me: &CurrentOwner<'_>, present: u32, dead: Option<Owner>) -> Vacant {
     let (line, claim) = (slot.line(), &slot.line().spare[0]);
     if !slot.table().claim(claim, me.owner) {
         return Vacant::Claimed;
@@ -67,7 +67,7 @@ fn recover(slot: &Slot, me: &Me<'_>, present: u32, dead: Option<Owner>) -> Vacan
     // is read first may have released the lock in the meantime.
     let owner = (line.word.load(Acquire) == present).then(|| line.owner());
     let owner = owner.filter(|owner| dead.is_none_or(|dead| dead == *owner));
-    let taken = owner.map(|owner| (slot.take_note(owner), robust::acquire(me, line, present, WAITERS)));
+    let taken = owner.map(|owner| (slot.record_death(owner), robust::acquire(me, line, present, WAITERS)));
     claim.store(0, Release);
     match taken {
         Some((note, Some(token))) => Vacant::Acquired(slot.acquired(token, note)),

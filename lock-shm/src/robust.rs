@@ -50,7 +50,7 @@ pub(crate) fn is_held(line: &LockLine) -> bool {
 
 /// The calling thread as the owner of a lock.
 #[derive(Clone, Copy)]
-pub(crate) struct Me<'a> {
+pub(crate) struct CurrentOwner<'a> {
     pub(crate) owner: Owner,
     /// The owner's number in the lock word.
     pub(crate) number: u32,
@@ -67,7 +67,7 @@ pub(crate) fn acquire_free(head: &Head, line: &LockLine, me: Owner, tid: u32) ->
     set_pending(head, sys::address(&line.next));
     let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {
         sys::link_only(head, line);
-        line.begin(me)
+        line.record_owner(me)
     });
     clear_pending(head);
     taken
@@ -79,14 +79,14 @@ pub(crate) fn acquire_free(head: &Head, line: &LockLine, me: Owner, tid: u32) ->
 #[inline(never)]
 pub(crate) fn acquire_another(head: &Head, line: &LockLine, me: Owner, tid: u32) -> Option<u64> {
     let can_link = sys::can_link(head);
-    can_link.then(|| acquire(&Me { owner: me, number: tid, list: head }, line, 0, 0)).flatten()
+    can_link.then(|| acquire(&CurrentOwner { owner: me, number: tid, list: head }, line, 0, 0)).flatten()
 }
 
 /// Acquires a lock whose word is `old`.
 ///
 /// Stores the thread's number and the bits `waiting` in the word, links the lock, and records the owner. Returns the token, or `None`
 /// if the word was not `old`.
-pub(crate) fn acquire(me: &Me<'_>, line: &LockLine, old: u32, waiting: u32) -> Option<u64> {
+pub(crate) fn acquire(me: &CurrentOwner<'_>, line: &LockLine, old: u32, waiting: u32) -> Option<u64> {
     set_pending(me.list, sys::address(&line.next));
     let taken = line.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
         if me.number < Owner::FIRST_IDENTITY {
@@ -97,7 +97,7 @@ pub(crate) fn acquire(me: &Me<'_>, line: &LockLine, old: u32, waiting: u32) -> O
         if waiting != 0 {
             wait::keep_mark(line);
         }
-        line.begin(me.owner)
+        line.record_owner(me.owner)
     });
     clear_pending(me.list);
     taken
@@ -115,7 +115,7 @@ pub(crate) fn release(head: &Head, line: &LockLine, plain: bool) {
     if !sys::unlink_only(head, line) {
         return release_one_of_several(head, line, plain);
     }
-    line.end();
+    line.clear_owner();
     match wait::release(line, plain) {
         Release::Done => clear_pending(head),
         left => finish_release(head, line, left),
@@ -143,7 +143,7 @@ pub(crate) fn release_inconsistent(list: &Head, line: &LockLine, record: impl Fn
 #[inline(never)]
 fn release_one_of_several(head: &Head, line: &LockLine, plain: bool) {
     unlink(head, line);
-    line.end();
+    line.clear_owner();
     finish_release(head, line, wait::release(line, plain));
 }
 
@@ -199,7 +199,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn hold(slot: &Slot) -> ThisThread {
-        let (thread, me) = (ThisThread::get(), slot.table().me().unwrap());
+        let (thread, me) = (ThisThread::get(), slot.table().current_owner().unwrap());
         acquire_another(thread.list().unwrap(), slot.line(), me, thread.id).unwrap();
         thread
     }
@@ -231,7 +231,7 @@ pub(crate) mod tests {
     #[case([2, 1, 0])]
     fn the_list_has_exactly_the_held_locks_in_any_order_of_release(#[case] order: [usize; 3]) {
         let slots: [_; 3] = lines();
-        let (thread, me) = (ThisThread::get(), slots[0].table().me().unwrap());
+        let (thread, me) = (ThisThread::get(), slots[0].table().current_owner().unwrap());
         let head = thread.list().unwrap();
         for slot in &slots {
             acquire_another(head, slot.line(), me, thread.id).unwrap();

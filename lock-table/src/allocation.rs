@@ -16,7 +16,7 @@ impl Table {
     /// [`ErrorKind::Exhausted`] when no id is free; [`ErrorKind::Limit`]; those of [`Table::check`].
     pub fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check_now_and_then()?;
-        let me = self.me()?;
+        let me = self.current_owner()?;
         for find in [Bitmap::find, Bitmap::scan] {
             for number in self.segment_numbers() {
                 let segment = self.segment(number)?;
@@ -43,7 +43,7 @@ impl Table {
     }
 
     fn try_allocate_exact(&self, id: LockId, label: &Label) -> Result<bool> {
-        let me = self.me()?;
+        let me = self.current_owner()?;
         let (segment, index) = self.find(id)?;
         self.try_allocate(segment, index, me, label)
     }
@@ -154,7 +154,7 @@ impl Table {
         }
         for id in ids {
             if self.try_allocate_exact(*id, &Label::default()).map_err(|error| error.on(*id))? {
-                done.claimed.push(*id);
+                done.allocated.push(*id);
             }
         }
         Ok(done)

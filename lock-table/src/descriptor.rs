@@ -45,7 +45,7 @@ impl Descriptor {
     ///
     /// Its number is above those of the standard streams.
     ///
-    /// A fork between opening the descriptor and this call lets the child keep it; see [`fork::undisturbed`].
+    /// A fork between opening the descriptor and this call lets the child keep it; see [`fork::retry_across_forks`].
     ///
     /// # Errors
     /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when no number is free; [`ErrorKind::System`](lock_core::ErrorKind::System).
@@ -165,7 +165,7 @@ impl KeptDescription {
     /// # Errors
     /// Those of `open`, [`Descriptor::new`] and [`Descriptor::marked`].
     pub fn new(mut open: impl FnMut() -> Result<OwnedFd>) -> Result<Self> {
-        fork::undisturbed(|| {
+        fork::retry_across_forks(|| {
             let descriptor = Descriptor::new(open()?)?.marked()?;
             let mapping = descriptor.get().filter(|fd| keeps_locks(fd)).and_then(|fd| DescriptionMapping::new(fd).ok());
             Ok(Self { descriptor: Some(descriptor), mapping })

@@ -16,7 +16,7 @@ use crate::filesystem;
 use crate::header::{self, Header, corrupt};
 use crate::kind::Kind;
 use crate::layout::{self, BASE_BYTES, Geometry, PAGE};
-use crate::options::{IN_USE, TableOptions};
+use crate::options::{STICKY, TableOptions};
 use crate::sys::{self, rename_new};
 use crate::table_path::TablePath;
 use lock_core::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     let mut file = match openat(path.base, path.name, flags, Permissions::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
-        Err(Errno::ELOOP) => return Err(not_ours("the path is a symbolic link; use the path of its target")),
+        Err(Errno::ELOOP) => return Err(untrusted("the path is a symbolic link; use the path of its target")),
         Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "the path is a directory".to_owned() }.into()),
         Err(errno) => return Err(Error::refused("open", errno)),
     };
@@ -39,7 +39,7 @@ pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     match meta.nlink() {
         0 => return Err(deleted(path.whole, &meta)),
         1 => {}
-        links => return Err(not_ours(format!("the file has {links} hard links; remove the others"))),
+        links => return Err(untrusted(format!("the file has {links} hard links; remove the others"))),
     }
     options.check_access(path.whole, (&meta).into(), || path.directory_of(&meta))?;
     let mut page = Vec::with_capacity(PAGE as usize);
@@ -143,7 +143,7 @@ fn fill(file: &mut File, header: &Header, options: &TableOptions) -> Result<()> 
     debug_assert_eq!(first.offset, BASE_BYTES);
     file.write_all(&header.encode()).map_err(|e| Error::system("write", e))?;
     options.give(file.as_fd())?;
-    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits() | IN_USE))
+    fchmod(file.as_fd(), Permissions::from_bits_truncate(options.permissions().bits() | STICKY))
         .map_err(|e| Error::system("fchmod", e))?;
     file.sync_all().map_err(|e| Error::system("fsync", e))
 }
@@ -188,11 +188,11 @@ fn exists(path: &Path) -> Error {
 }
 
 fn kept_by_mount(path: &Path) -> Error {
-    not_ours(format!("the file was deleted, and a bind mount keeps its name {}; unmount it", path.display()))
+    untrusted(format!("the file was deleted, and a bind mount keeps its name {}; unmount it", path.display()))
 }
 
-fn not_ours(reason: impl Into<String>) -> Error {
-    ErrorKind::NotOurs { reason: reason.into() }.into()
+fn untrusted(reason: impl Into<String>) -> Error {
+    ErrorKind::Untrusted { reason: reason.into() }.into()
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub use self::file_access::{FileAccess, FileGroup, FileOwner};
 pub use self::kind::Kind;
 pub use self::lock_line::LockLine;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};
-pub use self::options::{Bound, IN_USE, Mode, TableOptions};
+pub use self::options::{Bound, Mode, STICKY, TableOptions};
 pub use self::owner::Owner;
 pub use self::slot::Slot;
 pub use self::table::Table;

@@ -13,7 +13,7 @@ use lock_core::{ErrorKind, Result};
 /// Checks that the file of a table has its recorded location, or that no other process uses it.
 ///
 /// # Errors
-/// [`ErrorKind::NotOurs`] when a process may use the file at another location.
+/// [`ErrorKind::Untrusted`] when a process may use the file at another location.
 pub(crate) fn check(table: &Table) -> Result<()> {
     let here = table.file.id().number();
     let word = table.state().location;
@@ -28,7 +28,7 @@ pub(crate) fn check(table: &Table) -> Result<()> {
                 "processes use the file through another mount, which hides their file locks, or {path} is a copy of a store in use; \
                  open the store by the path that the processes use, or remove the copy"
             );
-            return Err(ErrorKind::NotOurs { reason }.into());
+            return Err(ErrorKind::Untrusted { reason }.into());
         }
         let _ = word.compare_exchange(there, here, SeqCst, SeqCst);
     }

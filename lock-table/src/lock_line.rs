@@ -52,7 +52,7 @@ impl LockLine {
     ///
     /// The caller has just acquired the lock.
     #[inline]
-    pub fn begin(&self, me: Owner) -> u64 {
+    pub fn record_owner(&self, me: Owner) -> u64 {
         let token = self.next_token();
         self.owner.store(me.word(), Relaxed);
         // Keeps the critical section after the store, so that a thread that is killed in it is recorded as the owner.
@@ -60,9 +60,9 @@ impl LockLine {
         token
     }
 
-    /// Records the calling thread as the owner as [`LockLine::begin`] does, if `before` is still recorded.
+    /// Records the calling thread as the owner as [`LockLine::record_owner`] does, if `before` is still recorded.
     #[inline]
-    pub(crate) fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<u64> {
+    pub(crate) fn replace_owner(&self, before: Owner, me: Owner) -> Option<u64> {
         self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
         let token = self.next_token();
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
@@ -79,17 +79,17 @@ impl LockLine {
 
     /// Removes the recorded owner. The owner calls this immediately before it releases the lock.
     #[inline]
-    pub fn end(&self) {
-        self.end_with(Owner::NONE);
+    pub fn clear_owner(&self) {
+        self.set_owner(Owner::NONE);
     }
 
-    /// Removes the recorded owner as [`LockLine::end`] does, and records that the protected data is inconsistent.
-    pub fn end_inconsistent(&self) {
-        self.end_with(Owner::INCONSISTENT);
+    /// Removes the recorded owner as [`LockLine::clear_owner`] does, and records that the protected data is inconsistent.
+    pub fn clear_owner_inconsistent(&self) {
+        self.set_owner(Owner::INCONSISTENT);
     }
 
     #[inline]
-    fn end_with(&self, owner: Owner) {
+    fn set_owner(&self, owner: Owner) {
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
         self.owner.store(owner.word(), Release);

@@ -68,7 +68,7 @@ pub trait TableLocks: Send + Sync + fmt::Debug {
 }
 
 /// The claims of a store on a table that do not depend on its locks.
-pub const CLAIMS: Capabilities = Capabilities::least()
+pub const CLAIMS: Capabilities = Capabilities::minimal()
     .reentry(Reentry::Refused)
     .holders(Holders::Named)
     .labels(Labels::Kept)

@@ -45,7 +45,7 @@ impl Table {
     /// # Errors
     /// - [`ErrorKind::Absent`] with [`OpenMode::Open`]; [`ErrorKind::Exists`] with [`OpenMode::Create`].
     /// - [`ErrorKind::NotAStore`], [`ErrorKind::OtherVersion`], [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`],
-    ///   [`ErrorKind::Corrupt`], [`ErrorKind::NotOurs`] when the file is not a valid table. The file is not changed.
+    ///   [`ErrorKind::Corrupt`], [`ErrorKind::Untrusted`] when the file is not a valid table. The file is not changed.
     /// - [`ErrorKind::TooManyProcesses`], [`ErrorKind::Unsupported`], [`ErrorKind::Limit`], [`ErrorKind::System`].
     pub fn open(path: &Path, kind: Kind, mode: OpenMode, options: &TableOptions) -> Result<Arc<Self>> {
         Self::open_at(&TablePath::whole(path), kind, mode, options)

@@ -81,7 +81,7 @@ impl FromStr for Mode {
 /// The sticky bit in the mode of a store's files, which protects them from programs that remove unused files.
 ///
 /// The XDG Base Directory Specification and `systemd-tmpfiles` respect it. Linux itself ignores it on regular files (inode(7)).
-pub const IN_USE: u32 = 0o1000;
+pub const STICKY: u32 = 0o1000;
 
 /// The options of all backends with a table.
 ///

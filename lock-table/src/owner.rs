@@ -32,7 +32,7 @@ impl Owner {
     pub const FIRST_IDENTITY: u32 = 1 << TID_BITS;
 
     /// Returns the word of a process without a thread.
-    pub(crate) const fn of_process(entry: usize, generation: u64) -> Self {
+    pub(crate) const fn from_process(entry: usize, generation: u64) -> Self {
         Self((generation << GENERATION_SHIFT) | ((entry as u64) << TID_BITS))
     }
 
@@ -97,9 +97,9 @@ impl Owner {
     /// Returns the process of an identity number, given the current generation of each entry.
     ///
     /// Returns `None` if another process has reused the entry.
-    pub(crate) fn of_identity_number(number: u32, generation: impl Fn(usize) -> Option<u64>) -> Option<Self> {
+    pub(crate) fn from_identity_number(number: u32, generation: impl Fn(usize) -> Option<u64>) -> Option<Self> {
         let entry = (number.wrapping_sub(Self::FIRST_IDENTITY) >> IDENTITY_GENERATION_BITS) as usize;
-        let latest = Self::of_process(entry, generation(entry)?);
+        let latest = Self::from_process(entry, generation(entry)?);
         (latest.identity_number() == number).then_some(latest)
     }
 
@@ -140,11 +140,11 @@ mod tests {
     #[test]
     fn encoded_fields_are_decoded() {
         for (entry, generation, tid) in [(0, 1, 1), (16_383, LAST, (1 << 22) - 1), (77, 12_345, 4_194_303)] {
-            let owner = Owner::of_process(entry, generation).with_thread(tid);
+            let owner = Owner::from_process(entry, generation).with_thread(tid);
             assert_eq!((owner.entry(), owner.generation(), owner.tid()), (entry, generation, tid));
             assert!(!owner.is_none() && owner.note() == 0);
             assert_eq!(Owner::from_word(owner.word()), owner);
-            assert_eq!(owner.process(), Owner::of_process(entry, generation));
+            assert_eq!(owner.process(), Owner::from_process(entry, generation));
             assert_eq!(owner.with_note(15).note(), 15);
             assert_eq!(owner.with_note(15).with_note(0), owner);
         }
@@ -159,11 +159,11 @@ mod tests {
     #[test]
     fn identity_numbers_are_not_thread_ids_and_identify_the_process() {
         for (entry, generation) in [(0, 1), (16_383, LAST), (77, 12_345)] {
-            let owner = Owner::of_process(entry, generation).with_thread(9);
+            let owner = Owner::from_process(entry, generation).with_thread(9);
             let number = owner.identity_number();
             assert!((1 << 22..=0x3fff_ffff).contains(&number), "{number:#x}");
-            assert_eq!(Owner::of_identity_number(number, |_| Some(generation)), Some(owner.process()));
-            assert_eq!(Owner::of_identity_number(number, |_| Some(Owner::next_generation(generation))), None);
+            assert_eq!(Owner::from_identity_number(number, |_| Some(generation)), Some(owner.process()));
+            assert_eq!(Owner::from_identity_number(number, |_| Some(Owner::next_generation(generation))), None);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Table {
     /// In a forked child, which must register itself first: [`ErrorKind::TooManyProcesses`](lock_core::ErrorKind::TooManyProcesses),
     /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit), [`ErrorKind::System`](lock_core::ErrorKind::System).
     #[inline]
-    pub fn me(&self) -> Result<Owner> {
+    pub fn current_owner(&self) -> Result<Owner> {
         self.owner_word(thread::id())
     }
 
@@ -47,9 +47,9 @@ impl Table {
     /// The thread ids of all processes at home are different.
     ///
     /// # Errors
-    /// As [`Table::me`].
+    /// As [`Table::current_owner`].
     pub fn is_at_home(&self) -> Result<bool> {
-        self.me()?;
+        self.current_owner()?;
         Ok(self.process.words()[1].load(Relaxed) != 0)
     }
 
@@ -116,7 +116,7 @@ impl Table {
     /// Returns true if the process with this [identity number](Owner::identity_number) is proven to be dead.
     pub fn is_identity_gone(&self, number: u32) -> bool {
         let processes = self.processes_table();
-        match Owner::of_identity_number(number, |entry| processes.generation(entry)) {
+        match Owner::from_identity_number(number, |entry| processes.generation(entry)) {
             Some(process) => self.is_dead(process),
             // Another process has reused the entry, after proof of the death.
             None => true,

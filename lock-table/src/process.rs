@@ -78,7 +78,7 @@ impl ProcessTable<'_> {
         let path = self.file.path().display();
         let reason =
             format!("{foreign} holds a file lock on {path} that conflicts with the locks of this program; end that program");
-        Some(ErrorKind::NotOurs { reason }.into())
+        Some(ErrorKind::Untrusted { reason }.into())
     }
 
     /// Frees the entry of a process that closes the store.
@@ -124,7 +124,7 @@ impl ProcessTable<'_> {
         words[AT_HELD_BY].store(liveness.held_by() as u64, Relaxed);
         record::write_text(&words[AT_COMMAND..], command);
         words[AT_GENERATION].store(generation, SeqCst);
-        Some(Owner::of_process(entry, generation))
+        Some(Owner::from_process(entry, generation))
     }
 
     /// Returns true if the entry can be allocated: its process has closed the store or is dead.
@@ -288,7 +288,7 @@ impl ProcessTable<'_> {
             let words = self.entry(entry);
             let generation = words[AT_GENERATION].load(SeqCst);
             let used = generation != 0 && generation & WRITING == 0 && words[AT_PID].load(SeqCst) != 0;
-            let owner = Owner::of_process(entry, generation);
+            let owner = Owner::from_process(entry, generation);
             (used && !self.has_closed_store(entry) && !matches!(self.life_state(owner), LifeState::Dead(_))).then_some(owner)
         })
     }
@@ -348,7 +348,7 @@ mod tests {
 
     /// The identity of another process in the PID namespace of the caller. No process has its id.
     fn another() -> Identity {
-        Identity { pid: 0x3f_fff0, start_time: 1, pidfd_inode: 0, command: "another".to_owned(), ..me().clone() }
+        Identity { pid: 0x3f_fff0, start_time: 1, pidfd_inode: 0, command: "another".to_owned(), ..this_process().clone() }
     }
 
     /// The identity of a process in another PID namespace. Only its liveness lock shows its state.
@@ -356,7 +356,7 @@ mod tests {
         Identity { namespace: 1, ..another() }
     }
 
-    fn me() -> &'static Identity {
+    fn this_process() -> &'static Identity {
         Identity::of_this_process().unwrap()
     }
 
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn all_preferred_entries_are_tried_before_any_other() {
         let fixture = Fixture::new();
-        assert_eq!(fixture.register(me()).0.entry(), 0, "the creation of the store reserves the page of entry 0");
+        assert_eq!(fixture.register(this_process()).0.entry(), 0, "the creation of the store reserves the page of entry 0");
         let mut preferred: Vec<_> = fixture.table().candidates().take(PREFERRED).collect();
         preferred.sort_unstable();
         assert!(preferred.into_iter().eq(0..PREFERRED));
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn a_process_that_lost_its_liveness_lock_is_alive() {
         let fixture = Fixture::new();
-        let (owner, liveness) = fixture.register(me());
+        let (owner, liveness) = fixture.register(this_process());
         drop(liveness);
         // The words of this test are not a mapping of the file, so the comparison of mappings shows nothing.
         assert_eq!(fixture.table().life_state(owner), LifeState::Alive);
@@ -436,7 +436,7 @@ mod tests {
     #[test]
     fn a_process_that_registers_again_after_the_end_of_its_lock_has_executed_another_program() {
         let fixture = Fixture::new();
-        let [(earlier, ended), (beside, _liveness)] = [fixture.register(me()), fixture.register(me())];
+        let [(earlier, ended), (beside, _liveness)] = [fixture.register(this_process()), fixture.register(this_process())];
         // Both locks are held, as by two copies of this library in one program.
         assert_eq!([earlier, beside].map(|owner| fixture.table().life_state(owner)), [LifeState::Alive; 2]);
         drop(ended);
@@ -464,12 +464,12 @@ mod tests {
     fn an_entry_is_reused_after_its_process_closed_the_store() {
         let fixture = Fixture::new();
         for _ in 0..3 * PREFERRED {
-            let (owner, liveness) = fixture.register(me());
+            let (owner, liveness) = fixture.register(this_process());
             assert!(owner.entry() < PREFERRED, "entries of closed stores are not reused");
             fixture.table().unregister(owner);
             drop(liveness);
             assert!(fixture.is_dead(owner));
-            assert_eq!(fixture.table().describe(owner).pid, me().pid, "the entry no longer names its process");
+            assert_eq!(fixture.table().describe(owner).pid, this_process().pid, "the entry no longer names its process");
         }
         assert_eq!(fixture.table().registered().count(), 0);
     }
@@ -502,9 +502,9 @@ mod tests {
     #[test]
     fn an_owner_with_an_entry_without_blocks_is_dead() {
         let fixture = Fixture::new();
-        let (owner, _liveness) = fixture.register(me());
+        let (owner, _liveness) = fixture.register(this_process());
         for entry in [(owner.entry() + 64) % PREFERRED, ENTRIES - 1] {
-            let none = Owner::of_process(entry, 1).with_thread(1);
+            let none = Owner::from_process(entry, 1).with_thread(1);
             assert!(fixture.is_dead(none), "{none:?}");
             assert_eq!(fixture.table().describe(none).pid, 0);
         }

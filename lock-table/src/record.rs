@@ -13,7 +13,7 @@ const AT_CLAIM: usize = 0;
 const AT_GENERATION: usize = 1;
 /// The time of the allocation, in seconds since 1970, in the high 40 bits; the process id of the allocator in the low 24 bits.
 const AT_SINCE: usize = 2;
-/// The owner whose death is reported to the next owner, see [`super::Slot::take_note`]. Only the owner of the lock writes it.
+/// The owner whose death is reported to the next owner, see [`super::Slot::record_death`]. Only the owner of the lock writes it.
 const AT_DEATH: usize = 3;
 const AT_COMMAND: Range<usize> = 4..4 + COMMAND_WORDS;
 const AT_LABEL: Range<usize> = AT_COMMAND.end..RECORD_WORDS;

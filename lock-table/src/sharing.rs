@@ -26,14 +26,14 @@ impl TableOptions {
     /// second case.
     ///
     /// # Errors
-    /// [`ErrorKind::NotOurs`] with the path, its owner, group or mode, and the option to add.
+    /// [`ErrorKind::Untrusted`] with the path, its owner, group or mode, and the option to add.
     pub fn check_access(&self, path: &Path, found: FileAccess, directory: impl FnOnce() -> Option<FileAccess>) -> Result<()> {
         let allowed = self.permissions().bits();
         let path = path.display();
         if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {
             let (found, group) = (name_of_group(found.gid), name_of_group(group.gid()));
             let reason = format!("{path} has the group {found}, not {group}; change the option group, or the group of the file");
-            return Err(not_ours(reason));
+            return Err(untrusted(reason));
         }
         let is_of_group = self.group.is_some();
         let is_in_groups_directory = || {
@@ -49,12 +49,12 @@ impl TableOptions {
                  group=GROUP to trust the members of a group",
                 found.uid
             );
-            return Err(not_ours(reason));
+            return Err(untrusted(reason));
         }
         if found.mode & (GROUP_WRITES | OTHERS_WRITE) & !allowed != 0 {
             let mode = found.mode & 0o777;
             let asked = found.mode & 0o666;
-            return Err(not_ours(format!(
+            return Err(untrusted(format!(
                 "other users may write to {path} (mode {mode:04o}); change its mode, or add mode={asked:04o} to the store's URL"
             )));
         }
@@ -113,8 +113,8 @@ fn name_of_group(gid: u32) -> String {
     group.map_or_else(|| gid.to_string(), |group| format!("{} ({gid})", group.name))
 }
 
-fn not_ours(reason: String) -> Error {
-    ErrorKind::NotOurs { reason }.into()
+fn untrusted(reason: String) -> Error {
+    ErrorKind::Untrusted { reason }.into()
 }
 
 #[cfg(test)]

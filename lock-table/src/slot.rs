@@ -62,12 +62,12 @@ impl Slot {
         (!owner.is_none() && !self.table().is_dead(owner)).then(|| self.table().describe(owner))
     }
 
-    /// Returns the owner word of the thread of this process with the id `tid`. See [`Table::me`].
+    /// Returns the owner word of the thread of this process with the id `tid`. See [`Table::current_owner`].
     ///
     /// # Errors
-    /// As [`Table::me`].
+    /// As [`Table::current_owner`].
     #[inline]
-    pub fn me(&self, tid: u32) -> Result<Owner> {
+    pub fn current_owner(&self, tid: u32) -> Result<Owner> {
         match self.process[0].load(Relaxed) {
             0 => self.table().owner_word(tid),
             process => Ok(Owner::from_word(process).with_thread(tid)),
@@ -76,9 +76,9 @@ impl Slot {
 
     /// Returns the owner word of a thread of this process, or `None` if it is not registered or not at home.
     ///
-    /// See [`Slot::me`] and [`Table::is_at_home`].
+    /// See [`Slot::current_owner`] and [`Table::is_at_home`].
     #[inline]
-    pub fn me_at_home(&self, tid: u32) -> Option<Owner> {
+    pub fn current_owner_at_home(&self, tid: u32) -> Option<Owner> {
         let process = self.process[1].load(Relaxed);
         (process != 0).then(|| Owner::from_word(process).with_thread(tid))
     }

@@ -71,7 +71,7 @@ impl TableFile {
         match &*again {
             Some(descriptor) if descriptor.get().is_some() => Ok(Verified::Again(Arc::clone(descriptor))),
             _ => {
-                let descriptor = Arc::new(fork::undisturbed(|| Descriptor::new(self.open_by_path()?)?.marked())?);
+                let descriptor = Arc::new(fork::retry_across_forks(|| Descriptor::new(self.open_by_path()?)?.marked())?);
                 *again = Some(Arc::clone(&descriptor));
                 Ok(Verified::Again(descriptor))
             }

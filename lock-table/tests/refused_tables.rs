@@ -74,11 +74,11 @@ fn a_directory_a_fifo_a_symbolic_link_and_a_hard_link_are_refused() {
     let real = directory.path().join("real");
     make(&real);
     symlink(&real, &path).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::NotOurs { reason } if reason.contains("symbolic link")));
+    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains("symbolic link")));
     fs::remove_file(&path).unwrap();
 
     fs::hard_link(&real, &path).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::NotOurs { reason } if reason.contains("2 hard links")));
+    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains("2 hard links")));
 }
 
 #[rstest]
@@ -89,7 +89,7 @@ fn a_table_that_other_users_may_write_is_refused_without_the_option_mode(#[case]
     let (_directory, path) = scratch();
     make(&path);
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::NotOurs { reason } if reason.contains(&format!("{mode:04o}"))));
+    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains(&format!("{mode:04o}"))));
     let mut options = TableOptions::default();
     options.mode = Some(format!("{mode:o}").parse().unwrap());
     assert!(Table::open(&path, KIND, OpenMode::Open, &options).is_ok());
@@ -103,7 +103,7 @@ fn a_table_of_another_user_is_refused() {
     let (_directory, path) = scratch();
     make(&path);
     nix::unistd::chown(&path, Some(65_534.into()), None).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::NotOurs { reason } if reason.contains("65534")));
+    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains("65534")));
 }
 
 #[test]

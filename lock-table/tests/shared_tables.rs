@@ -36,7 +36,7 @@ fn arguments_are_recorded_only_in_a_private_table(#[case] mode: &str, #[case] wh
     let line = String::from_utf8_lossy(&line);
     let program = line.split('\0').next().unwrap().rsplit('/').next().unwrap();
     let named = table.allocated().unwrap()[0].allocator.clone().unwrap().command;
-    let holder = table.describe(table.me().unwrap()).command;
+    let holder = table.describe(table.current_owner().unwrap()).command;
     let arguments = line.trim_end_matches('\0').contains('\0');
     for command in [named, holder] {
         assert!(program.starts_with(&command) || command.starts_with(program), "{command}");
@@ -60,7 +60,7 @@ fn root_creates_a_table_for_a_user_and_a_group() {
     open(&path, OpenMode::Open, &options).unwrap();
     options.group = Some(FileGroup::new(GROUP + 1));
     let error = open(&path, OpenMode::Open, &options).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::NotOurs { reason } if reason.contains("59003")), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::Untrusted { reason } if reason.contains("59003")), "{error}");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_mode_does_not_make_another_owner_trusted() {
     chown(&path, Some(STRANGER.into()), Some(GROUP.into())).unwrap();
     let error = open(&path, OpenMode::OpenOrCreate, &options("0666")).unwrap_err();
     let named = |reason: &str| reason.contains(path.to_str().unwrap()) && reason.contains("owner=59001");
-    assert!(matches!(error.kind(), ErrorKind::NotOurs { reason } if named(reason)), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::Untrusted { reason } if named(reason)), "{error}");
     let mut trusting = options("0666");
     trusting.owner = Some(FileOwner::Any);
     open(&path, OpenMode::Open, &trusting).unwrap();

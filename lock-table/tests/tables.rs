@@ -116,7 +116,7 @@ fn reconcile_allocates_missing_ids_and_frees_others() {
     let wanted: BTreeSet<_> = (50..150).chain([9_999]).map(LockId::new).collect();
     let done = table.reconcile(&wanted).unwrap();
     assert_eq!(done.freed, (0..50).map(LockId::new).collect::<Vec<_>>());
-    assert_eq!(done.claimed, (100..150).chain([9_999]).map(LockId::new).collect::<Vec<_>>());
+    assert_eq!(done.allocated, (100..150).chain([9_999]).map(LockId::new).collect::<Vec<_>>());
     assert_eq!(table.allocated().unwrap().iter().map(|one| one.id).collect::<BTreeSet<_>>(), wanted);
 
     let beyond = wanted.iter().copied().chain([LockId::new(10_000)]).skip(10).collect();

@@ -41,7 +41,7 @@ pub(crate) fn backends(format: &Format) -> Result<(), Failure> {
     };
     row("crate", &|backend| backend.crate_name());
     row("about", &|backend| backend.about());
-    let claims = lock_any::Capabilities::least().rows();
+    let claims = lock_any::Capabilities::minimal().rows();
     for (at, (title, _)) in claims.into_iter().enumerate() {
         row(title, &|backend| backend.capabilities().rows()[at].1);
     }

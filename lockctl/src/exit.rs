@@ -63,7 +63,7 @@ impl ExitStatus {
             ErrorKind::Exhausted { .. } | ErrorKind::TooManyProcesses { .. } => Self::TEMPORARY,
             ErrorKind::Destroyed | ErrorKind::Replaced => Self::TEMPORARY,
             ErrorKind::OtherVersion { .. } | ErrorKind::OtherAbi { .. } | ErrorKind::OtherCapacity { .. } => Self::OTHER_FORMAT,
-            ErrorKind::NotOurs { .. } => Self::NOT_PERMITTED,
+            ErrorKind::Untrusted { .. } => Self::NOT_PERMITTED,
             ErrorKind::UnknownScheme { .. } | ErrorKind::DuplicateScheme { .. } => Self::NOT_LINKED,
             ErrorKind::Limit { source, .. } => match Self::of_errno(source) {
                 Self::SYSTEM => Self::TEMPORARY,
@@ -207,7 +207,7 @@ mod tests {
             (76, ErrorKind::OtherVersion { found: 1, known: 2, file: "/store".into() }),
             (76, ErrorKind::OtherAbi { found: text(), needed: text() }),
             (76, ErrorKind::OtherCapacity { found: text(), asked: text() }),
-            (77, ErrorKind::NotOurs { reason: text() }),
+            (77, ErrorKind::Untrusted { reason: text() }),
             (78, ErrorKind::UnknownScheme { scheme: text(), hint: text() }),
             (78, ErrorKind::DuplicateScheme { scheme: text(), first: "a", second: "b" }),
         ];

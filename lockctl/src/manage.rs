@@ -52,7 +52,7 @@ pub(crate) fn free_all(store_args: &StoreArgs) -> Result<(), Failure> {
 
 #[derive(Serialize)]
 struct Reconciled {
-    claimed: Vec<u32>,
+    allocated: Vec<u32>,
     freed: Vec<u32>,
 }
 
@@ -60,12 +60,12 @@ pub(crate) fn reconcile(store_args: &StoreArgs, args: &ReconcileArgs) -> Result<
     let ids = if args.ids.is_empty() { from_stdin()? } else { args.ids.clone() };
     let done = store_args.open_or_create(args.no_create)?.reconcile(ids)?;
     let numbers = |ids: Vec<LockId>| ids.into_iter().map(LockId::get).collect::<Vec<_>>();
-    let done = Reconciled { claimed: numbers(done.claimed), freed: numbers(done.freed) };
+    let done = Reconciled { allocated: numbers(done.allocated), freed: numbers(done.freed) };
     if args.json {
         return Ok(output::print_json(&done)?);
     }
     let lines = |verb: &str, ids: &[u32]| ids.iter().map(|id| format!("{verb} {id}\n")).collect::<String>();
-    Ok(output::print(lines("claimed", &done.claimed) + &lines("freed", &done.freed))?)
+    Ok(output::print(lines("claimed", &done.allocated) + &lines("freed", &done.freed))?)
 }
 
 /// Reads the ids from stdin. An empty list is refused, because it is more likely a failed query than a database without locks.

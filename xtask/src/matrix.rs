@@ -46,7 +46,7 @@ fn table(backends: &[Backend]) -> String {
     let mut lines = vec![vec![String::new()]];
     lines[0].extend(backends.iter().map(|backend| format!("`{}`", backend.scheme())));
     lines.push(vec!["---".to_owned(); backends.len() + 1]);
-    for (at, (title, _)) in Capabilities::least().rows().into_iter().enumerate() {
+    for (at, (title, _)) in Capabilities::minimal().rows().into_iter().enumerate() {
         let claims = backends.iter().map(|backend| backend.capabilities().rows()[at].1.to_owned());
         lines.push(std::iter::once(title.to_owned()).chain(claims).collect());
     }
@@ -70,7 +70,7 @@ mod tests {
     fn the_table_has_a_row_for_each_claim_and_a_column_for_each_backend() {
         let backends = lock_any::backends().unwrap();
         let table = table(&backends);
-        assert_eq!(table.lines().count(), 2 + Capabilities::least().rows().len());
+        assert_eq!(table.lines().count(), 2 + Capabilities::minimal().rows().len());
         assert!(table.lines().all(|line| line.matches('|').count() == backends.len() + 2), "{table}");
     }
 }

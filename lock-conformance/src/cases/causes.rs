@@ -6,7 +6,7 @@ use super::cases;
 use crate::fixture::{Fixture, scale};
 use crate::process::{Grant, LockRef, Thread};
 
-cases! { "news";
+cases! { "death_reports";
     the_end_of_a_process_has_that_cause [PROCESSES REPORTED];
     the_end_of_a_process_has_that_cause_for_a_sleeping_waiter [PROCESSES REPORTED];
     an_exec_has_that_cause [PROCESSES REPORTED];

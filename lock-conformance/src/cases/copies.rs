@@ -50,7 +50,7 @@ impl Pair {
         match peer.ask("open", &["open", &self.copied_to]) {
             Ok(facts) => Some((peer, facts.get("id"))),
             Err(refusal) => {
-                let typed = ["NotAStore", "NotOurs", "Corrupt", "Replaced", "Destroyed"];
+                let typed = ["NotAStore", "Untrusted", "Corrupt", "Replaced", "Destroyed"];
                 assert!(typed.contains(&refusal.kind.as_str()), "a copy is refused, but the error has the wrong kind: {refusal}");
                 None
             }

@@ -24,7 +24,7 @@ cases! { "damage";
 }
 
 /// Kinds of errors that describe a fault of a store.
-const TYPED: [&str; 7] = ["NotAStore", "Destroyed", "OtherVersion", "OtherAbi", "OtherCapacity", "Corrupt", "NotOurs"];
+const TYPED: [&str; 7] = ["NotAStore", "Destroyed", "OtherVersion", "OtherAbi", "OtherCapacity", "Corrupt", "Untrusted"];
 
 /// A store that no process has open, and its files.
 struct Victim {

@@ -26,12 +26,12 @@ fn stranger(fixture: &Fixture) -> Thread {
 }
 
 /// Asserts that the error says that this process must not use the store.
-fn is_not_ours(refusal: &Refusal) {
-    assert_eq!(refusal.kind, "NotOurs", "a process of another IPC namespace was refused with an unexpected error: {refusal}");
+fn is_untrusted(refusal: &Refusal) {
+    assert_eq!(refusal.kind, "Untrusted", "a process of another IPC namespace was refused with an unexpected error: {refusal}");
 }
 
 /// Kinds of errors that say that this process must not use the store.
-const REFUSALS: &[&str] = &["NotOurs"];
+const REFUSALS: &[&str] = &["Untrusted"];
 
 fn a_process_in_another_ipc_namespace_is_excluded_or_refused(fixture: &Fixture) {
     opens_and_is_excluded_or_refused(fixture, &stranger(fixture));
@@ -53,7 +53,7 @@ fn opens_and_is_excluded_or_refused(fixture: &Fixture, stranger: &Thread) {
     match stranger.ask("open", &["open", &fixture.url()]) {
         Ok(_) => each_keeps_its_lock(fixture, &owner, stranger, lock),
         Err(refusal) => {
-            is_not_ours(&refusal);
+            is_untrusted(&refusal);
             each_keeps_its_lock(fixture, &owner, &other, lock);
         }
     }
@@ -86,7 +86,7 @@ fn child_and_stranger(fixture: &Fixture, has_parent_locked: bool) -> (Thread, Op
     let child = fixture.fork(&parent);
     fixture.kill(&parent.process);
     let stranger = stranger(fixture);
-    let opened = stranger.ask("open", &["open", &url]).map_err(|refusal| is_not_ours(&refusal));
+    let opened = stranger.ask("open", &["open", &url]).map_err(|refusal| is_untrusted(&refusal));
     (child, opened.is_ok().then_some(stranger), lock)
 }
 
@@ -126,7 +126,7 @@ fn an_owner_that_leaves_its_ipc_namespace_keeps_its_lock(fixture: &Fixture) {
     other.finds_busy(lock, "its owner lives and has only left its IPC namespace");
     is_excluded_or_refused(&other, lock, REFUSALS);
     if let Err(refusal) = owner.ask("unlock", &[&lock.to_string()]) {
-        is_not_ours(&refusal);
+        is_untrusted(&refusal);
         fixture.kill(&owner.process);
     }
     other.lock(lock);

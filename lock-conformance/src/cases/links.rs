@@ -105,7 +105,7 @@ fn no_file_of_a_store_is_opened_through_a_link(fixture: &Fixture) {
 fn a_refusal_because_of_a_link_says_so(fixture: &Fixture) {
     for_each_link(fixture, |user, link| {
         let says_so = |refusal: &Refusal| {
-            let is_typed = refusal.kind == "NotOurs" && refusal.text.contains("link");
+            let is_typed = refusal.kind == "Untrusted" && refusal.text.contains("link");
             assert!(is_typed, "{} was replaced by a link, but the error has the wrong kind: {refusal}", link.name);
         };
         match user.ask("open", &["open", &link.url]) {

@@ -8,6 +8,7 @@ mod copies;
 mod costs;
 mod damage;
 mod deadlines;
+mod death_reports;
 mod descriptors;
 mod exclusion;
 mod filesystems;
@@ -28,7 +29,6 @@ mod mutexes;
 mod namespace_homes;
 mod namespace_threads;
 mod namespaces;
-mod news;
 mod opening;
 mod owner_death;
 mod panics;
@@ -76,7 +76,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         mixed_deaths::MIXED,
         trying::CASES,
         mutexes::CASES,
-        news::CASES,
+        death_reports::CASES,
         panics::CASES,
         causes::CASES,
         namespaces::CASES,

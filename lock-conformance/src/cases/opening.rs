@@ -252,7 +252,7 @@ fn who_may_not_open_a_store_is_refused(fixture: &Fixture) {
     unprivileged.must("become_nobody", &[]);
     for mode in ["open", "open_or_create", "create"] {
         let refusal = unprivileged.ask("open", &[mode, &url]).expect_err("a process without permission must not open the store");
-        let kinds = ["System", "NotOurs", "Exists"];
+        let kinds = ["System", "Untrusted", "Exists"];
         assert!(kinds.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
     }
     fixture.peer().finds_busy(lock, "a process without permission tried to open the store");

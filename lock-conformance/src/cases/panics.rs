@@ -5,11 +5,11 @@
 use lock_core::Cause;
 
 use super::cases;
-use super::news::gets_no_report;
+use super::death_reports::gets_no_report;
 use crate::fixture::Fixture;
 use crate::process::{Grant, LockRef, Thread};
 
-cases! { "news";
+cases! { "death_reports";
     a_panic_is_reported_until_an_owner_marks_the_lock_consistent [LASTING_REPORTS];
     a_panic_is_reported_to_other_processes [PROCESSES LASTING_REPORTS];
     a_panic_that_closes_the_store_names_its_process [PROCESSES LASTING_REPORTS];

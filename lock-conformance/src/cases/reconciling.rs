@@ -23,11 +23,11 @@ fn exactly_the_given_ids_are_allocated(fixture: &Fixture) {
         a.must("take", &[id, ""]);
     }
     let done = b.must("reconcile", &["2", "3", "9"]);
-    assert_eq!(done.numbers("claimed"), [3, 9], "it claimed other ids than the missing ones");
+    assert_eq!(done.numbers("allocated"), [3, 9], "it claimed other ids than the missing ones");
     assert_eq!(done.numbers("freed"), [1, 6], "it freed other ids than the surplus ones");
     assert_eq!(a.allocated(), [2, 3, 9], "other ids than the given ones are allocated");
     let again = a.must("reconcile", &["2", "3", "9"]);
-    assert_eq!((again.numbers("claimed"), again.numbers("freed")), (vec![], vec![]), "a repeated call changed ids");
+    assert_eq!((again.numbers("allocated"), again.numbers("freed")), (vec![], vec![]), "a repeated call changed ids");
     a.refused("AlreadyAllocated", "take", &["9", ""]);
     b.must("take", &["1", ""]);
 }

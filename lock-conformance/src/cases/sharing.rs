@@ -137,7 +137,7 @@ fn a_strangers_store_is_refused(fixture: &Fixture) {
             let url = option.map_or_else(|| plain.clone(), |option| with_option(&plain, option));
             for mode in ["open", "open_or_create"] {
                 let refusal = user.ask("probe", &[mode, &url]).expect_err("a store that a stranger created must not open");
-                let kinds = ["NotOurs", "System"];
+                let kinds = ["Untrusted", "System"];
                 assert!(kinds.contains(&refusal.kind.as_str()), "the error has the wrong kind: {refusal}");
             }
         }

@@ -53,7 +53,7 @@ impl Views {
 }
 
 /// Kinds of errors that say that a store cannot be used through such a path.
-const REFUSALS: &[&str] = &["NotOurs", "Unsupported"];
+const REFUSALS: &[&str] = &["Untrusted", "Unsupported"];
 
 /// Opens the store, or asserts that the refusal is typed.
 fn opens(thread: &Thread, mode: &str, url: &str) -> bool {

@@ -61,7 +61,7 @@ impl Worker {
         // The error of a time-out also reports the duration; see `Worker::run`.
         self.took = Some(took);
         let Some(guard) = taken? else { return Ok(Fields::new().with("busy", "").with("took", took)) };
-        let fields = news(&guard).with("took", took).with("at", at);
+        let fields = death_report(&guard).with("took", took).with("at", at);
         self.guards.insert(lock.to_owned(), guard);
         Ok(fields)
     }
@@ -109,7 +109,7 @@ impl Worker {
 }
 
 /// Returns a guard's report of its acquisition.
-pub(super) fn news(guard: &Guard<'_>) -> Fields {
+pub(super) fn death_report(guard: &Guard<'_>) -> Fields {
     let fields = Fields::new().with("token", guard.token());
     match guard.recovered() {
         None => fields,

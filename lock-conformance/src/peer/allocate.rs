@@ -53,5 +53,5 @@ impl Worker {
 
 fn changes(done: &Reconciled) -> Fields {
     let numbers = |ids: &[LockId]| list(ids.iter().map(|id| id.get()));
-    Fields::new().with("claimed", numbers(&done.claimed)).with("freed", numbers(&done.freed))
+    Fields::new().with("allocated", numbers(&done.allocated)).with("freed", numbers(&done.freed))
 }

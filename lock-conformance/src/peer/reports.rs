@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lock_core::{Guard, Lock, Result, Store};
 
-use super::acquire::news;
+use super::acquire::death_report;
 use super::worker::{Worker, id_of};
 use crate::protocol::Fields;
 
@@ -60,7 +60,7 @@ impl Worker {
         }
         let handle = handle_of(&self.open("open", url)?, lock)?;
         let Some(guard) = handle.try_lock()? else { return Ok(Fields::new().with("busy", "")) };
-        Ok(news(&guard))
+        Ok(death_report(&guard))
     }
 }
 
@@ -86,6 +86,6 @@ fn lock_while_panicking(lock: &Lock) -> Result<Fields> {
 
 impl Drop for AcquiredByUnwinding<'_> {
     fn drop(&mut self) {
-        *self.acquired = Some(self.lock.lock().map(|guard| news(&guard)));
+        *self.acquired = Some(self.lock.lock().map(|guard| death_report(&guard)));
     }
 }

@@ -42,7 +42,7 @@ const BOUND: Duration = Duration::from_secs(20);
 /// Interval between inspections.
 const ROUND: Duration = Duration::from_secs(2);
 /// Interval between progress reports.
-const NEWS: Duration = Duration::from_millis(200);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Label of the ids that stay allocated.
 const KEPT: &str = "kept";
 /// Label of the ids that workers allocate and free.
@@ -51,7 +51,7 @@ const CHURNED: &str = "churned";
 /// A progress report of a running soak test.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum News<'a> {
+pub enum Progress<'a> {
     /// The totals so far.
     Storm(&'a Totals),
     /// The totals after an inspection, with all workers stopped.
@@ -114,12 +114,12 @@ impl<'a> Soak<'a> {
     ///
     /// # Errors
     /// Fails if the backend is refused (see [`Soak::refusal`]), the directory is not usable, a fork fails, or the store cannot be created.
-    pub fn run(&self, scratch: &Path, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
+    pub fn run(&self, scratch: &Path, report: &mut dyn FnMut(Progress<'_>)) -> io::Result<Totals> {
         if let Some(refusal) = Self::refusal(self.backend) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, refusal));
         }
         let mut workers = self.workers(scratch)?;
-        let done = self.run_rounds(&mut workers, news);
+        let done = self.run_rounds(&mut workers, report);
         // Destroys the store after a failure too, because not every store is in the directory.
         let _ = workers.store.destroy();
         done
@@ -143,15 +143,15 @@ impl<'a> Soak<'a> {
         Ok(Workers::new(*self.backend, url, store, locks, log, self.namespaces))
     }
 
-    fn run_rounds(&self, workers: &mut Workers, news: &mut dyn FnMut(News<'_>)) -> io::Result<Totals> {
+    fn run_rounds(&self, workers: &mut Workers, report: &mut dyn FnMut(Progress<'_>)) -> io::Result<Totals> {
         let (start, mut said) = (Instant::now(), 0);
         loop {
-            self.round(workers, start, news)?;
+            self.round(workers, start, report)?;
             let totals = workers.log.totals(start.elapsed());
             let complaints = workers.log.complaints(said);
             said += complaints.len();
-            complaints.iter().for_each(|wrong| news(News::Wrong(wrong)));
-            news(News::Calm(&totals));
+            complaints.iter().for_each(|wrong| report(Progress::Wrong(wrong)));
+            report(Progress::Calm(&totals));
             if totals.kills >= self.kills || totals.time >= self.time || totals.lost > 0 {
                 return Ok(totals);
             }
@@ -159,14 +159,14 @@ impl<'a> Soak<'a> {
     }
 
     /// Runs the workers for a few seconds, and then an inspection.
-    fn round(&self, workers: &mut Workers, start: Instant, news: &mut dyn FnMut(News<'_>)) -> io::Result<()> {
+    fn round(&self, workers: &mut Workers, start: Instant, report: &mut dyn FnMut(Progress<'_>)) -> io::Result<()> {
         let (began, mut told) = (Instant::now(), Instant::now());
         workers.start_all()?;
         while workers.log.kills() < self.kills && began.elapsed() < ROUND && start.elapsed() < self.time {
             workers.kill_one()?;
-            if told.elapsed() >= NEWS {
+            if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
-                news(News::Storm(&workers.log.totals(start.elapsed())));
+                report(Progress::Storm(&workers.log.totals(start.elapsed())));
             }
         }
         workers.stop_all()?;

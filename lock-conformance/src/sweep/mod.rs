@@ -116,7 +116,7 @@ impl Thoroughness {
 /// A progress report of a running sweep.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum News<'a> {
+pub enum Progress<'a> {
     /// The target is about to be killed at a place.
     At {
         /// The operation that it executes.
@@ -175,17 +175,17 @@ impl<'a> Sweep<'a> {
     ///
     /// # Errors
     /// Fails if ptrace is not allowed, the directory is not usable, or an operation fails without a kill.
-    pub fn run(&self, scratch: &Path, news: &mut dyn FnMut(News<'_>)) -> io::Result<Vec<Row>> {
+    pub fn run(&self, scratch: &Path, report: &mut dyn FnMut(Progress<'_>)) -> io::Result<Vec<Row>> {
         let claims = self.backend.capabilities();
         let _one = OneProcessor::keep_to();
         let mut rows = Vec::new();
         for operation in OPERATIONS.iter().filter(|one| (one.applies)(&claims)) {
-            self.sweep(operation.name, &mut rows, news, || {
+            self.sweep(operation.name, &mut rows, report, || {
                 Ok(Alone::new(Setup::new(self.backend, self.url, scratch, operation.capacity)?, operation))
             })?;
         }
         for kind in WAITS.iter().filter(|one| (one.applies)(&claims)) {
-            self.sweep(kind.name, &mut rows, news, || {
+            self.sweep(kind.name, &mut rows, report, || {
                 Ok(Waiter::new(Setup::new(self.backend, self.url, scratch, CAPACITY)?, kind))
             })?;
         }
@@ -196,7 +196,7 @@ impl<'a> Sweep<'a> {
         &self,
         name: &'static str,
         rows: &mut Vec<Row>,
-        news: &mut dyn FnMut(News<'_>),
+        report: &mut dyn FnMut(Progress<'_>),
         subject: impl FnOnce() -> io::Result<S>,
     ) -> io::Result<()> {
         let mut wanted = vec![By::Instruction, By::SystemCall];
@@ -215,7 +215,7 @@ impl<'a> Sweep<'a> {
         }
         let mut routes = vec![subject.survey()?];
         for by in wanted {
-            rows.extend(self.row(name, by, &mut subject, &mut routes, news)?);
+            rows.extend(self.row(name, by, &mut subject, &mut routes, report)?);
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl<'a> Sweep<'a> {
         by: By,
         subject: &mut dyn Subject,
         routes: &mut Vec<Route>,
-        news: &mut dyn FnMut(News<'_>),
+        report: &mut dyn FnMut(Progress<'_>),
     ) -> io::Result<Option<Row>> {
         let all = match by {
             By::Instruction => routes[0].instructions(),
@@ -240,7 +240,7 @@ impl<'a> Sweep<'a> {
         let most = (places.len() / PLACES_A_ROUTE).clamp(1, ROUTES);
         let mut row = Row { operation: name, by, chosen: 0, points: 0, stepped: 0, lost: 0, first: None };
         while let Some(place) = places.get(row.chosen).copied() {
-            news(News::At { operation: name, place: row.chosen, of: places.len() });
+            report(Progress::At { operation: name, place: row.chosen, of: places.len() });
             row.chosen += 1;
             let surveyed = routes.len();
             let killed = kill(subject, place, routes, most)?;
@@ -258,7 +258,7 @@ impl<'a> Sweep<'a> {
             }
             row.points += 1;
         }
-        news(News::Done(&row));
+        report(Progress::Done(&row));
         Ok(Some(row))
     }
 }

@@ -96,7 +96,7 @@ impl FileThread {
 /// A new file is created under a temporary name, so that no process sees it with another owner or mode.
 fn open((_, path): &Key, access: Access) -> Result<OpenFile> {
     let system = |error: io::Error| match error.raw_os_error() {
-        Some(libc::ELOOP) => ErrorKind::NotOurs { reason: "a file of the store is a symbolic link".to_owned() }.into(),
+        Some(libc::ELOOP) => ErrorKind::Untrusted { reason: "a file of the store is a symbolic link".to_owned() }.into(),
         _ => Error::system("open", error),
     };
     let options = || File::options().read(true).write(true).custom_flags(libc::O_NOFOLLOW).to_owned();

@@ -15,7 +15,7 @@ use nix::libc;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::lock::{FileLock, command_of};
-use super::options::{Access, Bound, IN_USE, Mode, Trusted};
+use super::options::{Access, Bound, Mode, STICKY, Trusted};
 
 const MAGIC: &str = "reference-lock-store";
 const VERSION: u32 = 1;
@@ -40,7 +40,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let owner = options.take::<String>("owner")?;
     let trusted = Trusted { any: owner.is_some_and(|owner| owner == "any"), group: options.take("group")? };
     options.finish()?;
-    let path = Path::new(url.place());
+    let path = Path::new(url.location());
     if mode != OpenMode::Open {
         let made = Directory::create(path, asked.unwrap_or(Bound::DEFAULT), mode_asked, trusted.group)?;
         if !made && mode == OpenMode::Create {
@@ -76,11 +76,11 @@ impl Directory {
             File::options()
                 .write(true)
                 .create_new(true)
-                .mode(0o600 | IN_USE)
+                .mode(0o600 | STICKY)
                 .open(made.join("header"))?
                 .write_all(header.as_bytes())?;
             if mode.is_shared() {
-                fs::set_permissions(made.join("header"), Permissions::from_mode(mode.bits() | IN_USE))?;
+                fs::set_permissions(made.join("header"), Permissions::from_mode(mode.bits() | STICKY))?;
                 for directory in [made.join("ids"), made.join("locks"), made.clone()] {
                     fs::set_permissions(directory, Permissions::from_mode(mode.of_directory()))?;
                 }
@@ -109,22 +109,22 @@ impl Directory {
         let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(&header);
         let mut file = opened.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOENT) => ErrorKind::Absent.into(),
-            Some(libc::ELOOP) => not_ours("the header is a symbolic link"),
+            Some(libc::ELOOP) => untrusted("the header is a symbolic link"),
             _ => Error::system("open the header", error),
         })?;
         let facts = file.metadata().map_err(|error| Error::system("fstat", error))?;
         if !allowed.1.includes(&facts) {
-            return Err(not_ours("the header belongs to another user or another group"));
+            return Err(untrusted("the header belongs to another user or another group"));
         }
         if !Mode::of_file(facts.mode()).is_within(allowed.0) {
-            return Err(not_ours("other users may write the header"));
+            return Err(untrusted("other users may write the header"));
         }
         if facts.nlink() != 1 {
-            return Err(not_ours("the header has a second hard link"));
+            return Err(untrusted("the header has a second hard link"));
         }
         let filesystem = fstatfs(&file).map_err(|errno| Error::system("fstatfs", errno))?.filesystem_type();
         if filesystem == OVERLAYFS_SUPER_MAGIC {
-            return Err(not_ours(
+            return Err(untrusted(
                 "the directory is on an overlay, whose locks do not exclude processes that use the upper layer",
             ));
         }
@@ -262,7 +262,7 @@ impl Manager for Directory {
         }
         for id in ids.difference(&taken) {
             self.claim(*id, &Label::default())?;
-            done.claimed.push(*id);
+            done.allocated.push(*id);
         }
         Ok(done)
     }
@@ -304,9 +304,9 @@ fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128)> {
 
 fn check_link(path: &Path) -> Result<()> {
     let linked = fs::symlink_metadata(path).is_ok_and(|facts| facts.is_symlink());
-    if linked { Err(not_ours("the store or one of its directories is a symbolic link")) } else { Ok(()) }
+    if linked { Err(untrusted("the store or one of its directories is a symbolic link")) } else { Ok(()) }
 }
 
-fn not_ours(reason: &str) -> Error {
-    ErrorKind::NotOurs { reason: reason.to_owned() }.into()
+fn untrusted(reason: &str) -> Error {
+    ErrorKind::Untrusted { reason: reason.to_owned() }.into()
 }

@@ -28,7 +28,7 @@ use lock_conformance::Suite;
 pub(crate) use manager::open;
 
 /// The capabilities of the reference backend.
-pub(crate) const CLAIMS: Capabilities = Capabilities::least()
+pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
     .owner_death(OwnerDeath::Reported)
     .death_reports(DeathReports::UntilConsistent)
     .deadlines(Deadlines::Monotonic)

@@ -19,13 +19,13 @@ use lock_core::{
 
 /// The modest backend.
 pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "exclusively created files", open)
-    .with(Capabilities::least().breaking(Breaking::Explicit).removal(Removal::Supported));
+    .with(Capabilities::minimal().breaking(Breaking::Explicit).removal(Removal::Supported));
 
 /// Opens a store.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
-    let plain: StoreUrl = format!("reference:{}", url.place()).parse()?;
-    Ok(Arc::new(Modest { ids: super::open(&plain, mode)?, path: url.place().into() }))
+    let plain: StoreUrl = format!("reference:{}", url.location()).parse()?;
+    Ok(Arc::new(Modest { ids: super::open(&plain, mode)?, path: url.location().into() }))
 }
 
 #[derive(Debug)]

@@ -100,7 +100,7 @@ impl Trusted {
 }
 
 /// The sticky bit. Programs that remove unused files keep a file with it, by the XDG Base Directory Specification.
-pub(super) const IN_USE: u32 = 0o1000;
+pub(super) const STICKY: u32 = 0o1000;
 
 /// The owner, group and mode of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +129,6 @@ impl Access {
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
             _ => {}
         }
-        fs::set_permissions(file, Permissions::from_mode(self.mode | IN_USE))
+        fs::set_permissions(file, Permissions::from_mode(self.mode | STICKY))
     }
 }

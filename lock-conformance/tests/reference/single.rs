@@ -16,7 +16,7 @@ use super::options::Access;
 
 /// The backend without reports.
 pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "a lock on a file", open).with(
-    Capabilities::least()
+    Capabilities::minimal()
         .numbering(Numbering::Single)
         .owner_death(OwnerDeath::Released)
         .deadlines(Deadlines::Monotonic)
@@ -29,7 +29,7 @@ pub(crate) const REPORTING: Backend = Backend::new("reports-once", "lock-conform
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
-    let path = Path::new(url.place());
+    let path = Path::new(url.location());
     if mode != OpenMode::Open {
         match File::options().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && mode == OpenMode::Create => {

@@ -39,7 +39,7 @@ impl Rule for TakesProcessesForThreads {
     const NAME: &'static str = "takes-processes-for-threads";
     const FAULT: &'static str = "Reports the end of a process as the end of a thread";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::the_end_of_a_process_has_that_cause", "but the report says ThreadEnded")];
+        &[("death_reports::the_end_of_a_process_has_that_cause", "but the report says ThreadEnded")];
     // The storm cases catch it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -55,7 +55,7 @@ impl Rule for TakesProcessesForThreadsIfItWaited {
     const NAME: &'static str = "takes-processes-for-threads-if-it-waited";
     const FAULT: &'static str = "Reports the end of a process as the end of a thread to a waiter";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::the_end_of_a_process_has_that_cause_for_a_sleeping_waiter", "but the report says ThreadEnded")];
+        &[("death_reports::the_end_of_a_process_has_that_cause_for_a_sleeping_waiter", "but the report says ThreadEnded")];
     // The storm cases catch it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -74,7 +74,7 @@ impl Rule for TakesExecForTheEnd {
     const NAME: &'static str = "takes-exec-for-the-end";
     const FAULT: &'static str = "Reports an exec as the end of a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_exec_has_that_cause", "but the report says ProcessEnded")];
+        &[("death_reports::an_exec_has_that_cause", "but the report says ProcessEnded")];
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         if waited(attempt) { death } else { if_process_ended(death, false, Cause::ProcessEnded) }
@@ -88,7 +88,7 @@ impl Rule for TakesExecForTheEndIfItWaited {
     const NAME: &'static str = "takes-exec-for-the-end-if-it-waited";
     const FAULT: &'static str = "Reports an exec as the end of a process to a waiter";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_exec_has_that_cause_for_a_sleeping_waiter", "but the report says ProcessEnded")];
+        &[("death_reports::an_exec_has_that_cause_for_a_sleeping_waiter", "but the report says ProcessEnded")];
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         if waited(attempt) { if_process_ended(death, false, Cause::ProcessEnded) } else { death }
@@ -102,8 +102,8 @@ impl Fault for TakesThreadsForProcesses {
     const NAME: &'static str = "takes-threads-for-processes";
     const FAULT: &'static str = "Reports the end of a thread as the end of a process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[
-        ("news::the_end_of_a_thread_has_that_cause", "but the report says ProcessEnded"),
-        ("news::the_end_of_a_thread_has_that_cause_for_a_sleeping_waiter", "but the report says ProcessEnded"),
+        ("death_reports::the_end_of_a_thread_has_that_cause", "but the report says ProcessEnded"),
+        ("death_reports::the_end_of_a_thread_has_that_cause_for_a_sleeping_waiter", "but the report says ProcessEnded"),
     ];
     const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
 

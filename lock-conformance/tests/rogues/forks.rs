@@ -170,7 +170,7 @@ impl Fault for LeavesAFileToChildren {
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let path = Path::new(url.place()).join(format!("second-{id}"));
+        let path = Path::new(url.location()).join(format!("second-{id}"));
         Ok(Arc::new(WithSecondFile { honest: honest.lock(id)?, path, number: Number::none() }))
     }
 }

@@ -81,7 +81,7 @@ impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
         let honest = reference::open(url, mode)?;
         set_place(url);
         if OPENING {
-            measure(url.place())?;
+            measure(url.location())?;
         }
         Ok(honest)
     }
@@ -94,7 +94,7 @@ impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        grow(url.place(), id)?;
+        grow(url.location(), id)?;
         honest.lock(id)
     }
 }
@@ -103,7 +103,7 @@ impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
 fn set_place(url: &StoreUrl) {
-    url.place().clone_into(&mut PLACE.lock().unwrap_or_else(PoisonError::into_inner));
+    url.location().clone_into(&mut PLACE.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 fn place() -> String {
@@ -148,15 +148,15 @@ impl Fault for GrowsInTheWrongOrder {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let honest = reference::open(url, mode)?;
-        measure(url.place())?;
+        measure(url.location())?;
         Ok(honest)
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        if read(url.place(), "segments") < bits(id) {
-            write(url.place(), "segments", bits(id))?;
+        if read(url.location(), "segments") < bits(id) {
+            write(url.location(), "segments", bits(id))?;
             thread::sleep(Duration::from_micros(100));
-            write(url.place(), "length", bits(id))?;
+            write(url.location(), "length", bits(id))?;
         }
         honest.lock(id)
     }
@@ -172,8 +172,8 @@ impl Fault for ForgetsOwnersWhenItGrows {
         &[("growing::a_lock_stays_held_while_the_store_grows", "its owner acquired it before the store grew")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        grow(url.place(), id)?;
-        Ok(Arc::new(WithSize { honest: honest.lock(id)?, place: url.place().to_owned(), id }))
+        grow(url.location(), id)?;
+        Ok(Arc::new(WithSize { honest: honest.lock(id)?, place: url.location().to_owned(), id }))
     }
 }
 
@@ -253,7 +253,7 @@ impl Fault for AllocatesSpaceForAllIds {
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         // Limits the size to the amount that the case requires.
         let bytes = vec![1; id.index().min(2 << 20)];
-        fs::write(format!("{}/bytes", url.place()), bytes).map_err(|error| Error::system("write", error))?;
+        fs::write(format!("{}/bytes", url.location()), bytes).map_err(|error| Error::system("write", error))?;
         honest.lock(id)
     }
 }

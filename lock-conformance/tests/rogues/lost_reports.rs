@@ -29,7 +29,7 @@ impl Fault for FreesTheReportWithTheId {
     const NAME: &'static str = "frees-the-report-with-the-id";
     const FAULT: &'static str = "Drops the report of a death when the id is freed";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::freeing_and_allocating_again_keeps_the_report", "although no owner marked")];
+        &[("death_reports::freeing_and_allocating_again_keeps_the_report", "although no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
@@ -43,7 +43,7 @@ impl Fault for FreesTheReportWithTheId {
 }
 
 fn freed(url: &StoreUrl, id: LockId) -> String {
-    format!("{}/freed-{id}", url.place())
+    format!("{}/freed-{id}", url.location())
 }
 
 fn exists(file: String) -> impl Fn() -> bool + Send + Sync {
@@ -57,12 +57,12 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
     const NAME: &'static str = "forgets-when-all-have-closed-the-store";
     const FAULT: &'static str = "Drops all reports when the last process closes the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_report_outlives_all_processes_that_have_the_store_open", "although no owner marked")];
+        &[("death_reports::a_report_outlives_all_processes_that_have_the_store_open", "although no owner marked")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        let used = File::options().append(true).create(true).open(format!("{}/used", url.place()));
+        let used = File::options().append(true).create(true).open(format!("{}/used", url.location()));
         let used = used.map_err(|error| Error::system("open", error))?;
         // Other users open the file, too. Only its creator can change the mode.
         let _ = used.set_permissions(Permissions::from_mode(0o666));
@@ -72,7 +72,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
         let mut used = match Flock::lock(used, FlockArg::LockExclusiveNonblock) {
             Ok(alone) => {
                 if alone.metadata().is_ok_and(|facts| facts.len() > 0) {
-                    let _ = fs::write(format!("{}/forgotten", url.place()), "");
+                    let _ = fs::write(format!("{}/forgotten", url.location()), "");
                 }
                 alone.unlock().map_err(|(_, errno)| Error::system("flock", errno))?
             }
@@ -84,7 +84,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let forgotten = format!("{}/forgotten", url.place());
+        let forgotten = format!("{}/forgotten", url.location());
         Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(exists(forgotten)) }))
     }
 }
@@ -129,11 +129,11 @@ impl Fault for WakesNoWaiterAfterAnInconsistentRelease {
     const NAME: &'static str = "wakes-nobody-after-an-inconsistent-release";
     const FAULT: &'static str = "Wakes no waiter when an owner releases the lock without marking it consistent";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::sleeping_waiters_each_get_the_report_and_none_is_lost", "watchdog")];
+        &[("death_reports::sleeping_waiters_each_get_the_report_and_none_is_lost", "watchdog")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let file = format!("{}/asleep-{id}", url.place());
+        let file = format!("{}/asleep-{id}", url.location());
         Ok(Arc::new(SleepsWhile { honest: honest.lock(id)?, file }))
     }
 }

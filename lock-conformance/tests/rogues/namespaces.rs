@@ -92,7 +92,7 @@ impl Fault for MistakesWaitersForOwners {
     )];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(WithNotes { honest: honest.lock(id)?, dir: url.place().into(), prefix: format!("waiter-{id}-") }))
+        Ok(Arc::new(WithNotes { honest: honest.lock(id)?, dir: url.location().into(), prefix: format!("waiter-{id}-") }))
     }
 }
 

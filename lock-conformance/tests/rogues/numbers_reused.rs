@@ -30,8 +30,8 @@ static OPENER: AtomicU32 = AtomicU32::new(0);
 
 fn open_logs(url: &StoreUrl, mode: OpenMode, second: &str) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
-    LOG.open(&Path::new(url.place()).join("log"))?;
-    SECOND.open(&Path::new(url.place()).join(second))?;
+    LOG.open(&Path::new(url.location()).join("log"))?;
+    SECOND.open(&Path::new(url.location()).join(second))?;
     OPENER.store(process::id(), Ordering::Relaxed);
     Ok(store)
 }
@@ -131,7 +131,7 @@ impl Fault for ClosesWhatItDrops {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let handle = ClosedOnDrop { honest: honest.lock(id)?, number: Number::none() };
-        handle.number.open(&Path::new(url.place()).join("handle"))?;
+        handle.number.open(&Path::new(url.location()).join("handle"))?;
         Ok(Arc::new(handle))
     }
 }

@@ -54,7 +54,7 @@ impl Fault for ReplacesWhatExists {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         if mode == OpenMode::Create {
-            let _ = fs::remove_dir_all(url.place());
+            let _ = fs::remove_dir_all(url.location());
         }
         reference::open(url, mode)
     }
@@ -75,8 +75,8 @@ impl Fault for ReplacesOtherFiles {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match reference::open(url, mode) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotAStore { .. } | ErrorKind::NotOurs { .. }) => {
-                let _ = fs::remove_dir_all(url.place());
+            Err(error) if matches!(error.kind(), ErrorKind::NotAStore { .. } | ErrorKind::Untrusted { .. }) => {
+                let _ = fs::remove_dir_all(url.location());
                 reference::open(url, OpenMode::OpenOrCreate)
             }
             other => other,
@@ -126,7 +126,12 @@ impl Fault for DistinguishesStoresByPath {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let lock = (honest.id(), id);
-        Ok(Arc::new(ByPath { honest: honest.lock(id)?, lock, path: url.place().to_owned(), is_wrong: is_due(Operation::Handle) }))
+        Ok(Arc::new(ByPath {
+            honest: honest.lock(id)?,
+            lock,
+            path: url.location().to_owned(),
+            is_wrong: is_due(Operation::Handle),
+        }))
     }
 }
 

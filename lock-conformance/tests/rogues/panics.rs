@@ -33,8 +33,10 @@ struct ForgetsPanicsAfterTwoOwners;
 impl Rule for ForgetsPanicsAfterTwoOwners {
     const NAME: &'static str = "forgets-panics-after-two-owners";
     const FAULT: &'static str = "Reports a panic to the next two owners";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_is_reported_until_an_owner_marks_the_lock_consistent", "but the next owner received no report")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
+        "death_reports::a_panic_is_reported_until_an_owner_marks_the_lock_consistent",
+        "but the next owner received no report",
+    )];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let reports = if panicked(&death) { lock.note().first().copied().unwrap_or(0) } else { 0 };
@@ -50,7 +52,7 @@ impl Rule for ReportsPanicsToOneProcess {
     const NAME: &'static str = "reports-panics-to-one-process";
     const FAULT: &'static str = "Reports a panic only to threads of the same process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_is_reported_to_other_processes", "but the next owner received no report")];
+        &[("death_reports::a_panic_is_reported_to_other_processes", "but the next owner received no report")];
     // The case of a panic that closes the store catches it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -73,7 +75,7 @@ impl Rule for TakesPanicsForDeaths {
     const NAME: &'static str = "takes-panics-for-deaths";
     const FAULT: &'static str = "Reports a panic as a death if the owner's process has ended since";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_keeps_its_cause_after_the_death_of_its_process", "the report has another cause")];
+        &[("death_reports::a_panic_keeps_its_cause_after_the_death_of_its_process", "the report has another cause")];
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let ended = panicked(&death) && !is_alive(pid(death.as_ref()?));
@@ -88,7 +90,7 @@ impl Rule for KeepsPanicsFromWaiters {
     const NAME: &'static str = "keeps-panics-from-waiters";
     const FAULT: &'static str = "Does not report a panic to a thread that waited for the lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_sleeping_waiter_gets_the_report_of_a_panic", "but the next owner received no report")];
+        &[("death_reports::a_sleeping_waiter_gets_the_report_of_a_panic", "but the next owner received no report")];
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         if panicked(&death) && attempt.note_before_wait.is_some() { None } else { death }
@@ -103,8 +105,10 @@ static RELEASED_WHILE_PANICKING: AtomicBool = AtomicBool::new(false);
 impl Rule for ReportsEveryReleaseWhilePanicking {
     const NAME: &'static str = "reports-every-release-while-panicking";
     const FAULT: &'static str = "Reports each release during a panic as the panic of an owner";
-    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_acquisition_while_unwinding_is_no_report", "although the panic began before the lock was acquired")];
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[(
+        "death_reports::an_acquisition_while_unwinding_is_no_report",
+        "although the panic began before the lock was acquired",
+    )];
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let released = RELEASED_WHILE_PANICKING.swap(false, Ordering::Relaxed);
@@ -123,7 +127,7 @@ impl Rule for ForgetsWhilePanicking {
     const NAME: &'static str = "forgets-while-panicking";
     const FAULT: &'static str = "Drops a report when the owner that got it panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_acquisition_while_unwinding_keeps_the_report", "but the next owner received no report")];
+        &[("death_reports::an_acquisition_while_unwinding_keeps_the_report", "but the next owner received no report")];
 
     fn release(lock: &Ruled, condition: Condition) {
         if thread::panicking() && condition == Condition::Inconsistent {
@@ -145,7 +149,7 @@ impl Rule for CountsPanics {
     const NAME: &'static str = "counts-panics";
     const FAULT: &'static str = "Reports every panic of a thread that holds the lock, even if the thread catches the panic";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_that_is_caught_inside_is_no_report", "although the panic was caught")];
+        &[("death_reports::a_panic_that_is_caught_inside_is_no_report", "although the panic was caught")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         count_panics();
@@ -183,7 +187,7 @@ impl Rule for PrefersDeathsToPanics {
     const NAME: &'static str = "prefers-deaths-to-panics";
     const FAULT: &'static str = "Reports an earlier death instead of the panic of the next owner";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_after_a_death_is_reported_next", "the report has another cause")];
+        &[("death_reports::a_panic_after_a_death_is_reported_next", "the report has another cause")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         match (&death, lock.note().first()) {
@@ -209,7 +213,7 @@ impl Rule for PrefersPanicsToDeaths {
     const NAME: &'static str = "prefers-panics-to-deaths";
     const FAULT: &'static str = "Reports the death of the next owner after a panic as a panic, too";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_death_after_a_panic_is_reported_next", "but a panic is reported")];
+        &[("death_reports::a_death_after_a_panic_is_reported_next", "but a panic is reported")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         if panicked(&death) {
@@ -231,7 +235,7 @@ impl Rule for ReportsPanicsItDisclaims {
     const NAME: &'static str = "reports-panics-it-disclaims";
     const FAULT: &'static str = "Claims to report only deaths, and reports panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_is_not_reported", "although the backend does not claim to report panics")];
+        &[("death_reports::a_panic_is_not_reported", "although the backend does not claim to report panics")];
     const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {

@@ -92,11 +92,11 @@ impl Fault for LosesNamesWithTheStore {
     const NAME: &'static str = "loses-names-with-the-store";
     const FAULT: &'static str = "Does not name the process that panicked and then closed the store";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_panic_that_closes_the_store_names_its_process", "the report names another process")];
+        &[("death_reports::a_panic_that_closes_the_store_names_its_process", "the report names another process")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Named { honest: honest.lock(id)?, closed: format!("{}/closed", url.place()) }))
+        Ok(Arc::new(Named { honest: honest.lock(id)?, closed: format!("{}/closed", url.location()) }))
     }
 }
 

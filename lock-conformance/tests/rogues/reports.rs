@@ -31,7 +31,7 @@ impl Rule for ForgetsAfterFiveOwners {
     const NAME: &'static str = "forgets-after-five-owners";
     const FAULT: &'static str = "Reports a death to the next five owners";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::each_owner_gets_the_report_until_one_marks_the_lock_consistent", "although no owner marked")];
+        &[("death_reports::each_owner_gets_the_report_until_one_marks_the_lock_consistent", "although no owner marked")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let death = death?;
@@ -54,7 +54,7 @@ impl Rule for IsSilentWithADeadline {
     const NAME: &'static str = "is-silent-with-a-deadline";
     const FAULT: &'static str = "Does not report a death to an owner that acquired the lock with a deadline and without a wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::every_way_to_acquire_reports_a_death", "lock_for does not report it")];
+        &[("death_reports::every_way_to_acquire_reports_a_death", "lock_for does not report it")];
 
     fn report(_: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         death.filter(|_| !matches!(attempt.deadline, Deadline::At(_)) || attempt.note_before_wait.is_some())
@@ -84,7 +84,7 @@ impl Rule for IsSilentToAnOwnerOfTwo {
     const NAME: &'static str = "is-silent-to-an-owner-of-two";
     const FAULT: &'static str = "Does not report a death to a thread that holds another lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::lock_all_reports_each_death", "but the reports are wrong")];
+        &[("death_reports::lock_all_reports_each_death", "but the reports are wrong")];
     // The case of a killed parent that holds many locks catches it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -105,7 +105,7 @@ impl Rule for ForgetsAfterATimeout {
     const NAME: &'static str = "forgets-after-a-timeout";
     const FAULT: &'static str = "Drops a report when the owner that got it fails to acquire another lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_lock_all_that_times_out_keeps_the_report", "although no owner marked")];
+        &[("death_reports::a_lock_all_that_times_out_keeps_the_report", "although no owner marked")];
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         count_held(1);
@@ -132,7 +132,7 @@ impl Rule for NamesTheFirstDeathAgain {
     const FAULT: &'static str =
         "After several deaths, reports the last one to the next owner and the first one to the owner after it";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_owner_that_dies_before_it_marks_is_reported_next", "received a report of another death")];
+        &[("death_reports::an_owner_that_dies_before_it_marks_is_reported_next", "received a report of another death")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let death = death?;
@@ -160,7 +160,7 @@ impl Rule for IsSilentAfterAMark {
     const NAME: &'static str = "is-silent-after-a-mark";
     const FAULT: &'static str = "Does not report the death of an owner that marked the lock consistent";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::an_owner_that_dies_after_it_marked_is_reported", "although no owner marked")];
+        &[("death_reports::an_owner_that_dies_after_it_marked_is_reported", "although no owner marked")];
     // The storm cases catch it, too.
     const CAUGHT_BY_NO_OTHER: bool = false;
 
@@ -185,7 +185,7 @@ impl Rule for UndoesTheFirstMark {
     const NAME: &'static str = "takes-the-second-mark-back";
     const FAULT: &'static str = "Undoes the first mark of an owner by the second one";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::marking_without_a_report_changes_nothing", "although an owner marked the lock consistent")];
+        &[("death_reports::marking_without_a_report_changes_nothing", "although an owner marked the lock consistent")];
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let marks = lock.note();
@@ -206,7 +206,7 @@ impl Rule for ForgetsInAParent {
     const NAME: &'static str = "forgets-in-a-parent";
     const FAULT: &'static str = "Drops a report when the owner that got it forks";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_child_cannot_mark_the_lock_of_its_parent", "although no owner marked")];
+        &[("death_reports::a_child_cannot_mark_the_lock_of_its_parent", "although no owner marked")];
 
     fn release(lock: &Ruled, _: Condition) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -223,7 +223,7 @@ impl Rule for ReadsTheReportBeforeTheWait {
     const NAME: &'static str = "reports-what-it-saw-before-it-slept";
     const FAULT: &'static str = "Reads the report before the wait instead of after the acquisition";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("news::a_sleeping_waiter_gets_no_report_after_the_owner_marked", "while it slept")];
+        &[("death_reports::a_sleeping_waiter_gets_no_report_after_the_owner_marked", "while it slept")];
 
     fn report(lock: &Ruled, death: Option<Death>, attempt: &Attempt) -> Option<Death> {
         if let Some(death) = &death {

@@ -36,7 +36,7 @@ impl Fault for MakesInTwoSteps {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         if mode == OpenMode::OpenOrCreate
-            && let Ok(facts) = fs::metadata(url.place())
+            && let Ok(facts) = fs::metadata(url.location())
             && facts.uid() != geteuid().as_raw()
             && facts.created().is_ok_and(|made| made.elapsed().is_ok_and(|age| age < Duration::from_millis(500)))
         {
@@ -47,7 +47,7 @@ impl Fault for MakesInTwoSteps {
 }
 
 fn lock_file(url: &StoreUrl, id: LockId) -> PathBuf {
-    Path::new(url.place()).join("locks").join(id.to_string())
+    Path::new(url.location()).join("locks").join(id.to_string())
 }
 
 #[derive(Debug)]
@@ -101,8 +101,8 @@ impl Fault for TrustsEveryUser {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match reference::open(url, mode) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotOurs { .. }) => {
-                let trusting: StoreUrl = format!("{}:{}?mode=0666&owner=any", url.scheme(), url.place()).parse()?;
+            Err(error) if matches!(error.kind(), ErrorKind::Untrusted { .. }) => {
+                let trusting: StoreUrl = format!("{}:{}?mode=0666&owner=any", url.scheme(), url.location()).parse()?;
                 reference::open(&trusting, mode)
             }
             other => other,
@@ -163,7 +163,7 @@ impl Fault for FollowsLinks {
     ];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-        let Ok(target) = fs::read_link(url.place()) else { return reference::open(url, mode) };
+        let Ok(target) = fs::read_link(url.location()) else { return reference::open(url, mode) };
         let (_, options) = url.as_str().split_once('?').unwrap_or_default();
         let led: StoreUrl = format!("{}:{}?{options}", url.scheme(), target.display()).parse()?;
         reference::open(&led, mode)

@@ -14,7 +14,7 @@ pub(super) fn all() -> Vec<Faulty> {
 }
 
 fn is_of_overlay(url: &StoreUrl) -> bool {
-    url.place().contains("/merged/")
+    url.location().contains("/merged/")
 }
 
 /// Opens the store through its path in the upper layer.
@@ -29,7 +29,7 @@ fn lock_of_path(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<
 }
 
 fn refused(reason: &str) -> Result<Arc<dyn Manager>> {
-    Err(ErrorKind::NotOurs { reason: reason.to_owned() }.into())
+    Err(ErrorKind::Untrusted { reason: reason.to_owned() }.into())
 }
 
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Fault for ForgetsBehindTheOverlay {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let honest = honest.lock(id)?;
-        Ok(if url.place().contains("/upper/") { Arc::new(Forgetful(honest)) } else { honest })
+        Ok(if url.location().contains("/upper/") { Arc::new(Forgetful(honest)) } else { honest })
     }
 }
 

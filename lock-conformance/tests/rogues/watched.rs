@@ -46,7 +46,7 @@ pub(super) fn watched(
     id: LockId,
     is_dead: fn(&Signature) -> bool,
 ) -> Result<Arc<dyn RawLock>> {
-    let store = Path::new(url.place());
+    let store = Path::new(url.location());
     let (header, note) = (store.join("header"), store.join(format!("note-{id}")));
     Ok(Arc::new(Watched { honest: honest.lock(id)?, header, note, number: Number::none(), is_dead }))
 }

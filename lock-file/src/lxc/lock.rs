@@ -76,7 +76,8 @@ impl LxcLock {
         if meta.is_file() {
             Ok((file, meta))
         } else {
-            Err(ErrorKind::NotOurs { reason: format!("{} is not a regular file; remove it", self.path.file().display()) }.into())
+            Err(ErrorKind::Untrusted { reason: format!("{} is not a regular file; remove it", self.path.file().display()) }
+                .into())
         }
     }
 }

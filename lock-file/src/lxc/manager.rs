@@ -21,11 +21,11 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let accept: Accept = options.take("filesystem")?.unwrap_or_default();
     options.finish()?;
     let Some(name) = name else { return Err(url.error("it names no container; write lxc:/var/lib/lxc?name=NAME")) };
-    if url.place().is_empty() {
+    if url.location().is_empty() {
         return Err(url.error("it has no path; write lxc:/var/lib/lxc?name=NAME"));
     }
     let rundir = rundir.map_or_else(path::rundir, Ok)?;
-    let path = LockPath::new(&rundir, Path::new(url.place()), &name)?;
+    let path = LockPath::new(&rundir, Path::new(url.location()), &name)?;
     let (id, file) = (path.identity(), path.file().to_owned());
     let lock = LxcLock::new(path.clone());
     let creation = match mode {

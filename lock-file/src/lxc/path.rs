@@ -76,7 +76,7 @@ impl LockPath {
     /// Creates the missing directories, with the mode that LXC gives them.
     ///
     /// # Errors
-    /// [`ErrorKind::NotOurs`] if one of them is a symbolic link.
+    /// [`ErrorKind::Untrusted`] if one of them is a symbolic link.
     pub(super) fn create_directories(&self) -> Result<()> {
         DirBuilder::new().recursive(true).mode(0o755).create(&self.rundir).map_err(|error| self.creation_error(error))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -102,7 +102,7 @@ impl LockPath {
     /// Returns the error for a path that contains a symbolic link.
     pub(super) fn symbolic_link(&self) -> Error {
         let (file, rundir) = (self.absolute.display(), self.rundir.display());
-        ErrorKind::NotOurs { reason: format!("the path {file} contains a symbolic link below {rundir}; remove it") }.into()
+        ErrorKind::Untrusted { reason: format!("the path {file} contains a symbolic link below {rundir}; remove it") }.into()
     }
 }
 

@@ -36,7 +36,11 @@ impl PosixLock {
         PosixSemaphore::init_of(line);
         // The table still names an owner whose lock was broken.
         let before = line.owner();
-        Some(if before.is_none() { self.slot.begin(me) } else { recovery::begin_after_break(&self.slot, before, me) })
+        Some(if before.is_none() {
+            self.slot.record_owner(me)
+        } else {
+            recovery::record_owner_after_break(&self.slot, before, me)
+        })
     }
 
     #[cold]
@@ -48,7 +52,7 @@ impl PosixLock {
 impl RawLock for PosixLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.slot.me(this_thread::id())?;
+        let me = self.slot.current_owner(this_thread::id())?;
         let line = self.slot.line();
         if line::lock_owner(line) == me {
             return Err(ErrorKind::AlreadyHeld.into());
@@ -64,14 +68,14 @@ impl RawLock for PosixLock {
 
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
-        let (line, me) = (self.slot.line(), self.slot.me(this_thread::id())?);
-        // `end_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
-        let is_ours = line::lock_owner(line) == me && self.slot.end_unless_lost(me, proof.condition());
+        let (line, me) = (self.slot.line(), self.slot.current_owner(this_thread::id())?);
+        // `clear_owner_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
+        let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());
         if is_ours && line::disown(line, me)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        if line::lock_owner(self.slot.line()) != self.slot.me(this_thread::id())? {
+        if line::lock_owner(self.slot.line()) != self.slot.current_owner(this_thread::id())? {
             return Err(ErrorKind::Lost.into());
         }
         self.slot.mark_consistent();

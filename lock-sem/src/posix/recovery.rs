@@ -24,8 +24,8 @@ pub(super) fn break_lock(slot: &Slot) -> Result<()> {
 ///
 /// `before` is the owner whose lock was broken; the result reports its death if it is dead.
 #[cold]
-pub(super) fn begin_after_break(slot: &Slot, before: Owner, me: Owner) -> Acquired {
+pub(super) fn record_owner_after_break(slot: &Slot, before: Owner, me: Owner) -> Acquired {
     let table = slot.table();
     let is_dead = table.is_dead_or_dying(before) || table.is_gone(before);
-    if is_dead { slot.begin(me) } else { slot.begin_after_break(me) }
+    if is_dead { slot.record_owner(me) } else { slot.record_owner_after_break(me) }
 }

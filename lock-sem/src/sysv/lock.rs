@@ -15,7 +15,7 @@ impl SysvLock {
         let before = self.ownership();
         let tried = if before.is_armed() { self.semaphore.try_take()? } else { Outcome::NotDone };
         if tried == Outcome::Done
-            && let Some(acquired) = self.begin(me, before)
+            && let Some(acquired) = self.acquire_if_free(me, before)
         {
             return Ok(acquired);
         }
@@ -37,10 +37,10 @@ impl SysvLock {
         self.exchange(released, released.disarmed());
         match given? {
             Outcome::Done | Outcome::Denied => Ok(()),
-            Outcome::NotDone | Outcome::NotOurs if self.location.is_being_removed() => Ok(()),
-            Outcome::NotDone | Outcome::NotOurs => match set_error(&self.location) {
+            Outcome::NotDone | Outcome::Untrusted if self.location.is_being_removed() => Ok(()),
+            Outcome::NotDone | Outcome::Untrusted => match set_error(&self.location) {
                 // This thread has left the IPC namespace of the set.
-                error if matches!(error.kind(), ErrorKind::NotOurs { .. }) => Ok(()),
+                error if matches!(error.kind(), ErrorKind::Untrusted { .. }) => Ok(()),
                 error => Err(error),
             },
         }
@@ -50,7 +50,7 @@ impl SysvLock {
 impl RawLock for SysvLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.slot.me(this_thread::id())?;
+        let me = self.slot.current_owner(this_thread::id())?;
         if self.slot.line().owner() == me {
             return Err(ErrorKind::AlreadyHeld.into());
         }
@@ -66,13 +66,13 @@ impl RawLock for SysvLock {
 
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
-        let me = self.slot.me(this_thread::id())?;
+        let me = self.slot.current_owner(this_thread::id())?;
         let now = self.ownership();
         if self.slot.line().owner() != me || !now.is_held_by(me) {
             return self.lost(me);
         }
         let gate = self.gate()?;
-        self.slot.end(me, proof.condition());
+        self.slot.clear_owner(me, proof.condition());
         let released = now.released();
         self.store(released);
         // The semaphore is not armed if its set was removed with the store. Then waiters poll the ownership word.
@@ -83,7 +83,7 @@ impl RawLock for SysvLock {
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        let me = self.slot.me(this_thread::id())?;
+        let me = self.slot.current_owner(this_thread::id())?;
         if self.slot.line().owner() != me || !self.ownership().is_held_by(me) {
             return Err(ErrorKind::Lost.into());
         }

@@ -46,7 +46,7 @@ impl Fixture {
         let run = Run::of(&location, ID).unwrap();
         let semaphore = run.semaphore(ID).unwrap();
         let set = run.recorded_set().unwrap();
-        let me = table.me().unwrap();
+        let me = table.current_owner().unwrap();
         let lock = SysvLock::new(table.slot(ID).unwrap(), Arc::clone(&location), semaphore);
         let other = File::options().read(true).write(true).open(&path).unwrap();
         fcntl(&other, FcntlArg::F_OFD_SETLK(&byte((1 << 40) + ENTRY.cast_signed()))).unwrap();
@@ -57,7 +57,7 @@ impl Fixture {
     }
 
     fn release(&self) {
-        self.lock.slot.line().end();
+        self.lock.slot.line().clear_owner();
         self.lock.store(self.lock.ownership().released());
         assert_eq!(self.semaphore.give().unwrap(), Outcome::Done);
         self.leave();
@@ -280,7 +280,7 @@ fn a_lock_whose_unit_cannot_be_given_back_is_taken_over() {
     fixture.lock.store(released);
     fixture.lock.disarm(released, Ok(Outcome::Denied)).unwrap();
     fixture.leave();
-    fixture.lock.slot.line().end();
+    fixture.lock.slot.line().clear_owner();
     assert!(!fixture.lock.ownership().is_armed() && !fixture.lock.ownership().is_held());
     sys::set_value(fixture.set.id(), seal, value).unwrap();
     assert!(fixture.is_acquired_by(Deadline::Now));

@@ -91,7 +91,7 @@ impl<'a> Takeover<'a> {
             }
             if !now.is_held() || slot.table().is_dead_or_dying(now.process()) {
                 if self.lock.exchange(now, now.acquired_by(self.me)) {
-                    return Ok(Some(slot.begin(self.me)));
+                    return Ok(Some(slot.record_owner(self.me)));
                 }
                 continue;
             }
@@ -124,15 +124,15 @@ impl<'a> Takeover<'a> {
         if !self.lock.exchange(now, mine) {
             return Ok(None);
         }
-        match if self.set_is_removed { Ok(Outcome::NotOurs) } else { semaphore.arm() } {
+        match if self.set_is_removed { Ok(Outcome::Untrusted) } else { semaphore.arm() } {
             Ok(Outcome::Done) => self.lock.store(mine.armed()),
-            Ok(Outcome::NotOurs) if location.is_being_removed() => {}
+            Ok(Outcome::Untrusted) if location.is_being_removed() => {}
             failed => {
                 self.lock.store(mine.released());
                 return Err(if failed? == Outcome::Denied { denied() } else { set_error(location) });
             }
         }
-        Ok(Some(slot.begin(self.me)))
+        Ok(Some(slot.record_owner(self.me)))
     }
 
     /// Checks whether the lock has been free for [`MISSING`] without an acquisition.
@@ -152,7 +152,7 @@ impl<'a> Takeover<'a> {
         match self.lock.semaphore.check_seal()? {
             Outcome::Done | Outcome::NotDone => self.seal_is_checked = true,
             Outcome::Denied => return Err(denied()),
-            Outcome::NotOurs => self.check_removal()?,
+            Outcome::Untrusted => self.check_removal()?,
         }
         Ok(())
     }

@@ -81,10 +81,10 @@ impl SysvLock {
     ///
     /// The caller took the unit while the ownership was `before`.
     #[inline]
-    pub(super) fn begin(&self, me: Owner, before: Ownership) -> Option<Acquired> {
+    pub(super) fn acquire_if_free(&self, me: Owner, before: Ownership) -> Option<Acquired> {
         let now = self.ownership();
         let free = now.is_armed() && !now.is_held() && now.is_of_same_term(before);
-        (free && self.exchange(now, now.acquired_by(me))).then(|| self.slot.begin(me))
+        (free && self.exchange(now, now.acquired_by(me))).then(|| self.slot.record_owner(me))
     }
 }
 

@@ -74,13 +74,13 @@ impl<'a> Waiter<'a> {
     /// Acquires the lock if an attempt took the unit. The ownership was `before` at the attempt.
     fn use_attempt(&mut self, before: Ownership, tried: Outcome) -> Result<Option<Acquired>> {
         match tried {
-            Outcome::Done => match self.lock.begin(self.me, before) {
+            Outcome::Done => match self.lock.acquire_if_free(self.me, before) {
                 Some(acquired) => Ok(Some(acquired)),
                 None => self.takeover.with_unit(before),
             },
             Outcome::NotDone => Ok(None),
             Outcome::Denied => Err(denied()),
-            Outcome::NotOurs => self.takeover.check_removal().map(|()| None),
+            Outcome::Untrusted => self.takeover.check_removal().map(|()| None),
         }
     }
 

@@ -214,7 +214,7 @@ fn a_store_in_use_is_refused_in_another_ipc_namespace() {
     let mut user = Peer::start(&["make_and_hold", &url]);
     assert_eq!(user.next_line(), "held");
     let refusal = Peer::start(&["open_elsewhere", &url]).next_line();
-    assert!(refusal.starts_with("NotOurs") && refusal.contains("IPC namespace"), "{refusal}");
+    assert!(refusal.starts_with("Untrusted") && refusal.contains("IPC namespace"), "{refusal}");
     user.kill();
     // After the only user is dead, a process in another IPC namespace can use the store, and then this one again.
     assert_eq!(Peer::start(&["open_elsewhere", &url]).next_line(), "locked");

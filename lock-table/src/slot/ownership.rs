@@ -12,17 +12,17 @@ impl Slot {
     ///
     /// The caller has just acquired the lock. If an owner is recorded, the caller has proven its death.
     #[inline]
-    pub fn begin(&self, me: Owner) -> Acquired {
+    pub fn record_owner(&self, me: Owner) -> Acquired {
         match self.line.owner().word() {
-            0 => Acquired::Held { token: self.line.begin(me) },
-            _ => self.begin_after_death(me),
+            0 => Acquired::Held { token: self.line.record_owner(me) },
+            _ => self.record_owner_after_death(me),
         }
     }
 
     #[cold]
-    fn begin_after_death(&self, me: Owner) -> Acquired {
-        let death = self.take_note(self.line.owner());
-        let token = self.line.begin(me);
+    fn record_owner_after_death(&self, me: Owner) -> Acquired {
+        let death = self.record_death(self.line.owner());
+        let token = self.line.record_owner(me);
         self.acquired(token, death)
     }
 
@@ -31,11 +31,11 @@ impl Slot {
     /// For a backend whose lock can admit two threads, such as a file lock when the file is removed and created again. Both threads have
     /// read `before`, which is no owner or a dead one, and only one of them replaces it.
     #[inline]
-    pub fn begin_instead_of(&self, before: Owner, me: Owner) -> Option<Acquired> {
-        let token = self.line.begin_instead_of(before, me)?;
+    pub fn replace_owner(&self, before: Owner, me: Owner) -> Option<Acquired> {
+        let token = self.line.replace_owner(before, me)?;
         Some(match before.word() {
             0 => Acquired::Held { token },
-            _ => self.acquired(token, self.take_note(before)),
+            _ => self.acquired(token, self.record_death(before)),
         })
     }
 
@@ -43,13 +43,13 @@ impl Slot {
     ///
     /// Breaking a lock is not a death. A death that was reported to the previous owner is reported again.
     #[cold]
-    pub fn begin_after_break(&self, me: Owner) -> Acquired {
-        let death = self.take_note(Owner::INCONSISTENT);
-        let token = self.line.begin(me);
+    pub fn record_owner_after_break(&self, me: Owner) -> Acquired {
+        let death = self.record_death(Owner::INCONSISTENT);
+        let token = self.line.record_owner(me);
         self.acquired(token, death)
     }
 
-    /// Returns the result of an acquisition, given the result of [`Slot::take_note`].
+    /// Returns the result of an acquisition, given the result of [`Slot::record_death`].
     pub fn acquired(&self, token: u64, death: Option<Death>) -> Acquired {
         match death {
             None => Acquired::Held { token },
@@ -62,7 +62,7 @@ impl Slot {
     /// The caller replaces the owner word afterwards. The death is recorded first, so that it is not lost when the caller is killed.
     /// Each next owner gets the report until [`Slot::mark_consistent`] is called.
     #[cold]
-    pub fn take_note(&self, before: Owner) -> Option<Death> {
+    pub fn record_death(&self, before: Owner) -> Option<Death> {
         if !before.is_none() {
             let cause = self.table().cause(before);
             self.death.store(before.with_note(cause.number()).word(), Relaxed);
@@ -71,30 +71,30 @@ impl Slot {
         }
         let dead = Owner::from_word(self.death.load(Relaxed));
         let holder = self.table().describe(dead.with_note(0));
-        (dead.word() != 0).then(|| Death::of(Some(holder)).with_cause(Cause::of_number(dead.note())))
+        (dead.word() != 0).then(|| Death::of(Some(holder)).with_cause(Cause::from_number(dead.note())))
     }
 
     /// Removes the recorded owner and records the condition of the protected data.
     ///
     /// The owner calls this immediately before it releases the lock. Returns true if the next owner gets a report.
-    pub fn end(&self, me: Owner, condition: Condition) -> bool {
+    pub fn clear_owner(&self, me: Owner, condition: Condition) -> bool {
         match condition {
             Condition::Consistent => {
-                self.line.end();
+                self.line.clear_owner();
                 return false;
             }
             Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
             _ => {}
         }
-        self.line.end_inconsistent();
+        self.line.clear_owner_inconsistent();
         true
     }
 
-    /// Removes the recorded owner as [`Slot::end`] does, if the owner is still the caller.
+    /// Removes the recorded owner as [`Slot::clear_owner`] does, if the owner is still the caller.
     ///
     /// Returns false and changes nothing when another owner is recorded, because the lock was broken.
     #[inline]
-    pub fn end_unless_lost(&self, me: Owner, condition: Condition) -> bool {
+    pub fn clear_owner_unless_lost(&self, me: Owner, condition: Condition) -> bool {
         let ended = |left: Owner| {
             compiler_fence(std::sync::atomic::Ordering::SeqCst);
             self.line.owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()

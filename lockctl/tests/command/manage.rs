@@ -57,10 +57,10 @@ fn reconcile_allocates_exactly_these_ids() {
     let scratch = Scratch::with_store();
     scratch.ok(&["allocate", "1"]);
     scratch.ok(&["allocate", "2"]);
-    assert_eq!(scratch.ok(&["reconcile", "2", "5"]), "claimed 5\nfreed 1\n");
-    assert_eq!(scratch.json(&["reconcile", "--json", "5"]), json!({ "claimed": [], "freed": [2] }));
+    assert_eq!(scratch.ok(&["reconcile", "2", "5"]), "allocated 5\nfreed 1\n");
+    assert_eq!(scratch.json(&["reconcile", "--json", "5"]), json!({ "allocated": [], "freed": [2] }));
     let output = reconcile_from_stdin(&scratch, "3\n4 5\n");
-    assert_eq!((output.code, output.out.as_str()), (Some(0), "claimed 3\nclaimed 4\n"));
+    assert_eq!((output.code, output.out.as_str()), (Some(0), "allocated 3\nallocated 4\n"));
 }
 
 #[test]

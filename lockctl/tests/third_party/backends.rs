@@ -16,7 +16,7 @@ const fn backend(scheme: &'static str, claims: Capabilities) -> Backend {
     Backend::new(scheme, "third-party", "a test", open).with(claims)
 }
 
-const LEAST: Capabilities = Capabilities::least();
+const LEAST: Capabilities = Capabilities::minimal();
 
 lock_core::register!(backend("single", LEAST.numbering(Numbering::Single).owner_death(OwnerDeath::Released)));
 lock_core::register!(backend("stuck", LEAST.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit)));
@@ -31,7 +31,7 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     if url.scheme() == "no-paths" {
         return Err(url.error("it takes no path"));
     }
-    let path = PathBuf::from(url.place());
+    let path = PathBuf::from(url.location());
     let mut options = File::options();
     options.read(true).write(true).create(mode == OpenMode::OpenOrCreate).create_new(mode == OpenMode::Create);
     options.open(&path).map_err(|error| match error.kind() {

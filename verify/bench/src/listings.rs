@@ -92,7 +92,7 @@ fn reconcile(store: &lock_any::Store, segment: &Segment, effort: &Effort) -> Row
             let start = Instant::now();
             let done = store.reconcile(wanted().map(LockId::new)).expect("they can be allocated");
             let taken = start.elapsed();
-            assert_eq!(done.claimed.len(), effort.reconciled as usize);
+            assert_eq!(done.allocated.len(), effort.reconciled as usize);
             taken
         }),
         Subject::timed("podman's free all and allocate each", || {

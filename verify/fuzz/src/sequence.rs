@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
             Step::Reconcile { ids } => {
                 let expected = self.model.reconcile(&ids);
                 let done = self.store().reconcile(ids.into_iter().map(LockId::new));
-                self.same(done.map(|done| (numbers(&done.claimed), numbers(&done.freed))), expected);
+                self.same(done.map(|done| (numbers(&done.allocated), numbers(&done.freed))), expected);
             }
             Step::Acquire { thread, handle, wait } => {
                 if let Some(at) = self.nth(handle) {

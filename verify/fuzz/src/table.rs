@@ -100,7 +100,7 @@ fn use_store(path: &Path, store: &Store) {
     }
     let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| u64::from(id.get()) < capacity).take(3).collect();
     if let Ok(done) = store.reconcile(wanted.iter().copied()) {
-        assert!(done.claimed.iter().all(|id| wanted.contains(id)) && done.freed.iter().all(|id| !wanted.contains(id)));
+        assert!(done.allocated.iter().all(|id| wanted.contains(id)) && done.freed.iter().all(|id| !wanted.contains(id)));
         assert!(list(store, capacity).is_subset(&wanted));
     }
     for id in ids {
@@ -147,7 +147,7 @@ fn use_table(path: &Path, ids: &BTreeSet<LockId>) {
             let _ = (slot.holder(), slot.generation());
         }
     }
-    assert_eq!(Arc::strong_count(&table) > 1, table.me().is_ok());
+    assert_eq!(Arc::strong_count(&table) > 1, table.current_owner().is_ok());
 }
 
 /// Tries to acquire a lock. If that succeeds, checks that it can be released and acquired again.

@@ -29,11 +29,11 @@ fn parse(text: &str) {
     assert_eq!(url.to_string(), text);
     assert_eq!(text.parse::<StoreUrl>().expect("parsing is deterministic"), url);
     assert!(text.starts_with(&format!("{}:", url.scheme())) && !url.scheme().is_empty());
-    assert!(!url.place().contains('\0'));
+    assert!(!url.location().contains('\0'));
     // With each byte escaped, the place is the same.
-    let escaped: String = url.place().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let escaped: String = url.location().bytes().map(|byte| format!("%{byte:02x}")).collect();
     let plain: StoreUrl = format!("{}:{escaped}", url.scheme()).parse().expect("any place can be escaped");
-    assert_eq!((plain.scheme(), plain.place()), (url.scheme(), url.place()));
+    assert_eq!((plain.scheme(), plain.location()), (url.scheme(), url.location()));
     plain.options().finish().expect("the URL has no options");
 
     let has_options = text.contains('?');

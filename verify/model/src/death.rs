@@ -14,7 +14,7 @@ impl Cause {
         self as u64
     }
 
-    pub(crate) fn of_number(number: u64) -> Self {
+    pub(crate) fn from_number(number: u64) -> Self {
         if number == Self::Panicked.number() { Self::Panicked } else { Self::ProcessEnded }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(words: &'static [AtomicU64], capacity: u64, scenario: &Scenario) -> Self {
         let numbers = 0..=EARLIER;
-        let owner = |number| Owner::of_process(scenario.process(number), GENERATION).with_thread(scenario.tid(number));
+        let owner = |number| Owner::from_process(scenario.process(number), GENERATION).with_thread(scenario.tid(number));
         Self {
             header: Header { bound: Bound(capacity) },
             file: (),
@@ -46,11 +46,11 @@ impl Table {
         }
     }
 
-    pub(crate) fn me(&self) -> Result<Owner> {
+    pub(crate) fn current_owner(&self) -> Result<Owner> {
         Ok(self.owners[state::with(|state| state.current)])
     }
 
-    pub(crate) fn me_at_home(&self) -> Option<Owner> {
+    pub(crate) fn current_owner_at_home(&self) -> Option<Owner> {
         let number = state::with(|state| state.current);
         self.at_home[number].then(|| self.owners[number])
     }
@@ -91,7 +91,7 @@ impl Table {
     }
 
     pub(crate) fn is_identity_gone(&self, number: u32) -> bool {
-        Owner::of_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_dead(process))
+        Owner::from_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_dead(process))
     }
 
     pub(crate) fn describe(&self, owner: Owner) -> Option<usize> {

@@ -61,18 +61,18 @@ impl Table {
     }
 
     fn owner(&self, thread: usize) -> Owner {
-        Owner::of_process(thread, GENERATION).with_thread(Member::of(&self.kinds, thread).tid)
+        Owner::from_process(thread, GENERATION).with_thread(Member::of(&self.kinds, thread).tid)
     }
 
     fn thread(owner: Owner) -> usize {
         owner.entry()
     }
 
-    pub(crate) fn me(&self) -> Result<Owner> {
+    pub(crate) fn current_owner(&self) -> Result<Owner> {
         Ok(self.owner(Member::current().number))
     }
 
-    fn me_at_home(&self) -> Option<Owner> {
+    fn current_owner_at_home(&self) -> Option<Owner> {
         let me = Member::current();
         me.is_at_home().then(|| self.owner(me.number))
     }
@@ -87,7 +87,7 @@ impl Table {
     }
 
     pub(crate) fn is_identity_gone(&self, number: u32) -> bool {
-        Owner::of_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_gone(process))
+        Owner::from_identity_number(number, |_| Some(GENERATION)).is_some_and(|process| self.is_gone(process))
     }
 
     pub(crate) fn describe(&self, owner: Owner) -> Option<usize> {

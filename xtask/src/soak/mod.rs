@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use lock_any::Backend;
-use lock_conformance::soak::{News, Soak, Totals};
+use lock_conformance::soak::{Progress, Soak, Totals};
 
 use self::state::State;
 use crate::Result;
@@ -105,28 +105,26 @@ fn soak_backend(backend: &Backend, args: &Args, state: &mut State) -> Result<Tot
     bar.set_prefix(backend.scheme());
     let mut printed = Instant::now();
     let mut kept = Ok(());
-    let done =
-        Soak::new(backend, &url).kills(wanted).time(time).namespaces(args.namespaces).run(
-            scratch.path(),
-            &mut |news| match news {
-                News::Storm(totals) => {
-                    bar.set_position(before.kills + totals.kills);
-                    bar.set_message(format!("{} owner deaths, {} lost", before.owner_deaths + totals.owner_deaths, totals.lost));
+    let done = Soak::new(backend, &url).kills(wanted).time(time).namespaces(args.namespaces).run(scratch.path(), &mut |report| {
+        match report {
+            Progress::Storm(totals) => {
+                bar.set_position(before.kills + totals.kills);
+                bar.set_message(format!("{} owner deaths, {} lost", before.owner_deaths + totals.owner_deaths, totals.lost));
+            }
+            Progress::Calm(totals) => {
+                let sum = sum(before, *totals);
+                if kept.is_ok() {
+                    kept = state.keep(backend.scheme(), sum);
                 }
-                News::Calm(totals) => {
-                    let sum = sum(before, *totals);
-                    if kept.is_ok() {
-                        kept = state.keep(backend.scheme(), sum);
-                    }
-                    if printed.elapsed() > INTERVAL && !io::stderr().is_terminal() {
-                        printed = Instant::now();
-                        eprintln!("{}: {}", backend.scheme(), sentence(&sum));
-                    }
+                if printed.elapsed() > INTERVAL && !io::stderr().is_terminal() {
+                    printed = Instant::now();
+                    eprintln!("{}: {}", backend.scheme(), sentence(&sum));
                 }
-                News::Wrong(what) => bar.suspend(|| eprintln!("{}: {what}", backend.scheme())),
-                _ => {}
-            },
-        );
+            }
+            Progress::Wrong(what) => bar.suspend(|| eprintln!("{}: {what}", backend.scheme())),
+            _ => {}
+        }
+    });
     bar.finish_and_clear();
     kept?;
     Ok(sum(before, done?))

@@ -8,7 +8,7 @@ use std::time::Instant;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use lock_any::Backend;
-use lock_conformance::sweep::{By, News, Sweep, Thoroughness};
+use lock_conformance::sweep::{By, Progress, Sweep, Thoroughness};
 
 use self::state::{Line, State};
 use crate::Result;
@@ -112,13 +112,13 @@ fn sweep_backend(backend: &Backend, thoroughness: Thoroughness, args: &Args, sta
     bar.set_prefix(backend.scheme());
     let mut kept = Ok(());
     let mut start = Instant::now();
-    let swept = sweep.run(scratch.path(), &mut |news| match news {
-        News::At { operation, place, of } => {
+    let swept = sweep.run(scratch.path(), &mut |report| match report {
+        Progress::At { operation, place, of } => {
             bar.set_message(operation);
             bar.set_length(of as u64);
             bar.set_position(place as u64);
         }
-        News::Done(row) => {
+        Progress::Done(row) => {
             let line = Line::new(backend.scheme(), row);
             let time = start.elapsed().as_secs_f64();
             start = Instant::now();

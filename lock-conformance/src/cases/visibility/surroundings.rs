@@ -191,7 +191,7 @@ impl ProcView {
 }
 
 /// Kinds of errors for a missing part of the system.
-const REFUSALS: [&str; 3] = ["NotOurs", "Unsupported", "System"];
+const REFUSALS: [&str; 3] = ["Untrusted", "Unsupported", "System"];
 
 /// Asserts that the error of a process without the `/proc` of its PID namespace names `/proc`.
 pub(super) fn names_what_is_missing(refusal: &Refusal) {

@@ -39,15 +39,15 @@ impl Slot {
         None
     }
 
-    pub(crate) fn me(&self, _: u32) -> Result<Owner> {
-        self.table.me()
+    pub(crate) fn current_owner(&self, _: u32) -> Result<Owner> {
+        self.table.current_owner()
     }
 
-    pub(crate) fn me_at_home(&self, _: u32) -> Option<Owner> {
-        self.table.me_at_home()
+    pub(crate) fn current_owner_at_home(&self, _: u32) -> Option<Owner> {
+        self.table.current_owner_at_home()
     }
 
     pub(crate) fn is_owned_at_home_by(&self, _: u32) -> bool {
-        Some(self.line.owner()) == self.table.me_at_home()
+        Some(self.line.owner()) == self.table.current_owner_at_home()
     }
 }

@@ -55,8 +55,8 @@ const RECOVERY: &[Mutation] = planted! { "lock-sem/src/sysv/recovery.rs":
 
 const POSIX_LOCK: &[Mutation] = planted! { "lock-sem/src/posix/lock.rs":
     "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes the next owner";
-"        let is_ours = line::lock_owner(line) == me && self.slot.end_unless_lost(me, proof.condition());"
-        => "        let is_ours = { line.end(); true };";
+"        let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());"
+        => "        let is_ours = { line.clear_owner(); true };";
 };
 
 const POSIX_LINE: &[Mutation] = planted! { "lock-sem/src/posix/line.rs":

@@ -23,7 +23,7 @@ r"    let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().t
         sys::link_only(head, line);"
         => "    let taken = line.word.compare_exchange(0, tid, Acquire, Relaxed).is_ok().then(|| {";
     "owner-not-cleared" ["shm"] "a consistent release is reported as a death";
-r"    line.end();
+r"    line.clear_owner();
     match wait::release(line, plain) {"
         => "    match wait::release(line, plain) {";
     "exchange-mark-not-kept" ["shm"] "a release overwrites the bit of a sleeping waiter";
@@ -60,11 +60,11 @@ r"        let mut waiters = 0;
 "            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
         => "            } else if recovery::is_of(me.owner, number) {";
     "foreign-thread-as-one-at-home" ["shm"] "the kernel confuses a thread with one of the same id in another PID namespace";
-"        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
+"        let at_home = self.slot.current_owner_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = !thread.is_full();";
     "list-never-full" ["shm"] "the kernel does not walk other robust mutexes of the thread";
-"        let at_home = self.slot.me_at_home(thread.id).is_some() && !thread.is_full();"
-        => "        let at_home = self.slot.me_at_home(thread.id).is_some();";
+"        let at_home = self.slot.current_owner_at_home(thread.id).is_some() && !thread.is_full();"
+        => "        let at_home = self.slot.current_owner_at_home(thread.id).is_some();";
     "owner-not-compared-at-release" ["shm"] "a thread releases a lock that it has lost";
 "        if line.owner() != me || !is_mine {"
         => "        if false && (line.owner() != me || !is_mine) {";
@@ -116,10 +116,10 @@ r"        table.is_gone(owner)
 "(line.word.load(Acquire) == present).then(|| line.owner())"
         => "Some(line.owner()).filter(|_| line.word.load(Acquire) == present)";
     "death-recorded-after-the-owner" ["shm"] "the death of an owner is reported to that owner";
-"let taken = owner.map(|owner| (slot.take_note(owner), robust::acquire(me, line, present, WAITERS)));"
+"let taken = owner.map(|owner| (slot.record_death(owner), robust::acquire(me, line, present, WAITERS)));"
         => r"let taken = owner.map(|_| {
             let taken = robust::acquire(me, line, present, WAITERS);
-            (slot.take_note(line.owner()), taken)
+            (slot.record_death(line.owner()), taken)
         });";
 };
 

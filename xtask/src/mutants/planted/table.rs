@@ -70,9 +70,9 @@ const RECORD: &[Mutation] = planted! { "lock-table/src/record.rs":
 
 const OWNERSHIP: &[Mutation] = planted! { "lock-table/src/slot/ownership.rs":
     "death-not-kept" ["file" "shm"] "the next owner after an inconsistent release gets no report";
-r"        self.line.end_inconsistent();
+r"        self.line.clear_owner_inconsistent();
         true"
-        => r"        self.line.end();
+        => r"        self.line.clear_owner();
         true";
     "panic-not-recorded" ["shm"] "a panic is not reported";
 "            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
@@ -112,7 +112,7 @@ r"    check_length(length, header::segments(&page))?;
         => r"    let _ = length;
 ";
     "links-not-counted" ["shm"] "a store with a second hard link is accepted";
-r#"        links => return Err(not_ours(format!("the file has {links} hard links; remove the others"))),"#
+r#"        links => return Err(untrusted(format!("the file has {links} hard links; remove the others"))),"#
         => "        _ => {}";
     "published-before-filled" ["shm"] "a half-made store is visible";
 r"        .and_then(|()| fill(&mut file, header, options))

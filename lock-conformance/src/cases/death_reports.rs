@@ -6,7 +6,7 @@ use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Dead, LockRef, Pending, Thread};
 
-cases! { "news";
+cases! { "death_reports";
     each_owner_gets_the_report_until_one_marks_the_lock_consistent [PROCESSES REPORTED LASTING_REPORTS];
     every_way_to_acquire_reports_a_death [PROCESSES REPORTED LASTING_REPORTS];
     lock_all_reports_each_death [PROCESSES REPORTED LASTING_REPORTS NUMBERED];

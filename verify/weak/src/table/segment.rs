@@ -1,6 +1,6 @@
 //! The only segment of the table: a bitmap with a summary, and the records of a few ids.
 
-use real_core::{Allocation, LockId, Result};
+use real_core::LockId;
 
 use super::layout::RECORD_WORDS;
 use super::sparse::Sparse;
@@ -38,23 +38,5 @@ impl Segment {
 
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
         Record::new(&self.words[LEAVES + SUMMARIES + index * RECORD_WORDS..][..RECORD_WORDS])
-    }
-
-    /// Does the same as the real function.
-    pub(crate) fn read(&self, index: usize) -> Option<Allocation> {
-        for _ in 0..3 {
-            if !self.allocated().get(index) {
-                return None;
-            }
-            if let Some(allocation) = self.record(index).read(self.id(index)) {
-                return Some(allocation);
-            }
-        }
-        Some(Allocation::new(self.id(index)))
-    }
-
-    pub(crate) fn back_group(&self, (): &(), _: usize) -> Result<()> {
-        let _ = self;
-        Ok(())
     }
 }

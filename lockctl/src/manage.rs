@@ -65,7 +65,7 @@ pub(crate) fn reconcile(store_args: &StoreArgs, args: &ReconcileArgs) -> Result<
         return Ok(output::print_json(&done)?);
     }
     let lines = |verb: &str, ids: &[u32]| ids.iter().map(|id| format!("{verb} {id}\n")).collect::<String>();
-    Ok(output::print(lines("claimed", &done.allocated) + &lines("freed", &done.freed))?)
+    Ok(output::print(lines("allocated", &done.allocated) + &lines("freed", &done.freed))?)
 }
 
 /// Reads the ids from stdin. An empty list is refused, because it is more likely a failed query than a database without locks.

@@ -23,7 +23,7 @@
 //!
 //! // Store the number in a database. Another process gets the same lock by `store.retrieve(id)`.
 //! let lock = store.allocate("container web")?;
-//! let id = lock.id().unwrap();
+//! let id = lock.id();
 //!
 //! let mut guard = store.retrieve(id)?.lock_owned()?;
 //! if let Some(death) = guard.recovered() {
@@ -42,10 +42,10 @@
 mod builtin;
 
 pub use lock_core::{
-    Allocation, Backend, Breaking, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports, Error, ErrorKind,
-    Generation, Generations, Guard, HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Numbering, OpenMode, Operation,
-    OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result, Sharing, Store, StoreId, StoreUrl,
-    ThreadDeath, Tokens, Waiters, lock_all, register,
+    Allocation, Backend, Breaking, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports, DesiredAllocation,
+    Error, ErrorKind, Generation, Generations, Guard, HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Numbering,
+    OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result, Sharing, Store,
+    StoreId, StoreUrl, ThreadDeath, Token, Tokens, Waiters, lock_all, lock_all_owned, register,
 };
 
 /// Opens an existing store.

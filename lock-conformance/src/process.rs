@@ -188,9 +188,9 @@ impl Thread {
         Ok(grant(&fields).expect("lock_for() reports a time-out as an error"))
     }
 
-    /// Asserts that the lock is held.
+    /// Asserts that another thread holds the lock.
     pub(crate) fn finds_busy(&self, lock: LockRef, why: &str) {
-        let granted = self.try_lock(lock);
+        let granted = grant(&self.must("find_busy", &[&lock.to_string()]));
         assert!(granted.is_none(), "{self} got the lock {lock}, although {why}");
     }
 

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use lock_core::Token;
+
 use crate::sys;
 
 /// Maximum number of processes or threads.
@@ -190,10 +192,10 @@ impl Place {
     }
 
     /// Replaces the last token and returns it.
-    pub(crate) fn exchange_token(self, token: u64) -> u64 {
+    pub(crate) fn exchange_token(self, token: Option<Token>) -> Option<Token> {
         let last = self.words[TOKEN].load(Acquire);
-        self.words[TOKEN].store(token, Release);
-        last
+        self.words[TOKEN].store(token.map_or(0, Token::get), Release);
+        (last != 0).then(|| Token::new(last))
     }
 
     /// Increments the counter, and runs `meanwhile` between the load and the store.

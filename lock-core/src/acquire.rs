@@ -17,10 +17,10 @@ impl Lock {
         self.lock_by(Deadline::Never)
     }
 
-    /// Acquires the lock if it is free. Returns `None` when another thread holds it.
+    /// Acquires the lock if it is free. Returns `None` when a thread holds it, which may be this one.
     ///
     /// # Errors
-    /// As [`Lock::lock`].
+    /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when a system call fails.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<Guard<'_>>> {
         Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::borrowed(self, token, death)))
@@ -71,9 +71,29 @@ impl Lock {
     /// The guard contains a clone of this handle and has no lifetime.
     ///
     /// # Errors
-    /// As [`Lock::lock`].
+    /// As [`Lock::try_lock`].
     pub fn try_lock_owned(&self) -> Result<Option<Guard<'static>>> {
         Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::owned(self.clone(), token, death)))
+    }
+
+    /// Acquires the lock as [`Lock::try_lock_for`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
+    ///
+    /// # Errors
+    /// As [`Lock::try_lock_for`].
+    pub fn try_lock_owned_for(&self, duration: Duration) -> Result<Guard<'static>> {
+        self.lock_owned_by(Deadline::after(duration))
+    }
+
+    /// Acquires the lock as [`Lock::try_lock_until`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
+    ///
+    /// # Errors
+    /// As [`Lock::try_lock_until`].
+    pub fn try_lock_owned_until(&self, deadline: Instant) -> Result<Guard<'static>> {
+        self.lock_owned_by(Deadline::At(deadline))
     }
 
     /// Acquires the lock as [`Lock::lock_by`] does.
@@ -106,6 +126,8 @@ impl Lock {
             Ok(Acquired::Held { token }) => Ok(Some((token, None))),
             Ok(Acquired::TimedOut) => Ok(None),
             Ok(Acquired::Recovered(recovery)) => Ok(Some(self.recovered(*recovery))),
+            // Only a wait for the calling thread itself would never end.
+            Err(error) if deadline == Deadline::Now && matches!(error.kind(), ErrorKind::AlreadyHeld) => Ok(None),
             Err(error) => Err(self.context_error(error)),
         }
     }

@@ -6,7 +6,7 @@ use std::thread::panicking;
 
 use crate::event::event;
 use crate::raw::{Condition, Proof};
-use crate::{Death, Error, ErrorKind, Lock, Operation, Result, fork};
+use crate::{Death, Error, ErrorKind, Lock, Operation, Result, Token, fork};
 
 /// A held lock. Dropping the guard releases the lock.
 ///
@@ -131,12 +131,12 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    /// Returns the fencing token, or 0 on a backend without tokens.
+    /// Returns the fencing token, or `None` on a backend without tokens.
     ///
-    /// The token is greater than that of every earlier acquisition of this lock of this store, in any process. A protected resource
-    /// that remembers the highest token can refuse requests of earlier owners.
-    pub fn token(&self) -> u64 {
-        self.token
+    /// The token is greater than that of every earlier acquisition of this lock, in any process. A protected resource that remembers the
+    /// greatest token can refuse requests of earlier owners.
+    pub fn token(&self) -> Option<Token> {
+        self.lock().token(self.token)
     }
 
     /// Releases the lock and returns errors, which dropping the guard only logs.
@@ -228,7 +228,7 @@ impl fmt::Debug for Guard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
             .field("lock", self.lock())
-            .field("token", &self.token)
+            .field("token", &self.token())
             .field("recovered", &self.recovered())
             .finish_non_exhaustive()
     }

@@ -9,6 +9,9 @@ use std::str::FromStr;
 pub struct LockId(u32);
 
 impl LockId {
+    /// The number of ids: ids are less than this.
+    pub const LIMIT: u64 = 1 << 32;
+
     /// Creates the id with this number.
     pub const fn new(number: u32) -> Self {
         Self(number)
@@ -101,5 +104,30 @@ impl fmt::Display for StoreId {
 impl fmt::Debug for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreId({self})")
+    }
+}
+
+/// A fencing token. Among the tokens of a lock, that of a later acquisition is greater.
+///
+/// A protected resource that remembers the greatest token can refuse requests of earlier owners. The tokens of a store are greater than
+/// those of a store that it replaced, as far as the system clock shows that it was created later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(u64);
+
+impl Token {
+    /// Creates the token with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
     }
 }

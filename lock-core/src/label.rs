@@ -35,6 +35,19 @@ impl Label {
         Ok(Self(text))
     }
 
+    /// Creates a label from any text: the start of a text that is too long, with `?` in place of control characters.
+    ///
+    /// # Examples
+    /// ```
+    /// use lock_core::Label;
+    /// assert_eq!(Label::truncated("two\nlines").as_str(), "two?lines");
+    /// assert_eq!(Label::truncated(&"é".repeat(40)).as_str(), "é".repeat(32));
+    /// ```
+    pub fn truncated(text: &str) -> Self {
+        let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= Self::MAX;
+        Self(text.char_indices().take_while(fits).map(|(_, c)| if c.is_control() { '?' } else { c }).collect())
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0

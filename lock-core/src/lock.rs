@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::sys::Pinned;
-use crate::{Error, Generation, Holder, LockId, Manager, Operation, RawLock, Result, StoreId, fork};
+use crate::{Error, Generation, Holder, Label, LockId, Manager, Operation, RawLock, Result, StoreId, Token, fork};
 
 /// A handle on a lock. Threads can share it, and it keeps its store open.
 ///
@@ -26,10 +26,11 @@ use crate::{Error, Generation, Holder, LockId, Manager, Operation, RawLock, Resu
 /// # Ok::<(), lock_core::Error>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "an allocated id stays allocated until it is freed, and its number is in this handle"]
 pub struct Lock {
     raw: Pinned<dyn RawLock, dyn RawLock>,
     store: Arc<StoreContext>,
-    id: Option<LockId>,
+    id: LockId,
     generation: Option<Generation>,
 }
 
@@ -37,6 +38,8 @@ pub struct Lock {
 pub(crate) struct StoreContext {
     pub(crate) id: StoreId,
     pub(crate) url: String,
+    /// See [`Manager::token_base`].
+    pub(crate) token_base: u64,
     pub(crate) manager: Option<Arc<dyn Manager>>,
 }
 
@@ -47,18 +50,38 @@ impl Lock {
     /// [`lock_all`](crate::lock_all()).
     pub fn standalone(raw: Arc<dyn RawLock>, name: impl Into<String>, identity: StoreId) -> Self {
         fork::current();
-        let store = StoreContext { id: identity, url: name.into(), manager: None };
-        Self::new(raw, Arc::new(store), None)
+        let store = StoreContext { id: identity, url: name.into(), token_base: 0, manager: None };
+        Self::new(raw, Arc::new(store), LockId::new(0))
     }
 
-    pub(crate) fn new(raw: Arc<dyn RawLock>, store: Arc<StoreContext>, id: Option<LockId>) -> Self {
+    pub(crate) fn new(raw: Arc<dyn RawLock>, store: Arc<StoreContext>, id: LockId) -> Self {
         let generation = raw.generation();
         Self { raw: Pinned::whole(raw), store, id, generation }
     }
 
-    /// Returns the id of the lock in its store, or `None` for a lock without a number.
-    pub fn id(&self) -> Option<LockId> {
+    /// Returns the id of the lock in its store. It is 0 for the only lock of a store, and for a lock that belongs to no store.
+    pub fn id(&self) -> LockId {
         self.id
+    }
+
+    /// Returns the identity of the lock's store, the same in all processes.
+    pub fn store_id(&self) -> StoreId {
+        self.store.id
+    }
+
+    /// Returns the generation of the id when this handle was created, or `None` when the backend does not count allocations.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
+    /// Returns the current label of the id, or `None` when it is not allocated or the lock belongs to no store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the store is damaged.
+    pub fn label(&self) -> Result<Option<Label>> {
+        let allocation = self.store.manager.as_ref().map_or(Ok(None), |manager| manager.allocation(self.id));
+        let allocation = allocation.map_err(|error| self.in_context(error, Operation::ListAllocated))?;
+        Ok(allocation.map(|allocation| allocation.label))
     }
 
     /// Returns the current holder, or `None` when the lock is free or the backend does not record holders.
@@ -92,9 +115,9 @@ impl Lock {
     /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated) when the id is free; [`ErrorKind::Stale`](crate::ErrorKind::Stale)
     /// when the handle [is stale](Lock::is_stale). After an error nothing has changed.
     pub fn free(&self) -> Result<()> {
-        let free = || match (&self.store.manager, self.id) {
-            (Some(manager), Some(id)) => manager.free(id, self.generation),
-            _ => Err(Error::unsupported("a lock with no number cannot be freed")),
+        let free = || match &self.store.manager {
+            Some(manager) => manager.free(self.id, self.generation),
+            None => Err(Error::unsupported("a lock that belongs to no store cannot be freed")),
         };
         free().map_err(|error| self.in_context(error, Operation::Free))
     }
@@ -105,22 +128,23 @@ impl Lock {
     }
 
     /// Returns the key by which [`lock_all`](crate::lock_all()) orders locks.
-    pub(crate) fn order(&self) -> (StoreId, Option<LockId>) {
+    pub(crate) fn order(&self) -> (StoreId, LockId) {
         (self.store.id, self.id)
     }
 
+    /// Returns the token of an acquisition with this number, or `None` if the backend has none.
+    pub(crate) fn token(&self, number: u64) -> Option<Token> {
+        (number != 0).then(|| Token::new(self.store.token_base.saturating_add(number)))
+    }
+
     pub(crate) fn in_context(&self, error: Error, operation: Operation) -> Error {
-        error.in_context(operation, &self.store.url, self.id)
+        let id = self.store.manager.is_some().then_some(self.id);
+        error.in_context(operation, &self.store.url, id)
     }
 }
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct("Lock");
-        f.field("store", &self.store.url);
-        if let Some(id) = self.id {
-            f.field("id", &id.get());
-        }
-        f.finish_non_exhaustive()
+        f.debug_struct("Lock").field("store", &self.store.url).field("id", &self.id.get()).finish_non_exhaustive()
     }
 }

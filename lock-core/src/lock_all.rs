@@ -25,6 +25,23 @@ use crate::{Deadline, ErrorKind, Guard, Lock, Operation, Result};
 /// # Ok::<(), lock_core::Error>(())
 /// ```
 pub fn lock_all<'a>(locks: impl IntoIterator<Item = &'a Lock>, deadline: Deadline) -> Result<Vec<Guard<'a>>> {
+    acquire_all(locks, |lock| lock.lock_by(deadline))
+}
+
+/// Acquires several locks as [`lock_all`] does.
+///
+/// Each guard contains a clone of its handle and has no lifetime.
+///
+/// # Errors
+/// As [`lock_all`].
+pub fn lock_all_owned<'a>(locks: impl IntoIterator<Item = &'a Lock>, deadline: Deadline) -> Result<Vec<Guard<'static>>> {
+    acquire_all(locks, |lock| lock.lock_owned_by(deadline))
+}
+
+fn acquire_all<'a, 'g>(
+    locks: impl IntoIterator<Item = &'a Lock>,
+    acquire: impl Fn(&'a Lock) -> Result<Guard<'g>>,
+) -> Result<Vec<Guard<'g>>> {
     let mut locks: Vec<_> = locks.into_iter().enumerate().collect();
     locks.sort_by_key(|(_, lock)| lock.order());
     if let Some(pair) = locks.windows(2).find(|pair| pair[0].1.order() == pair[1].1.order()) {
@@ -32,7 +49,7 @@ pub fn lock_all<'a>(locks: impl IntoIterator<Item = &'a Lock>, deadline: Deadlin
     }
     let mut guards = Vec::with_capacity(locks.len());
     for (position, lock) in locks {
-        guards.push((position, lock.lock_by(deadline)?));
+        guards.push((position, acquire(lock)?));
     }
     guards.sort_by_key(|(position, _)| *position);
     Ok(guards.into_iter().map(|(_, guard)| guard).collect())

@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
+use crate::{Error, ErrorKind, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
 
 /// The part of a store that a backend implements. Programs use a [`Store`](crate::Store).
 ///
@@ -29,19 +29,22 @@ pub trait Manager: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Returns the number to which the tokens of the store's locks are added.
+    ///
+    /// The tokens of a store have to be greater than those of a store that it replaced. A backend that claims
+    /// [`Tokens::Fencing`](crate::Tokens::Fencing) and counts from 0 in each store returns the time of the store's creation, in
+    /// nanoseconds since 1970: no lock is acquired once in a nanosecond.
+    fn token_base(&self) -> u64 {
+        0
+    }
+
     /// Returns the lock with this id, which need not be allocated.
+    ///
+    /// A store whose numbering is [`Numbering::Single`](crate::Numbering::Single) has one lock. Its id is 0 and is always allocated.
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>>;
-
-    /// Returns the only lock of a store whose numbering is [`Numbering::Single`](crate::Numbering::Single).
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by stores with numbered locks.
-    fn single(&self) -> Result<Arc<dyn RawLock>> {
-        Err(Error::unsupported("the store has numbered locks; give the number of one"))
-    }
 
     /// Allocates a free id.
     ///
@@ -81,11 +84,26 @@ pub trait Manager: Send + Sync + fmt::Debug {
     /// Those of every method.
     fn allocated(&self) -> Result<Vec<Allocation>>;
 
+    /// Returns the allocation of this id, or `None` if it is free.
+    ///
+    /// The default searches [`Manager::allocated`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
+    fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {
+        if let Some(capacity) = self.capacity().filter(|capacity| u64::from(id.get()) >= *capacity) {
+            return Err(ErrorKind::OutOfRange { capacity }.into());
+        }
+        Ok(self.allocated()?.into_iter().find(|allocation| allocation.id == id))
+    }
+
     /// Allocates and frees ids, so that exactly these ids are allocated.
+    ///
+    /// An id that the call allocates gets its label. The label of an id that is already allocated does not change.
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) before any change.
-    fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    fn reconcile(&self, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         let _ = ids;
         Err(Error::unsupported("it cannot replace the set of allocated ids"))
     }

@@ -22,7 +22,8 @@ pub trait RawLock: Send + Sync + fmt::Debug {
     /// Acquires the lock, and waits until the deadline. A signal (EINTR) does not end the wait.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when the calling thread already holds the lock;
+    /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when the calling thread already holds the lock, which without a wait
+    /// ([`Deadline::Now`]) is a busy lock for the caller of [`Lock::try_lock`](crate::Lock::try_lock);
     /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     /// An error means that this call has not acquired the lock.
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;

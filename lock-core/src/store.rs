@@ -1,11 +1,10 @@
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::lock::StoreContext;
 use crate::{
-    Allocation, Backend, Capabilities, Error, HeldLock, Label, Lock, LockId, Manager, OpenMode, Operation, Reconciled, Registry,
-    Result, StoreId, StoreUrl, fork,
+    Allocation, Backend, Capabilities, DesiredAllocation, Error, ErrorKind, HeldLock, Label, Lock, LockId, Manager, Numbering,
+    OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, fork,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -54,7 +53,12 @@ impl Store {
         };
         fork::current();
         let manager = backend.open(url, mode).map_err(|error| error.in_context(operation, url.as_str(), None))?;
-        let context = StoreContext { id: manager.id(), url: url.as_str().to_owned(), manager: Some(Arc::clone(&manager)) };
+        let context = StoreContext {
+            id: manager.id(),
+            url: url.as_str().to_owned(),
+            token_base: manager.token_base(),
+            manager: Some(Arc::clone(&manager)),
+        };
         Ok(Self { manager, context: Arc::new(context), capabilities: backend.capabilities() })
     }
 
@@ -112,9 +116,59 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
-    pub fn retrieve(&self, id: impl Into<LockId>) -> Result<Lock> {
-        let id = id.into();
+    pub fn retrieve<I>(&self, id: I) -> Result<Lock>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        let id = self.id_of(Operation::Retrieve, id)?;
         self.with_context(Operation::Retrieve, Some(id), self.handle(id))
+    }
+
+    /// Returns a handle on the lock with this id, and allocates the id if it is free.
+    ///
+    /// Of several threads that call this at the same time, one allocates the id. The label of an id that is already allocated does not
+    /// change.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel).
+    pub fn get_or_allocate<I>(&self, id: I, label: impl Into<String>) -> Result<Lock>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        let id = self.id_of(Operation::AllocateAndRetrieve, id)?;
+        let allocate = || match self.manager.allocate_exact(id, &Label::new(label)?) {
+            Ok(()) => self.handle_or_free(id),
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyAllocated) => self.handle(id),
+            Err(error) => Err(error),
+        };
+        self.with_context(Operation::AllocateAndRetrieve, Some(id), allocate())
+    }
+
+    /// Returns the allocation of this id, or `None` if it is free.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    pub fn allocation<I>(&self, id: I) -> Result<Option<Allocation>>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        let id = self.id_of(Operation::ListAllocated, id)?;
+        self.with_context(Operation::ListAllocated, Some(id), self.manager.allocation(id))
+    }
+
+    /// Returns true if this id is allocated.
+    ///
+    /// # Errors
+    /// As [`Store::allocation`].
+    pub fn is_allocated<I>(&self, id: I) -> Result<bool>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        Ok(self.allocation(id)?.is_some())
     }
 
     /// Allocates this id. For example after a reboot, when a database contains the ids in use.
@@ -122,8 +176,12 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::AlreadyAllocated`](crate::ErrorKind::AlreadyAllocated),
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel).
-    pub fn allocate_and_retrieve(&self, id: impl Into<LockId>, label: impl Into<String>) -> Result<Lock> {
-        let id = id.into();
+    pub fn allocate_and_retrieve<I>(&self, id: I, label: impl Into<String>) -> Result<Lock>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        let id = self.id_of(Operation::AllocateAndRetrieve, id)?;
         let allocate = || {
             self.manager.allocate_exact(id, &Label::new(label)?)?;
             self.handle_or_free(id)
@@ -131,12 +189,15 @@ impl Store {
         self.with_context(Operation::AllocateAndRetrieve, Some(id), allocate())
     }
 
-    /// Returns the only lock of a store whose numbering is [`Numbering::Single`](crate::Numbering::Single).
+    /// Returns the only lock of a store whose numbering is [`Numbering::Single`]. It has the id 0, which is always allocated.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the store has numbered locks.
     pub fn single(&self) -> Result<Lock> {
-        let lock = self.manager.single().map(|raw| Lock::new(raw, Arc::clone(&self.context), None));
+        let lock = match self.capabilities.numbering {
+            Numbering::Single => self.handle(LockId::new(0)),
+            _ => Err(Error::unsupported("the store has numbered locks; give the number of one")),
+        };
         self.with_context(Operation::Retrieve, None, lock)
     }
 
@@ -148,8 +209,12 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated), [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange). After an
     /// error nothing has changed.
-    pub fn free(&self, id: impl Into<LockId>) -> Result<()> {
-        let id = id.into();
+    pub fn free<I>(&self, id: I) -> Result<()>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        let id = self.id_of(Operation::Free, id)?;
         self.with_context(Operation::Free, Some(id), self.manager.free(id, None))
     }
 
@@ -174,14 +239,27 @@ impl Store {
 
     /// Allocates and frees ids, so that exactly these ids are allocated, and returns the changes.
     ///
-    /// Held locks stay held. The call may free ids that another program allocates at the same time, so call it when no other program
-    /// allocates.
+    /// `ids` are ids or integers, or pairs of one of them and the label of a new allocation. The label of an id that is already
+    /// allocated does not change. Held locks stay held. The call may free ids that another program allocates at the same time, so call
+    /// it when no other program allocates.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) before any change; those of [`Store::check`].
-    pub fn reconcile(&self, ids: impl IntoIterator<Item = LockId>) -> Result<Reconciled> {
-        let ids: BTreeSet<_> = ids.into_iter().collect();
-        self.with_context(Operation::Reconcile, None, self.manager.reconcile(&ids))
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel) before any change;
+    /// those of [`Store::check`].
+    pub fn reconcile<I>(&self, ids: I) -> Result<Reconciled>
+    where
+        I: IntoIterator,
+        I::Item: TryInto<DesiredAllocation>,
+        Error: From<<I::Item as TryInto<DesiredAllocation>>::Error>,
+    {
+        let reconcile = || {
+            let desired = ids.into_iter().map(|id| {
+                let DesiredAllocation { id, label } = id.try_into()?;
+                Ok((id, label))
+            });
+            self.manager.reconcile(&desired.collect::<Result<_>>()?)
+        };
+        self.with_context(Operation::Reconcile, None, reconcile())
     }
 
     /// Returns the allocated ids in ascending order.
@@ -208,8 +286,12 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends that recover from the death of an owner.
-    pub fn break_lock(&self, id: impl Into<LockId>) -> Result<()> {
-        let id = id.into();
+    pub fn break_lock<I>(&self, id: I) -> Result<()>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        let id = self.id_of(Operation::Break, id)?;
         self.with_context(Operation::Break, Some(id), self.manager.break_lock(id))
     }
 
@@ -229,8 +311,17 @@ impl Store {
         self.with_context(Operation::Destroy, None, self.manager.destroy())
     }
 
+    /// Converts an id, with an error of this operation.
+    fn id_of<I>(&self, operation: Operation, id: I) -> Result<LockId>
+    where
+        I: TryInto<LockId>,
+        Error: From<I::Error>,
+    {
+        self.with_context(operation, None, id.try_into().map_err(Error::from))
+    }
+
     fn handle(&self, id: LockId) -> Result<Lock> {
-        Ok(Lock::new(self.manager.lock(id)?, Arc::clone(&self.context), Some(id)))
+        Ok(Lock::new(self.manager.lock(id)?, Arc::clone(&self.context), id))
     }
 
     /// Returns a handle on an id that was just allocated, and frees the id when that fails.

@@ -1,6 +1,6 @@
 //! Allocation of ids: allocating, freeing, counting and listing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::bitmap::Bitmap;
 use crate::layout;
@@ -136,24 +136,37 @@ impl Table {
         Ok(list)
     }
 
+    /// Returns the allocation of this id, or `None` if it is free.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
+    pub fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {
+        self.check_range(id)?;
+        self.check_whole()?;
+        let (number, index) = layout::locate(id);
+        Ok(if self.has_segment(number) { self.segment(number)?.read(index) } else { None })
+    }
+
     /// Allocates and frees ids, so that exactly these ids are allocated, and returns the changes.
+    ///
+    /// An id that the call allocates gets its label.
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`] before any change; [`ErrorKind::Limit`]; those of [`Table::check`].
-    pub fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    pub fn reconcile(&self, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         self.check_now_and_then()?;
-        if let Some(last) = ids.last() {
+        if let Some((last, _)) = ids.last_key_value() {
             self.check_range(*last).map_err(|error| error.on(*last))?;
         }
         let mut done = Reconciled::default();
         for segment in self.present() {
             let segment = segment?;
             let bits = segment.allocated();
-            let freed = bits.ones().filter(|index| !ids.contains(&segment.id(*index)) && bits.clear(*index));
+            let freed = bits.ones().filter(|index| !ids.contains_key(&segment.id(*index)) && bits.clear(*index));
             done.freed.extend(freed.map(|index| segment.id(index)));
         }
-        for id in ids {
-            if self.try_allocate_exact(*id, &Label::default()).map_err(|error| error.on(*id))? {
+        for (id, label) in ids {
+            if self.try_allocate_exact(*id, label).map_err(|error| error.on(*id))? {
                 done.allocated.push(*id);
             }
         }

@@ -11,10 +11,7 @@ use crate::options::Bound;
 use lock_core::{Error, ErrorKind, Result, StoreId};
 
 /// The version of the format, which is incremented with each change of the layout.
-pub(crate) const VERSION: u32 = 2;
-
-/// The start of the year 10000 in seconds since 1970. RFC 3339 cannot represent later times.
-const YEAR_10000: u64 = 253_402_300_800;
+pub(crate) const VERSION: u32 = 3;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"LOCKTBL\n");
 
@@ -47,7 +44,7 @@ pub(crate) struct Header {
     pub(crate) id: StoreId,
     /// The boot id of the system at creation.
     pub(crate) boot: u128,
-    /// The time of the creation, in seconds since 1970.
+    /// The time of the creation, in nanoseconds since 1970.
     pub(crate) created: u64,
     /// The inode of the creator's PID namespace. Processes in it are *at home*. 0 if it is unknown, and then no process is at home.
     pub(crate) home: u64,
@@ -55,17 +52,14 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn new(kind: Kind, bound: Bound, id: StoreId, boot: u128, home: u64) -> Self {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         Self { kind, bound, id, boot, created, home }
     }
 
     /// Returns the time of the creation, for display.
     pub(crate) fn creation(&self) -> String {
-        // A wrong clock or a damaged store can have any number.
-        match UNIX_EPOCH.checked_add(Duration::from_secs(self.created)) {
-            Some(time) if self.created < YEAR_10000 => humantime::format_rfc3339_seconds(time).to_string(),
-            _ => format!("{} seconds after 1970", self.created),
-        }
+        // The greatest number of nanoseconds is in the year 2554.
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(self.created)).to_string()
     }
 
     /// Encodes the page of a new store, which has segment 0.
@@ -210,8 +204,9 @@ mod tests {
 
     #[test]
     fn decode_inverts_encode() {
-        assert_eq!(decode(&header().encode(), KIND).unwrap(), header());
-        let unbounded = Header { bound: Bound::Unbounded, ..header() };
+        let header = header();
+        assert_eq!(decode(&header.encode(), KIND).unwrap(), header);
+        let unbounded = Header { bound: Bound::Unbounded, ..header };
         assert_eq!(decode(&unbounded.encode(), KIND).unwrap().bound, Bound::Unbounded);
     }
 
@@ -232,11 +227,8 @@ mod tests {
     fn creation_formats_every_number() {
         let creation = |created| Header { created, ..header() }.creation();
         assert_eq!(creation(0), "1970-01-01T00:00:00Z");
-        assert_eq!(creation(1_700_000_000), "2023-11-14T22:13:20Z");
-        assert_eq!(creation(YEAR_10000 - 1), "9999-12-31T23:59:59Z");
-        for far in [YEAR_10000, u64::MAX] {
-            assert_eq!(creation(far), format!("{far} seconds after 1970"));
-        }
+        assert_eq!(creation(1_700_000_000_999_999_999), "2023-11-14T22:13:20Z");
+        assert_eq!(creation(u64::MAX), "2554-07-21T23:34:33Z");
     }
 
     #[test]
@@ -266,7 +258,7 @@ mod tests {
         let mut page = header().encode();
         page[AT_VERSION * WORD] += 1;
         let error = decode(&page, KIND).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::OtherVersion { found: 3, known: 2, .. }), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::OtherVersion { found: 4, known: VERSION, .. }), "{error}");
         assert!(error.to_string().contains("remove /a/store"), "{error}");
     }
 }

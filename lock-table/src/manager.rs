@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -106,6 +106,10 @@ impl<L: TableLocks> Manager for TableManager<L> {
         self.table.capacity()
     }
 
+    fn token_base(&self) -> u64 {
+        self.table.created()
+    }
+
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         self.table.check_now_and_then()?;
         self.locks.lock(self.table.slot(id)?)
@@ -135,7 +139,11 @@ impl<L: TableLocks> Manager for TableManager<L> {
         self.table.allocated()
     }
 
-    fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {
+        self.table.allocation(id)
+    }
+
+    fn reconcile(&self, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         self.table.reconcile(ids)
     }
 

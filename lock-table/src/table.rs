@@ -69,6 +69,11 @@ impl Table {
         Ok((&self.file.stat()?).into())
     }
 
+    /// Returns the time of the store's creation, in nanoseconds since 1970.
+    pub fn created(&self) -> u64 {
+        self.header.created
+    }
+
     /// Returns the maximum number of locks, or `None` if there is no bound.
     pub fn capacity(&self) -> Option<u64> {
         match self.header.bound {

@@ -1,6 +1,6 @@
 //! Allocation, growth and identity of tables, within one process. `lock-conformance` has the tests with several processes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
-use lock_core::{ErrorKind, Generation, Label, LockId, OpenMode};
+use lock_core::{Allocation, ErrorKind, Generation, Label, LockId, OpenMode};
 use lock_table::{Bound, Kind, Table, TableOptions};
 use rstest::rstest;
 
@@ -113,13 +113,17 @@ fn reconcile_allocates_missing_ids_and_frees_others() {
     for _ in 0..100 {
         allocate(&table);
     }
-    let wanted: BTreeSet<_> = (50..150).chain([9_999]).map(LockId::new).collect();
+    let desired = |id| (LockId::new(id), Label::new(format!("number {id}")).unwrap());
+    let wanted: BTreeMap<_, _> = (50..150).chain([9_999]).map(desired).collect();
     let done = table.reconcile(&wanted).unwrap();
     assert_eq!(done.freed, (0..50).map(LockId::new).collect::<Vec<_>>());
     assert_eq!(done.allocated, (100..150).chain([9_999]).map(LockId::new).collect::<Vec<_>>());
-    assert_eq!(table.allocated().unwrap().iter().map(|one| one.id).collect::<BTreeSet<_>>(), wanted);
+    let allocated = table.allocated().unwrap();
+    assert!(allocated.iter().map(|one| one.id).eq(wanted.keys().copied()));
+    let is_labelled = |one: &Allocation| (50..100).contains(&one.id.get()) != (one.label == wanted[&one.id]);
+    assert!(allocated.iter().all(is_labelled), "only a new allocation gets the label");
 
-    let beyond = wanted.iter().copied().chain([LockId::new(10_000)]).skip(10).collect();
+    let beyond = wanted.clone().into_iter().chain([desired(10_000)]).skip(10).collect();
     assert!(matches!(table.reconcile(&beyond).unwrap_err().kind(), ErrorKind::OutOfRange { .. }));
     assert_eq!(table.count().unwrap(), wanted.len() as u64);
 }

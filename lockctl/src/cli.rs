@@ -191,12 +191,11 @@ pub(crate) struct WorkerArgs {
     pub(crate) slot: u64,
     /// End time, in nanoseconds of the monotonic clock
     pub(crate) until: u64,
+    /// Id of the lock
+    pub(crate) id: LockId,
     /// Milliseconds until the worker stops in a section and waits for the kill
     #[arg(long)]
     pub(crate) life: Option<u64>,
-    /// Id of the lock, in a store of numbered locks
-    #[arg(long)]
-    pub(crate) id: Option<LockId>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,6 +1,6 @@
 //! Locks and owners as JSON. The names are stable, because scripts read them.
 
-use lock_any::{Allocation, HeldLock, Holder};
+use lock_any::{Allocation, HeldLock, Holder, LockId};
 use serde::Serialize;
 
 /// A thread that holds a lock, or a process that allocated one.
@@ -43,8 +43,7 @@ impl From<Holder> for Owner {
 /// A lock that is allocated, held or both.
 #[derive(Serialize, Debug)]
 pub(crate) struct Entry {
-    /// `None` for a lock without a number.
-    pub(crate) id: Option<u32>,
+    pub(crate) id: u32,
     pub(crate) allocated: bool,
     pub(crate) label: String,
     pub(crate) generation: Option<u64>,
@@ -58,9 +57,9 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// A lock with unknown properties.
-    pub(crate) fn new(id: Option<u32>) -> Self {
+    pub(crate) fn new(id: LockId) -> Self {
         Self {
-            id,
+            id: id.get(),
             allocated: false,
             label: String::new(),
             generation: None,

@@ -54,10 +54,11 @@ fn held_only(store: &Store) -> Result<Vec<Entry>, Error> {
     Ok(entries.into_values().filter(|entry| entry.held == Some(true)).collect())
 }
 
-/// Lists the single lock of a store without numbers.
+/// Lists the only lock of a store. A backend that knows its holder need not list held locks.
 fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
     let lock = store.single()?;
-    let mut entry = Entry::new(None);
+    let mut entry = Entry::new(lock.id());
+    entry.allocated = true;
     if store.capabilities().holders == Holders::Named {
         entry.holder = lock.holder()?.map(Owner::from);
         entry.held = Some(entry.holder.is_some());
@@ -71,7 +72,7 @@ fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
 fn allocated(store: &Store) -> Result<BTreeMap<u32, Entry>, Error> {
     let entry = |allocation: lock_any::Allocation| {
         let id = allocation.id.get();
-        (id, Entry::new(Some(id)).allocated(allocation))
+        (id, Entry::new(allocation.id).allocated(allocation))
     };
     Ok(store.allocated()?.into_iter().map(entry).collect())
 }
@@ -79,7 +80,7 @@ fn allocated(store: &Store) -> Result<BTreeMap<u32, Entry>, Error> {
 fn add_held(entries: &mut BTreeMap<u32, Entry>, held: Vec<HeldLock>) {
     for lock in held {
         let id = lock.id.get();
-        let entry = entries.remove(&id).unwrap_or_else(|| Entry::new(Some(id)));
+        let entry = entries.remove(&id).unwrap_or_else(|| Entry::new(lock.id));
         entries.insert(id, entry.held(lock));
     }
 }
@@ -94,15 +95,9 @@ fn cells(lock: &Entry) -> [String; 7] {
         (None, None) => "?".to_owned(),
     };
     [
-        lock.id.map(|id| id.to_string()).unwrap_or_default(),
+        lock.id.to_string(),
         lock.label.clone(),
-        if lock.id.is_none() {
-            String::new()
-        } else if lock.allocated {
-            lock.since.map_or_else(|| "yes".to_owned(), ago)
-        } else {
-            "no".to_owned()
-        },
+        if lock.allocated { lock.since.map_or_else(|| "yes".to_owned(), ago) } else { "no".to_owned() },
         of_holder(Owner::pid),
         of_holder(Owner::tid),
         command,

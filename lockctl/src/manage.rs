@@ -16,10 +16,7 @@ pub(crate) fn allocate(store_args: &StoreArgs, args: &AllocateArgs) -> Result<()
         Some(id) => store.allocate_and_retrieve(id, args.label.as_str())?,
         None => store.allocate(args.label.as_str())?,
     };
-    let printed = match lock.id() {
-        Some(id) => output::print(format!("{id}\n")),
-        None => Ok(()),
-    };
+    let printed = output::print(format!("{}\n", lock.id()));
     if printed.is_err() {
         // The caller does not know the id, and so cannot free it.
         lock.free()?;

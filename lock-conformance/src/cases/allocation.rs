@@ -24,8 +24,8 @@ cases! { "allocation";
     available_counts_what_is_free [NUMBERED PROCESSES];
     an_id_out_of_range_is_refused_and_the_range_is_said [CHOSEN NUMBERED];
     a_store_without_bound_hands_out_ids [CHOSEN NUMBERED];
-    a_numbered_store_has_no_lock_without_a_number [NUMBERED];
-    a_single_lock_has_no_number [STORE] unless NUMBERED;
+    a_numbered_store_has_no_single_lock [NUMBERED];
+    a_single_lock_has_the_id_0_which_is_always_allocated [STORE] unless NUMBERED;
 }
 
 fn two_allocations_differ(fixture: &Fixture) {
@@ -257,13 +257,18 @@ fn a_store_without_bound_hands_out_ids(fixture: &Fixture) {
     a.process.thread("t1").finds_busy(last, "another thread holds it");
 }
 
-fn a_numbered_store_has_no_lock_without_a_number(fixture: &Fixture) {
+fn a_numbered_store_has_no_single_lock(fixture: &Fixture) {
     fixture.peer().refused("Unsupported", "single", &[]);
 }
 
-fn a_single_lock_has_no_number(fixture: &Fixture) {
+fn a_single_lock_has_the_id_0_which_is_always_allocated(fixture: &Fixture) {
     let a = fixture.peer();
-    a.must("single", &[]);
-    a.refused("Unsupported", "allocate", &[""]);
+    a.lock(LockRef::Single);
+    a.process.thread("t1").finds_busy(LockRef::Number(0), "the only lock has the id 0");
+    a.unlock(LockRef::Single);
+    a.refused("Exhausted", "allocate", &[""]);
+    a.refused("AlreadyAllocated", "take", &["0", ""]);
+    a.refused("OutOfRange", "retrieve", &["1"]);
     a.refused("Unsupported", "free_handle", &["-"]);
+    assert_eq!(a.available(), Some(0), "the only id is allocated");
 }

@@ -116,7 +116,7 @@ fn two_spellings_of_a_place_are_one_store(fixture: &Fixture) {
         let c = a.process.thread("t2");
         c.lock(lock);
         c.must("open_own", &["open", &linked]);
-        c.refused("AlreadyHeld", "try_lock", &[&lock.to_string()]);
+        c.refused("AlreadyHeld", "lock", &[&lock.to_string()]);
         c.unlock(lock);
     }
 }

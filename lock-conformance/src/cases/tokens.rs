@@ -12,6 +12,7 @@ cases! { "tokens";
     a_token_grows_across_deaths [TOKENS PROCESSES RELEASED];
     a_token_grows_across_allocations [TOKENS NUMBERED PROCESSES];
     a_failed_attempt_does_not_set_it_back [TOKENS];
+    a_store_made_later_has_greater_tokens [TOKENS STORE REMOVAL];
     a_token_is_0 [] unless TOKENS;
 }
 
@@ -63,6 +64,25 @@ fn a_failed_attempt_does_not_set_it_back(fixture: &Fixture) {
     a.unlock(lock);
     let token = b.lock(lock).token;
     assert!(token > before, "after failed attempts the token {token} came after {before}");
+}
+
+fn a_store_made_later_has_greater_tokens(fixture: &Fixture) {
+    let mut before = 0;
+    for _ in 0..3 {
+        let a = fixture.blank_peer();
+        a.must("open", &["create", &fixture.url()]);
+        let lock = fixture.a_lock(&a);
+        for acquisition in 0..3 {
+            let token = a.finds_free(lock, "no thread holds it").token;
+            assert!(
+                token > before,
+                "{}, the token {token} came after {before}",
+                if acquisition == 0 { "in the store that replaced it" } else { "in one store" }
+            );
+            before = token;
+        }
+        a.must("destroy", &[]);
+    }
 }
 
 fn a_token_is_0(fixture: &Fixture) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lock_core::{Deadline, ErrorKind, Guard, Lock, LockId, Result, lock_all};
+use lock_core::{Deadline, Deadlines, ErrorKind, Guard, Lock, Result, Token, lock_all};
 
 use super::worker::Worker;
 use crate::protocol::{Fields, list};
@@ -13,6 +13,7 @@ impl Worker {
         Some(match (verb, arguments) {
             ("lock", [lock]) => self.acquire(lock, |worker| worker.handle(lock)?.lock().map(Some)),
             ("try_lock", [lock]) => self.acquire(lock, |worker| worker.handle(lock)?.try_lock()),
+            ("find_busy", [lock]) => self.acquire(lock, |worker| worker.try_or_time_out(lock)),
             ("lock_for", [lock, span]) => {
                 self.acquire(lock, |worker| worker.handle(lock)?.try_lock_for(duration(span)).map(Some))
             }
@@ -53,6 +54,22 @@ impl Worker {
         })
     }
 
+    /// Acquires a lock if it is free.
+    ///
+    /// An attempt does not show whether the backend mistakes the calling thread for the owner. A wait is refused then, also one that
+    /// times out immediately.
+    fn try_or_time_out(&self, lock: &str) -> Result<Option<Guard<'static>>> {
+        let handle = self.handle(lock)?;
+        let guard = handle.try_lock()?;
+        if guard.is_some() || self.peer.suite.capabilities().deadlines == Deadlines::Unsupported {
+            return Ok(guard);
+        }
+        match handle.try_lock_for(Duration::ZERO) {
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     fn acquire(&mut self, lock: &str, take: impl FnOnce(&Self) -> Result<Option<Guard<'static>>>) -> Result<Fields> {
         self.begin();
         let began = Instant::now();
@@ -70,7 +87,7 @@ impl Worker {
         self.begin();
         let handles = locks.iter().map(|lock| self.handle(lock)).collect::<Result<Vec<_>>>()?;
         let guards = lock_all(handles, deadline)?;
-        let order = list(guards.iter().filter_map(|guard| guard.lock().id()).map(LockId::get));
+        let order = list(guards.iter().map(|guard| guard.lock().id().get()));
         let mut fields = Fields::new().with("ids", order);
         for (lock, guard) in locks.iter().zip(guards) {
             if let Some(death) = guard.recovered() {
@@ -110,7 +127,7 @@ impl Worker {
 
 /// Returns a guard's report of its acquisition.
 pub(super) fn death_report(guard: &Guard<'_>) -> Fields {
-    let fields = Fields::new().with("token", guard.token());
+    let fields = Fields::new().with("token", guard.token().map_or(0, Token::get));
     match guard.recovered() {
         None => fields,
         Some(death) => {

@@ -9,7 +9,7 @@ impl Worker {
     pub(super) fn allocate_or_free(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
             ("allocate", [label]) => self.store().allocate(*label).map(|lock| {
-                let id = lock.id().expect("an allocated lock has a number");
+                let id = lock.id();
                 self.keep(&id.to_string(), lock);
                 Fields::new().with("id", id)
             }),
@@ -39,7 +39,7 @@ impl Worker {
                 break None;
             }
             match store.allocate("") {
-                Ok(lock) => ids.extend(lock.id().map(LockId::get)),
+                Ok(lock) => ids.push(lock.id().get()),
                 Err(error) => break Some(error),
             }
         };

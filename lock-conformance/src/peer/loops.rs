@@ -159,7 +159,7 @@ impl Worker {
         let mut round = 0;
         while (rounds == 0 || round < rounds) && !memory.is_stopped() {
             let lock = store.allocate(label)?;
-            let place = memory.place(lock.id().expect("an allocated lock has a number").index());
+            let place = memory.place(lock.id().index());
             // An id whose owner was killed stays allocated, so any mark belongs to a second owner.
             if place.inside() != 0 {
                 place.note(Wrong::TwoInside);

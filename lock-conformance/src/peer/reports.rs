@@ -2,8 +2,9 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
-use lock_core::{Guard, Lock, Result, Store};
+use lock_core::{Deadline, Deadlines, ErrorKind, Guard, Lock, Result, Store};
 
 use super::acquire::death_report;
 use super::worker::{Worker, id_of};
@@ -59,8 +60,12 @@ impl Worker {
             mem::forget(handle.lock()?);
         }
         let handle = handle_of(&self.open("open", url)?, lock)?;
-        let Some(guard) = handle.try_lock()? else { return Ok(Fields::new().with("busy", "")) };
-        Ok(death_report(&guard))
+        let has_deadlines = self.peer.suite.capabilities().deadlines != Deadlines::Unsupported;
+        match handle.lock_by(if has_deadlines { Deadline::after(Duration::ZERO) } else { Deadline::Never }) {
+            Ok(guard) => Ok(death_report(&guard)),
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => Ok(Fields::new().with("busy", "")),
+            Err(error) => Err(error),
+        }
     }
 }
 

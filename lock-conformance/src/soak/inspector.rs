@@ -36,13 +36,10 @@ impl Worker<'_> {
         }
         loop {
             match self.store.allocate("") {
-                Ok(lock) => {
-                    if let Some(id) = lock.id()
-                        && !ids.insert(id)
-                    {
-                        self.log.lost(&format!("the id {id} was handed out twice"));
-                    }
+                Ok(lock) if !ids.insert(lock.id()) => {
+                    self.log.lost(&format!("the id {} was handed out twice", lock.id()));
                 }
+                Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => break,
                 Err(error) => return Err(error),
             }

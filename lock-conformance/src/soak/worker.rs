@@ -6,7 +6,7 @@ use std::process;
 use std::thread;
 use std::time::Instant;
 
-use lock_core::{Capabilities, Cause, Deadlines, ErrorKind, Guard, Labels, Lock, LockId, OwnerDeath, Result, Store, Tokens};
+use lock_core::{Capabilities, Cause, Deadlines, ErrorKind, Guard, Labels, Lock, OwnerDeath, Result, Store, Tokens};
 
 use super::audit_log::{AuditLog, Mark, slot};
 use super::{BOUND, CHURNED, INSPECTOR, LOCKS, WITNESS};
@@ -165,7 +165,7 @@ impl<'a> Worker<'a> {
         if self.claims.tokens == Tokens::Fencing {
             let last = place.exchange_token(guard.token());
             if last >= guard.token() {
-                log.note(number, Wrong::Token, &format!("{} after {last}", guard.token()));
+                log.note(number, Wrong::Token, &format!("{:?} after {last:?}", guard.token()));
             }
         }
     }
@@ -181,7 +181,7 @@ impl<'a> Worker<'a> {
             Err(error) => return self.log.note(0, Wrong::Failed, &error.to_string()),
         };
         self.log.allocated();
-        let number = lock.id().map_or(0, LockId::index);
+        let number = lock.id().index();
         let place = self.log.memory.place(number);
         if let Some(other) = Mark::inside(place) {
             self.log.note(number, Wrong::TwoInside, &format!("the id belonged to {other:?}"));

@@ -277,7 +277,7 @@ impl Setup {
         let mut ids: BTreeSet<_> = allocated.iter().map(|one| one.id).collect();
         loop {
             match self.store().allocate("") {
-                Ok(lock) if ids.insert(lock.id().expect("it is numbered")) => {}
+                Ok(lock) if ids.insert(lock.id()) => {}
                 Ok(lock) => return Err(format!("the id {:?} was handed out twice", lock.id())),
                 Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => break,
                 Err(error) => return Err(error.to_string()),

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 use lock_core::{
     Allocation, Error, ErrorKind, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode, RawLock, Reconciled, Result,
@@ -26,6 +27,8 @@ pub(crate) struct Directory {
     path: PathBuf,
     id: u128,
     bound: Bound,
+    /// The time of the creation, in nanoseconds since 1970.
+    created: u64,
     /// Owner, group and mode of the header. All other files get the same.
     access: Access,
     /// The mode and the owners that the URL allows.
@@ -72,7 +75,8 @@ impl Directory {
             }
             let mut id = [0; 16];
             File::open("/dev/urandom")?.read_exact(&mut id)?;
-            let header = format!("{MAGIC} {VERSION} {bound} {}\n", u128::from_le_bytes(id));
+            let now = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
+            let header = format!("{MAGIC} {VERSION} {bound} {} {now}\n", u128::from_le_bytes(id));
             File::options()
                 .write(true)
                 .create_new(true)
@@ -130,10 +134,10 @@ impl Directory {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(|error| Error::system("read the header", error))?;
-        let (bound, id) = parse(&text, &header)?;
+        let (bound, id, created) = parse(&text, &header)?;
         let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
         // The inode distinguishes a copy from the original.
-        Ok(Self { path, id: id ^ u128::from(facts.ino()), bound, access: Access::of(&facts), allowed })
+        Ok(Self { path, id: id ^ u128::from(facts.ino()), bound, created, access: Access::of(&facts), allowed })
     }
 
     fn check_range(&self, id: LockId) -> Result<()> {
@@ -188,6 +192,10 @@ impl Manager for Directory {
 
     fn capacity(&self) -> Option<u64> {
         self.bound.0
+    }
+
+    fn token_base(&self) -> u64 {
+        self.created
     }
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
@@ -251,17 +259,17 @@ impl Manager for Directory {
         Ok(allocations)
     }
 
-    fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    fn reconcile(&self, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         self.check()?;
-        ids.iter().try_for_each(|id| self.check_range(*id))?;
+        ids.keys().try_for_each(|id| self.check_range(*id))?;
         let mut done = Reconciled::default();
         let taken = self.numbers_in("ids")?;
-        for id in taken.difference(ids) {
+        for id in taken.iter().filter(|id| !ids.contains_key(id)) {
             self.free(*id, None)?;
             done.freed.push(*id);
         }
-        for id in ids.difference(&taken) {
-            self.claim(*id, &Label::default())?;
+        for (id, label) in ids.iter().filter(|(id, _)| !taken.contains(id)) {
+            self.claim(*id, label)?;
             done.allocated.push(*id);
         }
         Ok(done)
@@ -282,12 +290,12 @@ impl Manager for Directory {
     }
 }
 
-fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128)> {
+fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128, u64)> {
     let not_a_store = |reason: &str| Error::from(ErrorKind::NotAStore { reason: reason.to_owned() });
     let text = str::from_utf8(text).map_err(|_| not_a_store("the header is not UTF-8 text"))?;
     let Some(line) = text.strip_suffix('\n') else { return Err(not_a_store("the header is truncated")) };
-    let [magic, version, capacity, id] = line.split(' ').collect::<Vec<_>>()[..] else {
-        return Err(not_a_store("the header does not consist of four words"));
+    let [magic, version, capacity, id, created] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return Err(not_a_store("the header does not consist of five words"));
     };
     if magic != MAGIC {
         return Err(not_a_store("the header does not start with the magic word"));
@@ -299,7 +307,8 @@ fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128)> {
     let corrupt = |what: &str| Error::from(ErrorKind::Corrupt { reason: what.to_owned() });
     let bound = capacity.parse().map_err(corrupt)?;
     let id = id.parse().map_err(|_| corrupt("the store identity is not a number"))?;
-    Ok((bound, id))
+    let created = created.parse().map_err(|_| corrupt("the creation time is not a number"))?;
+    Ok((bound, id, created))
 }
 
 fn check_link(path: &Path) -> Result<()> {

@@ -57,8 +57,12 @@ struct Single {
     owner_death: OwnerDeath,
 }
 
-fn no_numbers<T>() -> Result<T> {
-    Err(Error::unsupported("the only lock of the store has no id"))
+fn check_range(id: LockId) -> Result<()> {
+    if id.get() == 0 { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity: 1 }.into()) }
+}
+
+fn always_allocated<T>() -> Result<T> {
+    Err(Error::unsupported("the only lock of the store is always allocated"))
 }
 
 impl Manager for Single {
@@ -70,11 +74,8 @@ impl Manager for Single {
         Some(1)
     }
 
-    fn lock(&self, _: LockId) -> Result<Arc<dyn RawLock>> {
-        no_numbers()
-    }
-
-    fn single(&self) -> Result<Arc<dyn RawLock>> {
+    fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        check_range(id)?;
         let lock = Arc::clone(&self.lock);
         Ok(match self.owner_death {
             OwnerDeath::Reported => Arc::new(ReportsOnce(lock)),
@@ -83,27 +84,29 @@ impl Manager for Single {
     }
 
     fn allocate(&self, _: &Label) -> Result<LockId> {
-        no_numbers()
+        Err(ErrorKind::Exhausted { capacity: 1, allocated: 1 }.into())
     }
 
-    fn allocate_exact(&self, _: LockId, _: &Label) -> Result<()> {
-        no_numbers()
+    fn allocate_exact(&self, id: LockId, _: &Label) -> Result<()> {
+        check_range(id)?;
+        Err(ErrorKind::AlreadyAllocated.into())
     }
 
-    fn free(&self, _: LockId, _: Option<Generation>) -> Result<()> {
-        no_numbers()
+    fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
+        check_range(id)?;
+        always_allocated()
     }
 
     fn free_all(&self) -> Result<u64> {
-        no_numbers()
+        always_allocated()
     }
 
     fn available(&self) -> Result<Option<u64>> {
-        no_numbers()
+        Ok(Some(0))
     }
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
-        no_numbers()
+        Ok(vec![Allocation::new(LockId::new(0))])
     }
 }
 

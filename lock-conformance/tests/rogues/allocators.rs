@@ -1,6 +1,6 @@
 //! Wrong backends that allocate and free ids incorrectly.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -212,8 +212,8 @@ impl Fault for ReconcilesHalf {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reconciling::exactly_the_given_ids_are_allocated", "it freed other ids than the surplus ones")];
 
-    fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
-        let kept = honest.allocated()?.into_iter().map(|allocation| allocation.id);
-        honest.reconcile(&kept.chain(ids.iter().copied()).collect())
+    fn reconcile(honest: &dyn Manager, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
+        let kept = honest.allocated()?.into_iter().map(|allocation| (allocation.id, allocation.label));
+        honest.reconcile(&kept.chain(ids.clone()).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Wrong backends that claim false capabilities, or that report false states.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl Fault for ReconcilesWhatItDisclaims {
         &[("reconciling::reconciling_is_refused_and_changes_nothing", "it should have been Unsupported")];
     const CLAIMS: Capabilities = reference::CLAIMS.reconcile(Reconcile::Unsupported);
 
-    fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    fn reconcile(honest: &dyn Manager, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         honest.reconcile(ids)
     }
 }

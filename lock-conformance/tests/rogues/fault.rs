@@ -1,6 +1,6 @@
 //! The trait for faults, and the backend that delegates to an honest one wherever a fault does not override it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -45,6 +45,10 @@ pub(crate) trait Fault: Debug + Send + Sync + 'static {
         honest.capacity()
     }
 
+    fn token_base(honest: &dyn Manager) -> u64 {
+        honest.token_base()
+    }
+
     fn lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         honest.lock(id)
     }
@@ -65,7 +69,7 @@ pub(crate) trait Fault: Debug + Send + Sync + 'static {
         honest.free_all()
     }
 
-    fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    fn reconcile(honest: &dyn Manager, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         honest.reconcile(ids)
     }
 
@@ -126,6 +130,10 @@ impl<F: Fault> Manager for FaultyManager<F> {
         F::capacity(&*self.honest)
     }
 
+    fn token_base(&self) -> u64 {
+        F::token_base(&*self.honest)
+    }
+
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(FaultyLock::<F> { honest: F::lock(&*self.honest, &self.url, id)?, fault: PhantomData }))
     }
@@ -154,7 +162,7 @@ impl<F: Fault> Manager for FaultyManager<F> {
         self.honest.allocated()
     }
 
-    fn reconcile(&self, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    fn reconcile(&self, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         F::reconcile(&*self.honest, ids)
     }
 

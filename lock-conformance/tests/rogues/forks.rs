@@ -103,7 +103,7 @@ impl Fault for MissesForksWithoutHandlers {
     const NAME: &'static str = "misses-forks-without-handlers";
     const FAULT: &'static str = "Detects a fork by a handler or by a thread that libc has not initialized, and so misses _Fork";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("fork::a_child_without_handlers_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
+        &[("fork::a_child_without_handlers_owns_nothing_and_locks_for_itself", "was refused \"find_busy 0\": AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -124,7 +124,7 @@ impl Fault for MissesForksBySystemCall {
     const NAME: &'static str = "misses-forks-by-system-call";
     const FAULT: &'static str = "Detects a fork only in a thread that libc has initialized";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("fork::a_child_by_system_call_owns_nothing_and_locks_for_itself", "was refused \"try_lock 0\": AlreadyHeld")];
+        &[("fork::a_child_by_system_call_owns_nothing_and_locks_for_itself", "was refused \"find_busy 0\": AlreadyHeld")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {

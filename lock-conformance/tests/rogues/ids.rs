@@ -1,6 +1,6 @@
 //! Wrong backends in which two ids share one lock, or which treat the last id incorrectly.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lock_core::{
@@ -47,10 +47,10 @@ impl Fault for KeepsIdsAboveTheGreatest {
     const CAUGHT_BY_NO_OTHER: bool = true;
     const RARE: &'static [Operation] = &[Operation::Reconcile];
 
-    fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
-        let Some(greatest) = ids.last() else { return honest.reconcile(ids) };
-        let above = honest.allocated()?.into_iter().map(|allocation| allocation.id).filter(|id| id > greatest);
-        honest.reconcile(&ids.iter().copied().chain(above).collect())
+    fn reconcile(honest: &dyn Manager, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
+        let Some((greatest, _)) = ids.last_key_value() else { return honest.reconcile(ids) };
+        let above = honest.allocated()?.into_iter().filter(|allocation| allocation.id > *greatest);
+        honest.reconcile(&ids.clone().into_iter().chain(above.map(|allocation| (allocation.id, allocation.label))).collect())
     }
 }
 

@@ -398,7 +398,7 @@ impl Fault for TakesOthersForItself {
     const NAME: &'static str = "takes-others-for-itself";
     const FAULT: &'static str = "Mistakes an owner with the same pid in another PID namespace for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("namespaces::two_with_one_pid_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
+        &[("namespaces::two_with_one_pid_exclude_each_other", "was refused \"find_busy 0\": AlreadyHeld")];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         match honest.holder()? {

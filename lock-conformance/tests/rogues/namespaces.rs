@@ -68,12 +68,12 @@ impl Fault for TakesThreadsForItself {
     const NAME: &'static str = "takes-threads-for-itself";
     const FAULT: &'static str = "Mistakes a thread with equal ids in another namespace for itself";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("namespaces::threads_with_equal_ids_exclude_each_other", "was refused \"try_lock 0\": AlreadyHeld")];
+        &[("namespaces::threads_with_equal_ids_exclude_each_other", "was refused \"find_busy 0\": AlreadyHeld")];
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         match honest.holder()? {
             // Another case covers threads that wait.
-            Some(holder) if is_like_this_thread(&holder) && deadline == Deadline::Now => Err(ErrorKind::AlreadyHeld.into()),
+            Some(holder) if is_like_this_thread(&holder) && deadline.has_passed() => Err(ErrorKind::AlreadyHeld.into()),
             _ => honest.acquire(deadline),
         }
     }

@@ -20,7 +20,23 @@ pub(super) fn all() -> Vec<Faulty> {
         faulty::<NeverChecksItsStore>(),
         faulty::<DistinguishesStoresByPath>(),
         rarely::<DistinguishesStoresByPath>(),
+        faulty::<StartsTokensAgain>(),
     ]
+}
+
+#[derive(Debug)]
+struct StartsTokensAgain;
+
+impl Fault for StartsTokensAgain {
+    const NAME: &'static str = "starts-tokens-again";
+    const FAULT: &'static str = "Counts the tokens of each store from 1";
+    const CAUGHT_BY: &'static [(&'static str, &'static str)] =
+        &[("tokens::a_store_made_later_has_greater_tokens", "in the store that replaced it, the token 1 came after 3")];
+    const CAUGHT_BY_NO_OTHER: bool = true;
+
+    fn token_base(_: &dyn Manager) -> u64 {
+        0
+    }
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Rare variants: backends with a fault in one of many operations.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::process;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl<F: Fault> Fault for Rarely<F> {
         F::free_all(honest, url)
     }
 
-    fn reconcile(honest: &dyn Manager, ids: &BTreeSet<LockId>) -> Result<Reconciled> {
+    fn reconcile(honest: &dyn Manager, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         if is_wrong::<F>(Operation::Reconcile) { F::reconcile(honest, ids) } else { honest.reconcile(ids) }
     }
 

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lock_core::{Allocation, Error, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
+use lock_core::{Allocation, Error, ErrorKind, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 use lock_table::filesystem::{self, Accept};
 use nix::fcntl::OFlag;
 
@@ -49,8 +49,15 @@ struct Container {
     lock: Arc<LxcLock>,
 }
 
-fn unnumbered() -> Error {
-    Error::unsupported("a container has one lock without a number; use it without an id")
+/// The number of locks.
+const CAPACITY: u64 = 1;
+
+fn check_range(id: LockId) -> Result<()> {
+    if u64::from(id.get()) < CAPACITY { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity: CAPACITY }.into()) }
+}
+
+fn always_allocated() -> Error {
+    Error::unsupported("the only lock of a container is always allocated")
 }
 
 impl Manager for Container {
@@ -59,39 +66,38 @@ impl Manager for Container {
     }
 
     fn capacity(&self) -> Option<u64> {
-        Some(1)
+        Some(CAPACITY)
     }
 
-    fn lock(&self, _id: LockId) -> Result<Arc<dyn RawLock>> {
-        Err(unnumbered())
-    }
-
-    fn single(&self) -> Result<Arc<dyn RawLock>> {
+    fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        check_range(id)?;
         Ok(self.lock.clone())
     }
 
     fn allocate(&self, _label: &Label) -> Result<LockId> {
-        Err(unnumbered())
+        Err(ErrorKind::Exhausted { capacity: CAPACITY, allocated: CAPACITY }.into())
     }
 
-    fn allocate_exact(&self, _id: LockId, _label: &Label) -> Result<()> {
-        Err(unnumbered())
+    fn allocate_exact(&self, id: LockId, _label: &Label) -> Result<()> {
+        check_range(id)?;
+        Err(ErrorKind::AlreadyAllocated.into())
     }
 
-    fn free(&self, _id: LockId, _generation: Option<Generation>) -> Result<()> {
-        Err(unnumbered())
+    fn free(&self, id: LockId, _generation: Option<Generation>) -> Result<()> {
+        check_range(id)?;
+        Err(always_allocated())
     }
 
     fn free_all(&self) -> Result<u64> {
-        Err(unnumbered())
+        Err(always_allocated())
     }
 
     fn available(&self) -> Result<Option<u64>> {
-        Err(unnumbered())
+        Ok(Some(0))
     }
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
-        Err(unnumbered())
+        Ok(vec![Allocation::new(LockId::new(0))])
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {

@@ -42,7 +42,7 @@ pub(crate) fn systemd_tmpfiles_does_not_remove_a_held_lock() {
     };
     assert!(!is_free(), "the held lock was granted to another thread");
     store.check().unwrap();
-    store.allocate("after the cleaner").unwrap();
+    _ = store.allocate("after the cleaner").unwrap();
     guard.unlock().unwrap();
     assert!(is_free());
 }

@@ -87,7 +87,7 @@ pub(crate) fn a_waiter_polls_without_inotify() {
     let scratch = tempfile::tempdir().unwrap();
     let store = store_in(scratch.path());
     let lock = store.allocate("").unwrap();
-    let other: Lock = store.retrieve(lock.id().unwrap()).unwrap();
+    let other: Lock = store.retrieve(lock.id()).unwrap();
     other.lock().unwrap().unlock().unwrap();
     let guard = lock.lock().unwrap();
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -99,7 +99,7 @@ fn owners_that_execute_themselves_exclude_each_other() {
 /// it. Then it releases the lock, or executes itself while it holds the lock.
 pub(crate) fn assert_exclusion(store: &Store, processes: u64, rounds: u64) {
     let lock = store.store.retrieve(0).unwrap();
-    let before = lock.lock().unwrap().token();
+    let before = lock.lock().unwrap().token().unwrap().get();
     let token_file = store.directory().join("token");
     std::fs::write(&token_file, [0; 8]).unwrap();
     let arguments = ["repeat_and_exec", &store.url, token_file.to_str().unwrap(), &rounds.to_string()].map(str::to_owned);
@@ -109,7 +109,7 @@ pub(crate) fn assert_exclusion(store: &Store, processes: u64, rounds: u64) {
         let (success, output) = peer.finish();
         assert!(success, "{output}");
     }
-    let acquisitions = lock.lock().unwrap().token() - before - 1;
+    let acquisitions = lock.lock().unwrap().token().unwrap().get() - before - 1;
     assert_eq!(acquisitions, processes * rounds, "the number of tokens differs from that of acquisitions");
 }
 
@@ -119,7 +119,8 @@ pub(crate) fn repeat_and_exec(url: &str, token_file: &Path, rounds: u64) {
     let file = File::options().read(true).write(true).open(token_file).unwrap();
     for left in (0..rounds).rev() {
         let guard = lock.lock().unwrap();
-        let mine = guard.token().to_ne_bytes();
+        let token = guard.token().unwrap().get();
+        let mine = token.to_ne_bytes();
         file.write_all_at(&mine, 0).unwrap();
         for _ in 0..3 {
             std::thread::yield_now();
@@ -127,7 +128,7 @@ pub(crate) fn repeat_and_exec(url: &str, token_file: &Path, rounds: u64) {
             file.read_exact_at(&mut found, 0).unwrap();
             assert_eq!(found, mine, "another process has the lock as well");
         }
-        if guard.token() % 3 != 0 {
+        if !token.is_multiple_of(3) {
             continue;
         }
         if left == 0 {

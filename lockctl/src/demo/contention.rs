@@ -242,12 +242,10 @@ impl Slot {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("demo-worker").arg(contention.store.url()).arg(&contention.files);
         command.arg(self.number.to_string()).arg(self.until.as_nanos().to_string());
+        command.arg(contention.lock.id().to_string());
         if contention.kills {
             let life = LIFE + LIFE / 4 * self.number as u32;
             command.arg("--life").arg(life.as_millis().to_string());
-        }
-        if let Some(id) = contention.lock.id() {
-            command.arg("--id").arg(id.to_string());
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         sys::bind_to_this_thread(&mut command, SigSet::empty());

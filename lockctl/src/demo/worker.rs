@@ -57,10 +57,7 @@ impl Event {
 
 pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
     let store = lock_any::open(&args.url)?;
-    let lock = match args.id {
-        Some(id) => store.retrieve(id)?,
-        None => store.single()?,
-    };
+    let lock = store.retrieve(args.id)?;
     let files = |error: io::Error| Failure::of_call("cannot use the demo's files", error, ExitStatus::SYSTEM);
     let log = AuditLog::open(&args.files).map_err(files)?;
     let claims = store.capabilities();

@@ -55,7 +55,7 @@ fn print_notice(lock: &Lock) {
 
 /// The name of a lock in messages.
 pub(super) fn name(lock: &Lock) -> String {
-    lock.id().map_or_else(|| "the lock".to_owned(), |id| format!("lock {id}"))
+    format!("lock {}", lock.id())
 }
 
 fn held_by(holder: Option<&Holder>) -> String {

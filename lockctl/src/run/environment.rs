@@ -4,7 +4,7 @@ use lock_any::Guard;
 
 use crate::output;
 
-/// The number of the lock, in a store whose locks have numbers.
+/// The number of the lock.
 const ID: &str = "LOCKCTL_ID";
 /// The fencing token of the acquisition, in a store that has them.
 const TOKEN: &str = "LOCKCTL_TOKEN";
@@ -13,10 +13,9 @@ const RECOVERED: &str = "LOCKCTL_RECOVERED";
 
 /// Returns the variables of a command under this lock, with their values; `None` for a variable to remove.
 pub(super) fn variables(guard: &Guard<'_>, recovered: Option<&str>) -> [(&'static str, Option<String>); 3] {
-    let token = Some(guard.token()).filter(|token| *token != 0);
     [
-        (ID, guard.lock().id().map(|id| id.to_string())),
-        (TOKEN, token.map(|token| token.to_string())),
+        (ID, Some(guard.lock().id().to_string())),
+        (TOKEN, guard.token().map(|token| token.to_string())),
         (RECOVERED, recovered.map(|text| output::escaped(text).into_owned())),
     ]
 }

@@ -76,7 +76,7 @@ fn select_lock(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {
     let usage = |message: &str| Failure::new(ExitStatus::USAGE, message);
     match (store.capabilities().numbering, args.id, args.new) {
         (Numbering::Single, None, false) => Ok(store.single()?),
-        (Numbering::Single, ..) => Err(usage("the lock of this store has no number; omit the id and --new")),
+        (Numbering::Single, None, true) => Err(usage("this store has only one lock, which is always allocated; omit --new")),
         (_, Some(id), _) => Ok(store.retrieve(id)?),
         (_, None, true) => Ok(store.allocate(args.label.as_str())?),
         (_, None, false) => Err(usage("the id is missing; give the id of a lock, or --new to allocate one")),

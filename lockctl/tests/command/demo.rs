@@ -48,12 +48,14 @@ fn a_killed_demo_leaves_no_file(#[case] signal: Signal) {
     assert!(is_empty(scratch.path()), "{err}");
 }
 
-/// Waits until the workers of the demo have incremented the counter.
+/// Waits until the workers of the demo have incremented the counter of a backend.
 fn await_count(child: &mut Child, scratch: &Path) {
     loop {
         assert!(child.try_wait().unwrap().is_none(), "the demo has ended");
-        let dirs = fs::read_dir(scratch).unwrap().flatten().map(|entry| entry.path().join("shm/counter"));
-        if dirs.filter_map(|file| fs::read(file).ok()).any(|count| count.iter().any(|byte| *byte != 0)) {
+        let demos = fs::read_dir(scratch).unwrap().flatten();
+        let backends = demos.flat_map(|demo| fs::read_dir(demo.path()).into_iter().flatten().flatten());
+        let mut counts = backends.filter_map(|backend| fs::read(backend.path().join("counter")).ok());
+        if counts.any(|count| count.iter().any(|byte| *byte != 0)) {
             return;
         }
         std::thread::yield_now();

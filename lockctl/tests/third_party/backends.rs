@@ -64,10 +64,6 @@ impl Manager for OneFile {
         Ok(Arc::new(FileLock { path: self.path.clone(), excludes: self.excludes, held: Mutex::new(None) }))
     }
 
-    fn single(&self) -> Result<Arc<dyn RawLock>> {
-        self.lock(LockId::new(0))
-    }
-
     fn allocate(&self, _label: &Label) -> Result<LockId> {
         Ok(LockId::new(0))
     }

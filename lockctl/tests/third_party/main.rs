@@ -53,9 +53,10 @@ fn a_store_with_one_lock_takes_no_id() -> Result<(), Failed> {
     assert_eq!(expect(0, &["run", "-s", &url, "--", "echo", "inside"])?.0, "inside\n");
     let (out, err) = expect(1, &[&["run", "-s", &url, "--"], &inner[..]].concat())?;
     assert_eq!(out, "");
-    assert!(err.contains("the lock is busy; its owner is not known"), "{err}");
-    let (_, err) = expect(64, &["run", "-s", &url, "3", "--", "true"])?;
-    assert!(err.contains("no number"), "{err}");
+    assert!(err.contains("lock 0 is busy; its owner is not known"), "{err}");
+    expect(0, &["run", "-s", &url, "0", "--", "true"])?;
+    let (_, err) = expect(67, &["run", "-s", &url, "3", "--", "true"])?;
+    assert!(err.contains("out of range"), "{err}");
     expect(64, &["run", "-s", &url, "--new", "--", "true"])?;
     Ok(())
 }
@@ -66,7 +67,7 @@ fn a_store_with_one_lock_is_listed() -> Result<(), Failed> {
     expect(0, &["create", "-s", &url])?;
     let listing: serde_json::Value = serde_json::from_str(&expect(0, &["list", "-s", &url, "--json"])?.0)?;
     assert_eq!(listing["locks"].as_array().map(Vec::len), Some(1));
-    assert!(listing["locks"][0]["id"].is_null() && listing["locks"][0]["held"].is_null(), "{listing}");
+    assert!(listing["locks"][0]["id"] == 0 && listing["locks"][0]["held"].is_null(), "{listing}");
     expect(69, &["list", "-s", &url, "--held"])?;
     Ok(())
 }

@@ -70,7 +70,7 @@ pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> (Vec<Row>, Vec<Point>)
         let mut allocated = 0;
         for filling in Filling::ALL {
             while allocated < filling.of(locks) {
-                store.allocate("").expect("there is room");
+                _ = store.allocate("").expect("there is room");
                 allocated += 1;
             }
             segment.fill(filling.of(locks));
@@ -99,7 +99,7 @@ pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> (Vec<Row>, Vec<Point>)
 
 fn pair(store: &Store) {
     let lock = store.allocate("").expect("one is free");
-    store.free(lock.id().expect("it has a number")).expect("it is allocated");
+    store.free(lock.id()).expect("it is allocated");
 }
 
 /// Checks for twice this amount of memory and disk space.

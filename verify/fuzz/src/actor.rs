@@ -45,7 +45,7 @@ impl Actor {
 
     pub(crate) fn acquire(&self, lock: Lock, deadline: Option<Deadline>) -> Attempt {
         self.run(move |guards| {
-            let id = lock.id().expect("the lock has an id").get();
+            let id = lock.id().get();
             let taken = match deadline {
                 None => lock.try_lock_owned(),
                 Some(deadline) => lock.lock_owned_by(deadline).map(Some),
@@ -55,7 +55,7 @@ impl Actor {
                     let death = guard.recovered().map(|death| death.holder.as_ref().map(|holder| holder.tid));
                     // In the model, each death is reported once.
                     guard.mark_consistent().expect("the guard holds the lock");
-                    let attempt = Attempt::Held { token: guard.token(), death };
+                    let attempt = Attempt::Held { token: guard.token().map_or(0, lock_core::Token::get), death };
                     guards.insert(id, guard);
                     attempt
                 }

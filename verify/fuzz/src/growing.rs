@@ -35,7 +35,7 @@ pub fn growing(backend: &Backend, bytes: &[u8]) {
             4 => store.retrieve(id).and_then(|lock| lock.lock()?.unlock()).expect("no thread holds the lock"),
             5 => {
                 let lock = store.allocate("").expect("the store is unbounded");
-                let number = lock.id().expect("the lock has an id").get();
+                let number = lock.id().get();
                 let lowest = (0..).find(|number| !ids.contains(number)).expect("a number is free");
                 assert_eq!(number, lowest);
                 ids.insert(number);

@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
             Ok(lock) => lock,
             Err(error) => return self.same(Err::<u32, _>(error), expected),
         };
-        let id = lock.id().expect("the lock has an id").get();
+        let id = lock.id().get();
         self.same(Ok(id), expected);
         let generation = self.model.one(id).generation;
         if self.handles.len() == HANDLES {
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
     }
 
     fn acquire(&mut self, thread: usize, lock: Lock, wait: Wait) {
-        let id = lock.id().expect("the lock has an id").get();
+        let id = lock.id().get();
         let expected = self.model.acquire(thread, id);
         let wait = if matches!((wait, &expected), (Wait::Never, Outcome::Busy)) { Wait::Zero } else { wait };
         let owner = match self.model.one(id).owner {

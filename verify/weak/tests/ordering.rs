@@ -50,7 +50,7 @@ fn check(scheme: &str, shared: bool) {
         for thread in 0..THREADS {
             let (store, lock, protected) = (&store, &lock, &protected);
             scope.spawn(move || {
-                let own = store.retrieve(lock.id().unwrap()).unwrap();
+                let own = store.retrieve(lock.id()).unwrap();
                 let lock = if shared { lock } else { &own };
                 (0..TIMES).for_each(|time| protected.add(lock, thread + time));
             });

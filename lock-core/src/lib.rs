@@ -63,7 +63,7 @@ pub use manager::{Allocation, HeldLock, Manager, Reconciled};
 pub use raw::{Acquired, Condition, Proof, RawLock, Recovery};
 pub use registry::Registry;
 pub use store::Store;
-pub use url::{Options, StoreUrl};
+pub use url::{Options, StoreUrl, StoreUrlBuilder};
 
 #[doc(hidden)]
 pub mod __private {

@@ -15,7 +15,7 @@ impl StoreArgs {
 
     /// Opens the store, which must exist.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
-        Ok(lock_any::open(&self.url())?)
+        Ok(lock_any::open(self.url())?)
     }
 
     /// Opens the store. Creates an absent store unless `no_create` is set, as flock(1) creates its file. A message reports the creation

@@ -26,7 +26,7 @@ impl StoreArgs {
             Err(error) if matches!(error.kind(), ErrorKind::Absent) && !no_create => {
                 let store = lock_any::open_or_create(&url)?;
                 if self.store.is_some() {
-                    output::message(format_args!("the store {url} was absent; it is created"));
+                    output::message(format_args!("the store {} was absent; it is created", store.url()));
                 }
                 Ok(store)
             }

@@ -249,8 +249,6 @@ mod tests {
 
     #[rstest]
     #[case("file:", Some("/run/user/1000"))]
-    #[case("file:a/b", Some("/run/user/1000"))]
-    #[case("file:..", Some("/run/user/1000"))]
     #[case("file:.hidden", Some("/run/user/1000"))]
     #[case("file:x", None)]
     #[case("file:x", Some("relative"))]

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{Mode as Permissions, mkdirat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode as Permissions, SFlag, fstatat, mkdirat};
 use nix::unistd::geteuid;
 
 use crate::file_access::FileOwner;
@@ -13,7 +13,7 @@ use crate::filesystem;
 use crate::options::TableOptions;
 use lock_core::{Error, OpenMode, Result, StoreUrl};
 
-/// The directories that are file systems of their own, and that only the system creates.
+/// Mount points that only the system creates.
 const OF_THE_SYSTEM: [&str; 2] = ["/dev", "/dev/shm"];
 
 const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -83,7 +83,16 @@ fn create_one(parent: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, (&'static 
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(("mkdir", errno)),
     }
-    openat(parent, name, PATH | OFlag::O_NOFOLLOW, Permissions::empty()).map_err(|errno| ("open", errno))
+    match openat(parent, name, PATH | OFlag::O_NOFOLLOW, Permissions::empty()) {
+        // With O_DIRECTORY the kernel reports a symbolic link as a file that is not a directory.
+        Err(Errno::ENOTDIR) if is_link(parent, name) => Err(("open", Errno::ELOOP)),
+        opened => opened.map_err(|errno| ("open", errno)),
+    }
+}
+
+fn is_link(parent: BorrowedFd<'_>, name: &Path) -> bool {
+    let status = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+    status.is_ok_and(|status| SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFLNK)
 }
 
 #[cfg(test)]

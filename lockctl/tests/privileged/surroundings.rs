@@ -88,11 +88,10 @@ fn a_name_in_each_scheme() -> Result<(), Failed> {
     let each = |command: &str| IN_SHM.map(|scheme| command.replace("SCHEME", scheme)).join("; ");
     let create = each("$0 --store SCHEME:x create; $0 --store SCHEME:x allocate 3");
     let destroy = each("$0 --store SCHEME:x list; $0 --store SCHEME:x destroy --yes");
-    let output =
-        after(&format!("mount -t tmpfs none /dev/shm; {create}; ls /dev/shm; {destroy}"), "--store shm:x create; ls /dev/shm")?;
+    let output = after(&format!("mount -t tmpfs none /dev/shm; {create}; ls /dev/shm; {destroy}"), "--version")?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     let files: Vec<_> = stdout.lines().filter(|line| line.starts_with("x.")).collect();
-    if !output.status.success() || files != ["x.posix-sem", "x.sem", "x.shm", "x.shm"] {
+    if !output.status.success() || files != ["x.posix-sem", "x.sem", "x.shm"] {
         return Err(format!("{output:?}").into());
     }
     Ok(())

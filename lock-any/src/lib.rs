@@ -13,13 +13,23 @@
 //! Backends of other crates need no feature. A crate that registers one with [`register!`] is linked if the program names the crate
 //! (`use their_backend as _;`). The error for an unlinked scheme names the feature that links it.
 //!
+//! # URLs and paths
+//! `shm:my-engine` is a store with a name, and `shm:/run/my-engine/locks` is a store at a path. A program that has a [`Path`] does not
+//! format a URL, because a `?` or a `%` in the path would have a meaning there. It uses [`StoreUrl::builder`]. [`StoreOptions`] adds
+//! options to a URL.
+//!
+//! [`Path`]: std::path::Path
+//!
 //! # Examples
 #![cfg_attr(feature = "shm", doc = "```")]
 #![cfg_attr(not(feature = "shm"), doc = "```ignore")]
-//! # let dir = tempfile::tempdir().unwrap();
-//! # let url = format!("shm:{}/locks", dir.path().display());
-//! // For example "shm:my-engine" or "shm:/run/my-engine/locks".
-//! let store = lock_any::open_or_create(&url)?;
+//! # let temporary = tempfile::tempdir().unwrap();
+//! # let directory = temporary.path();
+//! use lock_any::StoreUrl;
+//!
+//! // A URL by its text, for example "shm:my-engine", or by a path.
+//! let url = StoreUrl::builder("shm").path(directory.join("locks")).build()?;
+//! let store = lock_any::open_or_create(url)?;
 //!
 //! // Store the number in a database. Another process gets the same lock by `store.retrieve(id)`.
 //! let lock = store.allocate("container web")?;
@@ -40,38 +50,44 @@
 #![forbid(unsafe_code)]
 
 mod builtin;
+mod options;
+
+pub use self::options::StoreOptions;
 
 pub use lock_core::{
     Allocation, Backend, Breaking, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports, DesiredAllocation,
     Error, ErrorKind, Generation, Generations, Guard, HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Numbering,
     OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result, Sharing, Store,
-    StoreId, StoreUrl, ThreadDeath, Token, Tokens, Waiters, lock_all, lock_all_owned, register,
+    StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens, Waiters, lock_all, lock_all_owned, register,
 };
 
 /// Opens an existing store.
+///
+/// The URL is a text, a [`StoreUrl`], or a [`StoreUrlBuilder`].
 ///
 /// # Errors
 /// [`ErrorKind::BadUrl`], [`ErrorKind::UnknownScheme`], [`ErrorKind::DuplicateScheme`]; [`ErrorKind::Absent`]. For a file that is not
 /// a usable store: [`ErrorKind::NotAStore`], [`ErrorKind::OtherVersion`], [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`],
 /// [`ErrorKind::Corrupt`], [`ErrorKind::Untrusted`], [`ErrorKind::Destroyed`], [`ErrorKind::Unsupported`]. Also
 /// [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`] and [`ErrorKind::System`].
-pub fn open(url: &str) -> Result<Store> {
+pub fn open(url: impl TryInto<StoreUrl, Error: Into<Error>>) -> Result<Store> {
     open_with(url, OpenMode::Open)
 }
 
-/// Creates a store.
+/// Creates a store. A private store at a path also gets the missing directories of the path, with mode 0700.
 ///
 /// # Errors
 /// [`ErrorKind::Exists`]; otherwise as [`open`].
-pub fn create(url: &str) -> Result<Store> {
+pub fn create(url: impl TryInto<StoreUrl, Error: Into<Error>>) -> Result<Store> {
     open_with(url, OpenMode::Create)
 }
 
-/// Opens a store, and creates it if it is absent. Of several concurrent callers, one creates the store and all others open it.
+/// Opens a store, and creates it as [`create`] does if it is absent. Of several concurrent callers, one creates the store and all others
+/// open it.
 ///
 /// # Errors
 /// As [`open`], without [`ErrorKind::Absent`].
-pub fn open_or_create(url: &str) -> Result<Store> {
+pub fn open_or_create(url: impl TryInto<StoreUrl, Error: Into<Error>>) -> Result<Store> {
     open_with(url, OpenMode::OpenOrCreate)
 }
 
@@ -79,7 +95,7 @@ pub fn open_or_create(url: &str) -> Result<Store> {
 ///
 /// # Errors
 /// As the function for that mode.
-pub fn open_with(url: &str, mode: OpenMode) -> Result<Store> {
+pub fn open_with(url: impl TryInto<StoreUrl, Error: Into<Error>>, mode: OpenMode) -> Result<Store> {
     Store::open(&registry()?, url, mode)
 }
 

@@ -92,7 +92,7 @@ impl<'a> Guard<'a> {
     /// With the backend `shm`:
     /// ```
     /// # let directory = tempfile::tempdir().unwrap();
-    /// # let url = format!("shm:{}/store", directory.path().display());
+    /// # let url = lock_core::StoreUrl::builder("shm").path(directory.path().join("store")).build()?;
     /// # let registry = lock_core::Registry::default().merge([lock_shm::BACKEND])?;
     /// # let store = lock_core::Store::open(&registry, &url, lock_core::OpenMode::Create)?;
     /// let lock = store.allocate("an example")?;

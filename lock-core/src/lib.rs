@@ -66,7 +66,7 @@ pub use raw::{Acquired, Condition, Proof, RawLock, Recovery};
 pub use reconcile::DesiredAllocation;
 pub use registry::Registry;
 pub use store::Store;
-pub use url::{Options, StoreUrl};
+pub use url::{Options, StoreUrl, StoreUrlBuilder};
 
 #[doc(hidden)]
 pub mod __private {

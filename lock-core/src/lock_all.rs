@@ -16,7 +16,7 @@ use crate::{Deadline, ErrorKind, Guard, Lock, Operation, Result};
 /// use std::time::Duration;
 /// use lock_core::{Deadline, lock_all};
 /// # let directory = tempfile::tempdir().unwrap();
-/// # let url = format!("shm:{}/store", directory.path().display());
+/// # let url = lock_core::StoreUrl::builder("shm").path(directory.path().join("store")).build()?;
 /// # let registry = lock_core::Registry::default().merge([lock_shm::BACKEND])?;
 /// # let store = lock_core::Store::open(&registry, &url, lock_core::OpenMode::Create)?;
 /// let (from, to) = (store.allocate("from")?, store.allocate("to")?);

@@ -23,11 +23,13 @@ pub struct Store {
 impl Store {
     /// Opens or creates a store by URL, with the backend that the registry contains for the scheme.
     ///
+    /// The URL is a text, a [`StoreUrl`], or a [`StoreUrlBuilder`](crate::StoreUrlBuilder).
+    ///
     /// # Errors
     /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl), [`ErrorKind::UnknownScheme`](crate::ErrorKind::UnknownScheme); otherwise as
     /// [`Store::with_backend`].
-    pub fn open(registry: &Registry, url: &str, mode: OpenMode) -> Result<Self> {
-        let url: StoreUrl = url.parse()?;
+    pub fn open(registry: &Registry, url: impl TryInto<StoreUrl, Error: Into<Error>>, mode: OpenMode) -> Result<Self> {
+        let url: StoreUrl = url.try_into().map_err(Into::into)?;
         Self::with_backend(registry.find(url.scheme())?, &url, mode)
     }
 
@@ -67,7 +69,7 @@ impl Store {
         self.context.id
     }
 
-    /// Returns the URL with which the store was opened.
+    /// Returns the URL with which the store was opened. A relative path in it is replaced by the absolute one.
     pub fn url(&self) -> &str {
         &self.context.url
     }

@@ -1,94 +1,128 @@
+mod builder;
+mod convert;
+mod encoding;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use percent_encoding::percent_decode_str;
-
+pub use self::builder::StoreUrlBuilder;
+use self::encoding::{decode, decode_option, encode_location, encode_option};
+pub use self::options::Options;
 use crate::advice::NAME_MAX;
 use crate::{Error, ErrorKind, Result};
 
 /// The URL of a store: `SCHEME:LOCATION?KEY=VALUE&KEY=VALUE`.
 ///
-/// The scheme selects the backend. The backend defines the meaning of the location and of the options. The built-in backends of numbered
-/// locks have the options of `lock_table::TableOptions`; `mode`, `group` and `owner` among them share a store between users. `%XX`
-/// encodes a byte, for example a `?` in the location.
+/// The scheme selects the backend. The location is a path or a name:
+/// - A location with a slash, `.` and `..` are paths. A relative path is resolved against the current directory when the URL is
+///   parsed, and the URL then contains the absolute path.
+/// - Any other location is a name. The backend chooses its directory.
+///
+/// The backend defines the options. The built-in backends of numbered locks have the options of `lock_table::TableOptions`; `mode`,
+/// `group` and `owner` among them share a store between users.
+///
+/// `%XX` encodes a byte, for example a `?` in the location, and a location may have any bytes except NUL. A program that has a path
+/// does not encode it, but uses [`StoreUrl::builder`].
 ///
 /// # Examples
 /// ```
+/// use std::path::Path;
 /// use lock_core::StoreUrl;
+///
 /// let url: StoreUrl = "shm:/run/app/locks?capacity=4096".parse()?;
 /// assert_eq!(url.scheme(), "shm");
-/// assert_eq!(url.location(), "/run/app/locks");
+/// assert_eq!(url.location(), Path::new("/run/app/locks"));
+///
+/// let directory = Path::new("/srv/what?");
+/// let url = StoreUrl::builder("shm").path(directory.join("locks")).option("capacity", 4096).build()?;
+/// assert_eq!(url.as_str(), "shm:/srv/what%3F/locks?capacity=4096");
 /// # Ok::<(), lock_core::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoreUrl {
     text: String,
     scheme: String,
-    location: String,
+    location: PathBuf,
     options: Vec<(String, String)>,
 }
 
 impl StoreUrl {
+    /// Returns a builder of a URL with this scheme.
+    pub fn builder(scheme: impl Into<String>) -> StoreUrlBuilder {
+        StoreUrlBuilder::new(scheme)
+    }
+
     /// Returns the scheme: lower-case letters, digits and hyphens.
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// Returns the decoded text between the scheme and the options.
-    pub fn location(&self) -> &str {
+    /// Returns the decoded location: an absolute path, or a name.
+    pub fn location(&self) -> &Path {
         &self.location
     }
 
-    /// Returns the whole URL, without decoding it.
+    /// Returns the whole URL, without decoding it. A relative path is replaced by the absolute one.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Returns the options, for a backend to take one by one; see [`Options`].
     pub fn options(&self) -> Options<'_> {
-        Options { url: self, remaining: self.options.iter().collect(), known: Vec::new() }
+        Options::new(self, &self.options)
     }
 
-    /// Returns the path of a store that is a file or a directory.
+    /// Adds an option. The value has the text that it has in a URL, before encoding.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadUrl`] when the key is empty, or the URL contains the option.
+    pub fn with_option(mut self, key: &str, value: impl fmt::Display) -> Result<Self> {
+        let value = value.to_string();
+        let separator = if self.options.is_empty() { '?' } else { '&' };
+        let text = format!("{}{separator}{}={}", self.text, encode_option(key), encode_option(&value));
+        let check = |text: &str| if text.contains('\0') { Err("it contains a NUL byte; remove that byte") } else { Ok(()) };
+        check(key).and_then(|()| check(&value)).map_err(|reason| bad(&text, reason))?;
+        add_option(&mut self.options, key.to_owned(), value).map_err(|reason| bad(&text, reason))?;
+        Ok(Self { text, ..self })
+    }
+
+    /// Returns the path of a store that is a directory.
     ///
     /// An absolute location is the path. Any other location is a name in `directory`, which the backend chooses.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] when the location is empty, contains a slash, starts with a dot or is longer than 255 bytes, and is not
-    /// absolute; the error of `directory`.
+    /// [`ErrorKind::BadUrl`] when the name is empty, starts with a dot or is longer than 255 bytes; the error of `directory`.
     pub fn path_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
-        let (location, scheme) = (self.location(), self.scheme());
-        if Path::new(location).is_absolute() {
-            return Ok(location.into());
-        }
-        if location.len() > NAME_MAX {
-            let reason = format!("the name is {} bytes long; at most {NAME_MAX} are allowed", location.len());
-            return Err(self.error(reason));
-        }
-        if location.is_empty() || location.contains('/') || location.starts_with('.') {
-            let reason = match location {
-                "" => "the name is empty",
-                _ => "a name contains no slash and starts with no dot",
-            };
-            let reason = format!("{reason}; write {scheme}:NAME or {scheme}:/absolute/path");
-            return Err(self.error(reason));
-        }
-        Ok(directory()?.join(location))
+        self.path_or(NAME_MAX, |name| Ok(directory()?.join(name)))
     }
 
-    /// Returns the path of a store that is a file, as [`StoreUrl::path_in`] does.
+    /// Returns the path of a store that is a file.
+    ///
+    /// An absolute location is the path. Any other location is a name: the file is `NAME.SCHEME` in `directory`, which the backend
+    /// chooses. So each scheme can use the same name.
     ///
     /// # Errors
-    /// As [`StoreUrl::path_in`]; [`ErrorKind::BadUrl`] when the path ends with a slash.
+    /// As [`StoreUrl::path_in`], where the file has a name of at most 255 bytes; [`ErrorKind::BadUrl`] when the path ends with a slash.
     pub fn file_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
-        let path = self.path_in(directory)?;
-        if let Some(file) = self.location().strip_suffix('/') {
-            let (scheme, file) = (self.scheme(), file.trim_end_matches('/'));
+        let suffix = format!(".{}", self.scheme);
+        let path = self.path_or(NAME_MAX - suffix.len().min(NAME_MAX), |name| {
+            let mut file = name.to_owned();
+            file.push(&suffix);
+            Ok(directory()?.join(file))
+        })?;
+        if let Some(file) = self.bytes().strip_suffix(b"/") {
+            let (scheme, shown) = (self.scheme(), self.location.display());
+            let file = &file[..file.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];
             let reason = if file.is_empty() {
-                format!("{} is a directory, and the store is a file; write {scheme}:/absolute/path", self.location())
+                format!("{shown} is a directory, and the store is a file; write {scheme}:/path")
             } else {
-                format!("{} ends with a slash, and the store is a file; write {scheme}:{file}", self.location())
+                format!("{shown} ends with a slash, and the store is a file; write {scheme}:{}", encode_location(file))
             };
             return Err(self.error(reason));
         }
@@ -97,7 +131,27 @@ impl StoreUrl {
 
     /// Creates an [`ErrorKind::BadUrl`] for this URL.
     pub fn error(&self, reason: impl Into<String>) -> Error {
-        ErrorKind::BadUrl { url: self.text.clone(), reason: reason.into() }.into()
+        bad(&self.text, reason)
+    }
+
+    /// Returns the location if it is absolute, and otherwise the path for the name, which has at most `longest` bytes.
+    fn path_or(&self, longest: usize, path: impl FnOnce(&OsStr) -> Result<PathBuf>) -> Result<PathBuf> {
+        let (name, scheme) = (self.bytes(), self.scheme());
+        if self.location.is_absolute() {
+            return Ok(self.location.clone());
+        }
+        if name.len() > longest {
+            return Err(self.error(format!("the name is {} bytes long; at most {longest} are allowed", name.len())));
+        }
+        match name.first() {
+            None => Err(self.error(format!("the name is empty; write {scheme}:NAME or {scheme}:/path"))),
+            Some(b'.') => Err(self.error(format!("a name starts with no dot; write {scheme}:NAME or {scheme}:/path"))),
+            Some(_) => path(self.location.as_os_str()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.location.as_os_str().as_bytes()
     }
 }
 
@@ -105,28 +159,27 @@ impl FromStr for StoreUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |reason: &str| Error::from(ErrorKind::BadUrl { url: text.to_owned(), reason: reason.to_owned() });
+        let bad = |reason: &str| bad(text, reason);
         let (scheme, rest) =
             text.split_once(':').ok_or_else(|| bad("the URL has no scheme; write SCHEME:LOCATION, for example shm:name"))?;
-        let is_scheme = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if scheme.is_empty() || !scheme.chars().all(is_scheme) {
-            return Err(bad("a scheme has only lower-case letters, digits and hyphens; write for example shm:name"));
-        }
+        check_scheme(scheme).map_err(bad)?;
         let (location, query) = rest.split_once('?').map_or((rest, None), |(location, query)| (location, Some(query)));
         let mut options = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')) {
-            let (key, value) = pair.split_once('=').ok_or_else(|| bad("an option has no key or no value; write KEY=VALUE"))?;
-            let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
-            if key.is_empty() {
-                return Err(bad("an option has no key or no value; write KEY=VALUE"));
-            }
-            if options.iter().any(|(other, _)| *other == key) {
-                return Err(bad(&format!("the option {key:?} occurs twice; remove one of them")));
-            }
-            options.push((key, value));
+            let (key, value) = pair.split_once('=').ok_or_else(|| bad(NO_KEY))?;
+            let (key, value) = (decode_option(key).map_err(bad)?, decode_option(value).map_err(bad)?);
+            add_option(&mut options, key, value).map_err(|reason| bad(&reason))?;
         }
-        let location = decode(location).map_err(bad)?;
-        Ok(Self { text: text.to_owned(), scheme: scheme.to_owned(), location, options })
+        let location = PathBuf::from(OsString::from_vec(decode(location).map_err(bad)?));
+        let (location, text) = match resolve(&location).map_err(|reason| bad(&reason))? {
+            None => (location, text.to_owned()),
+            Some(absolute) => {
+                let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+                let text = format!("{scheme}:{}{query}", encode_location(absolute.as_os_str().as_bytes()));
+                (absolute, text)
+            }
+        };
+        Ok(Self { text, scheme: scheme.to_owned(), location, options })
     }
 }
 
@@ -136,131 +189,64 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// The options of a [`StoreUrl`].
+const NO_KEY: &str = "an option has no key or no value; write KEY=VALUE";
+
+fn bad(text: &str, reason: impl Into<String>) -> Error {
+    ErrorKind::BadUrl { url: text.to_owned(), reason: reason.into() }.into()
+}
+
+fn check_scheme(scheme: &str) -> Result<(), &'static str> {
+    let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if scheme.is_empty() || !scheme.chars().all(is_valid) {
+        return Err("a scheme has only lower-case letters, digits and hyphens; write for example shm:name");
+    }
+    Ok(())
+}
+
+/// Adds an option, whose key must be new.
+fn add_option(options: &mut Vec<(String, String)>, key: String, value: String) -> Result<(), String> {
+    if key.is_empty() {
+        return Err(NO_KEY.to_owned());
+    }
+    if options.iter().any(|(other, _)| *other == key) {
+        return Err(format!("the option {key:?} occurs twice; remove one of them"));
+    }
+    options.push((key, value));
+    Ok(())
+}
+
+/// Returns true if a location is a path, and not a name.
+fn is_path(location: &Path) -> bool {
+    let bytes = location.as_os_str().as_bytes();
+    bytes.contains(&b'/') || matches!(bytes, b"." | b"..")
+}
+
+/// Returns the absolute path of a relative one. Returns `None` for an absolute path and for a name.
 ///
-/// A backend takes the options that it supports; [`Options::finish`] refuses the remaining ones.
-#[derive(Debug)]
-pub struct Options<'a> {
-    url: &'a StoreUrl,
-    remaining: Vec<&'a (String, String)>,
-    known: Vec<&'static str>,
-}
-
-impl Options<'_> {
-    /// Removes the option `key` and parses its value.
-    ///
-    /// Returns `None` if the URL does not contain the option.
-    ///
-    /// # Errors
-    /// [`ErrorKind::BadUrl`] with the error of the parser.
-    pub fn take<T>(&mut self, key: &'static str) -> Result<Option<T>>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
-        self.known.push(key);
-        let Some(at) = self.remaining.iter().position(|(name, _)| name == key) else { return Ok(None) };
-        let (_, value) = self.remaining.remove(at);
-        value.parse().map(Some).map_err(|e| self.url.error(format!("the option {key}={value}: {e}")))
+/// The path of the current directory contains no symbolic link, so that a `..` at the start removes its last component. A later `..` is
+/// kept, because a symbolic link may precede it.
+fn resolve(location: &Path) -> Result<Option<PathBuf>, String> {
+    if location.is_absolute() || !is_path(location) {
+        return Ok(None);
     }
-
-    /// Checks that no option remains.
-    ///
-    /// # Errors
-    /// [`ErrorKind::BadUrl`] that names a remaining option and lists the options that were asked for.
-    pub fn finish(self) -> Result<()> {
-        let Some((key, _)) = self.remaining.first() else { return Ok(()) };
-        let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
-        let reason = format!("the scheme {} has no option {key:?}; its options are: {known}", self.url.scheme());
-        Err(self.url.error(reason))
+    let unknown = |reason: String| format!("the current directory is unknown ({reason}); write an absolute path");
+    let mut absolute = std::env::current_dir().map_err(|error| unknown(error.to_string()))?;
+    if !absolute.is_absolute() {
+        // getcwd(3): the directory is outside the root of this process.
+        return Err(unknown(absolute.display().to_string()));
     }
-}
-
-fn decode(text: &str) -> Result<String, &'static str> {
-    let is_encoded = |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    let bytes: Vec<u8> = percent_decode_str(text).collect();
-    if text.contains('\0') {
-        Err("it contains a NUL byte; remove that byte")
-    } else if !text.split('%').skip(1).all(is_encoded) || bytes.contains(&0) {
-        Err("two hexadecimal digits other than 00 must follow a %; write %25 for a percent sign")
-    } else {
-        String::from_utf8(bytes).map_err(|_| "the decoded text is not UTF-8; encode UTF-8 with %XX")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case("shm:name", "shm", "name")]
-    #[case("shm:/a/b?capacity=1", "shm", "/a/b")]
-    #[case("posix-sem:x%3Fy", "posix-sem", "x?y")]
-    #[case("file:", "file", "")]
-    fn parse_splits_scheme_and_location(#[case] text: &str, #[case] scheme: &str, #[case] location: &str) {
-        let url: StoreUrl = text.parse().unwrap();
-        assert_eq!((url.scheme(), url.location(), url.as_str()), (scheme, location, text));
-    }
-
-    #[rstest]
-    #[case("name")]
-    #[case(":name")]
-    #[case("SHM:name")]
-    #[case("shm:x?capacity")]
-    #[case("shm:x?=1")]
-    #[case("shm:x?a=1&a=2")]
-    #[case("shm:x%0")]
-    #[case("shm:x%00")]
-    #[case("shm:x%+1")]
-    #[case("shm:x%ff")]
-    #[case("shm:x\0")]
-    #[case("shm:x?")]
-    fn parse_refuses_bad_urls(#[case] text: &str) {
-        let error = text.parse::<StoreUrl>().unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::BadUrl { url, .. } if url == text), "{error}");
-    }
-
-    #[test]
-    fn path_in_accepts_names_and_absolute_paths() {
-        let path = |text: &str| text.parse::<StoreUrl>().unwrap().path_in(|| Ok("/dev/shm".into()));
-        assert_eq!(path("shm:locks").unwrap(), Path::new("/dev/shm/locks"));
-        assert_eq!(path("shm:/run/locks").unwrap(), Path::new("/run/locks"));
-        for bad in ["shm:", "shm:a/b", "shm:../x", "shm:.hidden"] {
-            assert!(path(bad).unwrap_err().to_string().contains("write shm:NAME"), "{bad}");
+    let mut rest = location.as_os_str().as_bytes();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        match &rest[..end] {
+            b"" | b"." => {}
+            b".." => drop(absolute.pop()),
+            _ => break,
         }
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
-
-    #[test]
-    fn path_in_reports_the_length_of_a_long_name_and_the_limit() {
-        let url: StoreUrl = format!("shm:{}", "x".repeat(300)).parse().unwrap();
-        let error = url.path_in(|| Ok("/dev/shm".into())).unwrap_err().to_string();
-        assert!(error.contains("300 bytes") && error.contains("255"), "{error}");
+    if !rest.is_empty() {
+        absolute.push(OsStr::from_bytes(rest));
     }
-
-    #[rstest]
-    #[case("shm:/run/x/", "write shm:/run/x")]
-    #[case("sem:/run/x//", "write sem:/run/x")]
-    #[case("shm:/", "write shm:/absolute/path")]
-    fn file_in_refuses_a_trailing_slash(#[case] url: &str, #[case] remedy: &str) {
-        let url: StoreUrl = url.parse().unwrap();
-        let error = url.file_in(|| Ok("/dev/shm".into())).unwrap_err().to_string();
-        assert!(error.ends_with(remedy), "{error}");
-    }
-
-    #[test]
-    fn finish_names_the_unknown_option_and_lists_the_known_ones() {
-        let url: StoreUrl = "shm:x?capacty=4".parse().unwrap();
-        let mut options = url.options();
-        assert_eq!(options.take::<u32>("capacity").unwrap(), None);
-        let error = options.finish().unwrap_err().to_string();
-        assert!(error.contains("capacty") && error.contains("its options are: capacity"), "{error}");
-    }
-
-    #[test]
-    fn take_names_the_option_with_a_bad_value() {
-        let url: StoreUrl = "shm:x?capacity=many".parse().unwrap();
-        let error = url.options().take::<u32>("capacity").unwrap_err().to_string();
-        assert!(error.contains("capacity=many"), "{error}");
-    }
+    Ok(Some(absolute))
 }

@@ -1,8 +1,9 @@
 //! Locks on files: the backends `file`, with a lock file for each lock, and `lxc`, LXC's named lock.
 //!
 //! # Store URLs
-//! `file:/dir` is the store in the directory `/dir`; creating the store creates the directory. `file:NAME` is
-//! `$XDG_RUNTIME_DIR/NAME`, and `/run/lock/NAME` for root. The options are:
+//! `file:/dir` is the store in the directory `/dir`; creating the store creates the directory, and for a private store also the missing
+//! directories of its path; see [`create_parents`](lock_table::create_parents). `file:NAME` is `$XDG_RUNTIME_DIR/NAME`, and
+//! `/run/lock/NAME` for root. The options are:
 //!
 //! - `capacity=N` or `capacity=unbounded`: the number of locks, 1,048,576 by default;
 //! - `mode=0600`, `group=GROUP`, `owner=USER` or `owner=any`: see [`TableOptions`](lock_table::TableOptions);
@@ -40,12 +41,13 @@
 //!
 //! # Examples
 //! ```
-//! # let directory = tempfile::tempdir().unwrap();
-//! # let url = format!("file:{}/store", directory.path().display());
-//! use lock_core::{OpenMode, Registry, Store};
+//! # let temporary = tempfile::tempdir().unwrap();
+//! # let directory = temporary.path();
+//! use lock_core::{OpenMode, Registry, Store, StoreUrl};
 //!
 //! let registry = Registry::default().merge([lock_file::BACKEND])?;
-//! let store = Store::open(&registry, &url, OpenMode::OpenOrCreate)?;
+//! let url = StoreUrl::builder("file").path(directory.join("store")).build()?;
+//! let store = Store::open(&registry, url, OpenMode::OpenOrCreate)?;
 //! let lock = store.allocate("an example")?;
 //! let guard = lock.lock()?;
 //! assert!(guard.recovered().is_none());

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use lock_core::{Error, ErrorKind, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
-use lock_table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions};
+use lock_table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions, create_parents};
 
 use crate::directory::Directory;
 use crate::lock::FileLock;
@@ -17,6 +17,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
     let path = Directory::path_of_url(url)?;
+    create_parents(url, mode, &table_options)?;
     let mut retries = 0;
     loop {
         let opened = Directory::open(&path, mode, &table_options).and_then(|(directory, descriptor)| {

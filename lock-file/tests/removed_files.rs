@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{ErrorKind, Lock, OpenMode, Registry, Store};
+use lock_core::{ErrorKind, Lock, OpenMode, Registry, Store, StoreUrl};
 
 fn create(directory: &Path) -> Store {
     let registry = Registry::default().merge([lock_file::BACKEND]).unwrap();
-    Store::open(&registry, &format!("file:{}/store", directory.display()), OpenMode::Create).unwrap()
+    Store::open(&registry, StoreUrl::builder("file").path(directory.join("store")), OpenMode::Create).unwrap()
 }
 
 /// Lists the lock files of the store.

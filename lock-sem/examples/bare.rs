@@ -5,14 +5,14 @@
 
 use std::time::Instant;
 
-use lock_core::{OpenMode, Registry, Store};
+use lock_core::{OpenMode, Registry, Store, StoreUrl};
 
 const ROUNDS: usize = 1000;
 const PAIRS: u32 = 2000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir_in("/dev/shm")?;
-    let url = format!("sem:{}/store?capacity=1024", directory.path().display());
+    let url = StoreUrl::builder("sem").path(directory.path().join("store")).option("capacity", 1024).build()?;
     let store = Store::open(&Registry::default().merge(lock_sem::BACKENDS)?, &url, OpenMode::Create)?;
     let set = BareSet::new();
     let lock = store.allocate("bare")?;

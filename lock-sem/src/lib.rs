@@ -6,8 +6,9 @@
 //! | death of an owner | the kernel releases the lock; the next owners get a report | the lock stays held until [`Store::break_lock`] | |
 //! | system calls of lock and unlock | two | none | none |
 //!
-//! A store of either backend is an allocation table. `sem:NAME` is the file `/dev/shm/NAME`, and `sem:/path` is the file at that
-//! path. The options are:
+//! A store of either backend is an allocation table. `sem:NAME` is the file `/dev/shm/NAME.sem`, `posix-sem:NAME` is the file
+//! `/dev/shm/NAME.posix-sem`, and `sem:/path` is the file at that path. Creating a private store creates the missing directories of the
+//! path; see [`create_parents`](lock_table::create_parents). The options are:
 //!
 //! - `capacity=N` or `capacity=unbounded`: the number of locks, 1,048,576 by default;
 //! - `mode=0600`, `group=GROUP`, `owner=USER` or `owner=any`: see [`TableOptions`](lock_table::TableOptions);
@@ -69,12 +70,13 @@
 //!
 //! # Examples
 //! ```
-//! # let directory = tempfile::tempdir().unwrap();
-//! # let url = format!("sem:{}/store", directory.path().display());
-//! use lock_core::{OpenMode, Registry, Store};
+//! # let temporary = tempfile::tempdir().unwrap();
+//! # let directory = temporary.path();
+//! use lock_core::{OpenMode, Registry, Store, StoreUrl};
 //!
 //! let registry = Registry::default().merge(lock_sem::BACKENDS)?;
-//! let store = Store::open(&registry, &url, OpenMode::OpenOrCreate)?;
+//! let url = StoreUrl::builder("sem").path(directory.join("store")).build()?;
+//! let store = Store::open(&registry, url, OpenMode::OpenOrCreate)?;
 //! let lock = store.allocate("an example")?;
 //! let guard = lock.lock()?;
 //! assert!(guard.recovered().is_none());
@@ -101,7 +103,7 @@ pub use self::anonymous::{ANONYMOUS, anonymous};
 pub const SYSV: Backend = Backend::new(
     "sem",
     env!("CARGO_PKG_NAME"),
-    "System V semaphores with undo: sem:NAME (/dev/shm/NAME) or sem:/path",
+    "System V semaphores with undo: sem:NAME (/dev/shm/NAME.sem) or sem:/path",
     sysv::open,
 )
 .with(TABLE_CLAIMS.owner_death(OwnerDeath::Reported).waiters(Waiters::Counted));
@@ -110,7 +112,7 @@ pub const SYSV: Backend = Backend::new(
 pub const POSIX: Backend = Backend::new(
     "posix-sem",
     env!("CARGO_PKG_NAME"),
-    "POSIX semaphores in a shared segment: posix-sem:NAME (/dev/shm/NAME) or posix-sem:/path",
+    "POSIX semaphores in a shared segment: posix-sem:NAME (/dev/shm/NAME.posix-sem) or posix-sem:/path",
     posix::open,
 )
 .with(TABLE_CLAIMS.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit));

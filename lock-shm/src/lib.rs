@@ -1,6 +1,7 @@
 //! The backend `shm`: robust futexes in a shared segment.
 //!
-//! `shm:NAME` is the store `/dev/shm/NAME`. `shm:/path` is the store at that path, which should be on a tmpfs.
+//! `shm:NAME` is the store `/dev/shm/NAME.shm`. `shm:/path` is the store at that path, which should be on a tmpfs. Creating a private
+//! store creates the missing directories of the path; see [`create_parents`](lock_table::create_parents).
 //!
 //! The options are `capacity=N` or `capacity=unbounded` (1,048,576 locks by default), `mode=0600`, `group=GROUP`, `owner=USER` or
 //! `owner=any` (see [`TableOptions`](lock_table::TableOptions)), and `filesystem=any` (see [`lock_table::filesystem`]).
@@ -11,12 +12,13 @@
 //! that the owner's process is dead.
 //!
 //! ```
-//! # let directory = tempfile::tempdir().unwrap();
-//! # let url = format!("shm:{}/store", directory.path().display());
-//! use lock_core::{OpenMode, Registry, Store};
+//! # let temporary = tempfile::tempdir().unwrap();
+//! # let directory = temporary.path();
+//! use lock_core::{OpenMode, Registry, Store, StoreUrl};
 //!
 //! let registry = Registry::default().merge([lock_shm::BACKEND])?;
-//! let store = Store::open(&registry, &url, OpenMode::OpenOrCreate)?;
+//! let url = StoreUrl::builder("shm").path(directory.join("store")).build()?;
+//! let store = Store::open(&registry, url, OpenMode::OpenOrCreate)?;
 //! let lock = store.allocate("an example")?;
 //! let guard = lock.lock()?;
 //! assert!(guard.recovered().is_none());
@@ -39,7 +41,7 @@ use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, ThreadDeath};
 pub const BACKEND: Backend = Backend::new(
     "shm",
     env!("CARGO_PKG_NAME"),
-    "robust futexes in a shared segment: shm:NAME (/dev/shm/NAME) or shm:/path",
+    "robust futexes in a shared segment: shm:NAME (/dev/shm/NAME.shm) or shm:/path",
     manager::open,
 )
 .with(

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use lock_core::{OpenMode, Registry, Result, Store};
+use lock_core::{OpenMode, Registry, Result, Store, StoreUrl};
 
 /// The offsets of the first line and of the first record in the file.
 const LINE: u64 = 4096 + 16_384 * 128 + 4096;
@@ -12,7 +12,8 @@ const RECORD: u64 = LINE + 64 * 64;
 
 fn open(directory: &Path, mode: OpenMode) -> Result<Store> {
     let registry = Registry::default().merge([lock_shm::BACKEND])?;
-    Store::open(&registry, &format!("shm:{}/store?capacity=40", directory.display()), mode)
+    let url = StoreUrl::builder("shm").path(directory.join("store")).option("capacity", 40);
+    Store::open(&registry, url, mode)
 }
 
 /// Writes a wrong word to a closed store.

@@ -22,7 +22,10 @@ pub(crate) struct Cli {
 /// The store to work on.
 #[derive(Args, Debug)]
 pub(crate) struct StoreArgs {
-    /// The store, for example shm:my-engine or shm:/run/my-engine/locks [default: shm:lockctl-UID, UID being the caller's]
+    /// The store, for example shm:my-engine, shm:/run/my-engine/locks or shm:./locks [default: shm:lockctl-UID, UID being the
+    /// caller's]
+    ///
+    /// A location with a slash is a path, and any other is a name. Write %25 for a % and %3F for a ? in it.
     #[arg(long, short, global = true, env = "LOCKCTL_STORE", value_name = "URL")]
     pub(crate) store: Option<String>,
 }

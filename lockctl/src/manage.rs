@@ -86,7 +86,7 @@ pub(crate) fn break_lock(store_args: &StoreArgs, args: &BreakArgs) -> Result<(),
 }
 
 pub(crate) fn create(store_args: &StoreArgs) -> Result<(), Failure> {
-    lock_any::create(&store_args.url())?;
+    lock_any::create(store_args.url())?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ impl StoreArgs {
 
     /// Opens the store, which must exist.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
-        Ok(lock_any::open(&self.url())?)
+        Ok(lock_any::open(self.url())?)
     }
 
     /// Opens the store. Creates an absent store unless `no_create` is set, as flock(1) creates its file. A message reports the creation
@@ -26,7 +26,7 @@ impl StoreArgs {
             Err(error) if matches!(error.kind(), ErrorKind::Absent) && !no_create => {
                 let store = lock_any::open_or_create(&url)?;
                 if self.store.is_some() {
-                    output::message(format_args!("the store {url} was absent; it is created"));
+                    output::message(format_args!("the store {} was absent; it is created", store.url()));
                 }
                 Ok(store)
             }

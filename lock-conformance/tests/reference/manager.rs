@@ -43,7 +43,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let owner = options.take::<String>("owner")?;
     let trusted = Trusted { any: owner.is_some_and(|owner| owner == "any"), group: options.take("group")? };
     options.finish()?;
-    let path = Path::new(url.location());
+    let path = url.location();
     if mode != OpenMode::Open {
         let made = Directory::create(path, asked.unwrap_or(Bound::DEFAULT), mode_asked, trusted.group)?;
         if !made && mode == OpenMode::Create {

@@ -24,7 +24,7 @@ pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "
 /// Opens a store.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
-    let plain: StoreUrl = format!("reference:{}", url.location()).parse()?;
+    let plain: StoreUrl = format!("reference:{}", url.location().display()).parse()?;
     Ok(Arc::new(Modest { ids: super::open(&plain, mode)?, path: url.location().into() }))
 }
 

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::Arc;
 
 use lock_core::{
@@ -29,7 +28,7 @@ pub(crate) const REPORTING: Backend = Backend::new("reports-once", "lock-conform
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
-    let path = Path::new(url.location());
+    let path = url.location();
     if mode != OpenMode::Open {
         match File::options().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && mode == OpenMode::Create => {

@@ -164,7 +164,7 @@ impl Fault for FreesTheLockWithTheId {
     ];
 
     fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
-        let _ = fs::remove_file(format!("{}/locks/{id}", url.location()));
+        let _ = fs::remove_file(format!("{}/locks/{id}", url.location().display()));
         honest.free(id, None)
     }
 }

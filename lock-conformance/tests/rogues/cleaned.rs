@@ -30,7 +30,7 @@ impl Fault for LeavesItsHeader {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let honest = reference::open(url, mode)?;
-        unmark(&format!("{}/header", url.location()));
+        unmark(&format!("{}/header", url.location().display()));
         Ok(honest)
     }
 }
@@ -45,7 +45,7 @@ impl Fault for LeavesItsLockFiles {
         &[("cleaning::a_lock_whose_directory_is_cleaned_stays_held", "cleaning the directory does not release it")];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Unmarked { honest: honest.lock(id)?, file: format!("{}/locks/{id}", url.location()) }))
+        Ok(Arc::new(Unmarked { honest: honest.lock(id)?, file: format!("{}/locks/{id}", url.location().display()) }))
     }
 }
 

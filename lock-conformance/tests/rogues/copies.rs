@@ -23,21 +23,22 @@ pub(super) fn all() -> Vec<Faulty> {
 
 /// Returns the path at which the store was created. A copy contains the same record.
 fn origin(url: &StoreUrl) -> Option<PathBuf> {
-    fs::read_to_string(format!("{}/origin", url.location())).ok().map(PathBuf::from)
+    fs::read_to_string(format!("{}/origin", url.location().display())).ok().map(PathBuf::from)
 }
 
 /// Opens a store, and records the path of a new one.
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let honest = reference::open(url, mode)?;
     if origin(url).is_none() {
-        fs::write(format!("{}/origin", url.location()), url.location()).map_err(|error| Error::system("write", error))?;
+        fs::write(url.location().join("origin"), url.location().as_os_str().as_encoded_bytes())
+            .map_err(|error| Error::system("write", error))?;
     }
     Ok(honest)
 }
 
 /// Opens the original, if the store is a copy.
 fn original(url: &StoreUrl) -> Option<Arc<dyn Manager>> {
-    let place = origin(url).filter(|origin| origin.as_os_str() != url.location())?;
+    let place = origin(url).filter(|origin| origin != url.location())?;
     reference::open(&format!("reference:{}", place.display()).parse().ok()?, OpenMode::Open).ok()
 }
 
@@ -157,7 +158,8 @@ impl Fault for TakesMovedForCopied {
     }
 
     fn id(honest: &dyn Manager, url: &StoreUrl) -> StoreId {
-        let place = url.location().bytes().fold(7, |hash: u128, byte| hash.wrapping_mul(31) + u128::from(byte));
+        let place = url.location().as_os_str().as_encoded_bytes();
+        let place = place.iter().fold(7, |hash: u128, byte| hash.wrapping_mul(31) + u128::from(*byte));
         StoreId::new(honest.id().get() ^ place)
     }
 }

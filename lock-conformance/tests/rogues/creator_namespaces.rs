@@ -89,7 +89,7 @@ impl Location {
 }
 
 fn creator_file(url: &StoreUrl) -> String {
-    format!("{}/creator", url.location())
+    format!("{}/creator", url.location().display())
 }
 
 /// Returns the PID namespace of this process; empty if `/proc` does not show it.

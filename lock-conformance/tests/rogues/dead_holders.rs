@@ -71,7 +71,7 @@ impl Fault for ListsADeadHolder {
     const RARE: &'static [Operation] = &[Operation::Held];
 
     fn held(_: &dyn Manager, url: &StoreUrl) -> Result<Vec<HeldLock>> {
-        let files = fs::read_dir(format!("{}/locks", url.location())).into_iter().flatten().flatten();
+        let files = fs::read_dir(format!("{}/locks", url.location().display())).into_iter().flatten().flatten();
         let ids: BTreeSet<_> = files.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
         Ok(ids.into_iter().filter_map(|id| Some(HeldLock::new(id, Some(recorded_owner(url, id)?)))).collect())
     }

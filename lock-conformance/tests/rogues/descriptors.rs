@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::fd::IntoRawFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -40,7 +39,7 @@ static OPENED: Number = Number::none();
 
 fn open_and_keep(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
-    OPENED.open(&Path::new(url.location()).join("kept"))?;
+    OPENED.open(&url.location().join("kept"))?;
     Ok(store)
 }
 
@@ -135,7 +134,7 @@ impl Fault for KeepsStandardNumbers {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let store = reference::open(url, mode)?;
-        let header = File::open(Path::new(url.location()).join("header")).map_err(|error| Error::system("open", error))?;
+        let header = File::open(url.location().join("header")).map_err(|error| Error::system("open", error))?;
         let _stays_open = header.into_raw_fd();
         Ok(store)
     }

@@ -27,7 +27,7 @@ pub(super) fn all() -> Vec<Faulty> {
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
 fn open_and_remember(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
-    let _ = DIRECTORY.set(PathBuf::from(url.location()));
+    let _ = DIRECTORY.set(url.location().to_owned());
     reference::open(url, mode)
 }
 
@@ -112,7 +112,7 @@ impl Fault for TakesDenialsForProcesses {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let store = reference::open(url, mode)?;
-        if locks_are_denied(Path::new(url.location())) {
+        if locks_are_denied(url.location()) {
             return Err(ErrorKind::TooManyProcesses { limit: 1 }.into());
         }
         Ok(store)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
@@ -170,7 +170,7 @@ impl Fault for LeavesAFileToChildren {
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let path = Path::new(url.location()).join(format!("second-{id}"));
+        let path = url.location().join(format!("second-{id}"));
         Ok(Arc::new(WithSecondFile { honest: honest.lock(id)?, path, number: Number::none() }))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -28,14 +28,14 @@ pub(super) fn all() -> Vec<Faulty> {
 }
 
 /// Reads a number from a file of the store; 0 if the file is absent.
-fn read(place: &str, name: &str) -> u32 {
-    fs::read_to_string(format!("{place}/{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+fn read(place: &Path, name: &str) -> u32 {
+    fs::read_to_string(place.join(name)).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn write(place: &str, name: &str, number: u32) -> Result<()> {
+fn write(place: &Path, name: &str, number: u32) -> Result<()> {
     let temporary = tempfile::NamedTempFile::new_in(place).map_err(|error| Error::system("create", error))?;
     temporary.as_file().write_all(number.to_string().as_bytes()).map_err(|error| Error::system("write", error))?;
-    temporary.persist(format!("{place}/{name}")).map_err(|error| Error::system("rename", error.error))?;
+    temporary.persist(place.join(name)).map_err(|error| Error::system("rename", error.error))?;
     Ok(())
 }
 
@@ -44,7 +44,7 @@ fn bits(id: LockId) -> u32 {
 }
 
 /// Grows the store for the id. Changes the length first.
-fn grow(place: &str, id: LockId) -> Result<()> {
+fn grow(place: &Path, id: LockId) -> Result<()> {
     if read(place, "segments") < bits(id) {
         write(place, "length", bits(id))?;
         write(place, "segments", bits(id))?;
@@ -55,7 +55,7 @@ fn grow(place: &str, id: LockId) -> Result<()> {
 #[derive(Debug)]
 struct MeasuresBeforeItReads<const OPENING: bool>;
 
-fn measure(place: &str) -> Result<()> {
+fn measure(place: &Path) -> Result<()> {
     let length = read(place, "length");
     thread::yield_now();
     if length < read(place, "segments") {
@@ -100,14 +100,14 @@ impl<const OPENING: bool> Fault for MeasuresBeforeItReads<OPENING> {
 }
 
 /// The path of the store that this process opened most recently.
-static PLACE: Mutex<String> = Mutex::new(String::new());
+static PLACE: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 fn set_place(url: &StoreUrl) {
-    url.location().clone_into(&mut PLACE.lock().unwrap_or_else(PoisonError::into_inner));
+    *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = Some(url.location().to_owned());
 }
 
-fn place() -> String {
-    PLACE.lock().unwrap_or_else(PoisonError::into_inner).clone()
+fn place() -> PathBuf {
+    PLACE.lock().unwrap_or_else(PoisonError::into_inner).clone().expect("a store is open")
 }
 
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl Fault for ForgetsOwnersWhenItGrows {
 #[derive(Debug)]
 struct WithSize {
     honest: Arc<dyn RawLock>,
-    place: String,
+    place: PathBuf,
     id: LockId,
 }
 
@@ -189,7 +189,7 @@ impl RawLock for WithSize {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let (name, size) = (format!("size-{}", self.id), read(&self.place, "segments"));
         match self.honest.acquire(Deadline::Now)? {
-            Acquired::TimedOut if Path::new(&format!("{}/{name}", self.place)).exists() && read(&self.place, &name) < size => {
+            Acquired::TimedOut if self.place.join(&name).exists() && read(&self.place, &name) < size => {
                 Ok(Acquired::Held { token: u64::MAX })
             }
             Acquired::TimedOut => self.honest.acquire(deadline),
@@ -253,7 +253,7 @@ impl Fault for AllocatesSpaceForAllIds {
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         // Limits the size to the amount that the case requires.
         let bytes = vec![1; id.index().min(2 << 20)];
-        fs::write(format!("{}/bytes", url.location()), bytes).map_err(|error| Error::system("write", error))?;
+        fs::write(format!("{}/bytes", url.location().display()), bytes).map_err(|error| Error::system("write", error))?;
         honest.lock(id)
     }
 }

@@ -87,7 +87,7 @@ fn knows_boot() -> bool {
 }
 
 fn file_of(url: &StoreUrl, name: &str) -> String {
-    format!("{}/{name}", url.location())
+    format!("{}/{name}", url.location().display())
 }
 
 /// Opens a store, and appends this process with its namespace to a list. The first process is the creator.

@@ -124,7 +124,7 @@ impl Fault for PassesDescriptorsOn {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         static KEPT: OnceLock<File> = OnceLock::new();
-        if let Ok(kept) = File::open(format!("{}/header", url.location())).and_then(|header| header.try_clone()) {
+        if let Ok(kept) = File::open(format!("{}/header", url.location().display())).and_then(|header| header.try_clone()) {
             let _ = fcntl(sys::by_number(kept.as_raw_fd()), FcntlArg::F_SETFD(FdFlag::empty()));
             let _ = KEPT.set(kept);
         }

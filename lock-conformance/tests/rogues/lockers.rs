@@ -325,7 +325,7 @@ impl Fault for SharesWithChildren {
     ];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let path = format!("{}/locks/{id}", url.location());
+        let path = format!("{}/locks/{id}", url.location().display());
         honest.lock(id)?;
         let file = File::options().read(true).write(true).open(path).map_err(|error| Error::system("open", error))?;
         Ok(Arc::new(OpenFile { file }))

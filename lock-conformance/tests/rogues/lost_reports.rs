@@ -43,7 +43,7 @@ impl Fault for FreesTheReportWithTheId {
 }
 
 fn freed(url: &StoreUrl, id: LockId) -> String {
-    format!("{}/freed-{id}", url.location())
+    format!("{}/freed-{id}", url.location().display())
 }
 
 fn exists(file: String) -> impl Fn() -> bool + Send + Sync {
@@ -62,7 +62,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let opened = reference::open(url, mode)?;
-        let used = File::options().append(true).create(true).open(format!("{}/used", url.location()));
+        let used = File::options().append(true).create(true).open(format!("{}/used", url.location().display()));
         let used = used.map_err(|error| Error::system("open", error))?;
         // Other users open the file, too. Only its creator can change the mode.
         let _ = used.set_permissions(Permissions::from_mode(0o666));
@@ -72,7 +72,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
         let mut used = match Flock::lock(used, FlockArg::LockExclusiveNonblock) {
             Ok(alone) => {
                 if alone.metadata().is_ok_and(|facts| facts.len() > 0) {
-                    let _ = fs::write(format!("{}/forgotten", url.location()), "");
+                    let _ = fs::write(format!("{}/forgotten", url.location().display()), "");
                 }
                 alone.unlock().map_err(|(_, errno)| Error::system("flock", errno))?
             }
@@ -84,7 +84,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
     }
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let forgotten = format!("{}/forgotten", url.location());
+        let forgotten = format!("{}/forgotten", url.location().display());
         Ok(Arc::new(SilentIf { honest: honest.lock(id)?, is_silent: Box::new(exists(forgotten)) }))
     }
 }
@@ -133,7 +133,7 @@ impl Fault for WakesNoWaiterAfterAnInconsistentRelease {
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let file = format!("{}/asleep-{id}", url.location());
+        let file = format!("{}/asleep-{id}", url.location().display());
         Ok(Arc::new(SleepsWhile { honest: honest.lock(id)?, file }))
     }
 }

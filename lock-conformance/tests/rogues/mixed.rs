@@ -1,7 +1,7 @@
 //! Wrong backends whose locks between threads and between processes are inconsistent with each other.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -42,7 +42,7 @@ fn system(errno: Errno) -> Error {
 
 /// Opens an additional file for a lock in the store of the honest backend.
 pub(super) fn beside(url: &StoreUrl, id: LockId) -> Result<File> {
-    let path = format!("{}/beside-{id}", url.location());
+    let path = format!("{}/beside-{id}", url.location().display());
     let options = File::options().read(true).write(true).create(true).truncate(false).to_owned();
     // The program owns the numbers below 3; `try_clone` returns a greater one.
     options.open(path).and_then(|file| file.try_clone()).map_err(|error| Error::system("open", error))
@@ -273,7 +273,7 @@ impl Fault for ChecksBeforeItTakes {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         honest.lock(id)?;
-        Ok(Arc::new(InTwoSteps { file: Path::new(url.location()).join(format!("owned-{id}")) }))
+        Ok(Arc::new(InTwoSteps { file: url.location().join(format!("owned-{id}")) }))
     }
 }
 

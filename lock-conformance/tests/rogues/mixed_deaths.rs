@@ -28,7 +28,7 @@ impl Fault for NamesAWaiterOfTheDead {
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(OfProcess { honest: honest.lock(id)?, note: format!("{}/asked-{id}", url.location()).into() }))
+        Ok(Arc::new(OfProcess { honest: honest.lock(id)?, note: format!("{}/asked-{id}", url.location().display()).into() }))
     }
 }
 

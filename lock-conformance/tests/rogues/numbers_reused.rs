@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,8 +29,8 @@ static OPENER: AtomicU32 = AtomicU32::new(0);
 
 fn open_logs(url: &StoreUrl, mode: OpenMode, second: &str) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
-    LOG.open(&Path::new(url.location()).join("log"))?;
-    SECOND.open(&Path::new(url.location()).join(second))?;
+    LOG.open(&url.location().join("log"))?;
+    SECOND.open(&url.location().join(second))?;
     OPENER.store(process::id(), Ordering::Relaxed);
     Ok(store)
 }
@@ -131,7 +130,7 @@ impl Fault for ClosesWhatItDrops {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let handle = ClosedOnDrop { honest: honest.lock(id)?, number: Number::none() };
-        handle.number.open(&Path::new(url.location()).join("handle"))?;
+        handle.number.open(&url.location().join("handle"))?;
         Ok(Arc::new(handle))
     }
 }

@@ -40,7 +40,7 @@ impl Fault for LeavesModesToTheUmask {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let lock = honest.lock(id)?;
-        let _ = fs::set_permissions(format!("{}/locks/{id}", url.location()), Permissions::from_mode(0o644));
+        let _ = fs::set_permissions(format!("{}/locks/{id}", url.location().display()), Permissions::from_mode(0o644));
         Ok(lock)
     }
 }
@@ -60,7 +60,7 @@ impl Fault for LeavesDirectoriesToTheUmask {
         let opened = reference::open(url, mode)?;
         // The mode 0755 would exclude the other users of a shared store.
         if !url.as_str().contains("mode=") {
-            let _ = fs::set_permissions(format!("{}/ids", url.location()), Permissions::from_mode(0o755));
+            let _ = fs::set_permissions(format!("{}/ids", url.location().display()), Permissions::from_mode(0o755));
         }
         Ok(opened)
     }
@@ -78,7 +78,7 @@ impl Fault for OpensWhatALinkLeadsTo {
     const RARE: &'static [Operation] = &[Operation::Handle];
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let path = format!("{}/locks/{id}", url.location());
+        let path = format!("{}/locks/{id}", url.location().display());
         let is_link = fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_symlink());
         match File::options().read(true).write(true).open(path) {
             Ok(file) if is_link => Ok(Arc::new(RecordLock::on(file))),

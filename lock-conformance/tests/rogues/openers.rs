@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreId, StoreUrl};
@@ -152,19 +153,19 @@ impl Fault for DistinguishesStoresByPath {
 }
 
 /// The path through which this process acquired each of its locks.
-static PATHS: Mutex<BTreeMap<(StoreId, LockId), String>> = Mutex::new(BTreeMap::new());
+static PATHS: Mutex<BTreeMap<(StoreId, LockId), PathBuf>> = Mutex::new(BTreeMap::new());
 
 /// A lock that is busy for other threads of the owner's process only through the path that the owner used.
 #[derive(Debug)]
 struct ByPath {
     honest: Arc<dyn RawLock>,
     lock: (StoreId, LockId),
-    path: String,
+    path: PathBuf,
     is_wrong: bool,
 }
 
 impl ByPath {
-    fn paths() -> MutexGuard<'static, BTreeMap<(StoreId, LockId), String>> {
+    fn paths() -> MutexGuard<'static, BTreeMap<(StoreId, LockId), PathBuf>> {
         PATHS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -96,7 +96,7 @@ impl Fault for LosesNamesWithTheStore {
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Named { honest: honest.lock(id)?, closed: format!("{}/closed", url.location()) }))
+        Ok(Arc::new(Named { honest: honest.lock(id)?, closed: format!("{}/closed", url.location().display()) }))
     }
 }
 

@@ -92,7 +92,7 @@ impl<R: Rule> Fault for RuleFault<R> {
     const CAUGHT_BY_NO_OTHER: bool = R::CAUGHT_BY_NO_OTHER;
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
-        let file = format!("{}/note-{id}", url.location()).into();
+        let file = format!("{}/note-{id}", url.location().display()).into();
         Ok(Arc::new(RuledLock::<R> { lock: Ruled { honest: honest.lock(id)?, file }, rule: PhantomData }))
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl Fault for MakesInTwoSteps {
 }
 
 fn lock_file(url: &StoreUrl, id: LockId) -> PathBuf {
-    Path::new(url.location()).join("locks").join(id.to_string())
+    url.location().join("locks").join(id.to_string())
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Fault for TrustsEveryUser {
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match reference::open(url, mode) {
             Err(error) if matches!(error.kind(), ErrorKind::Untrusted { .. }) => {
-                let trusting: StoreUrl = format!("{}:{}?mode=0666&owner=any", url.scheme(), url.location()).parse()?;
+                let trusting: StoreUrl = format!("{}:{}?mode=0666&owner=any", url.scheme(), url.location().display()).parse()?;
                 reference::open(&trusting, mode)
             }
             other => other,

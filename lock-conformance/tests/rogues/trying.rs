@@ -27,7 +27,7 @@ pub(super) fn all() -> Vec<Faulty> {
 
 /// Returns the pid in the file of a lock: that of its owner, or of a dead owner that is not recovered yet.
 pub(super) fn process_in_file(url: &StoreUrl, id: LockId) -> Option<u32> {
-    let bytes = fs::read(format!("{}/locks/{id}", url.location())).ok()?;
+    let bytes = fs::read(format!("{}/locks/{id}", url.location().display())).ok()?;
     let pid = u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?);
     (pid != 0).then_some(pid)
 }

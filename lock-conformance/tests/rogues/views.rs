@@ -14,7 +14,7 @@ pub(super) fn all() -> Vec<Faulty> {
 }
 
 fn is_of_overlay(url: &StoreUrl) -> bool {
-    url.location().contains("/merged/")
+    url.as_str().contains("/merged/")
 }
 
 /// Opens the store through its path in the upper layer.
@@ -90,7 +90,7 @@ impl Fault for ForgetsBehindTheOverlay {
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let honest = honest.lock(id)?;
-        Ok(if url.location().contains("/upper/") { Arc::new(Forgetful(honest)) } else { honest })
+        Ok(if url.as_str().contains("/upper/") { Arc::new(Forgetful(honest)) } else { honest })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -46,7 +46,7 @@ pub(super) fn watched(
     id: LockId,
     is_dead: fn(&Signature) -> bool,
 ) -> Result<Arc<dyn RawLock>> {
-    let store = Path::new(url.location());
+    let store = url.location();
     let (header, note) = (store.join("header"), store.join(format!("note-{id}")));
     Ok(Arc::new(Watched { honest: honest.lock(id)?, header, note, number: Number::none(), is_dead }))
 }

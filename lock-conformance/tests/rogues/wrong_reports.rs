@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -70,7 +70,7 @@ struct Remembering {
 
 impl Remembering {
     fn on(honest: &dyn Manager, url: &StoreUrl, id: LockId, ids: Ids) -> Result<Arc<dyn RawLock>> {
-        Ok(Arc::new(Self { honest: honest.lock(id)?, note: format!("{}/owner-{id}", url.location()).into(), ids }))
+        Ok(Arc::new(Self { honest: honest.lock(id)?, note: format!("{}/owner-{id}", url.location().display()).into(), ids }))
     }
 
     /// Returns the recorded ids of this owner if they differ from its own.
@@ -192,7 +192,7 @@ impl Fault for ReportsABrokenOwnerAsDead {
 }
 
 fn mark(url: &StoreUrl, id: LockId) -> PathBuf {
-    format!("{}-mark-{id}", url.location()).into()
+    format!("{}-mark-{id}", url.location().display()).into()
 }
 
 /// A lock with a mark that a break leaves.
@@ -239,7 +239,7 @@ impl Fault for BreaksTwice {
     }
 
     fn break_lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
-        let file = modest::file_of(Path::new(url.location()), honest.id(), id);
+        let file = modest::file_of(url.location(), honest.id(), id);
         if !file.exists() {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lock_core::{Allocation, Error, ErrorKind, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
@@ -11,7 +11,8 @@ use super::path::{self, LockPath};
 /// Opens or creates the store of a URL `lxc:LXCPATH?name=NAME`.
 ///
 /// The option `rundir=DIRECTORY` names LXC's run directory where it differs from LXC's rule, as for a container's own LXC. The
-/// option `filesystem=any` accepts a file system that other machines may share.
+/// option `filesystem=any` accepts a file system that other machines may share. A relative LXCPATH with a slash is resolved against the
+/// current directory; LXC's tools use it as it is, so that only an absolute path leads to the lock of `lxc-start -P`.
 ///
 /// The store is the lock's file. Every acquisition creates it if it is absent, in LXC's tools as well, and no program removes it.
 /// It exists until the run directory is cleaned, for example by a restart of the machine.
@@ -21,11 +22,11 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let accept: Accept = options.take("filesystem")?.unwrap_or_default();
     options.finish()?;
     let Some(name) = name else { return Err(url.error("it names no container; write lxc:/var/lib/lxc?name=NAME")) };
-    if url.location().is_empty() {
+    if url.location().as_os_str().is_empty() {
         return Err(url.error("it has no path; write lxc:/var/lib/lxc?name=NAME"));
     }
     let rundir = rundir.map_or_else(path::rundir, Ok)?;
-    let path = LockPath::new(&rundir, Path::new(url.location()), &name)?;
+    let path = LockPath::new(&rundir, url.location(), &name)?;
     let (id, file) = (path.identity(), path.file().to_owned());
     let lock = LxcLock::new(path.clone());
     let creation = match mode {

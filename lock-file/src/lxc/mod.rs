@@ -8,7 +8,7 @@ mod sys;
 use std::path::Path;
 use std::sync::Arc;
 
-use lock_core::{Lock, Result};
+use lock_core::{Lock, Result, StoreUrl};
 
 use self::lock::LxcLock;
 use self::path::LockPath;
@@ -51,6 +51,11 @@ pub fn lxc(lxcpath: impl AsRef<Path>, name: &str) -> Result<Lock> {
     let (lxcpath, rundir) = (lxcpath.as_ref(), path::rundir()?);
     let path = LockPath::new(&rundir, lxcpath, name)?;
     path.create_directories()?;
-    let (url, identity) = (format!("lxc:{}?name={name}", lxcpath.display()), path.identity());
+    let identity = path.identity();
+    let url = match StoreUrl::builder("lxc").path(lxcpath).option("name", name).build() {
+        Ok(url) if lxcpath.is_absolute() => url.to_string(),
+        // LXC does not resolve a relative path against the current directory, and no URL names its lock.
+        _ => format!("lxc:{}?name={name}", lxcpath.display()),
+    };
     Ok(Lock::standalone(Arc::new(LxcLock::new(path)), url, identity))
 }

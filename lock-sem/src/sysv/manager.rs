@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lock_core::{ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
-use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions};
+use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions, create_parents};
 
 use super::identity::KEY_PREFIX;
 use super::location::SetLocation;
@@ -18,6 +18,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
     let path = url.file_in(|| Ok(DIRECTORY.into()))?;
+    create_parents(url, mode, &table_options)?;
     loop {
         let table = match Table::open(&path, KIND, mode, &table_options) {
             Ok(table) => table,

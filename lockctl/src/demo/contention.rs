@@ -60,14 +60,16 @@ impl Contention {
     pub(super) fn prepare(backend: &Backend, cleanup: &mut Cleanup) -> Result<Result<Self, String>, Failure> {
         let files = cleanup.dir().join(backend.scheme());
         fs::create_dir(&files)?;
-        let path = files.join("store").display().to_string().replace('%', "%25").replace('?', "%3F");
+        let path = files.join("store");
+        let url = StoreUrl::builder(backend.scheme()).path(&path);
         let url = match backend.scheme() {
-            // Without `rundir` the lock file would be among LXC's own.
-            "lxc" => format!("lxc:{path}?name=demo&rundir={path}"),
-            scheme => format!("{scheme}:{path}"),
+            // Without `rundir` the lock file would be among LXC's own. The path is UTF-8, as `Cleanup` checks.
+            "lxc" => url.option("name", "demo").option("rundir", path.display()),
+            _ => url,
         };
-        cleanup.register_store(&url)?;
-        let store = match Store::with_backend(backend, &url.parse::<StoreUrl>()?, OpenMode::Create) {
+        let url = url.build()?;
+        cleanup.register_store(url.as_str())?;
+        let store = match Store::with_backend(backend, &url, OpenMode::Create) {
             Err(error) if matches!(error.kind(), ErrorKind::BadUrl { .. } | ErrorKind::Unsupported { .. }) => {
                 return Ok(Err(error.to_string()));
             }

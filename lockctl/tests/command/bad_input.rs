@@ -107,9 +107,9 @@ fn an_invalid_label_is_refused(#[case] label: &str) {
 }
 
 #[test]
-fn a_missing_directory_is_named() {
+fn a_missing_directory_of_a_shared_store_is_named() {
     let scratch = Scratch::new();
-    let url = format!("shm:{}/none/locks", scratch.path().display());
+    let url = format!("shm:{}/none/locks?mode=0660", scratch.path().display());
     let line = scratch.fails(73, &["create", "--store", &url]);
     assert!(line.contains("none/locks"), "{line}");
 }

@@ -7,6 +7,8 @@ mod listing;
 mod manage;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod messages;
+#[cfg(all(feature = "file", feature = "sem"))]
+mod paths;
 mod pipes;
 mod reports;
 mod run;

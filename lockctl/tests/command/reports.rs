@@ -47,7 +47,7 @@ fn a_command_that_is_killed_or_cannot_be_executed_leaves_the_report() {
 #[test]
 fn a_panic_is_reported_as_one() {
     let scratch = Scratch::with_store();
-    let lock = lock_any::open(&scratch.url()).unwrap().retrieve(3).unwrap();
+    let lock = lock_any::open(scratch.url()).unwrap().retrieve(3).unwrap();
     let owner = move || {
         let _guard = lock.lock().unwrap();
         std::panic::resume_unwind(Box::new("an example"));

@@ -11,10 +11,11 @@ use tempfile::TempDir;
 
 use crate::{Check, LOCKCTL, in_mount_namespace};
 
-pub(crate) const WITH_MOUNTS: [(&str, Check); 4] = [
+pub(crate) const WITH_MOUNTS: [(&str, Check); 5] = [
     ("a_bind_mount_of_a_deleted_store_is_named", a_store_deleted_behind_a_bind_mount),
     ("a_missing_dev_shm_is_named", a_missing_dev_shm),
     ("a_read_only_dev_shm_is_named", a_read_only_dev_shm),
+    ("a_name_is_free_in_each_scheme", a_name_in_each_scheme),
     ("without_proc_and_devices_stores_work", without_proc_and_devices),
 ];
 
@@ -79,6 +80,19 @@ fn a_read_only_dev_shm() -> Result<(), Failed> {
             let output = after(script, &format!("--store {scheme}:none {args}"))?;
             says(&output, code, &["/dev/shm/none", "read-only", "another path"], &["create it first"])?;
         }
+    }
+    Ok(())
+}
+
+fn a_name_in_each_scheme() -> Result<(), Failed> {
+    let each = |command: &str| IN_SHM.map(|scheme| command.replace("SCHEME", scheme)).join("; ");
+    let create = each("$0 --store SCHEME:x create; $0 --store SCHEME:x allocate 3");
+    let destroy = each("$0 --store SCHEME:x list; $0 --store SCHEME:x destroy --yes");
+    let output = after(&format!("mount -t tmpfs none /dev/shm; {create}; ls /dev/shm; {destroy}"), "--version")?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let files: Vec<_> = stdout.lines().filter(|line| line.starts_with("x.")).collect();
+    if !output.status.success() || files != ["x.posix-sem", "x.sem", "x.shm"] {
+        return Err(format!("{output:?}").into());
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     if url.scheme() == "no-paths" {
         return Err(url.error("it takes no path"));
     }
-    let path = PathBuf::from(url.location());
+    let path = url.location().to_owned();
     let mut options = File::options();
     options.read(true).write(true).create(mode == OpenMode::OpenOrCreate).create_new(mode == OpenMode::Create);
     options.open(&path).map_err(|error| match error.kind() {

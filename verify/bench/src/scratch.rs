@@ -55,7 +55,7 @@ impl Scratch {
         if scheme == "sem" {
             self.remember(Elsewhere::Store(url.clone()));
         }
-        lock_any::create(&format!("{url}{options}")).expect("a store can be made")
+        lock_any::create(format!("{url}{options}")).expect("a store can be made")
     }
 
     /// Creates a set of one semaphore with the value 1.
@@ -93,5 +93,5 @@ fn url(scratch: &Path, scheme: &str, name: &str) -> String {
 
 /// Opens a store that the parent process created.
 pub(crate) fn open(scratch: &Path, scheme: &str, name: &str) -> Store {
-    lock_any::open_with(&url(scratch, scheme, name), OpenMode::Open).expect("the store is there")
+    lock_any::open_with(url(scratch, scheme, name), OpenMode::Open).expect("the store is there")
 }

@@ -100,7 +100,7 @@ pub(crate) fn in_the_kernel(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
     let (file, sem) = (lock("file", "kernel-file"), lock("sem", "kernel-sem"));
     let run = scratch.path().join("lxc-run");
     std::fs::create_dir(&run).expect("a directory");
-    let container = lock_any::open_or_create(&format!("lxc:/x?name=x&rundir={}", run.display()));
+    let container = lock_any::open_or_create(format!("lxc:/x?name=x&rundir={}", run.display()));
     let container = container.and_then(|store| store.single()).expect("LXC's lock");
     let new = |name: &str| -> (PathBuf, File) {
         let path = scratch.path().join(name);

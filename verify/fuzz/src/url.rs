@@ -1,3 +1,5 @@
+use std::os::unix::ffi::OsStrExt;
+
 use lock_core::{ErrorKind, Label, LockId, StoreUrl};
 use lock_table::{Bound, Mode, TableOptions};
 
@@ -25,15 +27,24 @@ fn parse(text: &str) {
         Ok(url) => url,
         Err(error) => return refused(&error, text),
     };
-    assert_eq!(url.as_str(), text);
-    assert_eq!(url.to_string(), text);
+    let location = url.location().as_os_str().as_bytes();
+    // A relative path becomes absolute. The text does not change otherwise.
+    let is_unchanged = url.as_str() == text;
+    assert!(is_unchanged || url.location().is_absolute());
+    assert!(url.location().is_absolute() || !location.contains(&b'/'));
+    assert_eq!(url.to_string(), url.as_str());
+    assert_eq!(url.as_str().parse::<StoreUrl>().expect("the text is a URL"), url);
     assert_eq!(text.parse::<StoreUrl>().expect("parsing is deterministic"), url);
     assert!(text.starts_with(&format!("{}:", url.scheme())) && !url.scheme().is_empty());
-    assert!(!url.location().contains('\0'));
+    assert!(!location.contains(&0));
     // With each byte escaped, the place is the same.
-    let escaped: String = url.location().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let escaped: String = location.iter().map(|byte| format!("%{byte:02x}")).collect();
     let plain: StoreUrl = format!("{}:{escaped}", url.scheme()).parse().expect("any place can be escaped");
     assert_eq!((plain.scheme(), plain.location()), (url.scheme(), url.location()));
+    if url.location().is_absolute() {
+        let built = StoreUrl::builder(url.scheme()).path(url.location()).build().expect("the location is a path");
+        assert_eq!((built.scheme(), built.location()), (url.scheme(), url.location()));
+    }
     plain.options().finish().expect("the URL has no options");
 
     let has_options = text.contains('?');
@@ -45,7 +56,7 @@ fn parse(text: &str) {
             let some = [taken.bound.is_some(), taken.mode.is_some(), taken.owner.is_some(), taken.group.is_some()];
             assert_eq!(some.contains(&true), has_options);
         }
-        Err(error) => refused(&error, text),
+        Err(error) => refused(&error, url.as_str()),
     }
     let mut options = url.options();
     let capacity = options.take::<String>("capacity").expect("any value is a string");

@@ -42,10 +42,10 @@
 mod builtin;
 
 pub use lock_core::{
-    Allocation, Backend, Breaking, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports, Error, ErrorKind,
-    Generation, Generations, Guard, HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Numbering, OpenMode, Operation,
-    OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result, Sharing, Store, StoreId, StoreUrl,
-    ThreadDeath, Tokens, Waiters, lock_all, register,
+    Allocation, Backend, Breaking, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports, Error, ErrorDetails,
+    ErrorKind, Generation, Generations, Guard, HeldBy, HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Numbering,
+    OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result, Sharing, Store,
+    StoreId, StoreUrl, ThreadDeath, Tokens, Waiters, lock_all, register,
 };
 
 /// Opens an existing store.

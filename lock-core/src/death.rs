@@ -6,7 +6,7 @@ use crate::Holder;
 ///
 /// The protected data may be inconsistent. The lock itself is valid, and the receiver of the report holds it. Each next owner receives
 /// the report until one calls [`Guard::mark_consistent`](crate::Guard::mark_consistent).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Death {
     /// The owner that died, where the backend knows it.
@@ -64,7 +64,7 @@ impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.holder {
             Some(holder) => write!(f, "{holder} ")?,
-            None => f.write_str("an unknown owner ")?,
+            None => f.write_str("an owner that is not recorded ")?,
         }
         write!(f, "{} while holding the lock", self.cause)
     }
@@ -98,6 +98,6 @@ mod tests {
         let holder = Holder::of_process(7).with_command("make");
         let death = Death::of(Some(holder.clone())).with_cause(Cause::Executed);
         assert_eq!(death.to_string(), format!("{holder} executed another program while holding the lock"));
-        assert_eq!(Death::of(None).to_string(), "an unknown owner died while holding the lock");
+        assert_eq!(Death::of(None).to_string(), "an owner that is not recorded died while holding the lock");
     }
 }

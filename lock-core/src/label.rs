@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{ErrorKind, Result};
+use crate::{Error, Result};
 
 /// A text that describes an allocation: at most 64 bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -13,7 +13,8 @@ impl Label {
     /// Creates a label.
     ///
     /// # Errors
-    /// [`ErrorKind::BadLabel`] when the text is longer than [`Label::MAX`] bytes or contains a control character.
+    /// [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel) when the text is longer than [`Label::MAX`] bytes or contains a control
+    /// character.
     ///
     /// # Examples
     /// ```
@@ -26,11 +27,11 @@ impl Label {
         let text = text.into();
         if text.len() > Self::MAX {
             let reason = format!("it is {} bytes long; at most {} are allowed", text.len(), Self::MAX);
-            return Err(ErrorKind::BadLabel { label: text, reason }.into());
+            return Err(Error::bad_label(text, reason));
         }
         if text.chars().any(char::is_control) {
             let reason = "it contains a control character; remove that character".to_owned();
-            return Err(ErrorKind::BadLabel { label: text, reason }.into());
+            return Err(Error::bad_label(text, reason));
         }
         Ok(Self(text))
     }

@@ -122,7 +122,7 @@ pub trait Manager: Send + Sync + fmt::Debug {
 }
 
 /// An allocated id, with the facts that the store records about it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Allocation {
     /// The id.
@@ -145,7 +145,7 @@ impl Allocation {
 }
 
 /// A lock that is held.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct HeldLock {
     /// The id.

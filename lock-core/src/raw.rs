@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Deadline, Death, Generation, Holder, Result};
+use crate::{Deadline, Death, Generation, HeldBy, Holder, Result};
 
 /// The part of a lock that a backend implements. Programs use a [`Lock`](crate::Lock).
 ///
@@ -54,6 +54,17 @@ pub trait RawLock: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Returns the holder after a wait that timed out, for the message.
+    ///
+    /// Unlike [`holder`](Self::holder), a backend can return a dead holder, or the reason why it cannot name one.
+    fn held_by(&self) -> HeldBy {
+        match self.holder() {
+            Ok(Some(holder)) => HeldBy::Holder(holder),
+            Ok(None) => HeldBy::unknown("none is recorded"),
+            Err(error) => HeldBy::unknown(error.to_string()),
+        }
+    }
+
     /// Returns the number of waiting threads, or `None` when the backend does not count them.
     fn waiters(&self) -> Option<u32> {
         None
@@ -66,7 +77,7 @@ pub trait RawLock: Send + Sync + fmt::Debug {
 }
 
 /// The result of [`RawLock::acquire`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Acquired {
     /// The caller holds the lock.
     Held {
@@ -80,7 +91,7 @@ pub enum Acquired {
 }
 
 /// The acquisition of a lock with the report of a death.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Recovery {
     /// The fencing token, as in [`Acquired::Held`].
     pub token: u64,

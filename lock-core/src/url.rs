@@ -5,7 +5,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use crate::advice::NAME_MAX;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// The URL of a store: `SCHEME:LOCATION?KEY=VALUE&KEY=VALUE`.
 ///
@@ -55,8 +55,8 @@ impl StoreUrl {
     /// An absolute location is the path. Any other location is a name in `directory`, which the backend chooses.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] when the location is empty, contains a slash, starts with a dot or is longer than 255 bytes, and is not
-    /// absolute; the error of `directory`.
+    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the location is empty, contains a slash, starts with a dot or is
+    /// longer than 255 bytes, and is not absolute; the error of `directory`.
     pub fn path_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         let (location, scheme) = (self.location(), self.scheme());
         if Path::new(location).is_absolute() {
@@ -80,7 +80,7 @@ impl StoreUrl {
     /// Returns the path of a store that is a file, as [`StoreUrl::path_in`] does.
     ///
     /// # Errors
-    /// As [`StoreUrl::path_in`]; [`ErrorKind::BadUrl`] when the path ends with a slash.
+    /// As [`StoreUrl::path_in`]; [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the path ends with a slash.
     pub fn file_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         let path = self.path_in(directory)?;
         if let Some(file) = self.location().strip_suffix('/') {
@@ -95,9 +95,9 @@ impl StoreUrl {
         Ok(path)
     }
 
-    /// Creates an [`ErrorKind::BadUrl`] for this URL.
+    /// Creates an [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) for this URL.
     pub fn error(&self, reason: impl Into<String>) -> Error {
-        ErrorKind::BadUrl { url: self.text.clone(), reason: reason.into() }.into()
+        Error::bad_url(self.text.clone(), reason)
     }
 }
 
@@ -105,7 +105,7 @@ impl FromStr for StoreUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |reason: &str| Error::from(ErrorKind::BadUrl { url: text.to_owned(), reason: reason.to_owned() });
+        let bad = |reason: &str| Error::bad_url(text, reason);
         let (scheme, rest) =
             text.split_once(':').ok_or_else(|| bad("the URL has no scheme; write SCHEME:LOCATION, for example shm:name"))?;
         let is_scheme = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -152,7 +152,7 @@ impl Options<'_> {
     /// Returns `None` if the URL does not contain the option.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] with the error of the parser.
+    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) with the error of the parser.
     pub fn take<T>(&mut self, key: &'static str) -> Result<Option<T>>
     where
         T: FromStr,
@@ -167,7 +167,7 @@ impl Options<'_> {
     /// Checks that no option remains.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] that names a remaining option and lists the options that were asked for.
+    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) that names a remaining option and lists the options that were asked for.
     pub fn finish(self) -> Result<()> {
         let Some((key, _)) = self.remaining.first() else { return Ok(()) };
         let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
@@ -191,6 +191,7 @@ fn decode(text: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorDetails;
     use rstest::rstest;
 
     #[rstest]
@@ -218,7 +219,7 @@ mod tests {
     #[case("shm:x?")]
     fn parse_refuses_bad_urls(#[case] text: &str) {
         let error = text.parse::<StoreUrl>().unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::BadUrl { url, .. } if url == text), "{error}");
+        assert!(matches!(error.details(), ErrorDetails::BadUrl { url, .. } if url == text), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use lock_any::{Error, ErrorKind, HeldLock, Holders, Numbering, Store};
+use lock_any::{Error, HeldLock, Holders, Numbering, Store};
 use serde::Serialize;
 
 use crate::cli::{ListArgs, StoreArgs};
@@ -39,7 +39,7 @@ fn everything(store: &Store) -> Result<Vec<Entry>, Error> {
     let mut entries: BTreeMap<_, _> = allocated(store)?;
     let held = match store.held() {
         Ok(held) => held,
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => return Ok(entries.into_values().collect()),
+        Err(error) if error.is_unsupported() => return Ok(entries.into_values().collect()),
         Err(error) => return Err(error),
     };
     entries.values_mut().for_each(|entry| entry.held = Some(false));
@@ -89,7 +89,7 @@ fn cells(lock: &Entry) -> [String; 7] {
     let of_holder = |get: fn(&Owner) -> String| holder.map(get).unwrap_or_default();
     let command = match (holder, lock.held) {
         (Some(holder), _) => holder.command().to_owned(),
-        (None, Some(true)) => "(unknown owner)".to_owned(),
+        (None, Some(true)) => "(not recorded)".to_owned(),
         (None, Some(false)) => String::new(),
         (None, None) => "?".to_owned(),
     };

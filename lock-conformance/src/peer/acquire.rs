@@ -89,7 +89,7 @@ impl Worker {
             let name = id.to_string();
             match self.handle(&name).and_then(Lock::lock) {
                 Ok(guard) => drop(self.guards.insert(name, guard)),
-                Err(error) if matches!(error.kind(), ErrorKind::Limit { .. }) => return Ok(Fields::new().with("held", id)),
+                Err(error) if matches!(error.kind(), ErrorKind::Limit) => return Ok(Fields::new().with("held", id)),
                 Err(error) => return Err(error),
             }
         }

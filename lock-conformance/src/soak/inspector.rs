@@ -43,7 +43,7 @@ impl Worker<'_> {
                         self.log.lost(&format!("the id {id} was handed out twice"));
                     }
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::Exhausted) => break,
                 Err(error) => return Err(error),
             }
         }

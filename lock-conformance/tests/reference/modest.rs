@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::{
-    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, ErrorKind, Generation, Label, LockId, Manager,
-    OpenMode, Proof, RawLock, Removal, Result, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, Generation, Label, LockId, Manager, OpenMode, Proof,
+    RawLock, Removal, Result, StoreId, StoreUrl,
 };
 
 /// The modest backend.
@@ -133,12 +133,12 @@ impl RawLock for Exclusive {
 
     fn release(&self, _: Proof) -> Result<()> {
         if self.owner.load(Ordering::Relaxed) != process::id() {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         self.owner.store(0, Ordering::Relaxed);
         if fs::read_to_string(&self.file).is_ok_and(|owner| owner != process::id().to_string()) {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
-        if remove(&self.file)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+        if remove(&self.file)? { Ok(()) } else { Err(Error::lost()) }
     }
 }

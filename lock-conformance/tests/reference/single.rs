@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Allocation, Backend, Capabilities, Condition, Deadline, Deadlines, Error, ErrorKind, Generation, Label, LockId,
-    Manager, Numbering, OpenMode, OwnerDeath, Proof, RawLock, Recovery, Reentry, Result, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Capabilities, Condition, Deadline, Deadlines, Error, Generation, Label, LockId, Manager,
+    Numbering, OpenMode, OwnerDeath, Proof, RawLock, Recovery, Reentry, Result, StoreId, StoreUrl,
 };
 
 use super::lock::FileLock;
@@ -33,14 +33,14 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     if mode != OpenMode::Open {
         match File::options().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && mode == OpenMode::Create => {
-                return Err(ErrorKind::Exists.into());
+                return Err(Error::exists());
             }
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::system("open", error)),
             _ => {}
         }
     }
     let facts = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ErrorKind::Absent.into(),
+        io::ErrorKind::NotFound => Error::absent(),
         _ => Error::system("stat", error),
     })?;
     // An inode number can be reused. The creation time distinguishes the files.

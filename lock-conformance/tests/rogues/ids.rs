@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Capabilities, Capacity, Deadline, Error, ErrorKind, Label, LockId, Manager, OpenMode, Proof, RawLock, Reconciled,
-    Result, StoreUrl,
+    Acquired, Capabilities, Capacity, Deadline, Error, ErrorDetails, Label, LockId, Manager, OpenMode, Proof, RawLock,
+    Reconciled, Result, StoreUrl,
 };
 use nix::errno::Errno;
 
@@ -125,7 +125,7 @@ impl RawLock for NoSemaphore {
     }
 
     fn release(&self, _: Proof) -> Result<()> {
-        Err(ErrorKind::Lost.into())
+        Err(Error::lost())
     }
 }
 
@@ -165,7 +165,7 @@ impl Fault for NeverAllocatesTheLastId {
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         match honest.available()? {
-            Some(1) => Err(ErrorKind::Exhausted { capacity: FIXED, allocated: FIXED - 1 }.into()),
+            Some(1) => Err(Error::exhausted(FIXED, FIXED - 1)),
             _ => honest.allocate(label),
         }
     }
@@ -185,14 +185,14 @@ impl Fault for ReportsThatNothingIsAllocated {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         if url.as_str().contains("capacity=") {
-            return Err(ErrorKind::BadUrl { url: url.as_str().to_owned(), reason: "the capacity is fixed".to_owned() }.into());
+            return Err(Error::bad_url(url.as_str().to_owned(), "the capacity is fixed"));
         }
         reference::open(url, mode)
     }
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
-        honest.allocate(label).map_err(|error| match error.kind() {
-            ErrorKind::Exhausted { capacity, .. } => ErrorKind::Exhausted { capacity: *capacity, allocated: 0 }.into(),
+        honest.allocate(label).map_err(|error| match error.details() {
+            ErrorDetails::Exhausted { capacity, .. } => Error::exhausted(*capacity, 0),
             _ => error,
         })
     }

@@ -73,7 +73,7 @@ impl Fault for TakesThreadsForItself {
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         match honest.holder()? {
             // Another case covers threads that wait.
-            Some(holder) if is_like_this_thread(&holder) && deadline == Deadline::Now => Err(ErrorKind::AlreadyHeld.into()),
+            Some(holder) if is_like_this_thread(&holder) && deadline == Deadline::Now => Err(Error::already_held()),
             _ => honest.acquire(deadline),
         }
     }

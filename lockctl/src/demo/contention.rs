@@ -68,7 +68,7 @@ impl Contention {
         };
         cleanup.register_store(&url)?;
         let store = match Store::with_backend(backend, &url.parse::<StoreUrl>()?, OpenMode::Create) {
-            Err(error) if matches!(error.kind(), ErrorKind::BadUrl { .. } | ErrorKind::Unsupported { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::BadUrl | ErrorKind::Unsupported) => {
                 return Ok(Err(error.to_string()));
             }
             store => store?,

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use lock_core::{
-    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, ErrorKind, Generation, Label, LockId, Manager,
-    Numbering, OpenMode, OwnerDeath, Proof, RawLock, Result, Sharing, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, Generation, Label, LockId, Manager, Numbering,
+    OpenMode, OwnerDeath, Proof, RawLock, Result, Sharing, StoreId, StoreUrl,
 };
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -35,8 +35,8 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = File::options();
     options.read(true).write(true).create(mode == OpenMode::OpenOrCreate).create_new(mode == OpenMode::Create);
     options.open(&path).map_err(|error| match error.kind() {
-        NotFound => ErrorKind::Absent.into(),
-        AlreadyExists => ErrorKind::Exists.into(),
+        NotFound => Error::absent(),
+        AlreadyExists => Error::exists(),
         _ => Error::system("open", error),
     })?;
     Ok(Arc::new(OneFile { path, excludes: url.scheme() != "excludes-nobody" }))
@@ -59,7 +59,7 @@ impl Manager for OneFile {
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         if id.get() > 0 {
-            return Err(ErrorKind::OutOfRange { capacity: 1 }.into());
+            return Err(Error::out_of_range(1));
         }
         Ok(Arc::new(FileLock { path: self.path.clone(), excludes: self.excludes, held: Mutex::new(None) }))
     }

@@ -207,7 +207,7 @@ mod tests {
         assert!(objection(&[]).is_some());
         assert!(objection(&[suite(BACKEND)]).is_none());
         assert!(objection(&[suite(BACKEND), suite(BACKEND)]).is_some_and(|text| text.contains("test")));
-        let claims = Capabilities::minimal().owner_death(lock_core::OwnerDeath::Reported).breaking(Breaking::Explicit);
+        let claims = Capabilities::minimal().with_owner_death(lock_core::OwnerDeath::Reported).with_breaking(Breaking::Explicit);
         assert!(objection(&[suite(BACKEND.with(claims))]).is_some_and(|text| text.contains("break")));
     }
 

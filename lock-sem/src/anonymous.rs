@@ -14,14 +14,14 @@ use crate::sys::{PosixSemaphore, TIMED_WAIT};
 
 /// The capabilities of [`anonymous`].
 pub const ANONYMOUS: Capabilities = Capabilities::minimal()
-    .numbering(Numbering::Single)
-    .sharing(Sharing::Threads)
-    .deadlines(Deadlines::Monotonic)
-    .reentry(Reentry::Refused)
-    .holders(Holders::Named)
-    .tokens(Tokens::Fencing)
-    .death_reports(DeathReports::UntilConsistent)
-    .persistence(Persistence::Process);
+    .with_numbering(Numbering::Single)
+    .with_sharing(Sharing::Threads)
+    .with_deadlines(Deadlines::Monotonic)
+    .with_reentry(Reentry::Refused)
+    .with_holders(Holders::Named)
+    .with_tokens(Tokens::Fencing)
+    .with_death_reports(DeathReports::UntilConsistent)
+    .with_persistence(Persistence::Process);
 
 /// Creates LXC's private lock: a lock between the threads of this process that belongs to no store.
 ///

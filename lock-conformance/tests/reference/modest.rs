@@ -19,7 +19,7 @@ use lock_core::{
 
 /// The modest backend.
 pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "exclusively created files", open)
-    .with(Capabilities::minimal().breaking(Breaking::Explicit).removal(Removal::Supported));
+    .with(Capabilities::minimal().with_breaking(Breaking::Explicit).with_removal(Removal::Supported));
 
 /// Opens a store.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use lock_core::{Acquired, Capabilities, Deadline, Deadlines, Error, Lock, Proof, RawLock, Result, StoreId, Waiters};
 
 /// The capabilities of the lock.
-pub(crate) const CLAIMS: Capabilities = Capabilities::minimal().deadlines(Deadlines::Monotonic).waiters(Waiters::Counted);
+pub(crate) const CLAIMS: Capabilities =
+    Capabilities::minimal().with_deadlines(Deadlines::Monotonic).with_waiters(Waiters::Counted);
 
 /// Creates a lock.
 pub(crate) fn lock() -> Lock {

@@ -17,15 +17,15 @@ use super::options::Access;
 /// The backend without reports.
 pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "a lock on a file", open).with(
     Capabilities::minimal()
-        .numbering(Numbering::Single)
-        .owner_death(OwnerDeath::Released)
-        .deadlines(Deadlines::Monotonic)
-        .reentry(Reentry::Refused),
+        .with_numbering(Numbering::Single)
+        .with_owner_death(OwnerDeath::Released)
+        .with_deadlines(Deadlines::Monotonic)
+        .with_reentry(Reentry::Refused),
 );
 
 /// The backend that reports a death to the next owner, once.
 pub(crate) const REPORTING: Backend = Backend::new("reports-once", "lock-conformance", "a record lock on a file", open)
-    .with(BACKEND.capabilities().owner_death(OwnerDeath::Reported));
+    .with(BACKEND.capabilities().with_owner_death(OwnerDeath::Reported));
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;

@@ -142,7 +142,7 @@ impl Fault for AcceptsTheCapacityAsAnId {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::the_capacity_is_exact", "it should have been OutOfRange")];
     const CAUGHT_BY_NO_OTHER: bool = true;
-    const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_capacity(Capacity::Fixed);
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         reference::open(&format!("{url}?capacity={}", FIXED + 1).parse()?, mode)
@@ -160,7 +160,7 @@ impl Fault for NeverAllocatesTheLastId {
     const NAME: &'static str = "never-hands-out-the-last-id";
     const FAULT: &'static str = "Never allocates the last id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("allocation::the_capacity_is_exact", "and not 0 to 127")];
-    const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_capacity(Capacity::Fixed);
     const RARE: &'static [Operation] = &[Operation::Allocate];
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
@@ -180,7 +180,7 @@ impl Fault for ReportsThatNothingIsAllocated {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::the_capacity_is_exact", "the error has the wrong capacity or count")];
     const CAUGHT_BY_NO_OTHER: bool = true;
-    const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_capacity(Capacity::Fixed);
     const RARE: &'static [Operation] = &[Operation::Allocate];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {

@@ -194,7 +194,7 @@ impl Fault for WatchesItsOwnThreads {
     const FAULT: &'static str = "Claims to detect the end of every thread, but detects it in the calling process only";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::a_thread_that_ends_frees_its_lock_for_another_namespace", "watchdog")];
-    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_thread_death(ThreadDeath::Reported);
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(WatchingThreads::new(honest.lock(id)?)))

@@ -18,13 +18,13 @@ const fn backend(scheme: &'static str, claims: Capabilities) -> Backend {
 
 const LEAST: Capabilities = Capabilities::minimal();
 
-lock_core::register!(backend("single", LEAST.numbering(Numbering::Single).owner_death(OwnerDeath::Released)));
-lock_core::register!(backend("stuck", LEAST.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit)));
-lock_core::register!(backend("in-threads", LEAST.sharing(Sharing::Threads)));
+lock_core::register!(backend("single", LEAST.with_numbering(Numbering::Single).with_owner_death(OwnerDeath::Released)));
+lock_core::register!(backend("stuck", LEAST.with_owner_death(OwnerDeath::Stuck).with_breaking(Breaking::Explicit)));
+lock_core::register!(backend("in-threads", LEAST.with_sharing(Sharing::Threads)));
 lock_core::register!(backend("no-paths", LEAST));
 // Backends with false claims.
-lock_core::register!(backend("excludes-nobody", LEAST.owner_death(OwnerDeath::Released)));
-lock_core::register!(backend("forgets-deaths", LEAST.owner_death(OwnerDeath::Reported)));
+lock_core::register!(backend("excludes-nobody", LEAST.with_owner_death(OwnerDeath::Released)));
+lock_core::register!(backend("forgets-deaths", LEAST.with_owner_death(OwnerDeath::Reported)));
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;

@@ -2,6 +2,8 @@
 //!
 //! `lock-conformance` tests each claim, and for each absent claim that the backend refuses the operation.
 
+use std::fmt;
+
 macro_rules! claims {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ })+) => {$(
         $(#[$doc])*
@@ -13,6 +15,12 @@ macro_rules! claims {
             /// Returns the claim in one or two words, for tables.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
             }
         }
     )+};

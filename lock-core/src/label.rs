@@ -3,7 +3,7 @@ use std::fmt;
 use crate::{Error, Result};
 
 /// A text that describes an allocation: at most 64 bytes of UTF-8 without control characters.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Label(String);
 
 impl Label {
@@ -39,6 +39,11 @@ impl Label {
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the text as a string.
+    pub fn into_string(self) -> String {
+        self.0
     }
 
     /// Returns true if the text is empty.

@@ -43,6 +43,7 @@ mod raw;
 mod registry;
 mod store;
 mod sys;
+mod text;
 mod url;
 
 pub use backend::{Backend, OpenFn, OpenMode};
@@ -65,6 +66,7 @@ pub use manager::{Allocation, HeldLock, Manager, Reconciled};
 pub use raw::{Acquired, Condition, Proof, RawLock, Recovery};
 pub use registry::Registry;
 pub use store::Store;
+pub use text::ParseStoreIdError;
 pub use url::{Options, StoreUrl};
 
 #[doc(hidden)]

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
@@ -11,7 +12,7 @@ use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
 ///
 /// Each method can also return [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when
 /// a system call fails.
-pub trait Manager: Send + Sync + fmt::Debug {
+pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Returns the identity of the store, the same in all processes.
     fn id(&self) -> StoreId;
 
@@ -164,7 +165,7 @@ impl HeldLock {
 }
 
 /// The changes of [`Manager::reconcile`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub struct Reconciled {
     /// The ids that the call allocated, in ascending order.

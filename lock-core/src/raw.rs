@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::{Deadline, Death, Generation, HeldBy, Holder, Result};
 
@@ -8,7 +9,7 @@ use crate::{Deadline, Death, Generation, HeldBy, Holder, Result};
 /// Of all threads in all processes, at most one holds the lock: from an `acquire` that returns [`Acquired::Held`] or
 /// [`Acquired::Recovered`] to the `release` that follows. [`Guard`](crate::Guard) ensures that the same thread of the same process
 /// calls both.
-pub trait RawLock: Send + Sync + fmt::Debug {
+pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Acquires the lock on the fast path, and returns the fencing token.
     ///
     /// The fast path is for a lock that is free and whose previous owner did not die. [`Lock`](crate::Lock) calls this before
@@ -109,7 +110,7 @@ pub struct Proof {
 }
 
 /// The condition of the protected data at a release.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Condition {
     /// The data is consistent.

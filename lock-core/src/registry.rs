@@ -20,7 +20,7 @@ macro_rules! register {
 }
 
 /// A set of backends, with one backend per scheme.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Registry {
     backends: BTreeMap<&'static str, Backend>,
     absent: Vec<(&'static str, &'static str)>,

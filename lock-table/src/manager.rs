@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::lock_line::LockLine;
@@ -15,7 +16,7 @@ use lock_core::{
 ///
 /// Each method can return [`ErrorKind::System`](lock_core::ErrorKind::System) or [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when
 /// a system call fails.
-pub trait TableLocks: Send + Sync + fmt::Debug {
+pub trait TableLocks: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Returns the lock of this slot.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::Holder;
 /// The protected data may be inconsistent. The lock itself is valid, and the receiver of the report holds it. Each next owner receives
 /// the report until one calls [`Guard::mark_consistent`](crate::Guard::mark_consistent).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Death {
     /// The owner that died, where the backend knows it.
@@ -17,18 +18,21 @@ pub struct Death {
 
 /// The reason why an owner did not release its lock normally.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Cause {
-    /// The backend does not know the reason.
-    Unknown,
     /// The process exited or was killed.
-    ProcessEnded,
+    ProcessEnded = 1,
     /// The process executed another program (execve(2)).
-    Executed,
+    Executed = 2,
     /// The thread exited, and its process is still alive.
-    ThreadEnded,
+    ThreadEnded = 3,
     /// The thread panicked and released the lock while unwinding.
-    Panicked,
+    Panicked = 4,
+    /// The backend does not know the reason.
+    // Last, because a text of a later version is deserialized to the last variant.
+    #[cfg_attr(feature = "serde", serde(other))]
+    Unknown = 0,
 }
 
 impl Cause {

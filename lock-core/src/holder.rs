@@ -5,11 +5,13 @@ use std::fmt;
 /// The fields are for display. Do not use the pid to decide whether the process is alive: the kernel reuses pids, and a pid denotes
 /// different processes in different PID namespaces.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Holder {
     /// Process id, in the holder's PID namespace; 0 where the store no longer records the process.
     pub pid: u32,
     /// Thread id, in the holder's PID namespace; 0 where the backend knows only the process.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serialize::zero_as_none"))]
     pub tid: u32,
     /// Start time of the process, in clock ticks since boot (field 22 of `/proc/PID/stat`, see proc_pid_stat(5)).
     pub start_time: Option<u64>,

@@ -4,6 +4,7 @@ use crate::{Error, Result};
 
 /// A text that describes an allocation: at most 64 bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "String", into = "String"))]
 pub struct Label(String);
 
 impl Label {

@@ -41,6 +41,8 @@ mod lock_all;
 mod manager;
 mod raw;
 mod registry;
+#[cfg(feature = "serde")]
+mod serialize;
 mod store;
 mod sys;
 mod text;

@@ -124,6 +124,7 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
 
 /// An allocated id, with the facts that the store records about it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Allocation {
     /// The id.
@@ -147,6 +148,7 @@ impl Allocation {
 
 /// A lock that is held.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct HeldLock {
     /// The id.
@@ -166,6 +168,7 @@ impl HeldLock {
 
 /// The changes of [`Manager::reconcile`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Reconciled {
     /// The ids that the call allocated, in ascending order.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use lock_any::{Error, HeldLock, Holders, Numbering, Store};
+use lock_any::{Error, HeldLock, Holder, Holders, LockId, Numbering, Store};
 use serde::Serialize;
 
 use crate::cli::{ListArgs, StoreArgs};
 use crate::exit::Failure;
-use crate::facts::{Entry, Owner};
+use crate::facts::Entry;
 use crate::output::{self, Rows};
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
     let lock = store.single()?;
     let mut entry = Entry::new(None);
     if store.capabilities().holders == Holders::Named {
-        entry.holder = lock.holder()?.map(Owner::from);
+        entry.holder = lock.holder()?;
         entry.held = Some(entry.holder.is_some());
         entry.waiters = lock.waiters();
     } else if held_only {
@@ -68,17 +68,14 @@ fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
     Ok(if held_only && entry.held == Some(false) { Vec::new() } else { vec![entry] })
 }
 
-fn allocated(store: &Store) -> Result<BTreeMap<u32, Entry>, Error> {
-    let entry = |allocation: lock_any::Allocation| {
-        let id = allocation.id.get();
-        (id, Entry::new(Some(id)).allocated(allocation))
-    };
+fn allocated(store: &Store) -> Result<BTreeMap<LockId, Entry>, Error> {
+    let entry = |allocation: lock_any::Allocation| (allocation.id, Entry::new(Some(allocation.id)).allocated(allocation));
     Ok(store.allocated()?.into_iter().map(entry).collect())
 }
 
-fn add_held(entries: &mut BTreeMap<u32, Entry>, held: Vec<HeldLock>) {
+fn add_held(entries: &mut BTreeMap<LockId, Entry>, held: Vec<HeldLock>) {
     for lock in held {
-        let id = lock.id.get();
+        let id = lock.id;
         let entry = entries.remove(&id).unwrap_or_else(|| Entry::new(Some(id)));
         entries.insert(id, entry.held(lock));
     }
@@ -86,16 +83,16 @@ fn add_held(entries: &mut BTreeMap<u32, Entry>, held: Vec<HeldLock>) {
 
 fn cells(lock: &Entry) -> [String; 7] {
     let holder = lock.holder.as_ref();
-    let of_holder = |get: fn(&Owner) -> String| holder.map(get).unwrap_or_default();
+    let of_holder = |get: fn(&Holder) -> String| holder.map(get).unwrap_or_default();
     let command = match (holder, lock.held) {
-        (Some(holder), _) => holder.command().to_owned(),
+        (Some(holder), _) => holder.command.clone(),
         (None, Some(true)) => "(not recorded)".to_owned(),
         (None, Some(false)) => String::new(),
         (None, None) => "?".to_owned(),
     };
     [
         lock.id.map(|id| id.to_string()).unwrap_or_default(),
-        lock.label.clone(),
+        lock.label.to_string(),
         if lock.id.is_none() {
             String::new()
         } else if lock.allocated {
@@ -103,8 +100,8 @@ fn cells(lock: &Entry) -> [String; 7] {
         } else {
             "no".to_owned()
         },
-        of_holder(Owner::pid),
-        of_holder(Owner::tid),
+        of_holder(|holder| holder.pid.to_string()),
+        of_holder(|holder| if holder.tid == 0 { String::new() } else { holder.tid.to_string() }),
         command,
         lock.waiters.map(|count| count.to_string()).unwrap_or_default(),
     ]

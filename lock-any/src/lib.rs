@@ -56,9 +56,9 @@ pub use self::options::StoreOptions;
 
 pub use lock_core::{
     Allocation, Backend, Breaking, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports, DesiredAllocation,
-    Error, ErrorKind, Generation, Generations, Guard, HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Numbering,
-    OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result, Sharing, Store,
-    StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens, Waiters, lock_all, lock_all_owned, register,
+    Error, ErrorDetails, ErrorKind, Generation, Generations, Guard, HeldBy, HeldLock, Holder, Holders, Label, Labels, Lock,
+    LockId, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result,
+    Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens, Waiters, lock_all, lock_all_owned, register,
 };
 
 /// Opens an existing store.

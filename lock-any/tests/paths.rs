@@ -37,19 +37,12 @@ fn allocate(store: &Store) -> Lock {
     }
 }
 
-fn retrieve(store: &Store, lock: &Lock) -> Lock {
-    match store.capabilities().numbering {
-        Numbering::Single => store.single().unwrap(),
-        _ => store.retrieve(lock.id().unwrap()).unwrap(),
-    }
-}
-
 /// Checks that both stores have the lock, in one process.
 fn assert_same(created: &Store, opened: &Store) {
     assert_eq!(created.id(), opened.id());
     let lock = allocate(created);
     let guard = lock.lock().unwrap();
-    let error = retrieve(opened, &lock).lock().unwrap_err();
+    let error = opened.retrieve(lock.id()).unwrap().lock().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::AlreadyHeld), "{error}");
     drop(guard);
 }
@@ -153,12 +146,9 @@ fn options_are_added_to_those_of_the_url_and_not_twice() {
         let store = StoreOptions::new().capacity(7).create(&url).unwrap();
         assert_eq!((store.capacity(), store.url()), (Some(7), format!("{url}&capacity=7").as_str()));
         let error = StoreOptions::new().mode(0o660).open(&url).unwrap_err();
-        assert!(
-            matches!(error.kind(), ErrorKind::BadUrl { .. }) && error.to_string().contains("\"mode\" occurs twice"),
-            "{error}"
-        );
+        assert!(matches!(error.kind(), ErrorKind::BadUrl) && error.to_string().contains("\"mode\" occurs twice"), "{error}");
         let error = StoreOptions::new().capacity(8).open(&url).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::OtherCapacity { .. }), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::OtherCapacity), "{error}");
         let error = StoreOptions::new().option("colour", "red").open(url).unwrap_err().to_string();
         assert!(error.contains("no option \"colour\""), "{error}");
         destroy(&store);

@@ -61,12 +61,13 @@ mod sys;
 mod threads;
 mod trace;
 mod transcript;
+mod trial;
 mod usage;
 
 pub use case::Failure;
-pub use libtest_mimic::Trial;
 pub use run::{main, peer_if_asked, run_case, run_trials, trials};
 pub use suite::Suite;
+pub use trial::Trial;
 
 /// Defines the `main` of a test binary with `harness = false` that runs suites.
 ///

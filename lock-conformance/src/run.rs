@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use libtest_mimic::{Arguments, Completion, FormatSetting, Trial};
+use libtest_mimic::{Arguments, Completion, FormatSetting};
 use nix::sys::prctl;
 
 use crate::case::{Case, Failure};
 use crate::leftovers::{Leftovers, PATIENCE};
 use crate::need::Lack;
 use crate::report::{Outcome, Report};
+use crate::trial::Trial;
 use crate::{Suite, cases, need, peer};
 
 /// The `main` of a conformance test.
@@ -33,11 +34,11 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
     arguments.test_threads.get_or_insert_with(|| 2 * thread::available_parallelism().map_or(1, usize::from));
     let trials: Vec<_> =
         suites.iter().flat_map(cases_of).map(|(suite, case)| reported(suite, case, &arguments, &report)).collect();
-    if trials.iter().all(Trial::has_ignored_flag) {
+    if trials.iter().all(Trial::is_skipped) {
         return nothing_to_run();
     }
     let before = Leftovers::now();
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let conclusion = libtest_mimic::run(&arguments, trials.into_iter().map(Trial::into_inner).collect());
     if report.count() == 0 {
         return conclusion.exit_code();
     }
@@ -63,7 +64,7 @@ fn reported(suite: &Arc<Suite>, case: &'static Case, arguments: &Arguments, repo
         to_report.note(suite, case, noted);
         outcome
     });
-    if let Some(lack) = lack.filter(|_| !arguments.is_filtered_out(&trial)) {
+    if let Some(lack) = lack.filter(|_| !arguments.is_filtered_out(trial.inner())) {
         report.note(suite, case, Outcome::Skipped(lack));
     }
     trial
@@ -100,7 +101,7 @@ pub fn peer_if_asked(suites: &[Arc<Suite>]) {
     let _ = prctl::set_child_subreaper(true);
 }
 
-/// Returns the cases of a suite as trials. The kind of a skipped case is the reason.
+/// Returns the cases of a suite as trials. A skipped case has its reason.
 ///
 /// The binary must call [`peer_if_asked`] before it runs them.
 pub fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -125,10 +126,10 @@ fn trial(
     let suite = Arc::clone(suite);
     match lack {
         Some(lack) => {
-            let refuse = move || Err(format!("the case cannot be run: {lack}").into());
-            Trial::test(name, refuse).with_kind(lack.to_string()).with_ignored_flag(true)
+            let refuse = move || Err(format!("the case cannot be run: {lack}"));
+            Trial::test(name, refuse).skipped(lack.to_string())
         }
-        None => Trial::ignorable_test(name, move || Ok(run(&suite)?)),
+        None => Trial::deciding(name, move || run(&suite)),
     }
 }
 
@@ -150,10 +151,10 @@ fn nothing_to_run() -> ExitCode {
 
 /// Runs trials with the command line's arguments.
 pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
-    if trials.iter().all(Trial::has_ignored_flag) {
+    if trials.iter().all(Trial::is_skipped) {
         return nothing_to_run();
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().map(Trial::into_inner).collect()).exit_code()
 }
 
 /// Runs one case, given by its name, such as `exclusion::processes::a_held_lock_is_busy`.
@@ -198,7 +199,7 @@ mod tests {
     fn nothing_to_run_is_a_failure() {
         let failure = format!("{:?}", ExitCode::FAILURE);
         assert_eq!(format!("{:?}", run_trials(vec![])), failure);
-        let skipped = Trial::test("skipped", || Ok(())).with_ignored_flag(true);
+        let skipped = Trial::test("skipped", || Ok::<_, String>(())).skipped("a reason");
         assert_eq!(format!("{:?}", run_trials(vec![skipped])), failure);
     }
 
@@ -207,7 +208,7 @@ mod tests {
         assert!(objection(&[]).is_some());
         assert!(objection(&[suite(BACKEND)]).is_none());
         assert!(objection(&[suite(BACKEND), suite(BACKEND)]).is_some_and(|text| text.contains("test")));
-        let claims = Capabilities::minimal().owner_death(lock_core::OwnerDeath::Reported).breaking(Breaking::Explicit);
+        let claims = Capabilities::minimal().with_owner_death(lock_core::OwnerDeath::Reported).with_breaking(Breaking::Explicit);
         assert!(objection(&[suite(BACKEND.with(claims))]).is_some_and(|text| text.contains("break")));
     }
 
@@ -216,10 +217,10 @@ mod tests {
         let trials = trials(&suite(BACKEND));
         let find = |name: &str| trials.iter().find(|trial| trial.name() == format!("test::{name}"));
         let absent = find("tokens::threads::a_token_is_greater_than_all_before_it").expect("it is listed");
-        assert_eq!((absent.has_ignored_flag(), absent.kind()), (true, "not claimed: tokens"));
+        assert_eq!(absent.skip_reason(), Some("not claimed: tokens"));
         let refusal = find("breaking::breaking_is_refused_and_changes_nothing").expect("it is listed");
-        assert!(!refusal.has_ignored_flag());
-        assert!(find("freeing::a_handle_is_never_called_stale").is_some_and(|trial| !trial.has_ignored_flag()));
+        assert!(!refusal.is_skipped());
+        assert!(find("freeing::a_handle_is_never_called_stale").is_some_and(|trial| !trial.is_skipped()));
     }
 
     #[test]

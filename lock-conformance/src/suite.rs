@@ -66,7 +66,7 @@ impl Suite {
     ///
     /// `lock` creates a lock, and `capabilities` are its claims. The suite sets their numbering to single and their sharing to threads.
     pub fn of_lock(name: impl Into<String>, capabilities: Capabilities, lock: impl Fn() -> Lock + Send + Sync + 'static) -> Self {
-        let capabilities = capabilities.numbering(lock_core::Numbering::Single).sharing(lock_core::Sharing::Threads);
+        let capabilities = capabilities.with_numbering(lock_core::Numbering::Single).with_sharing(lock_core::Sharing::Threads);
         Self {
             name: name.into(),
             capabilities,

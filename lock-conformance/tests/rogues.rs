@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed};
+use libtest_mimic::Arguments;
 use lock_conformance::{Failure, Suite, Trial, peer_if_asked, run_case, run_trials, trials};
 use rogues::{Faulty, table};
 
@@ -97,34 +97,34 @@ impl Catch {
     fn new(place: usize, wrong: &Faulty, case: &'static str, words: &'static str, honest: &[Arc<Suite>]) -> Self {
         let suite = suite_of(wrong);
         let suite = Arc::new(if words == HANGS { suite.watchdog(SHORT_WATCHDOG) } else { suite });
-        let honest = honest.iter().find(|honest| find(honest, case).is_some_and(|trial| !trial.has_ignored_flag())).cloned();
+        let honest = honest.iter().find(|honest| find(honest, case).is_some_and(|trial| !trial.is_skipped())).cloned();
         let fault = if wrong.is_rare { format!("{}, once in 50 operations", wrong.fault) } else { wrong.fault.to_owned() };
         Self { place, suite, fault, is_rare: wrong.is_rare, case, words, honest }
     }
 
     fn trials(self) -> Vec<Trial> {
         // A machine that cannot run the case skips the trial.
-        let skipped = find(&self.suite, self.case).filter(Trial::has_ignored_flag).map(|trial| trial.kind().to_owned());
+        let skipped = find(&self.suite, self.case).and_then(|trial| trial.skip_reason().map(str::to_owned));
         let (name, case) = (self.suite.name().to_owned(), self.case);
         let many = self.clone();
         let trials = if self.is_rare {
             let many = Trial::test(format!("{name}::is_caught_ten_times_by::{case}"), move || many.is_caught(MANY_RUNS));
             vec![
                 Trial::test(format!("{name}::is_caught_by::{case}"), move || self.is_caught(SOME_RUNS)),
-                many.with_kind("takes long").with_ignored_flag(true),
+                many.skipped("takes long"),
             ]
         } else {
             vec![Trial::test(format!("{name}::is_caught_by::{case}"), move || self.is_caught(ONE_RUN))]
         };
         let skip = |trial: Trial| match &skipped {
-            Some(reason) => trial.with_kind(reason).with_ignored_flag(true),
+            Some(reason) => trial.skipped(reason),
             None => trial,
         };
         trials.into_iter().map(skip).collect()
     }
 
     /// Checks that an honest backend passes the case, and that the case catches the wrong one in these runs.
-    fn is_caught(&self, runs: Runs) -> Result<(), Failed> {
+    fn is_caught(&self, runs: Runs) -> Result<(), String> {
         if let Some(honest) = &self.honest {
             let passes = run_case(honest, self.case);
             passes.map_err(|failure| format!("the honest backend {} fails {}: {failure}", honest.name(), self.case))?;
@@ -138,12 +138,12 @@ impl Catch {
                     let others = if others.is_empty() { "no other case of its group".to_owned() } else { others.join(", ") };
                     self.add_to_table(format!("not the named case; caught by {others}"));
                     let when = if self.is_rare { format!(" in run {run} of {}", runs.number) } else { String::new() };
-                    return Err(format!("{:?} is not caught by {}{when}; caught by {others}", self.fault, self.case).into());
+                    return Err(format!("{:?} is not caught by {}{when}; caught by {others}", self.fault, self.case));
                 }
                 Err(failure) if failure.message().contains(self.words) => {}
                 Err(failure) => {
                     self.add_to_table("the named case, with another message".to_owned());
-                    return Err(format!("the failure message does not contain {:?}: {failure}", self.words).into());
+                    return Err(format!("the failure message does not contain {:?}: {failure}", self.words));
                 }
             }
         }
@@ -173,16 +173,16 @@ fn trial_of_others(wrong: &Faulty) -> Trial {
         let failures = failures_of(&suite, |case| !caught_by.iter().any(|(caught_by, _)| *caught_by == case));
         let failures = failures.iter().map(|(case, failure)| format!("caught by {case}: {}", failure.message()));
         let failures: Vec<_> = failures.collect();
-        if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
     });
-    trial.with_kind("takes a minute").with_ignored_flag(true)
+    trial.skipped("takes a minute")
 }
 
 /// Runs the cases that `is_wanted` selects, and returns those that fail.
 fn failures_of(suite: &Arc<Suite>, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, Failure)> {
     let prefix = format!("{}::", suite.name());
     let all = trials(suite);
-    let cases = all.iter().filter(|trial| !trial.has_ignored_flag()).filter_map(|trial| trial.name().strip_prefix(&prefix));
+    let cases = all.iter().filter(|trial| !trial.is_skipped()).filter_map(|trial| trial.name().strip_prefix(&prefix));
     cases.filter(|case| is_wanted(case)).filter_map(|case| Some((case.to_owned(), run_case(suite, case).err()?))).collect()
 }
 

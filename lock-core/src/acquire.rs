@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::event::event;
 use crate::raw::{Acquired, Recovery};
-use crate::{Deadline, Death, Error, ErrorKind, Guard, Lock, Operation, Result};
+use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result};
 
 impl Lock {
     /// Acquires the lock, and blocks until it is available.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyHeld`] when this thread already holds the lock and the backend claims
-    /// [`Reentry::Refused`](crate::Reentry::Refused); [`ErrorKind::System`] or [`ErrorKind::Limit`] when a system call fails.
+    /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when this thread already holds the lock and the backend claims
+    /// [`Reentry::Refused`](crate::Reentry::Refused); [`ErrorKind::System`](crate::ErrorKind::System) or
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     #[inline]
     pub fn lock(&self) -> Result<Guard<'_>> {
         self.lock_by(Deadline::Never)
@@ -31,7 +32,8 @@ impl Lock {
     /// It never times out early.
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`] with the holder, where the backend knows it; otherwise as [`Lock::lock`].
+    /// [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut) with the length of the wait and the [holder](crate::HeldBy); otherwise
+    /// as [`Lock::lock`].
     pub fn try_lock_for(&self, duration: Duration) -> Result<Guard<'_>> {
         self.lock_by(Deadline::after(duration))
     }
@@ -47,12 +49,12 @@ impl Lock {
     /// Acquires the lock, and waits until the deadline.
     ///
     /// # Errors
-    /// As [`Lock::try_lock_for`]. With [`Deadline::Now`], a held lock is an [`ErrorKind::TimedOut`].
+    /// As [`Lock::try_lock_for`]. With [`Deadline::Now`], a held lock is an [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
     #[inline]
     pub fn lock_by(&self, deadline: Deadline) -> Result<Guard<'_>> {
         match self.acquire(deadline)? {
             Some((token, death)) => Ok(Guard::borrowed(self, token, death)),
-            None => Err(self.timed_out()),
+            None => Err(self.timed_out(Duration::ZERO)),
         }
     }
 
@@ -105,11 +107,12 @@ impl Lock {
     pub fn lock_owned_by(&self, deadline: Deadline) -> Result<Guard<'static>> {
         match self.acquire(deadline)? {
             Some((token, death)) => Ok(Guard::owned(self.clone(), token, death)),
-            None => Err(self.timed_out()),
+            None => Err(self.timed_out(Duration::ZERO)),
         }
     }
 
-    /// Acquires the lock, and returns the token and the death for its guard, or `None` after the deadline.
+    /// Acquires the lock, and returns the token and the death for its guard, or `None` when the lock is held and the deadline is
+    /// [`Deadline::Now`].
     ///
     /// It returns words and not a guard, because a guard that is built in memory and then moved costs more than the acquisition.
     #[inline]
@@ -122,12 +125,13 @@ impl Lock {
 
     #[inline(never)]
     fn acquire_by(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
+        let start = matches!(deadline, Deadline::At(_)).then(Instant::now);
         match self.raw().acquire(deadline) {
             Ok(Acquired::Held { token }) => Ok(Some((token, None))),
-            Ok(Acquired::TimedOut) => Ok(None),
+            Ok(Acquired::TimedOut) => start.map_or(Ok(None), |start| Err(self.timed_out(start.elapsed()))),
             Ok(Acquired::Recovered(recovery)) => Ok(Some(self.recovered(*recovery))),
             // Only a wait for the calling thread itself would never end.
-            Err(error) if deadline == Deadline::Now && matches!(error.kind(), ErrorKind::AlreadyHeld) => Ok(None),
+            Err(error) if deadline == Deadline::Now && error.is_already_held() => Ok(None),
             Err(error) => Err(self.context_error(error)),
         }
     }
@@ -145,11 +149,17 @@ impl Lock {
         error
     }
 
+    /// Describes the holder of a lock for which the caller waits, as the error of a wait that timed out does.
+    ///
+    /// Unlike [`Lock::holder`], it also returns a dead holder, and the reason why a holder is unknown. It is meaningless for a lock
+    /// that is free.
+    pub fn held_by(&self) -> HeldBy {
+        self.raw().held_by()
+    }
+
     #[cold]
-    fn timed_out(&self) -> Error {
-        // The caller needs the time-out. An error from reading the holder only leaves the holder unknown.
-        let error = ErrorKind::TimedOut { holder: self.raw().holder().ok().flatten() }.into();
-        let error = self.in_context(error, Operation::Lock);
+    fn timed_out(&self, waited: Duration) -> Error {
+        let error = self.in_context(Error::timed_out(waited, self.held_by()), Operation::Lock);
         event!(debug, lock = ?self, %error, "gave up waiting for a lock");
         error
     }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::{Capabilities, Manager, Result, StoreUrl};
@@ -105,3 +106,9 @@ impl PartialEq for Backend {
 }
 
 impl Eq for Backend {}
+
+impl Hash for Backend {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.scheme, self.crate_name).hash(state);
+    }
+}

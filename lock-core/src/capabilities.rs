@@ -2,6 +2,8 @@
 //!
 //! `lock-conformance` tests each claim, and for each absent claim that the backend refuses the operation.
 
+use std::fmt;
+
 macro_rules! claims {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ })+) => {$(
         $(#[$doc])*
@@ -13,6 +15,12 @@ macro_rules! claims {
             /// Returns the claim in one or two words, for tables.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
             }
         }
     )+};
@@ -145,9 +153,9 @@ claims! {
 }
 
 macro_rules! capabilities {
-    ($($(#[$doc:meta])* $field:ident: $claim:ident = $least:ident, $title:literal;)+) => {
+    ($($(#[$doc:meta])* $field:ident / $with:ident: $claim:ident = $least:ident, $title:literal;)+) => {
         /// The claims of a backend. [`Capabilities::minimal`] are the weakest; each method sets one claim.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[non_exhaustive]
         pub struct Capabilities { $($(#[$doc])* pub $field: $claim,)+ }
 
@@ -160,7 +168,7 @@ macro_rules! capabilities {
             $(
                 #[doc = concat!("Sets the claim \"", $title, "\".")]
                 #[must_use]
-                pub const fn $field(mut self, claim: $claim) -> Self {
+                pub const fn $with(mut self, claim: $claim) -> Self {
                     self.$field = claim;
                     self
                 }
@@ -176,37 +184,37 @@ macro_rules! capabilities {
 
 capabilities! {
     /// The number of locks.
-    numbering: Numbering = Numbered, "locks";
+    numbering / with_numbering: Numbering = Numbered, "locks";
     /// The threads that share a lock.
-    sharing: Sharing = Processes, "shared between";
+    sharing / with_sharing: Sharing = Processes, "shared between";
     /// The effect of the death of a process.
-    owner_death: OwnerDeath = Stuck, "owner death";
+    owner_death / with_owner_death: OwnerDeath = Stuck, "owner death";
     /// The effect of the death of a thread.
-    thread_death: ThreadDeath = Kept, "thread death";
+    thread_death / with_thread_death: ThreadDeath = Kept, "thread death";
     /// The owners that get a report.
-    death_reports: DeathReports = Once, "death reports";
+    death_reports / with_death_reports: DeathReports = Once, "death reports";
     /// Acquisitions with a deadline.
-    deadlines: Deadlines = Unsupported, "deadlines";
+    deadlines / with_deadlines: Deadlines = Unsupported, "deadlines";
     /// Acquisitions by the owner.
-    reentry: Reentry = Undetected, "relock by the owner";
+    reentry / with_reentry: Reentry = Undetected, "relock by the owner";
     /// Information about holders.
-    holders: Holders = Unknown, "holders";
+    holders / with_holders: Holders = Unknown, "holders";
     /// Information about waiters.
-    waiters: Waiters = Unknown, "waiters";
+    waiters / with_waiters: Waiters = Unknown, "waiters";
     /// Labels of allocations.
-    labels: Labels = Unsupported, "labels";
+    labels / with_labels: Labels = Unsupported, "labels";
     /// Detection of stale handles.
-    generations: Generations = Unknown, "generations";
+    generations / with_generations: Generations = Unknown, "generations";
     /// Fencing tokens.
-    tokens: Tokens = Unsupported, "tokens";
+    tokens / with_tokens: Tokens = Unsupported, "tokens";
     /// Replacing the set of allocated ids.
-    reconcile: Reconcile = Unsupported, "reconcile";
+    reconcile / with_reconcile: Reconcile = Unsupported, "reconcile";
     /// The maximum number of locks.
-    capacity: Capacity = Fixed, "capacity";
+    capacity / with_capacity: Capacity = Fixed, "capacity";
     /// Breaking locks.
-    breaking: Breaking = Refused, "break";
+    breaking / with_breaking: Breaking = Refused, "break";
     /// Removing the store.
-    removal: Removal = Refused, "destroy";
+    removal / with_removal: Removal = Refused, "destroy";
     /// The lifetime of the store.
-    persistence: Persistence = Boot, "lasts";
+    persistence / with_persistence: Persistence = Boot, "lasts";
 }

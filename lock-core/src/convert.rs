@@ -1,18 +1,16 @@
 //! Conversions of integers into ids.
 
-use std::convert::Infallible;
-
-use crate::{Error, ErrorKind, LockId, Result};
+use crate::{Error, LockId, Result};
 
 macro_rules! from_wider_integers {
     ($($integer:ty)*) => {$(
-        /// The error is [`ErrorKind::OutOfRange`] of a store without bound.
+        /// The error is [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) of a store without bound.
         impl TryFrom<$integer> for LockId {
             type Error = Error;
 
             fn try_from(number: $integer) -> Result<Self> {
-                let out_of_range = |_| ErrorKind::OutOfRange { capacity: Self::LIMIT };
-                Ok(u32::try_from(number).map(Self::new).map_err(out_of_range)?)
+                let out_of_range = |_| Error::out_of_range(Self::LIMIT);
+                u32::try_from(number).map(Self::new).map_err(out_of_range)
             }
         }
     )*};
@@ -20,10 +18,3 @@ macro_rules! from_wider_integers {
 
 // For databases, most of which have signed integers of 64 bits, and for literals, which are `i32`.
 from_wider_integers! { i32 i64 u64 usize }
-
-/// For conversions that cannot fail, such as that of a `u32` into a [`LockId`].
-impl From<Infallible> for Error {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 /// The time at which an acquisition stops waiting, on the monotonic clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Deadline {
     /// Does not wait: one attempt.
     Now,

@@ -6,7 +6,8 @@ use crate::Holder;
 ///
 /// The protected data may be inconsistent. The lock itself is valid, and the receiver of the report holds it. Each next owner receives
 /// the report until one calls [`Guard::mark_consistent`](crate::Guard::mark_consistent).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Death {
     /// The owner that died, where the backend knows it.
@@ -17,18 +18,21 @@ pub struct Death {
 
 /// The reason why an owner did not release its lock normally.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Cause {
-    /// The backend does not know the reason.
-    Unknown,
     /// The process exited or was killed.
-    ProcessEnded,
+    ProcessEnded = 1,
     /// The process executed another program (execve(2)).
-    Executed,
+    Executed = 2,
     /// The thread exited, and its process is still alive.
-    ThreadEnded,
+    ThreadEnded = 3,
     /// The thread panicked and released the lock while unwinding.
-    Panicked,
+    Panicked = 4,
+    /// The backend does not know the reason.
+    // Last, because a text of a later version is deserialized to the last variant.
+    #[cfg_attr(feature = "serde", serde(other))]
+    Unknown = 0,
 }
 
 impl Cause {
@@ -64,7 +68,7 @@ impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.holder {
             Some(holder) => write!(f, "{holder} ")?,
-            None => f.write_str("an unknown owner ")?,
+            None => f.write_str("an owner that is not recorded ")?,
         }
         write!(f, "{} while holding the lock", self.cause)
     }
@@ -98,6 +102,6 @@ mod tests {
         let holder = Holder::of_process(7).with_command("make");
         let death = Death::of(Some(holder.clone())).with_cause(Cause::Executed);
         assert_eq!(death.to_string(), format!("{holder} executed another program while holding the lock"));
-        assert_eq!(Death::of(None).to_string(), "an unknown owner died while holding the lock");
+        assert_eq!(Death::of(None).to_string(), "an owner that is not recorded died while holding the lock");
     }
 }

@@ -1,3 +1,5 @@
+mod constructors;
+mod details;
 mod kind;
 mod operation;
 
@@ -5,20 +7,31 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::details::ErrorDetails;
 pub use self::kind::ErrorKind;
 pub use self::operation::Operation;
-use crate::{LockId, advice};
+use crate::{Holder, LockId, advice};
 
 /// A [`Result`](std::result::Result) with the error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of an operation, with the operation, the store, the lock and the file.
 ///
-/// It is displayed as one line: `OPERATION ID of STORE: CAUSE; ADVICE`.
+/// It is displayed as one line: `OPERATION ID of STORE: CAUSE; ADVICE`. The line contains the text of a failed system call, so
+/// [`source`](std::error::Error::source) does not return that error again; [`Error::io_error`] does.
+///
+/// # Examples
+/// ```
+/// use lock_core::{Error, ErrorDetails, ErrorKind};
+///
+/// let error = Error::exhausted(2048, 2048);
+/// assert_eq!(error.kind(), ErrorKind::Exhausted);
+/// assert!(matches!(error.details(), ErrorDetails::Exhausted { capacity: 2048, .. }));
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
-    kind: ErrorKind,
+    details: ErrorDetails,
     operation: Option<Operation>,
     store: Option<String>,
     id: Option<LockId>,
@@ -29,13 +42,81 @@ struct Inner {
 
 impl Error {
     /// Returns the kind of the error.
-    pub fn kind(&self) -> &ErrorKind {
-        &self.0.kind
+    pub fn kind(&self) -> ErrorKind {
+        (&self.0.details).into()
     }
 
-    /// Returns the kind of the error, without the context.
-    pub fn into_kind(self) -> ErrorKind {
-        self.0.kind
+    /// Returns the kind with its data.
+    pub fn details(&self) -> &ErrorDetails {
+        &self.0.details
+    }
+
+    /// Returns the kind with its data, without the context.
+    pub fn into_details(self) -> ErrorDetails {
+        self.0.details
+    }
+
+    /// Returns true if the store does not exist: [`ErrorKind::Absent`].
+    pub fn is_absent(&self) -> bool {
+        self.kind() == ErrorKind::Absent
+    }
+
+    /// Returns true if the store already exists: [`ErrorKind::Exists`].
+    pub fn already_exists(&self) -> bool {
+        self.kind() == ErrorKind::Exists
+    }
+
+    /// Returns true if the open store is no longer the one with its name: [`ErrorKind::Destroyed`] or [`ErrorKind::Replaced`].
+    ///
+    /// The program then opens the store again.
+    pub fn needs_reopen(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Destroyed | ErrorKind::Replaced)
+    }
+
+    /// Returns true if no id is free: [`ErrorKind::Exhausted`].
+    pub fn is_exhausted(&self) -> bool {
+        self.kind() == ErrorKind::Exhausted
+    }
+
+    /// Returns true if the deadline of an acquisition passed: [`ErrorKind::TimedOut`].
+    pub fn is_timed_out(&self) -> bool {
+        self.kind() == ErrorKind::TimedOut
+    }
+
+    /// Returns true if the calling thread already holds the lock: [`ErrorKind::AlreadyHeld`].
+    pub fn is_already_held(&self) -> bool {
+        self.kind() == ErrorKind::AlreadyHeld
+    }
+
+    /// Returns true if the caller no longer holds the lock: [`ErrorKind::Lost`].
+    pub fn is_lost(&self) -> bool {
+        self.kind() == ErrorKind::Lost
+    }
+
+    /// Returns true if the backend does not support the operation: [`ErrorKind::Unsupported`].
+    pub fn is_unsupported(&self) -> bool {
+        self.kind() == ErrorKind::Unsupported
+    }
+
+    /// Returns the holder of the lock after a wait that timed out, if the backend can name it.
+    pub fn holder(&self) -> Option<&Holder> {
+        match self.details() {
+            ErrorDetails::TimedOut { held_by, .. } => held_by.holder(),
+            _ => None,
+        }
+    }
+
+    /// Returns the error of the failed system call, for [`ErrorKind::System`] and [`ErrorKind::Limit`].
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self.details() {
+            ErrorDetails::Limit { error, .. } | ErrorDetails::System { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns the error number of the failed system call, as [`io::Error::raw_os_error`] does.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.io_error()?.raw_os_error()
     }
 
     /// Returns the operation in which the error occurred, if it is set.
@@ -58,39 +139,6 @@ impl Error {
         self.0.file.as_deref()
     }
 
-    /// Creates the error of a system call from the current value of `errno`, as [`Error::system`] does.
-    pub fn last_os_error(call: &'static str) -> Self {
-        Self::system(call, io::Error::last_os_error())
-    }
-
-    /// Creates the error of a system call, as [`Error::system`] does.
-    pub fn refused(call: &'static str, source: impl Into<io::Error>) -> Self {
-        Self::system(call, source)
-    }
-
-    /// Creates the error of a system call.
-    ///
-    /// The kind is [`ErrorKind::Limit`] for the error codes of known limits, otherwise [`ErrorKind::System`].
-    pub fn system(call: &'static str, source: impl Into<io::Error>) -> Self {
-        let source = source.into();
-        let limit = match source.raw_os_error() {
-            Some(libc::EMFILE) => "too many open files in this process; raise RLIMIT_NOFILE (`ulimit -n`)",
-            Some(libc::ENFILE) => "too many open files in the system; raise fs.file-max",
-            Some(libc::ENOSPC) => "no space is left on the file system of the store; remove files or enlarge it",
-            Some(libc::EDQUOT) => "the quota on the file system of the store is exhausted; remove files or raise the quota",
-            Some(libc::ENOMEM) => "no memory is left for this process; raise RLIMIT_AS (`ulimit -v`), or free memory",
-            Some(libc::EFBIG) => "a file would exceed the maximum size; raise RLIMIT_FSIZE (`ulimit -f`)",
-            Some(libc::ENOLCK) => "the kernel has no memory for a file lock, or the file system has no locks",
-            _ => return ErrorKind::System { call, source }.into(),
-        };
-        ErrorKind::Limit { limit: limit.to_owned(), source }.into()
-    }
-
-    /// Creates an [`ErrorKind::Unsupported`].
-    pub fn unsupported(reason: impl Into<String>) -> Self {
-        ErrorKind::Unsupported { reason: reason.into() }.into()
-    }
-
     /// Sets the file, unless it is already set.
     ///
     /// The message then names the file and contains advice that follows from the present state of the file system.
@@ -100,11 +148,11 @@ impl Error {
             return self;
         }
         self.0.file = Some(file.to_owned());
-        match &mut self.0.kind {
-            ErrorKind::Absent if self.0.advice.is_none() => self.0.advice = advice::for_absent_store(file),
-            ErrorKind::System { source, .. } => self.0.advice = advice::for_system_error(source, file),
-            ErrorKind::Limit { limit, source } => {
-                if let Some(full) = advice::for_full_file_system(source, file) {
+        match &mut self.0.details {
+            ErrorDetails::Absent if self.0.advice.is_none() => self.0.advice = advice::for_absent_store(file),
+            ErrorDetails::System { error, .. } => self.0.advice = advice::for_system_error(error, file),
+            ErrorDetails::Limit { limit, error } => {
+                if let Some(full) = advice::for_full_file_system(error, file) {
                     *limit = full;
                 }
             }
@@ -139,9 +187,9 @@ impl Error {
     }
 }
 
-impl From<ErrorKind> for Error {
-    fn from(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { kind, operation: None, store: None, id: None, file: None, advice: None }))
+impl From<ErrorDetails> for Error {
+    fn from(details: ErrorDetails) -> Self {
+        Self(Box::new(Inner { details, operation: None, store: None, id: None, file: None, advice: None }))
     }
 }
 
@@ -157,10 +205,10 @@ impl fmt::Display for Error {
             }
             f.write_str(": ")?;
         }
-        match (&self.0.kind, &self.0.file, &self.0.advice) {
-            (ErrorKind::Absent, _, Some(advice)) => return write!(f, "there is no such store: {advice}"),
-            (ErrorKind::System { call, source }, Some(file), _) => write!(f, "{call} {}: {source}", file.display())?,
-            (kind, ..) => fmt::Display::fmt(kind, f)?,
+        match (&self.0.details, &self.0.file, &self.0.advice) {
+            (ErrorDetails::Absent, _, Some(advice)) => return write!(f, "there is no such store: {advice}"),
+            (ErrorDetails::System { call, error }, Some(file), _) => write!(f, "{call} {}: {error}", file.display())?,
+            (details, ..) => fmt::Display::fmt(details, f)?,
         }
         self.0.advice.as_ref().map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
@@ -169,7 +217,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
-            .field("kind", &self.0.kind)
+            .field("details", &self.0.details)
             .field("operation", &self.0.operation)
             .field("store", &self.0.store)
             .field("id", &self.0.id)
@@ -180,6 +228,14 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.0.kind)
+        std::error::Error::source(&self.0.details)
+    }
+}
+
+/// The kind is the nearest one of [`io::ErrorKind`]. The [`Error`] can be got back with [`io::Error::downcast`].
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = error.io_error().map_or_else(|| error.kind().into(), io::Error::kind);
+        Self::new(kind, error)
     }
 }

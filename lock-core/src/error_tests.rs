@@ -1,22 +1,24 @@
 //! Tests of the messages of all kinds of errors.
 
+use std::error::Error as _;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::{Error, ErrorKind, Holder, Operation};
+use crate::{Error, ErrorDetails, ErrorKind, HeldBy, Holder, Operation};
 
 /// Samples of error kinds, each with words that its message must contain. A missing kind is a compiler error.
 macro_rules! samples {
     ($($kind:ident $fields:tt => [$($word:literal),*];)+) => {
-        fn samples() -> Vec<(ErrorKind, &'static [&'static str])> {
-            let _is_complete = |kind: &ErrorKind| match kind {
-                $(ErrorKind::$kind { .. } => {})+
+        fn samples() -> Vec<(ErrorDetails, &'static [&'static str])> {
+            let _is_complete = |details: &ErrorDetails| match details {
+                $(ErrorDetails::$kind { .. } => {})+
             };
             vec![$((samples!(@ $kind $fields), &[$($word),*])),+]
         }
     };
-    (@ $kind:ident {}) => { ErrorKind::$kind };
-    (@ $kind:ident { $($field:ident: $value:expr),+ }) => { ErrorKind::$kind { $($field: $value.into()),+ } };
+    (@ $kind:ident {}) => { ErrorDetails::$kind };
+    (@ $kind:ident { $($field:ident: $value:expr),+ }) => { ErrorDetails::$kind { $($field: $value.into()),+ } };
 }
 
 samples! {
@@ -40,31 +42,33 @@ samples! {
     AlreadyAllocated {} => ["another one"];
     NotAllocated {} => ["allocate it"];
     Stale {} => ["retrieve"];
-    TimedOut { holder: Holder::of_process(12).with_command("make install") } => ["12", "make install"];
+    TimedOut { waited: Duration::from_micros(1_499_600), held_by: HeldBy::Holder(Holder::of_process(12).with_command("make install")) }
+        => ["after 1.5s", "12", "make install"];
     AlreadyHeld {} => ["this thread", "release it"];
     NotHeld {} => ["this process", "release it"];
     Lost {} => ["check the data"];
     Unsupported { reason: "/store is on NFS; use a file system of this machine" } => ["/store", "NFS"];
-    Limit { limit: "too many open files in this process; raise RLIMIT_NOFILE", source: io::Error::from_raw_os_error(24) }
+    Limit { limit: "too many open files in this process; raise RLIMIT_NOFILE", error: io::Error::from_raw_os_error(24) }
         => ["RLIMIT_NOFILE"];
-    System { call: "open", source: io::Error::from_raw_os_error(libc::EACCES) } => ["open /run/none/locks", "Permission denied"];
+    System { call: "open", error: io::Error::from_raw_os_error(libc::EACCES) } => ["open /run/none/locks", "Permission denied"];
 }
 
 /// The file of the samples that name one.
 const FILE: &str = "/run/none/locks";
 
-fn in_context(kind: ErrorKind) -> String {
-    let is_about_a_file = matches!(kind, ErrorKind::System { .. });
-    let error = Error::from(kind).in_context(Operation::Lock, "shm:/run/app/locks", Some(3.into()));
+fn in_context(details: ErrorDetails) -> String {
+    let error = Error::from(details);
+    let is_about_a_file = error.kind() == ErrorKind::System;
+    let error = error.in_context(Operation::Lock, "shm:/run/app/locks", Some(3.into()));
     if is_about_a_file { error.at(Path::new(FILE)).to_string() } else { error.to_string() }
 }
 
 #[test]
 fn each_message_names_the_cause_and_gives_advice() {
-    for (kind, words) in samples() {
-        let own = kind.to_string();
+    for (details, words) in samples() {
+        let own = details.to_string();
         assert!(own.starts_with(|first: char| !first.is_uppercase()), "{own}");
-        let message = in_context(kind);
+        let message = in_context(details);
         assert!(message.starts_with("lock 3 of shm:/run/app/locks: "), "{message}");
         assert!(!message.ends_with('.') && !message.contains(['\n', '\t']), "{message}");
         assert!(message.contains("; "), "no advice: {message}");
@@ -76,17 +80,16 @@ fn each_message_names_the_cause_and_gives_advice() {
 
 #[test]
 fn the_advice_for_an_absent_store_names_the_missing_directory() {
-    let message = Error::from(ErrorKind::Absent).at(Path::new("/none/deep/store")).to_string();
+    let message = Error::absent().at(Path::new("/none/deep/store")).to_string();
     assert_eq!(message, "there is no such store: the directory /none does not exist; create it, or use another path");
 }
 
 #[test]
-fn all_constructors_give_a_limit_the_same_kind() {
+fn a_failed_call_at_a_limit_is_a_limit() {
     for errno in [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EFBIG, libc::ENOLCK] {
-        for error in [Error::system, Error::refused].map(|make| make("call", io::Error::from_raw_os_error(errno))) {
-            assert!(matches!(error.kind(), ErrorKind::Limit { source, .. } if source.raw_os_error() == Some(errno)), "{error:?}");
-            assert!(error.to_string().contains("; ") || errno == libc::ENOLCK, "{error}");
-        }
+        let error = Error::system("call", io::Error::from_raw_os_error(errno));
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::Limit, Some(errno)), "{error:?}");
+        assert!(error.to_string().contains("; ") || errno == libc::ENOLCK, "{error}");
     }
 }
 
@@ -95,4 +98,86 @@ fn the_error_of_a_full_file_system_names_the_file() {
     let error = Error::system("fallocate", io::Error::from_raw_os_error(libc::ENOSPC)).at(Path::new("/run/app/locks"));
     assert!(error.to_string().contains("on the file system of /run/app/locks; "), "{error}");
     assert_eq!(error.file(), Some(Path::new("/run/app/locks")));
+}
+
+/// Returns the messages of an error and of its sources, as `{:#}` of the crate anyhow prints them.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+#[test]
+fn the_chain_of_sources_contains_no_message_twice() {
+    for (details, _) in samples() {
+        let error = Error::from(details).in_context(Operation::Lock, "shm:x", None).at(Path::new(FILE));
+        let cause = error.io_error().map(ToString::to_string).unwrap_or_default();
+        let own = error.to_string();
+        for printed in [chain(&error), chain(&io::Error::from(error))] {
+            assert_eq!(printed.matches(&own).count(), 1, "{printed}");
+            assert!(cause.is_empty() || printed.matches(&cause).count() == 1, "{cause:?} in {printed}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_has_the_failed_call_as_its_source() {
+    let error = Error::system("open", io::Error::from_raw_os_error(libc::EMFILE));
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    assert_eq!(source.and_then(io::Error::raw_os_error), Some(libc::EMFILE));
+}
+
+#[test]
+fn a_kind_is_displayed_in_a_few_words() {
+    for (details, _) in samples() {
+        let text = ErrorKind::from(&details).to_string();
+        assert!(text.len() <= 40 && text.starts_with(char::is_lowercase) && !text.ends_with('.'), "{text}");
+    }
+}
+
+#[test]
+fn an_io_error_has_the_fitting_kind_and_contains_the_error() {
+    let expected = [
+        (Error::absent(), io::ErrorKind::NotFound),
+        (Error::exists(), io::ErrorKind::AlreadyExists),
+        (Error::timed_out(Duration::ZERO, HeldBy::unknown("none is recorded")), io::ErrorKind::TimedOut),
+        (Error::already_held(), io::ErrorKind::Deadlock),
+        (Error::untrusted("a reason"), io::ErrorKind::PermissionDenied),
+        (Error::system("open", io::Error::from_raw_os_error(libc::EACCES)), io::ErrorKind::PermissionDenied),
+        (Error::system("open", io::Error::from_raw_os_error(libc::ENOSPC)), io::ErrorKind::StorageFull),
+    ];
+    for (error, kind) in expected {
+        let (message, own) = (error.to_string(), error.kind());
+        let error = io::Error::from(error);
+        assert_eq!((error.kind(), error.to_string()), (kind, message));
+        assert_eq!(error.downcast::<Error>().unwrap().kind(), own);
+    }
+}
+
+#[test]
+fn the_message_of_a_time_out_has_the_wait_and_the_holder() {
+    let holder = Holder::of_process(7);
+    let message = |micros, held_by| Error::timed_out(Duration::from_micros(micros), held_by).to_string();
+    assert_eq!(message(0, HeldBy::Holder(holder.clone())), "timed out; held by pid 7");
+    assert_eq!(message(250, HeldBy::Holder(holder.clone())), "timed out after 250µs; held by pid 7");
+    assert_eq!(message(99_999, HeldBy::Dead(holder)), "timed out after 100ms; held by pid 7, which is dead");
+    assert_eq!(
+        message(30_000_000, HeldBy::unknown("none is recorded")),
+        "timed out after 30s; the holder is unknown: none is recorded"
+    );
+}
+
+#[test]
+fn predicates_agree_with_the_kind() {
+    assert!(Error::absent().is_absent() && !Error::exists().is_absent());
+    assert!(Error::exists().already_exists());
+    assert!(Error::destroyed().needs_reopen() && Error::replaced().needs_reopen() && !Error::stale().needs_reopen());
+    assert!(Error::exhausted(1, 1).is_exhausted());
+    assert!(Error::already_held().is_already_held() && !Error::not_held().is_already_held());
+    assert!(Error::lost().is_lost());
+    assert!(Error::unsupported("a reason").is_unsupported());
+    let timed_out = Error::timed_out(Duration::ZERO, HeldBy::Holder(Holder::of_process(7)));
+    assert!(timed_out.is_timed_out());
+    assert_eq!(timed_out.holder(), Some(&Holder::of_process(7)));
 }

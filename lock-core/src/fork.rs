@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_failed_initialisation_leaves_the_value_uninitialised() {
         let value = PerProcess::<u32>::new();
-        value.get_or_try_init(|| Err(crate::ErrorKind::Absent.into())).unwrap_err();
+        value.get_or_try_init(|| Err(crate::Error::absent())).unwrap_err();
         assert_eq!(value.get(), None);
         assert_eq!(value.get_or_try_init(|| Ok(7)).unwrap(), &7);
     }

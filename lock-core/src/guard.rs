@@ -119,7 +119,7 @@ impl<'a> Guard<'a> {
     /// [`ErrorKind::NotHeld`] in a forked child; [`ErrorKind::Lost`] when the thread no longer holds the lock.
     pub fn mark_consistent(&mut self) -> Result<()> {
         if self.epoch != fork::epoch() {
-            return Err(self.lock().in_context(ErrorKind::NotHeld.into(), Operation::Lock));
+            return Err(self.lock().in_context(Error::not_held(), Operation::Lock));
         }
         if self.recovered().is_none() {
             return Ok(());
@@ -157,7 +157,7 @@ impl<'a> Guard<'a> {
 fn inherited_guard() -> Result<()> {
     // Starts the epoch of the child, which closes inherited descriptors.
     fork::current();
-    Err(ErrorKind::NotHeld.into())
+    Err(Error::not_held())
 }
 
 /// Returns the condition of the protected data at the release of a guard.

@@ -4,12 +4,14 @@ use std::fmt;
 ///
 /// The fields are for display. Do not use the pid to decide whether the process is alive: the kernel reuses pids, and a pid denotes
 /// different processes in different PID namespaces.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Holder {
-    /// Process id, in the holder's PID namespace; 0 where the process is unknown.
+    /// Process id, in the holder's PID namespace; 0 where the store no longer records the process.
     pub pid: u32,
     /// Thread id, in the holder's PID namespace; 0 where the backend knows only the process.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serialize::zero_as_none"))]
     pub tid: u32,
     /// Start time of the process, in clock ticks since boot (field 22 of `/proc/PID/stat`, see proc_pid_stat(5)).
     pub start_time: Option<u64>,
@@ -43,7 +45,7 @@ impl Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
-            0 => f.write_str("an unknown process")?,
+            0 => f.write_str("a process that is no longer recorded")?,
             pid => write!(f, "pid {pid}")?,
         }
         if self.tid != 0 && self.tid != self.pid {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 /// An id denotes the same lock in every process that opens the store, until the store is destroyed. Programs can therefore keep it in
 /// a database.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct LockId(u32);
 
 impl LockId {
@@ -56,6 +57,7 @@ impl FromStr for LockId {
 
 /// The number of times that an id has been allocated. A handle keeps the value of its creation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Generation(u64);
 
 impl Generation {

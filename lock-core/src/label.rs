@@ -1,9 +1,10 @@
 use std::fmt;
 
-use crate::{ErrorKind, Result};
+use crate::{Error, Result};
 
 /// A text that describes an allocation: at most 64 bytes of UTF-8 without control characters.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "String", into = "String"))]
 pub struct Label(String);
 
 impl Label {
@@ -13,7 +14,8 @@ impl Label {
     /// Creates a label.
     ///
     /// # Errors
-    /// [`ErrorKind::BadLabel`] when the text is longer than [`Label::MAX`] bytes or contains a control character.
+    /// [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel) when the text is longer than [`Label::MAX`] bytes or contains a control
+    /// character.
     ///
     /// # Examples
     /// ```
@@ -26,11 +28,11 @@ impl Label {
         let text = text.into();
         if text.len() > Self::MAX {
             let reason = format!("it is {} bytes long; at most {} are allowed", text.len(), Self::MAX);
-            return Err(ErrorKind::BadLabel { label: text, reason }.into());
+            return Err(Error::bad_label(text, reason));
         }
         if text.chars().any(char::is_control) {
             let reason = "it contains a control character; remove that character".to_owned();
-            return Err(ErrorKind::BadLabel { label: text, reason }.into());
+            return Err(Error::bad_label(text, reason));
         }
         Ok(Self(text))
     }
@@ -51,6 +53,11 @@ impl Label {
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the text as a string.
+    pub fn into_string(self) -> String {
+        self.0
     }
 
     /// Returns true if the text is empty.

@@ -33,6 +33,7 @@ mod error_tests;
 mod event;
 mod fork;
 mod guard;
+mod held_by;
 mod holder;
 mod id;
 mod label;
@@ -42,8 +43,11 @@ mod manager;
 mod raw;
 mod reconcile;
 mod registry;
+#[cfg(feature = "serde")]
+mod serialize;
 mod store;
 mod sys;
+mod text;
 mod url;
 
 pub use backend::{Backend, OpenFn, OpenMode};
@@ -53,9 +57,10 @@ pub use capabilities::{
 };
 pub use deadline::Deadline;
 pub use death::{Cause, Death};
-pub use error::{Error, ErrorKind, Operation, Result};
+pub use error::{Error, ErrorDetails, ErrorKind, Operation, Result};
 pub use fork::PerProcess;
 pub use guard::Guard;
+pub use held_by::HeldBy;
 pub use holder::Holder;
 pub use id::{Generation, LockId, StoreId, Token};
 pub use label::Label;
@@ -66,6 +71,7 @@ pub use raw::{Acquired, Condition, Proof, RawLock, Recovery};
 pub use reconcile::DesiredAllocation;
 pub use registry::Registry;
 pub use store::Store;
+pub use text::ParseStoreIdError;
 pub use url::{Options, StoreUrl, StoreUrlBuilder};
 
 #[doc(hidden)]

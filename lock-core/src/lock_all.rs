@@ -1,4 +1,4 @@
-use crate::{Deadline, ErrorKind, Guard, Lock, Operation, Result};
+use crate::{Deadline, Error, Guard, Lock, Operation, Result};
 
 /// Acquires several locks in a fixed order, so that callers of this function cannot deadlock.
 ///
@@ -9,7 +9,7 @@ use crate::{Deadline, ErrorKind, Guard, Lock, Operation, Result};
 /// order those acquisitions itself.
 ///
 /// # Errors
-/// [`ErrorKind::AlreadyHeld`] when `locks` contains a lock twice; otherwise as [`Lock::lock_by`].
+/// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when `locks` contains a lock twice; otherwise as [`Lock::lock_by`].
 ///
 /// # Examples
 /// ```
@@ -45,7 +45,7 @@ fn acquire_all<'a, 'g>(
     let mut locks: Vec<_> = locks.into_iter().enumerate().collect();
     locks.sort_by_key(|(_, lock)| lock.order());
     if let Some(pair) = locks.windows(2).find(|pair| pair[0].1.order() == pair[1].1.order()) {
-        return Err(pair[0].1.in_context(ErrorKind::AlreadyHeld.into(), Operation::Lock));
+        return Err(pair[0].1.in_context(Error::already_held(), Operation::Lock));
     }
     let mut guards = Vec::with_capacity(locks.len());
     for (position, lock) in locks {

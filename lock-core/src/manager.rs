@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use crate::{Error, ErrorKind, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
+use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
 
 /// The part of a store that a backend implements. Programs use a [`Store`](crate::Store).
 ///
@@ -11,7 +12,7 @@ use crate::{Error, ErrorKind, Generation, Holder, Label, LockId, RawLock, Result
 ///
 /// Each method can also return [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when
 /// a system call fails.
-pub trait Manager: Send + Sync + fmt::Debug {
+pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Returns the identity of the store, the same in all processes.
     fn id(&self) -> StoreId;
 
@@ -92,7 +93,7 @@ pub trait Manager: Send + Sync + fmt::Debug {
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
     fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {
         if let Some(capacity) = self.capacity().filter(|capacity| u64::from(id.get()) >= *capacity) {
-            return Err(ErrorKind::OutOfRange { capacity }.into());
+            return Err(Error::out_of_range(capacity));
         }
         Ok(self.allocated()?.into_iter().find(|allocation| allocation.id == id))
     }
@@ -140,7 +141,8 @@ pub trait Manager: Send + Sync + fmt::Debug {
 }
 
 /// An allocated id, with the facts that the store records about it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Allocation {
     /// The id.
@@ -163,7 +165,8 @@ impl Allocation {
 }
 
 /// A lock that is held.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct HeldLock {
     /// The id.
@@ -182,7 +185,8 @@ impl HeldLock {
 }
 
 /// The changes of [`Manager::reconcile`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Reconciled {
     /// The ids that the call allocated, in ascending order.

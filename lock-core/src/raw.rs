@@ -1,6 +1,7 @@
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
-use crate::{Deadline, Death, Generation, Holder, Result};
+use crate::{Deadline, Death, Generation, HeldBy, Holder, Result};
 
 /// The part of a lock that a backend implements. Programs use a [`Lock`](crate::Lock).
 ///
@@ -8,7 +9,7 @@ use crate::{Deadline, Death, Generation, Holder, Result};
 /// Of all threads in all processes, at most one holds the lock: from an `acquire` that returns [`Acquired::Held`] or
 /// [`Acquired::Recovered`] to the `release` that follows. [`Guard`](crate::Guard) ensures that the same thread of the same process
 /// calls both.
-pub trait RawLock: Send + Sync + fmt::Debug {
+pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Acquires the lock on the fast path, and returns the fencing token.
     ///
     /// The fast path is for a lock that is free and whose previous owner did not die. [`Lock`](crate::Lock) calls this before
@@ -55,6 +56,17 @@ pub trait RawLock: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Returns the holder after a wait that timed out, for the message.
+    ///
+    /// Unlike [`holder`](Self::holder), a backend can return a dead holder, or the reason why it cannot name one.
+    fn held_by(&self) -> HeldBy {
+        match self.holder() {
+            Ok(Some(holder)) => HeldBy::Holder(holder),
+            Ok(None) => HeldBy::unknown("none is recorded"),
+            Err(error) => HeldBy::unknown(error.to_string()),
+        }
+    }
+
     /// Returns the number of waiting threads, or `None` when the backend does not count them.
     fn waiters(&self) -> Option<u32> {
         None
@@ -67,7 +79,7 @@ pub trait RawLock: Send + Sync + fmt::Debug {
 }
 
 /// The result of [`RawLock::acquire`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Acquired {
     /// The caller holds the lock.
     Held {
@@ -81,7 +93,7 @@ pub enum Acquired {
 }
 
 /// The acquisition of a lock with the report of a death.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Recovery {
     /// The fencing token, as in [`Acquired::Held`].
     pub token: u64,
@@ -99,7 +111,7 @@ pub struct Proof {
 }
 
 /// The condition of the protected data at a release.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Condition {
     /// The data is consistent.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::{Backend, Error, ErrorKind, Result};
+use crate::{Backend, Error, Result};
 
 #[doc(hidden)]
 #[derive(Debug)]
@@ -20,7 +20,7 @@ macro_rules! register {
 }
 
 /// A set of backends, with one backend per scheme.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Registry {
     backends: BTreeMap<&'static str, Backend>,
     absent: Vec<(&'static str, &'static str)>,
@@ -30,7 +30,7 @@ impl Registry {
     /// Returns the backends that the crates of this program have registered with [`register!`](crate::register).
     ///
     /// # Errors
-    /// [`ErrorKind::DuplicateScheme`] when two crates claim the same scheme.
+    /// [`ErrorKind::DuplicateScheme`](crate::ErrorKind::DuplicateScheme) when two crates claim the same scheme.
     pub fn linked() -> Result<Self> {
         Self::default().merge(inventory::iter::<Registration>.into_iter().map(|registration| registration.0))
     }
@@ -38,7 +38,7 @@ impl Registry {
     /// Adds backends. A backend that is already in the registry is not an error.
     ///
     /// # Errors
-    /// [`ErrorKind::DuplicateScheme`] when two crates claim the same scheme.
+    /// [`ErrorKind::DuplicateScheme`](crate::ErrorKind::DuplicateScheme) when two crates claim the same scheme.
     pub fn merge(mut self, backends: impl IntoIterator<Item = Backend>) -> Result<Self> {
         for backend in backends {
             if let Some(first) = self.backends.insert(backend.scheme(), backend)
@@ -46,7 +46,7 @@ impl Registry {
             {
                 let (a, b) = (first.crate_name(), backend.crate_name());
                 let (first, second) = if a < b { (a, b) } else { (b, a) };
-                return Err(ErrorKind::DuplicateScheme { scheme: backend.scheme().to_owned(), first, second }.into());
+                return Err(Error::duplicate_scheme(backend.scheme().to_owned(), first, second));
             }
         }
         Ok(self)
@@ -67,7 +67,8 @@ impl Registry {
     /// Returns the backend of a scheme.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownScheme`], which lists the linked schemes and contains the advice of [`Registry::with_absent`].
+    /// [`ErrorKind::UnknownScheme`](crate::ErrorKind::UnknownScheme), which lists the linked schemes and contains the advice of
+    /// [`Registry::with_absent`].
     pub fn find(&self, scheme: &str) -> Result<&Backend> {
         self.backends.get(scheme).ok_or_else(|| self.unknown(scheme))
     }
@@ -79,7 +80,7 @@ impl Registry {
         };
         let advice = self.absent.iter().find(|(absent, _)| *absent == scheme).map(|(_, advice)| *advice);
         let hint = advice.map_or(linked.clone(), |advice| format!("{advice} ({linked})"));
-        ErrorKind::UnknownScheme { scheme: scheme.to_owned(), hint }.into()
+        Error::unknown_scheme(scheme, hint)
     }
 }
 

@@ -15,7 +15,7 @@ pub use self::builder::StoreUrlBuilder;
 use self::encoding::{decode, decode_option, encode_location, encode_option};
 pub use self::options::Options;
 use crate::advice::NAME_MAX;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// The URL of a store: `SCHEME:LOCATION?KEY=VALUE&KEY=VALUE`.
 ///
@@ -81,7 +81,7 @@ impl StoreUrl {
     /// Adds an option. The value has the text that it has in a URL, before encoding.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] when the key is empty, or the URL contains the option.
+    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the key is empty, or the URL contains the option.
     pub fn with_option(mut self, key: &str, value: impl fmt::Display) -> Result<Self> {
         let value = value.to_string();
         let separator = if self.options.is_empty() { '?' } else { '&' };
@@ -97,7 +97,7 @@ impl StoreUrl {
     /// An absolute location is the path. Any other location is a name in `directory`, which the backend chooses.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`] when the name is empty, starts with a dot or is longer than 255 bytes; the error of `directory`.
+    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the name is empty, starts with a dot or is longer than 255 bytes; the error of `directory`.
     pub fn path_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         self.path_or(NAME_MAX, |name| Ok(directory()?.join(name)))
     }
@@ -108,7 +108,7 @@ impl StoreUrl {
     /// chooses. So each scheme can use the same name.
     ///
     /// # Errors
-    /// As [`StoreUrl::path_in`], where the file has a name of at most 255 bytes; [`ErrorKind::BadUrl`] when the path ends with a slash.
+    /// As [`StoreUrl::path_in`], where the file has a name of at most 255 bytes; [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the path ends with a slash.
     pub fn file_in(&self, directory: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         let suffix = format!(".{}", self.scheme);
         let path = self.path_or(NAME_MAX - suffix.len().min(NAME_MAX), |name| {
@@ -129,7 +129,7 @@ impl StoreUrl {
         Ok(path)
     }
 
-    /// Creates an [`ErrorKind::BadUrl`] for this URL.
+    /// Creates an [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) for this URL.
     pub fn error(&self, reason: impl Into<String>) -> Error {
         bad(&self.text, reason)
     }
@@ -192,7 +192,7 @@ impl fmt::Display for StoreUrl {
 const NO_KEY: &str = "an option has no key or no value; write KEY=VALUE";
 
 fn bad(text: &str, reason: impl Into<String>) -> Error {
-    ErrorKind::BadUrl { url: text.to_owned(), reason: reason.into() }.into()
+    Error::bad_url(text, reason)
 }
 
 fn check_scheme(scheme: &str) -> Result<(), &'static str> {

@@ -33,7 +33,7 @@ pub(crate) fn above_reserved(file: OwnedFd) -> Result<OwnedFd> {
     let mut copies = vec![file];
     // A copy gets the lowest free number. So copies fill the numbers below until one is above.
     while let Some(copy) = copies.pop_if(|copy| copy.as_raw_fd() < reserved) {
-        let next = copy.try_clone().map_err(|error| Error::refused("fcntl F_DUPFD_CLOEXEC", error))?;
+        let next = copy.try_clone().map_err(|error| Error::system("fcntl F_DUPFD_CLOEXEC", error))?;
         copies.push(copy);
         copies.push(next);
     }
@@ -55,7 +55,7 @@ fn reserved() -> Result<MutexGuard<'static, Reserved>> {
         let placeholder = fork::retry_across_forks(|| {
             // No other descriptor refers to a new memory file, so it cannot be confused with a file of the program.
             let file = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC);
-            Descriptor::new(file.map_err(|errno| Error::refused("memfd_create", errno))?)
+            Descriptor::new(file.map_err(|errno| Error::system("memfd_create", errno))?)
         })?;
         Ok(Mutex::new(Reserved { number: placeholder.number(), placeholder: Some(placeholder) }))
     })?;

@@ -86,22 +86,22 @@ pub const BACKEND: Backend = Backend::new(
 )
 .with(
     lock_table::CLAIMS
-        .owner_death(OwnerDeath::Reported)
-        .thread_death(ThreadDeath::Kept)
-        .deadlines(Deadlines::Monotonic)
-        .persistence(Persistence::Disk),
+        .with_owner_death(OwnerDeath::Reported)
+        .with_thread_death(ThreadDeath::Kept)
+        .with_deadlines(Deadlines::Monotonic)
+        .with_persistence(Persistence::Disk),
 );
 
 /// The backend `lxc`: the lock that LXC's tools hold on a container. It is [`lxc`](lxc()) by URL.
 pub const LXC: Backend =
     Backend::new("lxc", env!("CARGO_PKG_NAME"), "LXC's lock of a container: lxc:/var/lib/lxc?name=NAME", lxc::open).with(
         Capabilities::minimal()
-            .numbering(Numbering::Single)
-            .owner_death(OwnerDeath::Released)
-            .thread_death(ThreadDeath::Kept)
-            .deadlines(Deadlines::Monotonic)
-            .reentry(Reentry::Refused)
-            .persistence(Persistence::Boot),
+            .with_numbering(Numbering::Single)
+            .with_owner_death(OwnerDeath::Released)
+            .with_thread_death(ThreadDeath::Kept)
+            .with_deadlines(Deadlines::Monotonic)
+            .with_reentry(Reentry::Refused)
+            .with_persistence(Persistence::Boot),
     );
 
 lock_core::register!(BACKEND);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use lock_core::PerProcess;
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorDetails, Generation, HeldBy, Holder, Proof, RawLock, Result};
 use lock_table::descriptor::Descriptor;
 use lock_table::fork;
 use lock_table::{Owner, Slot};
@@ -151,7 +151,7 @@ impl FileLock {
     #[cold]
     fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
         if self.slot.line().owner() == me {
-            return Err(ErrorKind::AlreadyHeld.into());
+            return Err(Error::already_held());
         }
         match deadline {
             Deadline::Now => Ok(Acquired::TimedOut),
@@ -227,7 +227,7 @@ impl FileLock {
 }
 
 fn is_out_of_descriptors(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Limit { source, .. } if source.raw_os_error() == Some(nix::libc::EMFILE))
+    matches!(error.details(), ErrorDetails::Limit { error, .. } if error.raw_os_error() == Some(nix::libc::EMFILE))
 }
 
 impl RawLock for FileLock {
@@ -244,7 +244,7 @@ impl RawLock for FileLock {
     fn release(&self, proof: Proof) -> Result<()> {
         let me = self.slot.table().current_owner()?;
         if self.slot.line().owner() != me {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         let mut file = self.file()?;
         self.slot.clear_owner(me, proof.condition());
@@ -259,7 +259,7 @@ impl RawLock for FileLock {
 
     fn mark_consistent(&self) -> Result<()> {
         if self.slot.line().owner() != self.slot.table().current_owner()? {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         self.slot.mark_consistent();
         Ok(())
@@ -267,6 +267,10 @@ impl RawLock for FileLock {
 
     fn holder(&self) -> Result<Option<Holder>> {
         Ok(self.slot.holder())
+    }
+
+    fn held_by(&self) -> HeldBy {
+        self.slot.held_by()
     }
 
     fn generation(&self) -> Option<Generation> {

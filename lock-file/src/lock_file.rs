@@ -34,14 +34,14 @@ impl Directory {
         let mut retries = 0;
         loop {
             if table.is_destroyed() {
-                return Err(ErrorKind::Destroyed.into());
+                return Err(Error::destroyed());
             }
             let directory = self.open_checked().map_err(|error| match error.kind() {
-                ErrorKind::Absent => ErrorKind::Destroyed.into(),
+                ErrorKind::Absent => Error::destroyed(),
                 _ => error,
             })?;
             // The directory may have been replaced by another one, without this table.
-            let Some(access) = access_of(&directory, table)? else { return Err(ErrorKind::Destroyed.into()) };
+            let Some(access) = access_of(&directory, table)? else { return Err(Error::destroyed()) };
             let tree = Tree { directory: directory.as_fd(), access };
             let errno = match tree.open_or_create(&path) {
                 Ok(file) => {
@@ -49,7 +49,7 @@ impl Directory {
                     // this file.
                     if table.is_destroyed() {
                         let _ = self.remove();
-                        return Err(ErrorKind::Destroyed.into());
+                        return Err(Error::destroyed());
                     }
                     self.check_file(&file, access, &self.path.join(&path))?;
                     return Ok(file);
@@ -59,17 +59,17 @@ impl Directory {
             retries += 1;
             match errno {
                 Errno::EACCES if is_being_created(&directory, &path) => thread::sleep(PAUSE),
-                _ if retries > RETRIES => return Err(Error::refused("open", errno).at(&self.path.join(&path))),
+                _ if retries > RETRIES => return Err(Error::system("open", errno).at(&self.path.join(&path))),
                 // The directory is absent, or a process that destroys the store removed it. The next iteration checks which.
                 Errno::ENOENT => match tree.create_parents(&path) {
                     Err(Errno::EACCES) if is_being_created(&directory, &path) => thread::sleep(PAUSE),
                     Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(self.symbolic_link(&path)),
-                    Err(errno) if errno != Errno::ENOENT => return Err(Error::refused("mkdir", errno).at(&self.path.join(&path))),
+                    Err(errno) if errno != Errno::ENOENT => return Err(Error::system("mkdir", errno).at(&self.path.join(&path))),
                     _ => {}
                 },
                 Errno::EEXIST => {}
                 Errno::ELOOP | Errno::ENOTDIR => return Err(self.symbolic_link(&path)),
-                errno => return Err(Error::refused("open", errno).at(&self.path.join(&path))),
+                errno => return Err(Error::system("open", errno).at(&self.path.join(&path))),
             }
         }
     }
@@ -122,7 +122,7 @@ fn access_of(directory: &OwnedFd, table: &Table) -> Result<Option<FileAccess>> {
     match fstatat(directory, TABLE, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(status) => Ok(((status.st_dev, status.st_ino) == table.device_and_inode()).then(|| (&status).into())),
         Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(Error::refused("fstatat of the table in the store's directory", errno)),
+        Err(errno) => Err(Error::system("fstatat of the table in the store's directory", errno)),
     }
 }
 

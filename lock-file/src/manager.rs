@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use lock_core::{Error, ErrorKind, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
+use lock_core::{Error, ErrorDetails, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 use lock_table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions, create_parents};
 
 use crate::directory::Directory;
@@ -46,16 +46,16 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 ///
 /// A process of another user that creates it may change that.
 fn is_access_denied(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::System { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
-        ErrorKind::Untrusted { .. } => true,
+    match error.details() {
+        ErrorDetails::System { error, .. } => error.kind() == std::io::ErrorKind::PermissionDenied,
+        ErrorDetails::Untrusted { .. } => true,
         _ => false,
     }
 }
 
 /// Checks whether a table could not be created because the directory was removed meanwhile.
 fn was_removed(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::System { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    matches!(error.details(), ErrorDetails::System { error, .. } if error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The lock files of a store.

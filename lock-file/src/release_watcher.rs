@@ -130,7 +130,7 @@ impl ReleaseWatcher {
         }
         descriptors::free_reserved()?;
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
-        let inotify = inotify.map_err(|errno| Error::refused("inotify_init1", errno))?;
+        let inotify = inotify.map_err(|errno| Error::system("inotify_init1", errno))?;
         descriptor::tag(&inotify)?;
         let watcher = Arc::new(Self { inotify: ManuallyDrop::new(inotify), state: Mutex::default() });
         Ok(Arc::clone(present.insert(watcher)))

@@ -5,14 +5,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use lock_core::{Error, ErrorKind, Result, StoreUrl};
+use lock_core::{Error, Result, StoreUrl};
 
 const REMEDY: &str = "set it to a directory of this user, or write file:/absolute/directory";
 
 /// Returns the directory that the variable names.
 ///
 /// # Errors
-/// [`ErrorKind::BadUrl`] if the variable is not set or is not an absolute path.
+/// [`ErrorKind::BadUrl`](lock_core::ErrorKind::BadUrl) if the variable is not set or is not an absolute path.
 pub(crate) fn directory(url: &StoreUrl, variable: Option<PathBuf>) -> Result<PathBuf> {
     match variable {
         Some(path) if path.is_absolute() => Ok(path),
@@ -26,8 +26,9 @@ pub(crate) fn directory(url: &StoreUrl, variable: Option<PathBuf>) -> Result<Pat
 /// Checks that the directory exists and belongs to this user.
 ///
 /// # Errors
-/// - [`ErrorKind::BadUrl`] if it does not exist.
-/// - [`ErrorKind::Untrusted`] if it belongs to another user, or this user may not search its parents.
+/// - [`ErrorKind::BadUrl`](lock_core::ErrorKind::BadUrl) if it does not exist.
+/// - [`ErrorKind::Untrusted`](lock_core::ErrorKind::Untrusted) if it belongs to another user, or this user may not search its
+///   parents.
 pub(crate) fn check(url: &StoreUrl, path: &Path, user: u32) -> Result<()> {
     let shown = path.display();
     match fs::metadata(path) {
@@ -35,14 +36,14 @@ pub(crate) fn check(url: &StoreUrl, path: &Path, user: u32) -> Result<()> {
         Ok(meta) => {
             let owner = meta.uid();
             let reason = format!("XDG_RUNTIME_DIR is {shown}, which belongs to user {owner}, not to user {user}; {REMEDY}");
-            Err(ErrorKind::Untrusted { reason }.into())
+            Err(Error::untrusted(reason))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(url.error(format!("XDG_RUNTIME_DIR is {shown}, which does not exist; {REMEDY}")))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let reason = format!("XDG_RUNTIME_DIR is {shown}, which user {user} may not access; {REMEDY}");
-            Err(ErrorKind::Untrusted { reason }.into())
+            Err(Error::untrusted(reason))
         }
         Err(error) => Err(Error::system("stat", error).at(path)),
     }

@@ -57,5 +57,5 @@ pub(crate) fn is_closed(errno: Errno) -> bool {
 /// Converts an errno of these calls. ENOLCK is a limit of the system.
 #[cold]
 pub(crate) fn error(errno: Errno) -> Error {
-    Error::refused("lock (fcntl)", errno)
+    Error::system("lock (fcntl)", errno)
 }

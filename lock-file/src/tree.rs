@@ -141,11 +141,11 @@ pub(crate) fn create_store_directory(path: &Path, options: &TableOptions) -> Res
     let created = match mkdirat(AT_FDCWD, path, Bits::from_bits_truncate(UNFINISHED)) {
         Ok(()) => true,
         Err(Errno::EEXIST) => false,
-        Err(errno) => return Err(Error::refused("mkdir", errno)),
+        Err(errno) => return Err(Error::system("mkdir", errno)),
     };
     let bits = directory_bits(options.permissions().bits());
     let found = if created || bits != UNFINISHED { unfinished(AT_FDCWD, path.as_os_str()) } else { Ok(None) };
-    let Some(directory) = found.map_err(|errno| Error::refused("open", errno))? else { return Ok(created) };
+    let Some(directory) = found.map_err(|errno| Error::system("open", errno))? else { return Ok(created) };
     // A directory with entries is not one that a killed process left unfinished. It keeps its mode.
     if !created && entries(&directory).map_err(|errno| Error::system("readdir", errno))?.next().is_some() {
         return Ok(false);

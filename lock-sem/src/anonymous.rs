@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use lock_core::PerProcess;
 use lock_core::{
-    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, ErrorKind, Holder, Holders, Lock,
-    Numbering, Persistence, Proof, RawLock, Recovery, Reentry, Result, Sharing, StoreId, Tokens,
+    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, Holder, Holders, Lock, Numbering,
+    Persistence, Proof, RawLock, Recovery, Reentry, Result, Sharing, StoreId, Tokens,
 };
 use lock_table::thread;
 
@@ -14,14 +14,14 @@ use crate::sys::{PosixSemaphore, TIMED_WAIT};
 
 /// The capabilities of [`anonymous`].
 pub const ANONYMOUS: Capabilities = Capabilities::minimal()
-    .numbering(Numbering::Single)
-    .sharing(Sharing::Threads)
-    .deadlines(Deadlines::Monotonic)
-    .reentry(Reentry::Refused)
-    .holders(Holders::Named)
-    .tokens(Tokens::Fencing)
-    .death_reports(DeathReports::UntilConsistent)
-    .persistence(Persistence::Process);
+    .with_numbering(Numbering::Single)
+    .with_sharing(Sharing::Threads)
+    .with_deadlines(Deadlines::Monotonic)
+    .with_reentry(Reentry::Refused)
+    .with_holders(Holders::Named)
+    .with_tokens(Tokens::Fencing)
+    .with_death_reports(DeathReports::UntilConsistent)
+    .with_persistence(Persistence::Process);
 
 /// Creates LXC's private lock: a lock between the threads of this process that belongs to no store.
 ///
@@ -111,7 +111,7 @@ impl RawLock for Anonymous {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let own = self.own.get_or_try_init(|| Ok(Private::new()))?;
         if own.is_held_by_this_thread() {
-            return Err(ErrorKind::AlreadyHeld.into());
+            return Err(Error::already_held());
         }
         if !own.take(deadline)? {
             return Ok(Acquired::TimedOut);
@@ -128,7 +128,7 @@ impl RawLock for Anonymous {
     }
 
     fn release(&self, proof: Proof) -> Result<()> {
-        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or(ErrorKind::Lost)?;
+        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or_else(Error::lost)?;
         if proof.condition() == Condition::Panicked {
             own.panicked.store(thread::id(), Relaxed);
         }
@@ -137,7 +137,7 @@ impl RawLock for Anonymous {
     }
 
     fn mark_consistent(&self) -> Result<()> {
-        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or(ErrorKind::Lost)?;
+        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or_else(Error::lost)?;
         own.panicked.store(0, Relaxed);
         Ok(())
     }

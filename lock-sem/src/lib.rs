@@ -106,7 +106,7 @@ pub const SYSV: Backend = Backend::new(
     "System V semaphores with undo: sem:NAME (/dev/shm/NAME.sem) or sem:/path",
     sysv::open,
 )
-.with(TABLE_CLAIMS.owner_death(OwnerDeath::Reported).waiters(Waiters::Counted));
+.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported).with_waiters(Waiters::Counted));
 
 /// The backend `posix-sem`.
 pub const POSIX: Backend = Backend::new(
@@ -115,7 +115,7 @@ pub const POSIX: Backend = Backend::new(
     "POSIX semaphores in a shared segment: posix-sem:NAME (/dev/shm/NAME.posix-sem) or posix-sem:/path",
     posix::open,
 )
-.with(TABLE_CLAIMS.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit));
+.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Stuck).with_breaking(Breaking::Explicit));
 
 /// The backends of this crate.
 pub const BACKENDS: [Backend; 2] = [SYSV, POSIX];
@@ -124,7 +124,7 @@ pub const BACKENDS: [Backend; 2] = [SYSV, POSIX];
 const DIRECTORY: &str = "/dev/shm";
 
 /// The capabilities that both backends claim.
-const TABLE_CLAIMS: Capabilities = lock_table::CLAIMS.deadlines(Deadlines::Monotonic).persistence(Persistence::Boot);
+const TABLE_CLAIMS: Capabilities = lock_table::CLAIMS.with_deadlines(Deadlines::Monotonic).with_persistence(Persistence::Boot);
 
 lock_core::register!(SYSV);
 lock_core::register!(POSIX);

@@ -4,6 +4,7 @@
 use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::RefUnwindSafe;
 use std::ptr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -187,6 +188,8 @@ pub(crate) struct PosixSemaphore(UnsafeCell<libc::sem_t>);
 unsafe impl Sync for PosixSemaphore {}
 // SAFETY: a `sem_t` belongs to no thread. It does not move, because it is in a box or in a mapping.
 unsafe impl Send for PosixSemaphore {}
+// The functions of a `sem_t` do not unwind, and a panic elsewhere leaves it as it is.
+impl RefUnwindSafe for PosixSemaphore {}
 
 /// The ABI that programs must have in common to share a `sem_t`.
 ///

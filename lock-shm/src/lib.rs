@@ -46,10 +46,10 @@ pub const BACKEND: Backend = Backend::new(
 )
 .with(
     lock_table::CLAIMS
-        .owner_death(OwnerDeath::Reported)
-        .thread_death(ThreadDeath::Reported)
-        .deadlines(Deadlines::Monotonic)
-        .persistence(Persistence::Boot),
+        .with_owner_death(OwnerDeath::Reported)
+        .with_thread_death(ThreadDeath::Reported)
+        .with_deadlines(Deadlines::Monotonic)
+        .with_persistence(Persistence::Boot),
 );
 
 lock_core::register!(BACKEND);

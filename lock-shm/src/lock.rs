@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lock_core::{Acquired, Condition, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Condition, Deadline, Error, Generation, HeldBy, Holder, Proof, RawLock, Result};
 use lock_table::{Owner, Slot};
 
 use crate::env;
@@ -71,7 +71,7 @@ impl ShmLock {
                     Vacant::Claimed => longest = BLIND,
                 }
             } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {
-                return Err(ErrorKind::AlreadyHeld.into());
+                return Err(Error::already_held());
             }
             if deadline == Deadline::Now {
                 let recovered = if self.checked.is_due(CHECK) { recovery::take_over(&self.slot, me, present) } else { None };
@@ -121,7 +121,7 @@ impl ShmLock {
         let is_mine = number == me.identity_number() || (at_home && number == me.tid());
         if line.owner() != me || !is_mine {
             sys::forget(line);
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         let list = match thread.list() {
             Some(list) if number < Owner::FIRST_IDENTITY => list,
@@ -183,7 +183,7 @@ impl RawLock for ShmLock {
 
     fn mark_consistent(&self) -> Result<()> {
         if self.slot.line().owner() != self.slot.current_owner(ThisThread::get().id)? {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         self.slot.mark_consistent();
         Ok(())
@@ -192,6 +192,10 @@ impl RawLock for ShmLock {
     fn holder(&self) -> Result<Option<Holder>> {
         let held = robust::is_held(self.slot.line());
         Ok(if held { self.slot.holder() } else { None })
+    }
+
+    fn held_by(&self) -> HeldBy {
+        self.slot.held_by()
     }
 
     fn generation(&self) -> Option<Generation> {

@@ -7,13 +7,14 @@ use crate::layout;
 use crate::owner::Owner;
 use crate::segment::Segment;
 use crate::table::Table;
-use lock_core::{Allocation, Error, ErrorKind, Generation, Label, LockId, Reconciled, Result};
+use lock_core::{Allocation, Error, Generation, Label, LockId, Reconciled, Result};
 
 impl Table {
     /// Allocates the lowest free id according to the hints. If the hints show no free id, scans all ids.
     ///
     /// # Errors
-    /// [`ErrorKind::Exhausted`] when no id is free; [`ErrorKind::Limit`]; those of [`Table::check`].
+    /// [`ErrorKind::Exhausted`](lock_core::ErrorKind::Exhausted) when no id is free;
+    /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit); those of [`Table::check`].
     pub fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check_now_and_then()?;
         let me = self.current_owner()?;
@@ -29,17 +30,18 @@ impl Table {
                 }
             }
         }
-        Err(ErrorKind::Exhausted { capacity: self.header.bound.limit(), allocated: self.count()? }.into())
+        Err(Error::exhausted(self.header.bound.limit(), self.count()?))
     }
 
     /// Allocates this id, if it is free.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::AlreadyAllocated`] when the id is allocated, or while a live thread is allocating it; those
-    /// of [`Table::check`].
+    /// [`ErrorKind::OutOfRange`](lock_core::ErrorKind::OutOfRange);
+    /// [`ErrorKind::AlreadyAllocated`](lock_core::ErrorKind::AlreadyAllocated) when the id is allocated, or while a live thread is
+    /// allocating it; those of [`Table::check`].
     pub fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.check_now_and_then()?;
-        if self.try_allocate_exact(id, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
+        if self.try_allocate_exact(id, label)? { Ok(()) } else { Err(Error::already_allocated()) }
     }
 
     fn try_allocate_exact(&self, id: LockId, label: &Label) -> Result<bool> {
@@ -69,11 +71,13 @@ impl Table {
     /// Frees an id. If a generation is given, the id must have that generation.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::NotAllocated`]; [`ErrorKind::Stale`] when the generation is another one; those of
+    /// [`ErrorKind::OutOfRange`](lock_core::ErrorKind::OutOfRange);
+    /// [`ErrorKind::NotAllocated`](lock_core::ErrorKind::NotAllocated); [`ErrorKind::Stale`](lock_core::ErrorKind::Stale) when the
+    /// generation is another one; those of
     /// [`Table::check`]. After an error nothing has changed.
     pub fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {
         self.check_now_and_then()?;
-        let not_allocated = || Error::from(ErrorKind::NotAllocated);
+        let not_allocated = || Error::not_allocated();
         self.check_range(id)?;
         let (number, index) = layout::locate(id);
         if !self.has_segment(number) {
@@ -84,7 +88,7 @@ impl Table {
             return Err(not_allocated());
         }
         if generation.is_some_and(|generation| segment.record(index).generation() != generation) {
-            return Err(ErrorKind::Stale.into());
+            return Err(Error::stale());
         }
         if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }
     }
@@ -106,7 +110,8 @@ impl Table {
     /// Returns the number of free ids, or `None` if there is no bound.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
+    /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was truncated;
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn available(&self) -> Result<Option<u64>> {
         self.check_whole()?;
         self.capacity().map(|capacity| Ok(capacity.saturating_sub(self.count()?))).transpose()
@@ -115,7 +120,8 @@ impl Table {
     /// Returns the number of allocated ids.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
+    /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was truncated;
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn count(&self) -> Result<u64> {
         self.present().map(|segment| Ok(segment?.allocated().count())).sum()
     }
@@ -123,7 +129,8 @@ impl Table {
     /// Returns the allocated ids in ascending order.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
+    /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was truncated;
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn allocated(&self) -> Result<Vec<Allocation>> {
         self.check_whole()?;
         let mut list = Vec::new();
@@ -152,7 +159,8 @@ impl Table {
     /// An id that the call allocates gets its label.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`] before any change; [`ErrorKind::Limit`]; those of [`Table::check`].
+    /// [`ErrorKind::OutOfRange`](lock_core::ErrorKind::OutOfRange) before any change;
+    /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit); those of [`Table::check`].
     pub fn reconcile(&self, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         self.check_now_and_then()?;
         if let Some((last, _)) = ids.last_key_value() {

@@ -26,7 +26,7 @@ pub(crate) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
                     "the file system cannot reserve space (fallocate); use tmpfs, ext4, xfs or btrfs",
                 ));
             }
-            Err(errno) => return Err(Error::refused("fallocate", errno)),
+            Err(errno) => return Err(Error::system("fallocate", errno)),
         }
     }
 }
@@ -37,5 +37,5 @@ pub(crate) fn back(file: impl AsFd, offset: u64, bytes: u64) -> Result<()> {
 pub(crate) fn check_limit(file: impl AsFd, end: u64) -> Result<()> {
     let limit = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| Error::system("getrlimit", errno))?.0;
     let within = end <= limit || end <= fstat(file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
-    if within { Ok(()) } else { Err(Error::refused("fallocate", Errno::EFBIG)) }
+    if within { Ok(()) } else { Err(Error::system("fallocate", Errno::EFBIG)) }
 }

@@ -207,7 +207,7 @@ fn above_standard_streams(fd: OwnedFd) -> Result<OwnedFd> {
         return Ok(fd);
     }
     // `try_clone` returns a number of at least 3.
-    fd.try_clone().map_err(|error| Error::refused("fcntl F_DUPFD_CLOEXEC", error))
+    fd.try_clone().map_err(|error| Error::system("fcntl F_DUPFD_CLOEXEC", error))
 }
 
 /// An entry in the list of descriptors that forked children close.

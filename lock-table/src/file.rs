@@ -19,21 +19,21 @@ use crate::layout::{self, BASE_BYTES, Geometry, PAGE};
 use crate::options::{STICKY, TableOptions};
 use crate::sys::{self, rename_new};
 use crate::table_path::TablePath;
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, ErrorDetails, Result};
 
 /// Opens the file of a table and validates it. The file is not changed.
 pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOptions) -> Result<(File, Header)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut file = match openat(path.base, path.name, flags, Permissions::empty()) {
         Ok(fd) => File::from(fd),
-        Err(Errno::ENOENT) => return Err(ErrorKind::Absent.into()),
+        Err(Errno::ENOENT) => return Err(Error::absent()),
         Err(Errno::ELOOP) => return Err(untrusted("the path is a symbolic link; use the path of its target")),
-        Err(Errno::EISDIR) => return Err(ErrorKind::NotAStore { reason: "the path is a directory".to_owned() }.into()),
-        Err(errno) => return Err(Error::refused("open", errno)),
+        Err(Errno::EISDIR) => return Err(Error::not_a_store("the path is a directory")),
+        Err(errno) => return Err(Error::system("open", errno)),
     };
     let meta = file.metadata().map_err(|e| Error::system("fstat", e))?;
     if !meta.is_file() {
-        return Err(ErrorKind::NotAStore { reason: "the path is not a regular file".to_owned() }.into());
+        return Err(Error::not_a_store("the path is not a regular file"));
     }
     let filesystem = filesystem::check_file(&file, path.whole, options.filesystem)?;
     match meta.nlink() {
@@ -52,7 +52,7 @@ pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     match options.bound {
         Some(asked) if asked != header.bound => {
             let (found, asked) = (header.bound.to_string(), asked.to_string());
-            Err(ErrorKind::OtherCapacity { found, asked }.into())
+            Err(Error::other_capacity(found, asked))
         }
         _ => {
             filesystem::unshare(filesystem, &file)?;
@@ -107,7 +107,7 @@ fn make(
 }
 
 fn is_absent(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    matches!(error.details(), ErrorDetails::System { error, .. } if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Creates a file without a name (O_TMPFILE), or with a random name if that is not supported.
@@ -172,19 +172,19 @@ pub(crate) fn random() -> Result<u128> {
 }
 
 fn in_directory(errno: Errno) -> Error {
-    Error::refused("create", errno)
+    Error::system("create", errno)
 }
 
 /// The error for an opened file without links: the store was destroyed, or a bind mount keeps its name.
 fn deleted(path: &Path, file: &Metadata) -> Error {
     let is_mounted = fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (file.dev(), file.ino()));
-    if is_mounted { kept_by_mount(path) } else { ErrorKind::Absent.into() }
+    if is_mounted { kept_by_mount(path) } else { Error::absent() }
 }
 
 /// The error for an existing file: it is a store, or a bind mount keeps the name of a deleted one.
 fn exists(path: &Path) -> Error {
     let is_deleted = fs::symlink_metadata(path).is_ok_and(|named| named.nlink() == 0);
-    if is_deleted { kept_by_mount(path) } else { ErrorKind::Exists.into() }
+    if is_deleted { kept_by_mount(path) } else { Error::exists() }
 }
 
 fn kept_by_mount(path: &Path) -> Error {
@@ -192,12 +192,13 @@ fn kept_by_mount(path: &Path) -> Error {
 }
 
 fn untrusted(reason: impl Into<String>) -> Error {
-    ErrorKind::Untrusted { reason: reason.into() }.into()
+    Error::untrusted(reason)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lock_core::ErrorKind;
 
     #[test]
     fn publish_does_not_replace_an_existing_file() {

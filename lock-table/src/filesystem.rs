@@ -136,6 +136,7 @@ pub(crate) fn check_file(file: impl AsFd, path: &Path, accept: Accept) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lock_core::ErrorDetails;
     use nix::sys::statfs;
     use rstest::rstest;
 
@@ -150,7 +151,7 @@ mod tests {
     #[case(0x0bd0_0bd0, "Lustre")]
     fn a_shared_file_system_is_refused_by_path_and_name(#[case] magic: u32, #[case] name: &str) {
         let error = refuse_shared(Kind::find(magic).unwrap(), Path::new("/mnt/store")).unwrap_err();
-        let ErrorKind::Unsupported { reason } = error.kind() else { panic!("{error}") };
+        let ErrorDetails::Unsupported { reason, .. } = error.details() else { panic!("{error}") };
         assert!(reason.starts_with(&format!("/mnt/store is on {name}: ")), "{reason}");
         assert!(reason.contains("filesystem=any"), "{reason}");
     }

@@ -8,7 +8,7 @@ use crate::hash::fnv1a;
 use crate::kind::Kind;
 use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WORD};
 use crate::options::Bound;
-use lock_core::{Error, ErrorKind, Result, StoreId};
+use lock_core::{Error, Result, StoreId};
 
 /// The version of the format, which is incremented with each change of the layout.
 pub(crate) const VERSION: u32 = 3;
@@ -89,13 +89,13 @@ impl Header {
         }
         if words[AT_MAGIC] != MAGIC {
             let reason = if page.is_empty() { "it is empty" } else { "it does not start with the magic number" };
-            return Err(ErrorKind::NotAStore { reason: reason.to_owned() }.into());
+            return Err(Error::not_a_store(reason));
         }
         // A file that ends before the version is reported as truncated.
         let has_version = page.len() >= (AT_VERSION + 1) * WORD;
         if has_version && words[AT_VERSION] != u64::from(VERSION) {
             let found = u32::try_from(words[AT_VERSION]).unwrap_or(u32::MAX);
-            return Err(ErrorKind::OtherVersion { found, known: VERSION, file: file.to_owned() }.into());
+            return Err(Error::other_version(found, VERSION, file));
         }
         if page.len() < HEADER_WORDS * WORD {
             return Err(corrupt(format!("the file is truncated to {} bytes", page.len())));
@@ -106,7 +106,7 @@ impl Header {
         let found = Kind::decode(words[AT_KIND], words[AT_ABI], kind);
         if found != Some(kind) {
             let found = found.map_or_else(|| Kind::describe_unknown(words[AT_KIND], words[AT_ABI]), |kind| kind.to_string());
-            return Err(ErrorKind::OtherAbi { found, needed: kind.to_string() }.into());
+            return Err(Error::other_abi(found, kind.to_string()));
         }
         if words[USED_WORDS..].iter().any(|word| *word != 0) {
             return Err(corrupt("unused words of the header are not 0"));
@@ -116,7 +116,7 @@ impl Header {
         }
         match words[AT_STATE] {
             0 => {}
-            1 => return Err(ErrorKind::Destroyed.into()),
+            1 => return Err(Error::destroyed()),
             _ => return Err(corrupt("the state of the store is not valid")),
         }
         let bound = match words[AT_BOUND] {
@@ -171,7 +171,7 @@ impl<'a> State<'a> {
 }
 
 pub(crate) fn corrupt(reason: impl Into<String>) -> Error {
-    ErrorKind::Corrupt { reason: reason.into() }.into()
+    Error::corrupt(reason)
 }
 
 /// Returns the checksum: FNV-1a over the words that never change, without the checksum.
@@ -191,6 +191,7 @@ fn whole(high: u64, low: u64) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lock_core::{ErrorDetails, ErrorKind};
 
     const KIND: Kind = Kind::new("test", 7);
 
@@ -236,7 +237,7 @@ mod tests {
         let page = header().encode();
         for length in 0..page.len() {
             let error = decode(&page[..length], KIND).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::NotAStore { .. } | ErrorKind::Corrupt { .. }), "{length}: {error}");
+            assert!(matches!(error.kind(), ErrorKind::NotAStore | ErrorKind::Corrupt), "{length}: {error}");
         }
     }
 
@@ -245,7 +246,7 @@ mod tests {
         let page = header().encode();
         let error = decode(&page, Kind::new("other", 7)).unwrap_err().to_string();
         assert!(error.contains("of the backend test") && error.contains("not other"), "{error}");
-        assert!(matches!(decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi { .. }));
+        assert!(matches!(decode(&page, Kind::new("test", 8)).unwrap_err().kind(), ErrorKind::OtherAbi));
         let described = |name| Kind::new(name, 8).described(|abi| format!("{abi} bits"));
         let error = decode(&page, described("test")).unwrap_err().to_string();
         assert!(error.contains("of the backend test (7 bits)") && error.contains("not test (8 bits)"), "{error}");
@@ -258,7 +259,7 @@ mod tests {
         let mut page = header().encode();
         page[AT_VERSION * WORD] += 1;
         let error = decode(&page, KIND).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::OtherVersion { found: 4, known: VERSION, .. }), "{error}");
+        assert!(matches!(error.details(), ErrorDetails::OtherVersion { found: 4, known: VERSION, .. }), "{error}");
         assert!(error.to_string().contains("remove /a/store"), "{error}");
     }
 }

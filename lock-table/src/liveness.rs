@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use crate::descriptor::{Descriptor, KeptDescription};
 use crate::layout::LIVENESS_OFFSET;
 use crate::table_file::{TableFile, Verified};
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, ErrorDetails, Result};
 
 /// The object that holds a liveness lock. The values are stored in the process table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,8 +97,8 @@ impl Liveness {
 
 /// Returns true if this process may not open the store again.
 fn is_denied(error: &Error) -> bool {
-    let ErrorKind::System { source, .. } = error.kind() else { return false };
-    matches!(source.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENOENT | libc::EROFS))
+    let ErrorDetails::System { error, .. } = error.details() else { return false };
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENOENT | libc::EROFS))
 }
 
 fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result<bool> {
@@ -107,7 +107,7 @@ fn lock_byte(descriptor: &Descriptor, entry: usize, kind: libc::c_int) -> Result
     match fcntl(fd, FcntlArg::F_OFD_SETLK(&range)) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN) => Ok(false),
-        Err(errno) => Err(Error::refused("fcntl F_OFD_SETLK", errno)),
+        Err(errno) => Err(Error::system("fcntl F_OFD_SETLK", errno)),
     }
 }
 

@@ -8,12 +8,12 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::table::Table;
-use lock_core::{ErrorKind, Result};
+use lock_core::{Error, Result};
 
 /// Checks that the file of a table has its recorded location, or that no other process uses it.
 ///
 /// # Errors
-/// [`ErrorKind::Untrusted`] when a process may use the file at another location.
+/// [`ErrorKind::Untrusted`](lock_core::ErrorKind::Untrusted) when a process may use the file at another location.
 pub(crate) fn check(table: &Table) -> Result<()> {
     let here = table.file.id().number();
     let word = table.state().location;
@@ -28,7 +28,7 @@ pub(crate) fn check(table: &Table) -> Result<()> {
                 "processes use the file through another mount, which hides their file locks, or {path} is a copy of a store in use; \
                  open the store by the path that the processes use, or remove the copy"
             );
-            return Err(ErrorKind::Untrusted { reason }.into());
+            return Err(Error::untrusted(reason));
         }
         let _ = word.compare_exchange(there, here, SeqCst, SeqCst);
     }

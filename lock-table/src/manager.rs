@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::lock_line::LockLine;
@@ -15,7 +16,7 @@ use lock_core::{
 ///
 /// Each method can return [`ErrorKind::System`](lock_core::ErrorKind::System) or [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when
 /// a system call fails.
-pub trait TableLocks: Send + Sync + fmt::Debug {
+pub trait TableLocks: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Returns the lock of this slot.
     ///
     /// # Errors
@@ -69,15 +70,15 @@ pub trait TableLocks: Send + Sync + fmt::Debug {
 
 /// The claims of a store on a table that do not depend on its locks.
 pub const CLAIMS: Capabilities = Capabilities::minimal()
-    .reentry(Reentry::Refused)
-    .holders(Holders::Named)
-    .labels(Labels::Kept)
-    .generations(Generations::Counted)
-    .tokens(Tokens::Fencing)
-    .death_reports(DeathReports::UntilConsistent)
-    .reconcile(Reconcile::Supported)
-    .capacity(Capacity::Chosen)
-    .removal(Removal::Supported);
+    .with_reentry(Reentry::Refused)
+    .with_holders(Holders::Named)
+    .with_labels(Labels::Kept)
+    .with_generations(Generations::Counted)
+    .with_tokens(Tokens::Fencing)
+    .with_death_reports(DeathReports::UntilConsistent)
+    .with_reconcile(Reconcile::Supported)
+    .with_capacity(Capacity::Chosen)
+    .with_removal(Removal::Supported);
 
 /// A [`Manager`] with the ids of a [`Table`] and the locks of a backend.
 #[derive(Debug)]

@@ -87,7 +87,7 @@ impl Table {
         if let Some(table) = open_tables.find(id, &header) {
             return Ok(table);
         }
-        let base = MappedWords::map(&file, 0, BASE_BYTES).map_err(|e| Error::refused("mmap", e))?;
+        let base = MappedWords::map(&file, 0, BASE_BYTES).map_err(|e| Error::system("mmap", e))?;
         let mode = file.metadata().map_err(|e| Error::system("fstat", e))?.mode();
         let table = Arc::new(Self {
             file: TableFile::new(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file)?,
@@ -122,13 +122,13 @@ impl Table {
         let named = std::fs::symlink_metadata(self.path()).ok();
         let length = match named {
             // A bind mount keeps the name of a deleted file, which then has no links.
-            Some(named) if self.is(&named) && named.nlink() == 0 => return Err(ErrorKind::Destroyed.into()),
+            Some(named) if self.is(&named) && named.nlink() == 0 => return Err(Error::destroyed()),
             Some(named) if self.is(&named) => named.len(),
             named => {
                 let stat = self.file.stat()?;
                 match (stat.st_nlink, named) {
-                    (0, _) => return Err(ErrorKind::Destroyed.into()),
-                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),
+                    (0, _) => return Err(Error::destroyed()),
+                    (_, Some(_)) => return Err(Error::replaced()),
                     (_, None) => stat.st_size.unsigned_abs(),
                 }
             }
@@ -158,7 +158,7 @@ impl Table {
     pub(crate) fn check_mark(&self) -> Result<()> {
         match self.state().destroyed.load(Relaxed) {
             0 => Ok(()),
-            _ => Err(ErrorKind::Destroyed.into()),
+            _ => Err(Error::destroyed()),
         }
     }
 
@@ -197,12 +197,12 @@ impl Table {
     pub fn destroy(&self) -> Result<()> {
         self.check()?;
         if self.has_lost_its_name() {
-            return Err(ErrorKind::Destroyed.into());
+            return Err(Error::destroyed());
         }
         // Remove the name before setting the mark. After the other order, a killed process would leave a store with a mark and a name,
         // which can neither be opened nor created.
         table_path::unlink_if(self.path(), self.file.id()).map_err(|errno| match errno {
-            Errno::ENOENT => ErrorKind::Destroyed.into(),
+            Errno::ENOENT => Error::destroyed(),
             errno => Error::system("unlink", errno).at(self.path()),
         })?;
         self.state().destroyed.store(1, SeqCst);
@@ -220,5 +220,5 @@ fn coarse_now() -> u64 {
 #[cold]
 fn too_many_stores() -> Error {
     let limit = format!("this process has {} stores open, which is the maximum; close some", ForkWords::LIMIT);
-    ErrorKind::Limit { limit, source: std::io::ErrorKind::ResourceBusy.into() }.into()
+    Error::limit(limit, std::io::ErrorKind::ResourceBusy)
 }

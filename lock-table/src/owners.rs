@@ -15,7 +15,7 @@ use crate::registration::Registration;
 use crate::segment::Segment;
 use crate::table::Table;
 use crate::thread;
-use lock_core::{Cause, Holder, Result};
+use lock_core::{Cause, HeldBy, Holder, Result};
 use once_cell::race::OnceBox;
 
 /// Pauses between attempts to determine the cause of a death. The kernel needs a moment to show it.
@@ -164,6 +164,15 @@ impl Table {
     /// Returns the thread of an owner word, whether it is alive or dead.
     pub fn describe(&self, owner: Owner) -> Holder {
         self.processes_table().describe(owner)
+    }
+
+    /// Returns the thread of an owner word for the error of a wait that timed out.
+    pub fn held_by(&self, owner: Owner) -> HeldBy {
+        match owner.is_none() {
+            true => HeldBy::unknown("it has not recorded itself, as a program that does not use this library"),
+            false if self.is_dead(owner) => HeldBy::Dead(self.describe(owner)),
+            false => HeldBy::Holder(self.describe(owner)),
+        }
     }
 
     fn processes_table(&self) -> ProcessTable<'_> {

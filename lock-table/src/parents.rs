@@ -46,7 +46,7 @@ pub fn create_parents(url: &StoreUrl, mode: OpenMode, options: &TableOptions) ->
         return Ok(());
     }
     filesystem::check_directory(existing, location, options.filesystem)?;
-    create_below(directory, missing).map_err(|(call, errno)| Error::refused(call, errno).at(parent))
+    create_below(directory, missing).map_err(|(call, errno)| Error::system(call, errno).at(parent))
 }
 
 impl TableOptions {

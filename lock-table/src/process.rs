@@ -16,7 +16,7 @@ use crate::liveness::{HeldBy, Liveness};
 use crate::owner::Owner;
 use crate::table_file::TableFile;
 use crate::{blocks, layout, record};
-use lock_core::{Cause, Error, ErrorKind, Holder, Result};
+use lock_core::{Cause, Error, Holder, Result};
 
 /// The number of entries that are allocated first, round robin.
 ///
@@ -68,7 +68,7 @@ impl ProcessTable<'_> {
             liveness.unlock(entry)?;
         }
         let foreign = || [0, ENTRIES - 1].into_iter().find_map(|entry| self.foreign_lock(&liveness, entry));
-        let too_many = || ErrorKind::TooManyProcesses { limit: ENTRIES as u32 }.into();
+        let too_many = || Error::too_many_processes(ENTRIES as u32);
         Err(no_room.or_else(foreign).unwrap_or_else(too_many))
     }
 
@@ -78,7 +78,7 @@ impl ProcessTable<'_> {
         let path = self.file.path().display();
         let reason =
             format!("{foreign} holds a file lock on {path} that conflicts with the locks of this program; end that program");
-        Some(ErrorKind::Untrusted { reason }.into())
+        Some(Error::untrusted(reason))
     }
 
     /// Frees the entry of a process that closes the store.

@@ -8,7 +8,7 @@ use nix::unistd::{Gid, Group, Uid, User, fchown, geteuid};
 
 use crate::file_access::{FileAccess, FileOwner};
 use crate::options::TableOptions;
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, Result};
 
 /// The mode bits for write access of the group, and of all other users.
 const GROUP_WRITES: u32 = 0o020;
@@ -26,7 +26,7 @@ impl TableOptions {
     /// second case.
     ///
     /// # Errors
-    /// [`ErrorKind::Untrusted`] with the path, its owner, group or mode, and the option to add.
+    /// [`ErrorKind::Untrusted`](lock_core::ErrorKind::Untrusted) with the path, its owner, group or mode, and the option to add.
     pub fn check_access(&self, path: &Path, found: FileAccess, directory: impl FnOnce() -> Option<FileAccess>) -> Result<()> {
         let allowed = self.permissions().bits();
         let path = path.display();
@@ -64,7 +64,8 @@ impl TableOptions {
     /// Sets the owner and the group of a new file or directory to those of these options.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when the caller has no permission; [`ErrorKind::System`].
+    /// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) when the caller has no permission;
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn give(&self, file: BorrowedFd<'_>) -> Result<()> {
         if let Some(group) = self.group {
             match fchown(file.as_fd(), None, Some(Gid::from_raw(group.gid()))) {
@@ -114,7 +115,7 @@ fn name_of_group(gid: u32) -> String {
 }
 
 fn untrusted(reason: String) -> Error {
-    ErrorKind::Untrusted { reason }.into()
+    Error::untrusted(reason)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::owner::Owner;
 use crate::record::Record;
 use crate::table::Table;
 use lock_core::__private::Pinned;
-use lock_core::{Generation, Holder, LockId, Result};
+use lock_core::{Generation, HeldBy, Holder, LockId, Result};
 
 /// A lock of a table: references to its line and to words of its record.
 ///
@@ -60,6 +60,11 @@ impl Slot {
     pub fn holder(&self) -> Option<Holder> {
         let owner = self.line.owner();
         (!owner.is_none() && !self.table().is_dead(owner)).then(|| self.table().describe(owner))
+    }
+
+    /// Returns the recorded owner after a wait that timed out, dead or alive.
+    pub fn held_by(&self) -> HeldBy {
+        self.table().held_by(self.line.owner())
     }
 
     /// Returns the owner word of the thread of this process with the id `tid`. See [`Table::current_owner`].

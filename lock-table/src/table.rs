@@ -24,7 +24,7 @@ use crate::sys::MappedWords;
 use crate::table_file::TableFile;
 use lock_core::__private::ForkWords;
 use lock_core::PerProcess;
-use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
+use lock_core::{Error, LockId, Result, StoreId};
 use once_cell::race::OnceBox;
 
 /// An open table. Opening the same file again in a process returns the same table.
@@ -64,7 +64,8 @@ impl Table {
     /// Returns the owner, the group and the mode of the file, also after it was deleted.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when the program has closed the descriptor and the file cannot be opened again.
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System) or [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when the program
+    /// has closed the descriptor and the file cannot be opened again.
     pub fn access(&self) -> Result<FileAccess> {
         Ok((&self.file.stat()?).into())
     }
@@ -102,7 +103,8 @@ impl Table {
     /// The order is by id. No process has used the other lines.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
+    /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was truncated;
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn lines(&self, mut each: impl FnMut(LockId, &LockLine)) -> Result<()> {
         self.check_whole()?;
         for segment in self.present() {
@@ -128,7 +130,7 @@ impl Table {
 
     pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
         let capacity = self.header.bound.limit();
-        if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
+        if u64::from(id.get()) < capacity { Ok(()) } else { Err(Error::out_of_range(capacity)) }
     }
 
     pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {
@@ -171,7 +173,7 @@ impl Table {
         }
         let bits = geometry.ids.min(self.header.bound.limit() - geometry.first) as usize;
         let words =
-            MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::refused("mmap", e))?;
+            MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::system("mmap", e))?;
         Ok(self.segments[number].get_or_init(|| Box::new(Segment::new(geometry, words, bits))))
     }
 

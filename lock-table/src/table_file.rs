@@ -13,7 +13,7 @@ use crate::descriptor::{Descriptor, KeptDescription};
 use crate::file_id::FileId;
 use crate::fork;
 use lock_core::PerProcess;
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, Result};
 
 /// The descriptors for reading the status of the file and for extending it.
 ///
@@ -60,8 +60,8 @@ impl TableFile {
     /// Returns a descriptor of the file, which is opened again if the program has closed it.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when the file cannot be opened again; [`ErrorKind::Replaced`] when its name leads
-    /// to another file.
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System) or [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when the file
+    /// cannot be opened again; [`ErrorKind::Replaced`](lock_core::ErrorKind::Replaced) when its name leads to another file.
     pub(crate) fn get(&self) -> Result<Verified<'_>> {
         if let Some(fd) = self.first.get() {
             return Ok(Verified::First(fd));
@@ -85,7 +85,8 @@ impl TableFile {
     /// Opens the file again, with a new open file description.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] when this process may not open the file; otherwise as [`TableFile::get`].
+    /// [`ErrorKind::System`](lock_core::ErrorKind::System) when this process may not open the file; otherwise as
+    /// [`TableFile::get`].
     pub(crate) fn reopen(&self) -> Result<KeptDescription> {
         KeptDescription::new(|| self.open_again())
     }
@@ -96,7 +97,7 @@ impl TableFile {
             // The program may have reused the number for another file in between.
             Ok(fd) if FileId::of(&fd) == Ok(self.id) => Ok(fd),
             Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::EACCES | Errno::EPERM)) => {
-                Err(Error::refused("open again", errno).at(&self.path))
+                Err(Error::system("open again", errno).at(&self.path))
             }
             // `/proc` is not mounted, or the link leads to another file.
             _ => self.open_by_path(),
@@ -107,8 +108,8 @@ impl TableFile {
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         match open(&self.path, flags, Mode::empty()) {
             Ok(fd) if FileId::of(&fd) == Ok(self.id) => Ok(fd),
-            Ok(_) => Err(ErrorKind::Replaced.into()),
-            Err(errno) => Err(Error::refused("open again", errno).at(&self.path)),
+            Ok(_) => Err(Error::replaced()),
+            Err(errno) => Err(Error::system("open again", errno).at(&self.path)),
         }
     }
 }

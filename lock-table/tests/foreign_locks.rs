@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use lock_core::{ErrorKind, OpenMode, Result};
+use lock_core::{ErrorDetails, OpenMode, Result};
 use lock_table::{Kind, Table, TableOptions};
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -28,7 +28,7 @@ fn a_foreign_lock_on_the_whole_file_is_refused() {
     drop(open(&path).unwrap());
     let foreign = lock(&path, 0, 0);
     let error = open(&path).unwrap_err();
-    let ErrorKind::Untrusted { reason } = error.kind() else { panic!("{error}") };
+    let ErrorDetails::Untrusted { reason, .. } = error.details() else { panic!("{error}") };
     assert!(reason.starts_with("another program") && reason.contains(&path.display().to_string()), "{reason}");
     drop(foreign);
     open(&path).unwrap();

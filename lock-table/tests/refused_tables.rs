@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lock_core::{ErrorKind, Label, OpenMode, Result};
+use lock_core::{ErrorDetails, ErrorKind, Label, OpenMode, Result};
 use lock_table::{Bound, Kind, Table, TableOptions};
 use rstest::rstest;
 use tempfile::TempDir;
@@ -30,14 +30,14 @@ fn make(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-fn refusal(path: &Path) -> ErrorKind {
+fn refusal(path: &Path) -> ErrorDetails {
     let before = fs::symlink_metadata(path).unwrap();
-    let kinds = [OpenMode::Open, OpenMode::OpenOrCreate].map(|mode| open(path, mode).unwrap_err().into_kind());
-    assert_eq!(kinds[0].to_string(), kinds[1].to_string());
+    let refusals = [OpenMode::Open, OpenMode::OpenOrCreate].map(|mode| open(path, mode).unwrap_err().into_details());
+    assert_eq!(refusals[0].to_string(), refusals[1].to_string());
     let after = fs::symlink_metadata(path).unwrap();
     assert_eq!((before.len(), before.modified().unwrap()), (after.len(), after.modified().unwrap()));
     assert!(matches!(open(path, OpenMode::Create).unwrap_err().kind(), ErrorKind::Exists));
-    kinds.into_iter().next().unwrap()
+    refusals.into_iter().next().unwrap()
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn open_requires_a_table_and_create_requires_none() {
 fn a_file_without_the_magic_number_is_refused(#[case] content: &[u8]) {
     let (_directory, path) = scratch();
     fs::write(&path, content).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::NotAStore { .. }));
+    assert!(matches!(refusal(&path), ErrorDetails::NotAStore { .. }));
     assert_eq!(fs::read(&path).unwrap(), content);
 }
 
@@ -64,21 +64,21 @@ fn a_file_without_the_magic_number_is_refused(#[case] content: &[u8]) {
 fn a_directory_a_fifo_a_symbolic_link_and_a_hard_link_are_refused() {
     let (directory, path) = scratch();
     fs::create_dir(&path).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::NotAStore { .. }));
+    assert!(matches!(refusal(&path), ErrorDetails::NotAStore { .. }));
     fs::remove_dir(&path).unwrap();
 
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::NotAStore { .. }));
+    assert!(matches!(refusal(&path), ErrorDetails::NotAStore { .. }));
     fs::remove_file(&path).unwrap();
 
     let real = directory.path().join("real");
     make(&real);
     symlink(&real, &path).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains("symbolic link")));
+    assert!(matches!(refusal(&path), ErrorDetails::Untrusted { reason, .. } if reason.contains("symbolic link")));
     fs::remove_file(&path).unwrap();
 
     fs::hard_link(&real, &path).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains("2 hard links")));
+    assert!(matches!(refusal(&path), ErrorDetails::Untrusted { reason, .. } if reason.contains("2 hard links")));
 }
 
 #[rstest]
@@ -89,7 +89,7 @@ fn a_table_that_other_users_may_write_is_refused_without_the_option_mode(#[case]
     let (_directory, path) = scratch();
     make(&path);
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains(&format!("{mode:04o}"))));
+    assert!(matches!(refusal(&path), ErrorDetails::Untrusted { reason, .. } if reason.contains(&format!("{mode:04o}"))));
     let mut options = TableOptions::default();
     options.mode = Some(format!("{mode:o}").parse().unwrap());
     assert!(Table::open(&path, KIND, OpenMode::Open, &options).is_ok());
@@ -103,7 +103,7 @@ fn a_table_of_another_user_is_refused() {
     let (_directory, path) = scratch();
     make(&path);
     nix::unistd::chown(&path, Some(65_534.into()), None).unwrap();
-    assert!(matches!(refusal(&path), ErrorKind::Untrusted { reason } if reason.contains("65534")));
+    assert!(matches!(refusal(&path), ErrorDetails::Untrusted { reason, .. } if reason.contains("65534")));
 }
 
 #[test]
@@ -147,11 +147,11 @@ fn every_truncation_is_an_error() {
     let lengths = (0..4200).chain((4200..sound.len()).step_by(4093)).chain([sound.len() - 1]);
     for length in lengths.collect::<Vec<_>>().into_iter().rev() {
         file.set_len(length as u64).unwrap();
-        let kind = open(&path, OpenMode::Open).unwrap_err().into_kind();
+        let details = open(&path, OpenMode::Open).unwrap_err().into_details();
         let expected = match length {
-            0..8 => matches!(kind, ErrorKind::NotAStore { .. }),
-            _ => matches!(kind, ErrorKind::Corrupt { .. }),
+            0..8 => matches!(details, ErrorDetails::NotAStore { .. }),
+            _ => matches!(details, ErrorDetails::Corrupt { .. }),
         };
-        assert!(expected, "{length}: {kind}");
+        assert!(expected, "{length}: {details}");
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use lock_core::{ErrorKind, Label, OpenMode, Result};
+use lock_core::{ErrorDetails, Label, OpenMode, Result};
 use lock_table::{FileGroup, FileOwner, Kind, Table, TableOptions};
 use nix::unistd::{chown, geteuid};
 use rstest::rstest;
@@ -60,7 +60,7 @@ fn root_creates_a_table_for_a_user_and_a_group() {
     open(&path, OpenMode::Open, &options).unwrap();
     options.group = Some(FileGroup::new(GROUP + 1));
     let error = open(&path, OpenMode::Open, &options).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Untrusted { reason } if reason.contains("59003")), "{error}");
+    assert!(matches!(error.details(), ErrorDetails::Untrusted { reason, .. } if reason.contains("59003")), "{error}");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_mode_does_not_make_another_owner_trusted() {
     chown(&path, Some(STRANGER.into()), Some(GROUP.into())).unwrap();
     let error = open(&path, OpenMode::OpenOrCreate, &options("0666")).unwrap_err();
     let named = |reason: &str| reason.contains(path.to_str().unwrap()) && reason.contains("owner=59001");
-    assert!(matches!(error.kind(), ErrorKind::Untrusted { reason } if named(reason)), "{error}");
+    assert!(matches!(error.details(), ErrorDetails::Untrusted { reason, .. } if named(reason)), "{error}");
     let mut trusting = options("0666");
     trusting.owner = Some(FileOwner::Any);
     open(&path, OpenMode::Open, &trusting).unwrap();

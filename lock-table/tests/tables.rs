@@ -22,7 +22,7 @@ fn allocate(table: &Table) -> Option<u32> {
     match table.allocate(&Label::default()) {
         Ok(id) => Some(id.get()),
         Err(error) => {
-            assert!(matches!(error.kind(), ErrorKind::Exhausted { .. }), "{error}");
+            assert!(matches!(error.kind(), ErrorKind::Exhausted), "{error}");
             None
         }
     }
@@ -54,8 +54,8 @@ fn ids_are_allocated_in_ascending_order_up_to_the_bound(#[case] locks: u32) {
     }
     assert_eq!(table.free_all().unwrap(), u64::from(locks));
     assert_eq!((table.count().unwrap(), allocate(&table)), (0, Some(0)));
-    assert!(matches!(table.slot(locks.into()).unwrap_err().kind(), ErrorKind::OutOfRange { .. }));
-    assert!(matches!(table.free(locks.into(), None).unwrap_err().kind(), ErrorKind::OutOfRange { .. }));
+    assert!(matches!(table.slot(locks.into()).unwrap_err().kind(), ErrorKind::OutOfRange));
+    assert!(matches!(table.free(locks.into(), None).unwrap_err().kind(), ErrorKind::OutOfRange));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn reconcile_allocates_missing_ids_and_frees_others() {
     assert!(allocated.iter().all(is_labelled), "only a new allocation gets the label");
 
     let beyond = wanted.clone().into_iter().chain([desired(10_000)]).skip(10).collect();
-    assert!(matches!(table.reconcile(&beyond).unwrap_err().kind(), ErrorKind::OutOfRange { .. }));
+    assert!(matches!(table.reconcile(&beyond).unwrap_err().kind(), ErrorKind::OutOfRange));
     assert_eq!(table.count().unwrap(), wanted.len() as u64);
 }
 

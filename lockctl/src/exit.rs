@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use lock_any::{Error, ErrorKind};
+use lock_any::{Error, ErrorDetails, ErrorKind};
 use nix::errno::Errno;
 
 use crate::output;
@@ -51,36 +51,34 @@ impl ExitStatus {
     /// Returns the exit code of an error of the library; `conflict` for a busy lock.
     pub(crate) fn of(error: &Error, conflict: u8) -> Self {
         match error.kind() {
-            ErrorKind::TimedOut { .. } => Self(conflict),
-            ErrorKind::BadUrl { .. } | ErrorKind::BadLabel { .. } => Self::USAGE,
-            ErrorKind::NotAStore { .. } | ErrorKind::Corrupt { .. } => Self::NOT_A_STORE,
+            ErrorKind::TimedOut => Self(conflict),
+            ErrorKind::BadUrl | ErrorKind::BadLabel => Self::USAGE,
+            ErrorKind::NotAStore | ErrorKind::Corrupt => Self::NOT_A_STORE,
             ErrorKind::Absent => Self::ABSENT,
-            ErrorKind::OutOfRange { .. } | ErrorKind::NotAllocated | ErrorKind::AlreadyAllocated | ErrorKind::Stale => {
-                Self::BAD_ID
-            }
-            ErrorKind::Unsupported { .. } => Self::UNAVAILABLE,
+            ErrorKind::OutOfRange | ErrorKind::NotAllocated | ErrorKind::AlreadyAllocated | ErrorKind::Stale => Self::BAD_ID,
+            ErrorKind::Unsupported => Self::UNAVAILABLE,
             ErrorKind::Exists => Self::CANNOT_CREATE,
-            ErrorKind::Exhausted { .. } | ErrorKind::TooManyProcesses { .. } => Self::TEMPORARY,
+            ErrorKind::Exhausted | ErrorKind::TooManyProcesses => Self::TEMPORARY,
             ErrorKind::Destroyed | ErrorKind::Replaced => Self::TEMPORARY,
-            ErrorKind::OtherVersion { .. } | ErrorKind::OtherAbi { .. } | ErrorKind::OtherCapacity { .. } => Self::OTHER_FORMAT,
-            ErrorKind::Untrusted { .. } => Self::NOT_PERMITTED,
-            ErrorKind::UnknownScheme { .. } | ErrorKind::DuplicateScheme { .. } => Self::NOT_LINKED,
-            ErrorKind::Limit { source, .. } => match Self::of_errno(source) {
+            ErrorKind::OtherVersion | ErrorKind::OtherAbi | ErrorKind::OtherCapacity => Self::OTHER_FORMAT,
+            ErrorKind::Untrusted => Self::NOT_PERMITTED,
+            ErrorKind::UnknownScheme | ErrorKind::DuplicateScheme => Self::NOT_LINKED,
+            ErrorKind::Limit => match Self::of_errno(error.raw_os_error()) {
                 Self::SYSTEM => Self::TEMPORARY,
                 other => other,
             },
-            ErrorKind::System { source, .. } => Self::of_errno(source),
+            ErrorKind::System => Self::of_errno(error.raw_os_error()),
             _ => Self::INTERNAL,
         }
     }
 
     /// Returns the exit code of a failed system call of lockctl itself: temporary for a reached limit, or else `otherwise`.
     pub(crate) fn of_call(error: &io::Error, otherwise: Self) -> Self {
-        if Self::of_errno(error) == Self::TEMPORARY { Self::TEMPORARY } else { otherwise }
+        if Self::of_errno(error.raw_os_error()) == Self::TEMPORARY { Self::TEMPORARY } else { otherwise }
     }
 
-    fn of_errno(error: &io::Error) -> Self {
-        match error.raw_os_error().map(Errno::from_raw) {
+    fn of_errno(errno: Option<i32>) -> Self {
+        match errno.map(Errno::from_raw) {
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Self::NOT_PERMITTED,
             Some(Errno::ENOSPC | Errno::EDQUOT | Errno::ENOENT | Errno::ENOTDIR | Errno::EFBIG) => Self::CANNOT_CREATE,
             Some(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM) => Self::TEMPORARY,
@@ -123,8 +121,8 @@ impl Failure {
         let error = error.into();
         let status = ExitStatus::of_call(&error, otherwise);
         let text = error.to_string();
-        let reason = match Error::system("", error).into_kind() {
-            ErrorKind::Limit { limit, .. } => limit,
+        let reason = match Error::system("", error).into_details() {
+            ErrorDetails::Limit { limit, .. } => limit,
             _ => text,
         };
         Self::new(status, format!("{action}: {reason}"))
@@ -175,6 +173,10 @@ impl From<io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use lock_any::HeldBy;
+
     use super::*;
 
     fn system(errno: Errno) -> Error {
@@ -183,33 +185,32 @@ mod tests {
 
     /// Errors with their exit codes.
     fn failures() -> Vec<(u8, Error)> {
-        let text = || "text".to_owned();
-        let kinds: Vec<(u8, ErrorKind)> = vec![
-            (9, ErrorKind::TimedOut { holder: None }),
-            (64, ErrorKind::BadUrl { url: text(), reason: text() }),
-            (64, ErrorKind::BadLabel { label: text(), reason: text() }),
-            (65, ErrorKind::NotAStore { reason: text() }),
-            (65, ErrorKind::Corrupt { reason: text() }),
-            (66, ErrorKind::Absent),
-            (67, ErrorKind::OutOfRange { capacity: 1 }),
-            (67, ErrorKind::NotAllocated),
-            (67, ErrorKind::AlreadyAllocated),
-            (67, ErrorKind::Stale),
-            (69, ErrorKind::Unsupported { reason: text() }),
-            (70, ErrorKind::AlreadyHeld),
-            (70, ErrorKind::NotHeld),
-            (70, ErrorKind::Lost),
-            (73, ErrorKind::Exists),
-            (75, ErrorKind::Exhausted { capacity: 1, allocated: 1 }),
-            (75, ErrorKind::TooManyProcesses { limit: 1 }),
-            (75, ErrorKind::Destroyed),
-            (75, ErrorKind::Replaced),
-            (76, ErrorKind::OtherVersion { found: 1, known: 2, file: "/store".into() }),
-            (76, ErrorKind::OtherAbi { found: text(), needed: text() }),
-            (76, ErrorKind::OtherCapacity { found: text(), asked: text() }),
-            (77, ErrorKind::Untrusted { reason: text() }),
-            (78, ErrorKind::UnknownScheme { scheme: text(), hint: text() }),
-            (78, ErrorKind::DuplicateScheme { scheme: text(), first: "a", second: "b" }),
+        let kinds = vec![
+            (9, Error::timed_out(Duration::ZERO, HeldBy::unknown("none is recorded"))),
+            (64, Error::bad_url("text", "text")),
+            (64, Error::bad_label("text", "text")),
+            (65, Error::not_a_store("text")),
+            (65, Error::corrupt("text")),
+            (66, Error::absent()),
+            (67, Error::out_of_range(1)),
+            (67, Error::not_allocated()),
+            (67, Error::already_allocated()),
+            (67, Error::stale()),
+            (69, Error::unsupported("text")),
+            (70, Error::already_held()),
+            (70, Error::not_held()),
+            (70, Error::lost()),
+            (73, Error::exists()),
+            (75, Error::exhausted(1, 1)),
+            (75, Error::too_many_processes(1)),
+            (75, Error::destroyed()),
+            (75, Error::replaced()),
+            (76, Error::other_version(1, 2, "/store")),
+            (76, Error::other_abi("text", "text")),
+            (76, Error::other_capacity("text", "text")),
+            (77, Error::untrusted("text")),
+            (78, Error::unknown_scheme("text", "text")),
+            (78, Error::duplicate_scheme("text", "a", "b")),
         ];
         let calls = [
             (71, Errno::EIO),
@@ -228,7 +229,7 @@ mod tests {
             (77, Errno::EROFS),
         ];
         let calls = calls.map(|(code, errno)| (code, system(errno)));
-        kinds.into_iter().map(|(code, kind)| (code, Error::from(kind))).chain(calls).collect()
+        kinds.into_iter().chain(calls).collect()
     }
 
     #[test]

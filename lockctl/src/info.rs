@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lock_any::{Backend, Numbering, Store, StoreUrl};
+use lock_any::{Backend, Numbering, Store, StoreId, StoreUrl};
 use serde::Serialize;
 
 use crate::cli::{Format, StoreArgs};
@@ -12,7 +12,7 @@ use crate::output::{self, Rows};
 #[derive(Serialize)]
 struct Info {
     store: String,
-    id: String,
+    id: StoreId,
     backend: &'static str,
     #[serde(rename = "crate")]
     crate_name: &'static str,
@@ -42,7 +42,7 @@ pub(crate) fn info(store_args: &StoreArgs, format: &Format) -> Result<(), Failur
 fn print_json(store: &Store, backend: &Backend, allocated: Option<u64>, available: Option<u64>) -> Result<(), Failure> {
     let info = Info {
         store: store.url().to_owned(),
-        id: store.id().to_string(),
+        id: store.id(),
         backend: backend.scheme(),
         crate_name: backend.crate_name(),
         capacity: store.capacity(),

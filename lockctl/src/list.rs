@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use lock_any::{Error, ErrorKind, HeldLock, Holders, Numbering, Store};
+use lock_any::{Error, HeldLock, Holder, Holders, LockId, Numbering, Store};
 use serde::Serialize;
 
 use crate::cli::{ListArgs, StoreArgs};
 use crate::exit::Failure;
-use crate::facts::{Entry, Owner};
+use crate::facts::Entry;
 use crate::output::{self, Rows};
 
 #[derive(Serialize)]
@@ -39,7 +39,7 @@ fn everything(store: &Store) -> Result<Vec<Entry>, Error> {
     let mut entries: BTreeMap<_, _> = allocated(store)?;
     let held = match store.held() {
         Ok(held) => held,
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => return Ok(entries.into_values().collect()),
+        Err(error) if error.is_unsupported() => return Ok(entries.into_values().collect()),
         Err(error) => return Err(error),
     };
     entries.values_mut().for_each(|entry| entry.held = Some(false));
@@ -60,7 +60,7 @@ fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
     let mut entry = Entry::new(lock.id());
     entry.allocated = true;
     if store.capabilities().holders == Holders::Named {
-        entry.holder = lock.holder()?.map(Owner::from);
+        entry.holder = lock.holder()?;
         entry.held = Some(entry.holder.is_some());
         entry.waiters = lock.waiters();
     } else if held_only {
@@ -69,37 +69,34 @@ fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
     Ok(if held_only && entry.held == Some(false) { Vec::new() } else { vec![entry] })
 }
 
-fn allocated(store: &Store) -> Result<BTreeMap<u32, Entry>, Error> {
-    let entry = |allocation: lock_any::Allocation| {
-        let id = allocation.id.get();
-        (id, Entry::new(allocation.id).allocated(allocation))
-    };
+fn allocated(store: &Store) -> Result<BTreeMap<LockId, Entry>, Error> {
+    let entry = |allocation: lock_any::Allocation| (allocation.id, Entry::new(allocation.id).allocated(allocation));
     Ok(store.allocated()?.into_iter().map(entry).collect())
 }
 
-fn add_held(entries: &mut BTreeMap<u32, Entry>, held: Vec<HeldLock>) {
+fn add_held(entries: &mut BTreeMap<LockId, Entry>, held: Vec<HeldLock>) {
     for lock in held {
-        let id = lock.id.get();
-        let entry = entries.remove(&id).unwrap_or_else(|| Entry::new(lock.id));
+        let id = lock.id;
+        let entry = entries.remove(&id).unwrap_or_else(|| Entry::new(id));
         entries.insert(id, entry.held(lock));
     }
 }
 
 fn cells(lock: &Entry) -> [String; 7] {
     let holder = lock.holder.as_ref();
-    let of_holder = |get: fn(&Owner) -> String| holder.map(get).unwrap_or_default();
+    let of_holder = |get: fn(&Holder) -> String| holder.map(get).unwrap_or_default();
     let command = match (holder, lock.held) {
-        (Some(holder), _) => holder.command().to_owned(),
-        (None, Some(true)) => "(unknown owner)".to_owned(),
+        (Some(holder), _) => holder.command.clone(),
+        (None, Some(true)) => "(not recorded)".to_owned(),
         (None, Some(false)) => String::new(),
         (None, None) => "?".to_owned(),
     };
     [
         lock.id.to_string(),
-        lock.label.clone(),
+        lock.label.to_string(),
         if lock.allocated { lock.since.map_or_else(|| "yes".to_owned(), ago) } else { "no".to_owned() },
-        of_holder(Owner::pid),
-        of_holder(Owner::tid),
+        of_holder(|holder| holder.pid.to_string()),
+        of_holder(|holder| if holder.tid == 0 { String::new() } else { holder.tid.to_string() }),
         command,
         lock.waiters.map(|count| count.to_string()).unwrap_or_default(),
     ]

@@ -4,7 +4,6 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 
 use lock_any::LockId;
-use serde::Serialize;
 
 use crate::cli::{AllocateArgs, BreakArgs, FreeArgs, ReconcileArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -47,21 +46,13 @@ pub(crate) fn free_all(store_args: &StoreArgs) -> Result<(), Failure> {
     Ok(output::print(format!("{count}\n"))?)
 }
 
-#[derive(Serialize)]
-struct Reconciled {
-    allocated: Vec<u32>,
-    freed: Vec<u32>,
-}
-
 pub(crate) fn reconcile(store_args: &StoreArgs, args: &ReconcileArgs) -> Result<(), Failure> {
     let ids = if args.ids.is_empty() { from_stdin()? } else { args.ids.clone() };
     let done = store_args.open_or_create(args.no_create)?.reconcile(ids)?;
-    let numbers = |ids: Vec<LockId>| ids.into_iter().map(LockId::get).collect::<Vec<_>>();
-    let done = Reconciled { allocated: numbers(done.allocated), freed: numbers(done.freed) };
     if args.json {
         return Ok(output::print_json(&done)?);
     }
-    let lines = |verb: &str, ids: &[u32]| ids.iter().map(|id| format!("{verb} {id}\n")).collect::<String>();
+    let lines = |verb: &str, ids: &[LockId]| ids.iter().map(|id| format!("{verb} {id}\n")).collect::<String>();
     Ok(output::print(lines("allocated", &done.allocated) + &lines("freed", &done.freed))?)
 }
 

@@ -1,6 +1,6 @@
 //! Opens the store of a command.
 
-use lock_any::{ErrorKind, Store};
+use lock_any::Store;
 use nix::unistd::Uid;
 
 use crate::cli::StoreArgs;
@@ -23,7 +23,7 @@ impl StoreArgs {
     pub(crate) fn open_or_create(&self, no_create: bool) -> Result<Store, Failure> {
         let url = self.url();
         match lock_any::open(&url) {
-            Err(error) if matches!(error.kind(), ErrorKind::Absent) && !no_create => {
+            Err(error) if error.is_absent() && !no_create => {
                 let store = lock_any::open_or_create(&url)?;
                 if self.store.is_some() {
                     output::message(format_args!("the store {} was absent; it is created", store.url()));

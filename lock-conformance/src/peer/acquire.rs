@@ -65,7 +65,7 @@ impl Worker {
             return Ok(guard);
         }
         match handle.try_lock_for(Duration::ZERO) {
-            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut) => Ok(None),
             other => other.map(Some),
         }
     }
@@ -106,7 +106,7 @@ impl Worker {
             let name = id.to_string();
             match self.handle(&name).and_then(Lock::lock) {
                 Ok(guard) => drop(self.guards.insert(name, guard)),
-                Err(error) if matches!(error.kind(), ErrorKind::Limit { .. }) => return Ok(Fields::new().with("held", id)),
+                Err(error) if matches!(error.kind(), ErrorKind::Limit) => return Ok(Fields::new().with("held", id)),
                 Err(error) => return Err(error),
             }
         }

@@ -77,7 +77,7 @@ impl Worker {
                 break;
             }
             match handle.try_lock_for(Duration::from_nanos(span)) {
-                Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::TimedOut) => {}
                 Ok(_) => return Err(Error::unsupported("the lock was granted, although it is held")),
                 Err(error) => return Err(error),
             }
@@ -143,7 +143,7 @@ impl Worker {
         for _ in 0..count {
             let (timer, began) = (SleepTimer::of_process(process::id()), Instant::now());
             match handle.try_lock_for(span) {
-                Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::TimedOut) => {}
                 Ok(_) => return Err(Error::unsupported("the lock was granted, although it is held")),
                 Err(error) => return Err(error),
             }

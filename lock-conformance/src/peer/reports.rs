@@ -63,7 +63,7 @@ impl Worker {
         let has_deadlines = self.peer.suite.capabilities().deadlines != Deadlines::Unsupported;
         match handle.lock_by(if has_deadlines { Deadline::after(Duration::ZERO) } else { Deadline::Never }) {
             Ok(guard) => Ok(death_report(&guard)),
-            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => Ok(Fields::new().with("busy", "")),
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut) => Ok(Fields::new().with("busy", "")),
             Err(error) => Err(error),
         }
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 
-use lock_core::{Error, ErrorKind, Guard, Lock, LockId, Result, Store};
+use lock_core::{Error, ErrorDetails, Guard, Lock, LockId, Result, Store};
 use nix::unistd::gettid;
 
 use super::droppable::Droppable;
@@ -142,17 +142,16 @@ pub(super) fn id_of(text: &str) -> LockId {
 /// Converts an error of the library to an answer.
 pub(super) fn describe(error: &Error, took: Option<u128>) -> Refusal {
     let kind = format!("{:?}", error.kind());
-    let kind = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
     let mut fields = took.map_or_else(Fields::new, |took| Fields::new().with("took", took));
-    match error.kind() {
-        ErrorKind::TimedOut { holder: Some(holder) } => {
-            fields = fields.with("pid", holder.pid).with("tid", holder.tid).with("command", &holder.command);
-        }
-        ErrorKind::Exhausted { capacity, allocated } => {
+    if let Some(holder) = error.holder() {
+        fields = fields.with("pid", holder.pid).with("tid", holder.tid).with("command", &holder.command);
+    }
+    match error.details() {
+        ErrorDetails::Exhausted { capacity, allocated, .. } => {
             fields = fields.with("capacity", capacity).with("allocated", allocated);
         }
-        ErrorKind::OutOfRange { capacity } => fields = fields.with("capacity", capacity),
-        ErrorKind::OtherCapacity { found, asked } => fields = fields.with("found", found).with("asked", asked),
+        ErrorDetails::OutOfRange { capacity, .. } => fields = fields.with("capacity", capacity),
+        ErrorDetails::OtherCapacity { found, asked, .. } => fields = fields.with("found", found).with("asked", asked),
         _ => {}
     }
     if let Some(id) = error.id() {

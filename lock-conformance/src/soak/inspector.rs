@@ -40,7 +40,7 @@ impl Worker<'_> {
                     self.log.lost(&format!("the id {} was handed out twice", lock.id()));
                 }
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::Exhausted) => break,
                 Err(error) => return Err(error),
             }
         }

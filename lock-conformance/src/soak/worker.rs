@@ -92,7 +92,7 @@ impl<'a> Worker<'a> {
         let mut guard = match guard {
             Ok(Some(guard)) => guard,
             Ok(None) => return,
-            Err(error) if matches!(error.kind(), ErrorKind::TimedOut { .. }) => return self.log.lost(&error.to_string()),
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut) => return self.log.lost(&error.to_string()),
             Err(error) => return self.log.note(number, Wrong::Failed, &error.to_string()),
         };
         self.log.waited(start.elapsed());
@@ -177,7 +177,7 @@ impl<'a> Worker<'a> {
         let label = if self.claims.labels == Labels::Kept { CHURNED } else { "" };
         let lock = match self.store.allocate(label) {
             Ok(lock) => lock,
-            Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => return self.collect(),
+            Err(error) if matches!(error.kind(), ErrorKind::Exhausted) => return self.collect(),
             Err(error) => return self.log.note(0, Wrong::Failed, &error.to_string()),
         };
         self.log.allocated();

@@ -279,7 +279,7 @@ impl Setup {
             match self.store().allocate("") {
                 Ok(lock) if ids.insert(lock.id()) => {}
                 Ok(lock) => return Err(format!("the id {:?} was handed out twice", lock.id())),
-                Err(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::Exhausted) => break,
                 Err(error) => return Err(error.to_string()),
             }
         }

@@ -10,7 +10,7 @@ use std::process;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, Result};
 use nix::libc;
 
 use super::options::Access;
@@ -96,7 +96,7 @@ impl FileThread {
 /// A new file is created under a temporary name, so that no process sees it with another owner or mode.
 fn open((_, path): &Key, access: Access) -> Result<OpenFile> {
     let system = |error: io::Error| match error.raw_os_error() {
-        Some(libc::ELOOP) => ErrorKind::Untrusted { reason: "a file of the store is a symbolic link".to_owned() }.into(),
+        Some(libc::ELOOP) => Error::untrusted("a file of the store is a symbolic link"),
         _ => Error::system("open", error),
     };
     let options = || File::options().read(true).write(true).custom_flags(libc::O_NOFOLLOW).to_owned();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Condition, Deadline, Error, ErrorKind, Holder, Proof, RawLock, Recovery, Result};
+use lock_core::{Acquired, Condition, Deadline, Error, Holder, Proof, RawLock, Recovery, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -45,7 +45,7 @@ impl OpenFile {
     /// Acquires the lock for the thread if it is free.
     fn attempt(&mut self, tid: u32) -> Result<Acquired> {
         match self.owner {
-            Some(owner) if owner == tid => return Err(ErrorKind::AlreadyHeld.into()),
+            Some(owner) if owner == tid => return Err(Error::already_held()),
             Some(_) => return Ok(Acquired::TimedOut),
             None => {}
         }
@@ -87,7 +87,7 @@ impl OpenFile {
     }
 
     fn check_owner(&self, tid: u32) -> Result<()> {
-        if self.owner == Some(tid) { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+        if self.owner == Some(tid) { Ok(()) } else { Err(Error::lost()) }
     }
 
     fn read(&self) -> Result<Record> {

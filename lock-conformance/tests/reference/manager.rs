@@ -47,14 +47,12 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     if mode != OpenMode::Open {
         let made = Directory::create(path, asked.unwrap_or(Bound::DEFAULT), mode_asked, trusted.group)?;
         if !made && mode == OpenMode::Create {
-            return Err(ErrorKind::Exists.into());
+            return Err(Error::exists());
         }
     }
     let store = Directory::read(path, (mode_asked, trusted))?;
     match asked {
-        Some(asked) if asked != store.bound => {
-            Err(ErrorKind::OtherCapacity { found: store.bound.to_string(), asked: asked.to_string() }.into())
-        }
+        Some(asked) if asked != store.bound => Err(Error::other_capacity(store.bound.to_string(), asked.to_string())),
         _ => Ok(Arc::new(store)),
     }
 }
@@ -112,7 +110,7 @@ impl Directory {
         let header = path.join("header");
         let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(&header);
         let mut file = opened.map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT) => ErrorKind::Absent.into(),
+            Some(libc::ENOENT) => Error::absent(),
             Some(libc::ELOOP) => untrusted("the header is a symbolic link"),
             _ => Error::system("open the header", error),
         })?;
@@ -142,7 +140,7 @@ impl Directory {
 
     fn check_range(&self, id: LockId) -> Result<()> {
         match self.bound.0 {
-            Some(capacity) if u64::from(id.get()) >= capacity => Err(ErrorKind::OutOfRange { capacity }.into()),
+            Some(capacity) if u64::from(id.get()) >= capacity => Err(Error::out_of_range(capacity)),
             _ => Ok(()),
         }
     }
@@ -184,8 +182,8 @@ impl Manager for Directory {
     fn check(&self) -> Result<()> {
         match Self::read(&self.path, self.allowed) {
             Ok(named) if named.id == self.id => Ok(()),
-            Ok(_) => Err(ErrorKind::Replaced.into()),
-            Err(error) if matches!(error.kind(), ErrorKind::Absent) => Err(ErrorKind::Destroyed.into()),
+            Ok(_) => Err(Error::replaced()),
+            Err(error) if matches!(error.kind(), ErrorKind::Absent) => Err(Error::destroyed()),
             Err(error) => Err(error),
         }
     }
@@ -216,20 +214,20 @@ impl Manager for Directory {
             }
         }
         let (capacity, allocated) = (self.bound.0.unwrap_or(u32::MAX.into()), taken.len() as u64);
-        Err(ErrorKind::Exhausted { capacity, allocated }.into())
+        Err(Error::exhausted(capacity, allocated))
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.check()?;
         self.check_range(id)?;
-        if self.claim(id, label)? { Ok(()) } else { Err(ErrorKind::AlreadyAllocated.into()) }
+        if self.claim(id, label)? { Ok(()) } else { Err(Error::already_allocated()) }
     }
 
     fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
         self.check()?;
         self.check_range(id)?;
         fs::remove_file(self.id_file(id)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ErrorKind::NotAllocated.into(),
+            io::ErrorKind::NotFound => Error::not_allocated(),
             _ => Error::system("unlink", error),
         })
     }
@@ -291,7 +289,7 @@ impl Manager for Directory {
 }
 
 fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128, u64)> {
-    let not_a_store = |reason: &str| Error::from(ErrorKind::NotAStore { reason: reason.to_owned() });
+    let not_a_store = |reason: &str| Error::not_a_store(reason);
     let text = str::from_utf8(text).map_err(|_| not_a_store("the header is not UTF-8 text"))?;
     let Some(line) = text.strip_suffix('\n') else { return Err(not_a_store("the header is truncated")) };
     let [magic, version, capacity, id, created] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -302,9 +300,9 @@ fn parse(text: &[u8], header: &Path) -> Result<(Bound, u128, u64)> {
     }
     let found = version.parse().map_err(|_| not_a_store("the version is not a number"))?;
     if found != VERSION {
-        return Err(ErrorKind::OtherVersion { found, known: VERSION, file: header.to_owned() }.into());
+        return Err(Error::other_version(found, VERSION, header));
     }
-    let corrupt = |what: &str| Error::from(ErrorKind::Corrupt { reason: what.to_owned() });
+    let corrupt = |what: &str| Error::corrupt(what);
     let bound = capacity.parse().map_err(corrupt)?;
     let id = id.parse().map_err(|_| corrupt("the store identity is not a number"))?;
     let created = created.parse().map_err(|_| corrupt("the creation time is not a number"))?;
@@ -317,5 +315,5 @@ fn check_link(path: &Path) -> Result<()> {
 }
 
 fn untrusted(reason: &str) -> Error {
-    ErrorKind::Untrusted { reason: reason.to_owned() }.into()
+    Error::untrusted(reason)
 }

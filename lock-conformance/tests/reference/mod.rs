@@ -29,16 +29,16 @@ pub(crate) use manager::open;
 
 /// The capabilities of the reference backend.
 pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
-    .owner_death(OwnerDeath::Reported)
-    .death_reports(DeathReports::UntilConsistent)
-    .deadlines(Deadlines::Monotonic)
-    .reentry(Reentry::Refused)
-    .holders(Holders::Named)
-    .labels(Labels::Kept)
-    .tokens(Tokens::Fencing)
-    .reconcile(Reconcile::Supported)
-    .capacity(Capacity::Chosen)
-    .removal(Removal::Supported);
+    .with_owner_death(OwnerDeath::Reported)
+    .with_death_reports(DeathReports::UntilConsistent)
+    .with_deadlines(Deadlines::Monotonic)
+    .with_reentry(Reentry::Refused)
+    .with_holders(Holders::Named)
+    .with_labels(Labels::Kept)
+    .with_tokens(Tokens::Fencing)
+    .with_reconcile(Reconcile::Supported)
+    .with_capacity(Capacity::Chosen)
+    .with_removal(Removal::Supported);
 
 /// The reference backend.
 pub(crate) const BACKEND: Backend = Backend::new("reference", "lock-conformance", "locks on small files", open).with(CLAIMS);

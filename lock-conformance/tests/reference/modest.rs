@@ -13,13 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::{
-    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, ErrorKind, Generation, Label, LockId, Manager,
-    OpenMode, Proof, RawLock, Removal, Result, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, Generation, Label, LockId, Manager, OpenMode, Proof,
+    RawLock, Removal, Result, StoreId, StoreUrl,
 };
 
 /// The modest backend.
 pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "exclusively created files", open)
-    .with(Capabilities::minimal().breaking(Breaking::Explicit).removal(Removal::Supported));
+    .with(Capabilities::minimal().with_breaking(Breaking::Explicit).with_removal(Removal::Supported));
 
 /// Opens a store.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -133,12 +133,12 @@ impl RawLock for Exclusive {
 
     fn release(&self, _: Proof) -> Result<()> {
         if self.owner.load(Ordering::Relaxed) != process::id() {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         self.owner.store(0, Ordering::Relaxed);
         if fs::read_to_string(&self.file).is_ok_and(|owner| owner != process::id().to_string()) {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
-        if remove(&self.file)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+        if remove(&self.file)? { Ok(()) } else { Err(Error::lost()) }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use lock_core::{Acquired, Capabilities, Deadline, Deadlines, ErrorKind, Lock, Proof, RawLock, Result, StoreId, Waiters};
+use lock_core::{Acquired, Capabilities, Deadline, Deadlines, Error, Lock, Proof, RawLock, Result, StoreId, Waiters};
 
 /// The capabilities of the lock.
-pub(crate) const CLAIMS: Capabilities = Capabilities::minimal().deadlines(Deadlines::Monotonic).waiters(Waiters::Counted);
+pub(crate) const CLAIMS: Capabilities =
+    Capabilities::minimal().with_deadlines(Deadlines::Monotonic).with_waiters(Waiters::Counted);
 
 /// Creates a lock.
 pub(crate) fn lock() -> Lock {
@@ -45,7 +46,7 @@ impl RawLock for Private {
     fn release(&self, _: Proof) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.held {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         state.held = false;
         self.released.notify_one();

@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Allocation, Backend, Capabilities, Condition, Deadline, Deadlines, Error, ErrorKind, Generation, Label, LockId,
-    Manager, Numbering, OpenMode, OwnerDeath, Proof, RawLock, Recovery, Reentry, Result, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Capabilities, Condition, Deadline, Deadlines, Error, Generation, Label, LockId, Manager,
+    Numbering, OpenMode, OwnerDeath, Proof, RawLock, Recovery, Reentry, Result, StoreId, StoreUrl,
 };
 
 use super::lock::FileLock;
@@ -16,15 +16,15 @@ use super::options::Access;
 /// The backend without reports.
 pub(crate) const BACKEND: Backend = Backend::new("single", "lock-conformance", "a lock on a file", open).with(
     Capabilities::minimal()
-        .numbering(Numbering::Single)
-        .owner_death(OwnerDeath::Released)
-        .deadlines(Deadlines::Monotonic)
-        .reentry(Reentry::Refused),
+        .with_numbering(Numbering::Single)
+        .with_owner_death(OwnerDeath::Released)
+        .with_deadlines(Deadlines::Monotonic)
+        .with_reentry(Reentry::Refused),
 );
 
 /// The backend that reports a death to the next owner, once.
 pub(crate) const REPORTING: Backend = Backend::new("reports-once", "lock-conformance", "a record lock on a file", open)
-    .with(BACKEND.capabilities().owner_death(OwnerDeath::Reported));
+    .with(BACKEND.capabilities().with_owner_death(OwnerDeath::Reported));
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
@@ -32,14 +32,14 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     if mode != OpenMode::Open {
         match File::options().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && mode == OpenMode::Create => {
-                return Err(ErrorKind::Exists.into());
+                return Err(Error::exists());
             }
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::system("open", error)),
             _ => {}
         }
     }
     let facts = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ErrorKind::Absent.into(),
+        io::ErrorKind::NotFound => Error::absent(),
         _ => Error::system("stat", error),
     })?;
     // An inode number can be reused. The creation time distinguishes the files.
@@ -57,7 +57,7 @@ struct Single {
 }
 
 fn check_range(id: LockId) -> Result<()> {
-    if id.get() == 0 { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity: 1 }.into()) }
+    if id.get() == 0 { Ok(()) } else { Err(Error::out_of_range(1)) }
 }
 
 fn always_allocated<T>() -> Result<T> {
@@ -83,12 +83,12 @@ impl Manager for Single {
     }
 
     fn allocate(&self, _: &Label) -> Result<LockId> {
-        Err(ErrorKind::Exhausted { capacity: 1, allocated: 1 }.into())
+        Err(Error::exhausted(1, 1))
     }
 
     fn allocate_exact(&self, id: LockId, _: &Label) -> Result<()> {
         check_range(id)?;
-        Err(ErrorKind::AlreadyAllocated.into())
+        Err(Error::already_allocated())
     }
 
     fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {

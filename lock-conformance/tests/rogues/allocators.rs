@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lock_core::{ErrorKind, Label, LockId, Manager, RawLock, Reconciled, Result, StoreUrl};
+use lock_core::{Error, ErrorKind, Label, LockId, Manager, RawLock, Reconciled, Result, StoreUrl};
 
 use super::Faulty;
 use super::fault::{Fault, faulty};
@@ -64,7 +64,7 @@ impl Fault for AllocatesInARace {
 
     fn allocate_exact(honest: &dyn Manager, id: LockId, label: &Label) -> Result<()> {
         if honest.allocated()?.iter().any(|allocation| allocation.id == id) {
-            return Err(ErrorKind::AlreadyAllocated.into());
+            return Err(Error::already_allocated());
         }
         mark_allocated(honest, id, label)
     }
@@ -98,7 +98,7 @@ impl Fault for FullTooEarly {
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         match (honest.available()?, honest.capacity()) {
-            (Some(1), Some(capacity)) => Err(ErrorKind::Exhausted { capacity, allocated: capacity - 1 }.into()),
+            (Some(1), Some(capacity)) => Err(Error::exhausted(capacity, capacity - 1)),
             _ => honest.allocate(label),
         }
     }

@@ -105,7 +105,7 @@ impl Fault for TakesThreadsForProcesses {
         ("death_reports::the_end_of_a_thread_has_that_cause", "but the report says ProcessEnded"),
         ("death_reports::the_end_of_a_thread_has_that_cause_for_a_sleeping_waiter", "but the report says ProcessEnded"),
     ];
-    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_thread_death(ThreadDeath::Reported);
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         let mut token = 0;

@@ -60,7 +60,7 @@ impl Fault for TakesLabelsItDisclaims {
     const FAULT: &'static str = "Accepts labels, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("labels::a_label_is_refused_and_allocates_nothing", "it should have been Unsupported")];
-    const CLAIMS: Capabilities = reference::CLAIMS.labels(Labels::Unsupported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_labels(Labels::Unsupported);
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Fault for DestroysWhatItDisclaims {
     const FAULT: &'static str = "Removes its stores, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("opening::destroying_is_refused_and_changes_nothing", "it should have been Unsupported")];
-    const CLAIMS: Capabilities = reference::CLAIMS.removal(Removal::Refused);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_removal(Removal::Refused);
 }
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Fault for ReconcilesWhatItDisclaims {
     const FAULT: &'static str = "Reconciles, which it disclaims";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("reconciling::reconciling_is_refused_and_changes_nothing", "it should have been Unsupported")];
-    const CLAIMS: Capabilities = reference::CLAIMS.reconcile(Reconcile::Unsupported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_reconcile(Reconcile::Unsupported);
 
     fn reconcile(honest: &dyn Manager, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         honest.reconcile(ids)
@@ -97,7 +97,7 @@ impl Fault for ListsWhatItDisclaims {
     const FAULT: &'static str = "Returns an empty list of held locks, although it disclaims the list";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("listing::looking_for_held_locks_is_refused", "it should have been Unsupported")];
-    const CLAIMS: Capabilities = reference::CLAIMS.holders(Holders::Unknown);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_holders(Holders::Unknown);
 
     fn held(_: &dyn Manager, _: &StoreUrl) -> Result<Vec<HeldLock>> {
         Ok(Vec::new())
@@ -208,7 +208,7 @@ impl Fault for ClaimsTheDeathOfThreads {
     const NAME: &'static str = "claims-the-death-of-threads";
     const FAULT: &'static str = "Claims that the end of a thread frees its lock";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("owner_death::a_thread_that_ends_frees_its_lock", "watchdog")];
-    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_thread_death(ThreadDeath::Reported);
 }
 
 #[derive(Debug)]
@@ -221,7 +221,7 @@ impl Fault for ClaimsGenerations {
         ("freeing::a_handle_knows_that_its_id_was_handed_to_somebody_else", "the id was allocated again"),
         ("freeing::a_stale_handle_does_not_free_the_id_of_somebody_else", "it should have been Stale"),
     ];
-    const CLAIMS: Capabilities = reference::CLAIMS.generations(Generations::Counted);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_generations(Generations::Counted);
 }
 
 #[derive(Debug)]
@@ -231,7 +231,7 @@ impl Fault for ClaimsToCountWaiters {
     const NAME: &'static str = "claims-to-count-waiters";
     const FAULT: &'static str = "Claims to count waiters";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("listing::waiters_are_counted", "the number of waiters")];
-    const CLAIMS: Capabilities = reference::CLAIMS.waiters(Waiters::Counted);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_waiters(Waiters::Counted);
 }
 
 #[derive(Debug)]
@@ -242,5 +242,5 @@ impl Fault for ClaimsToBeStuck {
     const FAULT: &'static str = "Frees the locks of dead owners, and claims that these locks stay locked";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::a_stuck_lock_stays_locked_after_a_death", "which is claimed to leave it locked")];
-    const CLAIMS: Capabilities = reference::CLAIMS.owner_death(OwnerDeath::Stuck);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_owner_death(OwnerDeath::Stuck);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use lock_core::{
@@ -15,7 +16,7 @@ use super::rarely::Operation;
 use crate::reference;
 
 /// The difference between a wrong backend and an honest one.
-pub(crate) trait Fault: Debug + Send + Sync + 'static {
+pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'static {
     const NAME: &'static str;
     /// The fault, in one sentence.
     const FAULT: &'static str;

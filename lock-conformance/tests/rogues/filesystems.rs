@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Deadline, Error, ErrorDetails, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -79,7 +79,7 @@ impl Fault for DiesInARelease {
 }
 
 fn is_denial(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::System { source, .. } if source.raw_os_error() == Some(libc::EACCES))
+    matches!(error.details(), ErrorDetails::System { error, .. } if error.raw_os_error() == Some(libc::EACCES))
 }
 
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Fault for TakesDenialsForProcesses {
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         let store = reference::open(url, mode)?;
         if locks_are_denied(url.location()) {
-            return Err(ErrorKind::TooManyProcesses { limit: 1 }.into());
+            return Err(Error::too_many_processes(1));
         }
         Ok(store)
     }

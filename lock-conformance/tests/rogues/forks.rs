@@ -87,7 +87,7 @@ fn cached_pid(is_new: impl FnOnce() -> bool) -> u32 {
 /// Refuses a lock whose owner has the cached pid.
 fn acquire_as(pid: u32, honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
     match honest.holder()? {
-        Some(holder) if holder.pid == pid && pid != process::id() => Err(ErrorKind::AlreadyHeld.into()),
+        Some(holder) if holder.pid == pid && pid != process::id() => Err(Error::already_held()),
         _ => honest.acquire(deadline),
     }
 }
@@ -250,7 +250,7 @@ impl Fault for ReportsADestroyedStore {
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         honest.acquire(deadline).map_err(|error| match error.kind() {
-            ErrorKind::System { .. } if !geteuid().is_root() => ErrorKind::Destroyed.into(),
+            ErrorKind::System if !geteuid().is_root() => Error::destroyed(),
             _ => error,
         })
     }

@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{
-    Acquired, Deadline, Error, ErrorKind, Holder, Label, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl,
-};
+use lock_core::{Acquired, Deadline, Error, Holder, Label, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
 use super::Faulty;
 use super::fault::{Fault, faulty};
@@ -59,7 +57,7 @@ fn measure(place: &Path) -> Result<()> {
     let length = read(place, "length");
     thread::yield_now();
     if length < read(place, "segments") {
-        return Err(ErrorKind::Corrupt { reason: "it is cut off".to_owned() }.into());
+        return Err(Error::corrupt("it is cut off"));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::marker::PhantomData;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ views! {
 }
 
 /// An environment in which a backend has a fault.
-trait Environment: Debug + Send + Sync + 'static {
+trait Environment: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'static {
     const VIEW: View;
     const OVERTAKES: &'static str;
     const FORGETS: &'static str;

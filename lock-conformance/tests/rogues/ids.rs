@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Capabilities, Capacity, Deadline, Error, ErrorKind, Label, LockId, Manager, OpenMode, Proof, RawLock, Reconciled,
-    Result, StoreUrl,
+    Acquired, Capabilities, Capacity, Deadline, Error, ErrorDetails, Label, LockId, Manager, OpenMode, Proof, RawLock,
+    Reconciled, Result, StoreUrl,
 };
 use nix::errno::Errno;
 
@@ -125,7 +125,7 @@ impl RawLock for NoSemaphore {
     }
 
     fn release(&self, _: Proof) -> Result<()> {
-        Err(ErrorKind::Lost.into())
+        Err(Error::lost())
     }
 }
 
@@ -142,7 +142,7 @@ impl Fault for AcceptsTheCapacityAsAnId {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::the_capacity_is_exact", "it should have been OutOfRange")];
     const CAUGHT_BY_NO_OTHER: bool = true;
-    const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_capacity(Capacity::Fixed);
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         reference::open(&format!("{url}?capacity={}", FIXED + 1).parse()?, mode)
@@ -160,12 +160,12 @@ impl Fault for NeverAllocatesTheLastId {
     const NAME: &'static str = "never-hands-out-the-last-id";
     const FAULT: &'static str = "Never allocates the last id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] = &[("allocation::the_capacity_is_exact", "and not 0 to 127")];
-    const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_capacity(Capacity::Fixed);
     const RARE: &'static [Operation] = &[Operation::Allocate];
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
         match honest.available()? {
-            Some(1) => Err(ErrorKind::Exhausted { capacity: FIXED, allocated: FIXED - 1 }.into()),
+            Some(1) => Err(Error::exhausted(FIXED, FIXED - 1)),
             _ => honest.allocate(label),
         }
     }
@@ -180,19 +180,19 @@ impl Fault for ReportsThatNothingIsAllocated {
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("allocation::the_capacity_is_exact", "the error has the wrong capacity or count")];
     const CAUGHT_BY_NO_OTHER: bool = true;
-    const CLAIMS: Capabilities = reference::CLAIMS.capacity(Capacity::Fixed);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_capacity(Capacity::Fixed);
     const RARE: &'static [Operation] = &[Operation::Allocate];
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         if url.as_str().contains("capacity=") {
-            return Err(ErrorKind::BadUrl { url: url.as_str().to_owned(), reason: "the capacity is fixed".to_owned() }.into());
+            return Err(Error::bad_url(url.as_str().to_owned(), "the capacity is fixed"));
         }
         reference::open(url, mode)
     }
 
     fn allocate(honest: &dyn Manager, label: &Label) -> Result<LockId> {
-        honest.allocate(label).map_err(|error| match error.kind() {
-            ErrorKind::Exhausted { capacity, .. } => ErrorKind::Exhausted { capacity: *capacity, allocated: 0 }.into(),
+        honest.allocate(label).map_err(|error| match error.details() {
+            ErrorDetails::Exhausted { capacity, .. } => Error::exhausted(*capacity, 0),
             _ => error,
         })
     }

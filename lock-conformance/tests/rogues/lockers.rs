@@ -175,7 +175,7 @@ impl RawLock for OfProcess {
         let me = std::process::id();
         match self.owner.compare_exchange(me, 0, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => Ok(()),
-            Err(_) => Err(ErrorKind::Lost.into()),
+            Err(_) => Err(Error::lost()),
         }
     }
 }
@@ -402,7 +402,7 @@ impl Fault for TakesOthersForItself {
 
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         match honest.holder()? {
-            Some(holder) if holder.pid == std::process::id() => Err(ErrorKind::AlreadyHeld.into()),
+            Some(holder) if holder.pid == std::process::id() => Err(Error::already_held()),
             _ => honest.acquire(deadline),
         }
     }

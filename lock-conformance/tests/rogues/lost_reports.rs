@@ -3,6 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl Fault for ForgetsWhenAllHaveClosedTheStore {
 /// A lock that drops reports under a condition.
 struct SilentIf {
     honest: Arc<dyn RawLock>,
-    is_silent: Box<dyn Fn() -> bool + Send + Sync>,
+    is_silent: Box<dyn Fn() -> bool + Send + Sync + UnwindSafe + RefUnwindSafe>,
 }
 
 impl RawLock for SilentIf {

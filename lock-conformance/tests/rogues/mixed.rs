@@ -63,7 +63,7 @@ impl Fault for ReleasesTheClaimFirst {
     const FAULT: &'static str = "Releases the claim of the thread before the file lock, which belongs to the whole process";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("exclusion::attempts_of_two_threads_exclude_a_waiting_process", "found another thread in its critical section")];
-    const CLAIMS: Capabilities = reference::CLAIMS.tokens(Tokens::Unsupported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_tokens(Tokens::Unsupported);
 
     fn lock(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         honest.lock(id)?;

@@ -73,7 +73,7 @@ impl Fault for TakesThreadsForItself {
     fn acquire(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
         match honest.holder()? {
             // Another case covers threads that wait.
-            Some(holder) if is_like_this_thread(&holder) && deadline.has_passed() => Err(ErrorKind::AlreadyHeld.into()),
+            Some(holder) if is_like_this_thread(&holder) && deadline.has_passed() => Err(Error::already_held()),
             _ => honest.acquire(deadline),
         }
     }
@@ -194,7 +194,7 @@ impl Fault for WatchesItsOwnThreads {
     const FAULT: &'static str = "Claims to detect the end of every thread, but detects it in the calling process only";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("namespaces::a_thread_that_ends_frees_its_lock_for_another_namespace", "watchdog")];
-    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_thread_death(ThreadDeath::Reported);
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         Ok(Arc::new(WatchingThreads::new(honest.lock(id)?)))

@@ -100,7 +100,7 @@ impl Fault for ForwardsTheKernelsError {
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         honest.lock(id).map_err(|error| match error.kind() {
-            ErrorKind::Untrusted { .. } => Error::system("open", Errno::ELOOP),
+            ErrorKind::Untrusted => Error::system("open", Errno::ELOOP),
             _ => error,
         })
     }

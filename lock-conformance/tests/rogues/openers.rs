@@ -92,7 +92,7 @@ impl Fault for ReplacesOtherFiles {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match reference::open(url, mode) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotAStore { .. } | ErrorKind::Untrusted { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::NotAStore | ErrorKind::Untrusted) => {
                 let _ = fs::remove_dir_all(url.location());
                 reference::open(url, OpenMode::OpenOrCreate)
             }

@@ -236,7 +236,7 @@ impl Rule for ReportsPanicsItDisclaims {
     const FAULT: &'static str = "Claims to report only deaths, and reports panics";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("death_reports::a_panic_is_not_reported", "although the backend does not claim to report panics")];
-    const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_death_reports(DeathReports::Once);
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         let _ = lock.honest.mark_consistent();

@@ -247,7 +247,7 @@ impl Rule for RepeatsDeathsItClaimsToReportOnce {
     const FAULT: &'static str = "Claims to report a death once, and repeats the report";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::a_death_is_told_once_only", "the death was reported to a second owner")];
-    const CLAIMS: Capabilities = reference::CLAIMS.death_reports(DeathReports::Once);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_death_reports(DeathReports::Once);
 
     fn report(_: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
         death.filter(|death| death.cause != Cause::Panicked)

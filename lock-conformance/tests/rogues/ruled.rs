@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::fault::{self, Fault};
 use crate::reference;
 
 /// A wrong rule about the reports of deaths.
-pub(super) trait Rule: fmt::Debug + Send + Sync + 'static {
+pub(super) trait Rule: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'static {
     const NAME: &'static str;
     /// The fault, in one sentence.
     const FAULT: &'static str;

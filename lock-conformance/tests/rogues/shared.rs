@@ -101,7 +101,7 @@ impl Fault for TrustsEveryUser {
 
     fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         match reference::open(url, mode) {
-            Err(error) if matches!(error.kind(), ErrorKind::Untrusted { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Untrusted) => {
                 let trusting: StoreUrl = format!("{}:{}?mode=0666&owner=any", url.scheme(), url.location().display()).parse()?;
                 reference::open(&trusting, mode)
             }

@@ -106,7 +106,7 @@ impl Fault for WaitsForThreads {
     const FAULT: &'static str = "Claims to detect the end of threads, and detects it only in a wait";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("owner_death::trying_recovers_more_locks_of_a_thread_than_the_kernel_walks", "did not recover the lock")];
-    const CLAIMS: Capabilities = reference::CLAIMS.thread_death(ThreadDeath::Reported);
+    const CLAIMS: Capabilities = reference::CLAIMS.with_thread_death(ThreadDeath::Reported);
 
     fn lock(honest: &dyn Manager, _: &StoreUrl, id: LockId) -> Result<Arc<dyn RawLock>> {
         let honest = honest.lock(id)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
 
 use super::Faulty;
 use super::fault::{Fault, faulty};
@@ -29,7 +29,7 @@ fn lock_of_path(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<Arc<
 }
 
 fn refused(reason: &str) -> Result<Arc<dyn Manager>> {
-    Err(ErrorKind::Untrusted { reason: reason.to_owned() }.into())
+    Err(Error::untrusted(reason))
 }
 
 #[derive(Debug)]

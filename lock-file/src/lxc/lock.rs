@@ -48,10 +48,10 @@ impl LxcLock {
         let flags = creation | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         match self.path.open(flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(fd) => Ok(fd.into()),
-            Err(Errno::ENOENT) => Err(ErrorKind::Absent.into()),
-            Err(Errno::EEXIST) => Err(ErrorKind::Exists.into()),
+            Err(Errno::ENOENT) => Err(Error::absent()),
+            Err(Errno::EEXIST) => Err(Error::exists()),
             Err(Errno::ELOOP | Errno::ENOTDIR) => Err(self.path.symbolic_link()),
-            Err(errno) => Err(Error::refused("open", errno).at(self.path.file())),
+            Err(errno) => Err(Error::system("open", errno).at(self.path.file())),
         }
     }
 
@@ -76,8 +76,7 @@ impl LxcLock {
         if meta.is_file() {
             Ok((file, meta))
         } else {
-            Err(ErrorKind::Untrusted { reason: format!("{} is not a regular file; remove it", self.path.file().display()) }
-                .into())
+            Err(Error::untrusted(format!("{} is not a regular file; remove it", self.path.file().display())))
         }
     }
 }
@@ -94,7 +93,7 @@ impl RawLock for LxcLock {
             let thread = thread::id();
             let file = description.descriptor().expect("the description has its descriptor until `close`");
             if held()?.iter().any(|held| (held.inode, held.thread) == (inode, thread)) {
-                return Err(ErrorKind::AlreadyHeld.into());
+                return Err(Error::already_held());
             }
             let locked = match deadline {
                 Deadline::Now => sys::try_lock(file),
@@ -107,7 +106,7 @@ impl RawLock for LxcLock {
             }
             description.close();
             if !description.is_kept() {
-                return Err(ErrorKind::Lost.into());
+                return Err(Error::lost());
             }
             if !self.is_replaced(inode) {
                 held()?.push(Held { path: self.path.clone(), inode, thread, description });
@@ -119,10 +118,10 @@ impl RawLock for LxcLock {
     fn release(&self, _: Proof) -> Result<()> {
         let mut all = held()?;
         let position = all.iter().position(|held| held.thread == thread::id() && held.path == self.path);
-        let released = all.swap_remove(position.ok_or(ErrorKind::Lost)?);
+        let released = all.swap_remove(position.ok_or_else(Error::lost)?);
         drop(all);
         // Dropping it closes the file, which unlocks it and notifies waiters with a deadline.
-        if released.description.is_kept() { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+        if released.description.is_kept() { Ok(()) } else { Err(Error::lost()) }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lock_core::{Allocation, Error, ErrorKind, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
+use lock_core::{Allocation, Error, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 use lock_table::filesystem::{self, Accept};
 use nix::fcntl::OFlag;
 
@@ -54,7 +54,7 @@ struct Container {
 const CAPACITY: u64 = 1;
 
 fn check_range(id: LockId) -> Result<()> {
-    if u64::from(id.get()) < CAPACITY { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity: CAPACITY }.into()) }
+    if u64::from(id.get()) < CAPACITY { Ok(()) } else { Err(Error::out_of_range(CAPACITY)) }
 }
 
 fn always_allocated() -> Error {
@@ -76,12 +76,12 @@ impl Manager for Container {
     }
 
     fn allocate(&self, _label: &Label) -> Result<LockId> {
-        Err(ErrorKind::Exhausted { capacity: CAPACITY, allocated: CAPACITY }.into())
+        Err(Error::exhausted(CAPACITY, CAPACITY))
     }
 
     fn allocate_exact(&self, id: LockId, _label: &Label) -> Result<()> {
         check_range(id)?;
-        Err(ErrorKind::AlreadyAllocated.into())
+        Err(Error::already_allocated())
     }
 
     fn free(&self, id: LockId, _generation: Option<Generation>) -> Result<()> {

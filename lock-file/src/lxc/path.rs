@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use lock_core::{Error, ErrorKind, Result, StoreId};
+use lock_core::{Error, Result, StoreId};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -28,7 +28,8 @@ impl LockPath {
     /// Returns `$rundir/lxc/lock/$lxcpath/.$name`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if the name is empty or contains a slash or NUL, or if `lxcpath` contains `..`.
+    /// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) if the name is empty or contains a slash or NUL, or if
+    /// `lxcpath` contains `..`.
     pub(super) fn new(rundir: &Path, lxcpath: &Path, name: &str) -> Result<Self> {
         if name.is_empty() || name.contains(['/', '\0']) {
             return Err(Error::unsupported(format!("{name:?} is not the name of a container; use one without a slash")));
@@ -76,7 +77,7 @@ impl LockPath {
     /// Creates the missing directories, with the mode that LXC gives them.
     ///
     /// # Errors
-    /// [`ErrorKind::Untrusted`] if one of them is a symbolic link.
+    /// [`ErrorKind::Untrusted`](lock_core::ErrorKind::Untrusted) if one of them is a symbolic link.
     pub(super) fn create_directories(&self) -> Result<()> {
         DirBuilder::new().recursive(true).mode(0o755).create(&self.rundir).map_err(|error| self.creation_error(error))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -96,13 +97,13 @@ impl LockPath {
     }
 
     fn creation_error(&self, error: impl Into<io::Error>) -> Error {
-        Error::refused("mkdir", error).at(self.directory())
+        Error::system("mkdir", error).at(self.directory())
     }
 
     /// Returns the error for a path that contains a symbolic link.
     pub(super) fn symbolic_link(&self) -> Error {
         let (file, rundir) = (self.absolute.display(), self.rundir.display());
-        ErrorKind::Untrusted { reason: format!("the path {file} contains a symbolic link below {rundir}; remove it") }.into()
+        Error::untrusted(format!("the path {file} contains a symbolic link below {rundir}; remove it"))
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn try_lock(file: &Descriptor) -> Result<bool> {
 /// Locks the file, and blocks until it is free.
 pub(super) fn lock(file: &Descriptor) -> Result<()> {
     match sys::lock(file) {
-        Err(Errno::EINVAL) => flock(file, FlockArg::LockExclusive).map_err(|errno| Error::refused("flock", errno)),
+        Err(Errno::EINVAL) => flock(file, FlockArg::LockExclusive).map_err(|errno| Error::system("flock", errno)),
         other => other.map_err(sys::error),
     }
 }
@@ -31,7 +31,7 @@ fn try_flock(file: &Descriptor) -> Result<bool> {
     match flock(file, FlockArg::LockExclusiveNonblock) {
         Ok(()) => Ok(true),
         Err(Errno::EAGAIN) => Ok(false),
-        Err(errno) => Err(Error::refused("flock", errno)),
+        Err(errno) => Err(Error::system("flock", errno)),
     }
 }
 

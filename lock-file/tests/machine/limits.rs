@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{ErrorKind, Lock};
+use lock_core::{ErrorDetails, ErrorKind, Lock};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::file_systems::store_in;
@@ -46,12 +46,12 @@ pub(crate) fn a_limit_on_open_files_is_an_error_and_leaves_the_lock_free() {
             Err(error) => break (lock, error),
         }
     };
-    let ErrorKind::Limit { limit, .. } = error.kind() else { panic!("{error}") };
+    let ErrorDetails::Limit { limit, .. } = error.details() else { panic!("{error}") };
     assert!(limit.contains("RLIMIT_NOFILE"), "{error}");
     assert!(guards.len() > 20, "only {} locks fit into 40 files", guards.len());
     assert_eq!(store.held().unwrap().len(), guards.len(), "the refused lock is held");
-    assert!(matches!(refused.try_lock().unwrap_err().kind(), ErrorKind::Limit { .. }));
-    assert!(matches!(refused.try_lock_for(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::Limit { .. }));
+    assert!(matches!(refused.try_lock().unwrap_err().kind(), ErrorKind::Limit));
+    assert!(matches!(refused.try_lock_for(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::Limit));
     // A handle that has its file open can still lock it.
     guards.pop().unwrap().unlock().unwrap();
     locks[guards.len()].lock().unwrap().unlock().unwrap();

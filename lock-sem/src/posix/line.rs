@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, Result};
 use lock_table::{LockLine, Owner};
 use nix::errno::Errno;
 
@@ -31,7 +31,7 @@ pub(super) fn try_own(line: &LockLine, me: Owner) -> bool {
 /// Returns false if `owner` does not have the lock.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] when the semaphore is damaged.
+/// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
 pub(super) fn disown(line: &LockLine, owner: Owner) -> Result<bool> {
     if owner_word(line).compare_exchange(owner.word(), 0, Release, Relaxed).is_err() {
         return Ok(false);
@@ -45,7 +45,7 @@ pub(super) fn disown(line: &LockLine, owner: Owner) -> Result<bool> {
 /// Returns the semaphore, or `None` before the first owner has initialized it.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] when the semaphore is damaged.
+/// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
 #[inline]
 pub(super) fn semaphore_of(line: &LockLine) -> Result<Option<&PosixSemaphore>> {
     PosixSemaphore::of(line).map_err(|errno| call_error("sem_t", errno))
@@ -59,7 +59,7 @@ pub(super) fn call_error(call: &'static str, errno: Errno) -> Error {
     match errno {
         Errno::EINVAL | Errno::EOVERFLOW => {
             let reason = format!("the semaphore in the lock's line is damaged ({call}: {errno})");
-            ErrorKind::Corrupt { reason }.into()
+            Error::corrupt(reason)
         }
         _ => Error::system(call, errno),
     }

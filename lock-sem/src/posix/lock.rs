@@ -1,4 +1,4 @@
-use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, Generation, HeldBy, Holder, Proof, RawLock, Result};
 use lock_table::thread as this_thread;
 use lock_table::{Owner, Slot};
 
@@ -55,7 +55,7 @@ impl RawLock for PosixLock {
         let me = self.slot.current_owner(this_thread::id())?;
         let line = self.slot.line();
         if line::lock_owner(line) == me {
-            return Err(ErrorKind::AlreadyHeld.into());
+            return Err(Error::already_held());
         }
         if let Some(semaphore) = line::semaphore_of(line)?
             && semaphore.try_take().map_err(|e| line::call_error("sem_trywait", e))?
@@ -71,12 +71,12 @@ impl RawLock for PosixLock {
         let (line, me) = (self.slot.line(), self.slot.current_owner(this_thread::id())?);
         // `clear_owner_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
         let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());
-        if is_ours && line::disown(line, me)? { Ok(()) } else { Err(ErrorKind::Lost.into()) }
+        if is_ours && line::disown(line, me)? { Ok(()) } else { Err(Error::lost()) }
     }
 
     fn mark_consistent(&self) -> Result<()> {
         if line::lock_owner(self.slot.line()) != self.slot.current_owner(this_thread::id())? {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         self.slot.mark_consistent();
         Ok(())
@@ -85,6 +85,10 @@ impl RawLock for PosixLock {
     fn holder(&self) -> Result<Option<Holder>> {
         let owner = line::lock_owner(self.slot.line());
         Ok((!owner.is_none()).then(|| self.slot.table().describe(owner)))
+    }
+
+    fn held_by(&self) -> HeldBy {
+        self.slot.table().held_by(line::lock_owner(self.slot.line()))
     }
 
     fn generation(&self) -> Option<Generation> {

@@ -2,7 +2,7 @@
 //!
 //! The kernel does not release a `sem_t`, so breaking is the only way to free the lock of a dead owner.
 
-use lock_core::{Acquired, ErrorKind, Result};
+use lock_core::{Acquired, Error, Result};
 use lock_table::{Owner, Slot};
 
 use super::line;
@@ -10,12 +10,12 @@ use super::line;
 /// Frees a held lock, whether its owner is dead or alive. Of several concurrent calls, one succeeds.
 ///
 /// # Errors
-/// - [`ErrorKind::NotHeld`] when the lock is free, or another thread breaks it at the same time.
-/// - [`ErrorKind::Corrupt`] when the semaphore is damaged.
+/// - [`ErrorKind::NotHeld`](lock_core::ErrorKind::NotHeld) when the lock is free, or another thread breaks it at the same time.
+/// - [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
 pub(super) fn break_lock(slot: &Slot) -> Result<()> {
     let owner = line::lock_owner(slot.line());
     if owner.is_none() || !line::disown(slot.line(), owner)? {
-        return Err(ErrorKind::NotHeld.into());
+        return Err(Error::not_held());
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use lock_core::PerProcess;
-use lock_core::{Deadline, ErrorKind, LockId, Result, StoreId};
+use lock_core::{Deadline, Error, LockId, Result, StoreId};
 
 static GATES: PerProcess<Mutex<Gates>> = PerProcess::new();
 
@@ -82,7 +82,7 @@ impl ProcessGate {
     /// seem busy. `is_held` returns whether this process has the lock.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyHeld`] if the thread `me` is inside.
+    /// [`ErrorKind::AlreadyHeld`](lock_core::ErrorKind::AlreadyHeld) if the thread `me` is inside.
     #[inline]
     pub(crate) fn enter(&self, me: u32, deadline: Deadline, is_held: impl Fn() -> bool) -> Result<Option<GateGuard<'_>>> {
         match self.state.compare_exchange(0, me, Acquire, Relaxed) {
@@ -98,7 +98,7 @@ impl ProcessGate {
         loop {
             let state = self.state.load(SeqCst);
             if state & !WAITING == me {
-                return Err(ErrorKind::AlreadyHeld.into());
+                return Err(Error::already_held());
             }
             if state == 0 {
                 if self.state.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
@@ -235,6 +235,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use lock_core::ErrorKind;
 
     const ME: u32 = 7;
     const OTHER: u32 = 8;

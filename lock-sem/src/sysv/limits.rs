@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lock_core::{Error, ErrorKind};
+use lock_core::Error;
 use nix::errno::Errno;
 
 use super::procfs;
@@ -92,12 +92,13 @@ pub(crate) fn no_memory_for_a_set(errno: Errno) -> Error {
 }
 
 fn limit(limit: String, errno: Errno) -> Error {
-    ErrorKind::Limit { limit, source: errno.into() }.into()
+    Error::limit(limit, errno)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lock_core::ErrorKind;
 
     #[test]
     fn the_four_numbers_of_kernel_sem_are_read_in_order() {
@@ -111,7 +112,7 @@ mod tests {
         for (error, words) in
             [(too_many_in_a_set(1036, Errno::EINVAL), "first number"), (too_many_steps(13, Errno::E2BIG), "third number")]
         {
-            assert!(matches!(error.kind(), ErrorKind::Limit { .. }), "{error:?}");
+            assert!(matches!(error.kind(), ErrorKind::Limit), "{error:?}");
             let text = error.to_string();
             assert!(text.contains("kernel.sem") && text.contains(words), "{text}");
         }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::PerProcess;
-use lock_core::{Error, ErrorKind, LockId, Result, StoreId};
+use lock_core::{Error, LockId, Result, StoreId};
 use lock_table::{FileAccess, Slot, Table};
 
 use super::namespace::IpcNamespace;
@@ -46,7 +46,7 @@ impl SetLocation {
     /// If none is recorded, records the IPC namespace of the calling thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Untrusted`] if the sets are in another IPC namespace.
+    /// [`ErrorKind::Untrusted`](lock_core::ErrorKind::Untrusted) if the sets are in another IPC namespace.
     pub(crate) fn of(table: &Arc<Table>) -> Result<Self> {
         let FileAccess { uid, gid, mode } = table.access()?;
         let mode = mode & 0o666;
@@ -58,7 +58,7 @@ impl SetLocation {
     /// Checks, once in each process, that the sets are in the IPC namespace of the calling thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Untrusted`] if they are in another one.
+    /// [`ErrorKind::Untrusted`](lock_core::ErrorKind::Untrusted) if they are in another one.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         self.checked.get_or_try_init(|| self.record_current()).copied()
@@ -67,7 +67,7 @@ impl SetLocation {
     /// Checks that the sets are in the present IPC namespace of the calling thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Untrusted`] if they are in another one.
+    /// [`ErrorKind::Untrusted`](lock_core::ErrorKind::Untrusted) if they are in another one.
     pub(crate) fn check_thread(&self) -> Result<()> {
         if self.namespace().is_current()? { Ok(()) } else { Err(other_namespace()) }
     }
@@ -159,5 +159,5 @@ impl SetLocation {
 fn other_namespace() -> Error {
     let reason = "its semaphores are in another IPC namespace than this thread, and other processes may use them there; run this \
                   process there, or end the others";
-    ErrorKind::Untrusted { reason: reason.to_owned() }.into()
+    Error::untrusted(reason)
 }

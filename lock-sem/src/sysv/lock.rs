@@ -1,4 +1,4 @@
-use lock_core::{Acquired, Deadline, ErrorKind, Generation, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, HeldBy, Holder, Proof, RawLock, Result};
 use lock_table::Owner;
 use lock_table::thread as this_thread;
 
@@ -26,7 +26,7 @@ impl SysvLock {
     #[cold]
     fn lost(&self, me: Owner) -> Result<()> {
         self.gate()?.leave(me.tid());
-        Err(ErrorKind::Lost.into())
+        Err(Error::lost())
     }
 
     /// Disarms a released lock whose unit could not be given back.
@@ -40,7 +40,7 @@ impl SysvLock {
             Outcome::NotDone | Outcome::Untrusted if self.location.is_being_removed() => Ok(()),
             Outcome::NotDone | Outcome::Untrusted => match set_error(&self.location) {
                 // This thread has left the IPC namespace of the set.
-                error if matches!(error.kind(), ErrorKind::Untrusted { .. }) => Ok(()),
+                error if matches!(error.kind(), ErrorKind::Untrusted) => Ok(()),
                 error => Err(error),
             },
         }
@@ -52,7 +52,7 @@ impl RawLock for SysvLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         let me = self.slot.current_owner(this_thread::id())?;
         if self.slot.line().owner() == me {
-            return Err(ErrorKind::AlreadyHeld.into());
+            return Err(Error::already_held());
         }
         let Some(gate) = self.gate()?.enter(me.tid(), deadline, || self.ownership().is_held_by(me))? else {
             return Ok(Acquired::TimedOut);
@@ -85,7 +85,7 @@ impl RawLock for SysvLock {
     fn mark_consistent(&self) -> Result<()> {
         let me = self.slot.current_owner(this_thread::id())?;
         if self.slot.line().owner() != me || !self.ownership().is_held_by(me) {
-            return Err(ErrorKind::Lost.into());
+            return Err(Error::lost());
         }
         self.slot.mark_consistent();
         Ok(())
@@ -98,6 +98,10 @@ impl RawLock for SysvLock {
     fn waiters(&self) -> Option<u32> {
         let at_gate = self.gate().map_or(0, ProcessGate::queue);
         self.semaphore.waiters().map(|in_kernel| in_kernel + at_gate)
+    }
+
+    fn held_by(&self) -> HeldBy {
+        self.slot.held_by()
     }
 
     fn generation(&self) -> Option<Generation> {

@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
-use lock_core::{Error, ErrorKind, LockId, Result};
+use lock_core::{Error, LockId, Result};
 use lock_table::Slot;
 use nix::errno::Errno;
 
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
     /// Returns `None` if another process recorded a set or removed this one.
     fn create(&self, record: u64) -> Result<Option<Set>> {
         if self.location.is_being_removed() {
-            return Err(ErrorKind::Destroyed.into());
+            return Err(Error::destroyed());
         }
         self.location.check_thread()?;
         for attempt in 0..ATTEMPTS {
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
         if self.location.is_being_removed() {
             // The process that removes the store may have passed this run before the set was recorded.
             set.remove()?;
-            return Err(ErrorKind::Destroyed.into());
+            return Err(Error::destroyed());
         }
         match written {
             Ok(_) => Ok(Some(set)),
@@ -196,13 +196,13 @@ impl<'a> Run<'a> {
 #[cold]
 pub(crate) fn set_error(location: &SetLocation) -> Error {
     if location.is_being_removed() {
-        return ErrorKind::Destroyed.into();
+        return Error::destroyed();
     }
     if let Err(error) = location.check_thread() {
         return error;
     }
     let reason = "another program removed or changed its semaphores (ipcrm)";
-    ErrorKind::Corrupt { reason: reason.to_owned() }.into()
+    Error::corrupt(reason)
 }
 
 /// Returns the error for a set that this user may not change.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use libc::sembuf;
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{Error, Result};
 use nix::errno::Errno;
 
 use super::limits;
@@ -194,7 +194,7 @@ fn outcome(done: Result<(), Errno>) -> Result<Outcome> {
         Err(errno @ Errno::E2BIG) => Err(limits::too_many_steps(MAX_STEPS, errno)),
         Err(Errno::ERANGE) => {
             let reason = "a semaphore has a value that no lock has, because another program changed it";
-            Err(ErrorKind::Corrupt { reason: reason.to_owned() }.into())
+            Err(Error::corrupt(reason))
         }
         Err(errno) => Err(Error::system("semop", errno)),
     }

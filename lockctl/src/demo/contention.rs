@@ -70,7 +70,7 @@ impl Contention {
         let url = url.build()?;
         cleanup.register_store(url.as_str())?;
         let store = match Store::with_backend(backend, &url, OpenMode::Create) {
-            Err(error) if matches!(error.kind(), ErrorKind::BadUrl { .. } | ErrorKind::Unsupported { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::BadUrl | ErrorKind::Unsupported) => {
                 return Ok(Err(error.to_string()));
             }
             store => store?,

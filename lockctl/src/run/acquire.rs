@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use lock_any::{Deadline, ErrorKind, Guard, Holder, Lock};
+use lock_any::{Deadline, ErrorDetails, Guard, Lock};
 
 use crate::cli::RunArgs;
 use crate::exit::Failure;
@@ -28,10 +28,10 @@ pub(super) fn acquire(lock: &Lock, args: &RunArgs, deadline: Deadline) -> Result
     let _waiting = (deadline != Deadline::Now && io::stderr().is_terminal()).then(|| notify_after(NOTICE_AFTER, lock.clone()));
     lock.lock_owned_by(deadline).map_err(|error| {
         let failure = Failure::with_conflict(&error, args.conflict_exit_code);
-        match error.kind() {
+        match error.details() {
             // Without a wait, the lock is busy; nothing has timed out.
-            ErrorKind::TimedOut { holder } if deadline == Deadline::Now => {
-                failure.with_message(format!("{} is busy; {}", name(lock), held_by(holder.as_ref())))
+            ErrorDetails::TimedOut { held_by, .. } if deadline == Deadline::Now => {
+                failure.with_message(format!("{} is busy; {held_by}", name(lock)))
             }
             _ => failure,
         }
@@ -50,14 +50,10 @@ fn notify_after(delay: Duration, lock: Lock) -> Sender<()> {
 }
 
 fn print_notice(lock: &Lock) {
-    output::message(format_args!("waiting for {}; {}", name(lock), held_by(lock.holder().ok().flatten().as_ref())));
+    output::message(format_args!("waiting for {}; {}", name(lock), lock.held_by()));
 }
 
 /// The name of a lock in messages.
 pub(super) fn name(lock: &Lock) -> String {
     format!("lock {}", lock.id())
-}
-
-fn held_by(holder: Option<&Holder>) -> String {
-    holder.map_or_else(|| "its owner is not known".to_owned(), |holder| format!("held by {holder}"))
 }

@@ -10,7 +10,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use lock_any::{Death, ErrorKind, Guard, Lock, Numbering, Store};
+use lock_any::{Death, Guard, Lock, Numbering, Store};
 
 use crate::cli::{RunArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -58,7 +58,7 @@ fn acquire_in_current_store(
         match store.check() {
             Ok(()) => return Ok(guard),
             // An id of --new belongs to the removed store, so this is an error with --new.
-            Err(error) if !args.new && matches!(error.kind(), ErrorKind::Destroyed | ErrorKind::Replaced) => drop(guard),
+            Err(error) if !args.new && error.needs_reopen() => drop(guard),
             Err(error) => return Err(error.into()),
         }
         store = store_args.open_or_create(args.no_create)?;
@@ -68,7 +68,7 @@ fn acquire_in_current_store(
 
 /// Describes the death of an earlier owner.
 fn describe(death: &Death, lock: &Lock) -> String {
-    let owner = death.holder.as_ref().map_or_else(|| "an unknown owner".to_owned(), ToString::to_string);
+    let owner = death.holder.as_ref().map_or_else(|| "an owner that is not recorded".to_owned(), ToString::to_string);
     format!("{owner} {} holding {}", death.cause, acquire::name(lock))
 }
 

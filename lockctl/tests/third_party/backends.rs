@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use lock_core::{
-    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, ErrorKind, Generation, Label, LockId, Manager,
-    Numbering, OpenMode, OwnerDeath, Proof, RawLock, Result, Sharing, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, Generation, Label, LockId, Manager, Numbering,
+    OpenMode, OwnerDeath, Proof, RawLock, Result, Sharing, StoreId, StoreUrl,
 };
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -18,13 +18,13 @@ const fn backend(scheme: &'static str, claims: Capabilities) -> Backend {
 
 const LEAST: Capabilities = Capabilities::minimal();
 
-lock_core::register!(backend("single", LEAST.numbering(Numbering::Single).owner_death(OwnerDeath::Released)));
-lock_core::register!(backend("stuck", LEAST.owner_death(OwnerDeath::Stuck).breaking(Breaking::Explicit)));
-lock_core::register!(backend("in-threads", LEAST.sharing(Sharing::Threads)));
+lock_core::register!(backend("single", LEAST.with_numbering(Numbering::Single).with_owner_death(OwnerDeath::Released)));
+lock_core::register!(backend("stuck", LEAST.with_owner_death(OwnerDeath::Stuck).with_breaking(Breaking::Explicit)));
+lock_core::register!(backend("in-threads", LEAST.with_sharing(Sharing::Threads)));
 lock_core::register!(backend("no-paths", LEAST));
 // Backends with false claims.
-lock_core::register!(backend("excludes-nobody", LEAST.owner_death(OwnerDeath::Released)));
-lock_core::register!(backend("forgets-deaths", LEAST.owner_death(OwnerDeath::Reported)));
+lock_core::register!(backend("excludes-nobody", LEAST.with_owner_death(OwnerDeath::Released)));
+lock_core::register!(backend("forgets-deaths", LEAST.with_owner_death(OwnerDeath::Reported)));
 
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     url.options().finish()?;
@@ -35,8 +35,8 @@ fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let mut options = File::options();
     options.read(true).write(true).create(mode == OpenMode::OpenOrCreate).create_new(mode == OpenMode::Create);
     options.open(&path).map_err(|error| match error.kind() {
-        NotFound => ErrorKind::Absent.into(),
-        AlreadyExists => ErrorKind::Exists.into(),
+        NotFound => Error::absent(),
+        AlreadyExists => Error::exists(),
         _ => Error::system("open", error),
     })?;
     Ok(Arc::new(OneFile { path, excludes: url.scheme() != "excludes-nobody" }))
@@ -59,7 +59,7 @@ impl Manager for OneFile {
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         if id.get() > 0 {
-            return Err(ErrorKind::OutOfRange { capacity: 1 }.into());
+            return Err(Error::out_of_range(1));
         }
         Ok(Arc::new(FileLock { path: self.path.clone(), excludes: self.excludes, held: Mutex::new(None) }))
     }

@@ -176,10 +176,8 @@ impl<'a> Run<'a> {
             }
             (Attempt::Busy, Outcome::Busy) => {}
             (Attempt::Refused(error), Outcome::Busy) => {
-                let lock_core::ErrorKind::TimedOut { holder: Some(holder) } = error.kind() else {
-                    panic!("{}: {error}", self.doing)
-                };
-                assert_eq!(holder.tid, owner, "{}", self.doing);
+                assert!(error.is_timed_out(), "{}: {error}", self.doing);
+                assert_eq!(error.holder().map(|holder| holder.tid), Some(owner), "{}", self.doing);
             }
             (Attempt::Refused(error), Outcome::AlreadyHeld) => assert_eq!(kind(&error), "AlreadyHeld", "{}", self.doing),
             (Attempt::Held { .. }, expected) => panic!("{}: held, not {expected:?}", self.doing),

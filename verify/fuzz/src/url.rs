@@ -1,6 +1,6 @@
 use std::os::unix::ffi::OsStrExt;
 
-use lock_core::{ErrorKind, Label, LockId, StoreUrl};
+use lock_core::{ErrorDetails, Label, LockId, StoreUrl};
 use lock_table::{Bound, Mode, TableOptions};
 
 /// Checks that a text is refused with a typed error, or parsed to a value with consistent parts.
@@ -65,7 +65,7 @@ fn parse(text: &str) {
 }
 
 fn refused(error: &lock_core::Error, text: &str) {
-    assert!(matches!(error.kind(), ErrorKind::BadUrl { url, .. } if url == text), "{text:?}: {error}");
+    assert!(matches!(error.details(), ErrorDetails::BadUrl { url, .. } if url == text), "{text:?}: {error}");
     assert!(!error.to_string().is_empty());
 }
 
@@ -87,7 +87,7 @@ fn values(text: &str) {
             assert!(text.len() <= Label::MAX && !text.chars().any(char::is_control));
         }
         Err(error) => {
-            assert!(matches!(error.kind(), ErrorKind::BadLabel { label, .. } if label == text), "{error}");
+            assert!(matches!(error.details(), ErrorDetails::BadLabel { label, .. } if label == text), "{error}");
             assert!(text.len() > Label::MAX || text.chars().any(char::is_control));
         }
     }

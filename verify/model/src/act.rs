@@ -194,7 +194,7 @@ fn allocate(setup: &'static Setup, thread: usize, act: usize) -> Option<usize> {
             Some(id)
         }
         Err(error) => {
-            if !matches!(error.kind(), ErrorKind::Exhausted { .. }) {
+            if !matches!(error.kind(), ErrorKind::Exhausted) {
                 failed(&error);
             }
             stage(|stage| stage.allocating = false);

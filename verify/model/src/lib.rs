@@ -68,7 +68,7 @@ use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use lock_line::LockLine;
 use owner::Owner;
 use raw::{Deadline, RawLock};
-use real_core::{Allocation, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
+use real_core::{Allocation, Error, Generation, HeldBy, Holder, Label, LockId, Reconciled, Result};
 use table::slot::Slot;
 use table::{layout, segment, sparse};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use real_core::{Generation, Holder, Result};
+use real_core::{Generation, HeldBy, Holder, Result};
 
 use crate::death::{Acquired, Proof};
 use crate::op::Op;
@@ -34,5 +34,6 @@ pub(crate) trait RawLock {
     fn release(&self, proof: Proof) -> Result<()>;
     fn mark_consistent(&self) -> Result<()>;
     fn holder(&self) -> Result<Option<Holder>>;
+    fn held_by(&self) -> HeldBy;
     fn generation(&self) -> Option<Generation>;
 }

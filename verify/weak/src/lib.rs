@@ -31,7 +31,7 @@ mod table;
 
 use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, wait};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
-use real_core::{Allocation, Deadline, Error, ErrorKind, Generation, Holder, Label, LockId, Reconciled, Result};
+use real_core::{Allocation, Deadline, Error, Generation, HeldBy, Holder, Label, LockId, Reconciled, Result};
 
 use lock_line::LockLine;
 use owner::Owner;
@@ -46,5 +46,6 @@ trait RawLock {
     fn release(&self, proof: Proof) -> Result<()>;
     fn mark_consistent(&self) -> Result<()>;
     fn holder(&self) -> Result<Option<Holder>>;
+    fn held_by(&self) -> HeldBy;
     fn generation(&self) -> Option<Generation>;
 }

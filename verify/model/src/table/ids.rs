@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use real_core::{Allocation, ErrorKind, LockId, Result};
+use real_core::{Allocation, Error, LockId, Result};
 
 use super::segment::Segment;
 use super::{Table, layout};
@@ -47,7 +47,7 @@ impl Table {
 
     pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
         let capacity = self.header.bound.limit();
-        if u64::from(id.get()) < capacity { Ok(()) } else { Err(ErrorKind::OutOfRange { capacity }.into()) }
+        if u64::from(id.get()) < capacity { Ok(()) } else { Err(Error::out_of_range(capacity)) }
     }
 
     pub(crate) fn find(&self, id: LockId) -> Result<(&Segment, usize)> {

@@ -4,7 +4,7 @@
 #[path = "../../../../lock-table/src/slot/ownership.rs"]
 mod ownership;
 
-use real_core::{Generation, Holder, Result};
+use real_core::{Generation, HeldBy, Holder, Result};
 
 use super::Table;
 use crate::env::AtomicU64;
@@ -37,6 +37,10 @@ impl Slot {
 
     pub(crate) fn holder(&self) -> Option<Holder> {
         None
+    }
+
+    pub(crate) fn held_by(&self) -> HeldBy {
+        HeldBy::unknown("the model records none")
     }
 
     pub(crate) fn current_owner(&self, _: u32) -> Result<Owner> {

@@ -101,7 +101,7 @@ const HEADER: &[Mutation] = planted! { "lock-table/src/header.rs":
 "        if found != Some(kind) {"
         => "        if false && found != Some(kind) {";
     "destroyed-mark-ignored" ["shm"] "a store that is being destroyed is opened";
-"            1 => return Err(ErrorKind::Destroyed.into()),"
+"            1 => return Err(Error::destroyed()),"
         => "            1 => {}";
 };
 
@@ -174,7 +174,7 @@ const LIVENESS: &[Mutation] = planted! { "lock-table/src/liveness.rs":
 
 const OPENING: &[Mutation] = planted! { "lock-table/src/opening.rs":
     "replaced-not-noticed" ["shm"] "allocation succeeds in a replaced store";
-"                    (_, Some(_)) => return Err(ErrorKind::Replaced.into()),"
+"                    (_, Some(_)) => return Err(Error::replaced()),"
         => "                    (_, Some(_)) => stat.st_size.unsigned_abs(),";
     "cut-off-not-noticed" ["shm"] "truncating an open store causes SIGBUS";
 r"        file::check_end(length, end)?;

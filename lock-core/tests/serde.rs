@@ -1,0 +1,50 @@
+//! The serialized forms, which programs may store.
+
+use std::fmt::Debug;
+
+use lock_core::{Allocation, Cause, Death, Generation, HeldLock, Holder, Label, LockId, Reconciled, StoreId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+fn is_stored_as<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T, stored: Value) {
+    assert_eq!(serde_json::to_value(&value).unwrap(), stored);
+    assert_eq!(serde_json::from_value::<T>(stored).unwrap(), value);
+}
+
+#[test]
+fn ids_are_numbers_or_texts() {
+    is_stored_as(LockId::new(7), json!(7));
+    is_stored_as(Generation::new(7), json!(7));
+    is_stored_as(StoreId::new(7), json!("00000000-0000-0000-0000-000000000007"));
+    assert!(serde_json::from_value::<StoreId>(json!("7")).is_err());
+}
+
+#[test]
+fn a_label_is_a_text_and_is_checked() {
+    is_stored_as(Label::new("pod web").unwrap(), json!("pod web"));
+    let error = serde_json::from_value::<Label>(json!("two\nlines")).unwrap_err();
+    assert!(error.to_string().contains("control character"), "{error}");
+}
+
+#[test]
+fn a_holder_has_no_thread_where_only_the_process_is_known() {
+    let stored = json!({ "pid": 7, "tid": null, "start_time": null, "pid_namespace": null, "command": "make" });
+    is_stored_as(Holder::of_process(7).with_command("make"), stored);
+    let stored = json!({ "pid": 7, "tid": 8, "start_time": null, "pid_namespace": null, "command": "" });
+    is_stored_as(Holder::of_process(7).with_thread(8), stored);
+}
+
+#[test]
+fn a_death_has_the_name_of_its_cause() {
+    is_stored_as(Death::of(None).with_cause(Cause::ProcessEnded), json!({ "holder": null, "cause": "process_ended" }));
+    assert_eq!(serde_json::from_value::<Cause>(json!("a later cause")).unwrap(), Cause::Unknown);
+}
+
+#[test]
+fn listings_have_the_names_of_their_fields() {
+    let stored = json!({ "id": 7, "label": "", "generation": null, "allocator": null, "since": null });
+    is_stored_as(Allocation::new(LockId::new(7)), stored);
+    is_stored_as(HeldLock::new(LockId::new(7), None), json!({ "id": 7, "holder": null, "waiters": null }));
+    is_stored_as(Reconciled::default(), json!({ "allocated": [], "freed": [] }));
+}

@@ -75,7 +75,7 @@ impl Engine {
     }
 }
 
-/// Stops the process for ever at the step that the environment names, so that it can be killed there.
+/// Stops the process at the step that the environment names, so that it can be killed there.
 pub(crate) fn step(name: &str) {
     if std::env::var("ENGINE_STOP_AT").is_ok_and(|stop| stop == name) {
         println!("{name}");

@@ -22,7 +22,7 @@ impl Metadata {
         Ok(Self(serde_json::from_str(&read(&mut cargo(["metadata", "--format-version=1"]))?)?))
     }
 
-    /// The crates of the workspace that are published, in alphabetical order.
+    /// The crates of the workspace that are published.
     pub(crate) fn published(&self) -> Vec<Published> {
         let is_published = |package: &&Value| package["source"].is_null() && package["publish"].is_null();
         let packages = self.0["packages"].as_array().into_iter().flatten().filter(is_published);

@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     fs::create_dir_all(&home)?;
     readme::check(&home, &target)?;
     template::check(&home, &target, metadata.version("nix")?)?;
-    example::check(&home, &target)?;
+    example::check(&target)?;
     Ok(fs::remove_dir_all(&home)?)
 }
 

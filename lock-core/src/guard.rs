@@ -89,12 +89,9 @@ impl<'a> Guard<'a> {
     /// effect on a guard without a report.
     ///
     /// # Examples
-    /// With the backend `shm`:
     /// ```
-    /// # let directory = tempfile::tempdir().unwrap();
-    /// # let url = lock_core::StoreUrl::builder("shm").path(directory.path().join("store")).build()?;
-    /// # let registry = lock_core::Registry::default().merge([lock_shm::BACKEND])?;
-    /// # let store = lock_core::Store::open(&registry, &url, lock_core::OpenMode::Create)?;
+    /// # mod memory { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/backend.rs")); }
+    /// # let store = memory::store()?;
     /// let lock = store.allocate("an example")?;
     /// # std::thread::scope(|scope| {
     /// #     let owner = || {

@@ -15,10 +15,8 @@ use crate::{Deadline, Error, Guard, Lock, Operation, Result};
 /// ```
 /// use std::time::Duration;
 /// use lock_core::{Deadline, lock_all};
-/// # let directory = tempfile::tempdir().unwrap();
-/// # let url = lock_core::StoreUrl::builder("shm").path(directory.path().join("store")).build()?;
-/// # let registry = lock_core::Registry::default().merge([lock_shm::BACKEND])?;
-/// # let store = lock_core::Store::open(&registry, &url, lock_core::OpenMode::Create)?;
+/// # mod memory { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/backend.rs")); }
+/// # let store = memory::store()?;
 /// let (from, to) = (store.allocate("from")?, store.allocate("to")?);
 /// let guards = lock_all([&to, &from], Deadline::after(Duration::from_secs(5)))?;
 /// assert_eq!(guards[0].lock().id(), to.id());

@@ -1,14 +1,27 @@
 //! The command `lockctl`: runs commands under locks shared between processes, and lists locks and their owners.
 //!
-//! Its `main` is a function of this library, because only programs that link a backend have it. A `lockctl` with your own backend
-//! is a crate with two lines:
+//! ```console
+//! $ lockctl run 3 -- make install             # under lock 3 of the store shm:lockctl-UID
+//! $ lockctl run -w 10 3 -- make install       # waits ten seconds at most; then exits with 1 and names the owner
+//! $ lockctl list --held
+//!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
+//!   3         no         12345  12345  lockctl run 3 -- make install
+//! $ lockctl -s shm:/run/my-engine/locks list --json
+//! ```
+//!
+//! `lockctl --help` lists the commands and the exit codes, and `lockctl man` prints the manual. An error is one line on stderr, and an
+//! exit code for its kind ([`ExitStatus`]).
+//!
+//! # With your own backend
+//! The `main` of the command is a function of this library, because only programs that link a backend have it. A `lockctl` with
+//! your own backend is a crate with two lines:
 //!
 //! ```text
 //! use my_backend as _;
 //! fn main() -> std::process::ExitCode { lockctl::main() }
 //! ```
 //!
-//! An error is one line on stderr, and an exit code for its kind ([`ExitStatus`]).
+//! Without the default features of this crate it has no other backend.
 #![deny(unsafe_code)]
 
 mod backends;

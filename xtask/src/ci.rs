@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{model, mutants, outside, platforms, soak, sweep, test, tidy, tsan, weak};
+use crate::{examples, model, mutants, outside, package, platforms, soak, sweep, test, tidy, tsan, weak};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -26,7 +26,9 @@ pub(crate) fn run(tested: bool) -> Result<()> {
     step("each planted change applies", || mutants::check().and_then(|()| model::check()).and_then(|()| weak::check()))?;
     step("planted bugs of the model", model::run_in_ci)?;
     step("features, each alone", features)?;
-    step("a backend outside of the workspace", outside::run)
+    step("crates outside of the workspace", outside::run)?;
+    step("examples", examples::run)?;
+    step("packages", package::run)
 }
 
 /// Checks lock-any, lockctl and lock-conformance without features, and with each feature alone.

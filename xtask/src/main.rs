@@ -5,6 +5,7 @@ mod arm64;
 mod bench;
 mod ci;
 mod copy;
+mod examples;
 mod fuzz;
 mod journal;
 mod matrix;
@@ -14,7 +15,9 @@ mod mutants;
 mod new_backend;
 mod nightly;
 mod outside;
+mod package;
 mod platforms;
+mod readme;
 mod shell;
 mod soak;
 mod sweep;
@@ -57,6 +60,8 @@ enum Command {
     },
     /// Write the table of capabilities into README.md
     Matrix,
+    /// Write the README of each published crate from its documentation
+    Readme,
     /// Write a complete backend crate as a template
     NewBackend {
         /// Name of the crate, for example my-backend
@@ -67,8 +72,12 @@ enum Command {
     },
     /// Check rules that the compiler and clippy do not check: import cycles in a crate, file names of backends, out-of-date documents
     Tidy,
-    /// Build and test a backend crate outside the workspace
+    /// Build and run crates outside the workspace: the program of README.md, a backend from the template, and the example backend
     Outside,
+    /// Run the examples: a backend by feature, and a static library in a program in C
+    Examples,
+    /// Package the published crates, build the packages, and run the tests of the packaged lock-core
+    Package,
     /// Check the code for the other platforms, and run the suites with musl
     Platforms,
     /// Run the suites of shm, file and sem on Debian's arm64 kernel in an emulator
@@ -96,9 +105,12 @@ fn main() -> ExitCode {
         Command::Test { backend } => test::run(backend.as_deref()),
         Command::Ci { tested } => ci::run(tested),
         Command::Matrix => matrix::run(),
+        Command::Readme => readme::run(),
         Command::NewBackend { name, path } => new_backend::run(&name, path),
         Command::Tidy => tidy::run(),
         Command::Outside => outside::run(),
+        Command::Examples => examples::run(),
+        Command::Package => package::run(),
         Command::Platforms => platforms::run(),
         Command::Arm64(args) => arm64::run(&args),
         Command::Sweep(args) => sweep::run(&args),

@@ -16,10 +16,11 @@ macro_rules! templates {
 const TEMPLATES: &[(&str, &str)] = templates![
     "Cargo.toml",
     "README.md",
+    "lockctl/Cargo.toml",
+    "lockctl/src/main.rs",
     "src/dir.rs",
     "src/lib.rs",
     "src/lock.rs",
-    "src/main.rs",
     "src/manager.rs",
     "tests/conformance.rs",
 ];
@@ -30,7 +31,7 @@ pub(crate) fn run(name: &str, path: Option<PathBuf>) -> Result<()> {
         None => root().parent().ok_or("the repository has no parent directory")?.join(name),
     };
     write(name, &path, Metadata::load()?.version("nix")?)?;
-    println!("{} is ready; `cargo test` there runs the suite, `cargo run -- demo` the demo", path.display());
+    println!("{} is ready; `cargo test` there runs the suite, `cargo run -p {name}-lockctl -- demo` the demo", path.display());
     Ok(())
 }
 
@@ -57,7 +58,7 @@ pub(crate) fn write(name: &str, path: &Path, nix: &str) -> Result<()> {
     // Pins the versions of the dependencies.
     fs::copy(root().join("Cargo.lock"), path.join("Cargo.lock"))?;
     // The inserted names change the width of lines.
-    shell::run(shell::cargo(["fmt"]).current_dir(path))
+    shell::run(shell::cargo(["fmt", "--all"]).current_dir(path))
 }
 
 /// Returns the scheme for a crate: its name without `lock-` and `-backend`.

@@ -16,8 +16,9 @@ pub(crate) fn run() -> Result<()> {
             eprintln!("skipped {target}: {reason}");
             continue;
         }
-        let lint = ["clippy", "--workspace", "--all-targets", "--target", target, "--", "--deny", "warnings"];
-        shell::run(&mut cargo(lint))?;
+        // SQLite, in this example, needs a C compiler for the target.
+        let lint = ["clippy", "--workspace", "--exclude", "example-engine", "--all-targets", "--target", target];
+        shell::run(&mut cargo(lint.into_iter().chain(["--", "--deny", "warnings"])))?;
         if target == MUSL && cfg!(target_arch = "x86_64") {
             let packages = ["--package", "lock-shm", "--package", "lock-file", "--package", "lock-sem"];
             shell::run(&mut cargo(["test", "--lib", "--tests", "--target", target].into_iter().chain(packages)))?;

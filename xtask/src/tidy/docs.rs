@@ -1,17 +1,19 @@
-//! The documents: the parts that are generated or counted are up to date, and links lead to files.
+//! The documents: the parts that are generated, quoted or counted are up to date, and links lead to files.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::quotes;
 use crate::shell::{self, root};
-use crate::{Result, matrix, mutants};
+use crate::{Result, matrix, mutants, readme};
 
 const PROMISES: &str = "docs/promises.md";
 
 /// The objections to the documents.
 pub(super) fn objections() -> Result<Vec<String>> {
     let mut objections: Vec<_> = matrix::check().err().map(|error| error.to_string()).into_iter().collect();
+    objections.extend(readme::objections()?);
     let count = format!("plants {} wrong changes", mutants::count());
     if !fs::read_to_string(root().join(PROMISES))?.contains(&count) {
         objections.push(format!("{PROMISES}: the number of planted changes is out of date; the text has to say {count:?}"));
@@ -22,6 +24,7 @@ pub(super) fn objections() -> Result<Vec<String>> {
         let directory = path.parent().ok_or("a file is in a directory")?;
         let text = fs::read_to_string(&path)?;
         let dead = links(&text).filter(|link| !leads_to_a_file(directory, link));
+        objections.extend(quotes::objections(document, &text)?);
         objections.extend(dead.map(|link| format!("{document}: there is no {link}")));
     }
     Ok(objections)

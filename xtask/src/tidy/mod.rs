@@ -4,6 +4,8 @@ mod circles;
 mod docs;
 mod files;
 mod imports;
+mod packages;
+mod quotes;
 
 use crate::Result;
 use crate::metadata::Metadata;
@@ -12,6 +14,7 @@ use crate::shell::root;
 pub(crate) fn run() -> Result<()> {
     let mut objections = files::objections()?;
     objections.extend(docs::objections()?);
+    objections.extend(packages::objections()?);
     for (name, target) in Metadata::load()?.roots() {
         let modules = imports::Modules::load(&target)?;
         for circle in circles::find(&modules.imports()) {

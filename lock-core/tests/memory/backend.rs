@@ -1,0 +1,109 @@
+// A backend in the memory of one process. The examples in the documentation of this crate include it, so that the crate needs no other
+// one for its tests.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use lock_core::{
+    Acquired, Allocation, Backend, Capabilities, Cause, Condition, Deadline, Death, Generation, Label, LockId, Manager, OpenMode,
+    Proof, RawLock, Recovery, Result, Sharing, Store, StoreId, StoreUrl,
+};
+
+/// Number of locks in a store.
+const CAPACITY: u32 = 8;
+
+const BACKEND: Backend = Backend::new("memory", "lock-core", "locks in the memory of one process", |_, _| {
+    Ok(Arc::new(Memory { ids: Mutex::default(), locks: Default::default() }))
+})
+.with(Capabilities::minimal().with_sharing(Sharing::Threads));
+
+/// Returns a new store.
+pub fn store() -> Result<Store> {
+    Store::with_backend(&BACKEND, &"memory:example".parse::<StoreUrl>()?, OpenMode::Create)
+}
+
+#[derive(Debug)]
+struct Memory {
+    ids: Mutex<Vec<Allocation>>,
+    locks: [Arc<MemoryLock>; CAPACITY as usize],
+}
+
+impl Manager for Memory {
+    fn id(&self) -> StoreId {
+        StoreId::new(1)
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        Some(CAPACITY.into())
+    }
+
+    fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
+        let lock = self.locks.get(id.get() as usize).expect("the examples use few locks");
+        Ok(lock.clone())
+    }
+
+    fn allocate(&self, label: &Label) -> Result<LockId> {
+        let id = LockId::new(self.ids.lock().unwrap().len() as u32);
+        self.allocate_exact(id, label)?;
+        Ok(id)
+    }
+
+    fn allocate_exact(&self, id: LockId, _label: &Label) -> Result<()> {
+        self.ids.lock().unwrap().push(Allocation::new(id));
+        Ok(())
+    }
+
+    fn free(&self, id: LockId, _generation: Option<Generation>) -> Result<()> {
+        self.ids.lock().unwrap().retain(|allocation| allocation.id != id);
+        Ok(())
+    }
+
+    fn free_all(&self) -> Result<u64> {
+        Ok(self.ids.lock().unwrap().drain(..).count() as u64)
+    }
+
+    fn available(&self) -> Result<Option<u64>> {
+        Ok(Some(u64::from(CAPACITY) - self.ids.lock().unwrap().len() as u64))
+    }
+
+    fn allocated(&self) -> Result<Vec<Allocation>> {
+        Ok(self.ids.lock().unwrap().clone())
+    }
+}
+
+#[derive(Debug, Default)]
+struct MemoryLock {
+    state: Mutex<State>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_held: bool,
+    death: Option<Death>,
+}
+
+impl RawLock for MemoryLock {
+    fn acquire(&self, _deadline: Deadline) -> Result<Acquired> {
+        let mut state = self.released.wait_while(self.state.lock().unwrap(), |state| state.is_held).unwrap();
+        state.is_held = true;
+        Ok(match state.death.clone() {
+            Some(death) => Acquired::Recovered(Box::new(Recovery { token: 0, death })),
+            None => Acquired::Held { token: 0 },
+        })
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        state.is_held = false;
+        if proof.condition() == Condition::Panicked {
+            state.death = Some(Death::of(None).with_cause(Cause::Panicked));
+        }
+        self.released.notify_one();
+        Ok(())
+    }
+
+    fn mark_consistent(&self) -> Result<()> {
+        self.state.lock().unwrap().death = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! `examples`: runs the examples that are no tests of the workspace.
+
+use std::process::Command;
+
+use crate::Result;
+use crate::metadata::Metadata;
+use crate::shell::{self, cargo, root};
+
+pub(crate) fn run() -> Result<()> {
+    by_feature()?;
+    static_library()
+}
+
+/// Runs the program whose backend is a feature, with each feature.
+fn by_feature() -> Result<()> {
+    for feature in ["shm", "file", "sem"] {
+        let scratch = shell::scratch("by-feature-")?;
+        let args = ["run", "--quiet", "--package", "example-by-feature", "--no-default-features", "--features", feature, "--"];
+        let printed = shell::read(cargo(args).arg(scratch.path()))?;
+        let wanted = format!("held a lock of {feature}\n");
+        if printed != wanted {
+            return Err(format!("example-by-feature printed {printed:?}, not {wanted:?}").into());
+        }
+        let store = format!("{feature}:{}/locks", scratch.path().display());
+        // A store of `sem` has a semaphore set besides its file.
+        lock_any::open(&store)?.destroy()?;
+    }
+    Ok(())
+}
+
+/// Links the static library into a program in C, which locks in a store of each of its backends.
+fn static_library() -> Result<()> {
+    let scratch = shell::scratch("static-library-")?;
+    shell::run(&mut cargo(["build", "--package", "example-static-library"]))?;
+    let program = scratch.path().join("program");
+    let mut cc = Command::new("cc");
+    cc.arg(root().join("examples/static-library/main.c"));
+    cc.arg(Metadata::load()?.target()?.join("debug/libexample_static_library.a"));
+    shell::run(cc.args(["-Wall", "-Werror", "-lpthread", "-ldl", "-lm", "-o"]).arg(&program))?;
+    let store = |scheme: &str| format!("{scheme}:{}/{scheme}", scratch.path().display());
+    shell::run(Command::new(&program).args(["shm", "file", "mkdir"].map(store)))
+}

@@ -214,7 +214,7 @@ fn after_destroy_used_handles_exclude_each_other_and_unused_ones_are_refused(scr
     let new = create(&directory);
     new.retrieve(1).unwrap().lock().unwrap().unlock().unwrap();
     new.retrieve(2).unwrap().lock().unwrap().unlock().unwrap();
-    assert!(matches!(other.try_lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
+    assert!(matches!(other.lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
     assert!(matches!(unused.try_lock().unwrap_err().kind(), ErrorKind::Destroyed));
     guard.unlock().unwrap();
     other.lock().unwrap().unlock().unwrap();

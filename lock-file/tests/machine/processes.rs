@@ -106,12 +106,12 @@ pub(crate) fn a_leaked_guard_keeps_the_lock() {
     std::mem::forget(lock.lock().unwrap());
     drop(lock);
     let again = store.retrieve(id).unwrap();
-    assert!(matches!(again.try_lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
+    assert!(matches!(again.lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
     drop((again, store));
     let store = store_in(scratch.path());
     let again = store.retrieve(id).unwrap();
     // The thread that leaked the guard still holds the lock. Every handle reports that.
-    assert!(matches!(again.try_lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
+    assert!(matches!(again.lock().unwrap_err().kind(), ErrorKind::AlreadyHeld));
     thread::scope(|scope| {
         let other = scope.spawn(|| again.try_lock().unwrap().is_none());
         assert!(other.join().unwrap(), "the lock was released with its handle");

@@ -186,7 +186,7 @@ fn hold(url: &str, id: &str) {
             }
             _ => break,
         };
-        report(done.map_or_else(|error| format!("{:?}", error.kind()), str::to_owned));
+        report(done.map_or_else(|error| format!("{:?}", error.details()), str::to_owned));
     }
 }
 
@@ -210,7 +210,7 @@ fn wait(url: &str, id: &str) {
             guard.mark_consistent().unwrap();
             read_command();
         }
-        Err(error) => report(format!("{:?}", error.kind())),
+        Err(error) => report(format!("{:?}", error.details())),
     }
 }
 
@@ -221,7 +221,7 @@ fn open_elsewhere(url: &str) {
             let lock = store.retrieve(0).unwrap();
             report(if lock.try_lock().unwrap().is_some() { "locked" } else { "busy" });
         }
-        Err(error) => report(format!("{:?}", error.kind())),
+        Err(error) => report(format!("{:?}", error.details())),
     }
 }
 

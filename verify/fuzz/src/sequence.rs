@@ -160,7 +160,11 @@ impl<'a> Run<'a> {
 
     fn acquire(&mut self, thread: usize, lock: Lock, wait: Wait) {
         let id = lock.id().get();
-        let expected = self.model.acquire(thread, id);
+        let expected = match self.model.acquire(thread, id) {
+            // Without a wait there is no deadlock to refuse.
+            Outcome::AlreadyHeld if matches!(wait, Wait::Try | Wait::Now) => Outcome::Busy,
+            expected => expected,
+        };
         let wait = if matches!((wait, &expected), (Wait::Never, Outcome::Busy)) { Wait::Zero } else { wait };
         let owner = match self.model.one(id).owner {
             Owner::Alive(owner) => self.actor(owner).tid,

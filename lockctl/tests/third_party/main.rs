@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         return lockctl::main();
     }
     let trials = vec![
-        Trial::test("a_store_with_one_lock_takes_no_id", a_store_with_one_lock_takes_no_id),
+        Trial::test("a_store_with_one_lock_needs_no_id", a_store_with_one_lock_takes_no_id),
         Trial::test("a_store_with_one_lock_is_listed_without_a_number", a_store_with_one_lock_is_listed),
         Trial::test("a_lock_can_be_broken_if_the_backend_claims_it", a_lock_can_be_broken),
         Trial::test("an_unsupported_operation_exits_69", an_unsupported_operation),
@@ -45,7 +45,7 @@ fn url(scheme: &str, scratch: &TempDir) -> String {
     format!("{scheme}:{}/store", scratch.path().display())
 }
 
-fn a_store_with_one_lock_takes_no_id() -> Result<(), Failed> {
+fn a_store_with_one_lock_needs_no_id() -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let url = url("single", &scratch);
     let command = std::env::current_exe()?;
@@ -53,7 +53,7 @@ fn a_store_with_one_lock_takes_no_id() -> Result<(), Failed> {
     assert_eq!(expect(0, &["run", "-s", &url, "--", "echo", "inside"])?.0, "inside\n");
     let (out, err) = expect(1, &[&["run", "-s", &url, "--"], &inner[..]].concat())?;
     assert_eq!(out, "");
-    assert!(err.contains("lock 0 is busy; its owner is not known"), "{err}");
+    assert!(err.contains("lock 0 is busy; the holder is unknown: none is recorded"), "{err}");
     expect(0, &["run", "-s", &url, "0", "--", "true"])?;
     let (_, err) = expect(67, &["run", "-s", &url, "3", "--", "true"])?;
     assert!(err.contains("out of range"), "{err}");

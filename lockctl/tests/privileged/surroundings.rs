@@ -124,7 +124,12 @@ impl Shared {
     fn new() -> Result<Self, Failed> {
         let shared = Self(tempfile::Builder::new().prefix("lockctl-test-").tempdir()?);
         fs::set_permissions(shared.0.path(), Permissions::from_mode(0o755))?;
-        fs::copy(LOCKCTL, shared.lockctl())?;
+        // By another process: a child that another test forks during a copy would inherit the descriptor, and a file that is open for
+        // writing cannot be executed.
+        let copied = Command::new("cp").arg(LOCKCTL).arg(shared.lockctl()).status()?;
+        if !copied.success() {
+            return Err(format!("lockctl could not be copied: {copied}").into());
+        }
         Ok(shared)
     }
 

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         return lockctl::main();
     }
     let trials = vec![
-        Trial::test("a_store_with_one_lock_needs_no_id", a_store_with_one_lock_takes_no_id),
+        Trial::test("a_store_with_one_lock_needs_no_id", a_store_with_one_lock_needs_no_id),
         Trial::test("a_store_with_one_lock_is_listed_without_a_number", a_store_with_one_lock_is_listed),
         Trial::test("a_lock_can_be_broken_if_the_backend_claims_it", a_lock_can_be_broken),
         Trial::test("an_unsupported_operation_exits_69", an_unsupported_operation),

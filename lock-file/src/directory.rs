@@ -17,7 +17,7 @@ use crate::{beneath, runtime_dir, tree};
 const ROOT_DIRECTORY: &str = "/run/lock";
 
 /// The longest time that a process of another user may take to create a directory and set its mode.
-const CREATION: Duration = Duration::from_secs(2);
+pub(crate) const CREATION: Duration = Duration::from_secs(2);
 
 /// The pause between two checks whether a process of another user has created a file or directory.
 pub(crate) const PAUSE: Duration = Duration::from_millis(1);
@@ -124,21 +124,13 @@ impl Directory {
         }
     }
 
-    /// Checks whether a process of another user is creating the directory.
-    ///
-    /// Such a directory is new and contains no table.
-    fn is_being_created(&self) -> bool {
-        let by_another =
-            |status: FileStat| kind(&status) == SFlag::S_IFDIR && status.st_uid != geteuid().as_raw() && is_new(&status);
-        fstatat(AT_FDCWD, &self.table(), AtFlags::AT_SYMLINK_NOFOLLOW).is_err()
-            && fstatat(AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(by_another)
-    }
-
     /// Sleeps for a moment if a process of another user is creating the directory.
     ///
-    /// Returns whether that is so.
-    pub(crate) fn wait_for_creator(path: &Path, options: &TableOptions) -> bool {
-        let being_created = Self { path: path.to_owned(), options: *options, created: false }.is_being_created();
+    /// Returns whether that is so. The directory is new then. It may be complete by now, so the table in it shows nothing.
+    pub(crate) fn wait_for_creator(path: &Path) -> bool {
+        let by_another =
+            |status: FileStat| kind(&status) == SFlag::S_IFDIR && status.st_uid != geteuid().as_raw() && is_new(&status);
+        let being_created = fstatat(AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(by_another);
         if being_created {
             thread::sleep(PAUSE);
         }

@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use lock_core::{Error, ErrorDetails, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
 use lock_table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions, create_parents};
 
-use crate::directory::Directory;
+use crate::directory::{CREATION, Directory};
 use crate::lock::FileLock;
 
 const KIND: Kind = Kind::new("file", 0);
@@ -18,7 +19,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     options.finish()?;
     let path = Directory::path_of_url(url)?;
     create_parents(url, mode, &table_options)?;
-    let mut retries = 0;
+    let (mut retries, began) = (0, Instant::now());
     loop {
         let opened = Directory::open(&path, mode, &table_options).and_then(|(directory, descriptor)| {
             let in_directory = table_options.in_checked_directory();
@@ -36,7 +37,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
                 return Ok(Arc::new(TableManager::new(table, locks)));
             }
             Err(error) if mode != OpenMode::Open && retries < RETRIES && was_removed(&error) => retries += 1,
-            Err(error) if is_access_denied(&error) && Directory::wait_for_creator(&path, &table_options) => {}
+            Err(error) if is_access_denied(&error) && began.elapsed() <= CREATION && Directory::wait_for_creator(&path) => {}
             Err(error) => return Err(error),
         }
     }

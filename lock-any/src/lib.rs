@@ -55,10 +55,11 @@ mod options;
 pub use self::options::StoreOptions;
 
 pub use lock_core::{
-    Allocation, Backend, Breaking, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports, DesiredAllocation,
-    Error, ErrorDetails, ErrorKind, Generation, Generations, Guard, HeldBy, HeldLock, Holder, Holders, Label, Labels, Lock,
-    LockId, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry, Removal, Result,
-    Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens, Waiters, lock_all, lock_all_owned, register,
+    Allocation, Backend, Breaking, Cancellation, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports,
+    DesiredAllocation, Error, ErrorDetails, ErrorKind, Generation, Generations, Guard, HeldBy, HeldLock, Holder, Holders, Label,
+    Labels, Lock, LockId, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry,
+    Removal, Result, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens, WaitOptions, Waiters,
+    Waiting, lock_all, lock_all_owned, register,
 };
 
 /// Opens an existing store.

@@ -123,12 +123,27 @@ impl Lock {
         }
     }
 
+    /// Acquires the lock as [`Lock::acquire`] does, and returns `None` at any deadline.
+    pub(crate) fn acquire_until(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
+        match self.raw().try_acquire_fast() {
+            Some(token) => Ok(Some((token, None))),
+            None => self.acquire_slowly(deadline),
+        }
+    }
+
     #[inline(never)]
     fn acquire_by(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
         let start = matches!(deadline, Deadline::At(_)).then(Instant::now);
+        match (self.acquire_slowly(deadline)?, start) {
+            (None, Some(start)) => Err(self.timed_out(start.elapsed())),
+            (acquired, _) => Ok(acquired),
+        }
+    }
+
+    fn acquire_slowly(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
         match self.raw().acquire(deadline) {
             Ok(Acquired::Held { token }) => Ok(Some((token, None))),
-            Ok(Acquired::TimedOut) => start.map_or(Ok(None), |start| Err(self.timed_out(start.elapsed()))),
+            Ok(Acquired::TimedOut) => Ok(None),
             Ok(Acquired::Recovered(recovery)) => Ok(Some(self.recovered(*recovery))),
             // Only a wait for the calling thread itself would never end.
             Err(error) if deadline == Deadline::Now && error.is_already_held() => Ok(None),
@@ -159,7 +174,13 @@ impl Lock {
 
     #[cold]
     fn timed_out(&self, waited: Duration) -> Error {
-        let error = self.in_context(Error::timed_out(waited, self.held_by()), Operation::Lock);
+        self.wait_error(Error::timed_out(waited, self.held_by()))
+    }
+
+    /// Completes the error of a wait that ended without the lock.
+    #[cold]
+    pub(crate) fn wait_error(&self, error: Error) -> Error {
+        let error = self.in_context(error, Operation::Lock);
         event!(debug, lock = ?self, %error, "gave up waiting for a lock");
         error
     }

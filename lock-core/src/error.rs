@@ -78,6 +78,11 @@ impl Error {
         self.kind() == ErrorKind::Exhausted
     }
 
+    /// Returns true if a wait was cancelled: [`ErrorKind::Cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        self.kind() == ErrorKind::Cancelled
+    }
+
     /// Returns true if the deadline of an acquisition passed: [`ErrorKind::TimedOut`].
     pub fn is_timed_out(&self) -> bool {
         self.kind() == ErrorKind::TimedOut
@@ -101,7 +106,7 @@ impl Error {
     /// Returns the holder of the lock after a wait that timed out, if the backend can name it.
     pub fn holder(&self) -> Option<&Holder> {
         match self.details() {
-            ErrorDetails::TimedOut { held_by, .. } => held_by.holder(),
+            ErrorDetails::TimedOut { held_by, .. } | ErrorDetails::Cancelled { held_by, .. } => held_by.holder(),
             _ => None,
         }
     }

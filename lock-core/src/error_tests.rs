@@ -44,6 +44,7 @@ samples! {
     Stale {} => ["retrieve"];
     TimedOut { waited: Duration::from_micros(1_499_600), held_by: HeldBy::Holder(Holder::of_process(12).with_command("make install")) }
         => ["after 1.5s", "12", "make install"];
+    Cancelled { waited: Duration::from_secs(3), held_by: HeldBy::unknown("none is recorded") } => ["cancelled after 3s"];
     AlreadyHeld {} => ["this thread", "release it"];
     NotHeld {} => ["this process", "release it"];
     Lost {} => ["check the data"];

@@ -49,6 +49,7 @@ mod store;
 mod sys;
 mod text;
 mod url;
+mod waiting;
 
 pub use backend::{Backend, OpenFn, OpenMode};
 pub use capabilities::{
@@ -73,6 +74,7 @@ pub use registry::Registry;
 pub use store::Store;
 pub use text::ParseStoreIdError;
 pub use url::{Options, StoreUrl, StoreUrlBuilder};
+pub use waiting::{Cancellation, WaitOptions, Waiting};
 
 #[doc(hidden)]
 pub mod __private {

@@ -114,6 +114,11 @@ impl Error {
         ErrorDetails::TimedOut { waited, held_by }.into()
     }
 
+    /// Creates an [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). [`Lock`](crate::Lock) does so for all backends.
+    pub fn cancelled(waited: Duration, held_by: HeldBy) -> Self {
+        ErrorDetails::Cancelled { waited, held_by }.into()
+    }
+
     /// Creates an [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld).
     pub fn already_held() -> Self {
         ErrorDetails::AlreadyHeld.into()

@@ -164,6 +164,15 @@ pub enum ErrorDetails {
         /// The holder after the wait.
         held_by: HeldBy,
     },
+    /// The wait was cancelled.
+    #[error("cancelled{}; {held_by}", after(*waited))]
+    #[non_exhaustive]
+    Cancelled {
+        /// The time from the start of the wait to the error.
+        waited: Duration,
+        /// The holder after the wait.
+        held_by: HeldBy,
+    },
     /// The calling thread already holds the lock.
     #[error("this thread already holds the lock; release it first")]
     #[non_exhaustive]

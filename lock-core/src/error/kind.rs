@@ -76,6 +76,8 @@ kinds! {
     Stale = "the handle is stale", NotFound;
     /// The deadline passed.
     TimedOut = "timed out", TimedOut;
+    /// The wait was cancelled.
+    Cancelled = "cancelled", Interrupted;
     /// The calling thread already holds the lock.
     AlreadyHeld = "this thread already holds the lock", Deadlock;
     /// The caller does not hold the lock, for example because its process inherited the guard by a fork.

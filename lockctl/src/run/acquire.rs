@@ -1,11 +1,9 @@
 //! Acquires the lock, and names its owner while waiting.
 
 use std::io::{self, IsTerminal};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::Duration;
 
-use lock_any::{Deadline, ErrorDetails, Guard, Lock};
+use lock_any::{Deadline, Deadlines, ErrorDetails, Guard, Lock, Store, WaitOptions, Waiting};
 
 use crate::cli::RunArgs;
 use crate::exit::Failure;
@@ -24,9 +22,20 @@ pub(super) fn deadline(args: &RunArgs) -> Deadline {
     }
 }
 
-pub(super) fn acquire(lock: &Lock, args: &RunArgs, deadline: Deadline) -> Result<Guard<'static>, Failure> {
-    let _waiting = (deadline != Deadline::Now && io::stderr().is_terminal()).then(|| notify_after(NOTICE_AFTER, lock.clone()));
-    lock.lock_owned_by(deadline).map_err(|error| {
+pub(super) fn acquire(store: &Store, lock: &Lock, args: &RunArgs, deadline: Deadline) -> Result<Guard<'static>, Failure> {
+    let mut print_once = {
+        let mut is_printed = false;
+        move |waiting: &Waiting| {
+            if !std::mem::replace(&mut is_printed, true) {
+                output::message(format_args!("waiting for {}; {}", name(lock), waiting.held_by));
+            }
+        }
+    };
+    let mut options = WaitOptions::new().deadline(deadline);
+    if io::stderr().is_terminal() && store.capabilities().deadlines == Deadlines::Monotonic {
+        options = options.notify_every(NOTICE_AFTER, &mut print_once);
+    }
+    lock.lock_owned_with(options).map_err(|error| {
         let failure = Failure::with_conflict(&error, args.conflict_exit_code);
         match error.details() {
             // Without a wait, the lock is busy; nothing has timed out.
@@ -36,21 +45,6 @@ pub(super) fn acquire(lock: &Lock, args: &RunArgs, deadline: Deadline) -> Result
             _ => failure,
         }
     })
-}
-
-/// Prints the owner of the lock after the delay, unless the returned sender is dropped earlier.
-fn notify_after(delay: Duration, lock: Lock) -> Sender<()> {
-    let (waiting, over) = mpsc::channel();
-    thread::spawn(move || {
-        if over.recv_timeout(delay) == Err(RecvTimeoutError::Timeout) {
-            print_notice(&lock);
-        }
-    });
-    waiting
-}
-
-fn print_notice(lock: &Lock) {
-    output::message(format_args!("waiting for {}; {}", name(lock), lock.held_by()));
 }
 
 /// The name of a lock in messages.

@@ -54,7 +54,7 @@ fn acquire_in_current_store(
 ) -> Result<Guard<'static>, Failure> {
     let deadline = acquire::deadline(args);
     loop {
-        let guard = acquire::acquire(&lock, args, deadline)?;
+        let guard = acquire::acquire(&store, &lock, args, deadline)?;
         match store.check() {
             Ok(()) => return Ok(guard),
             // An id of --new belongs to the removed store, so this is an error with --new.

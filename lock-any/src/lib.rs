@@ -62,6 +62,11 @@ pub use lock_core::{
     Waiting, lock_all, lock_all_owned, register,
 };
 
+/// What a backend implements and uses, for a crate that registers one.
+pub mod backend {
+    pub use lock_core::{Acquired, Condition, Manager, OpenFn, Options, PerProcess, Proof, RawLock, Recovery, register};
+}
+
 /// Opens an existing store.
 ///
 /// The URL is a text, a [`StoreUrl`], or a [`StoreUrlBuilder`].

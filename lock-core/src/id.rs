@@ -114,6 +114,7 @@ impl fmt::Debug for StoreId {
 /// A protected resource that remembers the greatest token can refuse requests of earlier owners. The tokens of a store are greater than
 /// those of a store that it replaced, as far as the system clock shows that it was created later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Token(u64);
 
 impl Token {

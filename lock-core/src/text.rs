@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Generation, Label, StoreId};
+use crate::{Error, Generation, Label, StoreId, Token};
 
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,6 +29,26 @@ impl From<u64> for Generation {
 impl From<Generation> for u64 {
     fn from(generation: Generation) -> Self {
         generation.get()
+    }
+}
+
+impl FromStr for Token {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::new)
+    }
+}
+
+impl From<u64> for Token {
+    fn from(number: u64) -> Self {
+        Self::new(number)
+    }
+}
+
+impl From<Token> for u64 {
+    fn from(token: Token) -> Self {
+        token.get()
     }
 }
 

@@ -44,7 +44,7 @@ use crate::{Error, Result};
 /// assert_eq!(url.as_str(), "shm:/srv/what%3F/locks?capacity=4096");
 /// # Ok::<(), lock_core::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StoreUrl {
     text: String,
     scheme: String,

@@ -20,6 +20,7 @@ fn handles_and_errors_are_shared_and_safe_to_use_after_a_panic() {
     is_handle::<Lock>();
     is_handle::<Store>();
     is_handle::<Registry>();
+    is_handle::<Cancellation>();
     is_of_any_thread::<Error>();
     is_of_any_thread::<ErrorDetails>();
     is_of_any_thread::<dyn Manager>();
@@ -37,12 +38,15 @@ fn values_are_compared_and_hashed() {
     is_value::<Allocation>();
     is_value::<Acquired>();
     is_value::<Death>();
+    is_value::<DesiredAllocation>();
     is_value::<HeldBy>();
     is_value::<HeldLock>();
     is_value::<Holder>();
     is_value::<Label>();
     is_value::<Reconciled>();
     is_value::<Recovery>();
+    is_value::<StoreUrl>();
+    is_value::<Waiting>();
     is_copied_value::<Backend>();
     is_copied_value::<Capabilities>();
     is_copied_value::<Cause>();
@@ -55,6 +59,7 @@ fn values_are_compared_and_hashed() {
     is_copied_value::<Operation>();
     is_copied_value::<OwnerDeath>();
     is_copied_value::<StoreId>();
+    is_copied_value::<Token>();
 }
 
 #[test]
@@ -64,6 +69,7 @@ fn ids_labels_and_deadlines_are_ordered() {
     is_ordered::<Label>();
     is_ordered::<LockId>();
     is_ordered::<StoreId>();
+    is_ordered::<Token>();
     assert!(
         Deadline::Now < Deadline::after(std::time::Duration::ZERO)
             && Deadline::after(std::time::Duration::MAX) == Deadline::Never
@@ -77,6 +83,7 @@ fn ids_and_labels_have_a_text_form() {
     has_text_form::<LockId>();
     has_text_form::<StoreId>();
     has_text_form::<StoreUrl>();
+    has_text_form::<Token>();
 }
 
 #[test]

@@ -146,7 +146,8 @@ impl Table {
     /// Returns the allocation of this id, or `None` if it is free.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`]; [`ErrorKind::Corrupt`] when the file was truncated; [`ErrorKind::System`].
+    /// [`ErrorKind::OutOfRange`](lock_core::ErrorKind::OutOfRange); [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file
+    /// was truncated; [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {
         self.check_range(id)?;
         self.check_whole()?;

@@ -21,7 +21,7 @@ impl Lock {
     /// Acquires the lock if it is free. Returns `None` when a thread holds it, which may be this one.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when a system call fails.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<Guard<'_>>> {
         Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::borrowed(self, token, death)))

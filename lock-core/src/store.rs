@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use crate::lock::StoreContext;
 use crate::{
-    Allocation, Backend, Capabilities, DesiredAllocation, Error, ErrorKind, HeldLock, Label, Lock, LockId, Manager, Numbering,
-    OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, fork,
+    Allocation, Backend, Capabilities, DesiredAllocation, Error, HeldLock, Label, Lock, LockId, Manager, Numbering, OpenMode,
+    Operation, Reconciled, Registry, Result, StoreId, StoreUrl, fork,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -142,7 +142,7 @@ impl Store {
         let id = self.id_of(Operation::AllocateAndRetrieve, id)?;
         let allocate = || match self.manager.allocate_exact(id, &Label::new(label)?) {
             Ok(()) => self.handle_or_free(id),
-            Err(error) if matches!(error.kind(), ErrorKind::AlreadyAllocated) => self.handle(id),
+            Err(error) if error.kind() == crate::ErrorKind::AlreadyAllocated => self.handle(id),
             Err(error) => Err(error),
         };
         self.with_context(Operation::AllocateAndRetrieve, Some(id), allocate())

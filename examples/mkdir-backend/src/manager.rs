@@ -1,7 +1,7 @@
 //! Allocation of ids: an allocated id is a directory.
 
 use std::fs;
-use std::io::ErrorKind::NotFound;
+use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::sync::Arc;
 
 use lock_core::{Allocation, Error, ErrorKind, Generation, Label, LockId, Manager, RawLock, Result, StoreId};
@@ -48,8 +48,9 @@ impl Manager for Dir {
         }
         Dir::check(self)?;
         let path = self.allocation(id);
-        // Of two concurrent processes, one makes the directory.
-        mkdir(&path).map_err(|error| if path.exists() { Error::already_allocated() } else { error })
+        // Of two concurrent processes, one makes the directory. The error of the other decides, because the id may be free again by now.
+        let exists = |error: &Error| error.io_error().is_some_and(|error| error.kind() == AlreadyExists);
+        mkdir(&path).map_err(|error| if exists(&error) { Error::already_allocated() } else { error })
     }
 
     fn free(&self, id: LockId, _generation: Option<Generation>) -> Result<()> {

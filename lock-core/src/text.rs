@@ -6,51 +6,37 @@ use std::str::FromStr;
 
 use crate::{Error, Generation, Label, StoreId, Token};
 
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.get(), f)
-    }
+macro_rules! numbers {
+    ($($number:ident)*) => {$(
+        impl fmt::Display for $number {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.get(), f)
+            }
+        }
+
+        impl FromStr for $number {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self::new)
+            }
+        }
+
+        impl From<u64> for $number {
+            fn from(number: u64) -> Self {
+                Self::new(number)
+            }
+        }
+
+        impl From<$number> for u64 {
+            fn from(number: $number) -> Self {
+                number.get()
+            }
+        }
+    )*};
 }
 
-impl FromStr for Generation {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self::new)
-    }
-}
-
-impl From<u64> for Generation {
-    fn from(number: u64) -> Self {
-        Self::new(number)
-    }
-}
-
-impl From<Generation> for u64 {
-    fn from(generation: Generation) -> Self {
-        generation.get()
-    }
-}
-
-impl FromStr for Token {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self::new)
-    }
-}
-
-impl From<u64> for Token {
-    fn from(number: u64) -> Self {
-        Self::new(number)
-    }
-}
-
-impl From<Token> for u64 {
-    fn from(token: Token) -> Self {
-        token.get()
-    }
-}
+numbers! { Generation Token }
 
 /// The error of a text that is not a [`StoreId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

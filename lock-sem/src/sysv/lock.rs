@@ -37,8 +37,8 @@ impl SysvLock {
         self.exchange(released, released.disarmed());
         match given? {
             Outcome::Done | Outcome::Denied => Ok(()),
-            Outcome::NotDone | Outcome::Untrusted if self.location.is_being_removed() => Ok(()),
-            Outcome::NotDone | Outcome::Untrusted => match set_error(&self.location) {
+            Outcome::NotDone | Outcome::Gone if self.location.is_being_removed() => Ok(()),
+            Outcome::NotDone | Outcome::Gone => match set_error(&self.location) {
                 // This thread has left the IPC namespace of the set.
                 error if matches!(error.kind(), ErrorKind::Untrusted) => Ok(()),
                 error => Err(error),

@@ -124,9 +124,9 @@ impl<'a> Takeover<'a> {
         if !self.lock.exchange(now, mine) {
             return Ok(None);
         }
-        match if self.set_is_removed { Ok(Outcome::Untrusted) } else { semaphore.arm() } {
+        match if self.set_is_removed { Ok(Outcome::Gone) } else { semaphore.arm() } {
             Ok(Outcome::Done) => self.lock.store(mine.armed()),
-            Ok(Outcome::Untrusted) if location.is_being_removed() => {}
+            Ok(Outcome::Gone) if location.is_being_removed() => {}
             failed => {
                 self.lock.store(mine.released());
                 return Err(if failed? == Outcome::Denied { denied() } else { set_error(location) });
@@ -152,7 +152,7 @@ impl<'a> Takeover<'a> {
         match self.lock.semaphore.check_seal()? {
             Outcome::Done | Outcome::NotDone => self.seal_is_checked = true,
             Outcome::Denied => return Err(denied()),
-            Outcome::Untrusted => self.check_removal()?,
+            Outcome::Gone => self.check_removal()?,
         }
         Ok(())
     }

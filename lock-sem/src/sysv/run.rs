@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
             if !self.is_usable(set)? {
                 continue;
             }
-            if set.write_identity(self.identity, self.locks)? == Outcome::Untrusted {
+            if set.write_identity(self.identity, self.locks)? == Outcome::Gone {
                 return Ok(None);
             }
             if set.identity(self.locks)? != Some(self.identity) {

@@ -88,7 +88,7 @@ impl Semaphore {
         match sys::set_value(self.set.id(), self.number, 0) {
             Ok(()) => match self.operate(&[step(self.number, 1, NOW), step(self.number, -1, UNDO | NOW)]) {
                 // The first step gives a unit, so only a different seal can cause EAGAIN.
-                Err(Errno::EAGAIN) => Ok(Outcome::Untrusted),
+                Err(Errno::EAGAIN) => Ok(Outcome::Gone),
                 done => outcome(done),
             },
             failed => outcome(failed),
@@ -141,7 +141,7 @@ impl Semaphore {
     pub(crate) fn check_seal(&self) -> Result<Outcome> {
         match sys::value(self.set.id(), self.seal.number) {
             Ok(value) if value == self.seal.value => Ok(Outcome::Done),
-            Ok(_) => Ok(Outcome::Untrusted),
+            Ok(_) => Ok(Outcome::Gone),
             Err(errno) => outcome(Err(errno)),
         }
     }
@@ -188,7 +188,7 @@ fn outcome(done: Result<(), Errno>) -> Result<Outcome> {
         Ok(()) => Ok(Outcome::Done),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Outcome::NotDone),
         // EFBIG: the set is smaller than this store's, so it belongs to another program.
-        Err(Errno::EINVAL | Errno::EIDRM | Errno::EFBIG) => Ok(Outcome::Untrusted),
+        Err(Errno::EINVAL | Errno::EIDRM | Errno::EFBIG) => Ok(Outcome::Gone),
         Err(Errno::EACCES | Errno::EPERM) => Ok(Outcome::Denied),
         Err(errno @ (Errno::ENOMEM | Errno::ENOSPC)) => Err(limits::no_memory_to_undo(errno)),
         Err(errno @ Errno::E2BIG) => Err(limits::too_many_steps(MAX_STEPS, errno)),
@@ -294,10 +294,10 @@ mod tests {
         for seal in [SEAL.value - 1, SEAL.value + 1, 0] {
             sys::set_value(fixture.set.id(), SEAL.number, seal).unwrap();
             fixture.set_value(1);
-            assert_eq!(semaphore.check_seal().unwrap(), Outcome::Untrusted);
+            assert_eq!(semaphore.check_seal().unwrap(), Outcome::Gone);
             assert_eq!(semaphore.try_take().unwrap(), Outcome::NotDone);
             assert_eq!(semaphore.give().unwrap(), Outcome::NotDone);
-            assert_eq!(semaphore.arm().unwrap(), Outcome::Untrusted);
+            assert_eq!(semaphore.arm().unwrap(), Outcome::Gone);
             assert!(!semaphore.is_taken_by_us().unwrap() && !semaphore.give_if_taken().unwrap());
             assert_eq!((fixture.value(), sys::value(fixture.set.id(), SEAL.number).unwrap()), (1, seal));
         }
@@ -310,10 +310,10 @@ mod tests {
         removed.remove().unwrap();
         for set in [smaller, removed] {
             let semaphore = Semaphore::new(set, 0, SEAL);
-            assert_eq!(semaphore.try_take().unwrap(), Outcome::Untrusted);
-            assert_eq!(semaphore.give().unwrap(), Outcome::Untrusted);
-            assert_eq!(semaphore.arm().unwrap(), Outcome::Untrusted);
-            assert_eq!(semaphore.check_seal().unwrap(), Outcome::Untrusted);
+            assert_eq!(semaphore.try_take().unwrap(), Outcome::Gone);
+            assert_eq!(semaphore.give().unwrap(), Outcome::Gone);
+            assert_eq!(semaphore.arm().unwrap(), Outcome::Gone);
+            assert_eq!(semaphore.check_seal().unwrap(), Outcome::Gone);
             assert!(!semaphore.is_taken_by_us().unwrap());
         }
         assert_eq!(sys::value(smaller.id(), 0).unwrap(), 0);

@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
     /// It would have to wait, the time-out passed, or a signal interrupted it.
     NotDone,
     /// The set was removed, or its id belongs to a set of another program.
-    Untrusted,
+    Gone,
     /// This user may not change the set.
     Denied,
 }
@@ -91,7 +91,7 @@ impl Set {
         match sys::operate(self.id, &steps) {
             Ok(()) => Ok(Outcome::Done),
             Err(Errno::EAGAIN) => Ok(Outcome::NotDone),
-            Err(Errno::EINVAL | Errno::EIDRM) => Ok(Outcome::Untrusted),
+            Err(Errno::EINVAL | Errno::EIDRM) => Ok(Outcome::Gone),
             Err(errno @ Errno::E2BIG) => Err(limits::too_many_steps(steps.len(), errno)),
             Err(errno @ Errno::ENOMEM) => Err(limits::no_memory_for_a_set(errno)),
             // The set of another program: its values are too large, it is too small, or it is denied to this user.

@@ -80,7 +80,7 @@ impl<'a> Waiter<'a> {
             },
             Outcome::NotDone => Ok(None),
             Outcome::Denied => Err(denied()),
-            Outcome::Untrusted => self.takeover.check_removal().map(|()| None),
+            Outcome::Gone => self.takeover.check_removal().map(|()| None),
         }
     }
 

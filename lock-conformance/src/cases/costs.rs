@@ -20,7 +20,7 @@ cases! { "costs";
 }
 
 /// Number of attempts, and the longest duration that the quickest of them may have.
-const ATTEMPTS: &str = "160";
+const ATTEMPTS: &str = "320";
 const ENOUGH: Duration = Duration::from_millis(2);
 /// Duration of a sleep that an attempt must not contain. It exceeds the interval of the kernel's clock.
 const LONG: Duration = Duration::from_millis(12);
@@ -33,8 +33,9 @@ fn an_attempt_does_not_sleep(fixture: &Fixture, contenders: Contenders) {
     let took = Duration::from_nanos(took);
     assert!(took <= ENOUGH, "try_lock of a held lock took {took:?} or more, each of {ATTEMPTS} times: an attempt must not sleep");
     let slept: u32 = other.must("attempts_with_sleep", &[&lock.to_string(), ATTEMPTS, &LONG.as_nanos().to_string()]).get("slept");
+    // A wait for a processor can count as a sleep on a busy machine, but rarely.
     assert!(
-        slept < 2,
+        slept < 4,
         "in {slept} of {ATTEMPTS} attempts on a held lock, try_lock slept for {LONG:?}: an attempt must not sleep"
     );
 }

@@ -7,7 +7,7 @@ use crate::op::Op;
 use crate::{state, step};
 
 /// The time limit of a sleep that may not be woken.
-const BRIEFLY: Duration = Duration::from_millis(1);
+const BRIEFLY: Duration = Duration::from_millis(5);
 
 /// Sleeps if the word has this value. The duration only determines whether the sleep may reach its time limit.
 pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {

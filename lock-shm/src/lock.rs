@@ -23,7 +23,7 @@ const IDENTITY_SLEEP: Duration = Duration::from_millis(10);
 const BLIND: Duration = Duration::from_millis(1);
 
 /// The longest further sleep of a waiter without barriers. It is longer because each retry costs system calls.
-const BLIND_AGAIN: Duration = Duration::from_millis(5);
+pub(crate) const BLIND_AGAIN: Duration = Duration::from_millis(5);
 
 /// Milliseconds between two checks of an owner by attempts that do not block.
 const CHECK: u64 = 100;

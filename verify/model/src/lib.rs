@@ -14,8 +14,8 @@
 //!   identity number too. Each thread is a process, unless the scenario states otherwise. The death of a process can be proven once the
 //!   kernel has finished its exit. The end of a thread in a living process can be proven at home only.
 //! - **Ends**: a thread is killed with its process, or ends while its process lives on. In the second case `lock-shm` marks its locks.
-//! - **Sleeps** end by a wake-up. A sleep may reach its time limit in two cases: the limit is a millisecond, which a waiter chooses if
-//!   it may not be woken, or a death may have lost a wake-up. The latter is a death of a thread that had been woken, was changing a
+//! - **Sleeps** end by a wake-up. A sleep may reach its time limit in two cases: the limit is at most 5 ms, which a waiter chooses if
+//!   a release may not wake it, or a death may have lost a wake-up. The latter is a death of a thread that had been woken, was changing a
 //!   word and a list, was recovering a lock, or had its identity number in a word. Every other lost wake-up is an error.
 //! - **Deaths** in a critical section are reported to each next owner until one marks the lock consistent, and not after that. No other
 //!   death is reported.

@@ -3,11 +3,12 @@
 use real_core::{Error, ErrorKind, Label, LockId, Result};
 
 use crate::bounds::{FIRST, THREADS};
+use crate::deadline::Deadline;
 use crate::death::{Acquired, Condition, Proof};
 use crate::lock::ShmLock;
 use crate::note::{Leaving, Note, Phase, Stage};
 use crate::op::Op;
-use crate::raw::{Deadline, RawLock};
+use crate::raw_lock::RawLock;
 use crate::scenario::Act;
 use crate::setup::Setup;
 use crate::{state, step, sys};

@@ -2,11 +2,12 @@
 
 use crate::act::{acquire_raw, failed, is_label_of, label};
 use crate::bounds::{FIRST, LOCKS, OBSERVER, THREADS};
+use crate::deadline::Deadline;
 use crate::death::{Acquired, Condition, Proof};
 use crate::lock::ShmLock;
 use crate::note::Leaving;
 use crate::oracle::Id;
-use crate::raw::{Deadline, RawLock};
+use crate::raw_lock::RawLock;
 use crate::scenario::Act;
 use crate::setup::Setup;
 use crate::state;

@@ -39,6 +39,7 @@ mod bounds;
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "the model does not call all of it")]
 mod checked;
 mod coroutine;
+mod deadline;
 mod death;
 mod env;
 mod exit;
@@ -50,7 +51,7 @@ mod note;
 mod op;
 mod oracle;
 pub mod plant;
-mod raw;
+mod raw_lock;
 mod scenario;
 mod scenarios;
 mod search;
@@ -64,10 +65,11 @@ mod trace;
 
 // Modules and types under the names that the checked files use.
 use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, wait};
+use deadline::Deadline;
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use lock_line::LockLine;
 use owner::Owner;
-use raw::{Deadline, RawLock};
+use raw_lock::RawLock;
 use real_core::{Allocation, Error, Generation, HeldBy, Holder, Label, LockId, Reconciled, Result};
 use table::slot::Slot;
 use table::{layout, segment, sparse};

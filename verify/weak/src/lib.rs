@@ -26,6 +26,8 @@ pub mod checks;
 mod death;
 mod env;
 mod member;
+#[path = "../../model/src/raw_lock.rs"]
+mod raw_lock;
 mod sys;
 mod table;
 
@@ -35,17 +37,6 @@ use real_core::{Allocation, Deadline, Error, Generation, HeldBy, Holder, Label, 
 
 use lock_line::LockLine;
 use owner::Owner;
+use raw_lock::RawLock;
 use table::slot::Slot;
 use table::{layout, segment, sparse};
-
-/// The trait that a backend's lock implements.
-#[allow(dead_code, reason = "the checks do not call all of it")]
-trait RawLock {
-    fn try_acquire_fast(&self) -> Option<u64>;
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
-    fn release(&self, proof: Proof) -> Result<()>;
-    fn mark_consistent(&self) -> Result<()>;
-    fn holder(&self) -> Result<Option<Holder>>;
-    fn held_by(&self) -> HeldBy;
-    fn generation(&self) -> Option<Generation>;
-}

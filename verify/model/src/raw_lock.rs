@@ -1,0 +1,18 @@
+//! Stand-in for lock-core's `RawLock`, whose `Acquired` and `Proof` are stand-ins as well.
+
+use real_core::{Generation, HeldBy, Holder, Result};
+
+use crate::Deadline;
+use crate::death::{Acquired, Proof};
+
+/// The trait that a backend's lock implements.
+#[allow(dead_code, reason = "not every check calls all of it")]
+pub(crate) trait RawLock {
+    fn try_acquire_fast(&self) -> Option<u64>;
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
+    fn release(&self, proof: Proof) -> Result<()>;
+    fn mark_consistent(&self) -> Result<()>;
+    fn holder(&self) -> Result<Option<Holder>>;
+    fn held_by(&self) -> HeldBy;
+    fn generation(&self) -> Option<Generation>;
+}

@@ -1,4 +1,6 @@
-//! Conversions of integers into ids.
+//! Conversions of integers into ids, and the error of conversions that cannot fail.
+
+use std::convert::Infallible;
 
 use crate::{Error, LockId, Result};
 
@@ -18,3 +20,10 @@ macro_rules! from_wider_integers {
 
 // For databases, most of which have signed integers of 64 bits, and for literals, which are `i32`.
 from_wider_integers! { i32 i64 u64 usize }
+
+/// For conversions that cannot fail, such as that of a `u32` into a [`LockId`], or of a [`StoreUrl`](crate::StoreUrl) into itself.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}

@@ -118,11 +118,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
-    pub fn retrieve<I>(&self, id: I) -> Result<Lock>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
+    pub fn retrieve(&self, id: impl TryInto<LockId, Error: Into<Error>>) -> Result<Lock> {
         let id = self.id_of(Operation::Retrieve, id)?;
         self.with_context(Operation::Retrieve, Some(id), self.handle(id))
     }
@@ -134,11 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel).
-    pub fn get_or_allocate<I>(&self, id: I, label: impl Into<String>) -> Result<Lock>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
+    pub fn get_or_allocate(&self, id: impl TryInto<LockId, Error: Into<Error>>, label: impl Into<String>) -> Result<Lock> {
         let id = self.id_of(Operation::AllocateAndRetrieve, id)?;
         let allocate = || match self.manager.allocate_exact(id, &Label::new(label)?) {
             Ok(()) => self.handle_or_free(id),
@@ -152,11 +144,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
-    pub fn allocation<I>(&self, id: I) -> Result<Option<Allocation>>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
+    pub fn allocation(&self, id: impl TryInto<LockId, Error: Into<Error>>) -> Result<Option<Allocation>> {
         let id = self.id_of(Operation::ListAllocated, id)?;
         self.with_context(Operation::ListAllocated, Some(id), self.manager.allocation(id))
     }
@@ -165,11 +153,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::allocation`].
-    pub fn is_allocated<I>(&self, id: I) -> Result<bool>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
+    pub fn is_allocated(&self, id: impl TryInto<LockId, Error: Into<Error>>) -> Result<bool> {
         Ok(self.allocation(id)?.is_some())
     }
 
@@ -178,11 +162,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::AlreadyAllocated`](crate::ErrorKind::AlreadyAllocated),
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel).
-    pub fn allocate_and_retrieve<I>(&self, id: I, label: impl Into<String>) -> Result<Lock>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
+    pub fn allocate_and_retrieve(&self, id: impl TryInto<LockId, Error: Into<Error>>, label: impl Into<String>) -> Result<Lock> {
         let id = self.id_of(Operation::AllocateAndRetrieve, id)?;
         let allocate = || {
             self.manager.allocate_exact(id, &Label::new(label)?)?;
@@ -211,11 +191,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated), [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange). After an
     /// error nothing has changed.
-    pub fn free<I>(&self, id: I) -> Result<()>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
+    pub fn free(&self, id: impl TryInto<LockId, Error: Into<Error>>) -> Result<()> {
         let id = self.id_of(Operation::Free, id)?;
         self.with_context(Operation::Free, Some(id), self.manager.free(id, None))
     }
@@ -248,15 +224,10 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel) before any change;
     /// those of [`Store::check`].
-    pub fn reconcile<I>(&self, ids: I) -> Result<Reconciled>
-    where
-        I: IntoIterator,
-        I::Item: TryInto<DesiredAllocation>,
-        Error: From<<I::Item as TryInto<DesiredAllocation>>::Error>,
-    {
+    pub fn reconcile(&self, ids: impl IntoIterator<Item: TryInto<DesiredAllocation, Error: Into<Error>>>) -> Result<Reconciled> {
         let reconcile = || {
             let desired = ids.into_iter().map(|id| {
-                let DesiredAllocation { id, label } = id.try_into()?;
+                let DesiredAllocation { id, label } = id.try_into().map_err(Into::into)?;
                 Ok((id, label))
             });
             self.manager.reconcile(&desired.collect::<Result<_>>()?)
@@ -288,11 +259,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by backends that recover from the death of an owner.
-    pub fn break_lock<I>(&self, id: I) -> Result<()>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
+    pub fn break_lock(&self, id: impl TryInto<LockId, Error: Into<Error>>) -> Result<()> {
         let id = self.id_of(Operation::Break, id)?;
         self.with_context(Operation::Break, Some(id), self.manager.break_lock(id))
     }
@@ -314,12 +281,8 @@ impl Store {
     }
 
     /// Converts an id, with an error of this operation.
-    fn id_of<I>(&self, operation: Operation, id: I) -> Result<LockId>
-    where
-        I: TryInto<LockId>,
-        Error: From<I::Error>,
-    {
-        self.with_context(operation, None, id.try_into().map_err(Error::from))
+    fn id_of(&self, operation: Operation, id: impl TryInto<LockId, Error: Into<Error>>) -> Result<LockId> {
+        self.with_context(operation, None, id.try_into().map_err(Into::into))
     }
 
     fn handle(&self, id: LockId) -> Result<Lock> {

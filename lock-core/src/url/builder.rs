@@ -66,8 +66,8 @@ impl StoreUrlBuilder {
     /// Builds the URL.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the scheme, the path, the name or the key of an option is not valid, or when the path is relative
-    /// and the current directory is unknown.
+    /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the scheme, the path, the name or the key of an option is not valid, or
+    /// when the path is relative and the current directory is unknown.
     pub fn build(self) -> Result<StoreUrl> {
         let (text, mistake) = self.encode();
         let mistake = check_scheme(&self.scheme).err().or(mistake);

@@ -1,7 +1,6 @@
 //! The conversions into a [`StoreUrl`] with which functions accept URLs in any form.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 
 use super::{StoreUrl, StoreUrlBuilder};
 use crate::{Error, Result};
@@ -49,12 +48,5 @@ impl TryFrom<StoreUrlBuilder> for StoreUrl {
 impl From<&StoreUrl> for StoreUrl {
     fn from(url: &StoreUrl) -> Self {
         url.clone()
-    }
-}
-
-/// The error of a conversion that cannot fail, as that of a [`StoreUrl`] into itself.
-impl From<Infallible> for Error {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }

@@ -126,7 +126,7 @@ impl Directory {
 
     /// Sleeps for a moment if a process of another user is creating the directory.
     ///
-    /// Returns whether that is so. The directory is new then. It may be complete by now, so the table in it shows nothing.
+    /// Returns whether that is so. Such a directory is new. It may contain a table, because the other process may have finished meanwhile.
     pub(crate) fn wait_for_creator(path: &Path) -> bool {
         let by_another =
             |status: FileStat| kind(&status) == SFlag::S_IFDIR && status.st_uid != geteuid().as_raw() && is_new(&status);

@@ -188,7 +188,7 @@ pub(crate) struct PosixSemaphore(UnsafeCell<libc::sem_t>);
 unsafe impl Sync for PosixSemaphore {}
 // SAFETY: a `sem_t` belongs to no thread. It does not move, because it is in a box or in a mapping.
 unsafe impl Send for PosixSemaphore {}
-// The functions of a `sem_t` do not unwind, and a panic elsewhere leaves it as it is.
+// The functions of a `sem_t` do not unwind, and a panic elsewhere does not change it.
 impl RefUnwindSafe for PosixSemaphore {}
 
 /// The ABI that programs must have in common to share a `sem_t`.

@@ -48,7 +48,7 @@ impl Manager for Dir {
         }
         Dir::check(self)?;
         let path = self.allocation(id);
-        // Of two concurrent processes, one makes the directory. The error of the other decides, because the id may be free again by now.
+        // Of two concurrent processes, one makes the directory. The path is not checked, because a third one may free the id meanwhile.
         let exists = |error: &Error| error.io_error().is_some_and(|error| error.kind() == AlreadyExists);
         mkdir(&path).map_err(|error| if exists(&error) { Error::already_allocated() } else { error })
     }

@@ -43,9 +43,9 @@ fn an_attempt_does_not_sleep(fixture: &Fixture, contenders: Contenders) {
 /// Number of waits, and the time after which a waiter has to sleep. It may poll before.
 const WAITS: u32 = 55;
 const POLLING: Duration = Duration::from_millis(15);
-/// Number of looks at the state of a waiter, and the time before each.
-const LOOKS: u32 = 5;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(4);
+/// Number of times that the state of a waiter is read, and the time before each.
+const READINGS: u32 = 5;
+const BEFORE_READING: Duration = Duration::from_millis(4);
 /// A waiter must not use the processor for `RUNNING` before it has slept for `SLEEPING`.
 ///
 /// A waiter that polls 2,000 times a second stays below this limit.
@@ -69,9 +69,9 @@ fn runs_little_while_it_waits(fixture: &Fixture, verb: &str, more: &[&str]) {
         let waiter = other.start(verb, &[&[name.as_str()], more].concat());
         waiter.begun();
         sleep(POLLING);
-        // On a busy machine the waiter may start late, so one look is not enough.
-        let seems_to_run = (0..LOOKS).any(|_| {
-            sleep(BETWEEN_LOOKS);
+        // On a busy machine the waiter may start late, so one reading is not enough.
+        let seems_to_run = (0..READINGS).any(|_| {
+            sleep(BEFORE_READING);
             other.process.is_awake()
         });
         // The first wait is always measured.

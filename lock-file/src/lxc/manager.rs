@@ -12,7 +12,7 @@ use super::path::{self, LockPath};
 ///
 /// The option `rundir=DIRECTORY` names LXC's run directory where it differs from LXC's rule, as for a container's own LXC. The
 /// option `filesystem=any` accepts a file system that other machines may share. A relative LXCPATH with a slash is resolved against the
-/// current directory; LXC's tools use it as it is, so that only an absolute path leads to the lock of `lxc-start -P`.
+/// current directory; LXC's tools do not resolve it, so that only an absolute path leads to the lock of `lxc-start -P`.
 ///
 /// The store is the lock's file. Every acquisition creates it if it is absent, in LXC's tools as well, and no program removes it.
 /// It exists until the run directory is cleaned, for example by a restart of the machine.

@@ -2,7 +2,7 @@
 //!
 //! # Store URLs
 //! `file:/dir` is the store in the directory `/dir`; creating the store creates the directory, and for a private store also the missing
-//! directories of its path; see [`create_parents`](lock_table::create_parents). `file:NAME` is `$XDG_RUNTIME_DIR/NAME`, and
+//! directories of its path; see [`with_parents`](lock_table::with_parents). `file:NAME` is `$XDG_RUNTIME_DIR/NAME`, and
 //! `/run/lock/NAME` for root. The options are:
 //!
 //! - `capacity=N` or `capacity=unbounded`: the number of locks, 1,048,576 by default;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lock_core::{Error, ErrorDetails, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
-use lock_table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions, create_parents};
+use lock_table::{Kind, Slot, Table, TableLocks, TableManager, TableOptions, with_parents};
 
 use crate::directory::{CREATION, Directory};
 use crate::lock::FileLock;
@@ -18,10 +18,10 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
     let path = Directory::path_of_url(url)?;
-    create_parents(url, mode, &table_options)?;
     let (mut retries, began) = (0, Instant::now());
     loop {
-        let opened = Directory::open(&path, mode, &table_options).and_then(|(directory, descriptor)| {
+        let opened = with_parents(url, mode, &table_options, || Directory::open(&path, mode, &table_options));
+        let opened = opened.and_then(|(directory, descriptor)| {
             let in_directory = table_options.in_checked_directory();
             match Table::open_in(&descriptor, &directory.table(), KIND, mode, &in_directory) {
                 Ok(table) => Ok((directory, table)),

@@ -8,7 +8,7 @@
 //!
 //! A store of either backend is an allocation table. `sem:NAME` is the file `/dev/shm/NAME.sem`, `posix-sem:NAME` is the file
 //! `/dev/shm/NAME.posix-sem`, and `sem:/path` is the file at that path. Creating a private store creates the missing directories of the
-//! path; see [`create_parents`](lock_table::create_parents). The options are:
+//! path; see [`with_parents`](lock_table::with_parents). The options are:
 //!
 //! - `capacity=N` or `capacity=unbounded`: the number of locks, 1,048,576 by default;
 //! - `mode=0600`, `group=GROUP`, `owner=USER` or `owner=any`: see [`TableOptions`](lock_table::TableOptions);

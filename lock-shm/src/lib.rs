@@ -1,7 +1,7 @@
 //! The backend `shm`: robust futexes in a shared segment.
 //!
 //! `shm:NAME` is the store `/dev/shm/NAME.shm`. `shm:/path` is the store at that path, which should be on a tmpfs. Creating a private
-//! store creates the missing directories of the path; see [`create_parents`](lock_table::create_parents).
+//! store creates the missing directories of the path; see [`with_parents`](lock_table::with_parents).
 //!
 //! The options are `capacity=N` or `capacity=unbounded` (1,048,576 locks by default), `mode=0600`, `group=GROUP`, `owner=USER` or
 //! `owner=any` (see [`TableOptions`](lock_table::TableOptions)), and `filesystem=any` (see [`lock_table::filesystem`]).

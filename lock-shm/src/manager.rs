@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use lock_core::{Manager, OpenMode, RawLock, Result, StoreUrl};
-use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions, create_parents};
+use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions, with_parents};
 
 use crate::lock::ShmLock;
 use crate::robust;
@@ -15,8 +15,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     options.finish()?;
     let kind = Kind::new("shm", robust::ABI).described(robust::describe);
     let path = url.file_in(|| Ok(DIRECTORY.into()))?;
-    create_parents(url, mode, &table_options)?;
-    let table = Table::open(&path, kind, mode, &table_options)?;
+    let table = with_parents(url, mode, &table_options, || Table::open(&path, kind, mode, &table_options))?;
     Ok(Arc::new(TableManager::new(table, Locks)))
 }
 

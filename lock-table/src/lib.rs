@@ -73,6 +73,6 @@ pub use self::lock_line::LockLine;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};
 pub use self::options::{Bound, Mode, STICKY, TableOptions};
 pub use self::owner::Owner;
-pub use self::parents::create_parents;
+pub use self::parents::with_parents;
 pub use self::slot::Slot;
 pub use self::table::Table;

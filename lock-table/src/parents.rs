@@ -18,9 +18,12 @@ const OF_THE_SYSTEM: [&str; 2] = ["/dev", "/dev/shm"];
 
 const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
-/// Creates the missing directories in the path of a store that is to be created, for the caller alone (mode 0700).
+/// Opens or creates a store, and creates the missing directories in its path if it is to be created.
 ///
-/// Does nothing in these cases, in which the creation of the store returns an error that names the missing directory:
+/// The directories are for the caller alone (mode 0700). `open` opens or creates the store. It is called again if directories were
+/// missing and have been created, so an existing store costs no more than `open`.
+///
+/// No directory is created in these cases, in which the error of `open` names the missing one:
 /// - The location is a name, whose directory belongs to the system or to a login session.
 /// - The mode or the owner of the store lets other users use it. The access that they need to the directories is unknown.
 /// - The missing directory is `/dev` or `/dev/shm`.
@@ -29,24 +32,33 @@ const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEX
 /// a symbolic link is refused.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) when the file system is shared with other machines;
+/// The errors of `open`; [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) when the file system is shared with other machines;
 /// [`ErrorKind::System`](lock_core::ErrorKind::System) or [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when a directory cannot be
 /// created.
-pub fn create_parents(url: &StoreUrl, mode: OpenMode, options: &TableOptions) -> Result<()> {
+pub fn with_parents<T>(url: &StoreUrl, mode: OpenMode, options: &TableOptions, mut open: impl FnMut() -> Result<T>) -> Result<T> {
+    match open() {
+        Err(_) if create_parents(url, mode, options)? => open(),
+        opened => opened,
+    }
+}
+
+/// Creates the missing directories of a store that is to be created. Returns false if none is missing or none may be created.
+fn create_parents(url: &StoreUrl, mode: OpenMode, options: &TableOptions) -> Result<bool> {
     let location = url.location();
-    let Some(parent) = location.parent().filter(|_| location.is_absolute() && mode != OpenMode::Open) else { return Ok(()) };
+    let Some(parent) = location.parent().filter(|_| location.is_absolute() && mode != OpenMode::Open) else { return Ok(false) };
     let is_missing = || openat(AT_FDCWD, parent, PATH, Permissions::empty()).err() == Some(Errno::ENOENT);
     if !options.is_private() || !is_missing() {
-        return Ok(());
+        return Ok(false);
     }
-    let Some((existing, directory)) = nearest(parent) else { return Ok(()) };
+    let Some((existing, directory)) = nearest(parent) else { return Ok(false) };
     let missing = parent.strip_prefix(existing).unwrap_or(parent);
     let first = missing.components().next().map(|first| existing.join(first));
     if first.is_some_and(|first| OF_THE_SYSTEM.iter().any(|directory| first == Path::new(directory))) {
-        return Ok(());
+        return Ok(false);
     }
     filesystem::check_directory(existing, location, options.filesystem)?;
-    create_below(directory, missing).map_err(|(call, errno)| Error::system(call, errno).at(parent))
+    create_below(directory, missing).map_err(|(call, errno)| Error::system(call, errno).at(parent))?;
+    Ok(true)
 }
 
 impl TableOptions {
@@ -101,7 +113,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    fn create(path: &Path, mode: OpenMode, options: &TableOptions) -> Result<()> {
+    fn create(path: &Path, mode: OpenMode, options: &TableOptions) -> Result<bool> {
         create_parents(&StoreUrl::builder("shm").path(path).build()?, mode, options)
     }
 

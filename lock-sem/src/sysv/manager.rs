@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lock_core::{ErrorKind, LockId, Manager, OpenMode, RawLock, Result, StoreUrl};
-use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions, create_parents};
+use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions, with_parents};
 
 use super::identity::KEY_PREFIX;
 use super::location::SetLocation;
@@ -18,9 +18,9 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let table_options = TableOptions::take(&mut options)?;
     options.finish()?;
     let path = url.file_in(|| Ok(DIRECTORY.into()))?;
-    create_parents(url, mode, &table_options)?;
     loop {
-        let table = match Table::open(&path, KIND, mode, &table_options) {
+        let opened = with_parents(url, mode, &table_options, || Table::open(&path, KIND, mode, &table_options));
+        let table = match opened {
             Ok(table) => table,
             Err(error) if matches!(error.kind(), ErrorKind::Exists) && finish_removal(&path, &table_options) => continue,
             Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! The commands for developers of this repository, run as `cargo xtask COMMAND`.
 #![forbid(unsafe_code)]
 
+mod api;
 mod arm64;
 mod bench;
 mod ci;
@@ -62,6 +63,12 @@ enum Command {
     Matrix,
     /// Write the README of each published crate from its documentation
     Readme,
+    /// List the public items of each published library in docs/api
+    Api {
+        /// Fail if a listing is out of date, and change no file
+        #[arg(long)]
+        check: bool,
+    },
     /// Write a complete backend crate as a template
     NewBackend {
         /// Name of the crate, for example my-backend
@@ -106,6 +113,7 @@ fn main() -> ExitCode {
         Command::Ci { tested } => ci::run(tested),
         Command::Matrix => matrix::run(),
         Command::Readme => readme::run(),
+        Command::Api { check } => api::run(check),
         Command::NewBackend { name, path } => new_backend::run(&name, path),
         Command::Tidy => tidy::run(),
         Command::Outside => outside::run(),

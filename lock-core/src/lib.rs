@@ -37,6 +37,7 @@ mod held_by;
 mod holder;
 mod id;
 mod label;
+mod listing;
 mod lock;
 mod lock_all;
 mod manager;

@@ -85,9 +85,21 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Those of every method.
     fn allocated(&self) -> Result<Vec<Allocation>>;
 
+    /// Returns allocated ids from `from` on, in ascending order: the first `limit`, or more.
+    ///
+    /// The result is empty only if there is no such id. [`Store::iter_allocated`](crate::Store::iter_allocated) calls this repeatedly.
+    /// The default returns the rest of [`Manager::allocated`].
+    ///
+    /// # Errors
+    /// Those of every method.
+    fn allocated_from(&self, from: LockId, limit: usize) -> Result<Vec<Allocation>> {
+        let _ = limit;
+        Ok(self.allocated()?.into_iter().filter(|allocation| allocation.id >= from).collect())
+    }
+
     /// Returns the allocation of this id, or `None` if it is free.
     ///
-    /// The default searches [`Manager::allocated`].
+    /// The default searches [`Manager::allocated_from`].
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
@@ -95,7 +107,7 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
         if let Some(capacity) = self.capacity().filter(|capacity| u64::from(id.get()) >= *capacity) {
             return Err(Error::out_of_range(capacity));
         }
-        Ok(self.allocated()?.into_iter().find(|allocation| allocation.id == id))
+        Ok(self.allocated_from(id, 1)?.into_iter().find(|allocation| allocation.id == id))
     }
 
     /// Allocates and frees ids, so that exactly these ids are allocated.
@@ -115,6 +127,15 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Those of every method.
     fn held(&self) -> Result<Vec<HeldLock>> {
         Err(Error::unsupported("it does not record which locks are held"))
+    }
+
+    /// Returns held locks from `from` on, as [`Manager::allocated_from`] returns ids. The default returns the rest of [`Manager::held`].
+    ///
+    /// # Errors
+    /// Those of every method.
+    fn held_from(&self, from: LockId, limit: usize) -> Result<Vec<HeldLock>> {
+        let _ = limit;
+        Ok(self.held()?.into_iter().filter(|lock| lock.id >= from).collect())
     }
 
     /// Releases a lock on behalf of its owner, whether the owner is alive or dead.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use crate::lock::StoreContext;
 use crate::{
     Allocation, Backend, Capabilities, DesiredAllocation, Error, HeldLock, Label, Lock, LockId, Manager, Numbering, OpenMode,
-    Operation, Reconciled, Registry, Result, StoreId, StoreUrl, fork,
+    Operation, Reconciled, Registry, Result, StoreId, StoreUrl, fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -243,6 +243,18 @@ impl Store {
         self.with_context(Operation::ListAllocated, None, self.manager.allocated())
     }
 
+    /// Returns an iterator over the allocated ids in ascending order, which holds only a part of them in memory.
+    ///
+    /// An id is returned if it is allocated from the first call of `next` to the last one. An id that is allocated or freed meanwhile
+    /// may be returned. The iterator ends after an error.
+    ///
+    /// # Errors
+    /// Each item can be an error of [`Store::allocated`].
+    pub fn iter_allocated(&self) -> impl Iterator<Item = Result<Allocation>> + Send {
+        let page = |from| self.with_context(Operation::ListAllocated, None, self.manager.allocated_from(from, listing::PAGE));
+        listing::iter(page, |allocation| allocation.id)
+    }
+
     /// Returns the held locks with their holders, in ascending order of id.
     ///
     /// The call does not acquire, delay or change a lock.
@@ -251,6 +263,15 @@ impl Store {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not record which locks are held.
     pub fn held(&self) -> Result<Vec<HeldLock>> {
         self.with_context(Operation::ListHeld, None, self.manager.held())
+    }
+
+    /// Returns an iterator over the held locks, as [`Store::iter_allocated`] does over the allocated ids.
+    ///
+    /// # Errors
+    /// Each item can be an error of [`Store::held`].
+    pub fn iter_held(&self) -> impl Iterator<Item = Result<HeldLock>> + Send {
+        let page = |from| self.with_context(Operation::ListHeld, None, self.manager.held_from(from, listing::PAGE));
+        listing::iter(page, |held| held.id)
     }
 
     /// Releases a lock on behalf of its owner, on a backend whose owner death is [`OwnerDeath::Stuck`](crate::OwnerDeath::Stuck).

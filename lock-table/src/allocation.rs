@@ -132,14 +132,25 @@ impl Table {
     /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was truncated;
     /// [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn allocated(&self) -> Result<Vec<Allocation>> {
+        self.allocated_from(LockId::new(0), usize::MAX)
+    }
+
+    /// Returns the first `limit` allocated ids from `from` on, in ascending order.
+    ///
+    /// # Errors
+    /// As [`Table::allocated`].
+    pub fn allocated_from(&self, from: LockId, limit: usize) -> Result<Vec<Allocation>> {
         self.check_whole()?;
         let mut list = Vec::new();
-        for segment in self.present() {
-            let segment = segment?;
-            let (bits, first) = (segment.allocated(), list.len());
-            list.extend(bits.ones().filter_map(|index| segment.read(index)));
-            debug_assert!(list[first..].is_sorted_by_key(|allocation| allocation.id));
+        for place in self.present_from(from) {
+            let (segment, index) = place?;
+            let allocations = segment.allocated().ones_from(index).filter_map(|index| segment.read(index));
+            list.extend(allocations.take(limit - list.len()));
+            if list.len() == limit {
+                break;
+            }
         }
+        debug_assert!(list.is_sorted_by_key(|allocation| allocation.id));
         Ok(list)
     }
 

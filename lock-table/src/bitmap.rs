@@ -69,21 +69,27 @@ impl<'a> Bitmap<'a> {
     /// Returns the number of set bits.
     pub(crate) fn count(&self) -> u64 {
         let last = self.valid_words() - 1;
-        let whole: u64 = self.words.runs(last).map(|(_, words)| sys::count_ones(words)).sum();
+        let whole: u64 = self.words.runs(0..last).map(|(_, words)| sys::count_ones(words)).sum();
         whole + u64::from((self.words.load(last) & self.last_mask()).count_ones())
     }
 
     /// Returns the set bits in ascending order. Each word is read when the iterator reaches it.
     pub(crate) fn ones(self) -> impl Iterator<Item = usize> + 'a {
-        self.valid_bits().flat_map(|(at, word)| ones(word).map(move |bit| at * BITS + bit))
+        self.ones_from(0)
     }
 
-    /// Returns the words of the lowest level with their indexes.
+    /// Returns the set bits at or after `from` in ascending order, as [`Bitmap::ones`] does.
+    pub(crate) fn ones_from(self, from: usize) -> impl Iterator<Item = usize> + 'a {
+        let bits = self.valid_bits(from / BITS).flat_map(|(at, word)| ones(word).map(move |bit| at * BITS + bit));
+        bits.skip_while(move |index| *index < from)
+    }
+
+    /// Returns the words of the lowest level from this one on, with their indexes.
     ///
     /// Invalid bits, which a damaged store may have set, are masked.
-    fn valid_bits(self) -> impl Iterator<Item = (usize, u64)> + 'a {
+    fn valid_bits(self, from: usize) -> impl Iterator<Item = (usize, u64)> + 'a {
         let (last, mask) = (self.valid_words() - 1, self.last_mask());
-        let words = self.words.runs(last + 1).flat_map(|(first, words)| (first..).zip(words));
+        let words = self.words.runs(from..last + 1).flat_map(|(first, words)| (first..).zip(words));
         words.map(move |(at, word)| (at, word.load(SeqCst) & if at == last { mask } else { FULL }))
     }
 
@@ -283,6 +289,7 @@ mod tests {
             }
             assert_eq!(map.find(index), free.range(index..).next().copied());
             assert_eq!(map.scan(index), map.find(index));
+            assert_eq!(map.ones_from(index).next(), (index..4400).find(|index| !free.contains(index)));
         }
         assert_eq!(map.count() as usize, 4400 - free.len());
         assert_eq!(map.ones().count(), 4400 - free.len());

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
@@ -140,6 +141,10 @@ impl<L: TableLocks> Manager for TableManager<L> {
         self.table.allocated()
     }
 
+    fn allocated_from(&self, from: LockId, limit: usize) -> Result<Vec<Allocation>> {
+        self.table.allocated_from(from, limit)
+    }
+
     fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {
         self.table.allocation(id)
     }
@@ -149,10 +154,14 @@ impl<L: TableLocks> Manager for TableManager<L> {
     }
 
     fn held(&self) -> Result<Vec<HeldLock>> {
+        self.held_from(LockId::new(0), usize::MAX)
+    }
+
+    fn held_from(&self, from: LockId, limit: usize) -> Result<Vec<HeldLock>> {
         let mut held = Vec::new();
         // Caches the state of the latest process: one process often holds many locks, and checking its state takes a system call.
         let mut checked = (Owner::NONE, false);
-        self.table.owned(|id, line, owner| {
+        self.table.owned(from, |id, line, owner| {
             if checked.0 != owner.process() {
                 checked = (owner.process(), !self.table.is_dead(owner));
             }
@@ -161,6 +170,7 @@ impl<L: TableLocks> Manager for TableManager<L> {
                 lock.waiters = self.locks.waiters(id);
                 held.push(lock);
             }
+            if held.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(held)
     }

@@ -492,6 +492,8 @@ mod tests {
         let (owner, liveness) = fixture.register(&elsewhere());
         drop(liveness);
         assert!(fixture.is_dead(owner));
+        // As a mapping would, it keeps the number of the file from being given to that of another test.
+        let _open = File::open(&fixture.path).unwrap();
         // The file is removed and the program has closed the descriptor, so the lock cannot be queried.
         std::fs::remove_file(&fixture.path).unwrap();
         let number = fixture.file.get().map(|fd| std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&fd))).unwrap();

@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
@@ -128,22 +129,25 @@ impl Segment {
         Ok(())
     }
 
-    /// Calls `each` with the index and the line of each id whose group is backed by blocks.
+    /// Calls `each` with the index and the line of each id at or after `from` whose group is backed by blocks, until it breaks.
     ///
     /// All other lines were never locked.
-    pub(crate) fn backed_lines(&self, mut each: impl FnMut(usize, &LockLine)) {
-        for group in self.backed_groups() {
+    pub(crate) fn backed_lines(&self, from: usize, mut each: impl FnMut(usize, &LockLine) -> ControlFlow<()>) -> ControlFlow<()> {
+        for group in self.backed_groups(from / GROUP) {
             let first = group * GROUP;
             let lines = self.group(first)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS);
-            lines.take(self.bits - first).enumerate().for_each(|(at, line)| each(first + at, sys::line(line)));
+            let mut lines = lines.take(self.bits - first).enumerate().skip(from.saturating_sub(first));
+            lines.try_for_each(|(at, line)| each(first + at, sys::line(line)))?;
         }
+        ControlFlow::Continue(())
     }
 
-    /// Returns the groups that are backed by blocks and contain valid ids.
-    fn backed_groups(&self) -> impl Iterator<Item = usize> {
-        let words = self.backed().runs(self.geometry.backed_words()).flat_map(|(first, words)| (first..).zip(words));
+    /// Returns the groups from this one on that are backed by blocks and contain valid ids.
+    fn backed_groups(&self, from: usize) -> impl Iterator<Item = usize> {
+        let words =
+            self.backed().runs(from / GROUP..self.geometry.backed_words()).flat_map(|(first, words)| (first..).zip(words));
         let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
-        groups.take_while(|group| group * GROUP < self.bits)
+        groups.skip_while(move |group| *group < from).take_while(|group| group * GROUP < self.bits)
     }
 
     fn is_backed(&self, group: usize) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Such pages are neither written nor read, because on a full file system each access to them causes a SIGBUS.
 
+use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
@@ -51,15 +52,15 @@ impl<'a> Sparse<'a> {
         self.get(at).map_or(0, |word| word.load(SeqCst))
     }
 
-    /// Returns the reserved words among the first `count` words, in runs of at most one page.
+    /// Returns the reserved words in this range, in runs of at most one page.
     ///
     /// Each run has the index of its first word.
-    pub(crate) fn runs(self, count: usize) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
-        let mut from = 0;
+    pub(crate) fn runs(self, range: Range<usize>) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
+        let mut from = range.start;
         std::iter::from_fn(move || {
-            while from < count {
+            while from < range.end {
                 let at = from;
-                from = count.min((self.page(at) + 1) * PAGE_WORDS - self.before);
+                from = range.end.min((self.page(at) + 1) * PAGE_WORDS - self.before);
                 if self.is_reserved(at) {
                     return Some((at, &self.words[at..from]));
                 }
@@ -87,10 +88,11 @@ mod tests {
         let words: Vec<_> = (0..2000).map(|number| AtomicU64::new(number + 1)).collect();
         let pages = [AtomicU64::new(0b1010)];
         let sparse = Sparse::new(&words, &pages, 100);
-        let runs = |count| sparse.runs(count).map(|(first, words)| (first, words.len())).collect::<Vec<_>>();
-        assert_eq!(runs(2000), [(412, 512), (1436, 512)]);
-        assert_eq!(runs(1500), [(412, 512), (1436, 64)]);
-        assert_eq!(runs(412), []);
+        let runs = |range| sparse.runs(range).map(|(first, words)| (first, words.len())).collect::<Vec<_>>();
+        assert_eq!(runs(0..2000), [(412, 512), (1436, 512)]);
+        assert_eq!(runs(0..1500), [(412, 512), (1436, 64)]);
+        assert_eq!(runs(500..1500), [(500, 424), (1436, 64)]);
+        assert_eq!(runs(0..412), []);
         assert_eq!([411, 412, 923, 924].map(|at| sparse.load(at)), [0, 413, 924, 0]);
     }
 }

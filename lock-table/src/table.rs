@@ -1,6 +1,7 @@
 //! An open table.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -83,33 +84,33 @@ impl Table {
         }
     }
 
-    /// Calls `each` with the id, the line and the owner of each lock that has a recorded owner.
+    /// Calls `each` with the id, the line and the owner of each lock from `from` on that has a recorded owner, until it breaks.
     ///
     /// The order is by id. The owner may be alive or dead. The call changes no lock.
     ///
     /// # Errors
     /// As [`Table::lines`].
-    pub fn owned(&self, mut each: impl FnMut(LockId, &LockLine, Owner)) -> Result<()> {
-        self.lines(|id, line| {
-            let owner = line.owner();
-            if !owner.is_none() {
-                each(id, line, owner);
-            }
+    pub fn owned(&self, from: LockId, mut each: impl FnMut(LockId, &LockLine, Owner) -> ControlFlow<()>) -> Result<()> {
+        self.lines(from, |id, line| match line.owner() {
+            owner if owner.is_none() => ControlFlow::Continue(()),
+            owner => each(id, line, owner),
         })
     }
 
-    /// Calls `each` with the id and the line of each lock whose line is backed by blocks.
+    /// Calls `each` with the id and the line of each lock from `from` on whose line is backed by blocks, until it breaks.
     ///
     /// The order is by id. No process has used the other lines.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was truncated;
     /// [`ErrorKind::System`](lock_core::ErrorKind::System).
-    pub fn lines(&self, mut each: impl FnMut(LockId, &LockLine)) -> Result<()> {
+    pub fn lines(&self, from: LockId, mut each: impl FnMut(LockId, &LockLine) -> ControlFlow<()>) -> Result<()> {
         self.check_whole()?;
-        for segment in self.present() {
-            let segment = segment?;
-            segment.backed_lines(|index, line| each(segment.id(index), line));
+        for place in self.present_from(from) {
+            let (segment, index) = place?;
+            if segment.backed_lines(index, |index, line| each(segment.id(index), line)).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -151,7 +152,14 @@ impl Table {
 
     /// Returns the segments that exist.
     pub(crate) fn present(&self) -> impl Iterator<Item = Result<&Segment>> {
-        self.segment_numbers().filter(|number| self.has_segment(*number)).map(|number| self.segment(number))
+        self.present_from(LockId::new(0)).map(|place| Ok(place?.0))
+    }
+
+    /// Returns the segments that exist and contain ids from `from` on, each with the index of the first of these ids.
+    pub(crate) fn present_from(&self, from: LockId) -> impl Iterator<Item = Result<(&Segment, usize)>> {
+        let (first, index) = layout::locate(from);
+        let numbers = self.segment_numbers().skip(first).filter(|number| self.has_segment(*number));
+        numbers.map(move |number| Ok((self.segment(number)?, if number == first { index } else { 0 })))
     }
 
     /// Returns a segment, which is added and mapped if necessary.

@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,10 +61,11 @@ impl Locks {
     /// Lists the first ids of the runs whose sets may exist.
     fn runs(&self) -> Result<Vec<LockId>> {
         let mut runs = Vec::new();
-        self.location.table().lines(|id, _| {
+        self.location.table().lines(LockId::new(0), |id, _| {
             if Run::begins_with(id) {
                 runs.push(id);
             }
+            ControlFlow::Continue(())
         })?;
         Ok(runs)
     }

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lock_core::{Deadline, LockId, OpenMode, Store, StoreUrl};
-use lock_table::{Kind, Owner, Table, TableOptions};
+use lock_table::{Kind, LockLine, Owner, Table, TableOptions};
 
 use crate::damage::damage_all;
 use crate::kind;
@@ -136,7 +137,11 @@ fn use_table(path: &Path, ids: &BTreeSet<LockId>) {
         Err(error) => panic!("a store that is already open is refused: {error}"),
     };
     let mut owners = vec![Owner::NONE, Owner::from_word(u64::MAX)];
-    table.owned(|_, _, owner| owners.push(owner)).expect("the table is open");
+    let record = |_, _: &LockLine, owner| {
+        owners.push(owner);
+        ControlFlow::Continue(())
+    };
+    table.owned(0.into(), record).expect("the table is open");
     for owner in owners {
         let _ = (table.is_dead(owner), table.is_gone(owner), table.describe(owner));
     }

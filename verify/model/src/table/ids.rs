@@ -68,6 +68,11 @@ impl Table {
         self.segment_numbers().map(|number| self.segment(number))
     }
 
+    pub(crate) fn present_from(&self, from: LockId) -> impl Iterator<Item = Result<(&Segment, usize)>> {
+        let (_, index) = layout::locate(from);
+        self.present().map(move |segment| Ok((segment?, index)))
+    }
+
     pub(crate) fn segment(&self, _: usize) -> Result<&Segment> {
         Ok(&self.segment)
     }

@@ -1,5 +1,6 @@
 //! The words of the bitmap. All of their pages are reserved.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::env::AtomicU64;
@@ -26,7 +27,7 @@ impl<'a> Sparse<'a> {
         self.words[at].load(SeqCst)
     }
 
-    pub(crate) fn runs(self, count: usize) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
-        std::iter::once((0, &self.words[..count]))
+    pub(crate) fn runs(self, range: Range<usize>) -> impl Iterator<Item = (usize, &'a [AtomicU64])> {
+        std::iter::once((range.start, &self.words[range]))
     }
 }

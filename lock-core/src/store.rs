@@ -250,8 +250,10 @@ impl Store {
     ///
     /// # Errors
     /// Each item can be an error of [`Store::allocated`].
-    pub fn iter_allocated(&self) -> impl Iterator<Item = Result<Allocation>> + Send {
-        let page = |from| self.with_context(Operation::ListAllocated, None, self.manager.allocated_from(from, listing::PAGE));
+    pub fn iter_allocated(&self) -> impl Iterator<Item = Result<Allocation>> + Send + use<> {
+        let store = self.clone();
+        let page =
+            move |from| store.with_context(Operation::ListAllocated, None, store.manager.allocated_from(from, listing::PAGE));
         listing::iter(page, |allocation| allocation.id)
     }
 
@@ -269,8 +271,9 @@ impl Store {
     ///
     /// # Errors
     /// Each item can be an error of [`Store::held`].
-    pub fn iter_held(&self) -> impl Iterator<Item = Result<HeldLock>> + Send {
-        let page = |from| self.with_context(Operation::ListHeld, None, self.manager.held_from(from, listing::PAGE));
+    pub fn iter_held(&self) -> impl Iterator<Item = Result<HeldLock>> + Send + use<> {
+        let store = self.clone();
+        let page = move |from| store.with_context(Operation::ListHeld, None, store.manager.held_from(from, listing::PAGE));
         listing::iter(page, |held| held.id)
     }
 

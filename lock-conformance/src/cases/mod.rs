@@ -23,6 +23,7 @@ mod leaks;
 mod limits;
 mod links;
 mod listing;
+mod lookups;
 mod mixed;
 mod mixed_deaths;
 mod mutexes;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         visibility::CASES,
         allocation::CASES,
         ids::CASES,
+        lookups::CASES,
         freeing::CASES,
         labels::CASES,
         listing::CASES,

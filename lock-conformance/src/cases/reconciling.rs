@@ -10,6 +10,7 @@ cases! { "reconciling";
     ids_above_the_greatest_given_one_are_freed [RECONCILE PROCESSES];
     nothing_given_frees_everything [RECONCILE];
     an_id_out_of_range_changes_nothing [RECONCILE CHOSEN];
+    a_label_is_that_of_a_new_allocation [RECONCILE LABELS PROCESSES];
     a_held_lock_stays_held [RECONCILE PROCESSES];
     reconciling_is_refused_and_changes_nothing [NUMBERED] unless RECONCILE;
 }
@@ -65,6 +66,19 @@ fn an_id_out_of_range_changes_nothing(fixture: &Fixture) {
     a.must("take", &["5", ""]);
     a.refused("OutOfRange", "reconcile", &["1", "2", "32"]);
     assert_eq!(a.allocated(), [5], "a refused call changed the allocated ids");
+}
+
+fn a_label_is_that_of_a_new_allocation(fixture: &Fixture) {
+    let (a, b) = (fixture.peer(), fixture.peer());
+    a.must("take", &["2", "old"]);
+    a.must("take", &["3", "surplus"]);
+    let done = b.must("reconcile_labels", &["2", "new", "4", "container web", "6", ""]);
+    assert_eq!((done.numbers("allocated"), done.numbers("freed")), (vec![4, 6], vec![3]), "it changed other ids");
+    let list = a.must("allocated", &[]);
+    let labels: [String; 3] = [2, 4, 6].map(|id| list.get(&format!("label.{id}")));
+    assert_eq!(labels, ["old", "container web", ""], "a new allocation gets its label, and an earlier one keeps its own");
+    b.refused("BadLabel", "reconcile_labels", &["2", "", "7", "two\nlines"]);
+    assert_eq!(a.allocated(), [2, 4, 6], "a refused call changed the allocated ids");
 }
 
 fn a_held_lock_stays_held(fixture: &Fixture) {

@@ -18,6 +18,10 @@ impl Worker {
                 self.keep(id, lock);
                 Fields::new()
             }),
+            ("get_or_allocate", [id, label]) => self.store().get_or_allocate(id_of(id), *label).map(|lock| {
+                self.keep(id, lock);
+                Fields::new()
+            }),
             ("retrieve", [id]) => self.store().retrieve(id_of(id)).map(|lock| {
                 self.keep(id, lock);
                 Fields::new()
@@ -26,6 +30,11 @@ impl Worker {
             ("free_handle", [id]) => self.handle(id).and_then(Lock::free).map(|()| Fields::new()),
             ("free_all", []) => self.store().free_all().map(|freed| Fields::new().with("freed", freed)),
             ("reconcile", ids) => self.store().reconcile(ids.iter().map(|id| id_of(id))).map(|done| changes(&done)),
+            // Each id has a label after it.
+            ("reconcile_labels", words) => {
+                let pairs = words.as_chunks::<2>().0.iter().map(|[id, label]| (id_of(id), *label));
+                self.store().reconcile(pairs).map(|done| changes(&done))
+            }
             _ => return None,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use lock_core::{Holder, OpenMode, Result, Store};
+use lock_core::{Allocation, Holder, OpenMode, Result, Store};
 
 use super::Inheritance;
 use super::worker::{Worker, id_of};
@@ -29,7 +29,12 @@ impl Worker {
                 Some(available) => Fields::new().with("available", available),
                 None => Fields::new(),
             }),
-            ("allocated", []) => self.allocated(),
+            ("allocated", []) => self.store().allocated().map(|allocations| fields_of(&allocations)),
+            ("allocation", [id]) => self.store().allocation(id_of(id)).map(|found| fields_of(found.as_slice())),
+            ("list_in_parts", []) => {
+                let ids = self.store().iter_allocated().map(|allocation| Ok(allocation?.id.get()));
+                ids.collect::<Result<Vec<_>>>().map(|ids| Fields::new().with("ids", list(ids)))
+            }
             ("held", []) => self.held(),
             ("break", [id]) => self.store().break_lock(id_of(id)).map(|()| Fields::new()),
             ("check", []) => self.store().check().map(|()| Fields::new()),
@@ -50,20 +55,6 @@ impl Worker {
         Store::with_backend(backend, &url.parse()?, mode)
     }
 
-    fn allocated(&self) -> Result<Fields> {
-        let allocations = self.store().allocated()?;
-        let mut fields = Fields::new().with("ids", list(allocations.iter().map(|allocation| allocation.id.get())));
-        for allocation in &allocations {
-            let id = allocation.id;
-            fields = fields.with(format!("label.{id}"), &allocation.label);
-            if let Some(generation) = allocation.generation {
-                fields = fields.with(format!("generation.{id}"), generation.get());
-            }
-            fields = with_holder(fields, id.get(), allocation.allocator.as_ref());
-        }
-        Ok(fields)
-    }
-
     fn held(&self) -> Result<Fields> {
         let held = self.store().held()?;
         let mut fields = Fields::new().with("ids", list(held.iter().map(|held| held.id.get())));
@@ -75,6 +66,19 @@ impl Worker {
         }
         Ok(fields)
     }
+}
+
+fn fields_of(allocations: &[Allocation]) -> Fields {
+    let mut fields = Fields::new().with("ids", list(allocations.iter().map(|allocation| allocation.id.get())));
+    for allocation in allocations {
+        let id = allocation.id;
+        fields = fields.with(format!("label.{id}"), &allocation.label);
+        if let Some(generation) = allocation.generation {
+            fields = fields.with(format!("generation.{id}"), generation.get());
+        }
+        fields = with_holder(fields, id.get(), allocation.allocator.as_ref());
+    }
+    fields
 }
 
 fn facts(store: &Store) -> Fields {

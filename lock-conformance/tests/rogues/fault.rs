@@ -70,6 +70,14 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
         honest.free_all()
     }
 
+    fn allocation(honest: &dyn Manager, id: LockId) -> Result<Option<Allocation>> {
+        honest.allocation(id)
+    }
+
+    fn allocated_from(honest: &dyn Manager, from: LockId, limit: usize) -> Result<Vec<Allocation>> {
+        honest.allocated_from(from, limit)
+    }
+
     fn reconcile(honest: &dyn Manager, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
         honest.reconcile(ids)
     }
@@ -161,6 +169,14 @@ impl<F: Fault> Manager for FaultyManager<F> {
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
         self.honest.allocated()
+    }
+
+    fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {
+        F::allocation(&*self.honest, id)
+    }
+
+    fn allocated_from(&self, from: LockId, limit: usize) -> Result<Vec<Allocation>> {
+        F::allocated_from(&*self.honest, from, limit)
     }
 
     fn reconcile(&self, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {

@@ -18,6 +18,7 @@ mod ids;
 mod ipc;
 mod leaking;
 mod lockers;
+mod lookups;
 mod lost_reports;
 mod mixed;
 mod mixed_deaths;
@@ -60,6 +61,7 @@ pub(crate) struct Faulty {
 pub(crate) fn all() -> Vec<Faulty> {
     [
         lockers::all(),
+        lookups::all(),
         mixed::all(),
         mixed_deaths::all(),
         allocators::all(),

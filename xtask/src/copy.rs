@@ -1,6 +1,7 @@
 //! A copy of the repository for planted changes.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -81,8 +82,13 @@ impl Copy {
         let copy = Self { root: home.join("copy"), target: home.join("target") };
         let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
         let tracked = shell::read(Command::new("git").current_dir(shell::root()).args(list))?;
-        for name in tracked.split('\0').filter(|name| shell::root().join(name).is_file()) {
-            copy.write(name, &fs::read(shell::root().join(name))?)?;
+        for name in tracked.split('\0').filter(|name| !name.is_empty()) {
+            let path = shell::root().join(name);
+            if path.is_symlink() {
+                copy.link(name, &fs::read_link(path)?)?;
+            } else if path.is_file() {
+                copy.write(name, &fs::read(path)?)?;
+            }
         }
         Ok(copy)
     }
@@ -104,6 +110,16 @@ impl Copy {
         }
         fs::create_dir_all(path.parent().ok_or("a file is in a directory")?)?;
         Ok(fs::write(path, bytes)?)
+    }
+
+    /// Creates a symbolic link.
+    fn link(&self, file: &str, to: &Path) -> Result<()> {
+        let path = self.root.join(file);
+        if fs::read_link(&path).is_ok_and(|before| before == to) {
+            return Ok(());
+        }
+        fs::create_dir_all(path.parent().ok_or("a link is in a directory")?)?;
+        Ok(symlink(to, path)?)
     }
 
     /// Restores a file from the repository.

@@ -1,5 +1,6 @@
 //! `examples`: runs the examples that are no tests of the workspace.
 
+use std::fs;
 use std::process::Command;
 
 use crate::Result;
@@ -31,11 +32,21 @@ fn by_feature() -> Result<()> {
 /// Links the static library into a program in C, which locks in a store of each of its backends.
 fn static_library() -> Result<()> {
     let scratch = shell::scratch("static-library-")?;
-    shell::run(&mut cargo(["build", "--package", "example-static-library"]))?;
+    let example = root().join("examples/static-library");
+    let target = Metadata::load()?.target()?.join("static-library");
+    // Pins the versions of the dependencies.
+    fs::copy(root().join("Cargo.lock"), example.join("Cargo.lock"))?;
+    let cargo = |args: &[&str]| {
+        let mut command = cargo(args);
+        command.current_dir(&example).env("CARGO_TARGET_DIR", &target);
+        shell::run(&mut command)
+    };
+    cargo(&["fmt", "--check"])?;
+    cargo(&["clippy", "--", "--deny", "warnings"])?;
+    cargo(&["build"])?;
     let program = scratch.path().join("program");
     let mut cc = Command::new("cc");
-    cc.arg(root().join("examples/static-library/main.c"));
-    cc.arg(Metadata::load()?.target()?.join("debug/libexample_static_library.a"));
+    cc.arg(example.join("main.c")).arg(target.join("debug/libexample_static_library.a"));
     shell::run(cc.args(["-Wall", "-Werror", "-lpthread", "-ldl", "-lm", "-o"]).arg(&program))?;
     let store = |scheme: &str| format!("{scheme}:{}/{scheme}", scratch.path().display());
     shell::run(Command::new(&program).args(["shm", "file", "mkdir"].map(store)))

@@ -83,7 +83,7 @@ enum Command {
     Outside,
     /// Run the examples: a backend by feature, and a static library in a program in C
     Examples,
-    /// Package the published crates, build the packages, and run the tests of the packaged lock-core
+    /// Package all crates, build the packages, and run the tests of the packaged lock-core
     Package,
     /// Check the code for the other platforms, and run the suites with musl
     Platforms,

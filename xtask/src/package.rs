@@ -1,4 +1,4 @@
-//! `package`: packages the published crates as for a registry, builds the packages, and runs the tests of the packaged lock-core.
+//! `package`: packages all crates as for a registry, builds the packages, and runs the tests of the packaged lock-core.
 
 use std::process::Command;
 
@@ -8,11 +8,7 @@ use crate::shell::{self, cargo};
 
 pub(crate) fn run() -> Result<()> {
     let metadata = Metadata::load()?;
-    let mut package = cargo(["package", "--allow-dirty"]);
-    for published in metadata.published() {
-        package.args(["--package", &published.name]);
-    }
-    shell::run(&mut package)?;
+    shell::run(&mut cargo(["package", "--workspace", "--allow-dirty"]))?;
     // lock-core depends on no other crate of the workspace, so its package can be tested before any of them is published.
     let target = metadata.target()?;
     let name = format!("lock-core-{}", metadata.version("lock-core")?);

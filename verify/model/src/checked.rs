@@ -2,21 +2,21 @@
 //!
 //! Their `crate::…` paths resolve to modules of this crate. The modules `sys` and `table::slot` include further checked files.
 
-#[path = "../../../lock-table/src/allocation.rs"]
+#[path = "lock-table/allocation.rs"]
 pub(crate) mod allocation;
-#[path = "../../../lock-table/src/bitmap.rs"]
+#[path = "lock-table/bitmap.rs"]
 pub(crate) mod bitmap;
-#[path = "../../../lock-shm/src/lock.rs"]
+#[path = "lock-shm/lock.rs"]
 pub(crate) mod lock;
-#[path = "../../../lock-table/src/lock_line.rs"]
+#[path = "lock-table/lock_line.rs"]
 pub(crate) mod lock_line;
-#[path = "../../../lock-table/src/owner.rs"]
+#[path = "lock-table/owner.rs"]
 pub(crate) mod owner;
-#[path = "../../../lock-table/src/record.rs"]
+#[path = "lock-table/record.rs"]
 pub(crate) mod record;
-#[path = "../../../lock-shm/src/recovery.rs"]
+#[path = "lock-shm/recovery.rs"]
 pub(crate) mod recovery;
-#[path = "../../../lock-shm/src/robust.rs"]
+#[path = "lock-shm/robust.rs"]
 pub(crate) mod robust;
-#[path = "../../../lock-shm/src/wait.rs"]
+#[path = "lock-shm/wait.rs"]
 pub(crate) mod wait;

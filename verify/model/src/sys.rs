@@ -3,13 +3,13 @@
 
 mod cache;
 mod futex;
-#[path = "../../../lock-shm/src/sys/head.rs"]
+#[path = "lock-shm/sys/head.rs"]
 mod head;
 mod identities;
-#[path = "../../../lock-shm/src/sys/list.rs"]
+#[path = "lock-shm/sys/list.rs"]
 mod list;
 mod lists;
-#[path = "../../../lock-shm/src/sys/mark.rs"]
+#[path = "lock-shm/sys/mark.rs"]
 mod mark;
 mod rate_limit;
 mod this_thread;

@@ -18,15 +18,15 @@ extern crate self as lock_core;
 extern crate self as lock_table;
 
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "the checks do not call all of it")]
-#[path = "../../model/src/checked.rs"]
+#[path = "model/checked.rs"]
 mod checked;
 pub mod checks;
 #[allow(dead_code, reason = "the model needs more of it")]
-#[path = "../../model/src/death.rs"]
+#[path = "model/death.rs"]
 mod death;
 mod env;
 mod member;
-#[path = "../../model/src/raw_lock.rs"]
+#[path = "model/raw_lock.rs"]
 mod raw_lock;
 mod sys;
 mod table;

@@ -1,24 +1,24 @@
 //! The stand-in for lock-shm's `sys`: the calling thread, its lists, and the kernel's work at its exit.
 #![allow(unsafe_code)]
 
-#[path = "../../model/src/sys/cache.rs"]
+#[path = "model/sys/cache.rs"]
 mod cache;
-#[path = "../../../lock-shm/src/sys/futex.rs"]
+#[path = "lock-shm/sys/futex.rs"]
 mod futex;
-#[path = "../../../lock-shm/src/sys/head.rs"]
+#[path = "lock-shm/sys/head.rs"]
 mod head;
-#[path = "../../model/src/sys/identities.rs"]
+#[path = "model/sys/identities.rs"]
 mod identities;
 mod kernel;
-#[path = "../../../lock-shm/src/sys/list.rs"]
+#[path = "lock-shm/sys/list.rs"]
 mod list;
-#[path = "../../../lock-shm/src/sys/mark.rs"]
+#[path = "lock-shm/sys/mark.rs"]
 mod mark;
 mod protected;
-#[path = "../../model/src/sys/rate_limit.rs"]
+#[path = "model/sys/rate_limit.rs"]
 mod rate_limit;
 mod this_thread;
-#[path = "../../model/src/sys/thread_end.rs"]
+#[path = "model/sys/thread_end.rs"]
 mod thread_end;
 
 use std::sync::atomic::AtomicU64;

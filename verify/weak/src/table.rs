@@ -1,12 +1,12 @@
 //! Stand-ins for the parts of lock-table that handle files and processes. Each thread is a process.
 
-#[path = "../../model/src/table/ids.rs"]
+#[path = "model/table/ids.rs"]
 mod ids;
 pub(crate) mod layout;
 pub(crate) mod segment;
-#[path = "../../model/src/table/slot.rs"]
+#[path = "model/table/slot.rs"]
 pub(crate) mod slot;
-#[path = "../../model/src/table/sparse.rs"]
+#[path = "model/table/sparse.rs"]
 pub(crate) mod sparse;
 
 use std::sync::atomic::Ordering::{Acquire, Release};

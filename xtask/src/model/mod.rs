@@ -4,11 +4,8 @@ mod planted;
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::ProgressBar;
-use lock_model::{Report, Scenario, Verdict, scenarios};
 
 use self::planted::PLANTED;
 use crate::Result;
@@ -29,18 +26,13 @@ pub(crate) struct Args {
     /// Only check that each planted bug still applies
     #[arg(long)]
     check: bool,
-    /// This program is already a release build
-    #[arg(long, hide = true)]
-    built: bool,
 }
 
-/// Runs in a release build, because there are millions of states.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args {
         Args { check: true, .. } => check(),
         Args { planted: true, .. } => find_planted(args.states),
-        Args { built: true, .. } => visit(args),
-        _ => shell::run_released(),
+        _ => explore(args),
     }
 }
 
@@ -54,33 +46,10 @@ pub(crate) fn run_in_ci() -> Result<()> {
     find_planted(2_000_000)
 }
 
-fn visit(args: &Args) -> Result<()> {
-    let mut scenarios = scenarios();
-    scenarios.retain(|scenario| args.scenario.as_deref().is_none_or(|name| scenario.name.contains(name)));
-    if scenarios.is_empty() {
-        return Err("no scenario matches this name".into());
-    }
-    let mut table = table(["SCENARIO", "THREADS", "MAY DIE", "STATES", "RUNS", "DEATHS", "ENDS", "LONGEST", "RESULT"]);
-    let mut wrong = 0;
-    for scenario in &scenarios {
-        let start = Instant::now();
-        let report = explore(scenario, args.states);
-        let result = match &report.verdict {
-            Verdict::Holds => "holds, all states",
-            Verdict::Fails { .. } => "FAILS",
-            Verdict::Unfinished => "UNFINISHED",
-        };
-        wrong += usize::from(report.verdict != Verdict::Holds);
-        eprintln!("{}: {result}: {} states in {:.1} s", scenario.name, report.states, start.elapsed().as_secs_f64());
-        let numbers = [scenario.threads(), scenario.most_deaths(), report.states, report.executions, report.deaths, report.ends];
-        let numbers = numbers.into_iter().chain([report.longest]).map(|number| number.to_string());
-        table.add_row([scenario.name.to_owned()].into_iter().chain(numbers).chain([result.to_owned()]));
-        if let Verdict::Fails { what, history } = &report.verdict {
-            println!("{}: {what}\n{}\n", scenario.name, history.join("\n"));
-        }
-    }
-    println!("{table}\nbounds: {}", lock_model::BOUNDS);
-    if wrong > 0 { Err(format!("{wrong} scenarios do not hold").into()) } else { Ok(()) }
+/// Explores the scenarios in a release build, because there are millions of states.
+fn explore(args: &Args) -> Result<()> {
+    let mut command = shell::cargo(["run", "--quiet", "--release", "--package", "lock-model", "--bin", "explore", "--"]);
+    shell::run(command.arg(args.states.to_string()).args(&args.scenario))
 }
 
 /// Builds a copy of the sources with all planted bugs, and searches for each bug.
@@ -94,7 +63,11 @@ fn find_planted(states: usize) -> Result<()> {
     // Mutation bugs leave unused code.
     command.env("RUSTFLAGS", "--cap-lints=allow").stdout(Stdio::piped());
     let mut child = command.spawn()?;
-    let mut table = table(["BUG", "FOUND BY", "STATES", "RUNS", "AS"]);
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["BUG", "FOUND BY", "STATES", "RUNS", "AS"]);
+    [2, 3]
+        .into_iter()
+        .for_each(|at| table.column_mut(at).into_iter().for_each(|column| column.set_cell_alignment(CellAlignment::Right)));
     let mut found = 0;
     let output = child.stdout.take().ok_or("the child's output is not a pipe")?;
     for (line, bug) in BufReader::new(output).lines().zip(PLANTED) {
@@ -112,25 +85,4 @@ fn find_planted(states: usize) -> Result<()> {
         0 => Ok(()),
         missed => Err(format!("{missed} of {} planted bugs were not found", PLANTED.len()).into()),
     }
-}
-
-fn explore(scenario: &Scenario, states: usize) -> Report {
-    let bar = ProgressBar::new_spinner().with_message(scenario.name);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    let report = scenario.explore(states, |progress| {
-        bar.set_message(format!("{}: {} states, {} runs", scenario.name, progress.states, progress.executions));
-    });
-    bar.finish_and_clear();
-    report
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    for number in 2..N - 1 {
-        if let Some(column) = table.column_mut(number) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }

@@ -1,7 +1,7 @@
 //! A lock of the table.
 
 #[allow(dead_code, unreachable_pub, reason = "the model does not call all of it")]
-#[path = "../../../../lock-table/src/slot/ownership.rs"]
+#[path = "../lock-table/slot/ownership.rs"]
 mod ownership;
 
 use real_core::{Generation, HeldBy, Holder, Result};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
-use crate::{api, examples, model, mutants, outside, package, platforms, soak, sweep, test, tidy, tsan, weak};
+use crate::{api, examples, model, msrv, mutants, outside, package, platforms, soak, sweep, test, tidy, tsan, weak};
 
 pub(crate) fn run(tested: bool) -> Result<()> {
     step("format", || shell::run(&mut cargo(["fmt", "--all", "--check"])))?;
@@ -22,6 +22,7 @@ pub(crate) fn run(tested: bool) -> Result<()> {
         let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
+    step("lowest Rust version", msrv::run)?;
     step("public API", || api::run(true))?;
     step("tidy", tidy::run)?;
     step("each planted change applies", || mutants::check().and_then(|()| model::check()).and_then(|()| weak::check()))?;

@@ -12,6 +12,7 @@ mod journal;
 mod matrix;
 mod metadata;
 mod model;
+mod msrv;
 mod mutants;
 mod new_backend;
 mod nightly;
@@ -85,6 +86,8 @@ enum Command {
     Examples,
     /// Package all crates, build the packages, and run the tests of the packaged lock-core
     Package,
+    /// Check the published crates with the lowest Rust version that they support
+    Msrv,
     /// Check the code for the other platforms, and run the suites with musl
     Platforms,
     /// Run the suites of shm, file and sem on Debian's arm64 kernel in an emulator
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Command::Outside => outside::run(),
         Command::Examples => examples::run(),
         Command::Package => package::run(),
+        Command::Msrv => msrv::run(),
         Command::Platforms => platforms::run(),
         Command::Arm64(args) => arm64::run(&args),
         Command::Sweep(args) => sweep::run(&args),

@@ -79,6 +79,11 @@ impl Metadata {
         Ok(self.package(package)?["version"].as_str().ok_or("no version")?)
     }
 
+    /// The `rust-version` of a package.
+    pub(crate) fn rust_version(&self, package: &str) -> Result<&str> {
+        Ok(self.package(package)?["rust_version"].as_str().ok_or("no rust-version")?)
+    }
+
     /// Whether the package has a test target of that name.
     pub(crate) fn has_test(&self, package: &str, test: &str) -> Result<bool> {
         let targets = self.package(package)?["targets"].as_array().ok_or("no targets")?;

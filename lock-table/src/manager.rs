@@ -9,7 +9,7 @@ use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
     Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, HeldLock, Holders, Label, Labels, LockId,
-    Manager, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+    Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -73,6 +73,7 @@ pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_reentry(Reentry::Refused)
     .with_holders(Holders::Named)
     .with_labels(Labels::Kept)
+    .with_names(Names::Supported)
     .with_generations(Generations::Counted)
     .with_tokens(Tokens::Fencing)
     .with_death_reports(DeathReports::UntilConsistent)
@@ -122,6 +123,10 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.table.allocate_exact(id, label)
+    }
+
+    fn named(&self, name: &Label) -> Result<(LockId, Option<Generation>)> {
+        self.table.named(name).map(|(id, generation)| (id, Some(generation)))
     }
 
     fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {

@@ -7,13 +7,13 @@ pub(super) const PLANTED: &[&[Mutation]] =
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
-r"            record.write(label, self.command());
+r"            allocated = Some(record.write(label, tag, self.command()));
             segment.allocated().set(index);"
         => r"            segment.allocated().set(index);
-            record.write(label, self.command());";
+            allocated = Some(record.write(label, tag, self.command()));";
     "claim-unchecked" ["shm"] "two allocations get the same id";
 r"        if !record.claim(me, |other| self.is_gone(other)) {
-            return Ok(false);
+            return Ok(None);
         }"
         => "        let _ = record.claim(me, |other| self.is_gone(other));";
     "not-unclaimed" ["shm"] "a freed id cannot be allocated";

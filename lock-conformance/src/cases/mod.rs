@@ -26,6 +26,7 @@ mod listing;
 mod mixed;
 mod mixed_deaths;
 mod mutexes;
+mod names;
 mod namespace_homes;
 mod namespace_threads;
 mod namespaces;
@@ -89,6 +90,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         allocation::CASES,
         ids::CASES,
         freeing::CASES,
+        names::CASES,
         labels::CASES,
         listing::CASES,
         tokens::BETWEEN,

@@ -21,6 +21,7 @@ mod lockers;
 mod lost_reports;
 mod mixed;
 mod mixed_deaths;
+mod names;
 mod namespaces;
 mod number;
 mod numbers_reused;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         openers::all(),
         growing::all(),
         ids::all(),
+        names::all(),
         copies::all(),
         cleaned::all(),
         false_claims::all(),

@@ -19,7 +19,9 @@ pub(crate) struct Name<'a> {
 
 impl<'a> Name<'a> {
     pub(crate) fn new(label: &'a Label) -> Self {
-        Self { label, words: encode_text(label.as_str()), hash: mix(fnv1a(label.as_str().bytes())) }
+        let mut words = [0; LABEL_WORDS];
+        words.iter_mut().zip(encode_text(label.as_str(), LABEL_WORDS)).for_each(|(word, eight)| *word = eight);
+        Self { label, words, hash: mix(fnv1a(label.as_str().bytes())) }
     }
 
     /// Returns the name as a label.

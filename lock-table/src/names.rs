@@ -101,7 +101,7 @@ impl Table {
         let word = &self.state().name_claims[name.claim()];
         let (start, mut pause) = (Instant::now(), SHORTEST_PAUSE);
         // A thread that ended by a raw `exit` system call may have left the claim to a new thread with the same id.
-        while !self.claim(word, me) && word.load(Acquire) != me.word() {
+        while !me.claim(word, |other| other.is_none() || self.is_gone(other)) && word.load(Acquire) != me.word() {
             let waited = start.elapsed();
             if waited > PATIENCE {
                 let holder = self.held_by(Owner::from_word(word.load(Relaxed)));

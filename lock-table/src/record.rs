@@ -135,24 +135,21 @@ impl<'a> Record<'a> {
 
 /// Writes a text and zeros. The text is truncated at a character boundary to the size of the words.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
-    let mut end = text.len().min(words.len() * 8);
+    for (word, eight) in words.iter().zip(encode_text(text, words.len())) {
+        word.store(eight, Relaxed);
+    }
+}
+
+/// Returns the words of a text, and zeros without end. The text is truncated at a character boundary to this number of words.
+pub(crate) fn encode_text(text: &str, words: usize) -> impl Iterator<Item = u64> {
+    let mut end = text.len().min(words * 8);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     let (eights, rest) = text.as_bytes()[..end].as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let zeros = std::iter::repeat([0; 8]);
-    for (word, eight) in words.iter().zip(eights.iter().copied().chain([last]).chain(zeros)) {
-        word.store(u64::from_le_bytes(eight), Relaxed);
-    }
-}
-
-/// Returns the first words of a text as [`write_text`] writes them.
-pub(crate) fn encode_text<const WORDS: usize>(text: &str) -> [u64; WORDS] {
-    let words = [const { AtomicU64::new(0) }; WORDS];
-    write_text(&words, text);
-    words.map(AtomicU64::into_inner)
+    eights.iter().copied().chain([last]).chain(std::iter::repeat([0; 8])).map(u64::from_le_bytes)
 }
 
 /// Reads a text that [`write_text`] has written.

@@ -37,7 +37,7 @@ impl Table {
         if let Some(found) = self.find_name(&name)? {
             return Ok(found);
         }
-        let claim = self.claim_name(&name)?;
+        let claim = self.claim_name(&name, PATIENCE)?;
         // Another thread may have allocated the name before this thread had the claim.
         match self.find_name(&name)? {
             Some(found) => Ok(found),
@@ -95,15 +95,15 @@ impl Table {
         name.groups(self.header.bound.limit())
     }
 
-    /// Claims the right to allocate a name. Waits for a live thread that has the claim.
-    fn claim_name(&self, name: &Name<'_>) -> Result<NameClaim<'_>> {
+    /// Claims the right to allocate a name. Waits at most this long for a live thread that has the claim.
+    fn claim_name(&self, name: &Name<'_>, patience: Duration) -> Result<NameClaim<'_>> {
         let me = self.current_owner()?;
         let word = &self.state().name_claims[name.claim()];
         let (start, mut pause) = (Instant::now(), SHORTEST_PAUSE);
         // A thread that ended by a raw `exit` system call may have left the claim to a new thread with the same id.
         while !me.claim(word, |other| other.is_none() || self.is_gone(other)) && word.load(Acquire) != me.word() {
             let waited = start.elapsed();
-            if waited > PATIENCE {
+            if waited > patience {
                 let holder = self.held_by(Owner::from_word(word.load(Relaxed)));
                 return Err(Error::timed_out(waited, holder).advise("it is allocating a name; continue or end its process"));
             }
@@ -248,7 +248,7 @@ mod tests {
     fn a_thread_waits_for_a_live_claim() {
         let directory = tempfile::tempdir().unwrap();
         let table = create(directory.path(), Bound::Locks(64));
-        let claim = table.claim_name(&Name::new(&label(1))).unwrap();
+        let claim = table.claim_name(&Name::new(&label(1)), PATIENCE).unwrap();
         thread::scope(|scope| {
             let waiter = scope.spawn(|| id_of(&table, 1));
             // Another name is not delayed, unless it has the same claim.
@@ -258,6 +258,19 @@ mod tests {
             let (id, _) = table.allocate_name(&Name::new(&label(1)), claim.me).unwrap();
             drop(claim);
             assert_eq!(waiter.join().unwrap(), id);
+        });
+    }
+
+    #[test]
+    fn a_wait_for_a_live_claim_ends_and_names_its_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let table = create(directory.path(), Bound::Locks(64));
+        let _claim = table.claim_name(&Name::new(&label(1)), PATIENCE).unwrap();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| table.claim_name(&Name::new(&label(1)), Duration::from_millis(1)).unwrap_err());
+            let error = waiter.join().unwrap();
+            assert_eq!(error.holder().map(|holder| holder.pid), Some(std::process::id()));
+            assert!(error.is_timed_out() && error.to_string().contains("continue or end its process"), "{error}");
         });
     }
 

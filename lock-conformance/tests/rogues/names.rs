@@ -261,7 +261,7 @@ struct ListsNoNames;
 
 impl Fault for ListsNoNames {
     const NAME: &'static str = "lists-no-names";
-    const FAULT: &'static str = "Stores each name in a file of its own, and lists its id without a label";
+    const FAULT: &'static str = "Stores each name in a separate file, and lists its id without a label";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
         &[("names::a_name_is_listed_as_the_label", "the list has another label of the id")];
 

@@ -202,6 +202,7 @@ fn kill_while_naming(fixture: &Fixture, url: &str, wait: &mut u32) {
     let naming = victim.start("name_and_free", &[path.to_str().expect("the scratch path is text"), "killed "]);
     naming.begun();
     arena.go();
+    fixture.wait_until("the process finds names", || arena.place(0).done() >= 4);
     // A different delay in each round. The result does not depend on it.
     *wait = wait.wrapping_mul(1_103_515_245).wrapping_add(12345);
     (0..*wait >> 15).for_each(|_| std::hint::spin_loop());
@@ -235,7 +236,7 @@ fn a_killed_process_does_not_block_names(fixture: &Fixture) {
     let url = with_capacity(fixture, "160");
     let watcher = fixture.peer_with(&url);
     let mut wait: u32 = 98765;
-    for _ in 0..10 * scale() {
+    for _ in 0..20 * scale() {
         kill_while_naming(fixture, &url, &mut wait);
         let found = watcher.must("name_many", &["killed ", "8"]);
         assert_eq!(found.find::<String>("refusal"), None, "a name is refused after a process that used it was killed");

@@ -51,7 +51,7 @@ impl Worker {
         Ok(Fields::new().with("ids", list(ids)))
     }
 
-    /// Finds numbered names until stopped, and frees each one after the next one was found.
+    /// Finds numbered names until stopped, and frees each one after the next one was found. Counts them in the first place.
     fn name_and_free(&self, memory: SharedMemory, prefix: &str) -> Result<Fields> {
         let store = self.store();
         self.begin();
@@ -60,6 +60,7 @@ impl Worker {
         while !memory.is_stopped() {
             let lock = store.named(format!("{prefix}{}", found % 8))?;
             found += 1;
+            memory.place(0).add_one(0, || {});
             if let Some(before) = before.replace(lock) {
                 match before.free() {
                     // Another process freed it.

@@ -239,6 +239,8 @@ impl Fault for IsBlockedByADeadProcess {
             thread::sleep(Duration::from_micros(100));
         }
         let found = honest.named(name);
+        // Most kills come here.
+        thread::sleep(Duration::from_micros(500));
         let _ = fs::remove_file(&claim);
         Ok(found?.0)
     }

@@ -42,6 +42,7 @@
 //! | `allocation` | Ids are unique, can be allocated again once they are freed, and are never lost. Different ids are different locks. |
 //! | `freeing` | A lock that is held stays held when its id is freed. A double free is refused. |
 //! | `growing` | A store grows while other processes use it, and while a process that grows it is killed. |
+//! | `names` | A name leads to one lock in all processes, which is allocated on first use. Kills leave no incomplete name. |
 //! | `labels` | Labels are stored unchanged. |
 //! | `listing` | Lists name the allocated ids, the held locks and their owners. Listing disturbs no process. |
 //! | `tokens` | Fencing tokens increase. |

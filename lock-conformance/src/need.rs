@@ -5,8 +5,8 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 use lock_core::{
-    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, Holders, Labels, Numbering, OwnerDeath, Persistence,
-    Reconcile, Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, Holders, Labels, Names, Numbering, OwnerDeath,
+    Persistence, Reconcile, Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -69,6 +69,7 @@ claims! {
     HOLDERS: holders >= Holders::Named, "holders";
     WAITERS: waiters >= Waiters::Counted, "counts of waiters";
     LABELS: labels >= Labels::Kept, "labels";
+    NAMES: names >= Names::Supported, "names";
     GENERATIONS: generations >= Generations::Counted, "generations";
     TOKENS: tokens >= Tokens::Fencing, "tokens";
     RECONCILE: reconcile >= Reconcile::Supported, "reconcile";
@@ -212,6 +213,9 @@ pub(crate) fn contradiction(claims: &Capabilities) -> Option<&'static str> {
     }
     if single && claims.reconcile == Reconcile::Supported {
         return Some("it has a single lock, but claims to reconcile");
+    }
+    if single && claims.names == Names::Supported {
+        return Some("it has a single lock, but claims names");
     }
     if claims.owner_death == OwnerDeath::Released && claims.death_reports == DeathReports::UntilConsistent {
         return Some("it reports no death, but claims reports until consistent");

@@ -48,6 +48,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         group: "growing",
         words: "A store grows while other processes use it, and while a process that grows it is killed.",
     },
+    Promise {
+        group: "names",
+        words: "A name leads to one lock in all processes, which is allocated on first use. Kills leave no incomplete name.",
+    },
     Promise { group: "labels", words: "Labels are stored unchanged." },
     Promise {
         group: "listing",

@@ -99,6 +99,13 @@ claims! {
         /// Every process can read the label. A process that is killed while it allocates leaves no damaged label.
         Kept = "kept",
     }
+    /// Support for [`Store::named`](crate::Store::named).
+    Names {
+        /// It is refused.
+        Unsupported = "no",
+        /// It is supported. Processes that race for a name get the same lock.
+        Supported = "yes",
+    }
     /// Detection of handles whose id was freed and allocated again.
     Generations {
         /// None: no handle is ever stale.
@@ -203,6 +210,8 @@ capabilities! {
     waiters / with_waiters: Waiters = Unknown, "waiters";
     /// Labels of allocations.
     labels / with_labels: Labels = Unsupported, "labels";
+    /// Locks that are found by name.
+    names / with_names: Names = Unsupported, "names";
     /// Detection of stale handles.
     generations / with_generations: Generations = Unknown, "generations";
     /// Fencing tokens.

@@ -60,6 +60,19 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()>;
 
+    /// Returns the id that is allocated under this name, and its generation where the backend counts allocations.
+    ///
+    /// Allocates an id under the name if there is none. The name is not empty. It is the label of the allocation, whose
+    /// [`Allocation::is_named`] is true. Other allocations with the same label are not found. Of several callers that race for a new
+    /// name, one allocates the id, and all get it. A process that is killed at any instruction leaves no name or a complete one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted), only after a full scan.
+    fn named(&self, name: &Label) -> Result<(LockId, Option<Generation>)> {
+        let _ = name;
+        Err(Error::unsupported("it does not find locks by name; keep the ids of allocated locks"))
+    }
+
     /// Frees an id. If a generation is given, the id must have that generation.
     ///
     /// # Errors
@@ -170,6 +183,8 @@ pub struct Allocation {
     pub id: LockId,
     /// The label of the allocation.
     pub label: Label,
+    /// True if [`Store::named`](crate::Store::named) allocated the id. The label is its name.
+    pub is_named: bool,
     /// The generation of the id, where the backend counts allocations.
     pub generation: Option<Generation>,
     /// The process that allocated the id, where it is known. The process may have ended.
@@ -181,7 +196,7 @@ pub struct Allocation {
 impl Allocation {
     /// Creates an allocation of which only the id is known.
     pub fn new(id: LockId) -> Self {
-        Self { id, label: Label::default(), generation: None, allocator: None, since: None }
+        Self { id, label: Label::default(), is_named: false, generation: None, allocator: None, since: None }
     }
 }
 

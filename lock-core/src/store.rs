@@ -171,6 +171,48 @@ impl Store {
         self.with_context(Operation::AllocateAndRetrieve, Some(id), allocate())
     }
 
+    /// Returns the lock with this name, and allocates an id under the name on first use.
+    ///
+    /// All callers of all processes get the same lock, until its id is freed. The next call then allocates an id again. A name has the
+    /// limits of a [`Label`] and is not empty. It is the label of the allocation, but an id that another function allocated with the
+    /// same label has no name. The search reads a few records, regardless of the number of allocated ids. If the process is killed
+    /// during the call, there is either no lock or a complete one with this name.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel); [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) when there is no
+    ///   lock with the name and no id is free.
+    /// - [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut) when a thread that allocates a name has not finished for 10 seconds, for
+    ///   example because its process is stopped.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not claim
+    ///   [`Names::Supported`](crate::Names::Supported).
+    /// - Those of [`Store::check`].
+    ///
+    /// # Examples
+    /// ```
+    /// # mod memory { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/backend.rs")); }
+    /// # let store = memory::store()?;
+    /// let lock = store.named("build cache")?;
+    /// assert_eq!(store.named("build cache")?.id(), lock.id());
+    /// # Ok::<(), lock_core::Error>(())
+    /// ```
+    pub fn named(&self, name: impl Into<String>) -> Result<Lock> {
+        let find = || {
+            let name = Label::new(name)?;
+            if name.is_empty() {
+                return Err(Error::bad_label("", "the name of a lock is empty; give at least one character"));
+            }
+            loop {
+                let (id, generation) = self.manager.named(&name)?;
+                let lock = self.handle(id)?;
+                // The id may have been freed and allocated again before the handle was created.
+                if lock.generation() == generation {
+                    return Ok(lock);
+                }
+            }
+        };
+        self.with_context(Operation::Named, None, find())
+    }
+
     /// Returns the only lock of a store whose numbering is [`Numbering::Single`]. It has the id 0, which is always allocated.
     ///
     /// # Errors

@@ -9,6 +9,9 @@ use crate::segment::Segment;
 use crate::table::Table;
 use lock_core::{Allocation, Error, Generation, Label, LockId, Reconciled, Result};
 
+/// The tag of an allocation without a name.
+const NO_NAME: u8 = 0;
+
 impl Table {
     /// Allocates the lowest free id according to the hints. If the hints show no free id, scans all ids.
     ///
@@ -23,7 +26,7 @@ impl Table {
                 let segment = self.segment(number)?;
                 let mut from = 0;
                 while let Some(index) = find(&segment.allocated(), from) {
-                    if self.try_allocate(segment, index, me, label)? {
+                    if self.try_allocate(segment, index, me, label, NO_NAME)?.is_some() {
                         return Ok(segment.id(index));
                     }
                     from = index + 1;
@@ -47,25 +50,33 @@ impl Table {
     fn try_allocate_exact(&self, id: LockId, label: &Label) -> Result<bool> {
         let me = self.current_owner()?;
         let (segment, index) = self.find(id)?;
-        self.try_allocate(segment, index, me, label)
+        Ok(self.try_allocate(segment, index, me, label, NO_NAME)?.is_some())
     }
 
-    /// Allocates an id, if it is free and no live thread is allocating it.
+    /// Allocates an id, if it is free and no live thread is allocating it. Returns the generation of the allocation.
     ///
     /// The order is: claim the record, write it, set the bit. A process that is killed in between leaves a free id.
-    fn try_allocate(&self, segment: &Segment, index: usize, me: Owner, label: &Label) -> Result<bool> {
+    pub(crate) fn try_allocate(
+        &self,
+        segment: &Segment,
+        index: usize,
+        me: Owner,
+        label: &Label,
+        tag: u8,
+    ) -> Result<Option<Generation>> {
         segment.back_group(&self.file, index)?;
         let record = segment.record(index);
         if !record.claim(me, |other| self.is_gone(other)) {
-            return Ok(false);
+            return Ok(None);
         }
+        let mut allocated = None;
         let free = !segment.allocated().get(index);
         if free {
-            record.write(label, self.command());
+            allocated = Some(record.write(label, tag, self.command()));
             segment.allocated().set(index);
         }
         record.unclaim();
-        Ok(free)
+        Ok(allocated)
     }
 
     /// Frees an id. If a generation is given, the id must have that generation.

@@ -34,6 +34,20 @@ impl<'a> Bitmap<'a> {
         self.words.load(index / BITS) & bit(index) != 0
     }
 
+    /// Returns a word of the lowest level without its invalid bits.
+    pub(crate) fn word(self, at: usize) -> u64 {
+        self.words.load(at) & self.valid_mask(at)
+    }
+
+    /// Returns true if all valid bits of a word of the lowest level are set.
+    pub(crate) fn is_full(self, at: usize) -> bool {
+        self.word(at) == self.valid_mask(at)
+    }
+
+    fn valid_mask(self, at: usize) -> u64 {
+        if at + 1 == self.valid_words() { self.last_mask() } else { FULL }
+    }
+
     /// Returns the indexes of the words that [`Bitmap::set`] accesses for this bit.
     ///
     /// Their pages must be reserved before.

@@ -11,7 +11,7 @@ use crate::options::Bound;
 use lock_core::{Error, Result, StoreId};
 
 /// The version of the format, which is incremented with each change of the layout.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"LOCKTBL\n");
 
@@ -34,7 +34,10 @@ const AT_ENTRY_PAGES: usize = 18;
 const ENTRY_PAGE_WORDS: usize = (ENTRIES / ENTRIES_PER_PAGE).div_ceil(64);
 const AT_NEXT_ENTRY: usize = AT_ENTRY_PAGES + ENTRY_PAGE_WORDS;
 const AT_LOCATION: usize = AT_NEXT_ENTRY + 1;
-const USED_WORDS: usize = AT_LOCATION + 1;
+const AT_NAME_CLAIMS: usize = AT_LOCATION + 1;
+/// The number of claims of names.
+pub(crate) const NAME_CLAIMS: usize = 64;
+const USED_WORDS: usize = AT_NAME_CLAIMS + NAME_CLAIMS;
 
 /// The fields of the header that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,6 +159,8 @@ pub(crate) struct State<'a> {
     pub(crate) next_entry: &'a AtomicU64,
     /// A hash of the location of the file, see [`super::location`]; 0 until a process opens the file.
     pub(crate) location: &'a AtomicU64,
+    /// The threads that allocate names, see [`super::names`]; 0 for none.
+    pub(crate) name_claims: &'a [AtomicU64],
 }
 
 impl<'a> State<'a> {
@@ -166,6 +171,7 @@ impl<'a> State<'a> {
             entry_pages: &header[AT_ENTRY_PAGES..AT_NEXT_ENTRY],
             next_entry: &header[AT_NEXT_ENTRY],
             location: &header[AT_LOCATION],
+            name_claims: &header[AT_NAME_CLAIMS..USED_WORDS],
         }
     }
 }
@@ -259,7 +265,7 @@ mod tests {
         let mut page = header().encode();
         page[AT_VERSION * WORD] += 1;
         let error = decode(&page, KIND).unwrap_err();
-        assert!(matches!(error.details(), ErrorDetails::OtherVersion { found: 4, known: VERSION, .. }), "{error}");
+        assert!(matches!(error.details(), ErrorDetails::OtherVersion { found: 5, known: VERSION, .. }), "{error}");
         assert!(error.to_string().contains("remove /a/store"), "{error}");
     }
 }

@@ -9,6 +9,8 @@
 //!   race, the first link wins.
 //! - An id is allocated when its bit is set. Setting the bit is the last step of an allocation, after claiming the id and writing the
 //!   label. When an allocating process is killed, its claim remains. The claim has no effect, because the death can be proven.
+//! - A name is allocated in one step, like any id: the tag of the name is in the record. A thread that allocates a name claims it first.
+//!   The search for a name ends at a group without a mark; the mark is set before a name is allocated beyond the group.
 //! - The file grows in segments. Each segment is as large as all segments before it together. Blocks are reserved before they are
 //!   accessed, so that a full file system causes an error and not a SIGBUS.
 //! - A process is dead if its liveness lock is not held, and no other evidence shows that the process is alive. The liveness lock is a file
@@ -46,6 +48,8 @@ mod liveness;
 mod location;
 mod lock_line;
 mod manager;
+mod name;
+mod names;
 mod open_tables;
 mod opening;
 mod options;

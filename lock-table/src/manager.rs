@@ -10,7 +10,7 @@ use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
     Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, HeldLock, Holders, Label, Labels, LockId,
-    Manager, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+    Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -74,6 +74,7 @@ pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_reentry(Reentry::Refused)
     .with_holders(Holders::Named)
     .with_labels(Labels::Kept)
+    .with_names(Names::Supported)
     .with_generations(Generations::Counted)
     .with_tokens(Tokens::Fencing)
     .with_death_reports(DeathReports::UntilConsistent)
@@ -123,6 +124,10 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.table.allocate_exact(id, label)
+    }
+
+    fn named(&self, name: &Label) -> Result<(LockId, Option<Generation>)> {
+        self.table.named(name).map(|(id, generation)| (id, Some(generation)))
     }
 
     fn free(&self, id: LockId, generation: Option<Generation>) -> Result<()> {

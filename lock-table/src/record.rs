@@ -11,14 +11,21 @@ use lock_core::{Allocation, Generation, Holder, Label, LockId};
 
 const AT_CLAIM: usize = 0;
 const AT_GENERATION: usize = 1;
-/// The time of the allocation, in seconds since 1970, in the high 40 bits; the process id of the allocator in the low 24 bits.
+/// The time of the allocation, in seconds since 1970, in the high 34 bits; the tag of the name, which is 0 without a name, in the next
+/// 8 bits; the process id of the allocator in the low 22 bits.
 const AT_SINCE: usize = 2;
 /// The owner whose death is reported to the next owner, see [`super::Slot::record_death`]. Only the owner of the lock writes it.
 const AT_DEATH: usize = 3;
 const AT_COMMAND: Range<usize> = 4..4 + COMMAND_WORDS;
 const AT_LABEL: Range<usize> = AT_COMMAND.end..RECORD_WORDS;
 
-const PID_BITS: u32 = 24;
+const PID_BITS: u32 = 22;
+const PID: u64 = (1 << PID_BITS) - 1;
+const SINCE_SHIFT: u32 = PID_BITS + u8::BITS;
+
+/// The record was written while it was read.
+#[derive(Debug)]
+pub(crate) struct WrittenMeanwhile;
 
 /// The record of an id. Only the claimant writes its words, except for the claim and the death.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +47,52 @@ impl<'a> Record<'a> {
         self.0[AT_CLAIM].store(0, Release);
     }
 
-    /// Writes a new allocation. The caller publishes it afterwards.
-    pub(crate) fn write(self, label: &Label, command: &str) {
+    /// Writes a new allocation, and returns its generation. The caller publishes it afterwards.
+    ///
+    /// `tag` is the tag of the name, or 0 if the label is not a name.
+    pub(crate) fn write(self, label: &Label, tag: u8, command: &str) -> Generation {
         // A sequence lock: the word is odd while the record is being written. It stays odd when the writer is killed.
         let sequence = self.0[AT_GENERATION].load(Relaxed);
         // Wraps around, because a damaged store may have the largest number.
         let writing = sequence.wrapping_add(1) | 1;
         self.0[AT_GENERATION].store(writing, Relaxed);
         fence(Release);
-        self.0[AT_SINCE].store((env::unix_time() << PID_BITS) | u64::from(env::process_id()), Relaxed);
+        let allocator = u64::from(env::process_id()) & PID;
+        self.0[AT_SINCE].store((env::unix_time() << SINCE_SHIFT) | (u64::from(tag) << PID_BITS) | allocator, Relaxed);
         write_text(&self.0[AT_COMMAND], command);
         write_text(&self.0[AT_LABEL], label.as_str());
         self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);
+        Generation::new(writing.wrapping_add(1) / 2)
+    }
+
+    /// Returns the tag of the name, or 0 if the allocation has no name.
+    pub(crate) fn tag(self) -> u8 {
+        (self.0[AT_SINCE].load(Relaxed) >> PID_BITS) as u8
+    }
+
+    /// Returns the generation if the id is allocated with this label and this tag.
+    ///
+    /// `is_allocated` returns the bit of the id. The bit is read between two reads of the generation. If the generation is the same, the
+    /// bit belongs to the allocation in the record.
+    ///
+    /// # Errors
+    /// When the record was written during the read.
+    pub(crate) fn find(
+        self,
+        label: &[u64],
+        tag: u8,
+        is_allocated: impl FnOnce() -> bool,
+    ) -> Result<Option<Generation>, WrittenMeanwhile> {
+        let sequence = self.0[AT_GENERATION].load(Acquire);
+        if sequence % 2 == 1 {
+            return Err(WrittenMeanwhile);
+        }
+        let mut words = self.0[AT_LABEL].iter().zip(label);
+        let is_equal = self.tag() == tag && words.all(|(word, expected)| word.load(Relaxed) == *expected);
+        let is_found = is_equal && is_allocated();
+        fence(Acquire);
+        let is_same = self.0[AT_GENERATION].load(Relaxed) == sequence;
+        if is_same { Ok(is_found.then(|| Generation::new(sequence / 2))) } else { Err(WrittenMeanwhile) }
     }
 
     /// Returns the current generation, or the next one while it is being written.
@@ -83,9 +124,10 @@ impl<'a> Record<'a> {
         allocation.generation = Some(Generation::new(sequence / 2));
         allocation.label = Label::new(read_text(&self.0[AT_LABEL])).unwrap_or_default();
         let since = self.0[AT_SINCE].load(Relaxed);
-        let pid = (since & ((1 << PID_BITS) - 1)) as u32;
+        let pid = (since & PID) as u32;
+        allocation.is_named = (since >> PID_BITS) as u8 != 0;
         allocation.allocator = Some(Holder::of_process(pid).with_command(read_text(&self.0[AT_COMMAND])));
-        allocation.since = Some(since >> PID_BITS);
+        allocation.since = Some(since >> SINCE_SHIFT);
         fence(Acquire);
         (self.0[AT_GENERATION].load(Relaxed) == sequence).then_some(allocation)
     }
@@ -93,17 +135,21 @@ impl<'a> Record<'a> {
 
 /// Writes a text and zeros. The text is truncated at a character boundary to the size of the words.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
-    let mut end = text.len().min(words.len() * 8);
+    for (word, eight) in words.iter().zip(encode_text(text, words.len())) {
+        word.store(eight, Relaxed);
+    }
+}
+
+/// Returns the words of a text, and zeros without end. The text is truncated at a character boundary to this number of words.
+pub(crate) fn encode_text(text: &str, words: usize) -> impl Iterator<Item = u64> {
+    let mut end = text.len().min(words * 8);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     let (eights, rest) = text.as_bytes()[..end].as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let zeros = std::iter::repeat([0; 8]);
-    for (word, eight) in words.iter().zip(eights.iter().copied().chain([last]).chain(zeros)) {
-        word.store(u64::from_le_bytes(eight), Relaxed);
-    }
+    eights.iter().copied().chain([last]).chain(std::iter::repeat([0; 8])).map(u64::from_le_bytes)
 }
 
 /// Reads a text that [`write_text`] has written.

@@ -1,17 +1,18 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 use crate::bitmap::{Bitmap, ones};
 use crate::blocks;
 use crate::layout::{GROUP, GROUP_WORDS, Geometry, LINE_WORDS, PAGE, RECORD_WORDS, WORD};
 use crate::lock_line::LockLine;
+use crate::name::Name;
 use crate::record::Record;
 use crate::sparse::{PAGE_WORDS, Sparse};
 use crate::sys::{self, MappedWords};
 use crate::table_file::TableFile;
 use crate::touched::TouchedGroups;
-use lock_core::{Allocation, LockId, Result};
+use lock_core::{Allocation, Generation, LockId, Result};
 
 /// A mapped part of a table: the bitmaps, lines and records of a range of ids.
 #[derive(Debug)]
@@ -118,6 +119,59 @@ impl Segment {
         Ok(())
     }
 
+    /// Returns true if each id of a group is allocated.
+    pub(crate) fn is_full(&self, group: usize) -> bool {
+        self.allocated().is_full(group)
+    }
+
+    /// Returns the valid ids of a group, as indexes.
+    pub(crate) fn indexes_of(&self, group: usize) -> std::ops::Range<usize> {
+        group * GROUP..((group + 1) * GROUP).min(self.bits)
+    }
+
+    /// Returns the id of a group that is allocated under this name, as an index, and its generation.
+    pub(crate) fn find_name(&self, group: usize, name: &Name<'_>) -> Option<(usize, Generation)> {
+        if !self.is_backed(group) {
+            return None;
+        }
+        let mut indexes = ones(self.allocated().word(group)).map(|bit| group * GROUP + bit);
+        indexes.find_map(|index| Some((index, self.generation_of_name(index, name)?)))
+    }
+
+    /// Returns the generation of an id if it is allocated under this name.
+    ///
+    /// A record is only written while its bit is clear. So in a store that is not damaged, the second attempt succeeds or finds the id free.
+    fn generation_of_name(&self, index: usize, name: &Name<'_>) -> Option<Generation> {
+        let (bits, record) = (self.allocated(), self.record(index));
+        for _ in 0..1000 {
+            // If the allocation whose bit is set has another tag, it has another name.
+            if record.tag() != name.tag() {
+                return None;
+            }
+            if let Ok(found) = record.find(name.words(), name.tag(), || bits.get(index)) {
+                return found;
+            }
+            if !bits.get(index) {
+                return None;
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+
+    /// Returns true if a name was allocated elsewhere because it found no free id in this group.
+    pub(crate) fn is_overflowed(&self, group: usize) -> bool {
+        self.overflowed().load(group / GROUP) & (1 << (group % GROUP)) != 0
+    }
+
+    /// Records that a name finds no free id in a group. The mark is never removed.
+    pub(crate) fn set_overflowed(&self, file: &TableFile, group: usize) -> Result<()> {
+        let before = self.page_words + self.bitmap_words + self.geometry.group_bitmap_words();
+        self.reserve_page(file, (before + group / GROUP) / PAGE_WORDS)?;
+        self.overflowed().reserved(group / GROUP).fetch_or(1 << (group % GROUP), SeqCst);
+        Ok(())
+    }
+
     /// Backs a page of the bitmaps with blocks.
     fn reserve_page(&self, file: &TableFile, page: usize) -> Result<()> {
         let (word, bit) = (&self.pages()[page / GROUP], 1 << (page % GROUP));
@@ -145,7 +199,7 @@ impl Segment {
     /// Returns the groups from this one on that are backed by blocks and contain valid ids.
     fn backed_groups(&self, from: usize) -> impl Iterator<Item = usize> {
         let words =
-            self.backed().runs(from / GROUP..self.geometry.backed_words()).flat_map(|(first, words)| (first..).zip(words));
+            self.backed().runs(from / GROUP..self.geometry.group_bitmap_words()).flat_map(|(first, words)| (first..).zip(words));
         let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
         groups.skip_while(move |group| *group < from).take_while(|group| group * GROUP < self.bits)
     }
@@ -157,7 +211,13 @@ impl Segment {
     /// The bitmap of groups that are backed by blocks.
     fn backed(&self) -> Sparse<'_> {
         let before = self.page_words + self.bitmap_words;
-        Sparse::new(&self.words[before..][..self.geometry.backed_words()], self.pages(), before)
+        Sparse::new(&self.words[before..][..self.geometry.group_bitmap_words()], self.pages(), before)
+    }
+
+    /// The bitmap of groups that names have overflowed.
+    fn overflowed(&self) -> Sparse<'_> {
+        let before = self.page_words + self.bitmap_words + self.geometry.group_bitmap_words();
+        Sparse::new(&self.words[before..][..self.geometry.group_bitmap_words()], self.pages(), before)
     }
 
     /// The bitmap of reserved pages of the bitmaps.

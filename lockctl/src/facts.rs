@@ -9,6 +9,8 @@ pub(crate) struct Entry {
     pub(crate) id: LockId,
     pub(crate) allocated: bool,
     pub(crate) label: Label,
+    /// True if the label is the name of the lock.
+    pub(crate) is_named: bool,
     pub(crate) generation: Option<Generation>,
     pub(crate) since: Option<u64>,
     pub(crate) allocator: Option<Holder>,
@@ -25,6 +27,7 @@ impl Entry {
             id,
             allocated: false,
             label: Label::default(),
+            is_named: false,
             generation: None,
             since: None,
             allocator: None,
@@ -38,6 +41,7 @@ impl Entry {
     pub(crate) fn allocated(mut self, allocation: Allocation) -> Self {
         self.allocated = true;
         self.label = allocation.label;
+        self.is_named = allocation.is_named;
         self.generation = allocation.generation;
         self.since = allocation.since;
         self.allocator = allocation.allocator;

@@ -27,6 +27,7 @@ mod lookups;
 mod mixed;
 mod mixed_deaths;
 mod mutexes;
+mod names;
 mod namespace_homes;
 mod namespace_threads;
 mod namespaces;
@@ -91,6 +92,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         ids::CASES,
         lookups::CASES,
         freeing::CASES,
+        names::CASES,
         labels::CASES,
         listing::CASES,
         tokens::BETWEEN,

@@ -11,6 +11,7 @@ mod handlers;
 mod lifecycle;
 mod loops;
 mod mutexes;
+mod naming;
 pub(crate) mod own_file;
 mod repeating;
 mod reports;

@@ -72,7 +72,7 @@ fn fields_of(allocations: &[Allocation]) -> Fields {
     let mut fields = Fields::new().with("ids", list(allocations.iter().map(|allocation| allocation.id.get())));
     for allocation in allocations {
         let id = allocation.id;
-        fields = fields.with(format!("label.{id}"), &allocation.label);
+        fields = fields.with(format!("label.{id}"), &allocation.label).with(format!("is_named.{id}"), allocation.is_named);
         if let Some(generation) = allocation.generation {
             fields = fields.with(format!("generation.{id}"), generation.get());
         }

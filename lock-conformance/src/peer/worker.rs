@@ -81,6 +81,7 @@ impl Worker {
             .or_else(|| self.open_or_list(verb, arguments))
             .or_else(|| self.repeat_or_race(verb, arguments))
             .or_else(|| self.repeat(verb, arguments))
+            .or_else(|| self.name(verb, arguments))
             .or_else(|| self.grow_or_watch(verb, arguments))
             .or_else(|| self.use_semaphores(verb, arguments))
             .or_else(|| self.use_mutexes(verb, arguments))

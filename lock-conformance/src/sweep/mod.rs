@@ -19,6 +19,7 @@
 mod alone;
 mod contended;
 mod machine;
+mod naming;
 mod operation;
 mod processor;
 mod route;
@@ -36,6 +37,7 @@ use lock_core::Backend;
 
 use self::alone::Alone;
 use self::contended::{WAITS, Waiter};
+use self::naming::NAMING;
 use self::operation::OPERATIONS;
 use self::processor::OneProcessor;
 use self::route::{Place, Route};
@@ -179,7 +181,7 @@ impl<'a> Sweep<'a> {
         let claims = self.backend.capabilities();
         let _one = OneProcessor::keep_to();
         let mut rows = Vec::new();
-        for operation in OPERATIONS.iter().filter(|one| (one.applies)(&claims)) {
+        for operation in OPERATIONS.iter().chain(NAMING).filter(|one| (one.applies)(&claims)) {
             self.sweep(operation.name, &mut rows, report, || {
                 Ok(Alone::new(Setup::new(self.backend, self.url, scratch, operation.capacity)?, operation))
             })?;

@@ -12,7 +12,7 @@ use nix::sys::wait::waitpid;
 use super::setup::{CAPACITY, Check, LOCK, Mark, ReportHandling, Setup};
 use crate::sys;
 
-const LABEL: &str = "swept";
+pub(super) const LABEL: &str = "swept";
 
 /// Capacity of a store that has to grow for [`FAR`].
 const LARGE: u64 = 1100;
@@ -269,11 +269,11 @@ fn is_numbered(claims: &Capabilities) -> bool {
 }
 
 /// Returns whether stores can be created and destroyed repeatedly.
-fn can_go(claims: &Capabilities) -> bool {
+pub(super) fn can_go(claims: &Capabilities) -> bool {
     claims.removal == Removal::Supported
 }
 
-fn label(setup: &Setup) -> &'static str {
+pub(super) fn label(setup: &Setup) -> &'static str {
     if setup.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
 }
 

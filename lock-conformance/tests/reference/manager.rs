@@ -12,6 +12,7 @@ use lock_core::{
     Allocation, Error, ErrorKind, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode, RawLock, Reconciled, Result,
     StoreId, StoreUrl,
 };
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
@@ -20,6 +21,9 @@ use super::options::{Access, Bound, Mode, STICKY, Trusted};
 
 const MAGIC: &str = "reference-lock-store";
 const VERSION: u32 = 1;
+/// The marks behind the process id in the file of an id.
+const NO_NAME: &str = "";
+const NAME: &str = "+";
 
 /// A store that is a directory.
 #[derive(Debug)]
@@ -150,13 +154,13 @@ impl Directory {
     }
 
     /// Allocates the id: writes the label to a temporary file and links it. Returns false if the id is allocated.
-    fn claim(&self, id: LockId, label: &Label) -> Result<bool> {
+    fn claim(&self, id: LockId, label: &Label, mark: &str) -> Result<bool> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         check_link(&self.path)?;
         check_link(&self.path.join("ids"))?;
         let written = self.path.join(format!("claim-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&written);
-        let filled = file.and_then(|mut file| write!(file, "{} {label}", process::id()));
+        let filled = file.and_then(|mut file| write!(file, "{}{mark} {label}", process::id()));
         filled.and_then(|()| self.access.give(&written)).map_err(|error| Error::system("write", error))?;
         let linked = fs::hard_link(&written, self.id_file(id));
         let _ = fs::remove_file(&written);
@@ -165,6 +169,17 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(Error::system("link", error)),
         }
+    }
+
+    fn allocate_marked(&self, label: &Label, mark: &str) -> Result<LockId> {
+        let taken = self.numbers_in("ids")?;
+        for id in (0..self.bound.0.map_or(u32::MAX, |capacity| capacity as u32)).map(LockId::new) {
+            if !taken.contains(&id) && self.claim(id, label, mark)? {
+                return Ok(id);
+            }
+        }
+        let (capacity, allocated) = (self.bound.0.unwrap_or(u32::MAX.into()), taken.len() as u64);
+        Err(Error::exhausted(capacity, allocated))
     }
 
     /// Returns the ids that have a file in the directory.
@@ -207,20 +222,23 @@ impl Manager for Directory {
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check()?;
-        let taken = self.numbers_in("ids")?;
-        for id in (0..self.bound.0.map_or(u32::MAX, |capacity| capacity as u32)).map(LockId::new) {
-            if !taken.contains(&id) && self.claim(id, label)? {
-                return Ok(id);
-            }
-        }
-        let (capacity, allocated) = (self.bound.0.unwrap_or(u32::MAX.into()), taken.len() as u64);
-        Err(Error::exhausted(capacity, allocated))
+        self.allocate_marked(label, NO_NAME)
+    }
+
+    fn named(&self, name: &Label) -> Result<(LockId, Option<Generation>)> {
+        self.check()?;
+        // The kernel releases this lock when the process dies.
+        let header = File::open(self.path.join("header")).map_err(|error| Error::system("open the header", error))?;
+        let _only_one = Flock::lock(header, FlockArg::LockExclusive).map_err(|(_, errno)| Error::system("flock", errno))?;
+        let known = self.allocated()?.into_iter().find(|allocation| allocation.is_named && allocation.label == *name);
+        let id = known.map_or_else(|| self.allocate_marked(name, NAME), |allocation| Ok(allocation.id))?;
+        Ok((id, None))
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.check()?;
         self.check_range(id)?;
-        if self.claim(id, label)? { Ok(()) } else { Err(Error::already_allocated()) }
+        if self.claim(id, label, NO_NAME)? { Ok(()) } else { Err(Error::already_allocated()) }
     }
 
     fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
@@ -250,7 +268,9 @@ impl Manager for Directory {
             let mut allocation = Allocation::new(id);
             if let Some((pid, label)) = text.split_once(' ') {
                 allocation.label = Label::new(label)?;
-                allocation.allocator = pid.parse().ok().map(|pid| Holder::of_process(pid).with_command(command_of(pid)));
+                allocation.is_named = pid.ends_with(NAME);
+                allocation.allocator =
+                    pid.trim_end_matches(NAME).parse().ok().map(|pid| Holder::of_process(pid).with_command(command_of(pid)));
             }
             allocations.push(allocation);
         }
@@ -267,7 +287,7 @@ impl Manager for Directory {
             done.freed.push(*id);
         }
         for (id, label) in ids.iter().filter(|(id, _)| !taken.contains(id)) {
-            self.claim(*id, label)?;
+            self.claim(*id, label, NO_NAME)?;
             done.allocated.push(*id);
         }
         Ok(done)

@@ -20,7 +20,8 @@ pub(crate) mod single;
 mod sys;
 
 use lock_core::{
-    Backend, Capabilities, Capacity, Deadlines, DeathReports, Holders, Labels, OwnerDeath, Reconcile, Reentry, Removal, Tokens,
+    Backend, Capabilities, Capacity, Deadlines, DeathReports, Holders, Labels, Names, OwnerDeath, Reconcile, Reentry, Removal,
+    Tokens,
 };
 
 use lock_conformance::Suite;
@@ -35,6 +36,7 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
     .with_reentry(Reentry::Refused)
     .with_holders(Holders::Named)
     .with_labels(Labels::Kept)
+    .with_names(Names::Supported)
     .with_tokens(Tokens::Fencing)
     .with_reconcile(Reconcile::Supported)
     .with_capacity(Capacity::Chosen)

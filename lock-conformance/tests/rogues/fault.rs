@@ -62,6 +62,10 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
         honest.allocate_exact(id, label)
     }
 
+    fn named(honest: &dyn Manager, _url: &StoreUrl, name: &Label) -> Result<LockId> {
+        Ok(honest.named(name)?.0)
+    }
+
     fn free(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<()> {
         honest.free(id, None)
     }
@@ -153,6 +157,10 @@ impl<F: Fault> Manager for FaultyManager<F> {
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         F::allocate_exact(&*self.honest, id, label)
+    }
+
+    fn named(&self, name: &Label) -> Result<(LockId, Option<Generation>)> {
+        Ok((F::named(&*self.honest, &self.url, name)?, None))
     }
 
     fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {

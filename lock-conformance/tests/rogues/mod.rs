@@ -22,6 +22,7 @@ mod lookups;
 mod lost_reports;
 mod mixed;
 mod mixed_deaths;
+mod names;
 mod namespaces;
 mod number;
 mod numbers_reused;
@@ -68,6 +69,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         openers::all(),
         growing::all(),
         ids::all(),
+        names::all(),
         copies::all(),
         cleaned::all(),
         false_claims::all(),

@@ -115,6 +115,10 @@ impl<F: Fault> Fault for Rarely<F> {
         F::allocate_exact(honest, id, label)
     }
 
+    fn named(honest: &dyn Manager, url: &StoreUrl, name: &Label) -> Result<LockId> {
+        F::named(honest, url, name)
+    }
+
     fn free(honest: &dyn Manager, url: &StoreUrl, id: LockId) -> Result<()> {
         F::free(honest, url, id)
     }

@@ -18,6 +18,8 @@ pub enum Operation {
     Allocate,
     /// Allocating a given id.
     AllocateAndRetrieve,
+    /// Retrieving the lock with a name, which is allocated on first use.
+    Named,
     /// Retrieving a handle.
     Retrieve,
     /// Freeing an id.
@@ -50,6 +52,7 @@ impl fmt::Display for Operation {
             Self::Check => "check",
             Self::Allocate => "allocate",
             Self::AllocateAndRetrieve => "allocate by id",
+            Self::Named => "find or allocate by name",
             Self::Retrieve => "retrieve",
             Self::Free => "free",
             Self::FreeAll => "free all",

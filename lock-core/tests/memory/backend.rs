@@ -4,8 +4,8 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use lock_core::{
-    Acquired, Allocation, Backend, Capabilities, Cause, Condition, Deadline, Death, Generation, Label, LockId, Manager, OpenMode,
-    Proof, RawLock, Recovery, Result, Sharing, Store, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Capabilities, Cause, Condition, Deadline, Death, Generation, Label, LockId, Manager, Names,
+    OpenMode, Proof, RawLock, Recovery, Result, Sharing, Store, StoreId, StoreUrl,
 };
 
 /// Number of locks in a store.
@@ -14,7 +14,7 @@ const CAPACITY: u32 = 8;
 const BACKEND: Backend = Backend::new("memory", "lock-core", "locks in the memory of one process", |_, _| {
     Ok(Arc::new(Memory { ids: Mutex::default(), locks: Default::default() }))
 })
-.with(Capabilities::minimal().with_sharing(Sharing::Threads));
+.with(Capabilities::minimal().with_sharing(Sharing::Threads).with_names(Names::Supported));
 
 /// Returns a new store.
 pub fn store() -> Result<Store> {
@@ -50,6 +50,18 @@ impl Manager for Memory {
     fn allocate_exact(&self, id: LockId, _label: &Label) -> Result<()> {
         self.ids.lock().unwrap().push(Allocation::new(id));
         Ok(())
+    }
+
+    fn named(&self, name: &Label) -> Result<(LockId, Option<Generation>)> {
+        let mut ids = self.ids.lock().unwrap();
+        if let Some(known) = ids.iter().find(|allocation| allocation.is_named && allocation.label == *name) {
+            return Ok((known.id, None));
+        }
+        let mut allocation = Allocation::new(LockId::new(ids.len() as u32));
+        allocation.label = name.clone();
+        allocation.is_named = true;
+        ids.push(allocation.clone());
+        Ok((allocation.id, None))
     }
 
     fn free(&self, id: LockId, _generation: Option<Generation>) -> Result<()> {

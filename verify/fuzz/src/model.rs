@@ -23,6 +23,7 @@ pub(crate) enum Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct LockState {
     pub(crate) label: Option<String>,
+    pub(crate) is_named: bool,
     pub(crate) generation: u64,
     pub(crate) owner: Owner,
     pub(crate) token: u64,
@@ -59,7 +60,23 @@ impl Model {
             return Err("AlreadyAllocated");
         }
         one.label = Some(label.to_owned());
+        one.is_named = false;
         one.generation += 1;
+        Ok(id)
+    }
+
+    /// Finds or allocates a name. All ids are in one group, so a name gets the lowest free one.
+    pub(crate) fn named(&mut self, name: &str) -> Result<u32, Refused> {
+        is_label(name)?;
+        if name.is_empty() {
+            return Err("BadLabel");
+        }
+        let is_found = |one: &LockState| one.is_named && one.label.as_deref() == Some(name);
+        if let Some(id) = self.0.iter().position(is_found) {
+            return Ok(id as u32);
+        }
+        let id = self.allocate(name)?;
+        self.one(id).is_named = true;
         Ok(id)
     }
 
@@ -105,9 +122,9 @@ impl Model {
         }
     }
 
-    pub(crate) fn allocated(&self) -> Vec<(u32, String, u64)> {
+    pub(crate) fn allocated(&self) -> Vec<(u32, String, bool, u64)> {
         let all = (0..).zip(&self.0);
-        all.filter_map(|(id, one)| Some((id, one.label.clone()?, one.generation))).collect()
+        all.filter_map(|(id, one)| Some((id, one.label.clone()?, one.is_named, one.generation))).collect()
     }
 
     pub(crate) fn with_owner(&self, wanted: impl Fn(Owner) -> bool) -> Vec<u32> {

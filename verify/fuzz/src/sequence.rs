@@ -93,6 +93,10 @@ impl<'a> Run<'a> {
                 let expected = self.model.allocate_exact(id, &label);
                 self.got(self.store().allocate_and_retrieve(id, label), expected);
             }
+            Step::Named { name } => {
+                let expected = self.model.named(&name);
+                self.got(self.store().named(name), expected);
+            }
             Step::Retrieve { id } => {
                 let expected = self.model.retrieve(id);
                 self.got(self.store().retrieve(id), expected);
@@ -245,7 +249,7 @@ impl<'a> Run<'a> {
         let list = self.store().allocated().expect("the store is open");
         let list = list
             .into_iter()
-            .map(|one| (one.id.get(), one.label.to_string(), one.generation.map_or(0, lock_core::Generation::get)));
+            .map(|one| (one.id.get(), one.label.to_string(), one.is_named, one.generation.map_or(0, lock_core::Generation::get)));
         assert_eq!(list.collect::<Vec<_>>(), allocated, "{}", self.doing);
 
         let lives = self.model.with_owner(|owner| matches!(owner, Owner::Alive(_)));

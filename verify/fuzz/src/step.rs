@@ -33,6 +33,7 @@ impl Wait {
 pub(crate) enum Step {
     Allocate { label: String },
     AllocateExact { id: u32, label: String },
+    Named { name: String },
     Retrieve { id: u32 },
     Forget { handle: usize },
     Free { id: u32 },
@@ -52,7 +53,9 @@ impl Step {
         let handle = usize::from(a);
         let thread = usize::from(b % 2);
         match what % 32 {
-            0..4 => Self::Allocate { label: label(a) },
+            0..3 => Self::Allocate { label: label(a) },
+            // Few different names, so that many are found.
+            3 => Self::Named { name: label(a % 16) },
             4..6 => Self::AllocateExact { id, label: label(b) },
             6..9 => Self::Retrieve { id },
             9 => Self::Forget { handle },

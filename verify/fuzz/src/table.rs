@@ -52,6 +52,9 @@ fn damaged(path: &Path, capacity: u32, recipes: &[u8]) -> bool {
     let store = open(path, OpenMode::Create, &format!("?capacity={capacity}")).expect("the store can be created");
     let first = store.allocate("first").expect("an id is free");
     drop(first.lock().expect("the lock is free"));
+    if capacity > 2 {
+        store.named("first name").map(drop).expect("an id is free");
+    }
     if capacity > 1 {
         store.allocate("second").and_then(|lock| lock.free()).expect("an id is free");
     }
@@ -98,6 +101,14 @@ fn use_store(path: &Path, store: &Store) {
         assert_eq!(kind(&again), "AlreadyAllocated");
         lock.free().expect("the id is allocated");
         assert!(!list(store, capacity).contains(&id));
+    }
+    for name in ["first name", "found"] {
+        if let Ok(lock) = store.named(name) {
+            let id = lock.id();
+            assert!(u64::from(id.get()) < capacity);
+            assert!(list(store, capacity).contains(&id));
+            assert_eq!(store.named(name).map(|lock| lock.id()).ok(), Some(id), "a name leads to another id than before");
+        }
     }
     let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| u64::from(id.get()) < capacity).take(3).collect();
     if let Ok(done) = store.reconcile(wanted.iter().copied()) {

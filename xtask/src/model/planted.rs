@@ -336,9 +336,9 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "an id is published before its label is written",
         "two allocate and free, both die",
         ALLOCATION,
-        "record.write(label, self.command());\n            segment.allocated().set(index);",
-        "record.write(label, self.command());\n            segment.allocated().set(index);",
-        "segment.allocated().set(index); record.write(label, self.command());",
+        "allocated = Some(record.write(label, tag, self.command()));\n            segment.allocated().set(index);",
+        "allocated = Some(record.write(label, tag, self.command()));\n            segment.allocated().set(index);",
+        "segment.allocated().set(index); allocated = Some(record.write(label, tag, self.command()));",
     ),
     bug("a claim is not released", "two allocate and free, both die", ALLOCATION, "record.unclaim();", "record.unclaim();", ""),
     bug(

@@ -2,18 +2,20 @@
 
 use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Mutation]] =
-    &[ALLOCATION, BITMAP, RECORD, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING, SHARING];
+pub(super) const PLANTED: &[&[Mutation]] = &[
+    ALLOCATION, BITMAP, RECORD, NAME, NAMES, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING,
+    SHARING,
+];
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
-r"            record.write(label, self.command());
+r"            allocated = Some(record.write(label, tag, self.command()));
             segment.allocated().set(index);"
         => r"            segment.allocated().set(index);
-            record.write(label, self.command());";
+            allocated = Some(record.write(label, tag, self.command()));";
     "claim-unchecked" ["shm"] "two allocations get the same id";
 r"        if !record.claim(me, |other| self.is_gone(other)) {
-            return Ok(false);
+            return Ok(None);
         }"
         => "        let _ = record.claim(me, |other| self.is_gone(other));";
     "not-unclaimed" ["shm"] "a freed id cannot be allocated";
@@ -66,6 +68,41 @@ const RECORD: &[Mutation] = planted! { "lock-table/src/record.rs":
     "generation-not-raised" ["shm"] "a stale handle is not detected";
 "        self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);"
         => "        self.0[AT_GENERATION].store(sequence, Release);";
+    "names-compared-by-tag" ["shm"] "two names lead to one id";
+"words.all(|(word, expected)| word.load(Relaxed) == *expected);"
+        => "words.all(|_| true);";
+    "tag-not-written" ["shm"] "a name is not found, and is allocated twice";
+"(u64::from(tag) << PID_BITS)"
+        => "(u64::from(tag) & 0)";
+};
+
+const NAME: &[Mutation] = planted! { "lock-table/src/name.rs":
+    "groups-skipped" ["shm"] "`Exhausted` although an id is free";
+"        let stride = hash as u32 as usize | 1;"
+        => "        let stride = hash as u32 as usize & !1;";
+    "partial-segment-ignored" ["shm"] "a name gets an id beyond the capacity, or none";
+"        (group < valid).then_some(group)"
+        => "        (group + 1 < valid || self.round == 0).then_some(group)";
+};
+
+const NAMES: &[Mutation] = planted! { "lock-table/src/names.rs":
+    "name-not-searched-again" ["shm"] "two processes allocate one name";
+r"        match self.find_name(&name)? {
+            Some(found) => Ok(found),"
+        => r"        match None {
+            Some(found) => Ok(found),";
+    "name-not-claimed" ["shm"] "two processes allocate one name";
+"        while !me.claim(word, |other| other.is_none() || self.is_gone(other)) && word.load(Acquire) != me.word() {"
+        => "        while false && !me.claim(word, |other| other.is_none()) && word.load(Acquire) != me.word() {";
+    "claim-of-a-name-kept" ["shm"] "other processes wait for a name that is complete";
+"        let _ = self.word.compare_exchange(self.me.word(), 0, Release, Relaxed);"
+        => "        let _ = (self.word, self.me, Release);";
+    "passed-groups-not-marked" ["shm"] "a name beyond a full group is not found, and is allocated twice";
+"                self.segment(passed.segment)?.set_overflowed(&self.file, passed.group)?;"
+        => "                self.segment(passed.segment)?;";
+    "marks-of-groups-ignored" ["shm"] "a name beyond a full group is not found, and is allocated twice";
+"            is_last = !segment.as_ref().is_ok_and(|segment| segment.is_overflowed(place.group));"
+        => "            is_last = true;";
 };
 
 const OWNERSHIP: &[Mutation] = planted! { "lock-table/src/slot/ownership.rs":

@@ -58,13 +58,15 @@ pub use lock_core::{
     Allocation, Backend, Breaking, Cancellation, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports,
     DesiredAllocation, Error, ErrorDetails, ErrorKind, Generation, Generations, Guard, HeldBy, HeldLock, Holder, Holders, Label,
     Labels, Lock, LockId, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry, Registry,
-    Removal, Result, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens, WaitOptions, Waiters,
-    Waiting, lock_all, lock_all_owned, register,
+    Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens,
+    WaitOptions, Waiters, Waiting, lock_all, lock_all_owned, register,
 };
 
 /// What a backend implements and uses, for a crate that registers one.
 pub mod backend {
-    pub use lock_core::{Acquired, Condition, Manager, OpenFn, Options, PerProcess, Proof, RawLock, Recovery, register};
+    pub use lock_core::{
+        Acquired, Condition, Manager, OpenFn, Options, OwnerKind, PerProcess, Proof, RawLock, Recovery, register,
+    };
 }
 
 /// Opens an existing store.

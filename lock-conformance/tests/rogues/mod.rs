@@ -31,6 +31,7 @@ mod rarely;
 mod reopening;
 mod reports;
 mod ruled;
+mod sending;
 mod shared;
 mod slow;
 mod sys;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         openers::all(),
         growing::all(),
         ids::all(),
+        sending::all(),
         copies::all(),
         cleaned::all(),
         false_claims::all(),

@@ -46,7 +46,7 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
         Err(Error::unsupported("its locks belong to threads; use a guard that stays in its thread"))
     }
 
-    /// Releases the lock. [`Proof::owner`] tells whether the thread or the process owns it.
+    /// Releases the lock. [`Proof::owner`] is the kind of owner, the thread or the process.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock, which is then unchanged;
@@ -55,7 +55,7 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
 
     /// Discards the report of a death, so that the next owner does not get it.
     ///
-    /// Called by the owner that got the report. `owner` tells whether the thread or the process owns the lock.
+    /// Called by the owner that got the report. `owner` is the kind of owner, the thread or the process.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock.

@@ -14,7 +14,7 @@ use crate::{Death, Error, Lock, Operation, Result, Token, fork};
 /// - The owner is the process, not the thread that acquired the lock. That thread may end: the lock stays held. The death of the process
 ///   has the same effect as the death of the owner of a `Guard`.
 /// - Two guards of one process exclude each other. A thread that waits for a lock which its own process holds is therefore not refused.
-///   It waits until another thread or task releases the lock, and for ever if it would have to release the lock itself.
+///   It waits until another thread or task releases the lock, and without end if no other one can.
 /// - In a forked child an inherited guard holds nothing, and dropping it has no effect.
 /// - A guard that is leaked ([`std::mem::forget`]) keeps the lock held until the process ends.
 ///

@@ -125,7 +125,7 @@ impl ShmLock {
 
     #[cold]
     #[inline(never)]
-    fn release_slowly(&self, proof: &Proof) -> Result<()> {
+    fn release_slowly(&self, proof: Proof) -> Result<()> {
         let (line, thread, condition) = (self.slot.line(), ThisThread::get(), proof.condition());
         if proof.owner() == OwnerKind::Process {
             return self.release_of_process(&thread, condition);
@@ -214,7 +214,7 @@ impl RawLock for ShmLock {
             robust::release(list, self.slot.line(), true);
             return Ok(());
         }
-        self.release_slowly(&proof)
+        self.release_slowly(proof)
     }
 
     fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {

@@ -10,6 +10,8 @@
 //!
 //! The feature `tracing` (default) records recoveries, refusals, time-outs and failed releases as events of the crate `tracing`.
 //!
+//! The feature `tokio` adds `LockAsync`, by which async tasks wait for a lock.
+//!
 //! Backends of other crates need no feature. A crate that registers one with [`register!`] is linked if the program names the crate
 //! (`use their_backend as _;`). The error for an unlinked scheme names the feature that links it.
 //!
@@ -19,6 +21,24 @@
 //! options to a URL.
 //!
 //! [`Path`]: std::path::Path
+//!
+//! # Async
+//! A [`Guard`] belongs to a thread, and a task may move between threads. So a task uses a [`SendGuard`], which belongs to the process and
+//! may be held over an `.await`. With the feature `tokio`, a task waits for one by `lock.lock_async().await`:
+//!
+//! - A free lock needs no thread, and a dropped future never leaves the lock held. So `tokio::time::timeout` limits a wait.
+//! - The waiting tasks of a process form a queue for each lock. Only the first one has a thread, which ends within 200 ms after its future
+//!   is dropped. No thread of tokio's blocking pool is used.
+//! - Dropping a guard does not block. Without tokio, [`Lock::lock_send_with`] on a thread of the program gives the same guard.
+//!
+//! These operations can block, so that a task calls them by `tokio::task::spawn_blocking`:
+//!
+//! - [`open`], [`create`] and [`open_or_create`], [`Store::open`]: files are created, mapped and checked; they wait for another creator.
+//! - [`Store::destroy`], [`Store::break_lock`]: files and semaphore sets are removed.
+//! - [`Store::allocate`] and the other allocations, [`Store::reconcile`]: a store that grows reserves blocks on its file system.
+//! - [`Store::allocated`], [`Store::held`], [`Store::free_all`]: the time is proportional to the number of locks.
+//! - [`Store::check`], [`Store::retrieve`], [`Lock::holder`]: a few system calls on files, which are short on a local file system.
+//! - [`Lock::lock`], [`Lock::lock_send`] and their timed forms wait for the lock. `try_lock` and `try_lock_send` do not.
 //!
 //! # Examples
 #![cfg_attr(feature = "shm", doc = "```")]
@@ -50,21 +70,29 @@
 #![forbid(unsafe_code)]
 
 mod builtin;
+#[cfg(feature = "tokio")]
+mod lock_async;
 mod options;
+#[cfg(feature = "tokio")]
+mod wait_queue;
 
+#[cfg(feature = "tokio")]
+pub use self::lock_async::LockAsync;
 pub use self::options::StoreOptions;
 
 pub use lock_core::{
     Allocation, Backend, Breaking, Cancellation, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports,
     DesiredAllocation, Error, ErrorDetails, ErrorKind, Generation, Generations, Guard, HeldBy, HeldLock, Holder, Holders, Label,
     Labels, Lock, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry,
-    Registry, Removal, Result, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token, Tokens, WaitOptions,
-    Waiters, Waiting, lock_all, lock_all_owned, register,
+    Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token,
+    Tokens, WaitOptions, Waiters, Waiting, lock_all, lock_all_owned, register,
 };
 
 /// What a backend implements and uses, for a crate that registers one.
 pub mod backend {
-    pub use lock_core::{Acquired, Condition, Manager, OpenFn, Options, PerProcess, Proof, RawLock, Recovery, register};
+    pub use lock_core::{
+        Acquired, Condition, Manager, OpenFn, Options, OwnerKind, PerProcess, Proof, RawLock, Recovery, register,
+    };
 }
 
 /// Opens an existing store.

@@ -32,6 +32,7 @@
 //! | `waking` | A release wakes a waiter in any process, after short and long waits. |
 //! | `costs` | An attempt does not sleep, and a wait uses no processor. |
 //! | `reentry` | A thread that locks a lock which it already holds gets an error. |
+//! | `send` | A guard for the process moves between its threads. It excludes guards of both kinds, and ends with the process. |
 //! | `owner_death` | The lock of an owner that dies or executes a program is released, and the next owner gets a report of the death. |
 //! | `death_reports` | The report of a death stays until an owner marks the lock consistent. Its cause is right, or unknown. |
 //! | `fork` | A forked child owns nothing, regardless of how and when it was forked. |

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use lock_core::{
     Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, Holders, Labels, Names, Numbering, OwnerDeath,
-    Persistence, Reconcile, Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
+    Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -66,6 +66,7 @@ claims! {
     THREAD_DEATH: thread_death >= ThreadDeath::Reported, "release by the death of a thread";
     DEADLINES: deadlines >= Deadlines::Monotonic, "deadlines";
     REENTRY: reentry >= Reentry::Refused, "detection of reentry";
+    SEND: send_guards >= SendGuards::Supported, "send guards";
     HOLDERS: holders >= Holders::Named, "holders";
     WAITERS: waiters >= Waiters::Counted, "counts of waiters";
     LABELS: labels >= Labels::Kept, "labels";

@@ -21,6 +21,10 @@ pub(crate) const PROMISES: &[Promise] = &[
     Promise { group: "costs", words: "An attempt does not sleep, and a wait uses no processor." },
     Promise { group: "reentry", words: "A thread that locks a lock which it already holds gets an error." },
     Promise {
+        group: "send",
+        words: "A guard for the process moves between its threads. It excludes guards of both kinds, and ends with the process.",
+    },
+    Promise {
         group: "owner_death",
         words: "The lock of an owner that dies or executes a program is released, and the next owner gets a report of the death.",
     },

@@ -141,7 +141,13 @@ impl Lock {
     }
 
     fn acquire_slowly(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
-        match self.raw().acquire(deadline) {
+        self.result(deadline, self.raw().acquire(deadline))
+    }
+
+    /// Converts the result of an acquisition by this deadline. Returns `None` when the deadline passed.
+    #[inline]
+    pub(crate) fn result(&self, deadline: Deadline, acquired: Result<Acquired>) -> Result<Option<(u64, Option<Box<Death>>)>> {
+        match acquired {
             Ok(Acquired::Held { token }) => Ok(Some((token, None))),
             Ok(Acquired::TimedOut) => Ok(None),
             Ok(Acquired::Recovered(recovery)) => Ok(Some(self.recovered(*recovery))),
@@ -173,7 +179,7 @@ impl Lock {
     }
 
     #[cold]
-    fn timed_out(&self, waited: Duration) -> Error {
+    pub(crate) fn timed_out(&self, waited: Duration) -> Error {
         self.wait_error(Error::timed_out(waited, self.held_by()))
     }
 

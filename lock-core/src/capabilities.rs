@@ -78,6 +78,13 @@ claims! {
         /// The acquisition fails with [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld).
         Refused = "refused",
     }
+    /// Support for guards that move between threads ([`SendGuard`](crate::SendGuard)).
+    SendGuards {
+        /// [`Lock::lock_send`](crate::Lock::lock_send) is refused.
+        Unsupported = "no",
+        /// They are supported: the process owns the lock, and any of its threads may release it.
+        Supported = "yes",
+    }
     /// The information about the holder of a lock.
     Holders {
         /// None.
@@ -204,6 +211,8 @@ capabilities! {
     deadlines / with_deadlines: Deadlines = Unsupported, "deadlines";
     /// Acquisitions by the owner.
     reentry / with_reentry: Reentry = Undetected, "relock by the owner";
+    /// Guards that move between threads.
+    send_guards / with_send_guards: SendGuards = Unsupported, "send guards";
     /// Information about holders.
     holders / with_holders: Holders = Unknown, "holders";
     /// Information about waiters.

@@ -5,12 +5,12 @@ use std::sync::MutexGuard;
 use std::thread::panicking;
 
 use crate::event::event;
-use crate::raw::{Condition, Proof};
+use crate::raw::{Condition, OwnerKind, Proof};
 use crate::{Death, Error, ErrorKind, Lock, Operation, Result, Token, fork};
 
 /// A held lock. Dropping the guard releases the lock.
 ///
-/// A guard belongs to the thread that acquired the lock: it is not `Send`. It also belongs to the process: in a forked child an
+/// A guard belongs to the thread that acquired the lock: it is not `Send`; a [`SendGuard`](crate::SendGuard) is. It also belongs to the process: in a forked child an
 /// inherited guard holds nothing, and dropping it has no effect. A guard from [`Lock::lock`] borrows its lock. A guard from
 /// [`Lock::lock_owned`] contains a handle and is `Guard<'static>`.
 ///
@@ -121,7 +121,7 @@ impl<'a> Guard<'a> {
         if self.recovered().is_none() {
             return Ok(());
         }
-        self.lock().raw().mark_consistent().map_err(|error| self.lock().in_context(error, Operation::Lock))?;
+        self.lock().raw().mark_consistent(OwnerKind::Thread).map_err(|error| self.lock().in_context(error, Operation::Lock))?;
         if let Some(rare) = self.rare.as_mut() {
             rare.is_consistent = true;
         }
@@ -143,7 +143,7 @@ impl<'a> Guard<'a> {
     /// [`ErrorKind::System`] when a system call fails.
     pub fn unlock(mut self) -> Result<()> {
         let is_of_this_process = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
-        let proof = Proof::new(condition(self.rare.as_deref()));
+        let proof = Proof::of_thread(condition(self.rare.as_deref()));
         let released = if is_of_this_process { self.lock().raw().release(proof) } else { inherited_guard() };
         released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
     }
@@ -151,7 +151,7 @@ impl<'a> Guard<'a> {
 
 /// The result of a release in a forked child that inherited the guard.
 #[cold]
-fn inherited_guard() -> Result<()> {
+pub(crate) fn inherited_guard() -> Result<()> {
     // Starts the epoch of the child, which closes inherited descriptors.
     fork::current();
     Err(Error::not_held())
@@ -173,7 +173,7 @@ fn condition(rare: Option<&RareFields>) -> Condition {
 #[cold]
 #[inline(never)]
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "they are for the event"))]
-fn log_release_error(lock: &Lock, error: Error) {
+pub(crate) fn log_release_error(lock: &Lock, error: Error) {
     if !matches!(error.kind(), ErrorKind::NotHeld) {
         event!(error, error = %lock.in_context(error, Operation::Unlock), "a lock could not be released");
     }
@@ -198,7 +198,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         match self.lock {
             Some(lock) if self.epoch == fork::epoch() && self.rare.is_none() && !panicking() => {
-                if let Err(error) = lock.raw().release(Proof::new(Condition::Consistent)) {
+                if let Err(error) = lock.raw().release(Proof::of_thread(Condition::Consistent)) {
                     log_release_error(lock, error);
                 }
             }
@@ -215,7 +215,7 @@ fn drop_slow(lock: Option<&Lock>, epoch: u64, rare: Option<Box<RareFields>>) {
         // `unlock` has released the lock, or a forked child has inherited the guard.
         fork::current();
     } else if let Some(lock) = lock
-        && let Err(error) = lock.raw().release(Proof::new(condition(rare.as_deref())))
+        && let Err(error) = lock.raw().release(Proof::of_thread(condition(rare.as_deref())))
     {
         log_release_error(lock, error);
     }

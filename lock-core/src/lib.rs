@@ -1,8 +1,9 @@
 //! Numbered locks that Linux processes share: traits, guards, errors, URLs and the registry of backends.
 //!
 //! Programs use three types. A [`Store`] allocates numbered locks that several processes share. A [`Lock`] is one of them. A
-//! [`Guard`] exists while the calling thread holds the lock, and releases it when it is dropped. Most programs use them through the
-//! crate `lock-any`, which opens a store by URL with the backends that its cargo features enable.
+//! [`Guard`] exists while the calling thread holds the lock, and releases it when it is dropped. A [`SendGuard`] belongs to the process
+//! instead, and may move between threads. Most programs use these types through the crate `lock-any`, which opens a store by URL with the
+//! backends that its cargo features enable.
 //!
 //! Backends implement two small, object-safe traits, [`Manager`] and [`RawLock`]. A backend crate has a `pub const BACKEND:`
 //! [`Backend`] with its claims ([`Capabilities`]), and registers it with [`register!`]. This crate implements time-outs, guards,
@@ -21,6 +22,7 @@
 compile_error!("lock-core requires 64-bit Linux: offsets of file locks and of mapped stores have 64 bits");
 
 mod acquire;
+mod acquire_send;
 mod advice;
 mod backend;
 mod capabilities;
@@ -44,6 +46,7 @@ mod manager;
 mod raw;
 mod reconcile;
 mod registry;
+mod send_guard;
 #[cfg(feature = "serde")]
 mod serialize;
 mod store;
@@ -55,7 +58,7 @@ mod waiting;
 pub use backend::{Backend, OpenFn, OpenMode};
 pub use capabilities::{
     Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, Holders, Labels, Names, Numbering, OwnerDeath,
-    Persistence, Reconcile, Reentry, Removal, Sharing, ThreadDeath, Tokens, Waiters,
+    Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 pub use deadline::Deadline;
 pub use death::{Cause, Death};
@@ -69,9 +72,10 @@ pub use label::Label;
 pub use lock::Lock;
 pub use lock_all::{lock_all, lock_all_owned};
 pub use manager::{Allocation, HeldLock, Manager, Reconciled};
-pub use raw::{Acquired, Condition, Proof, RawLock, Recovery};
+pub use raw::{Acquired, Condition, OwnerKind, Proof, RawLock, Recovery};
 pub use reconcile::DesiredAllocation;
 pub use registry::Registry;
+pub use send_guard::SendGuard;
 pub use store::Store;
 pub use text::ParseStoreIdError;
 pub use url::{Options, StoreUrl, StoreUrlBuilder};

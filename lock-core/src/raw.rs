@@ -1,14 +1,15 @@
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-use crate::{Deadline, Death, Generation, HeldBy, Holder, Result};
+use crate::{Deadline, Death, Error, Generation, HeldBy, Holder, Result};
 
 /// The part of a lock that a backend implements. Programs use a [`Lock`](crate::Lock).
 ///
 /// # Contract
 /// Of all threads in all processes, at most one holds the lock: from an `acquire` that returns [`Acquired::Held`] or
 /// [`Acquired::Recovered`] to the `release` that follows. [`Guard`](crate::Guard) ensures that the same thread of the same process
-/// calls both.
+/// calls both. [`SendGuard`](crate::SendGuard) ensures that the same process calls [`acquire_for_process`](Self::acquire_for_process)
+/// and the `release` that follows.
 pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Acquires the lock on the fast path, and returns the fencing token.
     ///
@@ -29,7 +30,23 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// An error means that this call has not acquired the lock.
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
 
-    /// Releases the lock.
+    /// Acquires the lock for the process, and waits as [`acquire`](Self::acquire) does.
+    ///
+    /// Any thread of the process may release the lock. The end of the calling thread does not release it, and the death of the process
+    /// has the effect that it has on a lock of a thread. Calls for the same process exclude each other.
+    /// [`Lock::lock_send`](crate::Lock::lock_send) calls this. The default refuses, which is right for a backend that does not claim
+    /// [`SendGuards::Supported`](crate::SendGuards::Supported).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by the default; otherwise as [`acquire`](Self::acquire).
+    /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) means that the calling *thread* holds the lock: when the process holds
+    /// it, the call waits.
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        let _ = deadline;
+        Err(Error::unsupported("its locks belong to threads; use a guard that stays in its thread"))
+    }
+
+    /// Releases the lock. [`Proof::owner`] is the kind of owner, the thread or the process.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock, which is then unchanged;
@@ -38,11 +55,12 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
 
     /// Discards the report of a death, so that the next owner does not get it.
     ///
-    /// Called by the owner that got the report.
+    /// Called by the owner that got the report. `owner` is the kind of owner, the thread or the process.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock.
-    fn mark_consistent(&self) -> Result<()> {
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        let _ = owner;
         Ok(())
     }
 
@@ -101,31 +119,56 @@ pub struct Recovery {
     pub death: Death,
 }
 
+/// The kind of owner of a held lock.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum OwnerKind {
+    /// The thread that acquired the lock, with a [`Guard`](crate::Guard).
+    Thread,
+    /// The process, with a [`SendGuard`](crate::SendGuard). Any of its threads may release the lock.
+    Process,
+}
+
 /// Proof that a guard calls [`RawLock::release`]. Only this crate can create one.
 ///
 /// The proof makes `release` a safe function, so that a backend can forbid unsafe code. It does not identify the lock: the backend
 /// checks that the caller is the recorded owner.
+// One byte, which is passed in one register.
 #[derive(Debug)]
-pub struct Proof {
-    condition: Condition,
-}
+pub struct Proof(u8);
 
 /// The condition of the protected data at a release.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Condition {
     /// The data is consistent.
-    Consistent,
+    Consistent = 0,
     /// An earlier owner died, and no owner has called [`Guard::mark_consistent`](crate::Guard::mark_consistent) since.
-    Inconsistent,
+    Inconsistent = 1,
     /// The owner panicked, and the data may be inconsistent.
-    Panicked,
+    Panicked = 2,
 }
 
+/// The bit of a [`Proof`] of a process. The condition is in the bits below.
+const PROCESS: u8 = 4;
+
 impl Proof {
+    /// Creates the proof of a [`Guard`](crate::Guard).
     #[inline]
-    pub(crate) const fn new(condition: Condition) -> Self {
-        Self { condition }
+    pub(crate) const fn of_thread(condition: Condition) -> Self {
+        Self(condition as u8)
+    }
+
+    /// Creates the proof of a [`SendGuard`](crate::SendGuard).
+    #[inline]
+    pub(crate) const fn of_process(condition: Condition) -> Self {
+        Self(condition as u8 | PROCESS)
+    }
+
+    /// Returns the kind of owner that releases the lock.
+    #[inline]
+    pub const fn owner(&self) -> OwnerKind {
+        if self.0 & PROCESS == 0 { OwnerKind::Thread } else { OwnerKind::Process }
     }
 
     /// Returns the condition of the protected data.
@@ -134,6 +177,10 @@ impl Proof {
     /// [`Condition::Consistent`] to the next owner.
     #[inline]
     pub const fn condition(&self) -> Condition {
-        self.condition
+        match self.0 & !PROCESS {
+            0 => Condition::Consistent,
+            1 => Condition::Inconsistent,
+            _ => Condition::Panicked,
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant};
 
-use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Result};
+use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Result, SendGuard};
 
 /// The longest time until a wait notices its cancellation. It is shorter than a person notices.
 const SLICE: Duration = Duration::from_millis(100);
@@ -153,7 +153,7 @@ impl Lock {
     /// cancellation or a notice needs a backend with deadlines, and is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)
     /// otherwise.
     pub fn lock_with(&self, options: WaitOptions<'_>) -> Result<Guard<'_>> {
-        let (token, death) = self.wait(options)?;
+        let (token, death) = self.wait(options, |deadline| self.acquire_until(deadline))?;
         Ok(Guard::borrowed(self, token, death))
     }
 
@@ -164,12 +164,38 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock_with`].
     pub fn lock_owned_with(&self, options: WaitOptions<'_>) -> Result<Guard<'static>> {
-        let (token, death) = self.wait(options)?;
+        let (token, death) = self.wait(options, |deadline| self.acquire_until(deadline))?;
         Ok(Guard::owned(self.clone(), token, death))
     }
 
+    /// Acquires the lock for the process as [`Lock::lock_send`] does, and waits as [`Lock::lock_with`] does.
+    ///
+    /// # Errors
+    /// As [`Lock::lock_with`] and [`Lock::lock_send`].
+    pub fn lock_send_with(&self, options: WaitOptions<'_>) -> Result<SendGuard<'_>> {
+        let (token, death) = self.wait(options, |deadline| self.acquire_send_until(deadline))?;
+        Ok(SendGuard::borrowed(self, token, death))
+    }
+
+    /// Acquires the lock as [`Lock::lock_send_with`] does.
+    ///
+    /// The guard contains a clone of this handle and has no lifetime.
+    ///
+    /// # Errors
+    /// As [`Lock::lock_send_with`].
+    pub fn lock_send_owned_with(&self, options: WaitOptions<'_>) -> Result<SendGuard<'static>> {
+        let (token, death) = self.wait(options, |deadline| self.acquire_send_until(deadline))?;
+        Ok(SendGuard::owned(self.clone(), token, death))
+    }
+
     /// Waits in slices, each of which ends at the next notice, at the deadline, or when the cancellation is to be checked again.
-    fn wait(&self, mut options: WaitOptions<'_>) -> Result<(u64, Option<Box<Death>>)> {
+    ///
+    /// `acquire` returns `None` when its deadline has passed.
+    fn wait(
+        &self,
+        mut options: WaitOptions<'_>,
+        acquire: impl Fn(Deadline) -> Result<Option<(u64, Option<Box<Death>>)>>,
+    ) -> Result<(u64, Option<Box<Death>>)> {
         let begin = Instant::now();
         let mut next_notice = options.notice.as_ref().and_then(|notice| begin.checked_add(notice.interval));
         loop {
@@ -181,7 +207,7 @@ impl Lock {
                 Some(end) => options.deadline.min(Deadline::At(end)),
                 None => options.deadline,
             };
-            if let Some(acquired) = self.acquire_until(slice)? {
+            if let Some(acquired) = acquire(slice)? {
                 return Ok(acquired);
             }
             if options.deadline.has_passed() {

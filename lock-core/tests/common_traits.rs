@@ -31,6 +31,13 @@ fn handles_and_errors_are_shared_and_safe_to_use_after_a_panic() {
 fn a_guard_is_shared_and_safe_to_use_after_a_panic() {
     fn is_guard<T: Sync + UnwindSafe + RefUnwindSafe + Debug>() {}
     is_guard::<Guard<'static>>();
+    is_guard::<SendGuard<'static>>();
+}
+
+#[test]
+fn a_guard_of_a_process_may_be_sent() {
+    fn may_be_sent_and_shared<T: Send + Sync>() {}
+    may_be_sent_and_shared::<SendGuard<'static>>();
 }
 
 #[test]
@@ -58,6 +65,7 @@ fn values_are_compared_and_hashed() {
     is_copied_value::<OpenMode>();
     is_copied_value::<Operation>();
     is_copied_value::<OwnerDeath>();
+    is_copied_value::<OwnerKind>();
     is_copied_value::<StoreId>();
     is_copied_value::<Token>();
 }

@@ -1,4 +1,4 @@
-//! The claim of a thread on the descriptor of a handle.
+//! The claim on the descriptor of a handle.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -65,13 +65,13 @@ impl Claim {
         is_free(present, epoch) && self.0.compare_exchange(present, claimed, SeqCst, Relaxed).is_ok()
     }
 
-    /// Changes the purpose. Only the claimant may call this.
+    /// Changes the purpose. Only the claimant may call this. If the process owns the lock, any of its threads is the claimant.
     #[inline]
     pub(crate) fn set(&self, purpose: Purpose) {
         self.0.store(epoch() | purpose as u64, SeqCst);
     }
 
-    /// Ends the claim. Only the claimant may call this.
+    /// Ends the claim. Only the claimant may call this, as [`set`](Self::set).
     #[inline]
     pub(crate) fn release(&self) {
         self.0.store(epoch(), SeqCst);

@@ -73,7 +73,7 @@ mod sys;
 mod tree;
 mod wait;
 
-use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, ThreadDeath};
+use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, SendGuards, ThreadDeath};
 
 pub use lxc::lxc;
 
@@ -89,6 +89,7 @@ pub const BACKEND: Backend = Backend::new(
         .with_owner_death(OwnerDeath::Reported)
         .with_thread_death(ThreadDeath::Kept)
         .with_deadlines(Deadlines::Monotonic)
+        .with_send_guards(SendGuards::Supported)
         .with_persistence(Persistence::Disk),
 );
 
@@ -101,6 +102,7 @@ pub const LXC: Backend =
             .with_thread_death(ThreadDeath::Kept)
             .with_deadlines(Deadlines::Monotonic)
             .with_reentry(Reentry::Refused)
+            .with_send_guards(SendGuards::Supported)
             .with_persistence(Persistence::Boot),
     );
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use lock_core::PerProcess;
-use lock_core::{Acquired, Deadline, Error, ErrorDetails, Generation, HeldBy, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorDetails, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::descriptor::Descriptor;
 use lock_table::fork;
 use lock_table::{Owner, Slot};
@@ -99,6 +99,16 @@ impl FileLock {
     }
 
     #[inline]
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+        let caller = self.slot.table().current_owner()?;
+        let me = caller.of_kind(kind);
+        match self.attempt(me)? {
+            Some(acquired) => Ok(acquired),
+            None => self.acquire_slowly(caller, me, deadline),
+        }
+    }
+
+    #[inline]
     fn attempt(&self, me: Owner) -> Result<Option<Acquired>> {
         if !self.claim.try_take(Purpose::Attempt) {
             return Ok(None);
@@ -149,8 +159,8 @@ impl FileLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
-        if self.slot.line().owner() == me {
+    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline) -> Result<Acquired> {
+        if self.slot.line().owner() == caller {
             return Err(Error::already_held());
         }
         match deadline {
@@ -233,16 +243,16 @@ fn is_out_of_descriptors(error: &Error) -> bool {
 impl RawLock for FileLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.slot.table().current_owner()?;
-        match self.attempt(me)? {
-            Some(acquired) => Ok(acquired),
-            None => self.acquire_slowly(me, deadline),
-        }
+        self.acquire_as(OwnerKind::Thread, deadline)
+    }
+
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(OwnerKind::Process, deadline)
     }
 
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
-        let me = self.slot.table().current_owner()?;
+        let me = self.slot.table().current_owner()?.of_kind(proof.owner());
         if self.slot.line().owner() != me {
             return Err(Error::lost());
         }
@@ -257,8 +267,8 @@ impl RawLock for FileLock {
         unlocked
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        if self.slot.line().owner() != self.slot.table().current_owner()? {
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        if self.slot.line().owner() != self.slot.table().current_owner()?.of_kind(owner) {
             return Err(Error::lost());
         }
         self.slot.mark_consistent();

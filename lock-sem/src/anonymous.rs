@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use lock_core::PerProcess;
 use lock_core::{
     Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, Holder, Holders, Lock, Numbering,
-    Persistence, Proof, RawLock, Recovery, Reentry, Result, Sharing, StoreId, Tokens,
+    OwnerKind, Persistence, Proof, RawLock, Recovery, Reentry, Result, SendGuards, Sharing, StoreId, Tokens,
 };
 use lock_table::thread;
 
@@ -18,6 +18,7 @@ pub const ANONYMOUS: Capabilities = Capabilities::minimal()
     .with_sharing(Sharing::Threads)
     .with_deadlines(Deadlines::Monotonic)
     .with_reentry(Reentry::Refused)
+    .with_send_guards(SendGuards::Supported)
     .with_holders(Holders::Named)
     .with_tokens(Tokens::Fencing)
     .with_death_reports(DeathReports::UntilConsistent)
@@ -74,11 +75,22 @@ struct Anonymous {
 #[derive(Debug)]
 struct Private {
     semaphore: Box<PosixSemaphore>,
-    /// The thread that holds the lock, or 0.
+    /// The thread that holds the lock, [`PROCESS`], or 0.
     owner: AtomicU32,
-    /// The last thread that panicked while it held the lock, or 0. Only the owner accesses it.
+    /// The last owner that panicked while it held the lock, or 0. Only the owner accesses it.
     panicked: AtomicU32,
     token: AtomicU64,
+}
+
+/// The owner of a lock that belongs to the process. It is not a thread id.
+const PROCESS: u32 = u32::MAX;
+
+/// Returns the owner of a lock that the calling thread acquires or releases.
+fn owner_of_kind(kind: OwnerKind) -> u32 {
+    match kind {
+        OwnerKind::Process => PROCESS,
+        _ => thread::id(),
+    }
 }
 
 impl Private {
@@ -87,8 +99,8 @@ impl Private {
         Self { semaphore: PosixSemaphore::private(1), owner, panicked, token: AtomicU64::new(0) }
     }
 
-    fn is_held_by_this_thread(&self) -> bool {
-        self.owner.load(Relaxed) == thread::id()
+    fn is_held_by(&self, owner: u32) -> bool {
+        self.owner.load(Relaxed) == owner
     }
 
     fn take(&self, deadline: Deadline) -> Result<bool> {
@@ -107,37 +119,53 @@ impl Private {
     }
 }
 
-impl RawLock for Anonymous {
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+impl Anonymous {
+    fn acquire_as(&self, owner: u32, deadline: Deadline) -> Result<Acquired> {
         let own = self.own.get_or_try_init(|| Ok(Private::new()))?;
-        if own.is_held_by_this_thread() {
+        if own.is_held_by(thread::id()) {
             return Err(Error::already_held());
         }
         if !own.take(deadline)? {
             return Ok(Acquired::TimedOut);
         }
-        own.owner.store(thread::id(), Relaxed);
+        own.owner.store(owner, Relaxed);
         let token = own.token.fetch_add(1, Relaxed) + 1;
         Ok(match own.panicked.load(Relaxed) {
             0 => Acquired::Held { token },
-            thread => {
-                let death = Death::of(Some(describe(thread))).with_cause(Cause::Panicked);
+            owner => {
+                let death = Death::of(Some(describe(owner))).with_cause(Cause::Panicked);
                 Acquired::Recovered(Box::new(Recovery { token, death }))
             }
         })
     }
 
+    /// Returns the state in this process if this owner holds the lock.
+    fn held_by(&self, owner: u32) -> Result<&Private> {
+        self.own.get().filter(|own| own.is_held_by(owner)).ok_or_else(Error::lost)
+    }
+}
+
+impl RawLock for Anonymous {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(thread::id(), deadline)
+    }
+
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(PROCESS, deadline)
+    }
+
     fn release(&self, proof: Proof) -> Result<()> {
-        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or_else(Error::lost)?;
+        let owner = owner_of_kind(proof.owner());
+        let own = self.held_by(owner)?;
         if proof.condition() == Condition::Panicked {
-            own.panicked.store(thread::id(), Relaxed);
+            own.panicked.store(owner, Relaxed);
         }
         own.owner.store(0, Relaxed);
         own.semaphore.give().map_err(|e| Error::system("sem_post", e))
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        let own = self.own.get().filter(|own| own.is_held_by_this_thread()).ok_or_else(Error::lost)?;
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        let own = self.held_by(owner_of_kind(owner))?;
         own.panicked.store(0, Relaxed);
         Ok(())
     }
@@ -148,8 +176,9 @@ impl RawLock for Anonymous {
     }
 }
 
-/// Describes a thread of this process.
-fn describe(thread: u32) -> Holder {
+/// Describes an owner: a thread of this process, or the process.
+fn describe(owner: u32) -> Holder {
+    let thread = if owner == PROCESS { 0 } else { owner };
     let command = fs::read_to_string("/proc/self/comm").unwrap_or_default();
     Holder::of_process(std::process::id()).with_thread(thread).with_command(command.trim_end())
 }

@@ -95,7 +95,7 @@ mod posix;
 mod sys;
 pub mod sysv;
 
-use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, Waiters};
+use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, SendGuards, Waiters};
 
 pub use self::anonymous::{ANONYMOUS, anonymous};
 
@@ -124,7 +124,10 @@ pub const BACKENDS: [Backend; 2] = [SYSV, POSIX];
 const DIRECTORY: &str = "/dev/shm";
 
 /// The capabilities that both backends claim.
-const TABLE_CLAIMS: Capabilities = lock_table::CLAIMS.with_deadlines(Deadlines::Monotonic).with_persistence(Persistence::Boot);
+const TABLE_CLAIMS: Capabilities = lock_table::CLAIMS
+    .with_deadlines(Deadlines::Monotonic)
+    .with_send_guards(SendGuards::Supported)
+    .with_persistence(Persistence::Boot);
 
 lock_core::register!(SYSV);
 lock_core::register!(POSIX);

@@ -35,7 +35,7 @@ mod robust;
 mod sys;
 mod wait;
 
-use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, ThreadDeath};
+use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, SendGuards, ThreadDeath};
 
 /// The backend `shm`.
 pub const BACKEND: Backend = Backend::new(
@@ -49,6 +49,7 @@ pub const BACKEND: Backend = Backend::new(
         .with_owner_death(OwnerDeath::Reported)
         .with_thread_death(ThreadDeath::Reported)
         .with_deadlines(Deadlines::Monotonic)
+        .with_send_guards(SendGuards::Supported)
         .with_persistence(Persistence::Boot),
 );
 

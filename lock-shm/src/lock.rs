@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lock_core::{Acquired, Condition, Deadline, Error, Generation, HeldBy, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Condition, Deadline, Error, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::{Owner, Slot};
 
 use crate::env;
@@ -48,9 +48,21 @@ impl ShmLock {
         let owner = self.slot.current_owner(thread.id)?;
         let at_home = self.slot.current_owner_at_home(thread.id).is_some() && !thread.is_full();
         Ok(match thread.list().filter(|_| at_home) {
-            Some(list) => CurrentOwner { owner, number: thread.id, list },
-            None => CurrentOwner { owner, number: owner.identity_number(), list: thread.identity_list() },
+            Some(list) => CurrentOwner { owner, caller: owner, number: thread.id, list: Some(list) },
+            None => {
+                let list = Some(thread.identity_list());
+                CurrentOwner { owner, caller: owner, number: owner.identity_number(), list }
+            }
         })
+    }
+
+    /// Returns the process of the calling thread as an owner, in any PID namespace.
+    ///
+    /// Its number is the identity number, so that only a proof of its death frees its lock.
+    fn current_process(&self, thread: &ThisThread) -> Result<CurrentOwner<'static>> {
+        let caller = self.slot.current_owner(thread.id)?;
+        let owner = caller.process();
+        Ok(CurrentOwner { owner, caller, number: owner.identity_number(), list: None })
     }
 
     #[cold]
@@ -70,7 +82,7 @@ impl ShmLock {
                     Vacant::Changed => continue,
                     Vacant::Claimed => longest = BLIND,
                 }
-            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {
+            } else if recovery::is_of(me.caller, number) && self.slot.line().owner() == me.caller {
                 return Err(Error::already_held());
             }
             if deadline == Deadline::Now {
@@ -113,8 +125,11 @@ impl ShmLock {
 
     #[cold]
     #[inline(never)]
-    fn release_slowly(&self, condition: Condition) -> Result<()> {
-        let (line, thread) = (self.slot.line(), ThisThread::get());
+    fn release_slowly(&self, proof: Proof) -> Result<()> {
+        let (line, thread, condition) = (self.slot.line(), ThisThread::get(), proof.condition());
+        if proof.owner() == OwnerKind::Process {
+            return self.release_of_process(&thread, condition);
+        }
         let (me, number) = (self.slot.current_owner(thread.id)?, robust::owner(line.word.load(Relaxed)));
         // Outside the home namespace, the thread's id is never in the word of its locks. There it may be the id of another owner.
         let at_home = self.slot.current_owner_at_home(thread.id).is_some();
@@ -130,7 +145,20 @@ impl ShmLock {
         if condition == Condition::Consistent {
             robust::release(list, line, thread.barriers);
         } else {
-            robust::release_inconsistent(list, line, || _ = self.slot.clear_owner(me, condition));
+            robust::release_inconsistent(Some(list), line, || _ = self.slot.clear_owner(me, condition));
+        }
+        Ok(())
+    }
+
+    fn release_of_process(&self, thread: &ThisThread, condition: Condition) -> Result<()> {
+        let (line, me) = (self.slot.line(), self.current_process(thread)?);
+        if line.owner() != me.owner || robust::owner(line.word.load(Relaxed)) != me.number {
+            return Err(Error::lost());
+        }
+        if condition == Condition::Consistent {
+            robust::release_of_process(line, thread.barriers);
+        } else {
+            robust::release_inconsistent(None, line, || _ = self.slot.clear_owner(me.owner, condition));
         }
         Ok(())
     }
@@ -168,6 +196,14 @@ impl RawLock for ShmLock {
         self.acquire_slowly(&self.current_owner(&thread)?, deadline)
     }
 
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        let me = self.current_process(&ThisThread::get())?;
+        match robust::acquire(&me, self.slot.line(), 0, 0) {
+            Some(token) => Ok(Acquired::Held { token }),
+            None => self.acquire_slowly(&me, deadline),
+        }
+    }
+
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
         if let Some(thread) = ThisThread::try_fast_as_owner()
@@ -178,11 +214,11 @@ impl RawLock for ShmLock {
             robust::release(list, self.slot.line(), true);
             return Ok(());
         }
-        self.release_slowly(proof.condition())
+        self.release_slowly(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        if self.slot.line().owner() != self.slot.current_owner(ThisThread::get().id)? {
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        if self.slot.line().owner() != self.slot.current_owner(ThisThread::get().id)?.of_kind(owner) {
             return Err(Error::lost());
         }
         self.slot.mark_consistent();

@@ -34,7 +34,7 @@ pub(crate) fn acquire_vacant(slot: &Slot, me: &CurrentOwner<'_>, present: u32, w
 /// Takes over a lock whose word has the number of an owner that is proven dead.
 ///
 /// This covers deaths that the kernel's robust list does not: more locks than the kernel walks, `exec` from a secondary thread, and
-/// owners outside the store's home PID namespace.
+/// owners outside the store's home PID namespace, and processes that own a lock themselves.
 pub(crate) fn take_over(slot: &Slot, me: &CurrentOwner<'_>, present: u32) -> Option<Acquired> {
     let (owner, table) = (slot.line().owner(), slot.table());
     let number = robust::owner(present);
@@ -60,7 +60,7 @@ pub(crate) fn take_over(slot: &Slot, me: &CurrentOwner<'_>, present: u32) -> Opt
 /// `dead` is the owner that must still be recorded.
 fn recover(slot: &Slot, me: &CurrentOwner<'_>, present: u32, dead: Option<Owner>) -> Vacant {
     let (line, claim) = (slot.line(), &slot.line().spare[0]);
-    if !slot.table().claim(claim, me.owner) {
+    if !slot.table().claim(claim, me.caller) {
         return Vacant::Claimed;
     }
     // Read the word before the owner: while the word is `present` and the claim is held, the owner does not change. An owner that
@@ -77,5 +77,6 @@ fn recover(slot: &Slot, me: &CurrentOwner<'_>, present: u32, dead: Option<Owner>
 
 /// Returns whether an owner uses this number in lock words.
 pub(crate) fn is_of(owner: Owner, number: u32) -> bool {
-    [owner.tid(), owner.identity_number()].contains(&number)
+    // The word of a process has the thread id 0, which is the number of a word without an owner.
+    number == owner.identity_number() || (number != 0 && number == owner.tid())
 }

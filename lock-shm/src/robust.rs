@@ -48,14 +48,16 @@ pub(crate) fn is_held(line: &LockLine) -> bool {
     owner(line.word.load(Relaxed)) != 0
 }
 
-/// The calling thread as the owner of a lock.
+/// The calling thread or its process as the owner of a lock.
 #[derive(Clone, Copy)]
 pub(crate) struct CurrentOwner<'a> {
     pub(crate) owner: Owner,
+    /// The calling thread. It is `owner`, unless the process is to own the lock.
+    pub(crate) caller: Owner,
     /// The owner's number in the lock word.
     pub(crate) number: u32,
-    /// The list that the lock is linked into.
-    pub(crate) list: &'a Head,
+    /// The list that the lock is linked into, or `None` if the process is to own the lock.
+    pub(crate) list: Option<&'a Head>,
 }
 
 /// Acquires a lock whose word is 0, for a thread whose robust list is empty.
@@ -79,27 +81,31 @@ pub(crate) fn acquire_free(head: &Head, line: &LockLine, me: Owner, tid: u32) ->
 #[inline(never)]
 pub(crate) fn acquire_another(head: &Head, line: &LockLine, me: Owner, tid: u32) -> Option<u64> {
     let can_link = sys::can_link(head);
-    can_link.then(|| acquire(&CurrentOwner { owner: me, number: tid, list: head }, line, 0, 0)).flatten()
+    can_link.then(|| acquire(&CurrentOwner { owner: me, caller: me, number: tid, list: Some(head) }, line, 0, 0)).flatten()
 }
 
 /// Acquires a lock whose word is `old`.
 ///
-/// Stores the thread's number and the bits `waiting` in the word, links the lock, and records the owner. Returns the token, or `None`
-/// if the word was not `old`.
+/// Stores the owner's number and the bits `waiting` in the word, links the lock, and records the owner. Returns the token, or `None` if
+/// the word was not `old`. A lock of the process is in no list of a thread, so that the end of the thread does not free it.
 pub(crate) fn acquire(me: &CurrentOwner<'_>, line: &LockLine, old: u32, waiting: u32) -> Option<u64> {
-    set_pending(me.list, sys::address(&line.next));
+    if let Some(list) = me.list {
+        set_pending(list, sys::address(&line.next));
+    }
     let taken = line.word.compare_exchange(old, me.number | waiting, Acquire, Relaxed).is_ok().then(|| {
-        if me.number < Owner::FIRST_IDENTITY {
-            sys::link(me.list, line);
-        } else {
-            sys::link_identity(me.list, line);
+        match me.list {
+            Some(list) if me.number < Owner::FIRST_IDENTITY => sys::link(list, line),
+            Some(list) => sys::link_identity(list, line),
+            None => {}
         }
         if waiting != 0 {
             wait::keep_mark(line);
         }
         line.record_owner(me.owner)
     });
-    clear_pending(me.list);
+    if let Some(list) = me.list {
+        clear_pending(list);
+    }
     taken
 }
 
@@ -122,21 +128,33 @@ pub(crate) fn release(head: &Head, line: &LockLine, plain: bool) {
     }
 }
 
-/// Releases a lock of either list whose next owner gets a report.
+/// Releases a lock of the process as [`release`] does, without a list.
+///
+/// If the thread is killed after the store and before the wake-up, a waiter finds the lock free when its sleep ends.
+pub(crate) fn release_of_process(line: &LockLine, plain: bool) {
+    line.clear_owner();
+    wake_after(line, wait::release(line, plain));
+}
+
+/// Releases a lock of either list, or of none, whose next owner gets a report.
 ///
 /// `record` stores the report and clears the owner. The word is left as [`DIED`], so that an acquisition reads the
 /// report only if there is one.
 #[cold]
-pub(crate) fn release_inconsistent(list: &Head, line: &LockLine, record: impl FnOnce()) {
-    set_pending(list, sys::address(&line.next));
-    if !sys::unlink_only(list, line) {
-        unlink(list, line);
+pub(crate) fn release_inconsistent(list: Option<&Head>, line: &LockLine, record: impl FnOnce()) {
+    if let Some(list) = list {
+        set_pending(list, sys::address(&line.next));
+        if !sys::unlink_only(list, line) {
+            unlink(list, line);
+        }
     }
     record();
     if wait::exchange(line, DIED) {
         sys::wake_one(&line.word);
     }
-    clear_pending(list);
+    if let Some(list) = list {
+        clear_pending(list);
+    }
 }
 
 #[cold]
@@ -159,6 +177,12 @@ fn unlink(head: &Head, line: &LockLine) {
 #[cold]
 #[inline(never)]
 fn finish_release(head: &Head, line: &LockLine, left: Release) {
+    wake_after(line, left);
+    clear_pending(head);
+}
+
+/// Performs the remaining step of a release.
+fn wake_after(line: &LockLine, left: Release) {
     let wake = match left {
         Release::Done => false,
         Release::Wake => true,
@@ -167,7 +191,6 @@ fn finish_release(head: &Head, line: &LockLine, left: Release) {
     if wake {
         sys::wake_one(&line.word);
     }
-    clear_pending(head);
 }
 
 #[inline]

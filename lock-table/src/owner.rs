@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::env::AtomicU64;
+use lock_core::OwnerKind;
 
 const TID_BITS: u32 = 22;
 const ENTRY_BITS: u32 = 14;
@@ -84,6 +85,14 @@ impl Owner {
     /// [`Table::describe`](super::Table::describe) accept such a word.
     pub const fn process(self) -> Self {
         Self(self.0 >> TID_BITS << TID_BITS)
+    }
+
+    /// Returns the word that a lock records if this thread, or its process, owns it: the word of the thread, or that of the process.
+    pub const fn of_kind(self, kind: OwnerKind) -> Self {
+        match kind {
+            OwnerKind::Process => self.process(),
+            _ => self,
+        }
     }
 
     /// Returns a number for the process that fits into a futex word and is not a thread id.

@@ -177,10 +177,10 @@ impl ProcessTable<'_> {
         }
     }
 
-    /// Returns the state of the owner's thread.
+    /// Returns the state of the owner's thread, or of its process if the owner has no thread.
     pub(crate) fn thread_life_state(self, owner: Owner) -> LifeState {
         let life = self.life_state(owner);
-        if life != LifeState::Alive {
+        if life != LifeState::Alive || owner.tid() == 0 {
             return life;
         }
         let Some(entry) = self.entry_of(owner).filter(|entry| self.is_backed(*entry)) else {

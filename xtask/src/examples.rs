@@ -9,7 +9,19 @@ use crate::shell::{self, cargo, root};
 
 pub(crate) fn run() -> Result<()> {
     by_feature()?;
+    async_tasks()?;
     static_library()
+}
+
+/// Runs the program whose tasks hold a lock over `.await`, beside a second process.
+fn async_tasks() -> Result<()> {
+    let scratch = shell::scratch("async-")?;
+    let args = ["run", "--quiet", "--package", "example-async", "--"];
+    let printed = shell::read(cargo(args).arg(scratch.path()))?;
+    if printed != "two processes made 160 of 160 increments\n" {
+        return Err(format!("example-async printed {printed:?}").into());
+    }
+    Ok(())
 }
 
 /// Runs the program whose backend is a feature, with each feature.

@@ -37,6 +37,7 @@ mod panics;
 mod permissions;
 mod reconciling;
 mod reentry;
+mod send;
 mod sharing;
 mod storm;
 mod tokens;
@@ -74,6 +75,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         waking::MIXED,
         waking::CASES,
         reentry::CASES,
+        send::BETWEEN,
+        send::MIXED,
+        send::CASES,
         owner_death::CASES,
         mixed_deaths::MIXED,
         trying::CASES,
@@ -225,8 +229,20 @@ fn with_option(url: &str, option: &str) -> String {
 
 /// Starts critical sections in each thread, and releases the threads at the same time.
 fn start_sections(threads: &[Thread], arena: (&Path, SharedMemory), rounds: u32, pace: u32, locks: &[LockRef]) -> Vec<Pending> {
-    let pending: Vec<_> =
-        threads.iter().enumerate().map(|(slot, thread)| start_sections_of(thread, slot, arena.0, rounds, pace, locks)).collect();
+    start_sections_by(|_| "sections", threads, arena, rounds, pace, locks)
+}
+
+/// As [`start_sections`], with the command for the thread at each position.
+fn start_sections_by(
+    verb: impl Fn(usize) -> &'static str,
+    threads: &[Thread],
+    arena: (&Path, SharedMemory),
+    rounds: u32,
+    pace: u32,
+    locks: &[LockRef],
+) -> Vec<Pending> {
+    let start = |(slot, thread)| start_sections_of(verb(slot), thread, slot, arena.0, rounds, pace, locks);
+    let pending: Vec<_> = threads.iter().enumerate().map(start).collect();
     for pending in &pending {
         pending.begun();
     }
@@ -234,12 +250,20 @@ fn start_sections(threads: &[Thread], arena: (&Path, SharedMemory), rounds: u32,
     pending
 }
 
-fn start_sections_of(thread: &Thread, slot: usize, arena: &Path, rounds: u32, pace: u32, locks: &[LockRef]) -> Pending {
+fn start_sections_of(
+    verb: &str,
+    thread: &Thread,
+    slot: usize,
+    arena: &Path,
+    rounds: u32,
+    pace: u32,
+    locks: &[LockRef],
+) -> Pending {
     let locks: Vec<_> = locks.iter().map(ToString::to_string).collect();
     let (slot, rounds, pace) = (slot.to_string(), rounds.to_string(), pace.to_string());
     let arena = arena.to_str().expect("the scratch path is text");
     let arguments: Vec<_> = [arena, &slot, &rounds, &pace].into_iter().chain(locks.iter().map(String::as_str)).collect();
-    thread.start("sections", &arguments)
+    thread.start(verb, &arguments)
 }
 
 /// Asserts that the critical sections did not overlap and had the right reports and tokens.

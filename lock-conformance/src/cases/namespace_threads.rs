@@ -108,11 +108,11 @@ fn sections_of_threads_with_equal_ids_do_not_overlap_after_a_death(fixture: &Fix
     arena.go();
     // All threads have the pid 1, so violations are visible in the sum only.
     assert!(arena.note_kill(1), "the list of killed processes is full");
-    let surviving = start_sections_of(&survivor, 0, &path, 0, PACE, &[lock]);
+    let surviving = start_sections_of("sections", &survivor, 0, &path, 0, PACE, &[lock]);
     surviving.begun();
     for victim in &victims {
         let before = place.done_by(1);
-        start_sections_of(victim, 1, &path, 0, PACE, &[lock]).begun();
+        start_sections_of("sections", victim, 1, &path, 0, PACE, &[lock]).begun();
         fixture.wait_until("the thread runs critical sections", || place.done_by(1) >= before + SECTIONS);
         fixture.kill(&victim.process);
     }

@@ -39,7 +39,7 @@ impl<'a> Storm<'a> {
 
     fn worker(&self, slot: usize) -> (Thread, Pending) {
         let thread = self.fixture.peer();
-        let pending = start_sections_of(&thread, slot, &self.path, 0, 3000, &self.locks);
+        let pending = start_sections_of("sections", &thread, slot, &self.path, 0, 3000, &self.locks);
         pending.begun();
         (thread, pending)
     }

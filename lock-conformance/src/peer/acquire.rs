@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lock_core::{Deadline, Deadlines, ErrorKind, Guard, Lock, Result, Token, lock_all};
 
+use super::held_guard::HeldGuard;
 use super::worker::Worker;
 use crate::protocol::{Fields, list};
 use crate::usage::monotonic_time;
@@ -126,7 +127,7 @@ impl Worker {
 }
 
 /// Returns a guard's report of its acquisition.
-pub(super) fn death_report(guard: &Guard<'_>) -> Fields {
+pub(super) fn death_report(guard: &impl HeldGuard) -> Fields {
     let fields = Fields::new().with("token", guard.token().map_or(0, Token::get));
     match guard.recovered() {
         None => fields,
@@ -140,7 +141,7 @@ pub(super) fn death_report(guard: &Guard<'_>) -> Fields {
     }
 }
 
-fn duration(text: &str) -> Duration {
+pub(super) fn duration(text: &str) -> Duration {
     if text == "max" {
         return Duration::MAX;
     }

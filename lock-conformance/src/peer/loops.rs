@@ -4,14 +4,15 @@ use std::hint::spin_loop;
 use std::path::Path;
 use std::thread;
 
-use lock_core::{Cause, Guard, Labels, Lock, OwnerDeath, Result, Tokens};
+use lock_core::{Cause, Labels, Lock, OwnerDeath, Result, Tokens};
 
+use super::held_guard::HeldGuard;
 use super::worker::Worker;
 use crate::protocol::Fields;
 use crate::shared_memory::{Place, SharedMemory, Wrong};
 
 /// A function that acquires a lock; `None` if it is busy.
-type Acquire = fn(&Lock) -> Result<Option<Guard<'_>>>;
+type Acquire<G> = fn(&'static Lock) -> Result<Option<G>>;
 
 impl Worker {
     pub(super) fn repeat_or_race(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
@@ -19,6 +20,14 @@ impl Worker {
             ("sections", [memory, slot, rounds, pace, locks @ ..]) => {
                 self.sections(shared(memory), number(slot), number(rounds), number(pace), locks)
             }
+            ("send_sections", [memory, slot, rounds, pace, locks @ ..]) => self.sections_by(
+                |lock| lock.lock_send().map(Some),
+                shared(memory),
+                number(slot),
+                number(rounds),
+                number(pace),
+                locks,
+            ),
             ("try_sections", [memory, slot, rounds, pace, locks @ ..]) => {
                 self.sections_by(Lock::try_lock, shared(memory), number(slot), number(rounds), number(pace), locks)
             }
@@ -64,9 +73,9 @@ impl Worker {
     /// As [`Self::sections`], with another function to acquire.
     ///
     /// Repeats an attempt that finds the lock busy.
-    fn sections_by(
+    fn sections_by<G: HeldGuard>(
         &self,
-        acquire: Acquire,
+        acquire: Acquire<G>,
         memory: SharedMemory,
         slot: usize,
         rounds: usize,
@@ -96,7 +105,7 @@ impl Worker {
         &self,
         memory: SharedMemory,
         place: Place,
-        mut guard: Guard<'_>,
+        mut guard: impl HeldGuard,
         slot: usize,
         round: usize,
         pace: usize,
@@ -117,7 +126,7 @@ impl Worker {
     }
 
     /// Checks the guard's report against the previous owner's mark, and completes a dead owner's section.
-    fn check_entry(&self, memory: SharedMemory, place: Place, guard: &Guard<'_>, before: u64) {
+    fn check_entry(&self, memory: SharedMemory, place: Place, guard: &impl HeldGuard, before: u64) {
         let claims = self.peer.suite.capabilities();
         if before != 0 && !memory.was_killed(before) {
             place.note(Wrong::TwoInside);

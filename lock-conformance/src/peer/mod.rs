@@ -8,6 +8,7 @@ mod dropping;
 mod forking;
 mod growing;
 mod handlers;
+mod held_guard;
 mod lifecycle;
 mod loops;
 mod mutexes;
@@ -16,6 +17,7 @@ pub(crate) mod own_file;
 mod repeating;
 mod reports;
 mod semaphores;
+mod sending;
 mod store;
 mod surroundings;
 mod worker;
@@ -24,6 +26,7 @@ use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
+use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -37,6 +40,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
 
+use self::sending::SendGuards;
 use crate::Suite;
 use crate::protocol::{Answer, join, split};
 use crate::sys::{self, Fork};
@@ -64,7 +68,7 @@ pub(crate) fn run_if_asked(suites: &[Arc<Suite>]) {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
-    let (peer, commands) = Peer::connect(Arc::clone(suite), socket, name, Inheritance::default());
+    let (peer, commands) = Peer::connect(Arc::clone(suite), socket, name, Inheritance::default(), SendGuards::new());
     worker::Worker::new(peer, MAIN).run(commands);
     sys::exit_now(0)
 }
@@ -77,6 +81,8 @@ pub(crate) struct Peer {
     link_fd: RawFd,
     threads: Mutex<HashMap<String, Sender<Command>>>,
     owned: Mutex<Inheritance>,
+    /// The guards that belong to the process.
+    send_guards: Mutex<SendGuards>,
 }
 
 /// The store and handles that a forked child inherits.
@@ -96,7 +102,13 @@ pub(crate) struct Command {
 
 impl Peer {
     /// Sends hello and starts to receive commands. Commands for the main thread arrive at the receiver.
-    fn connect(suite: Arc<Suite>, socket: &str, name: &str, owned: Inheritance) -> (Arc<Self>, Receiver<Command>) {
+    fn connect(
+        suite: Arc<Suite>,
+        socket: &str,
+        name: &str,
+        owned: Inheritance,
+        send_guards: SendGuards,
+    ) -> (Arc<Self>, Receiver<Command>) {
         let link = SocketAddr::from_abstract_name(socket)
             .and_then(|address| UnixStream::connect_addr(&address))
             .unwrap_or_else(|_| sys::exit_now(3));
@@ -108,6 +120,7 @@ impl Peer {
             link: Mutex::new(link.try_clone().expect("the socket can be duplicated")),
             threads: Mutex::new(HashMap::from([(MAIN.to_owned(), to_main)])),
             owned: Mutex::new(owned),
+            send_guards: Mutex::new(send_guards),
         });
         peer.write(&join(["hello", name, &std::process::id().to_string()]));
         let listener = Arc::clone(&peer);
@@ -154,6 +167,7 @@ impl Peer {
     fn fork(&self, fork: Fork) -> nix::Result<Option<Pid>> {
         let _link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         let _owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        let _send_guards = self.send_guards.lock().unwrap_or_else(PoisonError::into_inner);
         if fork != Fork::Libc {
             // Then no other thread is in the allocator, whose lock would stay held in the child.
             while !other_threads_sleep() {
@@ -172,7 +186,8 @@ impl Peer {
     fn reconnect(&self, name: &str) -> io::Result<(Arc<Self>, Receiver<Command>)> {
         self.link_fds().into_iter().try_for_each(sys::give_up)?;
         let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Self::connect(Arc::clone(&self.suite), &self.socket, name, owned))
+        let send_guards = mem::take(&mut *self.send_guards.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Self::connect(Arc::clone(&self.suite), &self.socket, name, owned, send_guards))
     }
 }
 

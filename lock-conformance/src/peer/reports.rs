@@ -75,7 +75,7 @@ pub(super) fn handle_of(store: &Store, lock: &str) -> Result<Lock> {
 }
 
 /// Panics and drops the value while unwinding.
-fn panic_with<T>(value: T) {
+pub(super) fn panic_with<T>(value: T) {
     let caught = catch_unwind(AssertUnwindSafe(move || {
         let _value = value;
         panic!("a panic that the suite asked for");

@@ -77,6 +77,7 @@ impl Worker {
         }
         let done = self
             .acquire_or_release(verb, arguments)
+            .or_else(|| self.send_or_receive(verb, arguments))
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
             .or_else(|| self.repeat_or_race(verb, arguments))

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use lock_core::Capabilities;
+use lock_core::OwnerKind::{Process, Thread};
+use lock_core::{Capabilities, OwnerKind};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::operation::{recovers, recovers_in_time, visit};
+use super::operation::{recovers, recovers_in_time, sends, visit, visit_send};
 use super::route::{Place, Route};
 use super::setup::{Check, Mark, Setup, pid_of};
 use super::subject::Subject;
@@ -37,14 +38,35 @@ pub(super) struct Wait {
     pub(super) applies: fn(&Capabilities) -> bool,
     moment: Moment,
     deadline: Option<Duration>,
+    owner: OwnerKind,
 }
 
 pub(super) const WAITS: &[Wait] = &[
-    Wait { name: "wait for a lock", applies: recovers, moment: Moment::Waiting, deadline: None },
-    Wait { name: "wait for a lock with a deadline", applies: recovers_in_time, moment: Moment::Waiting, deadline: Some(LATER) },
-    Wait { name: "be woken with a lock", applies: recovers, moment: Moment::Woken, deadline: None },
-    Wait { name: "be woken before a deadline", applies: recovers_in_time, moment: Moment::Woken, deadline: Some(LATER) },
-    Wait { name: "give up at a deadline", applies: recovers_in_time, moment: Moment::TimedOut, deadline: Some(SOON) },
+    Wait { name: "wait for a lock", applies: recovers, moment: Moment::Waiting, deadline: None, owner: Thread },
+    Wait {
+        name: "wait for a lock with a deadline",
+        applies: recovers_in_time,
+        moment: Moment::Waiting,
+        deadline: Some(LATER),
+        owner: Thread,
+    },
+    Wait { name: "wait for a lock for the process", applies: sends, moment: Moment::Waiting, deadline: None, owner: Process },
+    Wait { name: "be woken with a lock", applies: recovers, moment: Moment::Woken, deadline: None, owner: Thread },
+    Wait {
+        name: "be woken before a deadline",
+        applies: recovers_in_time,
+        moment: Moment::Woken,
+        deadline: Some(LATER),
+        owner: Thread,
+    },
+    Wait { name: "be woken with a lock of the process", applies: sends, moment: Moment::Woken, deadline: None, owner: Process },
+    Wait {
+        name: "give up at a deadline",
+        applies: recovers_in_time,
+        moment: Moment::TimedOut,
+        deadline: Some(SOON),
+        owner: Thread,
+    },
 ];
 
 /// The phase of the wait in which the target is killed.
@@ -78,7 +100,7 @@ impl Subject for Waiter {
         for _ in 0..SURVEYS {
             // Stepping is slow, so the survey uses a later deadline than the sweep.
             let later = self.kind.deadline.map(|_| LATER);
-            let to_sleep = survey_part(|show| run(&mut self.setup, later, show, None))?;
+            let to_sleep = survey_part(|show| run(&mut self.setup, (self.kind.owner, later), show, None))?;
             if self.kind.moment == Moment::Waiting {
                 return to_sleep.ok_or_else(|| io::Error::other("no process waited for the lock"));
             }
@@ -95,7 +117,7 @@ impl Subject for Waiter {
         let mut go = |target: &mut TargetProcess| target.move_to(route, place, by).map_err(text);
         let (kind, setup) = (self.kind, &mut self.setup);
         let killed = match kind.moment {
-            Moment::Waiting => run(setup, kind.deadline, &mut go, None),
+            Moment::Waiting => run(setup, (kind.owner, kind.deadline), &mut go, None),
             // Stepping to the sleep would take longer than the deadline, so breakpoints are used.
             Moment::Woken | Moment::TimedOut => sleep_and(setup, kind, self.to_sleep.as_ref(), &mut go),
         };
@@ -126,19 +148,20 @@ type Go<'a> = &'a mut dyn FnMut(&mut TargetProcess) -> Result<Reached, String>;
 fn sleep_and(setup: &mut Setup, kind: &Wait, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
     let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not fall asleep")?;
     let mut before = |target: &mut TargetProcess| target.move_to(route, sleep, Movement::Quickly).map_err(text);
-    run(setup, kind.deadline, &mut before, Some((kind.moment, after)))
+    run(setup, (kind.owner, kind.deadline), &mut before, Some((kind.moment, after)))
 }
 
-/// Makes a target wait for a lock, kills it after `go`, and checks that a bystander acquires the lock.
+/// Makes a target wait for a lock for this owner and until this deadline, kills it after `go`, and checks that a bystander acquires the lock.
 fn run(
     setup: &mut Setup,
-    deadline: Option<Duration>,
+    (owner, deadline): (OwnerKind, Option<Duration>),
     go: Go<'_>,
     after: Option<(Moment, Go<'_>)>,
 ) -> Result<(Check, Reached), String> {
     setup.with_store().map_err(|e| e.to_string())?;
     setup.reset();
     let wait = || match deadline {
+        None if owner == Process => visit_send(setup, setup.lock().lock_send()),
         None => visit(setup, setup.lock().lock()),
         Some(deadline) => visit(setup, setup.lock().try_lock_for(deadline)),
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lock_core::{
     Capabilities, Capacity, Deadlines, DeathReports, Guard, LockId, Numbering, OpenMode, OwnerDeath, Reconcile, Removal, Result,
+    SendGuard, SendGuards,
 };
 
 use nix::sys::wait::waitpid;
@@ -42,6 +43,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         attach: Setup::attach,
         prepare: Setup::with_store,
         act: |setup| visit(setup, setup.lock().lock()),
+        check: |setup, target| setup.check_lock(target),
+    },
+    Operation {
+        name: "lock_send and unlock",
+        applies: sends,
+        capacity: CAPACITY,
+        attach: Setup::attach,
+        prepare: Setup::with_store,
+        act: |setup| visit_send(setup, setup.lock().lock_send()),
         check: |setup, target| setup.check_lock(target),
     },
     Operation {
@@ -101,6 +111,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         attach: Setup::attach,
         prepare: with_a_dead_owner,
         act: |setup| visit(setup, setup.lock().lock()),
+        check: check_recovery,
+    },
+    Operation {
+        name: "recover a lock for the process",
+        applies: sends,
+        capacity: CAPACITY,
+        attach: Setup::attach,
+        prepare: with_a_dead_owner,
+        act: |setup| visit_send(setup, setup.lock().lock_send()),
         check: check_recovery,
     },
     Operation {
@@ -264,6 +283,11 @@ pub(super) fn recovers_in_time(claims: &Capabilities) -> bool {
     recovers(claims) && claims.deadlines == Deadlines::Monotonic
 }
 
+/// Returns whether a lock of a process is released when the process dies.
+pub(super) fn sends(claims: &Capabilities) -> bool {
+    recovers(claims) && claims.send_guards == SendGuards::Supported
+}
+
 fn is_numbered(claims: &Capabilities) -> bool {
     claims.numbering == Numbering::Numbered
 }
@@ -279,10 +303,19 @@ pub(super) fn label(setup: &Setup) -> &'static str {
 
 /// Executes a critical section and records its progress in marks.
 pub(super) fn visit(setup: &Setup, guard: Result<Guard<'_>>) {
+    visit_by(setup, guard, Guard::unlock);
+}
+
+/// As [`visit`], with a guard of the process.
+pub(super) fn visit_send(setup: &Setup, guard: Result<SendGuard<'_>>) {
+    visit_by(setup, guard, SendGuard::unlock);
+}
+
+fn visit_by<G>(setup: &Setup, guard: Result<G>, unlock: fn(G) -> Result<()>) {
     let Ok(guard) = guard else { return };
     setup.mark(Mark::Inside);
     setup.mark(Mark::Leaving);
-    if guard.unlock().is_ok() {
+    if unlock(guard).is_ok() {
         setup.mark(Mark::Done);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Condition, Deadline, Error, Holder, Proof, RawLock, Recovery, Result};
+use lock_core::{Acquired, Condition, Deadline, Error, Holder, OwnerKind, Proof, RawLock, Recovery, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -34,18 +34,30 @@ impl FileLock {
         Ok(Arc::new(lock))
     }
 
+    pub(super) fn acquire_as(&self, owner: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+        let (tid, caller) = (tid_of(owner), this_thread());
+        loop {
+            let acquired = FileThread::run(&self.key, Access::DEFAULT, move |file| file.attempt(tid, caller))?;
+            if acquired != Acquired::TimedOut || deadline.has_passed() {
+                return Ok(acquired);
+            }
+            let pause = Duration::from_micros(500);
+            thread::sleep(deadline.remaining().map_or(pause, |left| left.min(pause)));
+        }
+    }
+
     /// Releases the lock, and records the condition of the protected data.
-    pub(super) fn release_in(&self, condition: Condition) -> Result<()> {
-        let tid = this_thread();
+    pub(super) fn release_in(&self, owner: OwnerKind, condition: Condition) -> Result<()> {
+        let tid = tid_of(owner);
         FileThread::run(&self.key, Access::DEFAULT, move |file| file.release(tid, condition))
     }
 }
 
 impl OpenFile {
-    /// Acquires the lock for the thread if it is free.
-    fn attempt(&mut self, tid: u32) -> Result<Acquired> {
+    /// Acquires the lock for the thread `tid`, or for the process if it is 0, if the lock is free.
+    fn attempt(&mut self, tid: u32, caller: u32) -> Result<Acquired> {
         match self.owner {
-            Some(owner) if owner == tid => return Err(Error::already_held()),
+            Some(owner) if owner == caller => return Err(Error::already_held()),
             Some(_) => return Ok(Acquired::TimedOut),
             None => {}
         }
@@ -112,28 +124,28 @@ impl OpenFile {
 
 impl RawLock for FileLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let tid = this_thread();
-        loop {
-            let acquired = FileThread::run(&self.key, Access::DEFAULT, move |file| file.attempt(tid))?;
-            if acquired != Acquired::TimedOut || deadline.has_passed() {
-                return Ok(acquired);
-            }
-            let pause = Duration::from_micros(500);
-            thread::sleep(deadline.remaining().map_or(pause, |left| left.min(pause)));
-        }
+        self.acquire_as(OwnerKind::Thread, deadline)
     }
 
     fn release(&self, proof: Proof) -> Result<()> {
-        self.release_in(proof.condition())
+        self.release_in(proof.owner(), proof.condition())
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        let tid = this_thread();
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        let tid = tid_of(owner);
         FileThread::run(&self.key, Access::DEFAULT, move |file| file.mark_consistent(tid))
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
         Ok(FileThread::run(&self.key, Access::DEFAULT, |file| file.holder())?.map(ThreadIds::holder))
+    }
+}
+
+/// Returns the thread id of an owner, or 0 for the process.
+fn tid_of(owner: OwnerKind) -> u32 {
+    match owner {
+        OwnerKind::Process => 0,
+        _ => this_thread(),
     }
 }
 

@@ -37,10 +37,19 @@ pub(crate) struct Directory {
     access: Access,
     /// The mode and the owners that the URL allows.
     allowed: (Mode, Trusted),
+    wrap: Wrap,
 }
+
+/// A function that makes the lock of a store from the lock of a file.
+type Wrap = fn(Arc<FileLock>) -> Arc<dyn RawLock>;
 
 /// Opens a store.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
+    open_with(url, mode, |lock| lock)
+}
+
+/// Opens a store whose locks are those that `wrap` returns.
+pub(super) fn open_with(url: &StoreUrl, mode: OpenMode, wrap: Wrap) -> Result<Arc<dyn Manager>> {
     let mut options = url.options();
     let asked = options.take::<Bound>("capacity")?;
     let mode_asked = options.take::<Mode>("mode")?.unwrap_or(Mode::DEFAULT);
@@ -54,7 +63,7 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
             return Err(Error::exists());
         }
     }
-    let store = Directory::read(path, (mode_asked, trusted))?;
+    let store = Directory { wrap, ..Directory::read(path, (mode_asked, trusted))? };
     match asked {
         Some(asked) if asked != store.bound => Err(Error::other_capacity(store.bound.to_string(), asked.to_string())),
         _ => Ok(Arc::new(store)),
@@ -139,7 +148,15 @@ impl Directory {
         let (bound, id, created) = parse(&text, &header)?;
         let path = fs::canonicalize(path).map_err(|error| Error::system("realpath", error))?;
         // The inode distinguishes a copy from the original.
-        Ok(Self { path, id: id ^ u128::from(facts.ino()), bound, created, access: Access::of(&facts), allowed })
+        Ok(Self {
+            path,
+            id: id ^ u128::from(facts.ino()),
+            bound,
+            created,
+            access: Access::of(&facts),
+            allowed,
+            wrap: |lock| lock,
+        })
     }
 
     fn check_range(&self, id: LockId) -> Result<()> {
@@ -217,7 +234,7 @@ impl Manager for Directory {
         check_link(&self.path)?;
         check_link(&self.path.join("locks"))?;
         let lock = FileLock::of(&self.path.join("locks").join(id.to_string()), self.id, self.access)?;
-        Ok(lock)
+        Ok((self.wrap)(lock))
     }
 
     fn allocate(&self, label: &Label) -> Result<LockId> {

@@ -1,6 +1,6 @@
 //! The reference backend: a directory of small files, with open-file-description locks on them.
 //!
-//! It passes the suite, and the wrong backends are derived from it. [`modest`], [`single`] and [`private`] are honest backends with other
+//! It passes the suite, and the wrong backends are derived from it. [`sending`], [`modest`], [`single`] and [`private`] are honest backends with other
 //! capabilities.
 //!
 //! The URL is `reference:/dir?capacity=N&mode=0600`; `owner=any` and `group=GID` are further options. The directory contains:
@@ -16,6 +16,7 @@ pub(crate) mod modest;
 mod options;
 pub(crate) mod private;
 mod record;
+pub(crate) mod sending;
 pub(crate) mod single;
 mod sys;
 
@@ -46,12 +47,13 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
 pub(crate) const BACKEND: Backend = Backend::new("reference", "lock-conformance", "locks on small files", open).with(CLAIMS);
 
 /// Returns a suite for each honest backend.
-pub(crate) fn suites() -> [Suite; 5] {
+pub(crate) fn suites() -> [Suite; 6] {
     [
         Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))
             .files(|scratch, _url| vec![scratch.join("store/header")])
             .shared_between_users("mode=0666&owner=any")
             .shared_in_group(|group| format!("mode=0660&group={group}")),
+        Suite::new(sending::BACKEND, |scratch| format!("sending:{}/store", scratch.display())),
         Suite::new(modest::BACKEND, |scratch| format!("modest:{}/store", scratch.display())),
         Suite::new(single::BACKEND, |scratch| format!("single:{}/store", scratch.display())),
         Suite::new(single::REPORTING, |scratch| format!("reports-once:{}/store", scratch.display())),

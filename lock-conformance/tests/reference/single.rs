@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lock_core::{
     Acquired, Allocation, Backend, Capabilities, Condition, Deadline, Deadlines, Error, Generation, Label, LockId, Manager,
-    Numbering, OpenMode, OwnerDeath, Proof, RawLock, Recovery, Reentry, Result, StoreId, StoreUrl,
+    Numbering, OpenMode, OwnerDeath, OwnerKind, Proof, RawLock, Recovery, Reentry, Result, StoreId, StoreUrl,
 };
 
 use super::lock::FileLock;
@@ -134,7 +134,7 @@ impl RawLock for ReportsOnce {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         Ok(match self.0.acquire(deadline)? {
             Acquired::Recovered(recovery) => {
-                self.0.mark_consistent()?;
+                self.0.mark_consistent(OwnerKind::Thread)?;
                 Acquired::Recovered(Box::new(Recovery { token: 0, ..*recovery }))
             }
             Acquired::Held { .. } => Acquired::Held { token: 0 },
@@ -143,6 +143,6 @@ impl RawLock for ReportsOnce {
     }
 
     fn release(&self, _: Proof) -> Result<()> {
-        self.0.release_in(Condition::Consistent)
+        self.0.release_in(OwnerKind::Thread, Condition::Consistent)
     }
 }

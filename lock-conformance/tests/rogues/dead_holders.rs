@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use lock_core::{Acquired, Deadline, HeldLock, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Deadline, HeldLock, Holder, LockId, Manager, OwnerKind, Proof, RawLock, Result, StoreUrl};
 
 use super::Faulty;
 use super::fault::{Fault, faulty};
@@ -51,8 +51,8 @@ impl RawLock for RecordedOwner {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

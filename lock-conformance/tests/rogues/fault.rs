@@ -7,8 +7,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Allocation, Backend, Capabilities, Deadline, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode, Proof,
-    RawLock, Reconciled, Result, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Capabilities, Deadline, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode,
+    OwnerKind, Proof, RawLock, Reconciled, Result, StoreId, StoreUrl,
 };
 
 use super::Faulty;
@@ -102,8 +102,20 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
         honest.acquire(deadline)
     }
 
+    fn acquire_for_process(honest: &dyn RawLock, deadline: Deadline) -> Result<Acquired> {
+        honest.acquire_for_process(deadline)
+    }
+
     fn release(honest: &dyn RawLock, proof: Proof) -> Result<()> {
         honest.release(proof)
+    }
+
+    fn mark_consistent(honest: &dyn RawLock, owner: OwnerKind) -> Result<()> {
+        honest.mark_consistent(owner)
+    }
+
+    fn holder(honest: &dyn RawLock) -> Result<Option<Holder>> {
+        honest.holder()
     }
 }
 
@@ -209,15 +221,19 @@ impl<F: Fault> RawLock for FaultyLock<F> {
         F::acquire(&*self.honest, deadline)
     }
 
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        F::acquire_for_process(&*self.honest, deadline)
+    }
+
     fn release(&self, proof: Proof) -> Result<()> {
         F::release(&*self.honest, proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        F::mark_consistent(&*self.honest, owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
-        self.honest.holder()
+        F::holder(&*self.honest)
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Condition, Deadline, Error, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use lock_core::{
+    Acquired, Condition, Deadline, Error, Holder, LockId, Manager, OpenMode, OwnerKind, Proof, RawLock, Result, StoreUrl,
+};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::Faulty;
@@ -108,8 +110,8 @@ impl RawLock for SilentIf {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
@@ -168,8 +170,8 @@ impl RawLock for SleepsWhile {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

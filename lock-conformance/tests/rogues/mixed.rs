@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 use std::{fs, io, process};
 
-use lock_core::{Acquired, Capabilities, Deadline, Error, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl, Tokens};
+use lock_core::{
+    Acquired, Capabilities, Deadline, Error, Holder, LockId, Manager, OwnerKind, Proof, RawLock, Result, StoreUrl, Tokens,
+};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -188,8 +190,8 @@ impl RawLock for WithMutex {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

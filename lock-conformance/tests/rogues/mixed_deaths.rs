@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 
-use lock_core::{Acquired, Deadline, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Deadline, Holder, LockId, Manager, OwnerKind, Proof, RawLock, Result, StoreUrl};
 use nix::unistd::gettid;
 
 use super::Faulty;
@@ -70,8 +70,8 @@ impl RawLock for OfProcess {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

@@ -33,6 +33,7 @@ mod rarely;
 mod reopening;
 mod reports;
 mod ruled;
+mod sending;
 mod shared;
 mod slow;
 mod sys;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         growing::all(),
         ids::all(),
         names::all(),
+        sending::all(),
         copies::all(),
         cleaned::all(),
         false_claims::all(),

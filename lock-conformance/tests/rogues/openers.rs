@@ -5,7 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lock_core::{Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreId, StoreUrl};
+use lock_core::{
+    Acquired, Deadline, ErrorKind, Holder, LockId, Manager, OpenMode, OwnerKind, Proof, RawLock, Result, StoreId, StoreUrl,
+};
 
 use super::Faulty;
 use super::fault::{Fault, faulty};
@@ -196,8 +198,8 @@ impl RawLock for ByPath {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

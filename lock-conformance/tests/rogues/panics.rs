@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use lock_core::{Capabilities, Cause, Condition, Death, DeathReports, Holder, Result};
+use lock_core::{Capabilities, Cause, Condition, Death, DeathReports, Holder, OwnerKind, Result};
 
 use super::Faulty;
 use super::ruled::{Attempt, Rule, Ruled, is_alive, pid, ruled};
@@ -131,7 +131,7 @@ impl Rule for ForgetsWhilePanicking {
 
     fn release(lock: &Ruled, condition: Condition) {
         if thread::panicking() && condition == Condition::Inconsistent {
-            let _ = lock.honest.mark_consistent();
+            let _ = lock.honest.mark_consistent(OwnerKind::Thread);
         }
     }
 }
@@ -202,7 +202,7 @@ impl Rule for PrefersDeathsToPanics {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent()
+        lock.honest.mark_consistent(OwnerKind::Thread)
     }
 }
 
@@ -224,7 +224,7 @@ impl Rule for PrefersPanicsToDeaths {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent()
+        lock.honest.mark_consistent(OwnerKind::Thread)
     }
 }
 
@@ -239,7 +239,7 @@ impl Rule for ReportsPanicsItDisclaims {
     const CLAIMS: Capabilities = reference::CLAIMS.with_death_reports(DeathReports::Once);
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
-        let _ = lock.honest.mark_consistent();
+        let _ = lock.honest.mark_consistent(OwnerKind::Thread);
         death
     }
 }

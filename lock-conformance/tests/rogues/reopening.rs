@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Acquired, Cause, Deadline, ErrorKind, Holder, LockId, Manager, Proof, RawLock, Result, StoreUrl};
+use lock_core::{Acquired, Cause, Deadline, ErrorKind, Holder, LockId, Manager, OwnerKind, Proof, RawLock, Result, StoreUrl};
 
 use super::Faulty;
 use super::fault::{Fault, faulty};
@@ -76,8 +76,8 @@ impl RawLock for Opened {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
@@ -126,8 +126,8 @@ impl RawLock for Named {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use lock_core::{Capabilities, Cause, Condition, Deadline, Death, DeathReports, Holder, Result};
+use lock_core::{Capabilities, Cause, Condition, Deadline, Death, DeathReports, Holder, OwnerKind, Result};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::Faulty;
@@ -119,7 +119,7 @@ impl Rule for ForgetsAfterATimeout {
     fn release(lock: &Ruled, _: Condition) {
         count_held(-1);
         if TIMED_OUT.replace(false) {
-            let _ = lock.honest.mark_consistent();
+            let _ = lock.honest.mark_consistent(OwnerKind::Thread);
         }
     }
 }
@@ -149,7 +149,7 @@ impl Rule for NamesTheFirstDeathAgain {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent()
+        lock.honest.mark_consistent(OwnerKind::Thread)
     }
 }
 
@@ -174,7 +174,7 @@ impl Rule for IsSilentAfterAMark {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[1]);
-        lock.honest.mark_consistent()
+        lock.honest.mark_consistent(OwnerKind::Thread)
     }
 }
 
@@ -195,7 +195,7 @@ impl Rule for UndoesTheFirstMark {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[lock.note(), vec![1]].concat());
-        lock.honest.mark_consistent()
+        lock.honest.mark_consistent(OwnerKind::Thread)
     }
 }
 
@@ -211,7 +211,7 @@ impl Rule for ForgetsInAParent {
     fn release(lock: &Ruled, _: Condition) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         if waitid(Id::All, flags).is_ok() {
-            let _ = lock.honest.mark_consistent();
+            let _ = lock.honest.mark_consistent(OwnerKind::Thread);
         }
     }
 }
@@ -235,7 +235,7 @@ impl Rule for ReadsTheReportBeforeTheWait {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent()
+        lock.honest.mark_consistent(OwnerKind::Thread)
     }
 }
 

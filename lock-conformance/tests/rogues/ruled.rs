@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lock_core::{
-    Acquired, Capabilities, Condition, Deadline, Death, Holder, LockId, Manager, Proof, RawLock, Recovery, Result, StoreUrl,
+    Acquired, Capabilities, Condition, Deadline, Death, Holder, LockId, Manager, OwnerKind, Proof, RawLock, Recovery, Result,
+    StoreUrl,
 };
 
 use super::Faulty;
@@ -43,7 +44,7 @@ pub(super) trait Rule: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe + '
 
     /// Marks the lock consistent.
     fn mark(lock: &Ruled) -> Result<()> {
-        lock.honest.mark_consistent()
+        lock.honest.mark_consistent(OwnerKind::Thread)
     }
 }
 
@@ -131,7 +132,7 @@ impl<R: Rule> RawLock for RuledLock<R> {
         self.lock.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
+    fn mark_consistent(&self, _: OwnerKind) -> Result<()> {
         R::mark(&self.lock)
     }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Holder, LockId, Manager, OpenMode, Proof, RawLock, Result, StoreUrl};
+use lock_core::{
+    Acquired, Deadline, Error, ErrorKind, Holder, LockId, Manager, OpenMode, OwnerKind, Proof, RawLock, Result, StoreUrl,
+};
 use nix::unistd::{getegid, geteuid};
 
 use super::Faulty;
@@ -136,8 +138,8 @@ impl RawLock for ShowsCommandLine {
         self.0.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.0.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.0.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

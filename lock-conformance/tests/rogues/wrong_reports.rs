@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::{
-    Acquired, Capabilities, Deadline, Death, Holder, LockId, Manager, OpenMode, Proof, RawLock, Recovery, Result, StoreUrl,
+    Acquired, Capabilities, Deadline, Death, Holder, LockId, Manager, OpenMode, OwnerKind, Proof, RawLock, Recovery, Result,
+    StoreUrl,
 };
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, gettid};
@@ -104,8 +105,8 @@ impl RawLock for Remembering {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        self.honest.mark_consistent()
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        self.honest.mark_consistent(owner)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

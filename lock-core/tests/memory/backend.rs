@@ -4,8 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use lock_core::{
-    Acquired, Allocation, Backend, Capabilities, Cause, Condition, Deadline, Death, Generation, Label, LockId, Manager, Names,
-    OpenMode, Proof, RawLock, Recovery, Result, Sharing, Store, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Capabilities, Cause, Condition, Deadline, Death, Generation, Label, LockId, Manager, Names, OpenMode, OwnerKind, Proof, RawLock, Recovery, Result, SendGuards, Sharing, Store, StoreId, StoreUrl,
 };
 
 /// Number of locks in a store.
@@ -14,7 +13,12 @@ const CAPACITY: u32 = 8;
 const BACKEND: Backend = Backend::new("memory", "lock-core", "locks in the memory of one process", |_, _| {
     Ok(Arc::new(Memory { ids: Mutex::default(), locks: Default::default() }))
 })
-.with(Capabilities::minimal().with_sharing(Sharing::Threads).with_names(Names::Supported));
+.with(
+    Capabilities::minimal()
+        .with_sharing(Sharing::Threads)
+        .with_names(Names::Supported)
+        .with_send_guards(SendGuards::Supported),
+);
 
 /// Returns a new store.
 pub fn store() -> Result<Store> {
@@ -104,6 +108,10 @@ impl RawLock for MemoryLock {
         })
     }
 
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire(deadline)
+    }
+
     fn release(&self, proof: Proof) -> Result<()> {
         let mut state = self.state.lock().unwrap();
         state.is_held = false;
@@ -114,7 +122,7 @@ impl RawLock for MemoryLock {
         Ok(())
     }
 
-    fn mark_consistent(&self) -> Result<()> {
+    fn mark_consistent(&self, _owner: OwnerKind) -> Result<()> {
         self.state.lock().unwrap().death = None;
         Ok(())
     }

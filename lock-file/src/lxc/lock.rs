@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lock_core::PerProcess;
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, OwnerKind, Proof, RawLock, Result};
 use lock_table::descriptor::KeptDescription;
 use lock_table::thread;
 use nix::errno::Errno;
@@ -15,7 +15,7 @@ use super::path::LockPath;
 use super::sys;
 use crate::{descriptors, wait};
 
-/// The locks that threads of this process hold.
+/// The locks that this process or one of its threads holds.
 ///
 /// A lock whose guard was leaked stays in the list and stays held.
 static HELD: PerProcess<Mutex<Vec<Held>>> = PerProcess::new();
@@ -33,7 +33,8 @@ pub(super) struct LxcLock {
 struct Held {
     path: LockPath,
     inode: (u64, u64),
-    thread: u32,
+    /// The owner: a thread, or 0 for the process.
+    owner: u32,
     /// Keeps the open file description, and with it the kernel's lock.
     description: KeptDescription,
 }
@@ -79,10 +80,8 @@ impl LxcLock {
             Err(Error::untrusted(format!("{} is not a regular file; remove it", self.path.file().display())))
         }
     }
-}
 
-impl RawLock for LxcLock {
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
         loop {
             let mut inode = (0, 0);
             let mut description = KeptDescription::new(|| {
@@ -90,9 +89,8 @@ impl RawLock for LxcLock {
                 inode = (meta.dev(), meta.ino());
                 descriptors::above_reserved(file.into())
             })?;
-            let thread = thread::id();
             let file = description.descriptor().expect("the description has its descriptor until `close`");
-            if held()?.iter().any(|held| (held.inode, held.thread) == (inode, thread)) {
+            if held()?.iter().any(|held| (held.inode, held.owner) == (inode, thread::id())) {
                 return Err(Error::already_held());
             }
             let locked = match deadline {
@@ -109,19 +107,38 @@ impl RawLock for LxcLock {
                 return Err(Error::lost());
             }
             if !self.is_replaced(inode) {
-                held()?.push(Held { path: self.path.clone(), inode, thread, description });
+                held()?.push(Held { path: self.path.clone(), inode, owner: owner(kind), description });
                 return Ok(Acquired::Held { token: 0 });
             }
         }
     }
+}
 
-    fn release(&self, _: Proof) -> Result<()> {
+impl RawLock for LxcLock {
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(OwnerKind::Thread, deadline)
+    }
+
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(OwnerKind::Process, deadline)
+    }
+
+    fn release(&self, proof: Proof) -> Result<()> {
         let mut all = held()?;
-        let position = all.iter().position(|held| held.thread == thread::id() && held.path == self.path);
+        let owner = owner(proof.owner());
+        let position = all.iter().position(|held| held.owner == owner && held.path == self.path);
         let released = all.swap_remove(position.ok_or_else(Error::lost)?);
         drop(all);
         // Dropping it closes the file, which unlocks it and notifies waiters with a deadline.
         if released.description.is_kept() { Ok(()) } else { Err(Error::lost()) }
+    }
+}
+
+/// Returns the owner of a lock that the calling thread acquires or releases.
+fn owner(kind: OwnerKind) -> u32 {
+    match kind {
+        OwnerKind::Process => 0,
+        _ => thread::id(),
     }
 }
 

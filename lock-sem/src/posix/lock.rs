@@ -1,4 +1,4 @@
-use lock_core::{Acquired, Deadline, Error, Generation, HeldBy, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::thread as this_thread;
 use lock_table::{Owner, Slot};
 
@@ -9,7 +9,7 @@ use crate::sys::PosixSemaphore;
 ///
 /// # Protocol
 /// The owner word decides. A thread acquires the lock by exchanging an empty owner word for its own, and releases it by the
-/// reverse exchange. Breaking a lock is the same exchange with the word of its owner. So an owner can release the lock only once,
+/// reverse exchange. The word is that of the process, without the thread, if the process owns the lock. Breaking a lock is the same exchange with the word of its owner. So an owner can release the lock only once,
 /// and only one of several threads that break it succeeds.
 ///
 /// A unit of the semaphore is a hint that the lock may be free. Every release posts one. A thread that takes a unit and finds an
@@ -47,14 +47,12 @@ impl PosixLock {
     fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
         wait::until(self.slot.line(), deadline, || self.try_acquire(me))
     }
-}
 
-impl RawLock for PosixLock {
     #[inline]
-    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.slot.current_owner(this_thread::id())?;
-        let line = self.slot.line();
-        if line::lock_owner(line) == me {
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+        let caller = self.slot.current_owner(this_thread::id())?;
+        let (line, me) = (self.slot.line(), caller.of_kind(kind));
+        if line::lock_owner(line) == caller {
             return Err(Error::already_held());
         }
         if let Some(semaphore) = line::semaphore_of(line)?
@@ -65,17 +63,28 @@ impl RawLock for PosixLock {
         }
         self.acquire_slowly(me, deadline)
     }
+}
+
+impl RawLock for PosixLock {
+    #[inline]
+    fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(OwnerKind::Thread, deadline)
+    }
+
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(OwnerKind::Process, deadline)
+    }
 
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
-        let (line, me) = (self.slot.line(), self.slot.current_owner(this_thread::id())?);
+        let (line, me) = (self.slot.line(), self.slot.current_owner(this_thread::id())?.of_kind(proof.owner()));
         // `clear_owner_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
         let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());
         if is_ours && line::disown(line, me)? { Ok(()) } else { Err(Error::lost()) }
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        if line::lock_owner(self.slot.line()) != self.slot.current_owner(this_thread::id())? {
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        if line::lock_owner(self.slot.line()) != self.slot.current_owner(this_thread::id())?.of_kind(owner) {
             return Err(Error::lost());
         }
         self.slot.mark_consistent();

@@ -1,7 +1,8 @@
 //! Excludes the threads of one process from a semaphore.
 //!
 //! The kernel keeps undo adjustments per process, so it does not know which thread has taken a unit. A thread enters the gate of
-//! its process before it uses the semaphore, and leaves it when it has given the unit back or has failed to acquire the lock.
+//! its process before it uses the semaphore, and leaves it when it has given the unit back or has failed to acquire the lock. If it
+//! acquires the lock for the process, the process is inside, and any thread may leave for it.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use lock_core::PerProcess;
 use lock_core::{Deadline, Error, LockId, Result, StoreId};
+use lock_table::Owner;
 
 static GATES: PerProcess<Mutex<Gates>> = PerProcess::new();
 
@@ -25,9 +27,9 @@ struct Gates {
 /// The gate of one lock in one process. All handles of the lock share it.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessGate {
-    /// The thread inside, or 0, and the flag [`WAITING`].
+    /// [`Inside`] or 0, and the flag [`WAITING`].
     ///
-    /// Only that thread changes the word until it leaves.
+    /// Only the thread inside, or a thread of the process inside, changes the word until it leaves.
     state: AtomicU32,
     /// Number of threads that wait at the gate.
     queue: AtomicU32,
@@ -44,6 +46,24 @@ struct Contended {
 
 /// The thread inside waits for the lock. Thread ids are below 2²².
 const WAITING: u32 = 1 << 22;
+
+/// A thread inside a gate, or the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Inside(u32);
+
+impl Inside {
+    /// The process, whose number is not a thread id.
+    const PROCESS: Self = Self(1 << 23);
+
+    /// Returns the thread of an owner word, or the process if the word has no thread.
+    #[inline]
+    pub(crate) fn of(owner: Owner) -> Self {
+        match owner.tid() {
+            0 => Self::PROCESS,
+            tid => Self(tid),
+        }
+    }
+}
 
 /// The sleep while the thread inside makes an attempt or releases the lock.
 ///
@@ -76,32 +96,45 @@ impl ProcessGate {
         Ok(gate)
     }
 
-    /// Enters the gate with the thread `me`. Returns `None` if the deadline passes first.
+    /// Enters the gate with the thread `caller`; then `me` is inside: the thread, or its process. Returns `None` if the deadline passes
+    /// first.
     ///
     /// While the thread inside makes an attempt, this waits for the result even after the deadline. Otherwise a free lock could
     /// seem busy. `is_held` returns whether this process has the lock.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyHeld`](lock_core::ErrorKind::AlreadyHeld) if the thread `me` is inside.
+    /// [`ErrorKind::AlreadyHeld`](lock_core::ErrorKind::AlreadyHeld) if the thread `caller` is inside.
     #[inline]
-    pub(crate) fn enter(&self, me: u32, deadline: Deadline, is_held: impl Fn() -> bool) -> Result<Option<GateGuard<'_>>> {
-        match self.state.compare_exchange(0, me, Acquire, Relaxed) {
+    pub(crate) fn enter(
+        &self,
+        caller: Inside,
+        me: Inside,
+        deadline: Deadline,
+        is_held: impl Fn() -> bool,
+    ) -> Result<Option<GateGuard<'_>>> {
+        match self.state.compare_exchange(0, me.0, Acquire, Relaxed) {
             Ok(_) => Ok(Some(GateGuard { gate: self, me })),
-            Err(_) => self.enter_slowly(me, deadline, is_held),
+            Err(_) => self.enter_slowly(caller, me, deadline, is_held),
         }
     }
 
     #[cold]
-    fn enter_slowly(&self, me: u32, deadline: Deadline, is_held: impl Fn() -> bool) -> Result<Option<GateGuard<'_>>> {
+    fn enter_slowly(
+        &self,
+        caller: Inside,
+        me: Inside,
+        deadline: Deadline,
+        is_held: impl Fn() -> bool,
+    ) -> Result<Option<GateGuard<'_>>> {
         let mut contended = self.contended();
         let mut queued = None;
         loop {
             let state = self.state.load(SeqCst);
-            if state & !WAITING == me {
+            if state & !WAITING == caller.0 {
                 return Err(Error::already_held());
             }
             if state == 0 {
-                if self.state.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
+                if self.state.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
                     return Ok(Some(GateGuard { gate: self, me }));
                 }
                 continue;
@@ -128,10 +161,10 @@ impl ProcessGate {
         }
     }
 
-    /// Leaves the gate, if the thread `me` is inside.
+    /// Leaves the gate, if `me` is inside.
     #[inline]
-    pub(crate) fn leave(&self, me: u32) {
-        if self.state.load(Relaxed) & !WAITING == me {
+    pub(crate) fn leave(&self, me: Inside) {
+        if self.state.load(Relaxed) & !WAITING == me.0 {
             self.state.store(0, Release);
             self.wake();
         }
@@ -186,7 +219,7 @@ impl Drop for Queued<'_> {
 #[derive(Debug)]
 pub(crate) struct GateGuard<'a> {
     gate: &'a ProcessGate,
-    me: u32,
+    me: Inside,
 }
 
 impl GateGuard<'_> {
@@ -214,7 +247,7 @@ impl GateGuard<'_> {
         }
     }
 
-    /// Keeps the thread inside until it calls [`ProcessGate::leave`].
+    /// Keeps the thread or process inside until [`ProcessGate::leave`] is called.
     ///
     /// Called by a thread that acquired the lock.
     #[inline]
@@ -237,11 +270,11 @@ mod tests {
     use super::*;
     use lock_core::ErrorKind;
 
-    const ME: u32 = 7;
-    const OTHER: u32 = 8;
+    const ME: Inside = Inside(7);
+    const OTHER: Inside = Inside(8);
 
     fn enters(gate: &ProcessGate, deadline: Deadline, is_held: bool) -> bool {
-        gate.enter(OTHER, deadline, || is_held).unwrap().is_some()
+        gate.enter(OTHER, OTHER, deadline, || is_held).unwrap().is_some()
     }
 
     #[test]
@@ -257,7 +290,7 @@ mod tests {
     #[test]
     fn the_thread_inside_keeps_others_out_until_it_leaves() {
         let gate = ProcessGate::default();
-        gate.enter(ME, Deadline::Now, || false).unwrap().unwrap().keep();
+        gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap().keep();
         assert!(!enters(&gate, Deadline::Now, true));
         assert!(!enters(&gate, Deadline::after(Duration::from_millis(5)), true));
         thread::scope(|scope| {
@@ -275,19 +308,31 @@ mod tests {
     #[test]
     fn a_thread_inside_is_refused_and_another_thread_cannot_leave_for_it() {
         let gate = ProcessGate::default();
-        gate.enter(ME, Deadline::Now, || false).unwrap().unwrap().keep();
-        let error = gate.enter(ME, Deadline::Never, || true).unwrap_err();
+        gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap().keep();
+        let error = gate.enter(ME, ME, Deadline::Never, || true).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::AlreadyHeld), "{error}");
         gate.leave(OTHER);
         assert!(!enters(&gate, Deadline::Now, true));
     }
 
     #[test]
+    fn a_process_inside_keeps_its_threads_out_and_any_of_them_leaves_for_it() {
+        let gate = ProcessGate::default();
+        gate.enter(ME, Inside::PROCESS, Deadline::Now, || false).unwrap().unwrap().keep();
+        assert!(gate.enter(ME, Inside::PROCESS, Deadline::Now, || true).unwrap().is_none());
+        assert!(!enters(&gate, Deadline::Now, true));
+        thread::scope(|scope| scope.spawn(|| gate.leave(Inside::PROCESS)).join().unwrap());
+        gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap().keep();
+        let error = gate.enter(ME, Inside::PROCESS, Deadline::Never, || true).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::AlreadyHeld), "{error}");
+    }
+
+    #[test]
     fn an_attempt_of_the_thread_inside_does_not_count_as_holding_the_lock() {
         let gate = ProcessGate::default();
-        let trying = gate.enter(ME, Deadline::Now, || false).unwrap().unwrap();
+        let trying = gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap();
         let is_held = AtomicBool::new(false);
-        let another = || gate.enter(OTHER, Deadline::Now, || is_held.load(Acquire)).unwrap().is_some();
+        let another = || gate.enter(OTHER, OTHER, Deadline::Now, || is_held.load(Acquire)).unwrap().is_some();
         thread::scope(|scope| {
             let other = scope.spawn(another);
             while gate.queue() == 0 {
@@ -296,7 +341,7 @@ mod tests {
             drop(trying);
             assert!(other.join().unwrap(), "the lock was busy after a failed attempt of another thread");
             // The thread inside acquires the lock or begins to wait.
-            let trying = gate.enter(ME, Deadline::Now, || false).unwrap().unwrap();
+            let trying = gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap();
             for succeed in [true, false] {
                 let other = scope.spawn(another);
                 while gate.queue() == 0 {
@@ -315,11 +360,11 @@ mod tests {
     #[test]
     fn a_state_is_unchanged_until_another_state_is_seen() {
         let gate = ProcessGate::default();
-        let guard = gate.enter(ME, Deadline::Now, || false).unwrap().unwrap();
+        let guard = gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap();
         assert_eq!(guard.unchanged_for([1, 1]), Duration::ZERO);
         while guard.unchanged_for([1, 1]).is_zero() {}
         drop(guard);
-        let guard = gate.enter(OTHER, Deadline::Now, || false).unwrap().unwrap();
+        let guard = gate.enter(OTHER, OTHER, Deadline::Now, || false).unwrap().unwrap();
         assert!(!guard.unchanged_for([1, 1]).is_zero());
         assert_eq!(guard.unchanged_for([1, 2]), Duration::ZERO);
         assert_eq!(guard.unchanged_for([1, 1]), Duration::ZERO);

@@ -1,8 +1,8 @@
-use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, HeldBy, Holder, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::Owner;
 use lock_table::thread as this_thread;
 
-use super::gate::{GateGuard, ProcessGate};
+use super::gate::{GateGuard, Inside, ProcessGate};
 use super::ownership::Ownership;
 use super::run::set_error;
 use super::set::Outcome;
@@ -10,6 +10,22 @@ use super::state::SysvLock;
 use super::wait::Waiter;
 
 impl SysvLock {
+    #[inline]
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+        let caller = self.slot.current_owner(this_thread::id())?;
+        let me = caller.of_kind(kind);
+        if self.slot.line().owner() == caller {
+            return Err(Error::already_held());
+        }
+        let gate = self.gate()?.enter(Inside::of(caller), Inside::of(me), deadline, || self.ownership().is_held_by(me))?;
+        let Some(gate) = gate else { return Ok(Acquired::TimedOut) };
+        let acquired = self.acquire_inside(me, deadline, &gate)?;
+        if !matches!(acquired, Acquired::TimedOut) {
+            gate.keep();
+        }
+        Ok(acquired)
+    }
+
     #[inline]
     fn acquire_inside(&self, me: Owner, deadline: Deadline, gate: &GateGuard<'_>) -> Result<Acquired> {
         let before = self.ownership();
@@ -25,7 +41,7 @@ impl SysvLock {
     /// Leaves the gate after the lock was lost, so that other threads of this process can acquire the lock.
     #[cold]
     fn lost(&self, me: Owner) -> Result<()> {
-        self.gate()?.leave(me.tid());
+        self.gate()?.leave(Inside::of(me));
         Err(Error::lost())
     }
 
@@ -50,23 +66,16 @@ impl SysvLock {
 impl RawLock for SysvLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.slot.current_owner(this_thread::id())?;
-        if self.slot.line().owner() == me {
-            return Err(Error::already_held());
-        }
-        let Some(gate) = self.gate()?.enter(me.tid(), deadline, || self.ownership().is_held_by(me))? else {
-            return Ok(Acquired::TimedOut);
-        };
-        let acquired = self.acquire_inside(me, deadline, &gate)?;
-        if !matches!(acquired, Acquired::TimedOut) {
-            gate.keep();
-        }
-        Ok(acquired)
+        self.acquire_as(OwnerKind::Thread, deadline)
+    }
+
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
+        self.acquire_as(OwnerKind::Process, deadline)
     }
 
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
-        let me = self.slot.current_owner(this_thread::id())?;
+        let me = self.slot.current_owner(this_thread::id())?.of_kind(proof.owner());
         let now = self.ownership();
         if self.slot.line().owner() != me || !now.is_held_by(me) {
             return self.lost(me);
@@ -78,12 +87,12 @@ impl RawLock for SysvLock {
         // The semaphore is not armed if its set was removed with the store. Then waiters poll the ownership word.
         let given = if now.is_armed() { self.semaphore.give() } else { Ok(Outcome::Done) };
         let released = if let Ok(Outcome::Done) = given { Ok(()) } else { self.disarm(released, given) };
-        gate.leave(me.tid());
+        gate.leave(Inside::of(me));
         released
     }
 
-    fn mark_consistent(&self) -> Result<()> {
-        let me = self.slot.current_owner(this_thread::id())?;
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+        let me = self.slot.current_owner(this_thread::id())?.of_kind(owner);
         if self.slot.line().owner() != me || !self.ownership().is_held_by(me) {
             return Err(Error::lost());
         }

@@ -9,6 +9,7 @@ use lock_core::{Acquired, Deadline, ErrorKind, LockId, OpenMode, RawLock};
 use lock_table::{Kind, Owner, Table, TableOptions};
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::gate::Inside;
 use super::location::SetLocation;
 use super::ownership::Ownership;
 use super::run::Run;
@@ -64,7 +65,7 @@ impl Fixture {
     }
 
     fn leave(&self) {
-        self.lock.gate().unwrap().leave(self.me.tid());
+        self.lock.gate().unwrap().leave(Inside::of(self.me));
     }
 
     fn is_acquired_by(&self, deadline: Deadline) -> bool {
@@ -91,7 +92,8 @@ impl Fixture {
     ///
     /// Returns whether it did.
     fn acquires_with_unit_of(&self, before: Ownership) -> bool {
-        let gate = self.lock.gate().unwrap().enter(self.me.tid(), Deadline::Now, || false).unwrap().unwrap();
+        let gate =
+            self.lock.gate().unwrap().enter(Inside::of(self.me), Inside::of(self.me), Deadline::Now, || false).unwrap().unwrap();
         let acquired = Waiter::new(&self.lock, self.me, Deadline::Now, &gate).run(before, Outcome::Done).unwrap();
         let acquired = !matches!(acquired, Acquired::TimedOut);
         if acquired {
@@ -147,8 +149,8 @@ fn byte(at: i64) -> libc::flock {
 fn an_owner_excludes_other_threads_of_its_process_from_the_semaphore() {
     let fixture = Fixture::new();
     let other_thread_enters = || {
-        let lock = &fixture.lock;
-        let guard = lock.gate().unwrap().enter(fixture.me.tid() + 1, Deadline::Now, || lock.ownership().is_held_by(fixture.me));
+        let (lock, other) = (&fixture.lock, Inside::of(Owner::from_word(fixture.me.word() + 1)));
+        let guard = lock.gate().unwrap().enter(other, other, Deadline::Now, || lock.ownership().is_held_by(fixture.me));
         guard.unwrap().is_some()
     };
     assert!(fixture.is_acquired_by(Deadline::Now));
@@ -231,7 +233,8 @@ fn a_waiter_with_a_unit_acquires_the_lock_when_the_owner_releases_it_or_dies() {
             let fixture = &fixture;
             let waiter = scope.spawn(|| {
                 let acquired = fixture.is_acquired_by(Deadline::Never);
-                fixture.lock.gate().unwrap().leave(lock_table::thread::id());
+                let me = fixture.lock.slot.current_owner(lock_table::thread::id()).unwrap();
+                fixture.lock.gate().unwrap().leave(Inside::of(me));
                 acquired
             });
             while fixture.value() != 0 {

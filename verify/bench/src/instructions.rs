@@ -21,8 +21,9 @@ pub(crate) const ROLE: &str = "hot";
 const TIMES: u64 = 20_000;
 
 /// The loops, each with its title.
-const LOOPS: [(&str, &str); 10] = [
+const LOOPS: [(&str, &str); 11] = [
     ("shm", "shm: lock + unlock"),
+    ("shm-send", "shm: lock_send + unlock"),
     ("robust", "glibc mutex, process-shared, robust: lock + unlock"),
     ("bare", "bare compare-exchange + exchange"),
     ("shm-busy", "shm: try_lock that fails"),
@@ -68,6 +69,10 @@ pub(crate) fn run(arguments: &[String]) {
         "shm" | "file" => {
             let lock = lock(name);
             (0..times).for_each(|_| pair(&lock));
+        }
+        "shm-send" => {
+            let lock = lock("shm");
+            (0..times).for_each(|_| drop(lock.lock_send().expect("it is uncontended")));
         }
         "robust" => {
             let board = Board::create(scratch.path());

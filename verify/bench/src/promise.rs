@@ -17,6 +17,8 @@ use Promise::{AtLeast, AtMost, RatioAtLeast, RatioAtMost};
 
 pub(crate) const SHM_TO_ROBUST: Promise = RatioAtMost(0.6);
 pub(crate) const SHM_TO_BARE: Promise = RatioAtMost(1.15);
+/// Relative to a guard of the thread.
+pub(crate) const SEND_TO_BORROWED: Promise = RatioAtMost(2.5);
 pub(crate) const CONTENDED: Promise = RatioAtLeast(1.0);
 /// Relative to the mean.
 pub(crate) const LOWEST_SHARE: Promise = AtLeast(0.5);

@@ -52,6 +52,7 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
             Subject::new("shm, opened by URL", || pair(&by_url)),
             Subject::new("shm, opened by its backend", || pair(&by_backend)),
             Subject::new("guard that owns a handle", || drop(by_url.lock_owned().expect("it is uncontended"))),
+            Subject::new("guard of the process", || drop(by_url.lock_send().expect("it is uncontended"))),
             Subject::new("posix-sem", || pair(&posix)),
             Subject::new("glibc mutex, process-shared, robust", || {
                 robust.lock();
@@ -78,7 +79,7 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
             Subject::new("raw_sync::Mutex", || drop(black_box(raw_sync.lock().expect("it is uncontended")))),
         ],
     );
-    let [by_url, by_backend, owned, posix, robust, plain, exchange, stored, sem_t, parking, std_mutex, raw_sync] = samples;
+    let [by_url, by_backend, owned, send, posix, robust, plain, exchange, stored, sem_t, parking, std_mutex, raw_sync] = samples;
     vec![
         by_url.beside(&robust, MEMORY, "shm").promise(promise::SHM_TO_ROBUST),
         by_url.beside(&exchange, MEMORY, "shm").promise(promise::SHM_TO_BARE),
@@ -90,6 +91,7 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
         by_url.beside(&std_mutex, MEMORY, "shm"),
         by_backend.beside(&by_url, MEMORY, "shm, opened by its backend, without URL"),
         owned.beside(&by_url, MEMORY, "shm, with a guard that owns a handle"),
+        send.beside(&by_url, MEMORY, "shm, with a guard of the process (SendGuard)").promise(promise::SEND_TO_BORROWED),
         posix.beside(&sem_t, MEMORY, "posix-sem"),
     ]
 }

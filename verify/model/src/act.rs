@@ -1,6 +1,6 @@
 //! The program of a simulated thread, and its reports to the oracle.
 
-use real_core::{Error, ErrorKind, Label, LockId, Result};
+use real_core::{Error, ErrorKind, Label, LockId, OwnerKind, Result};
 
 use crate::bounds::{FIRST, THREADS};
 use crate::deadline::Deadline;
@@ -22,6 +22,12 @@ pub(crate) fn run(setup: &'static Setup, thread: usize) {
                 if acquire(setup, lock, Deadline::Never) {
                     mark_consistent(setup, lock);
                     release(setup, lock);
+                }
+            }
+            Act::Send(lock) => {
+                if acquire_as(setup, lock, OwnerKind::Process, Deadline::Never) {
+                    mark_consistent_as(setup, lock, OwnerKind::Process);
+                    release_as(setup, lock, OwnerKind::Process, condition(lock));
                 }
             }
             Act::Leave(lock) => {
@@ -100,10 +106,18 @@ pub(crate) fn failed(error: &Error) {
     state::with(|state| state.oracle.wrong(text));
 }
 
-/// Acquires a lock. Returns false if the deadline passes first.
+/// Acquires a lock for the thread. Returns false if the deadline passes first.
 fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
+    acquire_as(setup, lock, OwnerKind::Thread, deadline)
+}
+
+fn acquire_as(setup: &'static Setup, lock: usize, owner: OwnerKind, deadline: Deadline) -> bool {
     stage(|stage| stage.locks[lock] = Phase::Acquiring);
-    match acquire_raw(setup, lock, deadline) {
+    let acquired = match owner {
+        OwnerKind::Process => ShmLock::new(setup.slot(lock)).acquire_for_process(deadline),
+        _ => acquire_raw(setup, lock, deadline),
+    };
+    match acquired {
         Ok(Acquired::Held { token }) => report(Note::Enter { lock, token, reported: None }),
         Ok(Acquired::Recovered(recovery)) => report(Note::Enter { lock, token: recovery.token, reported: Some(recovery.death) }),
         Ok(Acquired::TimedOut) => {
@@ -121,7 +135,7 @@ fn acquire(setup: &'static Setup, lock: usize, deadline: Deadline) -> bool {
     true
 }
 
-/// Acquires a lock as `lock_core::Lock` does.
+/// Acquires a lock as `lock_core::Lock::lock` does.
 pub(crate) fn acquire_raw(setup: &'static Setup, lock: usize, deadline: Deadline) -> Result<Acquired> {
     let lock = ShmLock::new(setup.slot(lock));
     match lock.try_acquire_fast() {
@@ -136,8 +150,12 @@ fn is_reported(lock: usize) -> bool {
 
 /// Marks a lock consistent as a guard does, if a death was reported.
 fn mark_consistent(setup: &'static Setup, lock: usize) {
+    mark_consistent_as(setup, lock, OwnerKind::Thread);
+}
+
+fn mark_consistent_as(setup: &'static Setup, lock: usize, owner: OwnerKind) {
     if is_reported(lock) {
-        match ShmLock::new(setup.slot(lock)).mark_consistent() {
+        match ShmLock::new(setup.slot(lock)).mark_consistent(owner) {
             Ok(()) => report(Note::Marked { lock }),
             Err(error) => failed(&error),
         }
@@ -145,12 +163,20 @@ fn mark_consistent(setup: &'static Setup, lock: usize) {
 }
 
 fn release(setup: &'static Setup, lock: usize) {
-    release_in(setup, lock, if is_reported(lock) { Condition::Inconsistent } else { Condition::Consistent });
+    release_in(setup, lock, condition(lock));
+}
+
+fn condition(lock: usize) -> Condition {
+    if is_reported(lock) { Condition::Inconsistent } else { Condition::Consistent }
 }
 
 fn release_in(setup: &'static Setup, lock: usize, condition: Condition) {
+    release_as(setup, lock, OwnerKind::Thread, condition);
+}
+
+fn release_as(setup: &'static Setup, lock: usize, owner: OwnerKind, condition: Condition) {
     report(Note::Leave { lock, leaving: Leaving::Released(condition) });
-    if let Err(error) = ShmLock::new(setup.slot(lock)).release(Proof(condition)) {
+    if let Err(error) = ShmLock::new(setup.slot(lock)).release(Proof(owner, condition)) {
         failed(&error);
     }
     stage(|stage| (stage.locks[lock], stage.reported[lock]) = (Phase::Outside, false));
@@ -160,7 +186,7 @@ fn release_in(setup: &'static Setup, lock: usize, condition: Condition) {
 fn release_late(setup: &'static Setup, lock: usize) {
     report(Note::Leave { lock, leaving: Leaving::Ended });
     sys::end_thread();
-    let released = ShmLock::new(setup.slot(lock)).release(Proof(Condition::Consistent));
+    let released = ShmLock::new(setup.slot(lock)).release(Proof(OwnerKind::Thread, Condition::Consistent));
     if !matches!(released, Err(error) if matches!(error.kind(), ErrorKind::Lost)) {
         report(Note::Wrong("the release of a lost lock is not refused"));
     }

@@ -1,5 +1,7 @@
 //! The result of an acquisition, and the death that it reports.
 
+use real_core::OwnerKind;
+
 /// The cause of an owner's death.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
@@ -62,10 +64,14 @@ pub(crate) enum Condition {
 
 /// A stand-in for the proof that the caller of a release is a guard.
 #[derive(Debug)]
-pub(crate) struct Proof(pub(crate) Condition);
+pub(crate) struct Proof(pub(crate) OwnerKind, pub(crate) Condition);
 
 impl Proof {
-    pub(crate) fn condition(&self) -> Condition {
+    pub(crate) fn owner(&self) -> OwnerKind {
         self.0
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.1
     }
 }

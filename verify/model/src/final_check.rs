@@ -1,5 +1,7 @@
 //! Checks at the end of a run.
 
+use real_core::OwnerKind;
+
 use crate::act::{acquire_raw, failed, is_label_of, label};
 use crate::bounds::{FIRST, LOCKS, OBSERVER, THREADS};
 use crate::deadline::Deadline;
@@ -26,7 +28,7 @@ pub(crate) fn finish(setup: &'static Setup) {
 /// Returns whether an act acquires this lock.
 fn uses(act: Act, lock: usize) -> bool {
     match act {
-        Act::Lock(one) | Act::Leave(one) | Act::Panic(one) | Act::End(one) | Act::Late(one) => one == lock,
+        Act::Lock(one) | Act::Send(one) | Act::Leave(one) | Act::Panic(one) | Act::End(one) | Act::Late(one) => one == lock,
         Act::TryLock | Act::TimedLock => lock == 0,
         Act::Both | Act::EndBoth => true,
         _ => false,
@@ -39,7 +41,7 @@ fn check_lock(setup: &'static Setup, lock: usize) {
     if reported {
         leave(setup, lock, Condition::Inconsistent);
         enter(setup, lock);
-        match ShmLock::new(setup.slot(lock)).mark_consistent() {
+        match ShmLock::new(setup.slot(lock)).mark_consistent(OwnerKind::Thread) {
             Ok(()) => state::with(|state| state.oracle.mark(lock)),
             Err(error) => failed(&error),
         }
@@ -70,7 +72,7 @@ fn enter(setup: &'static Setup, lock: usize) -> Option<bool> {
 
 fn leave(setup: &'static Setup, lock: usize, condition: Condition) {
     state::with(|state| state.oracle.leave(OBSERVER, lock, Leaving::Released(condition)));
-    if let Err(error) = ShmLock::new(setup.slot(lock)).release(Proof(condition)) {
+    if let Err(error) = ShmLock::new(setup.slot(lock)).release(Proof(OwnerKind::Thread, condition)) {
         failed(&error);
     }
 }

@@ -1,6 +1,6 @@
 //! Stand-in for lock-core's `RawLock`, whose `Acquired` and `Proof` are stand-ins as well.
 
-use real_core::{Generation, HeldBy, Holder, Result};
+use real_core::{Generation, HeldBy, Holder, OwnerKind, Result};
 
 use crate::Deadline;
 use crate::death::{Acquired, Proof};
@@ -10,8 +10,9 @@ use crate::death::{Acquired, Proof};
 pub(crate) trait RawLock {
     fn try_acquire_fast(&self) -> Option<u64>;
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
+    fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired>;
     fn release(&self, proof: Proof) -> Result<()>;
-    fn mark_consistent(&self) -> Result<()>;
+    fn mark_consistent(&self, owner: OwnerKind) -> Result<()>;
     fn holder(&self) -> Result<Option<Holder>>;
     fn held_by(&self) -> HeldBy;
     fn generation(&self) -> Option<Generation>;

@@ -7,6 +7,8 @@ use crate::bounds::{EARLIER, OBSERVER, THREADS};
 pub(crate) enum Act {
     /// Acquires this lock, marks it consistent if a death is reported, and releases it.
     Lock(usize),
+    /// Does [`Act::Lock`] for the process of the thread.
+    Send(usize),
     /// Acquires this lock and releases it without marking it consistent.
     Leave(usize),
     /// Acquires this lock and releases it in a panic.
@@ -189,9 +191,11 @@ impl Scenario {
         self.room.filter(|room| room.0 == thread).map(|room| room.1)
     }
 
-    /// Returns whether the thread uses its identity number in lock words.
+    /// Returns whether the thread uses its identity number in lock words, for itself or for its process.
     pub(crate) fn uses_identity(&self, thread: usize) -> bool {
-        !self.is_at_home(thread) || self.room(thread).is_some()
+        let sends =
+            |thread: usize| self.threads.get(thread).is_some_and(|acts| acts.iter().any(|act| matches!(act, Act::Send(_))));
+        !self.is_at_home(thread) || self.room(thread).is_some() || sends(thread)
     }
 
     /// Returns whether a sleep may reach its time limit although no thread dies.

@@ -1,12 +1,13 @@
 //! The scenarios.
 
 use crate::scenario::Act::{
-    Allocate, Both, Claim, End, EndBoth, Exactly, Keep, Late, Leave, Lock, Panic, Read, TimedLock, TryLock,
+    Allocate, Both, Claim, End, EndBoth, Exactly, Keep, Late, Leave, Lock, Panic, Read, Send, TimedLock, TryLock,
 };
 use crate::scenario::{Act, InitialLock, Scenario};
 
 const LOCK: Act = Lock(0);
 const LEAVE: Act = Leave(0);
+const SEND: Act = Send(0);
 const TWO: &[&[Act]] = &[&[LOCK], &[LOCK]];
 const TWO_TWICE: &[&[Act]] = &[&[LOCK, LOCK], &[LOCK, LOCK]];
 const THREE: &[&[Act]] = &[&[LOCK], &[LOCK], &[LOCK]];
@@ -79,6 +80,24 @@ pub fn scenarios() -> Vec<Scenario> {
         new("a thread ends with a lock in each list", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1),
         new("a thread ends with a lock in each list, one dies", &[&[EndBoth], &[Lock(1), LOCK]]).with_room(0, 1).deaths(1),
         new("a lock is released after it was lost", &[&[Late(0)], &[LOCK, LOCK]]).foreign(&[0]),
+        // A process owns the lock, with its identity number in the word and in no list.
+        new("two processes lock twice", &[&[SEND, SEND], &[SEND, SEND]]),
+        new("two processes lock twice, one dies", &[&[SEND, SEND], &[SEND, SEND]]).deaths(1),
+        new("two processes lock, both die", &[&[SEND], &[SEND]]).deaths(2),
+        new("a process and a thread lock twice, one dies", &[&[SEND, LOCK], &[LOCK, SEND]]).deaths(1),
+        new("a process and a thread lock, both die", &[&[SEND], &[LOCK]]).deaths(2),
+        new("a process and a foreign thread lock, both die", &[&[SEND], &[LOCK]]).foreign(&[1]).deaths(2),
+        new("a process and a thread lock, the marks are cleared", &[&[SEND, LOCK], &[LOCK, SEND]]).token(BEFORE_CLEARING - 1),
+        new("a process without barriers and a thread lock, one dies", &[&[SEND], &[LOCK]]).without_barriers(0).deaths(1),
+        new("two threads lock for their process", &[&[SEND, SEND], &[SEND]]).foreign(&[0, 1]).one_process(0, 1),
+        new("two threads lock for their process and for themselves", &[&[SEND, LOCK], &[LOCK, SEND]])
+            .foreign(&[0, 1])
+            .one_process(0, 1),
+        new("two processes and a thread lock, one dies", &[&[SEND], &[SEND], &[LOCK]]).deaths(1).long(),
+        new("two processes lock after a death, both die", &[&[SEND], &[SEND]]).initial(InitialLock::Death).deaths(2),
+        new("a process and a thread lock after a foreign death, both die", &[&[SEND], &[LOCK]])
+            .initial(InitialLock::ForeignDeath)
+            .deaths(2),
         // A death is reported until an owner marks the lock consistent.
         new("two do not mark after a death, one dies", &[&[LEAVE, LEAVE], &[LEAVE]]).initial(InitialLock::Death).deaths(1),
         new("one marks after a death, one does not, one dies", &[&[LEAVE, LOCK], &[LEAVE]]).initial(InitialLock::Death).deaths(1),

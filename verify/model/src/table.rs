@@ -60,9 +60,9 @@ impl Table {
         &self.owners
     }
 
-    /// Returns the thread of an owner word.
+    /// Returns the thread of an owner word, or the first thread of the process if the word has no thread.
     pub(crate) fn thread(&self, owner: Owner) -> Option<usize> {
-        self.owners.iter().position(|other| *other == owner)
+        self.owners.iter().position(|other| *other == owner || other.process() == owner)
     }
 
     /// Returns the lock word, the owner and the death that an earlier owner left.
@@ -81,6 +81,9 @@ impl Table {
     }
 
     pub(crate) fn is_gone(&self, owner: Owner) -> bool {
+        if owner.tid() == 0 {
+            return self.is_dead(owner);
+        }
         let thread = self.thread(owner);
         thread.is_some_and(|thread| step::call(Op::Gone { thread, whole: false }) != 0)
     }

@@ -19,7 +19,13 @@ unsafe impl Sync for Protected {}
 impl Protected {
     fn add(&self, lock: &Lock, number: u64) {
         // Use each way to acquire the lock.
-        let guard = match number % 3 {
+        if number % 4 == 3 {
+            let guard = lock.lock_send().unwrap();
+            // SAFETY: this process holds the lock for this thread alone, so no other thread accesses the value.
+            unsafe { *self.0.get() += 1 };
+            return drop(guard);
+        }
+        let guard = match number % 4 {
             0 => lock.lock().unwrap(),
             1 => lock.try_lock_for(std::time::Duration::from_secs(60)).unwrap(),
             _ => loop {

@@ -7,7 +7,7 @@ use crate::lock::ShmLock;
 use crate::member::Kind::{self, AtHome, Foreign, WithoutBarriers};
 use crate::sys::{self, Protected};
 use crate::table::Table;
-use crate::{Acquired, Condition, Deadline, Proof, RawLock};
+use crate::{Acquired, Condition, Deadline, OwnerKind, Proof, RawLock};
 
 /// The protected data.
 #[derive(Debug, Default)]
@@ -30,7 +30,10 @@ enum Last {
     Panics,
 }
 
-fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
+fn acquire(lock: &ShmLock, owner: OwnerKind, deadline: Deadline) -> Acquired {
+    if owner == OwnerKind::Process {
+        return lock.acquire_for_process(deadline).unwrap();
+    }
     match lock.try_acquire_fast() {
         Some(token) => Acquired::Held { token },
         None => lock.acquire(deadline).unwrap(),
@@ -39,9 +42,22 @@ fn acquire(lock: &ShmLock, deadline: Deadline) -> Acquired {
 
 /// Enters the critical section `times` times, and checks the protected data. Every second thread marks the lock consistent.
 fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64, last: Last, deadline: fn() -> Deadline) {
+    work_as(|_| OwnerKind::Thread, table, number, data, times, last, deadline);
+}
+
+/// As [`work`], for the thread or its process: `owner` gets the number of the critical section.
+fn work_as(
+    owner: fn(u64) -> OwnerKind,
+    table: &'static Table,
+    number: usize,
+    data: &Protected<Data>,
+    times: u64,
+    last: Last,
+    deadline: fn() -> Deadline,
+) {
     let lock = ShmLock::new(table.slot());
     for time in 1..=times {
-        let (token, reported) = match acquire(&lock, deadline()) {
+        let (token, reported) = match acquire(&lock, owner(time), deadline()) {
             Acquired::Held { token } => (token, false),
             Acquired::Recovered(recovery) => (recovery.token, true),
             Acquired::TimedOut => continue,
@@ -55,7 +71,7 @@ fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64
         });
         if reported && number.is_multiple_of(2) {
             data.with(|data| data.is_dirty = false);
-            lock.mark_consistent().unwrap();
+            lock.mark_consistent(owner(time)).unwrap();
             condition = Condition::Consistent;
         }
         if time == times && last != Last::Releases {
@@ -72,7 +88,7 @@ fn work(table: &'static Table, number: usize, data: &Protected<Data>, times: u64
                 _ => condition = Condition::Panicked,
             }
         }
-        lock.release(Proof(condition)).unwrap();
+        lock.release(Proof(owner(time), condition)).unwrap();
     }
 }
 
@@ -108,6 +124,23 @@ pub fn three_of_different_kinds() {
 /// When something is wrong.
 pub fn two_foreign() {
     check(&[Foreign, Foreign], 4, Last::Releases);
+}
+
+/// Checks threads that acquire the lock for themselves and for their processes.
+///
+/// # Panics
+/// When something is wrong.
+pub fn threads_and_processes() {
+    let data = Protected::<Data>::default();
+    let kinds = [AtHome, AtHome, Foreign];
+    run(&kinds, |table, number| {
+        let owner: fn(u64) -> OwnerKind = match number {
+            0 => |_| OwnerKind::Process,
+            _ => |time| if time.is_multiple_of(2) { OwnerKind::Process } else { OwnerKind::Thread },
+        };
+        work_as(owner, table, number, &data, 4, Last::Releases, || Deadline::Never);
+    });
+    assert_eq!(data.with(|data| data.sections), 12);
 }
 
 /// Checks the death of a thread at home in its critical section.

@@ -54,11 +54,17 @@ r"        let mut waiters = 0;
         loop {
             waiters = 0;";
     "already-held-unchecked" ["shm"] "a thread waits for itself";
-"            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
-        => "            } else if false && self.slot.line().owner() == me.owner {";
+"            } else if recovery::is_of(me.caller, number) && self.slot.line().owner() == me.caller {"
+        => "            } else if false && self.slot.line().owner() == me.caller {";
     "already-held-by-the-number-alone" ["shm"] "a thread is confused with one of the same id in another PID namespace";
-"            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {"
-        => "            } else if recovery::is_of(me.owner, number) {";
+"            } else if recovery::is_of(me.caller, number) && self.slot.line().owner() == me.caller {"
+        => "            } else if recovery::is_of(me.caller, number) {";
+    "process-refused-as-its-thread" ["shm"] "a process is refused a lock that another of its threads releases";
+"            } else if recovery::is_of(me.caller, number) && self.slot.line().owner() == me.caller {"
+        => "            } else if recovery::is_of(me.owner, number) && self.slot.line().owner() == me.owner {";
+    "process-as-its-thread" ["shm"] "the lock of a process ends with the thread that acquired it";
+"        let owner = caller.process();"
+        => "        let owner = caller;";
     "foreign-thread-as-one-at-home" ["shm"] "the kernel confuses a thread with one of the same id in another PID namespace";
 "        let at_home = self.slot.current_owner_at_home(thread.id).is_some() && !thread.is_full();"
         => "        let at_home = !thread.is_full();";
@@ -104,7 +110,7 @@ r"        table.is_gone(owner)
 "        number >= Owner::FIRST_IDENTITY && table"
         => "        owner.is_none() && number >= Owner::FIRST_IDENTITY && table";
     "recovery-without-claim" ["shm"] "a death is not reported, because two threads recover a lock";
-"    if !slot.table().claim(claim, me.owner) {"
+"    if !slot.table().claim(claim, me.caller) {"
         => "    if false {";
     "vacant-word-without-claim" ["shm"] "a death is not reported, because two threads acquire a lock after an inconsistent release";
 "    if present & DIED != 0 {"

@@ -184,6 +184,7 @@ pub struct Allocation {
     /// The label of the allocation.
     pub label: Label,
     /// True if [`Store::named`](crate::Store::named) allocated the id. The label is its name.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub is_named: bool,
     /// The generation of the id, where the backend counts allocations.
     pub generation: Option<Generation>,

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 use lock_core::{
-    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, Holders, Labels, Names, Numbering, OwnerDeath,
-    Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, GuardChecks, Holders, Labels, Names, Numbering,
+    OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -66,6 +66,7 @@ claims! {
     THREAD_DEATH: thread_death >= ThreadDeath::Reported, "release by the death of a thread";
     DEADLINES: deadlines >= Deadlines::Monotonic, "deadlines";
     REENTRY: reentry >= Reentry::Refused, "detection of reentry";
+    GUARD_CHECKS: guard_checks >= GuardChecks::Supported, "guard checks";
     SEND: send_guards >= SendGuards::Supported, "send guards";
     HOLDERS: holders >= Holders::Named, "holders";
     WAITERS: waiters >= Waiters::Counted, "counts of waiters";

@@ -32,6 +32,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         group: "death_reports",
         words: "The report of a death stays until an owner marks the lock consistent. Its cause is right, or unknown.",
     },
+    Promise {
+        group: "guard_checks",
+        words: "A check of a guard confirms a lock that is held, and detects that a lock was lost.",
+    },
     Promise { group: "fork", words: "A forked child owns nothing, regardless of how and when it was forked." },
     Promise { group: "descriptors", words: "A program may close the library's descriptors and reuse their numbers." },
     Promise {

@@ -85,6 +85,13 @@ claims! {
         /// They are supported: the process owns the lock, and any of its threads may release it.
         Supported = "yes",
     }
+    /// Support for [`Guard::check`](crate::Guard::check).
+    GuardChecks {
+        /// It is refused.
+        Unsupported = "no",
+        /// It returns an error when the lock was lost.
+        Supported = "yes",
+    }
     /// The information about the holder of a lock.
     Holders {
         /// None.
@@ -213,6 +220,8 @@ capabilities! {
     reentry / with_reentry: Reentry = Undetected, "relock by the owner";
     /// Guards that move between threads.
     send_guards / with_send_guards: SendGuards = Unsupported, "send guards";
+    /// Checks of guards.
+    guard_checks / with_guard_checks: GuardChecks = Unsupported, "guard checks";
     /// Information about holders.
     holders / with_holders: Holders = Unknown, "holders";
     /// Information about waiters.

@@ -128,6 +128,20 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
+    /// Checks that the thread still holds the lock.
+    ///
+    /// A lock is lost when it is released on behalf of its owner ([`Store::break_lock`](crate::Store::break_lock)), or when other
+    /// programs change its files. Then another owner may already use the protected data. The answer is true at the moment of the check
+    /// only: a resource that compares [tokens](Guard::token) is protected at any time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`] when the thread no longer holds the lock; [`ErrorKind::NotHeld`] in a forked child that inherited the guard;
+    /// [`ErrorKind::Unsupported`] when the backend does not claim [`GuardChecks::Supported`](crate::GuardChecks::Supported);
+    /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when a system call fails.
+    pub fn check(&self) -> Result<()> {
+        check(self.lock(), self.epoch, OwnerKind::Thread)
+    }
+
     /// Returns the fencing token, or `None` on a backend without tokens.
     ///
     /// The token is greater than that of every earlier acquisition of this lock, in any process. A protected resource that remembers the
@@ -147,6 +161,12 @@ impl<'a> Guard<'a> {
         let released = if is_of_this_process { self.lock().raw().release(proof) } else { inherited_guard() };
         released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
     }
+}
+
+/// Checks that the owner of a guard from this epoch still holds the lock.
+pub(crate) fn check(lock: &Lock, epoch: u64, owner: OwnerKind) -> Result<()> {
+    let checked = if epoch == fork::epoch() { lock.raw().check(owner) } else { inherited_guard() };
+    checked.map_err(|error| lock.in_context(error, Operation::Check))
 }
 
 /// The result of a release in a forked child that inherited the guard.

@@ -53,6 +53,16 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// [`ErrorKind::System`](crate::ErrorKind::System) when a system call fails.
     fn release(&self, proof: Proof) -> Result<()>;
 
+    /// Checks that the caller still holds the lock, without a change of the lock. `owner` is the kind of owner, the thread or the process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock;
+    /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
+    fn check(&self, owner: OwnerKind) -> Result<()> {
+        let _ = owner;
+        Err(Error::unsupported("it cannot tell whether the lock is still held"))
+    }
+
     /// Discards the report of a death, so that the next owner does not get it.
     ///
     /// Called by the owner that got the report. `owner` is the kind of owner, the thread or the process.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::thread::{self, ThreadId, panicking};
 
-use crate::guard::{inherited_guard, log_release_error};
+use crate::guard::{check, inherited_guard, log_release_error};
 use crate::raw::{Condition, OwnerKind, Proof};
 use crate::{Death, Error, Lock, Operation, Result, Token, fork};
 
@@ -91,6 +91,14 @@ impl<'a> SendGuard<'a> {
             self.is_consistent = true;
         }
         Ok(())
+    }
+
+    /// Checks that the process still holds the lock, as [`Guard::check`](crate::Guard::check) does for a thread.
+    ///
+    /// # Errors
+    /// As [`Guard::check`](crate::Guard::check).
+    pub fn check(&self) -> Result<()> {
+        check(self.lock(), self.epoch, OwnerKind::Process)
     }
 
     /// Returns the fencing token, as [`Guard::token`](crate::Guard::token) does.

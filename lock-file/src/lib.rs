@@ -73,7 +73,9 @@ mod sys;
 mod tree;
 mod wait;
 
-use lock_core::{Backend, Capabilities, Deadlines, Numbering, OwnerDeath, Persistence, Reentry, SendGuards, ThreadDeath};
+use lock_core::{
+    Backend, Capabilities, Deadlines, GuardChecks, Numbering, OwnerDeath, Persistence, Reentry, SendGuards, ThreadDeath,
+};
 
 pub use lxc::lxc;
 
@@ -102,6 +104,7 @@ pub const LXC: Backend =
             .with_thread_death(ThreadDeath::Kept)
             .with_deadlines(Deadlines::Monotonic)
             .with_reentry(Reentry::Refused)
+            .with_guard_checks(GuardChecks::Supported)
             .with_send_guards(SendGuards::Supported)
             .with_persistence(Persistence::Boot),
     );

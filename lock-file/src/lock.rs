@@ -267,10 +267,13 @@ impl RawLock for FileLock {
         unlocked
     }
 
+    fn check(&self, owner: OwnerKind) -> Result<()> {
+        let me = self.slot.table().current_owner()?.of_kind(owner);
+        if self.slot.line().owner() == me { Ok(()) } else { Err(Error::lost()) }
+    }
+
     fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        if self.slot.line().owner() != self.slot.table().current_owner()?.of_kind(owner) {
-            return Err(Error::lost());
-        }
+        self.check(owner)?;
         self.slot.mark_consistent();
         Ok(())
     }

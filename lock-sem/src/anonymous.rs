@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use lock_core::PerProcess;
 use lock_core::{
-    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, Holder, Holders, Lock, Numbering,
-    OwnerKind, Persistence, Proof, RawLock, Recovery, Reentry, Result, SendGuards, Sharing, StoreId, Tokens,
+    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, GuardChecks, Holder, Holders,
+    Lock, Numbering, OwnerKind, Persistence, Proof, RawLock, Recovery, Reentry, Result, SendGuards, Sharing, StoreId, Tokens,
 };
 use lock_table::thread;
 
@@ -18,6 +18,7 @@ pub const ANONYMOUS: Capabilities = Capabilities::minimal()
     .with_sharing(Sharing::Threads)
     .with_deadlines(Deadlines::Monotonic)
     .with_reentry(Reentry::Refused)
+    .with_guard_checks(GuardChecks::Supported)
     .with_send_guards(SendGuards::Supported)
     .with_holders(Holders::Named)
     .with_tokens(Tokens::Fencing)
@@ -162,6 +163,10 @@ impl RawLock for Anonymous {
         }
         own.owner.store(0, Relaxed);
         own.semaphore.give().map_err(|e| Error::system("sem_post", e))
+    }
+
+    fn check(&self, owner: OwnerKind) -> Result<()> {
+        self.held_by(owner_of_kind(owner)).map(drop)
     }
 
     fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {

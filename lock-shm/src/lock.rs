@@ -217,10 +217,13 @@ impl RawLock for ShmLock {
         self.release_slowly(proof)
     }
 
+    fn check(&self, owner: OwnerKind) -> Result<()> {
+        let me = self.slot.current_owner(ThisThread::get().id)?.of_kind(owner);
+        if self.slot.line().owner() == me { Ok(()) } else { Err(Error::lost()) }
+    }
+
     fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        if self.slot.line().owner() != self.slot.current_owner(ThisThread::get().id)?.of_kind(owner) {
-            return Err(Error::lost());
-        }
+        self.check(owner)?;
         self.slot.mark_consistent();
         Ok(())
     }

@@ -9,8 +9,8 @@ use crate::owner::Owner;
 use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
-    Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, HeldLock, Holders, Label, Labels, LockId,
-    Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+    Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, GuardChecks, HeldLock, Holders, Label,
+    Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -80,7 +80,8 @@ pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_death_reports(DeathReports::UntilConsistent)
     .with_reconcile(Reconcile::Supported)
     .with_capacity(Capacity::Chosen)
-    .with_removal(Removal::Supported);
+    .with_removal(Removal::Supported)
+    .with_guard_checks(GuardChecks::Supported);
 
 /// A [`Manager`] with the ids of a [`Table`] and the locks of a backend.
 #[derive(Debug)]

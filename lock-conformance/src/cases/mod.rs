@@ -15,6 +15,7 @@ mod filesystems;
 mod fork;
 mod freeing;
 mod growing;
+mod guard_checks;
 mod ids;
 mod ipc_namespaces;
 mod keeping;
@@ -103,6 +104,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         tokens::CASES,
         reconciling::CASES,
         breaking::CASES,
+        guard_checks::CASES,
         storm::CASES,
         damage::CASES,
         vanishing::CASES,

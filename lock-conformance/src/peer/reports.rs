@@ -19,6 +19,7 @@ struct AcquiredByUnwinding<'a> {
 impl Worker {
     pub(super) fn report_or_mark(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
+            ("check_guard", [lock]) => self.guard_of(lock).check().map(|()| Fields::new()),
             ("mark_consistent", [lock]) => self.guard_of(lock).mark_consistent().map(|()| Fields::new()),
             ("panic", [lock]) => {
                 let guard = self.guard(lock);

@@ -34,6 +34,12 @@ impl Worker {
                 drop(self.send_guard(lock));
                 Ok(Fields::new())
             }
+            ("check_send", [lock]) => {
+                let guard = self.send_guard(lock);
+                let checked = guard.check();
+                self.send_guards().insert((*lock).to_owned(), guard);
+                checked.map(|()| Fields::new())
+            }
             ("mark_send", [lock]) => {
                 let mut guard = self.send_guard(lock);
                 let marked = guard.mark_consistent();

@@ -13,13 +13,18 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::{
-    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, Generation, Label, LockId, Manager, OpenMode, Proof,
-    RawLock, Removal, Result, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Breaking, Capabilities, Deadline, Error, Generation, GuardChecks, Label, LockId, Manager,
+    OpenMode, OwnerKind, Proof, RawLock, Removal, Result, StoreId, StoreUrl,
 };
 
+/// The capabilities of the modest backend.
+pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
+    .with_breaking(Breaking::Explicit)
+    .with_guard_checks(GuardChecks::Supported)
+    .with_removal(Removal::Supported);
+
 /// The modest backend.
-pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "exclusively created files", open)
-    .with(Capabilities::minimal().with_breaking(Breaking::Explicit).with_removal(Removal::Supported));
+pub(crate) const BACKEND: Backend = Backend::new("modest", "lock-conformance", "exclusively created files", open).with(CLAIMS);
 
 /// Opens a store.
 pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
@@ -131,14 +136,15 @@ impl RawLock for Exclusive {
         }
     }
 
-    fn release(&self, _: Proof) -> Result<()> {
-        if self.owner.load(Ordering::Relaxed) != process::id() {
-            return Err(Error::lost());
-        }
+    fn release(&self, proof: Proof) -> Result<()> {
+        let checked = self.check(proof.owner());
         self.owner.store(0, Ordering::Relaxed);
-        if fs::read_to_string(&self.file).is_ok_and(|owner| owner != process::id().to_string()) {
-            return Err(Error::lost());
-        }
+        checked?;
         if remove(&self.file)? { Ok(()) } else { Err(Error::lost()) }
+    }
+
+    fn check(&self, _: OwnerKind) -> Result<()> {
+        let is_recorded = || fs::read_to_string(&self.file).is_ok_and(|owner| owner == process::id().to_string());
+        if self.owner.load(Ordering::Relaxed) == process::id() && is_recorded() { Ok(()) } else { Err(Error::lost()) }
     }
 }

@@ -110,6 +110,10 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
         honest.release(proof)
     }
 
+    fn check_guard(honest: &dyn RawLock, owner: OwnerKind) -> Result<()> {
+        honest.check(owner)
+    }
+
     fn mark_consistent(honest: &dyn RawLock, owner: OwnerKind) -> Result<()> {
         honest.mark_consistent(owner)
     }
@@ -227,6 +231,10 @@ impl<F: Fault> RawLock for FaultyLock<F> {
 
     fn release(&self, proof: Proof) -> Result<()> {
         F::release(&*self.honest, proof)
+    }
+
+    fn check(&self, owner: OwnerKind) -> Result<()> {
+        F::check_guard(&*self.honest, owner)
     }
 
     fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {

@@ -13,6 +13,7 @@ mod filesystems;
 mod fork_mutexes;
 mod forks;
 mod growing;
+mod guard_checks;
 mod hidden_owners;
 mod ids;
 mod ipc;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         allocators::all(),
         openers::all(),
         growing::all(),
+        guard_checks::all(),
         ids::all(),
         names::all(),
         sending::all(),

@@ -123,6 +123,13 @@ impl RawLock for LxcLock {
         self.acquire_as(OwnerKind::Process, deadline)
     }
 
+    fn check(&self, kind: OwnerKind) -> Result<()> {
+        let owner = owner(kind);
+        let inode = held()?.iter().find(|held| held.owner == owner && held.path == self.path).map(|held| held.inode);
+        // The owner of a removed file excludes no process that locks the new one.
+        if inode.is_some_and(|inode| !self.is_replaced(inode)) { Ok(()) } else { Err(Error::lost()) }
+    }
+
     fn release(&self, proof: Proof) -> Result<()> {
         let mut all = held()?;
         let owner = owner(proof.owner());

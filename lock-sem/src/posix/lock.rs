@@ -83,10 +83,13 @@ impl RawLock for PosixLock {
         if is_ours && line::disown(line, me)? { Ok(()) } else { Err(Error::lost()) }
     }
 
+    fn check(&self, owner: OwnerKind) -> Result<()> {
+        let me = self.slot.current_owner(this_thread::id())?.of_kind(owner);
+        if line::lock_owner(self.slot.line()) == me { Ok(()) } else { Err(Error::lost()) }
+    }
+
     fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        if line::lock_owner(self.slot.line()) != self.slot.current_owner(this_thread::id())?.of_kind(owner) {
-            return Err(Error::lost());
-        }
+        self.check(owner)?;
         self.slot.mark_consistent();
         Ok(())
     }

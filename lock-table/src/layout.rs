@@ -6,8 +6,9 @@
 //! …          segment 0: ids 0..1024
 //! …          segment 1: ids 1024..2048; each further segment is twice as large as the one before
 //! ```
-//! A segment starts with four bitmaps in whole pages: reserved pages of the bitmaps, allocated ids with summaries, groups that are
-//! backed by blocks, and groups that names have overflowed. The first bitmap keeps a large segment with few allocated ids small.
+//! A segment starts with five bitmaps in whole pages: reserved pages of the bitmaps, allocated ids with summaries, groups that are
+//! backed by blocks, groups with names, and groups that names have overflowed. The first bitmap keeps a large segment with few
+//! allocated ids small.
 //!
 //! The groups follow. A group has 64 locks: 64 lines of 64 bytes, which each acquisition changes, and then 64 records of 128 bytes, which
 //! only allocations and deaths change. Locks share no cache line, a scan of the lines does not read the records, and blocks are reserved
@@ -41,6 +42,9 @@ pub(crate) const COMMAND_WORDS: usize = 4;
 /// Words of the label in a record.
 pub(crate) const LABEL_WORDS: usize = 8;
 pub(crate) const GROUP_WORDS: usize = GROUP * (LINE_WORDS + RECORD_WORDS);
+
+/// The number of bitmaps with a bit for each group.
+pub(crate) const GROUP_BITMAPS: usize = 3;
 
 /// The number of segments for 2³² ids.
 pub(crate) const SEGMENTS: usize = 23;
@@ -83,7 +87,7 @@ impl Geometry {
         self.ids as usize / GROUP
     }
 
-    /// Returns the number of words in a bitmap of groups: that of backed groups, and that of overflowed groups.
+    /// Returns the number of words in each of the [`GROUP_BITMAPS`].
     pub(crate) const fn group_bitmap_words(self) -> usize {
         self.groups().div_ceil(GROUP)
     }
@@ -102,16 +106,17 @@ impl Geometry {
 
     /// Returns the number of words in the bitmap of reserved pages.
     ///
-    /// It has a bit for each page of all four bitmaps.
+    /// It has a bit for each page of all bitmaps.
     pub(crate) const fn page_words(self) -> usize {
-        let others = self.bitmap_words() + 2 * self.group_bitmap_words();
+        let others = self.bitmap_words() + GROUP_BITMAPS * self.group_bitmap_words();
         // A word has bits for 64 pages. The bitmap also covers its own pages: less than one word in 64.
         (others + others / 64 + 1).div_ceil(HEADER_WORDS).div_ceil(64)
     }
 
     /// Returns the number of bytes before the groups.
     pub(crate) const fn bitmap_bytes(self) -> u64 {
-        (((self.page_words() + self.bitmap_words() + 2 * self.group_bitmap_words()) * WORD) as u64).next_multiple_of(PAGE)
+        (((self.page_words() + self.bitmap_words() + GROUP_BITMAPS * self.group_bitmap_words()) * WORD) as u64)
+            .next_multiple_of(PAGE)
     }
 
     /// Returns the number of bytes that are reserved when a segment is added: the bitmap of reserved pages.

@@ -2,7 +2,8 @@
 //!
 //! There is no index. The hash of a name gives a sequence of groups ([`Name::groups`]), and the name is allocated in the first group of
 //! the sequence that has a free id. A name that finds no free id in a group marks the group as overflowed before it is allocated in a
-//! later one. So a search ends at the first group without the mark, and reads few groups.
+//! later one. So a search ends at the first group without the mark, and reads few groups. Another mark says which groups have names, so
+//! that a search does not read the records of other groups.
 //!
 //! A thread that allocates a name has one of 64 claims, by the hash of the name. It searches again under the claim, so that of several
 //! threads that race, one allocates the name. The claim of a dead thread is replaced. A kill at any instruction leaves a free id or an
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::name::{Groups, Name};
 use crate::owner::Owner;
-use crate::segment::Segment;
+use crate::segment::{Mark, Segment};
 use crate::table::Table;
 use lock_core::{Error, Generation, Label, LockId, Result};
 
@@ -62,7 +63,7 @@ impl Table {
         std::iter::from_fn(move || {
             let place = groups.next().filter(|place| !is_last && self.has_segment(place.segment))?;
             let segment = self.segment(place.segment);
-            is_last = !segment.as_ref().is_ok_and(|segment| segment.is_overflowed(place.group));
+            is_last = !segment.as_ref().is_ok_and(|segment| segment.has(Mark::Overflowed, place.group));
             Some(segment.map(|segment| (segment, place.group)))
         })
     }
@@ -76,10 +77,11 @@ impl Table {
             }
             // The groups before this one are marked only now, so that a full store gets no marks.
             for passed in unmarked.by_ref().take(at - marked) {
-                self.segment(passed.segment)?.set_overflowed(&self.file, passed.group)?;
+                self.segment(passed.segment)?.mark(&self.file, Mark::Overflowed, passed.group)?;
             }
             marked = at;
             let segment = self.segment(place.segment)?;
+            segment.mark(&self.file, Mark::Named, place.group)?;
             for index in segment.indexes_of(place.group) {
                 if !segment.allocated().get(index)
                     && let Some(generation) = self.try_allocate(segment, index, me, name.label(), name.tag())?
@@ -299,7 +301,7 @@ mod tests {
         }
         for segment in [0, 1] {
             let segment = table.segment(segment).unwrap();
-            (0..8).for_each(|group| segment.set_overflowed(&table.file, group).unwrap());
+            (0..8).for_each(|group| segment.mark(&table.file, Mark::Overflowed, group).unwrap());
         }
         for number in 0..100 {
             let id = id_of(&table, number);

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 use crate::bitmap::{Bitmap, ones};
 use crate::blocks;
-use crate::layout::{GROUP, GROUP_WORDS, Geometry, LINE_WORDS, PAGE, RECORD_WORDS, WORD};
+use crate::layout::{GROUP, GROUP_BITMAPS, GROUP_WORDS, Geometry, LINE_WORDS, PAGE, RECORD_WORDS, WORD};
 use crate::lock_line::LockLine;
 use crate::name::Name;
 use crate::record::Record;
@@ -13,6 +13,19 @@ use crate::sys::{self, MappedWords};
 use crate::table_file::TableFile;
 use crate::touched::TouchedGroups;
 use lock_core::{Allocation, Generation, LockId, Result};
+
+/// A bitmap of groups, by its position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mark {
+    /// The group is backed by blocks.
+    Backed,
+    /// A name was allocated in the group, or a process was killed just before.
+    Named,
+    /// A name was allocated elsewhere because it found no free id in the group, or a process was killed just before.
+    Overflowed,
+}
+
+const _: () = assert!(Mark::Overflowed as usize + 1 == GROUP_BITMAPS);
 
 /// A mapped part of a table: the bitmaps, lines and records of a range of ids.
 #[derive(Debug)]
@@ -108,15 +121,13 @@ impl Segment {
         if self.is_backed(group) {
             return Ok(());
         }
-        let backed_at = self.bitmap_words + group / GROUP;
-        for word in self.allocated().words_of(index).chain([backed_at]) {
+        for word in self.allocated().words_of(index) {
             self.reserve_page(file, (self.page_words + word) / PAGE_WORDS)?;
         }
         let bytes = self.geometry.group_bytes();
         let offset = self.geometry.offset + self.geometry.bitmap_bytes() + group as u64 * bytes;
         blocks::back(file.get()?, offset, bytes).map_err(|error| error.at(file.path()))?;
-        self.backed().reserved(group / GROUP).fetch_or(1 << (group % GROUP), Release);
-        Ok(())
+        self.mark(file, Mark::Backed, group)
     }
 
     /// Returns true if each id of a group is allocated.
@@ -131,7 +142,7 @@ impl Segment {
 
     /// Returns the id of a group that is allocated under this name, as an index, and its generation.
     pub(crate) fn find_name(&self, group: usize, name: &Name<'_>) -> Option<(usize, Generation)> {
-        if !self.is_backed(group) {
+        if !self.has(Mark::Named, group) || !self.is_backed(group) {
             return None;
         }
         let mut indexes = ones(self.allocated().word(group)).map(|bit| group * GROUP + bit);
@@ -159,16 +170,17 @@ impl Segment {
         None
     }
 
-    /// Returns true if a name was allocated elsewhere because it found no free id in this group.
-    pub(crate) fn is_overflowed(&self, group: usize) -> bool {
-        self.overflowed().load(group / GROUP) & (1 << (group % GROUP)) != 0
+    /// Returns true if the group has a mark.
+    pub(crate) fn has(&self, mark: Mark, group: usize) -> bool {
+        self.marks(mark).load(group / GROUP) & (1 << (group % GROUP)) != 0
     }
 
-    /// Records that a name finds no free id in a group. The mark is never removed.
-    pub(crate) fn set_overflowed(&self, file: &TableFile, group: usize) -> Result<()> {
-        let before = self.page_words + self.bitmap_words + self.geometry.group_bitmap_words();
-        self.reserve_page(file, (before + group / GROUP) / PAGE_WORDS)?;
-        self.overflowed().reserved(group / GROUP).fetch_or(1 << (group % GROUP), SeqCst);
+    /// Marks a group. The mark is never removed.
+    pub(crate) fn mark(&self, file: &TableFile, mark: Mark, group: usize) -> Result<()> {
+        if !self.has(mark, group) {
+            self.reserve_page(file, (self.words_before_marks(mark) + group / GROUP) / PAGE_WORDS)?;
+            self.marks(mark).reserved(group / GROUP).fetch_or(1 << (group % GROUP), SeqCst);
+        }
         Ok(())
     }
 
@@ -205,19 +217,22 @@ impl Segment {
     }
 
     fn is_backed(&self, group: usize) -> bool {
-        self.backed().load(group / GROUP) & (1 << (group % GROUP)) != 0
+        self.has(Mark::Backed, group)
     }
 
     /// The bitmap of groups that are backed by blocks.
     fn backed(&self) -> Sparse<'_> {
-        let before = self.page_words + self.bitmap_words;
+        self.marks(Mark::Backed)
+    }
+
+    /// The bitmap of groups with this mark.
+    fn marks(&self, mark: Mark) -> Sparse<'_> {
+        let before = self.words_before_marks(mark);
         Sparse::new(&self.words[before..][..self.geometry.group_bitmap_words()], self.pages(), before)
     }
 
-    /// The bitmap of groups that names have overflowed.
-    fn overflowed(&self) -> Sparse<'_> {
-        let before = self.page_words + self.bitmap_words + self.geometry.group_bitmap_words();
-        Sparse::new(&self.words[before..][..self.geometry.group_bitmap_words()], self.pages(), before)
+    fn words_before_marks(&self, mark: Mark) -> usize {
+        self.page_words + self.bitmap_words + mark as usize * self.geometry.group_bitmap_words()
     }
 
     /// The bitmap of reserved pages of the bitmaps.

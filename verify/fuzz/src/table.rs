@@ -107,7 +107,9 @@ fn use_store(path: &Path, store: &Store) {
             let id = lock.id();
             assert!(u64::from(id.get()) < capacity);
             assert!(list(store, capacity).contains(&id));
-            assert_eq!(store.named(name).map(|lock| lock.id()).ok(), Some(id), "a name leads to another id than before");
+            // The first call may have repaired a group whose mark was damaged, and which has the name.
+            let found = [(); 2].map(|()| store.named(name).map(|lock| lock.id()).ok());
+            assert!(found[0].is_some() && found[0] == found[1], "a name leads to another id than before: {found:?}");
         }
     }
     let wanted: BTreeSet<_> = ids.iter().copied().filter(|id| u64::from(id.get()) < capacity).take(3).collect();

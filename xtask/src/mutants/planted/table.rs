@@ -98,10 +98,14 @@ r"        match self.find_name(&name)? {
 "        let _ = self.word.compare_exchange(self.me.word(), 0, Release, Relaxed);"
         => "        let _ = (self.word, self.me, Release);";
     "passed-groups-not-marked" ["shm"] "a name beyond a full group is not found, and is allocated twice";
-"                self.segment(passed.segment)?.set_overflowed(&self.file, passed.group)?;"
+"                self.segment(passed.segment)?.mark(&self.file, Mark::Overflowed, passed.group)?;"
         => "                self.segment(passed.segment)?;";
+    "group-of-a-name-not-marked" ["shm"] "a name is not found, and is allocated twice";
+r"            segment.mark(&self.file, Mark::Named, place.group)?;
+"
+        => "";
     "marks-of-groups-ignored" ["shm"] "a name beyond a full group is not found, and is allocated twice";
-"            is_last = !segment.as_ref().is_ok_and(|segment| segment.is_overflowed(place.group));"
+"            is_last = !segment.as_ref().is_ok_and(|segment| segment.has(Mark::Overflowed, place.group));"
         => "            is_last = true;";
 };
 

@@ -97,6 +97,9 @@ pub(crate) struct RunArgs {
     /// Label of the lock, with --new
     #[arg(long, requires = "new", conflicts_with = "id", default_value = "", hide_default_value = true)]
     pub(crate) label: String,
+    /// Name of the lock, which is allocated under the name on first use
+    #[arg(long, conflicts_with_all = ["id", "new"])]
+    pub(crate) name: Option<String>,
     /// Fail if the store is absent; do not create it
     #[arg(long)]
     pub(crate) no_create: bool,

@@ -56,7 +56,16 @@ fn acquire_in_current_store(
     loop {
         let guard = acquire::acquire(&store, &lock, args, deadline)?;
         match store.check() {
-            Ok(()) => return Ok(guard),
+            Ok(()) if args.name.is_none() => return Ok(guard),
+            Ok(()) => {
+                // During the wait, the id may have been freed, and the name allocated again.
+                let named = select_lock(&store, args)?;
+                if (named.id(), named.generation()) == (lock.id(), lock.generation()) {
+                    return Ok(guard);
+                }
+                lock = named;
+                continue;
+            }
             // An id of --new belongs to the removed store, so this is an error with --new.
             Err(error) if !args.new && error.needs_reopen() => drop(guard),
             Err(error) => return Err(error.into()),
@@ -74,12 +83,15 @@ fn describe(death: &Death, lock: &Lock) -> String {
 
 fn select_lock(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {
     let usage = |message: &str| Failure::new(ExitStatus::USAGE, message);
+    if let Some(name) = &args.name {
+        return Ok(store.named(name)?);
+    }
     match (store.capabilities().numbering, args.id, args.new) {
         (Numbering::Single, None, false) => Ok(store.single()?),
         (Numbering::Single, None, true) => Err(usage("this store has only one lock, which is always allocated; omit --new")),
         (_, Some(id), _) => Ok(store.retrieve(id)?),
         (_, None, true) => Ok(store.allocate(args.label.as_str())?),
-        (_, None, false) => Err(usage("the id is missing; give the id of a lock, or --new to allocate one")),
+        (_, None, false) => Err(usage("the id is missing; give the id of a lock, --name and a name, or --new to allocate one")),
     }
 }
 

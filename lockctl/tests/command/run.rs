@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::scratch::{CommandOutput, Scratch, await_wait};
+use crate::scratch::{CommandOutput, Held, Scratch, await_wait};
 
 #[rstest]
 #[case("exit 0", 0)]
@@ -149,10 +149,48 @@ fn a_new_lock_is_allocated_with_its_label_and_freed_at_the_end() {
     assert_eq!(scratch.json(&["list", "--json"])["locks"], serde_json::json!([]));
 }
 
+#[test]
+fn a_name_is_one_lock_in_all_runs() {
+    let scratch = Scratch::with_store();
+    let list = [env!("CARGO_BIN_EXE_lockctl"), "list", "--json"];
+    let listing = scratch.json(&[&["run", "--name", "build cache", "--"], &list[..]].concat());
+    let lock = &listing["locks"][0];
+    assert_eq!((&lock["label"], &lock["is_named"], &lock["held"]), (&"build cache".into(), &true.into(), &true.into()));
+    let busy = [env!("CARGO_BIN_EXE_lockctl"), "run", "-n", "--name", "build cache", "--", "true"];
+    scratch.fails(1, &[&["run", "--name", "build cache", "--"], &busy[..]].concat());
+    scratch.ok(&[&["run", "--name", "another", "--"], &busy[..]].concat());
+    assert_eq!(scratch.json(&["list", "--json"])["locks"].as_array().unwrap().len(), 2);
+    scratch.fails(64, &["run", "--name", "", "--", "true"]);
+}
+
+/// During the wait, the id of the name is freed, and the name is allocated again with another id.
+#[test]
+fn a_waiter_for_a_name_gets_the_lock_that_has_the_name_afterwards() {
+    let scratch = Scratch::with_store();
+    let hold = || Held::start(scratch.lockctl(&["run", "--name", "x", "--", "sh", "-c", "echo $$; echo $LOCKCTL_ID; read line"]));
+    let mut first = hold();
+    let old = first.line().trim().to_owned();
+    let mut waiter = scratch.lockctl(&["run", "--name", "x", "--", "sh", "-c", "echo $LOCKCTL_ID"]);
+    let mut waiter = waiter.stdout(Stdio::piped()).spawn().unwrap();
+    await_wait(&mut waiter);
+    scratch.ok(&["free", &old]);
+    scratch.ok(&["allocate", &old]);
+    let mut second = hold();
+    let new = second.line().trim().to_owned();
+    assert_ne!(old, new);
+    first.release();
+    await_wait(&mut waiter);
+    second.release();
+    let output = CommandOutput::from(waiter.wait_with_output().unwrap());
+    assert_eq!((output.code, output.out.trim()), (Some(0), new.as_str()));
+}
+
 #[rstest]
 #[case(&["run", "--", "true"])]
 #[case(&["run", "--new", "3", "--", "true"])]
 #[case(&["run", "3", "--label", "x", "--", "true"])]
+#[case(&["run", "3", "--name", "x", "--", "true"])]
+#[case(&["run", "--new", "--name", "x", "--", "true"])]
 #[case(&["run", "-n", "-w", "1", "3", "--", "true"])]
 #[case(&["run", "-w", "soon", "3", "--", "true"])]
 #[case(&["run", "-E", "256", "3", "--", "true"])]

@@ -10,9 +10,9 @@ use crate::{Death, Error, ErrorKind, Lock, Operation, Result, Token, fork};
 
 /// A held lock. Dropping the guard releases the lock.
 ///
-/// A guard belongs to the thread that acquired the lock: it is not `Send`; a [`SendGuard`](crate::SendGuard) is. It also belongs to the process: in a forked child an
-/// inherited guard holds nothing, and dropping it has no effect. A guard from [`Lock::lock`] borrows its lock. A guard from
-/// [`Lock::lock_owned`] contains a handle and is `Guard<'static>`.
+/// A guard belongs to the thread that acquired the lock: it is not `Send`; a [`SendGuard`](crate::SendGuard) is. It also belongs to the
+/// process: in a forked child an inherited guard holds nothing, and dropping it has no effect. A guard from [`Lock::lock`] borrows its
+/// lock. A guard from [`Lock::lock_owned`] contains a handle and is `Guard<'static>`.
 ///
 /// A guard that is dropped while its thread panics releases the lock. The next owner then gets a report with the cause
 /// [`Cause::Panicked`](crate::Cause::Panicked), if the backend claims
@@ -131,8 +131,8 @@ impl<'a> Guard<'a> {
     /// Checks that the thread still holds the lock.
     ///
     /// A lock is lost when it is released on behalf of its owner ([`Store::break_lock`](crate::Store::break_lock)), or when other
-    /// programs change its files. Then another owner may already use the protected data. The answer is true at the moment of the check
-    /// only: a resource that compares [tokens](Guard::token) is protected at any time.
+    /// programs change its files. Then another owner may already use the protected data. The result applies to the time of the check
+    /// only. A resource that compares [tokens](Guard::token) is protected at any time.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`] when the thread no longer holds the lock; [`ErrorKind::NotHeld`] in a forked child that inherited the guard;

@@ -60,7 +60,7 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     fn check(&self, owner: OwnerKind) -> Result<()> {
         let _ = owner;
-        Err(Error::unsupported("it cannot tell whether the lock is still held"))
+        Err(Error::unsupported("it does not detect that a lock was lost"))
     }
 
     /// Discards the report of a death, so that the next owner does not get it.

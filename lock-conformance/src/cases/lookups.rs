@@ -43,7 +43,7 @@ fn the_allocation_of_an_id_is_that_of_the_list(fixture: &Fixture) {
     }
 }
 
-/// More ids than `lock-core` reads at once.
+/// More ids than `lock-core` reads in one call.
 const MANY: u32 = 1100;
 
 fn a_list_in_parts_has_each_id_once(fixture: &Fixture) {
@@ -56,7 +56,7 @@ fn a_list_in_parts_has_each_id_once(fixture: &Fixture) {
         a.free(id);
     }
     a.must("take", &["1999", ""]);
-    assert_eq!(in_parts(), a.allocated(), "the list that is read in parts differs from the list that is read at once");
+    assert_eq!(in_parts(), a.allocated(), "the list that is read in parts differs from the list of one call");
 }
 
 fn an_allocated_id_is_found_and_keeps_its_label(fixture: &Fixture) {

@@ -45,7 +45,7 @@ impl Fault for OmitsTheFirstIdOfAPart {
     const NAME: &'static str = "omits-the-first-id-of-a-part";
     const FAULT: &'static str = "Begins each part of a list after the given id";
     const CAUGHT_BY: &'static [(&'static str, &'static str)] =
-        &[("allocation::a_list_in_parts_has_each_id_once", "differs from the list that is read at once")];
+        &[("allocation::a_list_in_parts_has_each_id_once", "differs from the list of one call")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
     fn allocated_from(honest: &dyn Manager, from: LockId, limit: usize) -> Result<Vec<Allocation>> {

@@ -35,13 +35,16 @@ use crate::wait_queue;
 pub trait LockAsync: sealed::Sealed {
     /// Acquires the lock for the process as [`Lock::lock_send_owned`] does, and waits without blocking the thread.
     ///
-    /// A free lock is acquired without a wait. Otherwise the task joins the queue of the tasks of this process that wait for the lock. The first
-    /// task of the queue has a thread that waits, which exists only for that time. The queue is fair among its tasks, but not
-    /// towards other processes and threads.
+    /// A free lock is acquired without a wait. Otherwise the task joins the queue of the tasks of this process that wait for the lock.
+    /// The first task of the queue has a thread that waits, which exists only for that time. The queue is fair among its tasks, but not
+    /// towards other processes and threads. [`Lock::waiters`] counts only that thread.
     ///
     /// # Cancellation
     /// Dropping the future ends the wait within 200 ms, and never leaves the lock held. A task that is dropped later, while it holds the
     /// guard, releases the lock without a report to the next owner.
+    ///
+    /// A future that is neither polled nor dropped keeps its place in the queue, and its thread may acquire the lock for it. Other tasks
+    /// then wait for this future. So a program drops the future of a branch that `tokio::select!` did not take, before it waits again.
     ///
     /// # Errors
     /// As [`Lock::lock_send`]. The wait also needs a backend that claims [`Deadlines::Monotonic`](crate::Deadlines::Monotonic), and is

@@ -14,7 +14,7 @@ use lock_any::{Cause, ErrorKind, Lock, LockAsync, Numbering, OpenMode, SendGuard
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 /// The URL of the store of a peer, which is this test program with this variable.
 const PEER: &str = "LOCK_ASYNC_PEER";
@@ -266,6 +266,32 @@ fn a_thousand_waiting_tasks_leave_the_owner_a_blocking_thread() {
             timeout(FAR, task).await.expect("a task waits without end").unwrap();
         }
         assert_eq!(done.load(Ordering::SeqCst), TASKS);
+    });
+}
+
+/// The next task has its turn when the thread of the previous one has ended.
+#[test]
+fn tasks_that_stop_to_wait_together_do_not_start_a_thread_each() {
+    let _alone = alone();
+    let scratch = Scratch::new("shm");
+    let owner = scratch.lock.lock_send().unwrap();
+    Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+        let end = Instant::now() + Duration::from_millis(50);
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let lock = scratch.lock.clone();
+                tokio::spawn(async move { timeout_at(end.into(), lock.lock_async()).await.is_err() })
+            })
+            .collect();
+        for task in tasks {
+            assert!(task.await.unwrap(), "the owner holds the lock");
+        }
+        // One that is about to end, and one that has begun.
+        let waiting = threads(WAITING_THREAD).len();
+        assert!(waiting <= 2, "{waiting} threads wait for tasks that were dropped");
+        drop(owner);
+        let guard = timeout(FAR, scratch.lock.lock_async()).await.expect("the queue has stopped");
+        assert!(guard.unwrap().recovered().is_none());
     });
 }
 

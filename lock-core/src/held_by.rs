@@ -6,9 +6,9 @@ use crate::Holder;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum HeldBy {
-    /// A thread that is not proven to be dead.
+    /// A thread or a process that is not proven to be dead.
     Holder(Holder),
-    /// A thread that is proven to be dead. Its lock must be taken over or broken.
+    /// A thread or a process that is proven to be dead. Its lock must be taken over or broken.
     Dead(Holder),
     /// The backend cannot name the holder.
     Unknown {

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A thread that holds a lock, or that held it when it died.
+/// The thread or process that holds a lock, or that held it when it died.
 ///
 /// The fields are for display. Do not use the pid to decide whether the process is alive: the kernel reuses pids, and a pid denotes
 /// different processes in different PID namespaces.
@@ -10,7 +10,8 @@ use std::fmt;
 pub struct Holder {
     /// Process id, in the holder's PID namespace; 0 where the store no longer records the process.
     pub pid: u32,
-    /// Thread id, in the holder's PID namespace; 0 where the backend knows only the process.
+    /// Thread id, in the holder's PID namespace; 0 if the process holds the lock ([`SendGuard`](crate::SendGuard)), or where the backend
+    /// knows only the process.
     #[cfg_attr(feature = "serde", serde(with = "crate::serialize::zero_as_none"))]
     pub tid: u32,
     /// Start time of the process, in clock ticks since boot (field 22 of `/proc/PID/stat`, see proc_pid_stat(5)).

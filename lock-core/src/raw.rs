@@ -143,9 +143,12 @@ pub enum OwnerKind {
 ///
 /// The proof makes `release` a safe function, so that a backend can forbid unsafe code. It does not identify the lock: the backend
 /// checks that the caller is the recorded owner.
-// One byte, which is passed in one register.
+// Two fields, which are passed in two registers.
 #[derive(Debug)]
-pub struct Proof(u8);
+pub struct Proof {
+    flags: u8,
+    token: u64,
+}
 
 /// The condition of the protected data at a release.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -166,19 +169,31 @@ impl Proof {
     /// Creates the proof of a [`Guard`](crate::Guard).
     #[inline]
     pub(crate) const fn of_thread(condition: Condition) -> Self {
-        Self(condition as u8)
+        Self { flags: condition as u8, token: 0 }
     }
 
-    /// Creates the proof of a [`SendGuard`](crate::SendGuard).
+    /// Creates the proof of a [`SendGuard`](crate::SendGuard) with this token.
     #[inline]
-    pub(crate) const fn of_process(condition: Condition) -> Self {
-        Self(condition as u8 | PROCESS)
+    pub(crate) const fn of_process(condition: Condition, token: u64) -> Self {
+        Self { flags: condition as u8 | PROCESS, token }
     }
 
     /// Returns the kind of owner that releases the lock.
     #[inline]
     pub const fn owner(&self) -> OwnerKind {
-        if self.0 & PROCESS == 0 { OwnerKind::Thread } else { OwnerKind::Process }
+        if self.flags & PROCESS == 0 { OwnerKind::Thread } else { OwnerKind::Process }
+    }
+
+    /// Returns the token of the acquisition if the owner is the process, and `None` if it is a thread.
+    ///
+    /// The token is that of [`Acquired::Held`] or [`Recovery`]. All acquisitions for a process have the same owner. So a backend whose
+    /// locks can be broken compares the token with the latest one: if they differ, the process lost the lock and has acquired it again.
+    #[inline]
+    pub const fn token(&self) -> Option<u64> {
+        match self.owner() {
+            OwnerKind::Process => Some(self.token),
+            OwnerKind::Thread => None,
+        }
     }
 
     /// Returns the condition of the protected data.
@@ -187,7 +202,7 @@ impl Proof {
     /// [`Condition::Consistent`] to the next owner.
     #[inline]
     pub const fn condition(&self) -> Condition {
-        match self.0 & !PROCESS {
+        match self.flags & !PROCESS {
             0 => Condition::Consistent,
             1 => Condition::Inconsistent,
             _ => Condition::Panicked,

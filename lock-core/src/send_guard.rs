@@ -120,7 +120,7 @@ impl<'a> SendGuard<'a> {
 
     #[inline]
     fn release(&self) -> Result<()> {
-        self.lock().raw().release(Proof::of_process(self.condition()))
+        self.lock().raw().release(Proof::of_process(self.condition(), self.token))
     }
 
     /// Returns the condition of the protected data at the release.

@@ -175,8 +175,10 @@ impl Store {
     ///
     /// All callers of all processes get the same lock, until its id is freed. The next call then allocates an id again. A name has the
     /// limits of a [`Label`] and is not empty. It is the label of the allocation, but an id that another function allocated with the
-    /// same label has no name. The search reads a few records, regardless of the number of allocated ids. If the process is killed
-    /// during the call, there is either no lock or a complete one with this name.
+    /// same label has no name. Names are compared byte by byte, so that two Unicode forms of one text are two names.
+    ///
+    /// The search reads a few records, regardless of the number of allocated ids. If the process is killed during the call, there is
+    /// either no lock or a complete one with this name.
     ///
     /// # Errors
     /// - [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel); [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) when there is no
@@ -260,8 +262,8 @@ impl Store {
     /// Allocates and frees ids, so that exactly these ids are allocated, and returns the changes.
     ///
     /// `ids` are ids or integers, or pairs of one of them and the label of a new allocation. The label of an id that is already
-    /// allocated does not change. Held locks stay held. The call may free ids that another program allocates at the same time, so call
-    /// it when no other program allocates.
+    /// allocated does not change. A new allocation has no [name](Store::named). Held locks stay held. The call may free ids that
+    /// another program allocates at the same time, so call it when no other program allocates.
     ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), [`ErrorKind::BadLabel`](crate::ErrorKind::BadLabel) before any change;

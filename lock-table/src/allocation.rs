@@ -64,6 +64,10 @@ impl Table {
         label: &Label,
         tag: u8,
     ) -> Result<Option<Generation>> {
+        // Without a claim: if the id is freed now, another thread that looks for a free id would find it claimed.
+        if segment.allocated().get(index) {
+            return Ok(None);
+        }
         segment.back_group(&self.file, index)?;
         let record = segment.record(index);
         if !record.claim(me, |other| self.is_gone(other)) {

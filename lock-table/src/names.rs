@@ -233,6 +233,20 @@ mod tests {
         assert!((0..6_000).all(|number| id_of(&table, number) == ids[number as usize]));
     }
 
+    /// Otherwise an id that is freed during the attempt would not be found by a thread that needs a free id.
+    #[test]
+    fn an_attempt_to_allocate_an_allocated_id_does_not_claim_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let table = create(directory.path(), Bound::Locks(1));
+        let id = id_of(&table, 1);
+        let (segment, index) = table.find(id).unwrap();
+        let dead = thread::scope(|scope| scope.spawn(|| table.current_owner().unwrap()).join().unwrap());
+        assert!(segment.record(index).claim(dead, |_| false));
+        assert_eq!(table.allocate_exact(id, &Label::default()).unwrap_err().kind(), ErrorKind::AlreadyAllocated);
+        let me = table.current_owner().unwrap();
+        assert!(!segment.record(index).claim(me, |_| false), "the claim of the dead thread was replaced");
+    }
+
     #[test]
     fn the_claim_of_a_dead_thread_is_replaced() {
         let directory = tempfile::tempdir().unwrap();

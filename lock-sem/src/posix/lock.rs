@@ -78,6 +78,10 @@ impl RawLock for PosixLock {
     #[inline]
     fn release(&self, proof: Proof) -> Result<()> {
         let (line, me) = (self.slot.line(), self.slot.current_owner(this_thread::id())?.of_kind(proof.owner()));
+        // After a break, another thread may have acquired the lock for the same process, which is then the owner again.
+        if proof.token().is_some_and(|token| token != line.token()) {
+            return Err(Error::lost());
+        }
         // `clear_owner_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
         let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());
         if is_ours && line::disown(line, me)? { Ok(()) } else { Err(Error::lost()) }

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::time::Duration;
 
-use lock_core::{ErrorDetails, ErrorKind, HeldBy};
+use lock_core::{ErrorDetails, ErrorKind, HeldBy, Lock, SendGuard};
 
 use crate::peer::Peer;
 use crate::{Store, tests};
@@ -14,6 +14,7 @@ tests! {
     one_of_four_concurrent_breaks_succeeds_and_one_thread_acquires_the_lock,
     breaking_a_free_lock_is_refused,
     breaking_the_lock_of_a_living_owner_reports_no_death,
+    a_guard_whose_lock_was_broken_does_not_release_the_next_guard_of_the_process,
     a_break_wakes_the_waiters_of_a_dead_owner,
     a_damaged_semaphore_is_an_error_and_does_not_end_the_process,
 }
@@ -118,6 +119,27 @@ fn breaking_the_lock_of_a_living_owner_reports_no_death() {
     assert_eq!(store.store.held().unwrap()[0].holder.as_ref().unwrap().pid, std::process::id());
     guard.unlock().unwrap();
     assert_eq!(other.next_line(), "got");
+}
+
+/// All guards of a process have the same owner.
+fn a_guard_whose_lock_was_broken_does_not_release_the_next_guard_of_the_process() {
+    let store = Store::new("posix-sem", "");
+    let lock = store.store.retrieve(0).unwrap();
+    let lost = [lock.lock_send().unwrap(), broken_and_acquired_again(&store, &lock)];
+    let held = broken_and_acquired_again(&store, &lock);
+    for guard in lost {
+        assert_eq!(guard.unlock().unwrap_err().kind(), ErrorKind::Lost);
+    }
+    let mut other = Peer::start(&["wait", &store.url, "0"]);
+    assert_eq!(other.next_line(), "waiting");
+    assert_eq!(store.store.held().unwrap()[0].holder.as_ref().unwrap().pid, std::process::id());
+    held.unlock().unwrap();
+    assert_eq!(other.next_line(), "got");
+}
+
+fn broken_and_acquired_again<'a>(store: &Store, lock: &'a Lock) -> SendGuard<'a> {
+    store.store.break_lock(0).unwrap();
+    lock.lock_send().unwrap()
 }
 
 fn a_break_wakes_the_waiters_of_a_dead_owner() {

@@ -143,12 +143,10 @@ pub enum OwnerKind {
 ///
 /// The proof makes `release` a safe function, so that a backend can forbid unsafe code. It does not identify the lock: the backend
 /// checks that the caller is the recorded owner.
-// Two fields, which are passed in two registers.
+// One word, which is passed in one register: the condition in the lowest two bits, [`PROCESS`], and the token above it. No lock is
+// acquired 2⁶¹ times.
 #[derive(Debug)]
-pub struct Proof {
-    flags: u8,
-    token: u64,
-}
+pub struct Proof(u64);
 
 /// The condition of the protected data at a release.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -162,26 +160,27 @@ pub enum Condition {
     Panicked = 2,
 }
 
-/// The bit of a [`Proof`] of a process. The condition is in the bits below.
-const PROCESS: u8 = 4;
+/// The bit of a [`Proof`] of a process.
+const PROCESS: u64 = 1 << 2;
+const TOKEN_SHIFT: u32 = 3;
 
 impl Proof {
     /// Creates the proof of a [`Guard`](crate::Guard).
     #[inline]
     pub(crate) const fn of_thread(condition: Condition) -> Self {
-        Self { flags: condition as u8, token: 0 }
+        Self(condition as u64)
     }
 
     /// Creates the proof of a [`SendGuard`](crate::SendGuard) with this token.
     #[inline]
     pub(crate) const fn of_process(condition: Condition, token: u64) -> Self {
-        Self { flags: condition as u8 | PROCESS, token }
+        Self(condition as u64 | PROCESS | token << TOKEN_SHIFT)
     }
 
     /// Returns the kind of owner that releases the lock.
     #[inline]
     pub const fn owner(&self) -> OwnerKind {
-        if self.flags & PROCESS == 0 { OwnerKind::Thread } else { OwnerKind::Process }
+        if self.0 & PROCESS == 0 { OwnerKind::Thread } else { OwnerKind::Process }
     }
 
     /// Returns the token of the acquisition if the owner is the process, and `None` if it is a thread.
@@ -191,7 +190,7 @@ impl Proof {
     #[inline]
     pub const fn token(&self) -> Option<u64> {
         match self.owner() {
-            OwnerKind::Process => Some(self.token),
+            OwnerKind::Process => Some(self.0 >> TOKEN_SHIFT),
             OwnerKind::Thread => None,
         }
     }
@@ -202,7 +201,7 @@ impl Proof {
     /// [`Condition::Consistent`] to the next owner.
     #[inline]
     pub const fn condition(&self) -> Condition {
-        match self.flags & !PROCESS {
+        match self.0 & (PROCESS - 1) {
             0 => Condition::Consistent,
             1 => Condition::Inconsistent,
             _ => Condition::Panicked,

@@ -6,7 +6,7 @@ use std::thread::panicking;
 
 use crate::event::event;
 use crate::raw::{Condition, OwnerKind, Proof};
-use crate::{Death, Error, ErrorKind, Lock, Operation, Result, Token, fork};
+use crate::{Death, Error, ErrorKind, Lock, Operation, RawLock, Result, Token, fork};
 
 /// A held lock. Dropping the guard releases the lock.
 ///
@@ -46,7 +46,7 @@ struct RareFields {
 }
 
 /// The epoch of a guard that has released its lock.
-const RELEASED: u64 = u64::MAX;
+pub(crate) const RELEASED: u64 = u64::MAX;
 
 impl<'a> Guard<'a> {
     #[inline]
@@ -115,13 +115,10 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// [`ErrorKind::NotHeld`] in a forked child; [`ErrorKind::Lost`] when the thread no longer holds the lock.
     pub fn mark_consistent(&mut self) -> Result<()> {
-        if self.epoch != fork::epoch() {
-            return Err(self.lock().in_context(Error::not_held(), Operation::Lock));
-        }
-        if self.recovered().is_none() {
-            return Ok(());
-        }
-        self.lock().raw().mark_consistent(OwnerKind::Thread).map_err(|error| self.lock().in_context(error, Operation::Lock))?;
+        as_owner(self.lock(), self.epoch, Operation::Lock, |raw| match self.recovered() {
+            Some(_) => raw.mark_consistent(OwnerKind::Thread),
+            None => Ok(()),
+        })?;
         if let Some(rare) = self.rare.as_mut() {
             rare.is_consistent = true;
         }
@@ -139,7 +136,7 @@ impl<'a> Guard<'a> {
     /// [`ErrorKind::Unsupported`] when the backend does not claim [`GuardChecks::Supported`](crate::GuardChecks::Supported);
     /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when a system call fails.
     pub fn check(&self) -> Result<()> {
-        check(self.lock(), self.epoch, OwnerKind::Thread)
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.check(OwnerKind::Thread))
     }
 
     /// Returns the fencing token, or `None` on a backend without tokens.
@@ -156,22 +153,27 @@ impl<'a> Guard<'a> {
     /// [`ErrorKind::Lost`] when the thread no longer holds the lock; [`ErrorKind::NotHeld`] in a forked child that inherited the guard;
     /// [`ErrorKind::System`] when a system call fails.
     pub fn unlock(mut self) -> Result<()> {
-        let is_of_this_process = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
+        let epoch = std::mem::replace(&mut self.epoch, RELEASED);
         let proof = Proof::of_thread(condition(self.rare.as_deref()));
-        let released = if is_of_this_process { self.lock().raw().release(proof) } else { inherited_guard() };
-        released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
+        as_owner(self.lock(), epoch, Operation::Unlock, |raw| raw.release(proof))
     }
 }
 
-/// Checks that the owner of a guard from this epoch still holds the lock.
-pub(crate) fn check(lock: &Lock, epoch: u64, owner: OwnerKind) -> Result<()> {
-    let checked = if epoch == fork::epoch() { lock.raw().check(owner) } else { inherited_guard() };
-    checked.map_err(|error| lock.in_context(error, Operation::Check))
+/// Calls `act` for a guard from this epoch, unless a forked child has inherited the guard.
+#[inline]
+pub(crate) fn as_owner(
+    lock: &Lock,
+    epoch: u64,
+    operation: Operation,
+    act: impl FnOnce(&dyn RawLock) -> Result<()>,
+) -> Result<()> {
+    let done = if epoch == fork::epoch() { act(lock.raw()) } else { inherited_guard() };
+    done.map_err(|error| lock.in_context(error, operation))
 }
 
-/// The result of a release in a forked child that inherited the guard.
+/// The result of an operation of a forked child on a guard that it inherited.
 #[cold]
-pub(crate) fn inherited_guard() -> Result<()> {
+fn inherited_guard() -> Result<()> {
     // Starts the epoch of the child, which closes inherited descriptors.
     fork::current();
     Err(Error::not_held())

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::thread::{self, ThreadId, panicking};
 
-use crate::guard::{check, inherited_guard, log_release_error};
+use crate::guard::{RELEASED, as_owner, log_release_error};
 use crate::raw::{Condition, OwnerKind, Proof};
-use crate::{Death, Error, Lock, Operation, Result, Token, fork};
+use crate::{Death, Lock, Operation, Result, Token, fork};
 
 /// A lock that the process holds. Dropping the guard, on any thread, releases the lock.
 ///
@@ -47,9 +47,6 @@ enum Handle<'a> {
     Owned(Lock),
 }
 
-/// The epoch of a guard that has released its lock.
-const RELEASED: u64 = u64::MAX;
-
 impl<'a> SendGuard<'a> {
     #[inline]
     pub(crate) fn borrowed(lock: &'a Lock, token: u64, death: Option<Box<Death>>) -> Self {
@@ -82,14 +79,11 @@ impl<'a> SendGuard<'a> {
     /// [`ErrorKind::NotHeld`](crate::ErrorKind::NotHeld) in a forked child; [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the
     /// process no longer holds the lock.
     pub fn mark_consistent(&mut self) -> Result<()> {
-        if self.epoch != fork::epoch() {
-            return Err(self.lock().in_context(Error::not_held(), Operation::Lock));
-        }
-        if self.death.is_some() {
-            let marked = self.lock().raw().mark_consistent(OwnerKind::Process);
-            marked.map_err(|error| self.lock().in_context(error, Operation::Lock))?;
-            self.is_consistent = true;
-        }
+        as_owner(self.lock(), self.epoch, Operation::Lock, |raw| match self.death {
+            Some(_) => raw.mark_consistent(OwnerKind::Process),
+            None => Ok(()),
+        })?;
+        self.is_consistent = true;
         Ok(())
     }
 
@@ -98,7 +92,7 @@ impl<'a> SendGuard<'a> {
     /// # Errors
     /// As [`Guard::check`](crate::Guard::check).
     pub fn check(&self) -> Result<()> {
-        check(self.lock(), self.epoch, OwnerKind::Process)
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.check(OwnerKind::Process))
     }
 
     /// Returns the fencing token, as [`Guard::token`](crate::Guard::token) does.
@@ -113,14 +107,13 @@ impl<'a> SendGuard<'a> {
     /// [`ErrorKind::NotHeld`](crate::ErrorKind::NotHeld) in a forked child that inherited the guard;
     /// [`ErrorKind::System`](crate::ErrorKind::System) when a system call fails.
     pub fn unlock(mut self) -> Result<()> {
-        let is_of_this_process = std::mem::replace(&mut self.epoch, RELEASED) == fork::epoch();
-        let released = if is_of_this_process { self.release() } else { inherited_guard() };
-        released.map_err(|error| self.lock().in_context(error, Operation::Unlock))
+        let epoch = std::mem::replace(&mut self.epoch, RELEASED);
+        as_owner(self.lock(), epoch, Operation::Unlock, |raw| raw.release(self.proof()))
     }
 
     #[inline]
-    fn release(&self) -> Result<()> {
-        self.lock().raw().release(Proof::of_process(self.condition(), self.token))
+    fn proof(&self) -> Proof {
+        Proof::of_process(self.condition(), self.token)
     }
 
     /// Returns the condition of the protected data at the release.
@@ -148,7 +141,7 @@ impl Drop for SendGuard<'_> {
         if self.epoch != fork::epoch() {
             // `unlock` has released the lock, or a forked child has inherited the guard.
             fork::current();
-        } else if let Err(error) = self.release() {
+        } else if let Err(error) = self.lock().raw().release(self.proof()) {
             log_release_error(self.lock(), error);
         }
     }

@@ -64,7 +64,7 @@ impl Table {
         label: &Label,
         tag: u8,
     ) -> Result<Option<Generation>> {
-        // Without a claim: if the id is freed now, another thread that looks for a free id would find it claimed.
+        // Without a claim: if the id is freed now, another thread that needs a free id would find it claimed.
         if segment.allocated().get(index) {
             return Ok(None);
         }

@@ -83,9 +83,7 @@ impl Table {
             let segment = self.segment(place.segment)?;
             segment.mark(&self.file, Mark::Named, place.group)?;
             for index in segment.indexes_of(place.group) {
-                if !segment.allocated().get(index)
-                    && let Some(generation) = self.try_allocate(segment, index, me, name.label(), name.tag())?
-                {
+                if let Some(generation) = self.try_allocate(segment, index, me, name.label(), name.tag())? {
                     return Ok((segment.id(index), generation));
                 }
             }

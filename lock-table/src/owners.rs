@@ -109,7 +109,7 @@ impl Table {
     /// Returns true if the owner's thread is proven to have ended.
     ///
     /// Either its process is dead, or the process is in the PID namespace of the caller and no longer has the thread. An owner without
-    /// a thread is gone when its process is dead.
+    /// a thread ends with its process.
     pub fn is_gone(&self, owner: Owner) -> bool {
         !owner.is_none() && matches!(self.processes_table().thread_life_state(owner), LifeState::Dead(_))
     }

@@ -21,7 +21,7 @@ const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEX
 /// Opens or creates a store, and creates the missing directories in its path if it is to be created.
 ///
 /// The directories are for the caller alone (mode 0700). `open` opens or creates the store. It is called again if directories were
-/// missing and have been created, so an existing store costs no more than `open`.
+/// missing and have been created, so an existing store costs the same as one `open`.
 ///
 /// No directory is created in these cases, in which the error of `open` names the missing one:
 /// - The location is a name, whose directory belongs to the system or to a login session.

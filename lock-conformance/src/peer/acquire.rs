@@ -61,27 +61,42 @@ impl Worker {
     /// times out immediately.
     fn try_or_time_out(&self, lock: &str) -> Result<Option<Guard<'static>>> {
         let handle = self.handle(lock)?;
-        let guard = handle.try_lock()?;
-        if guard.is_some() || self.peer.suite.capabilities().deadlines == Deadlines::Unsupported {
-            return Ok(guard);
+        self.or_time_out(handle.try_lock()?, || handle.try_lock_for(Duration::ZERO))
+    }
+
+    /// Waits if the attempt has no guard and the backend has deadlines. The wait times out immediately.
+    pub(super) fn or_time_out<G>(&self, attempt: Option<G>, wait: impl FnOnce() -> Result<G>) -> Result<Option<G>> {
+        if attempt.is_some() || self.peer.suite.capabilities().deadlines == Deadlines::Unsupported {
+            return Ok(attempt);
         }
-        match handle.try_lock_for(Duration::ZERO) {
+        match wait() {
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut) => Ok(None),
             other => other.map(Some),
         }
     }
 
     fn acquire(&mut self, lock: &str, take: impl FnOnce(&Self) -> Result<Option<Guard<'static>>>) -> Result<Fields> {
+        let (guard, fields) = self.timed(take)?;
+        if let Some(guard) = guard {
+            self.guards.insert(lock.to_owned(), guard);
+        }
+        Ok(fields)
+    }
+
+    /// Acquires a lock, and answers the guard's report, the duration and the time.
+    pub(super) fn timed<G: HeldGuard>(&mut self, take: impl FnOnce(&Self) -> Result<Option<G>>) -> Result<(Option<G>, Fields)> {
         self.begin();
         let began = Instant::now();
         let taken = take(self);
         let (took, at) = (began.elapsed().as_nanos(), monotonic_time().as_nanos());
         // The error of a time-out also reports the duration; see `Worker::run`.
         self.took = Some(took);
-        let Some(guard) = taken? else { return Ok(Fields::new().with("busy", "").with("took", took)) };
-        let fields = death_report(&guard).with("took", took).with("at", at);
-        self.guards.insert(lock.to_owned(), guard);
-        Ok(fields)
+        let taken = taken?;
+        let fields = match &taken {
+            Some(guard) => death_report(guard).with("at", at),
+            None => Fields::new().with("busy", ""),
+        };
+        Ok((taken, fields.with("took", took)))
     }
 
     fn acquire_all(&mut self, locks: &[&str], deadline: Deadline) -> Result<Fields> {

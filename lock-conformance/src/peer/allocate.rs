@@ -13,7 +13,10 @@ impl Worker {
                 self.keep(&id.to_string(), lock);
                 Fields::new().with("id", id)
             }),
-            ("allocate_many", [count]) => Ok(self.allocate_many(count.parse().expect("a count"))),
+            ("allocate_many", [count]) => {
+                let store = self.store();
+                Ok(allocate_many(count.parse().expect("a count"), |_| store.allocate("")))
+            }
             ("take", [id, label]) => self.store().allocate_and_retrieve(id_of(id), *label).map(|lock| {
                 self.keep(id, lock);
                 Fields::new()
@@ -38,25 +41,24 @@ impl Worker {
             _ => return None,
         })
     }
+}
 
-    /// Allocates up to `count` ids. Answers the ids, and the error that ended the loop.
-    fn allocate_many(&self, count: usize) -> Fields {
-        let store = self.store();
-        let mut ids = Vec::new();
-        let refusal: Option<Error> = loop {
-            if ids.len() == count {
-                break None;
-            }
-            match store.allocate("") {
-                Ok(lock) => ids.push(lock.id().get()),
-                Err(error) => break Some(error),
-            }
-        };
-        let fields = Fields::new().with("ids", list(ids));
-        match refusal {
-            None => fields,
-            Some(error) => fields.with("refusal", error),
+/// Allocates up to `count` ids by `allocate`, which gets their number so far. Answers the ids, and the error that ended the loop.
+pub(super) fn allocate_many(count: usize, allocate: impl Fn(usize) -> Result<Lock>) -> Fields {
+    let mut ids = Vec::new();
+    let refusal: Option<Error> = loop {
+        if ids.len() == count {
+            break None;
         }
+        match allocate(ids.len()) {
+            Ok(lock) => ids.push(lock.id().get()),
+            Err(error) => break Some(error),
+        }
+    };
+    let fields = Fields::new().with("ids", list(ids));
+    match refusal {
+        None => fields,
+        Some(error) => fields.with("refusal", error),
     }
 }
 

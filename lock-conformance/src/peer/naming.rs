@@ -1,7 +1,8 @@
 //! Commands that find locks by name.
 
-use lock_core::{Error, ErrorKind, Result};
+use lock_core::{ErrorKind, Result};
 
+use super::allocate::allocate_many;
 use super::loops::{number, shared};
 use super::worker::Worker;
 use crate::protocol::{Fields, list};
@@ -15,31 +16,14 @@ impl Worker {
                 self.keep(&id.to_string(), lock);
                 Fields::new().with("id", id)
             }),
-            ("name_many", [prefix, count]) => Ok(self.name_many(prefix, number(count))),
+            ("name_many", [prefix, count]) => {
+                let store = self.store();
+                Ok(allocate_many(number(count), |found| store.named(format!("{prefix}{found}"))))
+            }
             ("race_to_name", [memory, names @ ..]) => self.race_to_name(shared(memory), names),
             ("name_and_free", [memory, prefix]) => self.name_and_free(shared(memory), prefix),
             _ => return None,
         })
-    }
-
-    /// Finds up to `count` numbered names. Answers the ids, and the error that ended the loop.
-    fn name_many(&self, prefix: &str, count: usize) -> Fields {
-        let store = self.store();
-        let mut ids = Vec::new();
-        let refusal: Option<Error> = loop {
-            if ids.len() == count {
-                break None;
-            }
-            match store.named(format!("{prefix}{}", ids.len())) {
-                Ok(lock) => ids.push(lock.id().get()),
-                Err(error) => break Some(error),
-            }
-        };
-        let fields = Fields::new().with("ids", list(ids));
-        match refusal {
-            None => fields,
-            Some(error) => fields.with("refusal", error),
-        }
     }
 
     /// Finds the names in turn. Answers the ids.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::mem;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lock_core::{Deadlines, ErrorKind, Result, SendGuard};
+use lock_core::{Result, SendGuard};
 
-use super::acquire::{death_report, duration};
+use super::acquire::duration;
 use super::reports::panic_with;
 use super::worker::Worker;
 use crate::protocol::Fields;
@@ -59,28 +59,17 @@ impl Worker {
     }
 
     fn acquire_send(&mut self, lock: &str, take: impl FnOnce(&Self) -> Result<Option<SendGuard<'static>>>) -> Result<Fields> {
-        self.begin();
-        let began = Instant::now();
-        let taken = take(self);
-        let took = began.elapsed().as_nanos();
-        self.took = Some(took);
-        let Some(guard) = taken? else { return Ok(Fields::new().with("busy", "").with("took", took)) };
-        let fields = death_report(&guard).with("took", took);
-        self.send_guards().insert(lock.to_owned(), guard);
+        let (guard, fields) = self.timed(take)?;
+        if let Some(guard) = guard {
+            self.send_guards().insert(lock.to_owned(), guard);
+        }
         Ok(fields)
     }
 
     /// As [`Worker::try_or_time_out`], for the process.
     fn try_send_or_time_out(&self, lock: &str) -> Result<Option<SendGuard<'static>>> {
         let handle = self.handle(lock)?;
-        let guard = handle.try_lock_send()?;
-        if guard.is_some() || self.peer.suite.capabilities().deadlines == Deadlines::Unsupported {
-            return Ok(guard);
-        }
-        match handle.try_lock_send_for(Duration::ZERO) {
-            Err(error) if matches!(error.kind(), ErrorKind::TimedOut) => Ok(None),
-            other => other.map(Some),
-        }
+        self.or_time_out(handle.try_lock_send()?, || handle.try_lock_send_for(Duration::ZERO))
     }
 
     fn send_guard(&self, lock: &str) -> SendGuard<'static> {

@@ -10,47 +10,33 @@ const FIRST: u32 = 0;
 const LAST: u32 = CAPACITY as u32 - 1;
 
 pub(super) const NAMING: &[Operation] = &[
-    Operation {
-        name: "allocate by name",
-        applies: has_names,
-        capacity: CAPACITY,
-        attach: Setup::attach,
-        prepare: Setup::with_store,
-        act: |setup| drop(setup.store().named(LABEL)),
-        check: |setup, _| check_name(setup),
-    },
-    Operation {
-        name: "find a name",
-        applies: has_names,
-        capacity: CAPACITY,
-        attach: Setup::attach,
-        prepare: |setup| {
-            setup.with_store()?;
-            setup.store().named(LABEL).map(drop)
-        },
-        act: |setup| drop(setup.store().named(LABEL)),
-        check: |setup, _| check_name(setup),
-    },
+    naming("allocate by name", has_names, Setup::with_store),
+    naming("find a name", has_names, |setup| {
+        setup.with_store()?;
+        setup.store().named(LABEL).map(drop)
+    }),
     // The name has to pass a full group in one of these stores.
-    Operation {
-        name: "allocate by name when the first id is free",
-        applies: |claims| has_names(claims) && can_go(claims),
-        capacity: CAPACITY,
-        attach: Setup::attach,
-        prepare: |setup| with_one_free_id(setup, FIRST),
-        act: |setup| drop(setup.store().named(LABEL)),
-        check: |setup, _| check_name(setup),
-    },
-    Operation {
-        name: "allocate by name when the last id is free",
-        applies: |claims| has_names(claims) && can_go(claims),
-        capacity: CAPACITY,
-        attach: Setup::attach,
-        prepare: |setup| with_one_free_id(setup, LAST),
-        act: |setup| drop(setup.store().named(LABEL)),
-        check: |setup, _| check_name(setup),
-    },
+    naming("allocate by name when the first id is free", can_fill, |setup| with_one_free_id(setup, FIRST)),
+    naming("allocate by name when the last id is free", can_fill, |setup| with_one_free_id(setup, LAST)),
 ];
+
+/// The operation that finds or allocates the name in a store that `prepare` creates.
+const fn naming(name: &'static str, applies: fn(&Capabilities) -> bool, prepare: fn(&mut Setup) -> Result<()>) -> Operation {
+    Operation {
+        name,
+        applies,
+        capacity: CAPACITY,
+        attach: Setup::attach,
+        prepare,
+        act: |setup| drop(setup.store().named(LABEL)),
+        check: |setup, _| check_name(setup),
+    }
+}
+
+/// Whether the backend has names, and a filled store can be removed.
+fn can_fill(claims: &Capabilities) -> bool {
+    has_names(claims) && can_go(claims)
+}
 
 fn has_names(claims: &Capabilities) -> bool {
     claims.names == Names::Supported

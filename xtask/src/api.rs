@@ -2,60 +2,50 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::Result;
 use crate::metadata::Metadata;
-use crate::shell::{cargo, root, run as run_command};
+use crate::shell::{self, cargo, root};
 
 /// The version of rustdoc's JSON that the library `public-api` reads. Rust 1.95 writes it.
 const FORMAT: u64 = 57;
 
-/// Writes the listings, or fails if they are out of date.
+/// Writes the listing of each published library, or fails if one is out of date.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let mut stale = Vec::new();
-    for (path, listing) in listings()? {
-        let Some(listing) = listing else {
-            eprintln!("skipped: the listings are made with Rust 1.95, and this Rust writes another version of rustdoc's JSON");
-            return Ok(());
-        };
-        let committed = fs::read_to_string(&path).unwrap_or_default();
-        if committed == listing {
-            continue;
-        }
-        print_difference(&path, &committed, &listing);
-        if !check {
-            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-            fs::write(&path, listing)?;
-        }
-        stale.push(path);
-    }
-    if check && !stale.is_empty() {
-        return Err("the public API differs from its listing; if that is intended, run `cargo xtask api`, and add the change to CHANGELOG.md".into());
-    }
-    Ok(())
-}
-
-/// The path and the listing of each published library. There is no listing if this Rust writes another version of JSON.
-fn listings() -> Result<Vec<(PathBuf, Option<String>)>> {
     let metadata = Metadata::load()?;
     let target = metadata.target()?.join("api");
-    let mut listings = Vec::new();
+    let mut is_stale = false;
     for package in metadata.published().iter().filter(|package| package.dir.join("src/lib.rs").exists()) {
         let mut rustdoc = cargo(["rustdoc", "--quiet", "--lib", "--all-features", "--package", &package.name, "--target-dir"]);
         rustdoc.arg(&target).args(["--", "-Zunstable-options", "--output-format", "json", "--cap-lints", "allow"]);
         // The JSON is a feature of nightly. A stable compiler of a known version writes a known format.
-        run_command(rustdoc.env("RUSTC_BOOTSTRAP", "1"))?;
+        shell::run(rustdoc.env("RUSTC_BOOTSTRAP", "1"))?;
         let json = target.join("doc").join(package.name.replace('-', "_")).with_extension("json");
+        let Some(listing) = listing(&json)? else {
+            eprintln!("skipped: the listings are made with Rust 1.95, and this Rust writes another version of rustdoc's JSON");
+            return Ok(());
+        };
         let path = root().join("docs/api").join(&package.name).with_extension("txt");
-        listings.push((path, listing(&json)?));
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        if committed != listing {
+            is_stale = true;
+            print_difference(&path, &committed, &listing);
+            if !check {
+                fs::write(&path, listing)?;
+            }
+        }
     }
-    Ok(listings)
+    if check && is_stale {
+        let advice = "if that is intended, run `cargo xtask api`, and add the change to CHANGELOG.md";
+        return Err(format!("the public API differs from its listing; {advice}").into());
+    }
+    Ok(())
 }
 
-/// The public items in a file that rustdoc has written, one per line.
+/// The public items in a file that rustdoc has written, one per line. `None` if this Rust writes another version of JSON.
 fn listing(json: &Path) -> Result<Option<String>> {
     let document: Value = serde_json::from_str(&fs::read_to_string(json)?)?;
     if document["format_version"] != FORMAT {

@@ -1,10 +1,10 @@
 //! `examples`: runs the examples that are no tests of the workspace.
 
-use std::fs;
 use std::process::Command;
 
 use crate::Result;
 use crate::metadata::Metadata;
+use crate::outside;
 use crate::shell::{self, cargo, root};
 
 pub(crate) fn run() -> Result<()> {
@@ -46,16 +46,8 @@ fn static_library() -> Result<()> {
     let scratch = shell::scratch("static-library-")?;
     let example = root().join("examples/static-library");
     let target = Metadata::load()?.target()?.join("static-library");
-    // Pins the versions of the dependencies.
-    fs::copy(root().join("Cargo.lock"), example.join("Cargo.lock"))?;
-    let cargo = |args: &[&str]| {
-        let mut command = cargo(args);
-        command.current_dir(&example).env("CARGO_TARGET_DIR", &target);
-        shell::run(&mut command)
-    };
-    cargo(&["fmt", "--check"])?;
-    cargo(&["clippy", "--", "--deny", "warnings"])?;
-    cargo(&["build"])?;
+    outside::lint(&example, &target)?;
+    shell::run(cargo(["build"]).current_dir(&example).env("CARGO_TARGET_DIR", &target))?;
     let program = scratch.path().join("program");
     let mut cc = Command::new("cc");
     cc.arg(example.join("main.c")).arg(target.join("debug/libexample_static_library.a"));

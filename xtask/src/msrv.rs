@@ -12,10 +12,8 @@ pub(crate) fn run() -> Result<()> {
     let metadata = Metadata::load()?;
     let version = metadata.rust_version("lock-core")?.to_owned();
     check_or_skip(install(&version), || {
-        // Only rustup's `cargo` accepts a toolchain, and this one sets the variables for its own.
-        let mut cargo = Command::new("cargo");
-        cargo.current_dir(shell::root()).env_remove("RUSTC").env_remove("RUSTDOC");
-        cargo.arg(format!("+{version}")).args(["check", "--quiet", "--all-features", "--target-dir"]);
+        let mut cargo = shell::cargo_of(&version);
+        cargo.args(["check", "--quiet", "--all-features", "--target-dir"]);
         cargo.arg(metadata.target()?.join("msrv"));
         for package in metadata.published() {
             cargo.args(["--package", &package.name]);

@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use crate::Result;
 use crate::shell;
 
-/// A command of the nightly cargo, at the root of the repository. Only rustup's `cargo` accepts a toolchain.
+/// A command of the nightly cargo, at the root of the repository.
 pub(crate) fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
-    // The cargo that runs this program sets these variables for its own toolchain.
-    command.current_dir(shell::root()).env_remove("RUSTC").env_remove("RUSTDOC").arg("+nightly").args(args);
+    let mut command = shell::cargo_of("nightly");
+    command.args(args);
     command
 }
 

@@ -21,6 +21,14 @@ pub(crate) fn cargo<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Command
     command
 }
 
+/// A command of the cargo of a toolchain, at the root of the repository. Only rustup's `cargo` accepts a toolchain.
+pub(crate) fn cargo_of(toolchain: &str) -> Command {
+    let mut command = Command::new("cargo");
+    // The cargo that runs this program sets these variables for its own toolchain.
+    command.current_dir(root()).env_remove("RUSTC").env_remove("RUSTDOC").arg(format!("+{toolchain}"));
+    command
+}
+
 /// A release build of this program, with these arguments.
 pub(crate) fn released<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = cargo(["run", "--quiet", "--release", "--package", "xtask", "--"]);

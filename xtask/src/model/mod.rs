@@ -65,9 +65,7 @@ fn find_planted(states: usize) -> Result<()> {
     let mut child = command.spawn()?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["BUG", "FOUND BY", "STATES", "RUNS", "AS"]);
-    [2, 3]
-        .into_iter()
-        .for_each(|at| table.column_mut(at).into_iter().for_each(|column| column.set_cell_alignment(CellAlignment::Right)));
+    table.column_iter_mut().skip(2).take(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     let mut found = 0;
     let output = child.stdout.take().ok_or("the child's output is not a pipe")?;
     for (line, bug) in BufReader::new(output).lines().zip(PLANTED) {

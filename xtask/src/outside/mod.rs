@@ -5,11 +5,12 @@ mod readme;
 mod template;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::Result;
 use crate::metadata::Metadata;
-use crate::shell::Shown;
+use crate::shell::{self, Shown, cargo, root};
 
 pub(crate) fn run() -> Result<()> {
     let metadata = Metadata::load()?;
@@ -23,6 +24,16 @@ pub(crate) fn run() -> Result<()> {
     template::check(&home, &target, metadata.version("nix")?)?;
     example::check(&target)?;
     Ok(fs::remove_dir_all(&home)?)
+}
+
+/// Checks the format and the lints of an example that is not part of the workspace.
+pub(crate) fn lint(example: &Path, target: &Path) -> Result<()> {
+    // Pins the versions of the dependencies.
+    fs::copy(root().join("Cargo.lock"), example.join("Cargo.lock"))?;
+    for args in [&["fmt", "--all", "--check"][..], &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]] {
+        shell::run(cargo(args).current_dir(example).env("CARGO_TARGET_DIR", target))?;
+    }
+    Ok(())
 }
 
 /// Runs a command that must exit with this code and print this text.

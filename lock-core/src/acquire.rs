@@ -123,25 +123,13 @@ impl Lock {
         }
     }
 
-    /// Acquires the lock as [`Lock::acquire`] does, and returns `None` at any deadline.
-    pub(crate) fn acquire_until(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
-        match self.raw().try_acquire_fast() {
-            Some(token) => Ok(Some((token, None))),
-            None => self.acquire_slowly(deadline),
-        }
-    }
-
     #[inline(never)]
     fn acquire_by(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
         let start = matches!(deadline, Deadline::At(_)).then(Instant::now);
-        match (self.acquire_slowly(deadline)?, start) {
+        match (self.result(deadline, self.raw().acquire(deadline))?, start) {
             (None, Some(start)) => Err(self.timed_out(start.elapsed())),
             (acquired, _) => Ok(acquired),
         }
-    }
-
-    fn acquire_slowly(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
-        self.result(deadline, self.raw().acquire(deadline))
     }
 
     /// Converts the result of an acquisition by this deadline. Returns `None` when the deadline passed.

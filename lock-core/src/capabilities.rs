@@ -34,6 +34,16 @@ claims! {
         /// Numbered locks, which are allocated and freed.
         Numbered = "numbered",
     }
+    /// When the exclusion of a lock holds.
+    Exclusion {
+        /// While the session of the owner's process with a server lasts. A process that the network or a stop cuts off from the server
+        /// loses its locks, and learns of it ([`Guard::valid_for`](crate::Guard::valid_for), [`Guard::on_lost`](crate::Guard::on_lost)),
+        /// but may be stopped just before it uses the protected data. The exclusion is complete if the protected resource refuses
+        /// [tokens](crate::Guard::token) that are not the greatest.
+        Fenced = "with token check",
+        /// Until the release or the death of the owner.
+        Always = "always",
+    }
     /// The threads that can share a lock.
     Sharing {
         /// The threads of one process.
@@ -206,6 +216,9 @@ macro_rules! capabilities {
 capabilities! {
     /// The number of locks.
     numbering / with_numbering: Numbering = Numbered, "locks";
+    /// When the exclusion holds. The least claim is the contract of [`RawLock`](crate::RawLock); an engine whose owners depend on a
+    /// session reduces it.
+    exclusion / with_exclusion: Exclusion = Always, "exclusion";
     /// The threads that share a lock.
     sharing / with_sharing: Sharing = Processes, "shared between";
     /// The effect of the death of a process.

@@ -29,6 +29,8 @@ pub enum Cause {
     ThreadEnded = 3,
     /// The thread panicked and released the lock while unwinding.
     Panicked = 4,
+    /// The session of its process with the server ended: the process died, was stopped for too long, or could not reach the server.
+    SessionEnded = 5,
     /// The backend does not know the reason.
     // Last, because a text of a later version is deserialized to the last variant.
     #[cfg_attr(feature = "serde", serde(other))]
@@ -37,7 +39,8 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of [`Cause::number`].
-    const ALL: [Self; 5] = [Self::Unknown, Self::ProcessEnded, Self::Executed, Self::ThreadEnded, Self::Panicked];
+    const ALL: [Self; 6] =
+        [Self::Unknown, Self::ProcessEnded, Self::Executed, Self::ThreadEnded, Self::Panicked, Self::SessionEnded];
 
     /// Returns a number from 0 to 15, for a backend that stores the cause in four bits.
     pub fn number(self) -> u64 {
@@ -81,6 +84,7 @@ impl fmt::Display for Cause {
             Self::Executed => "executed another program",
             Self::ThreadEnded => "ended its thread",
             Self::Panicked => "panicked",
+            Self::SessionEnded => "lost its session",
         })
     }
 }

@@ -48,6 +48,8 @@ samples! {
     AlreadyHeld {} => ["this thread", "release it"];
     NotHeld {} => ["this process", "release it"];
     Lost {} => ["check the data"];
+    Unreachable { server: "etcd at web1:2379", reason: "connection refused" } => ["web1:2379", "connection refused"];
+    Denied { server: "etcd at web1:2379", reason: "user x may not write; grant it" } => ["web1:2379", "user x"];
     Unsupported { reason: "/store is on NFS; use a file system of this machine" } => ["/store", "NFS"];
     Limit { limit: "too many open files in this process; raise RLIMIT_NOFILE", error: io::Error::from_raw_os_error(24) }
         => ["RLIMIT_NOFILE"];

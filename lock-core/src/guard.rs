@@ -3,6 +3,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::MutexGuard;
 use std::thread::panicking;
+use std::time::Duration;
 
 use crate::event::event;
 use crate::raw::{Condition, OwnerKind, Proof};
@@ -116,7 +117,7 @@ impl<'a> Guard<'a> {
     /// [`ErrorKind::NotHeld`] in a forked child; [`ErrorKind::Lost`] when the thread no longer holds the lock.
     pub fn mark_consistent(&mut self) -> Result<()> {
         as_owner(self.lock(), self.epoch, Operation::Lock, |raw| match self.recovered() {
-            Some(_) => raw.mark_consistent(OwnerKind::Thread),
+            Some(_) => raw.mark_consistent(OwnerKind::Thread, None),
             None => Ok(()),
         })?;
         if let Some(rare) = self.rare.as_mut() {
@@ -136,7 +137,36 @@ impl<'a> Guard<'a> {
     /// [`ErrorKind::Unsupported`] when the backend does not claim [`GuardChecks::Supported`](crate::GuardChecks::Supported);
     /// [`ErrorKind::System`] or [`ErrorKind::Limit`] when a system call fails.
     pub fn check(&self) -> Result<()> {
-        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.check(OwnerKind::Thread))
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.check(OwnerKind::Thread, None))
+    }
+
+    /// Returns how long the thread surely holds the lock from now on, or `None` if no time limits it.
+    ///
+    /// A lock of a server lasts as long as the session of the process with that server. A thread in the background renews the session.
+    /// If that fails, for example because the network is down, the result shrinks to zero, and then this is an error. Only after that can
+    /// another owner acquire the lock. The time is that of this machine's clock since boot, including suspension. The call asks no server.
+    ///
+    /// The process can be stopped between this call and the use of the protected data. A resource that compares [tokens](Guard::token)
+    /// is protected nevertheless.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`] when the thread no longer surely holds the lock; [`ErrorKind::NotHeld`] in a forked child that inherited the
+    /// guard.
+    pub fn valid_for(&self) -> Result<Option<Duration>> {
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.valid_for(OwnerKind::Thread, None))
+    }
+
+    /// Registers a function that is called once when the lock is lost while the guard exists.
+    ///
+    /// Another thread calls it, before another owner can acquire the lock. It should stop the use of the protected data, and return soon.
+    /// The function is dropped when the guard is. Several functions can be registered.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`] when the lock is already lost, and the function is then not called; [`ErrorKind::NotHeld`] in a forked child
+    /// that inherited the guard; [`ErrorKind::Unsupported`] when the backend claims [`Exclusion::Always`](crate::Exclusion::Always):
+    /// its locks do not depend on a session.
+    pub fn on_lost(&self, call: impl FnOnce() + Send + 'static) -> Result<()> {
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.on_lost(OwnerKind::Thread, None, Box::new(call)))
     }
 
     /// Returns the fencing token, or `None` on a backend without tokens.
@@ -161,19 +191,19 @@ impl<'a> Guard<'a> {
 
 /// Calls `act` for a guard from this epoch, unless a forked child has inherited the guard.
 #[inline]
-pub(crate) fn as_owner(
+pub(crate) fn as_owner<T>(
     lock: &Lock,
     epoch: u64,
     operation: Operation,
-    act: impl FnOnce(&dyn RawLock) -> Result<()>,
-) -> Result<()> {
+    act: impl FnOnce(&dyn RawLock) -> Result<T>,
+) -> Result<T> {
     let done = if epoch == fork::epoch() { act(lock.raw()) } else { inherited_guard() };
     done.map_err(|error| lock.in_context(error, operation))
 }
 
 /// The result of an operation of a forked child on a guard that it inherited.
 #[cold]
-fn inherited_guard() -> Result<()> {
+fn inherited_guard<T>() -> Result<T> {
     // Starts the epoch of the child, which closes inherited descriptors.
     fork::current();
     Err(Error::not_held())

@@ -18,6 +18,9 @@ pub struct Holder {
     pub start_time: Option<u64>,
     /// Inode number of the PID namespace (`/proc/PID/ns/pid`, see namespaces(7)).
     pub pid_namespace: Option<u64>,
+    /// Name of the host, where the store is shared between hosts. `None` means the host of the store.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub host: Option<String>,
     /// Command line, truncated to the length that the store keeps; empty where it is unknown.
     pub command: String,
 }
@@ -25,13 +28,20 @@ pub struct Holder {
 impl Holder {
     /// Creates a holder of which only the process id is known.
     pub fn of_process(pid: u32) -> Self {
-        Self { pid, tid: 0, start_time: None, pid_namespace: None, command: String::new() }
+        Self { pid, tid: 0, start_time: None, pid_namespace: None, host: None, command: String::new() }
     }
 
     /// Sets the thread id.
     #[must_use]
     pub fn with_thread(mut self, tid: u32) -> Self {
         self.tid = tid;
+        self
+    }
+
+    /// Sets the name of the host.
+    #[must_use]
+    pub fn with_host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
         self
     }
 
@@ -51,6 +61,9 @@ impl fmt::Display for Holder {
         }
         if self.tid != 0 && self.tid != self.pid {
             write!(f, " thread {}", self.tid)?;
+        }
+        if let Some(host) = &self.host {
+            write!(f, " on {host}")?;
         }
         if !self.command.is_empty() {
             write!(f, " ({})", self.command)?;

@@ -57,8 +57,8 @@ mod waiting;
 
 pub use backend::{Backend, OpenFn, OpenMode};
 pub use capabilities::{
-    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, GuardChecks, Holders, Labels, Names, Numbering,
-    OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, GuardChecks, Holders, Labels, Names,
+    Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 pub use deadline::Deadline;
 pub use death::{Cause, Death};

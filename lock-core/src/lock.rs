@@ -52,7 +52,7 @@ impl Lock {
     }
 
     pub(crate) fn new(raw: Arc<dyn RawLock>, store: Arc<StoreContext>, id: LockId) -> Self {
-        let generation = raw.generation();
+        let generation = raw.initial_generation();
         Self { raw: Pinned::whole(raw), store, id, generation }
     }
 

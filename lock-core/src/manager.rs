@@ -53,6 +53,22 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted), only after a full scan.
     fn allocate(&self, label: &Label) -> Result<LockId>;
 
+    /// Allocates a free id, and returns it with its lock.
+    ///
+    /// The default calls [`Manager::allocate`] and [`Manager::lock`], and frees the id when the second fails. A backend for which both are
+    /// questions to a server asks once.
+    ///
+    /// # Errors
+    /// As [`Manager::allocate`] and [`Manager::lock`].
+    fn allocate_lock(&self, label: &Label) -> Result<(LockId, Arc<dyn RawLock>)> {
+        let id = self.allocate(label)?;
+        let lock = self.lock(id).inspect_err(|_| {
+            // The caller gets the error of `lock`.
+            let _ = self.free(id, None);
+        })?;
+        Ok((id, lock))
+    }
+
     /// Allocates this id, if it is free.
     ///
     /// # Errors

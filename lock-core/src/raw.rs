@@ -1,5 +1,6 @@
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
 
 use crate::{Deadline, Death, Error, Generation, HeldBy, Holder, Result};
 
@@ -46,6 +47,27 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
         Err(Error::unsupported("its locks belong to threads; use a guard that stays in its thread"))
     }
 
+    /// Acquires the lock for this kind of owner, and waits in slices.
+    ///
+    /// `next` returns the end of the next slice, or `None` if the wait is over, and then the result is [`Acquired::TimedOut`]. It is called
+    /// at least once, before the first attempt. A backend whose waiters queue overrides this, so that a waiter keeps its place between
+    /// two slices. [`Lock::lock_with`](crate::Lock::lock_with) calls it.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire) or [`acquire_for_process`](Self::acquire_for_process).
+    fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {
+        while let Some(deadline) = next() {
+            let acquired = match owner {
+                OwnerKind::Thread => self.acquire(deadline)?,
+                OwnerKind::Process => self.acquire_for_process(deadline)?,
+            };
+            if acquired != Acquired::TimedOut {
+                return Ok(acquired);
+            }
+        }
+        Ok(Acquired::TimedOut)
+    }
+
     /// Releases the lock. [`Proof::owner`] is the kind of owner, the thread or the process.
     ///
     /// # Errors
@@ -53,25 +75,53 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// [`ErrorKind::System`](crate::ErrorKind::System) when a system call fails.
     fn release(&self, proof: Proof) -> Result<()>;
 
-    /// Checks that the caller still holds the lock, without a change of the lock. `owner` is the kind of owner, the thread or the process.
+    /// Checks that the caller still holds the lock, without a change of the lock.
+    ///
+    /// `owner` is the kind of owner, the thread or the process, and `token` is as in [`Proof::token`].
     ///
     /// # Errors
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock;
     /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
-    fn check(&self, owner: OwnerKind) -> Result<()> {
-        let _ = owner;
+    fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        let _ = (owner, token);
         Err(Error::unsupported("it does not detect that a lock was lost"))
     }
 
     /// Discards the report of a death, so that the next owner does not get it.
     ///
-    /// Called by the owner that got the report. `owner` is the kind of owner, the thread or the process.
+    /// Called by the owner that got the report. The arguments are as in [`check`](Self::check).
     ///
     /// # Errors
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer holds the lock.
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        let _ = owner;
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        let _ = (owner, token);
         Ok(())
+    }
+
+    /// Returns how long the caller surely holds the lock from now on, or `None` if no time limits it.
+    ///
+    /// The limit is that of a session with a server, which the server ends when it gets no sign of life. A thread renews the session, so
+    /// that the result increases again. The arguments are as in [`check`](Self::check). The call asks no server.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the caller no longer surely holds the lock.
+    fn valid_for(&self, owner: OwnerKind, token: Option<u64>) -> Result<Option<Duration>> {
+        let _ = (owner, token);
+        Ok(None)
+    }
+
+    /// Registers a function that another thread calls once when the lock is lost before its release.
+    ///
+    /// The arguments are as in [`check`](Self::check). The call must happen before another owner can acquire the lock, as far as this
+    /// process runs. The function is dropped at the release.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when the lock is already lost; the function is then not called.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by the default, which is right for a backend whose locks are not lost
+    /// by the end of a session.
+    fn on_lost(&self, owner: OwnerKind, token: Option<u64>, call: Box<dyn FnOnce() + Send>) -> Result<()> {
+        let _ = (owner, token, call);
+        Err(Error::unsupported("its locks do not depend on a session with a server"))
     }
 
     /// Returns the holder, or `None` when the lock is free or the backend does not record holders.
@@ -103,6 +153,13 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// Returns the current generation of the id, or `None` when the backend does not count allocations.
     fn generation(&self) -> Option<Generation> {
         None
+    }
+
+    /// Returns the generation of the id when this value was created.
+    ///
+    /// The default returns the current one. A backend that asks a server for it returns the one that it already knows.
+    fn initial_generation(&self) -> Option<Generation> {
+        self.generation()
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::thread::{self, ThreadId, panicking};
+use std::time::Duration;
 
 use crate::guard::{RELEASED, as_owner, log_release_error};
 use crate::raw::{Condition, OwnerKind, Proof};
@@ -80,7 +81,7 @@ impl<'a> SendGuard<'a> {
     /// process no longer holds the lock.
     pub fn mark_consistent(&mut self) -> Result<()> {
         as_owner(self.lock(), self.epoch, Operation::Lock, |raw| match self.death {
-            Some(_) => raw.mark_consistent(OwnerKind::Process),
+            Some(_) => raw.mark_consistent(OwnerKind::Process, Some(self.token)),
             None => Ok(()),
         })?;
         self.is_consistent = true;
@@ -92,7 +93,24 @@ impl<'a> SendGuard<'a> {
     /// # Errors
     /// As [`Guard::check`](crate::Guard::check).
     pub fn check(&self) -> Result<()> {
-        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.check(OwnerKind::Process))
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.check(OwnerKind::Process, Some(self.token)))
+    }
+
+    /// Returns how long the process surely holds the lock from now on, as [`Guard::valid_for`](crate::Guard::valid_for) does for a thread.
+    ///
+    /// # Errors
+    /// As [`Guard::valid_for`](crate::Guard::valid_for).
+    pub fn valid_for(&self) -> Result<Option<Duration>> {
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.valid_for(OwnerKind::Process, Some(self.token)))
+    }
+
+    /// Registers a function that is called once when the lock is lost, as [`Guard::on_lost`](crate::Guard::on_lost) does.
+    ///
+    /// # Errors
+    /// As [`Guard::on_lost`](crate::Guard::on_lost).
+    pub fn on_lost(&self, call: impl FnOnce() + Send + 'static) -> Result<()> {
+        let (token, call) = (Some(self.token), Box::new(call));
+        as_owner(self.lock(), self.epoch, Operation::Check, |raw| raw.on_lost(OwnerKind::Process, token, call))
     }
 
     /// Returns the fencing token, as [`Guard::token`](crate::Guard::token) does.

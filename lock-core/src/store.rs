@@ -108,8 +108,8 @@ impl Store {
     /// those of [`Store::check`].
     pub fn allocate(&self, label: impl Into<String>) -> Result<Lock> {
         let allocate = || {
-            let id = self.manager.allocate(&Label::new(label)?)?;
-            self.handle_or_free(id)
+            let (id, lock) = self.manager.allocate_lock(&Label::new(label)?)?;
+            Ok(Lock::new(lock, Arc::clone(&self.context), id))
         };
         self.with_context(Operation::Allocate, None, allocate())
     }

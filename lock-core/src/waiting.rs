@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant};
 
+use crate::raw::OwnerKind;
 use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Result, SendGuard};
 
 /// The longest time until a wait notices its cancellation. It is shorter than a person notices.
@@ -153,7 +154,7 @@ impl Lock {
     /// cancellation or a notice needs a backend with deadlines, and is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)
     /// otherwise.
     pub fn lock_with(&self, options: WaitOptions<'_>) -> Result<Guard<'_>> {
-        let (token, death) = self.wait(options, |deadline| self.acquire_until(deadline))?;
+        let (token, death) = self.wait(options, OwnerKind::Thread)?;
         Ok(Guard::borrowed(self, token, death))
     }
 
@@ -164,7 +165,7 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock_with`].
     pub fn lock_owned_with(&self, options: WaitOptions<'_>) -> Result<Guard<'static>> {
-        let (token, death) = self.wait(options, |deadline| self.acquire_until(deadline))?;
+        let (token, death) = self.wait(options, OwnerKind::Thread)?;
         Ok(Guard::owned(self.clone(), token, death))
     }
 
@@ -173,7 +174,7 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock_with`] and [`Lock::lock_send`].
     pub fn lock_send_with(&self, options: WaitOptions<'_>) -> Result<SendGuard<'_>> {
-        let (token, death) = self.wait(options, |deadline| self.acquire_send_until(deadline))?;
+        let (token, death) = self.wait(options, OwnerKind::Process)?;
         Ok(SendGuard::borrowed(self, token, death))
     }
 
@@ -184,34 +185,19 @@ impl Lock {
     /// # Errors
     /// As [`Lock::lock_send_with`].
     pub fn lock_send_owned_with(&self, options: WaitOptions<'_>) -> Result<SendGuard<'static>> {
-        let (token, death) = self.wait(options, |deadline| self.acquire_send_until(deadline))?;
+        let (token, death) = self.wait(options, OwnerKind::Process)?;
         Ok(SendGuard::owned(self.clone(), token, death))
     }
 
     /// Waits in slices, each of which ends at the next notice, at the deadline, or when the cancellation is to be checked again.
-    ///
-    /// `acquire` returns `None` when its deadline has passed.
-    fn wait(
-        &self,
-        mut options: WaitOptions<'_>,
-        acquire: impl Fn(Deadline) -> Result<Option<(u64, Option<Box<Death>>)>>,
-    ) -> Result<(u64, Option<Box<Death>>)> {
+    fn wait(&self, mut options: WaitOptions<'_>, owner: OwnerKind) -> Result<(u64, Option<Box<Death>>)> {
         let begin = Instant::now();
         let mut next_notice = options.notice.as_ref().and_then(|notice| begin.checked_add(notice.interval));
-        loop {
-            if options.cancellation.is_some_and(Cancellation::is_cancelled) {
-                return Err(self.wait_error(Error::cancelled(begin.elapsed(), self.held_by())));
-            }
-            let check = options.cancellation.map(|_| Instant::now() + SLICE);
-            let slice = match next_notice.into_iter().chain(check).min() {
-                Some(end) => options.deadline.min(Deadline::At(end)),
-                None => options.deadline,
-            };
-            if let Some(acquired) = acquire(slice)? {
-                return Ok(acquired);
-            }
-            if options.deadline.has_passed() {
-                return Err(self.wait_error(Error::timed_out(begin.elapsed(), self.held_by())));
+        let (mut has_waited, mut is_cancelled) = (false, false);
+        let mut next_slice = || {
+            is_cancelled = options.cancellation.is_some_and(Cancellation::is_cancelled);
+            if is_cancelled || has_waited && options.deadline.has_passed() {
+                return None;
             }
             if let (Some(at), Some(notice)) = (next_notice, &mut options.notice)
                 && at <= Instant::now()
@@ -220,6 +206,18 @@ impl Lock {
                 // A slow function delays the next notice.
                 next_notice = Instant::now().checked_add(notice.interval);
             }
+            has_waited = true;
+            let check = options.cancellation.map(|_| Instant::now() + SLICE);
+            Some(match next_notice.into_iter().chain(check).min() {
+                Some(end) => options.deadline.min(Deadline::At(end)),
+                None => options.deadline,
+            })
+        };
+        let acquired = self.raw().acquire_in_slices(owner, &mut next_slice);
+        match self.result(options.deadline, acquired)? {
+            Some(acquired) => Ok(acquired),
+            None if is_cancelled => Err(self.wait_error(Error::cancelled(begin.elapsed(), self.held_by()))),
+            None => Err(self.wait_error(Error::timed_out(begin.elapsed(), self.held_by()))),
         }
     }
 }

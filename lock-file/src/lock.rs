@@ -267,13 +267,13 @@ impl RawLock for FileLock {
         unlocked
     }
 
-    fn check(&self, owner: OwnerKind) -> Result<()> {
+    fn check(&self, owner: OwnerKind, _token: Option<u64>) -> Result<()> {
         let me = self.slot.table().current_owner()?.of_kind(owner);
         if self.slot.line().owner() == me { Ok(()) } else { Err(Error::lost()) }
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.check(owner)?;
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.check(owner, token)?;
         self.slot.mark_consistent();
         Ok(())
     }

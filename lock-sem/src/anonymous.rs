@@ -165,11 +165,11 @@ impl RawLock for Anonymous {
         own.semaphore.give().map_err(|e| Error::system("sem_post", e))
     }
 
-    fn check(&self, owner: OwnerKind) -> Result<()> {
+    fn check(&self, owner: OwnerKind, _token: Option<u64>) -> Result<()> {
         self.held_by(owner_of_kind(owner)).map(drop)
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+    fn mark_consistent(&self, owner: OwnerKind, _token: Option<u64>) -> Result<()> {
         let own = self.held_by(owner_of_kind(owner))?;
         own.panicked.store(0, Relaxed);
         Ok(())

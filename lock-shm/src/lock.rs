@@ -217,13 +217,13 @@ impl RawLock for ShmLock {
         self.release_slowly(proof)
     }
 
-    fn check(&self, owner: OwnerKind) -> Result<()> {
+    fn check(&self, owner: OwnerKind, _token: Option<u64>) -> Result<()> {
         let me = self.slot.current_owner(ThisThread::get().id)?.of_kind(owner);
         if self.slot.line().owner() == me { Ok(()) } else { Err(Error::lost()) }
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.check(owner)?;
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.check(owner, token)?;
         self.slot.mark_consistent();
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::boot;
 use crate::procfs::{self, PF_EXITING, stat_field};
 use crate::sys;
 use lock_core::PerProcess;
-use lock_core::{Cause, Result};
+use lock_core::{Cause, Holder, Result};
 
 /// The state of a process or a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +49,11 @@ pub(crate) struct Identity {
     pub(crate) program: String,
 }
 
+/// Describes the calling process, for a backend that records holders. No thread is given.
+pub fn this_process() -> Holder {
+    Identity::of_this_process().map_or_else(|_| Identity::read().describe(), Identity::describe)
+}
+
 /// A process that was found by its identity.
 struct Process {
     pidfd: OwnedFd,
@@ -59,6 +64,15 @@ impl Identity {
     pub(crate) fn of_this_process() -> Result<&'static Self> {
         static OWN: PerProcess<Identity> = PerProcess::new();
         OWN.get_or_try_init(|| Ok(Self::read()))
+    }
+
+    /// Describes the process. No thread is given.
+    fn describe(&self) -> Holder {
+        let known = |number: u64| Some(number).filter(|number| *number != 0);
+        let mut holder = Holder::of_process(self.pid).with_command(self.command.clone());
+        holder.start_time = known(self.start_time);
+        holder.pid_namespace = known(self.namespace);
+        holder
     }
 
     fn read() -> Self {

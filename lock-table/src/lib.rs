@@ -72,6 +72,7 @@ pub mod thread;
 mod touched;
 
 pub use self::file_access::{FileAccess, FileGroup, FileOwner};
+pub use self::identity::this_process;
 pub use self::kind::Kind;
 pub use self::lock_line::LockLine;
 pub use self::manager::{CLAIMS, TableLocks, TableManager};

@@ -131,7 +131,7 @@ impl RawLock for FileLock {
         self.release_in(proof.owner(), proof.condition())
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
+    fn mark_consistent(&self, owner: OwnerKind, _: Option<u64>) -> Result<()> {
         let tid = tid_of(owner);
         FileThread::run(&self.key, Access::DEFAULT, move |file| file.mark_consistent(tid))
     }

@@ -137,13 +137,13 @@ impl RawLock for Exclusive {
     }
 
     fn release(&self, proof: Proof) -> Result<()> {
-        let checked = self.check(proof.owner());
+        let checked = self.check(proof.owner(), None);
         self.owner.store(0, Ordering::Relaxed);
         checked?;
         if remove(&self.file)? { Ok(()) } else { Err(Error::lost()) }
     }
 
-    fn check(&self, _: OwnerKind) -> Result<()> {
+    fn check(&self, _: OwnerKind, _: Option<u64>) -> Result<()> {
         let is_recorded = || fs::read_to_string(&self.file).is_ok_and(|owner| owner == process::id().to_string());
         if self.owner.load(Ordering::Relaxed) == process::id() && is_recorded() { Ok(()) } else { Err(Error::lost()) }
     }

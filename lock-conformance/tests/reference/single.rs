@@ -134,7 +134,7 @@ impl RawLock for ReportsOnce {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         Ok(match self.0.acquire(deadline)? {
             Acquired::Recovered(recovery) => {
-                self.0.mark_consistent(OwnerKind::Thread)?;
+                self.0.mark_consistent(OwnerKind::Thread, None)?;
                 Acquired::Recovered(Box::new(Recovery { token: 0, ..*recovery }))
             }
             Acquired::Held { .. } => Acquired::Held { token: 0 },

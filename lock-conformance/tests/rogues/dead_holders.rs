@@ -51,8 +51,8 @@ impl RawLock for RecordedOwner {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.honest.mark_consistent(owner)
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.honest.mark_consistent(owner, token)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

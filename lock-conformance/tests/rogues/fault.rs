@@ -110,12 +110,12 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
         honest.release(proof)
     }
 
-    fn check_guard(honest: &dyn RawLock, owner: OwnerKind) -> Result<()> {
-        honest.check(owner)
+    fn check_guard(honest: &dyn RawLock, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        honest.check(owner, token)
     }
 
-    fn mark_consistent(honest: &dyn RawLock, owner: OwnerKind) -> Result<()> {
-        honest.mark_consistent(owner)
+    fn mark_consistent(honest: &dyn RawLock, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        honest.mark_consistent(owner, token)
     }
 
     fn holder(honest: &dyn RawLock) -> Result<Option<Holder>> {
@@ -233,12 +233,12 @@ impl<F: Fault> RawLock for FaultyLock<F> {
         F::release(&*self.honest, proof)
     }
 
-    fn check(&self, owner: OwnerKind) -> Result<()> {
-        F::check_guard(&*self.honest, owner)
+    fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        F::check_guard(&*self.honest, owner, token)
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        F::mark_consistent(&*self.honest, owner)
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        F::mark_consistent(&*self.honest, owner, token)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

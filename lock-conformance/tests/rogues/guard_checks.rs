@@ -32,7 +32,7 @@ impl Fault for ConfirmsALostLock {
         reference::modest::open(url, mode)
     }
 
-    fn check_guard(_: &dyn RawLock, _: OwnerKind) -> Result<()> {
+    fn check_guard(_: &dyn RawLock, _: OwnerKind, _: Option<u64>) -> Result<()> {
         Ok(())
     }
 }
@@ -47,7 +47,7 @@ impl Fault for DeniesAHeldLock {
     const CLAIMS: Capabilities = reference::CLAIMS.with_guard_checks(GuardChecks::Supported);
     const CAUGHT_BY_NO_OTHER: bool = true;
 
-    fn check_guard(_: &dyn RawLock, _: OwnerKind) -> Result<()> {
+    fn check_guard(_: &dyn RawLock, _: OwnerKind, _: Option<u64>) -> Result<()> {
         Err(Error::lost())
     }
 }
@@ -67,7 +67,7 @@ impl Fault for DeniesALockOfTheProcess {
         reference::sending::open(url, mode)
     }
 
-    fn check_guard(_: &dyn RawLock, owner: OwnerKind) -> Result<()> {
+    fn check_guard(_: &dyn RawLock, owner: OwnerKind, _: Option<u64>) -> Result<()> {
         if owner == OwnerKind::Thread { Ok(()) } else { Err(Error::lost()) }
     }
 }
@@ -82,7 +82,7 @@ impl Fault for ChecksWhatItDisclaims {
         &[("guard_checks::a_check_is_refused_and_the_lock_stays_held", "it should have been Unsupported")];
     const CAUGHT_BY_NO_OTHER: bool = true;
 
-    fn check_guard(_: &dyn RawLock, _: OwnerKind) -> Result<()> {
+    fn check_guard(_: &dyn RawLock, _: OwnerKind, _: Option<u64>) -> Result<()> {
         Ok(())
     }
 }

@@ -70,8 +70,8 @@ impl RawLock for OfProcess {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.honest.mark_consistent(owner)
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.honest.mark_consistent(owner, token)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

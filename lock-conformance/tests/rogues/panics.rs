@@ -131,7 +131,7 @@ impl Rule for ForgetsWhilePanicking {
 
     fn release(lock: &Ruled, condition: Condition) {
         if thread::panicking() && condition == Condition::Inconsistent {
-            let _ = lock.honest.mark_consistent(OwnerKind::Thread);
+            let _ = lock.honest.mark_consistent(OwnerKind::Thread, None);
         }
     }
 }
@@ -202,7 +202,7 @@ impl Rule for PrefersDeathsToPanics {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent(OwnerKind::Thread)
+        lock.honest.mark_consistent(OwnerKind::Thread, None)
     }
 }
 
@@ -224,7 +224,7 @@ impl Rule for PrefersPanicsToDeaths {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent(OwnerKind::Thread)
+        lock.honest.mark_consistent(OwnerKind::Thread, None)
     }
 }
 
@@ -239,7 +239,7 @@ impl Rule for ReportsPanicsItDisclaims {
     const CLAIMS: Capabilities = reference::CLAIMS.with_death_reports(DeathReports::Once);
 
     fn report(lock: &Ruled, death: Option<Death>, _: &Attempt) -> Option<Death> {
-        let _ = lock.honest.mark_consistent(OwnerKind::Thread);
+        let _ = lock.honest.mark_consistent(OwnerKind::Thread, None);
         death
     }
 }

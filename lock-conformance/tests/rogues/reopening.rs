@@ -76,8 +76,8 @@ impl RawLock for Opened {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.honest.mark_consistent(owner)
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.honest.mark_consistent(owner, token)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {
@@ -126,8 +126,8 @@ impl RawLock for Named {
         self.honest.release(proof)
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.honest.mark_consistent(owner)
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.honest.mark_consistent(owner, token)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

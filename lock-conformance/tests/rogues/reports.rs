@@ -119,7 +119,7 @@ impl Rule for ForgetsAfterATimeout {
     fn release(lock: &Ruled, _: Condition) {
         count_held(-1);
         if TIMED_OUT.replace(false) {
-            let _ = lock.honest.mark_consistent(OwnerKind::Thread);
+            let _ = lock.honest.mark_consistent(OwnerKind::Thread, None);
         }
     }
 }
@@ -149,7 +149,7 @@ impl Rule for NamesTheFirstDeathAgain {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent(OwnerKind::Thread)
+        lock.honest.mark_consistent(OwnerKind::Thread, None)
     }
 }
 
@@ -174,7 +174,7 @@ impl Rule for IsSilentAfterAMark {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[1]);
-        lock.honest.mark_consistent(OwnerKind::Thread)
+        lock.honest.mark_consistent(OwnerKind::Thread, None)
     }
 }
 
@@ -195,7 +195,7 @@ impl Rule for UndoesTheFirstMark {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[lock.note(), vec![1]].concat());
-        lock.honest.mark_consistent(OwnerKind::Thread)
+        lock.honest.mark_consistent(OwnerKind::Thread, None)
     }
 }
 
@@ -211,7 +211,7 @@ impl Rule for ForgetsInAParent {
     fn release(lock: &Ruled, _: Condition) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         if waitid(Id::All, flags).is_ok() {
-            let _ = lock.honest.mark_consistent(OwnerKind::Thread);
+            let _ = lock.honest.mark_consistent(OwnerKind::Thread, None);
         }
     }
 }
@@ -235,7 +235,7 @@ impl Rule for ReadsTheReportBeforeTheWait {
 
     fn mark(lock: &Ruled) -> Result<()> {
         lock.write(&[]);
-        lock.honest.mark_consistent(OwnerKind::Thread)
+        lock.honest.mark_consistent(OwnerKind::Thread, None)
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) trait Rule: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe + '
 
     /// Marks the lock consistent.
     fn mark(lock: &Ruled) -> Result<()> {
-        lock.honest.mark_consistent(OwnerKind::Thread)
+        lock.honest.mark_consistent(OwnerKind::Thread, None)
     }
 }
 
@@ -132,7 +132,7 @@ impl<R: Rule> RawLock for RuledLock<R> {
         self.lock.honest.release(proof)
     }
 
-    fn mark_consistent(&self, _: OwnerKind) -> Result<()> {
+    fn mark_consistent(&self, _: OwnerKind, _: Option<u64>) -> Result<()> {
         R::mark(&self.lock)
     }
 

@@ -242,8 +242,8 @@ sending! { ForgetsPanicsOfProcesses, "forgets-panics-of-processes", "Does not re
 
 sending! { RefusesMarksOfProcesses, "refuses-marks-of-processes", "Lets only a thread that holds the lock mark it consistent",
     &[("send::a_report_stays_until_it_is_marked_consistent", "Lost")], {
-    fn mark_consistent(honest: &dyn RawLock, owner: OwnerKind) -> Result<()> {
-        if owner == OwnerKind::Process { Err(Error::lost()) } else { honest.mark_consistent(owner) }
+    fn mark_consistent(honest: &dyn RawLock, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        if owner == OwnerKind::Process { Err(Error::lost()) } else { honest.mark_consistent(owner, token) }
     }
 }}
 

@@ -138,8 +138,8 @@ impl RawLock for ShowsCommandLine {
         self.0.release(proof)
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.0.mark_consistent(owner)
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.0.mark_consistent(owner, token)
     }
 
     fn holder(&self) -> Result<Option<Holder>> {

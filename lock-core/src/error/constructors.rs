@@ -134,6 +134,16 @@ impl Error {
         ErrorDetails::Lost.into()
     }
 
+    /// Creates an [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) with the server and the reason.
+    pub fn unreachable(server: impl Into<String>, reason: impl Into<String>) -> Self {
+        ErrorDetails::Unreachable { server: server.into(), reason: reason.into() }.into()
+    }
+
+    /// Creates an [`ErrorKind::Denied`](crate::ErrorKind::Denied) with the server and the reason. The reason also says what to do.
+    pub fn denied(server: impl Into<String>, reason: impl Into<String>) -> Self {
+        ErrorDetails::Denied { server: server.into(), reason: reason.into() }.into()
+    }
+
     /// Creates an [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub fn unsupported(reason: impl Into<String>) -> Self {
         ErrorDetails::Unsupported { reason: reason.into() }.into()

@@ -185,6 +185,24 @@ pub enum ErrorDetails {
     #[error("the lock was lost, and another owner may have changed the protected data; check the data")]
     #[non_exhaustive]
     Lost,
+    /// A server gives no answer. What was asked may have happened or not.
+    #[error("{server} cannot be reached: {reason}; check its address, and that it runs")]
+    #[non_exhaustive]
+    Unreachable {
+        /// The server, with its address.
+        server: String,
+        /// The reason.
+        reason: String,
+    },
+    /// A server refuses the user, or what the user asks for.
+    #[error("{server} denies access: {reason}")]
+    #[non_exhaustive]
+    Denied {
+        /// The server, with its address.
+        server: String,
+        /// The reason, and what to do.
+        reason: String,
+    },
     /// The backend does not support the operation.
     #[error("the backend does not support this: {reason}")]
     #[non_exhaustive]

@@ -84,6 +84,10 @@ kinds! {
     NotHeld = "this process does not hold the lock", PermissionDenied;
     /// The guard still exists, and its thread no longer holds the lock: the lock was broken, or another owner took it over.
     Lost = "the lock was lost", Other;
+    /// A server gives no answer.
+    Unreachable = "a server cannot be reached", NotConnected;
+    /// A server refuses the user, or what the user asks for.
+    Denied = "a server denies access", PermissionDenied;
     /// The backend does not support the operation.
     Unsupported = "not supported", Unsupported;
     /// A system limit was reached.

@@ -122,7 +122,7 @@ impl RawLock for MemoryLock {
         Ok(())
     }
 
-    fn mark_consistent(&self, _owner: OwnerKind) -> Result<()> {
+    fn mark_consistent(&self, _owner: OwnerKind, _token: Option<u64>) -> Result<()> {
         self.state.lock().unwrap().death = None;
         Ok(())
     }

@@ -123,7 +123,7 @@ impl RawLock for LxcLock {
         self.acquire_as(OwnerKind::Process, deadline)
     }
 
-    fn check(&self, kind: OwnerKind) -> Result<()> {
+    fn check(&self, kind: OwnerKind, _token: Option<u64>) -> Result<()> {
         let owner = owner(kind);
         let inode = held()?.iter().find(|held| held.owner == owner && held.path == self.path).map(|held| held.inode);
         // The owner of a removed file excludes no process that locks the new one.

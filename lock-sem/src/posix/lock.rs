@@ -87,13 +87,16 @@ impl RawLock for PosixLock {
         if is_ours && line::disown(line, me)? { Ok(()) } else { Err(Error::lost()) }
     }
 
-    fn check(&self, owner: OwnerKind) -> Result<()> {
+    fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
         let me = self.slot.current_owner(this_thread::id())?.of_kind(owner);
-        if line::lock_owner(self.slot.line()) == me { Ok(()) } else { Err(Error::lost()) }
+        let line = self.slot.line();
+        // As in `release`.
+        let is_latest = token.is_none_or(|token| token == line.token());
+        if is_latest && line::lock_owner(line) == me { Ok(()) } else { Err(Error::lost()) }
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.check(owner)?;
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.check(owner, token)?;
         self.slot.mark_consistent();
         Ok(())
     }

@@ -91,13 +91,13 @@ impl RawLock for SysvLock {
         released
     }
 
-    fn check(&self, owner: OwnerKind) -> Result<()> {
+    fn check(&self, owner: OwnerKind, _token: Option<u64>) -> Result<()> {
         let me = self.slot.current_owner(this_thread::id())?.of_kind(owner);
         if self.slot.line().owner() == me && self.ownership().is_held_by(me) { Ok(()) } else { Err(Error::lost()) }
     }
 
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()> {
-        self.check(owner)?;
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
+        self.check(owner, token)?;
         self.slot.mark_consistent();
         Ok(())
     }

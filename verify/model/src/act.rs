@@ -155,7 +155,7 @@ fn mark_consistent(setup: &'static Setup, lock: usize) {
 
 fn mark_consistent_as(setup: &'static Setup, lock: usize, owner: OwnerKind) {
     if is_reported(lock) {
-        match ShmLock::new(setup.slot(lock)).mark_consistent(owner) {
+        match ShmLock::new(setup.slot(lock)).mark_consistent(owner, None) {
             Ok(()) => report(Note::Marked { lock }),
             Err(error) => failed(&error),
         }

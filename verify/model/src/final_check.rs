@@ -41,7 +41,7 @@ fn check_lock(setup: &'static Setup, lock: usize) {
     if reported {
         leave(setup, lock, Condition::Inconsistent);
         enter(setup, lock);
-        match ShmLock::new(setup.slot(lock)).mark_consistent(OwnerKind::Thread) {
+        match ShmLock::new(setup.slot(lock)).mark_consistent(OwnerKind::Thread, None) {
             Ok(()) => state::with(|state| state.oracle.mark(lock)),
             Err(error) => failed(&error),
         }

@@ -12,8 +12,8 @@ pub(crate) trait RawLock {
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired>;
     fn release(&self, proof: Proof) -> Result<()>;
-    fn check(&self, owner: OwnerKind) -> Result<()>;
-    fn mark_consistent(&self, owner: OwnerKind) -> Result<()>;
+    fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()>;
+    fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()>;
     fn holder(&self) -> Result<Option<Holder>>;
     fn held_by(&self) -> HeldBy;
     fn generation(&self) -> Option<Generation>;

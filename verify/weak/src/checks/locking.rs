@@ -71,7 +71,7 @@ fn work_as(
         });
         if reported && number.is_multiple_of(2) {
             data.with(|data| data.is_dirty = false);
-            lock.mark_consistent(owner(time)).unwrap();
+            lock.mark_consistent(owner(time), None).unwrap();
             condition = Condition::Consistent;
         }
         if time == times && last != Last::Releases {

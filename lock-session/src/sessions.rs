@@ -1,0 +1,90 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lock_core::{Generation, LockId, PerProcess, RawLock, Result};
+
+use crate::held::Held;
+use crate::live::Live;
+use crate::{Engine, SessionLock};
+
+/// The sessions of a store: one for each process that needs one.
+///
+/// A session starts when it is first needed. A process whose session was lost, and a forked child, start another one. Dropping this ends
+/// the session.
+#[derive(Debug)]
+pub struct Sessions<E: Engine> {
+    engine: Arc<E>,
+    process: PerProcess<OfProcess<E>>,
+}
+
+/// The session of a process and the locks that it holds.
+#[derive(Debug)]
+struct OfProcess<E: Engine> {
+    current: Mutex<Option<Arc<Live<E>>>>,
+    held: Arc<Held<E>>,
+}
+
+impl<E: Engine> Sessions<E> {
+    /// Creates the sessions of a store. None starts.
+    pub fn new(engine: E) -> Self {
+        Self { engine: Arc::new(engine), process: PerProcess::new() }
+    }
+
+    /// Returns the engine.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// Returns the lock with this id. `generation` is its present one, if the backend counts allocations.
+    pub fn lock(self: &Arc<Self>, id: LockId, generation: Option<Generation>) -> Arc<dyn RawLock> {
+        Arc::new(SessionLock::new(Arc::clone(self), id, generation))
+    }
+
+    /// Calls a function with the session of this process.
+    ///
+    /// If the function returns [`ErrorKind::Lost`](lock_core::ErrorKind::Lost), the session has ended, and the function is called once more
+    /// with another one. So it returns that error only if the request had no effect.
+    ///
+    /// # Errors
+    /// The errors of the start of a session, and of the function.
+    pub fn with<T>(&self, call: impl Fn(&E::Session) -> Result<T>) -> Result<T> {
+        let live = self.live()?;
+        match live.notice(call(live.session())) {
+            Err(error) if error.is_lost() => {
+                let live = self.live()?;
+                live.notice(call(live.session()))
+            }
+            result => result,
+        }
+    }
+
+    /// Returns the session of this process, and starts one if there is none.
+    pub(crate) fn live(&self) -> Result<Arc<Live<E>>> {
+        let process = self.process()?;
+        let mut current = process.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = current.as_ref().filter(|live| live.remaining().is_ok()) {
+            return Ok(Arc::clone(live));
+        }
+        *current = None;
+        let live = Live::start(&self.engine, &process.held)?;
+        *current = Some(Arc::clone(&live));
+        Ok(live)
+    }
+
+    /// Returns the locks that this process holds.
+    pub(crate) fn held(&self) -> Result<&Arc<Held<E>>> {
+        Ok(&self.process()?.held)
+    }
+
+    fn process(&self) -> Result<&OfProcess<E>> {
+        self.process.get_or_try_init(|| Ok(OfProcess { current: Mutex::new(None), held: Arc::new(Held::new()) }))
+    }
+}
+
+impl<E: Engine> Drop for Sessions<E> {
+    fn drop(&mut self) {
+        let current = self.process.get().map(|process| process.current.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(live) = current.flatten() {
+            live.close();
+        }
+    }
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 use lock_core::{Error, LockId, Result};
 
 use crate::clock::now;
-use crate::held::{self, Held};
 use crate::lease::Lease;
+use crate::losses::Losses;
 use crate::{End, Engine, Session, Timing, Unforked};
 
 /// How long closing a store waits for the end of its session.
@@ -20,7 +20,7 @@ pub(crate) struct Live<E: Engine> {
     session: Unforked<E::Session>,
     timing: Timing,
     lease: Lease,
-    held: Arc<Held<E>>,
+    losses: Losses,
     state: Mutex<State<E>>,
     changed: Condvar,
 }
@@ -44,14 +44,14 @@ struct Unreleased<E: Engine> {
 
 impl<E: Engine> Live<E> {
     /// Starts a session.
-    pub(crate) fn start(engine: &Arc<E>, held: &Arc<Held<E>>) -> Result<Arc<Self>> {
+    pub(crate) fn start(engine: &Arc<E>) -> Result<Arc<Self>> {
         let (timing, sent) = (engine.timing(), now());
         let live = Arc::new(Self {
             engine: Arc::clone(engine),
             session: Unforked::new(engine.start()?),
             timing,
             lease: Lease::new(timing, sent),
-            held: Arc::clone(held),
+            losses: Losses::new(),
             state: Mutex::new(State { is_closing: false, has_ended: false, unreleased: Vec::new(), is_new: false }),
             changed: Condvar::new(),
         });
@@ -81,14 +81,14 @@ impl<E: Engine> Live<E> {
         })
     }
 
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.lease.remaining().is_none()
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Stops relying on the session. Its locks are lost.
     pub(crate) fn give_up(&self) {
         if self.lease.give_up() {
-            held::run(self.held.take_calls(self));
+            self.losses.lose_all();
             self.changed.notify_all();
         }
     }
@@ -140,7 +140,7 @@ impl<E: Engine> Live<E> {
     fn keep(&self) {
         let mut pause = self.timing.renewal();
         loop {
-            let is_idle = |state: &mut State<E>| !state.is_closing && !state.is_new && !self.is_given_up();
+            let is_idle = |state: &mut State<E>| !state.is_closing && !state.is_new && self.lease.remaining().is_some();
             let waited = self.changed.wait_timeout_while(self.state(), pause, is_idle);
             let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.is_new = false;

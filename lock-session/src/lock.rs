@@ -6,7 +6,8 @@ use lock_core::{
 };
 use lock_table::thread;
 
-use crate::held::{Holding, Key};
+use crate::held::Holding;
+use crate::key::Key;
 use crate::{End, Engine, Granted, Sessions, Wait, this_process};
 
 /// The number of sessions in which an acquisition is tried.
@@ -22,7 +23,8 @@ pub struct SessionLock<E: Engine> {
 }
 
 impl<E: Engine> SessionLock<E> {
-    pub(crate) fn new(sessions: Arc<Sessions<E>>, id: LockId, generation: Option<Generation>) -> Self {
+    /// Creates a handle on the lock with this id. `generation` is its present one, if the backend counts allocations.
+    pub fn new(sessions: Arc<Sessions<E>>, id: LockId, generation: Option<Generation>) -> Self {
         Self { sessions, id, generation }
     }
 
@@ -43,12 +45,11 @@ impl<E: Engine> SessionLock<E> {
                     Err(error) if error.is_lost() => return Ok(Acquired::TimedOut),
                     Err(error) => return Err(error),
                 };
-            held.insert(Key::of(self.id, kind, token), Holding::new(Arc::clone(&live), grant, death.clone()));
             if live.remaining().is_err() {
-                // The answer came too late to rely on. The server ends the session, and the lock with it.
-                held.remove(Key::of(self.id, kind, token));
+                // The answer came too late to rely on. The lock ends with the session.
                 continue;
             }
+            held.insert(Key::of(self.id, kind, token), &live, grant, death.clone());
             return Ok(match death {
                 None => Acquired::Held { token },
                 Some(death) => Acquired::Recovered(Box::new(Recovery { token, death })),
@@ -84,23 +85,19 @@ impl<E: Engine> RawLock for SessionLock<E> {
 
     fn release(&self, proof: Proof) -> Result<()> {
         let key = Key::of_guard(self.id, proof.token());
-        let holding = self.sessions.held()?.remove(key).filter(|holding| !holding.is_lost);
-        let Holding { live, grant, death, .. } = holding.ok_or_else(Error::lost)?;
-        live.remaining()?;
+        let Holding { live, grant, death, .. } = self.sessions.held()?.remove(key)?;
         live.release(self.id, grant, end(proof, death))
     }
 
     fn check(&self, _owner: OwnerKind, token: Option<u64>) -> Result<()> {
         let (held, key) = (self.sessions.held()?, Key::of_guard(self.id, token));
         let (live, grant) = held.get(key)?;
-        live.remaining()?;
         held.notice(key, self.sessions.engine().confirm(live.session(), self.id, &grant))
     }
 
     fn mark_consistent(&self, _owner: OwnerKind, token: Option<u64>) -> Result<()> {
         let (held, key) = (self.sessions.held()?, Key::of_guard(self.id, token));
         let (live, grant) = held.get(key)?;
-        live.remaining()?;
         held.notice(key, self.sessions.engine().mark_consistent(live.session(), self.id, &grant))?;
         held.mark_consistent(key);
         Ok(())

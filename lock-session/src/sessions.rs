@@ -1,10 +1,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lock_core::{Generation, LockId, PerProcess, RawLock, Result};
+use lock_core::{PerProcess, Result};
 
+use crate::Engine;
 use crate::held::Held;
 use crate::live::Live;
-use crate::{Engine, SessionLock};
 
 /// The sessions of a store: one for each process that needs one.
 ///
@@ -20,7 +20,7 @@ pub struct Sessions<E: Engine> {
 #[derive(Debug)]
 struct OfProcess<E: Engine> {
     current: Mutex<Option<Arc<Live<E>>>>,
-    held: Arc<Held<E>>,
+    held: Held<E>,
 }
 
 impl<E: Engine> Sessions<E> {
@@ -32,11 +32,6 @@ impl<E: Engine> Sessions<E> {
     /// Returns the engine.
     pub fn engine(&self) -> &E {
         &self.engine
-    }
-
-    /// Returns the lock with this id. `generation` is its present one, if the backend counts allocations.
-    pub fn lock(self: &Arc<Self>, id: LockId, generation: Option<Generation>) -> Arc<dyn RawLock> {
-        Arc::new(SessionLock::new(Arc::clone(self), id, generation))
     }
 
     /// Calls a function with the session of this process.
@@ -65,18 +60,18 @@ impl<E: Engine> Sessions<E> {
             return Ok(Arc::clone(live));
         }
         *current = None;
-        let live = Live::start(&self.engine, &process.held)?;
+        let live = Live::start(&self.engine)?;
         *current = Some(Arc::clone(&live));
         Ok(live)
     }
 
     /// Returns the locks that this process holds.
-    pub(crate) fn held(&self) -> Result<&Arc<Held<E>>> {
+    pub(crate) fn held(&self) -> Result<&Held<E>> {
         Ok(&self.process()?.held)
     }
 
     fn process(&self) -> Result<&OfProcess<E>> {
-        self.process.get_or_try_init(|| Ok(OfProcess { current: Mutex::new(None), held: Arc::new(Held::new()) }))
+        self.process.get_or_try_init(|| Ok(OfProcess { current: Mutex::new(None), held: Held::new() }))
     }
 }
 

@@ -36,6 +36,7 @@
 //! | `owner_death` | The lock of an owner that dies or executes a program is released, and the next owner gets a report of the death. |
 //! | `death_reports` | The report of a death stays until an owner marks the lock consistent. Its cause is right, or unknown. |
 //! | `guard_checks` | A check of a guard confirms a lock that is held, and detects that a lock was lost. |
+//! | `sessions` | An owner that loses its session with a server learns of it, and has an older token than the next owner. |
 //! | `fork` | A forked child owns nothing, regardless of how and when it was forked. |
 //! | `descriptors` | A program may close the library's descriptors and reuse their numbers. |
 //! | `namespaces` | Processes of several PID, user and IPC namespaces exclude each other, equal process ids included. |

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 use lock_core::{
-    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Generations, GuardChecks, Holders, Labels, Names, Numbering,
-    OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, GuardChecks, Holders, Labels, Names,
+    Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -80,6 +80,14 @@ claims! {
     BREAKING: breaking >= Breaking::Explicit, "break";
     REMOVAL: removal >= Removal::Supported, "destroy";
 }
+
+/// Locks that last only as long as a session of their owner with a server.
+pub(crate) const SESSIONS: Need =
+    Need { met: |suite| suite.capabilities().exclusion == Exclusion::Fenced, lack: Lack::Claim("sessions with a server") };
+
+/// Locks that last however long their owner is stopped.
+pub(crate) const WITHOUT_SESSION: Need =
+    Need { met: |suite| suite.capabilities().exclusion > Exclusion::Fenced, lack: Lack::Claim("exclusion without a session") };
 
 /// A store that is opened by its URL.
 pub(crate) const STORE: Need = Need { met: |suite| suite.backend().is_some(), lack: Lack::Claim("a store") };

@@ -36,6 +36,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         group: "guard_checks",
         words: "A check of a guard confirms a lock that is held, and detects that a lock was lost.",
     },
+    Promise {
+        group: "sessions",
+        words: "An owner that loses its session with a server learns of it, and has an older token than the next owner.",
+    },
     Promise { group: "fork", words: "A forked child owns nothing, regardless of how and when it was forked." },
     Promise { group: "descriptors", words: "A program may close the library's descriptors and reuse their numbers." },
     Promise {

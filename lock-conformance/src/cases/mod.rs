@@ -39,6 +39,7 @@ mod permissions;
 mod reconciling;
 mod reentry;
 mod send;
+mod sessions;
 mod sharing;
 mod storm;
 mod tokens;
@@ -105,6 +106,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         reconciling::CASES,
         breaking::CASES,
         guard_checks::CASES,
+        sessions::CASES,
         storm::CASES,
         damage::CASES,
         vanishing::CASES,

@@ -27,7 +27,7 @@ cases! { "owner_death";
     a_woken_waiter_that_is_killed_passes_the_lock_on [PROCESSES RELEASED];
     a_stopped_waiter_that_is_killed_passes_the_lock_on [PROCESSES RELEASED];
     a_chain_of_deaths_is_told_link_by_link [PROCESSES RELEASED];
-    a_stopped_holder_keeps_the_lock [PROCESSES];
+    a_stopped_holder_keeps_the_lock [PROCESSES WITHOUT_SESSION];
     a_stopped_holder_is_named [PROCESSES DEADLINES HOLDERS];
     a_thread_that_ends_frees_its_lock [THREAD_DEATH];
     a_waiter_gets_the_lock_of_a_thread_that_ended [THREAD_DEATH];

@@ -2,6 +2,9 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use lock_core::{Deadline, Deadlines, ErrorKind, Guard, Lock, Result, Store};
@@ -20,6 +23,15 @@ impl Worker {
     pub(super) fn report_or_mark(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
             ("check_guard", [lock]) => self.guard_of(lock).check().map(|()| Fields::new()),
+            ("valid_for", [lock]) => self.guard_of(lock).valid_for().map(|valid| match valid {
+                Some(valid) => Fields::new().with("milliseconds", valid.as_millis()),
+                None => Fields::new(),
+            }),
+            ("notice_loss", [lock]) => self.notice_loss(lock).map(|()| Fields::new()),
+            ("was_lost", [lock]) => {
+                let is_lost = self.losses.get(*lock).is_some_and(|lost| lost.load(SeqCst));
+                Ok(if is_lost { Fields::new().with("lost", "") } else { Fields::new() })
+            }
             ("mark_consistent", [lock]) => self.guard_of(lock).mark_consistent().map(|()| Fields::new()),
             ("panic", [lock]) => {
                 let guard = self.guard(lock);
@@ -40,6 +52,15 @@ impl Worker {
 
     fn guard_of(&mut self, lock: &str) -> &mut Guard<'static> {
         self.guards.get_mut(lock).unwrap_or_else(|| panic!("the thread {} has no guard of {lock}", self.name))
+    }
+
+    /// Records when the library tells that the lock was lost.
+    fn notice_loss(&mut self, lock: &str) -> Result<()> {
+        let lost = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&lost);
+        self.guard_of(lock).on_lost(move || told.store(true, SeqCst))?;
+        self.losses.insert(lock.to_owned(), lost);
+        Ok(())
     }
 
     /// Acquires a lock and panics, with nothing else that keeps the store open.

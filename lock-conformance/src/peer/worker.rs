@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 
@@ -20,6 +21,8 @@ pub(super) struct Worker {
     pub(super) peer: Arc<Peer>,
     pub(super) name: String,
     pub(super) guards: HashMap<String, Guard<'static>>,
+    /// Whether the library told that a lock was lost, for locks of which the thread asked for it.
+    pub(super) losses: HashMap<String, Arc<AtomicBool>>,
     /// A separate store and separate handles, if a command created them.
     pub(super) own: Option<RefCell<Inheritance>>,
     /// A store and a handle that the thread can drop.
@@ -43,6 +46,7 @@ impl Worker {
             peer,
             name: name.to_owned(),
             guards: HashMap::new(),
+            losses: HashMap::new(),
             own: None,
             droppable: None,
             own_files: Vec::new(),

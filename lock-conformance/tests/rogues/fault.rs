@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lock_core::{
     Acquired, Allocation, Backend, Capabilities, Deadline, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode,
@@ -112,6 +113,14 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
 
     fn check_guard(honest: &dyn RawLock, owner: OwnerKind, token: Option<u64>) -> Result<()> {
         honest.check(owner, token)
+    }
+
+    fn valid_for(_: &dyn RawLock) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    fn on_lost(honest: &dyn RawLock, owner: OwnerKind, call: Box<dyn FnOnce() + Send>) -> Result<()> {
+        honest.on_lost(owner, None, call)
     }
 
     fn mark_consistent(honest: &dyn RawLock, owner: OwnerKind, token: Option<u64>) -> Result<()> {
@@ -235,6 +244,14 @@ impl<F: Fault> RawLock for FaultyLock<F> {
 
     fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
         F::check_guard(&*self.honest, owner, token)
+    }
+
+    fn valid_for(&self, _: OwnerKind, _: Option<u64>) -> Result<Option<Duration>> {
+        F::valid_for(&*self.honest)
+    }
+
+    fn on_lost(&self, owner: OwnerKind, _: Option<u64>, call: Box<dyn FnOnce() + Send>) -> Result<()> {
+        F::on_lost(&*self.honest, owner, call)
     }
 
     fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {

@@ -35,6 +35,7 @@ mod reopening;
 mod reports;
 mod ruled;
 mod sending;
+mod sessions;
 mod shared;
 mod slow;
 mod sys;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         ids::all(),
         names::all(),
         sending::all(),
+        sessions::all(),
         copies::all(),
         cleaned::all(),
         false_claims::all(),

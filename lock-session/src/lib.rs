@@ -18,7 +18,7 @@
 //! - **A forked child has a session of its own.** It never writes to a connection of its parent.
 //!
 //! What no clock can prevent: a process that is stopped between its last look at the clock and the use of the protected data. The resource
-//! then has to compare [tokens](lock_core::Guard::token). The backends claim
+//! then has to compare tokens ([`Guard::token`](lock_core::Guard::token)). The backends claim
 //! [`Exclusion::Fenced`](lock_core::Exclusion::Fenced).
 //!
 //! # Threads

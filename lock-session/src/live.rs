@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use lock_core::{Error, LockId, Result};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::clock::now;
 use crate::lease::Lease;
@@ -65,7 +66,11 @@ impl<E: Engine> Live<E> {
 
     fn spawn(self: &Arc<Self>, name: &str, run: fn(&Self)) -> Result<()> {
         let live = Arc::clone(self);
+        // The new thread inherits the mask, so that it takes no signal of the program.
+        let signals =
+            SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|error| Error::system("pthread_sigmask", error))?;
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&live));
+        let _ = signals.thread_set_mask();
         thread.map(drop).map_err(|error| Error::system("pthread_create", error))
     }
 

@@ -30,7 +30,7 @@ statuses! {
     NOT_A_STORE = 65, "the file is not a store, or is corrupt or truncated";
     ABSENT = 66, "there is no such store";
     BAD_ID = 67, "the id is out of range, not allocated, or already allocated";
-    UNAVAILABLE = 69, "the command cannot be executed, or the backend does not support the operation";
+    UNAVAILABLE = 69, "the command cannot be executed, the backend does not support the operation, no server answers, or the lock was lost";
     INTERNAL = 70, "an error in lockctl, or a violation in the demo";
     SYSTEM = 71, "a system call failed";
     CANNOT_CREATE = 73, "the store already exists, or its directory or space is missing";
@@ -56,7 +56,7 @@ impl ExitStatus {
             ErrorKind::NotAStore | ErrorKind::Corrupt => Self::NOT_A_STORE,
             ErrorKind::Absent => Self::ABSENT,
             ErrorKind::OutOfRange | ErrorKind::NotAllocated | ErrorKind::AlreadyAllocated | ErrorKind::Stale => Self::BAD_ID,
-            ErrorKind::Unsupported | ErrorKind::Unreachable => Self::UNAVAILABLE,
+            ErrorKind::Unsupported | ErrorKind::Unreachable | ErrorKind::Lost => Self::UNAVAILABLE,
             ErrorKind::Exists => Self::CANNOT_CREATE,
             ErrorKind::Exhausted | ErrorKind::TooManyProcesses => Self::TEMPORARY,
             ErrorKind::Destroyed | ErrorKind::Replaced => Self::TEMPORARY,
@@ -197,9 +197,10 @@ mod tests {
             (67, Error::already_allocated()),
             (67, Error::stale()),
             (69, Error::unsupported("text")),
+            (69, Error::unreachable("text", "text")),
+            (69, Error::lost()),
             (70, Error::already_held()),
             (70, Error::not_held()),
-            (70, Error::lost()),
             (73, Error::exists()),
             (75, Error::exhausted(1, 1)),
             (75, Error::too_many_processes(1)),
@@ -209,6 +210,7 @@ mod tests {
             (76, Error::other_abi("text", "text")),
             (76, Error::other_capacity("text", "text")),
             (77, Error::untrusted("text")),
+            (77, Error::denied("text", "text")),
             (78, Error::unknown_scheme("text", "text")),
             (78, Error::duplicate_scheme("text", "a", "b")),
         ];

@@ -5,18 +5,20 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use lock_any::Guard;
 use nix::unistd::Pid;
 
 use crate::exit::{self, Failure};
 use crate::sys;
 
+use super::session;
 use super::signals::Signals;
 
 /// Runs the command to its end, with these environment variables. Called from the main thread, whose end kills the command.
 pub(super) fn run(
     command: &[OsString],
     environment: &[(&str, Option<String>)],
+    guard: &Guard<'_>,
     signals: &Signals,
 ) -> Result<ExitStatus, Failure> {
     let mut process = Command::new(&command[0]);
@@ -45,7 +47,7 @@ pub(super) fn run(
     let mut child = signals.forward_to(|| process.spawn()).map_err(unavailable)?;
     let pid = Pid::from_raw(child.id() as i32);
     // The child stays a zombie, which reserves its pid, until forwarding has stopped.
-    while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(nix::errno::Errno::EINTR) {}
+    session::wait(pid, guard);
     signals.stop_forwarding();
     child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))
 }

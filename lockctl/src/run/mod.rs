@@ -6,6 +6,7 @@
 mod acquire;
 mod child;
 mod environment;
+mod session;
 mod signals;
 
 use std::process::ExitCode;
@@ -36,7 +37,8 @@ pub(crate) fn run(store_args: &StoreArgs, args: &RunArgs) -> Result<ExitCode, Fa
     if let Some(recovered) = &recovered {
         output::message(format_args!("{recovered}"));
     }
-    let status = child::run(&args.command, &environment::variables(&guard, recovered.as_deref()), &signals)?;
+    session::prepare(&guard);
+    let status = child::run(&args.command, &environment::variables(&guard, recovered.as_deref()), &guard, &signals)?;
     if status.success() {
         guard.mark_consistent()?;
     }

@@ -27,9 +27,16 @@ pub(crate) fn list(store_args: &StoreArgs, args: &ListArgs) -> Result<(), Failur
     if args.format.json {
         return Ok(output::print_json(&Listing { store: store.url().to_owned(), locks })?);
     }
-    let mut rows = Rows::new(&["ID", "LABEL", "ALLOCATED", "PID", "TID", "COMMAND", "WAITERS"]).right(&[0, 3, 4, 6]);
-    for lock in locks {
-        rows.push(cells(&lock));
+    // Only a store between machines names hosts.
+    let hosts = locks.iter().any(|lock| lock.holder.as_ref().is_some_and(|holder| holder.host.is_some()));
+    let mut titles = vec!["ID", "LABEL", "ALLOCATED", "PID", "TID", "COMMAND", "WAITERS"];
+    if hosts {
+        titles.push("HOST");
+    }
+    let mut rows = Rows::new(&titles).right(&[0, 3, 4, 6]);
+    for lock in &locks {
+        let host = hosts.then(|| lock.holder.as_ref().and_then(|holder| holder.host.clone()).unwrap_or_default());
+        rows.push(cells(lock).into_iter().chain(host));
     }
     Ok(rows.print()?)
 }

@@ -91,7 +91,7 @@ pub use lock_core::{
 /// What a backend implements and uses, for a crate that registers one.
 pub mod backend {
     pub use lock_core::{
-        Acquired, Condition, Manager, OpenFn, Options, OwnerKind, PerProcess, Proof, RawLock, Recovery, register,
+        Acquired, Condition, Manager, MigrateFn, OpenFn, Options, OwnerKind, PerProcess, Proof, RawLock, Recovery, register,
     };
 }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::{Capabilities, Manager, Result, StoreUrl};
+use crate::{Capabilities, Error, Manager, Operation, Result, StoreUrl};
 
 /// Whether an opening creates the store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -17,6 +17,9 @@ pub enum OpenMode {
 
 /// The function with which a backend opens a store.
 pub type OpenFn = fn(&StoreUrl, OpenMode) -> Result<Arc<dyn Manager>>;
+
+/// The function with which a backend prepares a server for stores.
+pub type MigrateFn = fn(&StoreUrl) -> Result<()>;
 
 /// A kind of store: its scheme, its claims and its open function.
 ///
@@ -44,18 +47,26 @@ pub struct Backend {
     about: &'static str,
     capabilities: Capabilities,
     open: OpenFn,
+    migrate: Option<MigrateFn>,
 }
 
 impl Backend {
     /// Creates a backend with the weakest claims, [`Capabilities::minimal`].
     pub const fn new(scheme: &'static str, crate_name: &'static str, about: &'static str, open: OpenFn) -> Self {
-        Self { scheme, crate_name, about, capabilities: Capabilities::minimal(), open }
+        Self { scheme, crate_name, about, capabilities: Capabilities::minimal(), open, migrate: None }
     }
 
     /// Sets the claims.
     #[must_use]
     pub const fn with(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
+        self
+    }
+
+    /// Sets the function that prepares a server for stores, or brings what an earlier version prepared up to date.
+    #[must_use]
+    pub const fn with_migration(mut self, migrate: MigrateFn) -> Self {
+        self.migrate = Some(migrate);
         self
     }
 
@@ -85,6 +96,23 @@ impl Backend {
     /// As [`Store::with_backend`](crate::Store::with_backend).
     pub fn open(&self, url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
         (self.open)(url, mode)
+    }
+}
+
+impl Backend {
+    /// Prepares the server of this URL for stores, or brings what an earlier version prepared up to date.
+    ///
+    /// For a user with more rights than the programs that use the stores, who then need not have the right to create tables.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when stores of this backend need no preparation; otherwise as
+    /// [`Store::with_backend`](crate::Store::with_backend).
+    pub fn migrate(&self, url: &StoreUrl) -> Result<()> {
+        let migrate = || match self.migrate {
+            Some(migrate) => migrate(url),
+            None => Err(Error::unsupported("its stores need no preparation; create one")),
+        };
+        migrate().map_err(|error| error.in_context(Operation::Migrate, url.as_str(), None))
     }
 }
 

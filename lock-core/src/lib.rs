@@ -55,7 +55,7 @@ mod text;
 mod url;
 mod waiting;
 
-pub use backend::{Backend, OpenFn, OpenMode};
+pub use backend::{Backend, MigrateFn, OpenFn, OpenMode};
 pub use capabilities::{
     Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, GuardChecks, Holders, Labels, Names,
     Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Break(BreakArgs),
     /// Create a store
     Create,
+    /// Prepare a server for stores, with the rights that this needs
+    Migrate,
     /// Remove a store
     Destroy(Confirmation),
     /// Show that every backend survives kill -9, in less than ten seconds

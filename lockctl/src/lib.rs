@@ -83,6 +83,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,
         Command::Break(args) => manage::break_lock(&store_args, &args)?,
         Command::Create => manage::create(&store_args)?,
+        Command::Migrate => manage::migrate(&store_args)?,
         Command::Destroy(_) => manage::destroy(&store_args)?,
         Command::Demo(args) => return demo::demo(&args),
         Command::Completions(args) => docs::completions(args.shell)?,

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use lock_any::LockId;
+use lock_any::{LockId, StoreUrl};
 
 use crate::cli::{AllocateArgs, BreakArgs, FreeArgs, ReconcileArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -78,6 +78,12 @@ pub(crate) fn break_lock(store_args: &StoreArgs, args: &BreakArgs) -> Result<(),
 
 pub(crate) fn create(store_args: &StoreArgs) -> Result<(), Failure> {
     lock_any::create(store_args.url())?;
+    Ok(())
+}
+
+pub(crate) fn migrate(store_args: &StoreArgs) -> Result<(), Failure> {
+    let url: StoreUrl = store_args.url().parse()?;
+    lock_any::registry()?.find(url.scheme())?.migrate(&url)?;
     Ok(())
 }
 

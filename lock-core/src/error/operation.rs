@@ -40,6 +40,8 @@ pub enum Operation {
     Unlock,
     /// Breaking a lock.
     Break,
+    /// Preparing a server for stores.
+    Migrate,
 }
 
 impl fmt::Display for Operation {
@@ -63,6 +65,7 @@ impl fmt::Display for Operation {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Break => "break",
+            Self::Migrate => "migrate",
         })
     }
 }

@@ -81,6 +81,7 @@ fn a_symbolic_link(scratch: &Scratch) {
 #[case::no_command(a_store, 69, &["run", "3", "--", "DIR/none"], &["DIR/none", "PATH"])]
 #[case::no_program(a_text, 69, &["-s", "shm:DIR/x", "run", "3", "--", "DIR/locks"], &["DIR/locks", "executable"])]
 #[case::no_break(a_store, 69, &["break", "3", "--yes"], &["recovers"])]
+#[case::no_migration(a_store, 69, &["migrate"], &["no preparation", "create one"])]
 fn a_failure_names_the_cause_and_the_remedy(
     #[case] prepare: fn(&Scratch),
     #[case] code: i32,

@@ -64,6 +64,16 @@ impl Fixture {
     }
 
     /// Returns the case's directory.
+    /// Returns how often to repeat what a local lock does this many times. At a server each operation takes some milliseconds.
+    pub(crate) fn repetitions(&self, local: u32) -> u32 {
+        if need::LOCAL.is_met(&self.suite) { local } else { local / 25 }
+    }
+
+    /// Returns the time after which a local lock or one at a server is late.
+    pub(crate) fn patience(&self, local: Duration) -> Duration {
+        if need::LOCAL.is_met(&self.suite) { local } else { local * 10 }
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         self.scratch.path()
     }

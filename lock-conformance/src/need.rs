@@ -89,6 +89,9 @@ pub(crate) const SESSIONS: Need =
 pub(crate) const WITHOUT_SESSION: Need =
     Need { met: |suite| suite.capabilities().exclusion > Exclusion::Fenced, lack: Lack::Claim("exclusion without a session") };
 
+/// A store in files or memory of this machine.
+pub(crate) const LOCAL: Need = Need { met: |suite| !SESSIONS.is_met(suite), lack: Lack::Claim("a store on this machine") };
+
 /// A store that is opened by its URL.
 pub(crate) const STORE: Need = Need { met: |suite| suite.backend().is_some(), lack: Lack::Claim("a store") };
 

@@ -335,7 +335,7 @@ pub(crate) fn grant(fields: &Fields) -> Option<Grant> {
 
 /// Parses the name of a cause.
 fn cause(name: &str) -> Cause {
-    let known = [Cause::Unknown, Cause::ProcessEnded, Cause::Executed, Cause::ThreadEnded, Cause::Panicked];
+    let known = [Cause::SessionEnded, Cause::Unknown, Cause::ProcessEnded, Cause::Executed, Cause::ThreadEnded, Cause::Panicked];
     let named = known.into_iter().find(|cause| format!("{cause:?}") == name);
     named.unwrap_or_else(|| panic!("a peer reported the unknown cause {name:?}"))
 }

@@ -30,8 +30,9 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let (mut arguments, report) = (Arguments::from_args(), Arc::new(Report::new(&suites)));
-    // Most cases mainly wait.
-    arguments.test_threads.get_or_insert_with(|| 2 * thread::available_parallelism().map_or(1, usize::from));
+    // Most cases mainly wait, and those of sessions for seconds.
+    let threads = if suites.iter().all(|suite| need::SESSIONS.is_met(suite)) { 5 } else { 2 };
+    arguments.test_threads.get_or_insert_with(|| threads * thread::available_parallelism().map_or(1, usize::from));
     let trials: Vec<_> =
         suites.iter().flat_map(cases_of).map(|(suite, case)| reported(suite, case, &arguments, &report)).collect();
     if trials.iter().all(Trial::is_skipped) {

@@ -112,7 +112,7 @@ impl Backend {
             Some(migrate) => migrate(url),
             None => Err(Error::unsupported("its stores need no preparation; create one")),
         };
-        migrate().map_err(|error| error.in_context(Operation::Migrate, url.as_str(), None))
+        migrate().map_err(|error| error.in_context(Operation::Migrate, &url.shown(), None))
     }
 }
 

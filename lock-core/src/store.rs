@@ -46,6 +46,8 @@ impl Store {
     /// - [`ErrorKind::TooManyProcesses`](crate::ErrorKind::TooManyProcesses), [`ErrorKind::Limit`](crate::ErrorKind::Limit),
     ///   [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), [`ErrorKind::System`](crate::ErrorKind::System) when the system
     ///   cannot provide the store.
+    /// - [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable), [`ErrorKind::Denied`](crate::ErrorKind::Denied) when a server does not
+    ///   answer, or refuses the user.
     /// - [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the backend does not accept the place or an option.
     pub fn with_backend(backend: &Backend, url: &StoreUrl, mode: OpenMode) -> Result<Self> {
         let operation = match mode {
@@ -54,10 +56,10 @@ impl Store {
             OpenMode::OpenOrCreate => Operation::OpenOrCreate,
         };
         fork::current();
-        let manager = backend.open(url, mode).map_err(|error| error.in_context(operation, url.as_str(), None))?;
+        let manager = backend.open(url, mode).map_err(|error| error.in_context(operation, &url.shown(), None))?;
         let context = StoreContext {
             id: manager.id(),
-            url: url.as_str().to_owned(),
+            url: url.shown().into_owned(),
             token_base: manager.token_base(),
             manager: Some(Arc::clone(&manager)),
         };

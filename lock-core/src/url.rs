@@ -5,6 +5,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -73,6 +74,18 @@ impl StoreUrl {
         &self.text
     }
 
+    /// Returns the URL for messages: a password in it is replaced by `***`.
+    pub(crate) fn shown(&self) -> Cow<'_, str> {
+        let hidden = || {
+            let begin = self.text.find("://")? + 3;
+            let authority = self.text[begin..].split(['/', '?']).next()?;
+            let (user, _) = authority.rsplit_once('@')?;
+            let (name, _) = user.split_once(':')?;
+            Some(format!("{}:***{}", &self.text[..begin + name.len()], &self.text[begin + user.len()..]))
+        };
+        hidden().map_or(Cow::Borrowed(&self.text), Cow::Owned)
+    }
+
     /// Returns the options, for a backend to take one by one; see [`Options`].
     pub fn options(&self) -> Options<'_> {
         Options::new(self, &self.options)
@@ -131,7 +144,7 @@ impl StoreUrl {
 
     /// Creates an [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) for this URL.
     pub fn error(&self, reason: impl Into<String>) -> Error {
-        bad(&self.text, reason)
+        bad(&self.shown(), reason)
     }
 
     /// Returns the location if it is absolute, and otherwise the path for the name, which has at most `longest` bytes.

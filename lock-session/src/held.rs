@@ -36,6 +36,11 @@ impl<E: Engine> Held<E> {
         self.map().contains_key(&key)
     }
 
+    /// Returns true if there is no lock, not even one that was lost.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map().is_empty()
+    }
+
     /// Removes a lock, also one that was lost.
     ///
     /// # Errors

@@ -165,16 +165,18 @@ impl<E: Engine> Live<E> {
         self.changed.notify_all();
     }
 
-    /// Repeats releases, and returns true if none is left.
+    /// Repeats releases, and returns true if none is left. After one without an answer, the others have to wait for the next renewal.
     fn release_again(&self) -> bool {
-        let unreleased = mem::take(&mut self.state().unreleased);
-        let is_left = |lock: &Unreleased<E>| {
+        let mut unreleased = mem::take(&mut self.state().unreleased).into_iter();
+        let is_done = unreleased.all(|lock| {
             let released = self.engine.release(&self.session, lock.id, &lock.grant, &lock.end);
-            released.is_err_and(|error| !error.is_lost())
-        };
-        let left: Vec<_> = unreleased.into_iter().filter(is_left).collect();
-        let is_done = left.is_empty();
-        self.state().unreleased.extend(left);
+            let is_left = released.is_err_and(|error| !error.is_lost());
+            if is_left {
+                self.state().unreleased.push(lock);
+            }
+            !is_left
+        });
+        self.state().unreleased.extend(unreleased);
         is_done
     }
 

@@ -52,6 +52,14 @@ impl<E: Engine> Sessions<E> {
         }
     }
 
+    /// Returns true if this process has guards of locks, for example leaked ones.
+    ///
+    /// The locks of a leaked guard stay held as long as this value exists. So a manager that is dropped while there are such locks keeps
+    /// it.
+    pub fn holds_locks(&self) -> bool {
+        self.process.get().is_some_and(|process| !process.held.is_empty())
+    }
+
     /// Returns the session of this process, and starts one if there is none.
     pub(crate) fn live(&self) -> Result<Arc<Live<E>>> {
         let process = self.process()?;

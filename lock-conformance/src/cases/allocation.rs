@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{cases, nothing_was_shared_in, several_racing_for, with_capacity};
+use super::{allocated_after_kill, cases, nothing_was_shared_in, several_racing_for, with_capacity};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::{LockRef, Pending, Thread};
@@ -202,7 +202,7 @@ fn killed_allocators_lose_no_id(fixture: &Fixture) {
         wait = wait.wrapping_mul(1_103_515_245).wrapping_add(12345);
         (0..wait >> 16).for_each(|_| std::hint::spin_loop());
         fixture.kill(&victim.process);
-        let left = watcher.must("allocated", &[]);
+        let left = allocated_after_kill(fixture, &watcher);
         let ids = left.numbers("ids");
         assert!(ids.len() <= 1, "the process had at most one id at a time, but left {ids:?}");
         if need::LABELS.is_met(&fixture.suite) {

@@ -11,7 +11,7 @@ use crate::fixture::Fixture;
 use crate::need;
 
 cases_for_all! { "costs";
-    an_attempt_does_not_sleep [];
+    an_attempt_does_not_sleep [LOCAL];
 }
 
 cases! { "costs";

@@ -67,14 +67,14 @@ const LATE: Duration = Duration::from_millis(60);
 fn a_time_out_is_not_late(fixture: &Fixture, contenders: Contenders) {
     let (a, b, lock) = contenders.start_two(fixture);
     a.lock(lock);
-    let short = Duration::from_millis(1);
-    let [count, span, late] = [TIME_OUTS.into(), short.as_nanos(), LATE.as_nanos()].map(|number| number.to_string());
+    let (short, late) = (Duration::from_millis(1), fixture.patience(LATE));
+    let [count, span, late] = [TIME_OUTS.into(), short.as_nanos(), late.as_nanos()].map(|number| number.to_string());
     let done = b.must("late_time_outs", &[&lock.to_string(), &count, &span, &late]);
     if let Some(took) = done.find("early") {
         panic!("lock_for gave up too early: after {:?} instead of {short:?}", Duration::from_nanos(took));
     }
     let late: u32 = done.get("late");
-    assert!(late < 2, "{late} of up to {TIME_OUTS} time-outs of {short:?} were late by {LATE:?} or more");
+    assert!(late < 2, "{late} of up to {TIME_OUTS} time-outs of {short:?} were late by {:?} or more", fixture.patience(LATE));
 }
 
 fn a_deadline_that_has_passed_is_one_attempt(fixture: &Fixture, contenders: Contenders) {

@@ -1,7 +1,7 @@
 //! Reports of a death, which all later owners receive until one of them marks the lock consistent.
 
-use super::cases;
 use super::owner_death::reports_death_of;
+use super::{cases, death_is_noticed};
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Dead, LockRef, Pending, Thread};
@@ -83,6 +83,7 @@ fn every_way_to_acquire_reports_a_death(fixture: &Fixture) {
         let arguments = [name.as_str(), "10000000000"];
         let arguments = if way.ends_with("for") || way.ends_with("until") { &arguments[..] } else { &arguments[..1] };
         let dead = kill_an_owner(fixture, lock);
+        death_is_noticed(fixture, &first, lock);
         for thread in [&first, &second] {
             let told = thread.start(way, arguments).granted().death.map(|death| death.pid);
             assert_eq!(told, Some(dead), "process {dead} died, but {way} does not report it");

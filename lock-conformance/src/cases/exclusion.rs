@@ -151,7 +151,7 @@ fn critical_sections_do_not_overlap(fixture: &Fixture, contenders: Contenders) {
     let threads = contenders.start(fixture, 4);
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
-    let rounds = 1000 * scale();
+    let rounds = fixture.repetitions(1000) * scale();
     start_sections(&threads, (&path, arena), rounds, 20, &[lock]).into_iter().for_each(|pending| drop(pending.done()));
     nothing_went_wrong_in(arena.place(0));
     assert_eq!(arena.place(0).done(), 4 * u64::from(rounds), "the number of critical sections is wrong");
@@ -162,7 +162,8 @@ fn six_make_two_hundred_slow_increments_each(fixture: &Fixture, contenders: Cont
     let threads = contenders.start(fixture, 6);
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
-    start_sections(&threads, (&path, arena), 200, 2000, &[lock]).into_iter().for_each(|pending| drop(pending.done()));
+    let rounds = fixture.repetitions(200);
+    start_sections(&threads, (&path, arena), rounds, 2000, &[lock]).into_iter().for_each(|pending| drop(pending.done()));
     nothing_went_wrong_in(arena.place(0));
-    assert_eq!(arena.place(0).value(), 1200, "increments were lost");
+    assert_eq!(arena.place(0).value(), 6 * u64::from(rounds), "increments were lost");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::finds_free_after_waiters;
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread, grant};
@@ -27,8 +28,8 @@ pub(super) fn each_keeps_its_lock(fixture: &Fixture, a: &Thread, b: &Thread, loc
     a.finds_busy(second, "its owner lives");
     let waits = [Wait::start(b, lock), Wait::start(a, second)];
     waits.into_iter().for_each(Wait::times_out);
-    is_released(a, b, lock);
-    is_released(b, a, second);
+    is_released(fixture, a, b, lock);
+    is_released(fixture, b, a, second);
 }
 
 /// Asserts that the owner excludes the other thread and releases the lock without an error.
@@ -36,7 +37,7 @@ pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, 
     other.finds_busy(lock, "its owner lives");
     if need::DEADLINES.is_met(&fixture.suite) {
         Wait::start(other, lock).times_out();
-        return is_released(owner, other, lock);
+        return is_released(fixture, owner, other, lock);
     }
     let waiter = other.start_lock(lock);
     waiter.waits("the owner lives");
@@ -46,9 +47,9 @@ pub(super) fn keeps_its_lock(fixture: &Fixture, owner: &Thread, other: &Thread, 
 }
 
 /// Asserts that the owner can release the lock, and that the other thread then gets no report.
-fn is_released(owner: &Thread, other: &Thread, lock: LockRef) {
+fn is_released(fixture: &Fixture, owner: &Thread, other: &Thread, lock: LockRef) {
     owner.unlock(lock);
-    reports_no_death(&other.finds_free(lock, "its owner released it"));
+    reports_no_death(&finds_free_after_waiters(fixture, other, lock, "its owner released it"));
 }
 
 /// Asserts that the grant reports no death.

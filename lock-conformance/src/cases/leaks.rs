@@ -74,7 +74,9 @@ fn is_small(before: &Usage, after: &Usage, what: &str, count: u32) {
 fn handles_leave_nothing_behind(fixture: &Fixture) {
     let a = fixture.peer();
     let lock = fixture.a_lock(&a).to_string();
-    leaves_nothing_behind(&a, "handles", HANDLES, |count| drop(a.must("retrieve_many", &[&lock, &count.to_string()])));
+    leaves_nothing_behind(&a, "handles", fixture.repetitions(HANDLES), |count| {
+        drop(a.must("retrieve_many", &[&lock, &count.to_string()]));
+    });
 }
 
 /// Number of repetitions of each operation.
@@ -84,7 +86,7 @@ fn stores_leave_nothing_behind(fixture: &Fixture) {
     let a = fixture.peer();
     let (lock, url) = (fixture.a_lock(&a).to_string(), fixture.url());
     let program = fixture.blank_peer();
-    leaves_nothing_behind(&program, "openings of the store", OPENINGS, |count| {
+    leaves_nothing_behind(&program, "openings of the store", fixture.repetitions(OPENINGS), |count| {
         program.must("open_many", &[&url, &lock, &count.to_string()]);
     });
 }
@@ -92,7 +94,9 @@ fn stores_leave_nothing_behind(fixture: &Fixture) {
 fn acquisitions_leave_nothing_behind(fixture: &Fixture) {
     let a = fixture.peer();
     let lock = fixture.a_lock(&a).to_string();
-    leaves_nothing_behind(&a, "acquisitions", ACQUISITIONS, |count| drop(a.must("lock_many", &[&lock, &count.to_string()])));
+    leaves_nothing_behind(&a, "acquisitions", fixture.repetitions(ACQUISITIONS), |count| {
+        drop(a.must("lock_many", &[&lock, &count.to_string()]));
+    });
 }
 
 fn time_outs_leave_nothing_behind(fixture: &Fixture) {
@@ -101,7 +105,7 @@ fn time_outs_leave_nothing_behind(fixture: &Fixture) {
     let (owner, other, lock) = contenders.start_two(fixture);
     owner.lock(lock);
     let lock = lock.to_string();
-    leaves_nothing_behind(&other, "time-outs", TIME_OUTS, |count| {
+    leaves_nothing_behind(&other, "time-outs", fixture.repetitions(TIME_OUTS), |count| {
         other.must("time_out_many", &[&lock, &count.to_string(), "20000"]);
     });
 }

@@ -16,8 +16,8 @@ use crate::protocol::Refusal;
 cases! { "links";
     nothing_is_made_or_removed_through_a_link [STORE PROCESSES USERS ROOT];
     nothing_is_made_through_a_link_to_nothing [STORE PROCESSES USERS ROOT];
-    no_file_of_a_store_is_opened_through_a_link [STORE PROCESSES];
-    a_refusal_because_of_a_link_says_so [STORE PROCESSES];
+    no_file_of_a_store_is_opened_through_a_link [STORE PROCESSES LOCAL];
+    a_refusal_because_of_a_link_says_so [STORE PROCESSES LOCAL];
 }
 
 /// Ids that are used before there is a link, and ids that are used for the first time afterwards.

@@ -1,6 +1,6 @@
 //! Queries for allocated ids, held locks, holders and waiters, none of which may disturb the locks.
 
-use super::{Contenders, cases, start_sections};
+use super::{Contenders, cases, death_is_noticed, start_sections};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::peer::PEER_COMMAND;
@@ -119,6 +119,7 @@ fn a_dead_owner_is_no_holder(fixture: &Fixture) {
     other.must("handle", &[&lock.to_string()]);
     owner.lock(lock);
     fixture.kill(&owner.process);
+    death_is_noticed(fixture, &other, lock);
     let died = "its owner died, and no thread has acquired the lock since";
     names_no_holder(fixture, &other, lock, died);
     names_no_holder(fixture, &fixture.peer(), lock, died);
@@ -128,7 +129,9 @@ fn a_dead_owner_is_no_holder(fixture: &Fixture) {
     names_no_holder(fixture, &other, lock, "it was recovered and then released");
     other.lock(lock);
     fixture.kill(&other.process);
-    names_no_holder(fixture, &fixture.peer(), lock, "the owner that recovered it died");
+    let third = fixture.peer();
+    death_is_noticed(fixture, &third, lock);
+    names_no_holder(fixture, &third, lock, "the owner that recovered it died");
 }
 
 fn a_stopped_holder_is_listed(fixture: &Fixture) {
@@ -151,7 +154,7 @@ fn looking_takes_no_lock(fixture: &Fixture) {
     let id = other.allocate("").to_string();
     let (path, arena) = fixture.arena(1);
     let path = path.to_str().expect("the scratch path is text");
-    let trying = other.start("try_times", &[path, &id, &(ATTEMPTS * scale()).to_string()]);
+    let trying = other.start("try_times", &[path, &id, &(fixture.repetitions(ATTEMPTS) * scale()).to_string()]);
     let looking = observer.start("look", &[path]);
     trying.begun();
     looking.begun();

@@ -1,7 +1,7 @@
 //! Deaths of processes with several threads that share a lock with the threads of another process.
 
 use super::owner_death::reports_death_of;
-use super::{Contenders, cases_for_mixed};
+use super::{Contenders, cases_for_mixed, finds_free_after_waiters};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread};
@@ -75,7 +75,8 @@ fn the_death_of_waiting_threads_leaves_the_owner_alone(fixture: &Fixture, conten
     let (next, grant) = next_owner(fixture, &mut survivor);
     reports_nothing(&grant, "only waiting threads died");
     next.unlock(lock);
-    reports_nothing(&fixture.peer().finds_free(lock, "it was released"), "only waiting threads died");
+    let last = finds_free_after_waiters(fixture, &fixture.peer(), lock, "it was released");
+    reports_nothing(&last, "only waiting threads died");
 }
 
 /// One of the killed threads may be the one that the release woke.

@@ -51,11 +51,14 @@ mod waking;
 
 use std::ops::Range;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::case::Case;
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::{LockRef, Pending, Thread};
+use crate::process::{Grant, LockRef, Pending, Thread};
+use crate::protocol::Fields;
 use crate::shared_memory::{Place, SharedMemory, WRONGS, Wrong};
 
 /// Returns the cases of all groups.
@@ -279,6 +282,43 @@ fn nothing_went_wrong_in(place: Place) {
     let (value, done) = (place.value(), place.done());
     assert_eq!(value, done, "the sum is {value} after {done} critical sections: they overlapped");
 }
+
+/// Waits until a server has noticed the death of the owner of a lock. The kernel of this machine notices it at once.
+fn death_is_noticed(fixture: &Fixture, thread: &Thread, lock: LockRef) {
+    if need::SESSIONS.is_met(&fixture.suite) && need::HOLDERS.is_met(&fixture.suite) {
+        let is_noticed = || !thread.must("holder", &[&lock.to_string()]).has("pid");
+        fixture.wait_until("the session of the dead owner ends", is_noticed);
+    }
+}
+
+/// As [`Thread::finds_free`], after waiters have died. A dead waiter keeps its place in the queue of a server until its session ends.
+fn finds_free_after_waiters(fixture: &Fixture, thread: &Thread, lock: LockRef, why: &str) -> Grant {
+    if need::LOCAL.is_met(&fixture.suite) {
+        return thread.finds_free(lock, why);
+    }
+    let grant = thread.lock(lock);
+    thread.unlock(lock);
+    grant
+}
+
+/// Lists the allocated ids after a process was killed.
+///
+/// A server may execute what the process has sent before. The list is returned when it does not change any more.
+fn allocated_after_kill(fixture: &Fixture, watcher: &Thread) -> Fields {
+    let mut listed = watcher.must("allocated", &[]);
+    while need::SESSIONS.is_met(&fixture.suite) {
+        thread::sleep(SETTLING);
+        let again = watcher.must("allocated", &[]);
+        if again == listed {
+            break;
+        }
+        listed = again;
+    }
+    listed
+}
+
+/// How long a server may need for a request that it has received.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// Runs threads that allocate and free ids, and records ids that two of them have at the same time.
 fn several_racing_for(fixture: &Fixture, threads: &[Thread], rounds: u32) -> SharedMemory {

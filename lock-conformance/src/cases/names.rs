@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{cases, with_capacity};
+use super::{allocated_after_kill, cases, with_capacity};
 use crate::fixture::{Fixture, scale};
 use crate::need;
 use crate::process::{LockRef, Pending, Thread};
@@ -215,7 +215,7 @@ fn processes_that_are_killed_leave_no_incomplete_name(fixture: &Fixture) {
     let mut wait: u32 = 54321;
     for _ in 0..20 * scale() {
         kill_while_naming(fixture, &url, &mut wait);
-        let listed = watcher.must("allocated", &[]);
+        let listed = allocated_after_kill(fixture, &watcher);
         let left = listed.numbers("ids");
         let mut names = BTreeSet::new();
         for id in left.iter().filter(|_| need::LABELS.is_met(&fixture.suite)) {

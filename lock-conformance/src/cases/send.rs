@@ -110,7 +110,7 @@ fn sections_of_both_kinds_do_not_overlap(fixture: &Fixture, contenders: Contende
     let threads = contenders.start(fixture, 4);
     let lock = fixture.a_lock(&threads[0]);
     let (path, arena) = fixture.arena(1);
-    let rounds = 500 * scale();
+    let rounds = fixture.repetitions(500) * scale();
     let kind = |n: usize| if n < 2 { "sections" } else { "send_sections" };
     start_sections_by(kind, &threads, (&path, arena), rounds, 20, &[lock]).into_iter().for_each(|pending| drop(pending.done()));
     nothing_went_wrong_in(arena.place(0));

@@ -129,7 +129,7 @@ const LATE: Duration = Duration::from_millis(40);
 fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, release: impl FnOnce()) -> usize {
     let tids: Vec<_> = waiting.iter().map(|(waiter, _)| (waiter.thread().pid(), waiter.begun())).collect();
     release();
-    let released = monotonic_time();
+    let (released, late_after) = (monotonic_time(), fixture.patience(LATE));
     let timers = tids.into_iter().map(|(pid, tid)| SleepTimer::of_thread(pid, tid));
     let mut asleep: VecDeque<_> = timers.enumerate().collect();
     let mut slept = vec![false; waiting.len()];
@@ -138,7 +138,7 @@ fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, rel
         asleep.retain(|(n, _)| !waiting[*n].0.has_answered());
         // Measured one by one, because the others may acquire their locks meanwhile.
         let Some((n, timer)) = asleep.pop_front() else { break };
-        slept[n] = timer.has_slept_for(LATE);
+        slept[n] = timer.has_slept_for(late_after);
         if !slept[n] {
             asleep.push_back((n, timer));
         }
@@ -149,7 +149,7 @@ fn number_that_sleep_on(fixture: &Fixture, waiting: Vec<(Pending, LockRef)>, rel
         let thread = waiter.thread().clone();
         let at = Duration::from_nanos(waiter.done().get("at"));
         // A late answer does not prove a late acquisition.
-        late += usize::from(slept && at.saturating_sub(released) > LATE);
+        late += usize::from(slept && at.saturating_sub(released) > late_after);
         thread.unlock(lock);
     }
     late
@@ -195,9 +195,10 @@ fn is_woken_soon(fixture: &Fixture, contenders: Contenders, verb: (&str, &[&str]
         late += number_that_sleep_on(fixture, vec![(waiting, lock)], || owner.unlock(lock));
         assert!(
             late < SEVERAL,
-            "{late} of {} waits in {} lasted {LATE:?} longer than the lock was held: a release does not wake them",
+            "{late} of {} waits in {} lasted {:?} longer than the lock was held: a release does not wake them",
             round + 1,
-            verb.0
+            verb.0,
+            fixture.patience(LATE)
         );
     }
 }
@@ -230,8 +231,9 @@ fn is_woken_soon_after_a_long_wait(fixture: &Fixture, verb: (&str, &[&str])) {
         assert_eq!(
             late,
             0,
-            "some of {} waits of 260 ms or more lasted {LATE:?} longer than the lock was held: the waiter backs off",
-            locks.len()
+            "some of {} waits of 260 ms or more lasted {:?} longer than the lock was held: the waiter backs off",
+            locks.len(),
+            fixture.patience(LATE)
         );
     }
 }

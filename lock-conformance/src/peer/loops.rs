@@ -8,6 +8,7 @@ use lock_core::{Cause, Labels, Lock, OwnerDeath, Result, Tokens};
 
 use super::held_guard::HeldGuard;
 use super::worker::Worker;
+use crate::need;
 use crate::protocol::Fields;
 use crate::shared_memory::{Place, SharedMemory, Wrong};
 
@@ -144,8 +145,8 @@ impl Worker {
             },
         }
         // In these cases the suite ends owners only by killing their processes.
-        let causes = [Cause::Unknown, Cause::ProcessEnded];
-        if guard.recovered().is_some_and(|death| !causes.contains(&death.cause)) {
+        let ended = if need::SESSIONS.is_met(&self.peer.suite) { Cause::SessionEnded } else { Cause::ProcessEnded };
+        if guard.recovered().is_some_and(|death| ![Cause::Unknown, ended].contains(&death.cause)) {
             place.note(Wrong::Cause);
         }
         if before != 0 {

@@ -169,3 +169,13 @@ fn urls_are_accepted_in_any_form() {
     assert_eq!(convert(StoreUrl::builder("shm").name("x")).unwrap(), url);
     assert!(matches!(convert("x").unwrap_err().kind(), ErrorKind::BadUrl));
 }
+
+#[test]
+fn a_password_is_not_shown() {
+    let shown = |text: &str| text.parse::<StoreUrl>().unwrap().shown().into_owned();
+    assert_eq!(shown("postgres://web:se%3Acret@db/shop"), "postgres://web:***@db/shop");
+    assert_eq!(shown("etcd://web:secret@a:2379,b:2379/x?ttl=2s"), "etcd://web:***@a:2379,b:2379/x?ttl=2s");
+    for url in ["etcd://a:2379/x@y", "shm:/a:b@c", "postgres://web@db:5432/shop"] {
+        assert_eq!(shown(url), url);
+    }
+}

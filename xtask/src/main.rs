@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod copy;
 mod examples;
+mod faults;
 mod fuzz;
 mod journal;
 mod matrix;
@@ -106,6 +107,8 @@ enum Command {
     Tsan,
     /// Fuzz stores, URLs and sequences of operations with cargo-fuzz
     Fuzz(fuzz::Args),
+    /// Break servers, networks and clients of etcd and postgres, and check the histories of their locks
+    Faults(faults::Args),
     /// Measure the cost of locks and of their alternatives
     Bench(bench::Args),
 }
@@ -132,6 +135,7 @@ fn main() -> ExitCode {
         Command::Weak(args) => weak::run(&args),
         Command::Tsan => tsan::run(),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Faults(args) => faults::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match done {

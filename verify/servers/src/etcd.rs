@@ -22,6 +22,8 @@ pub struct Etcd {
     /// The ports of all members, for clients and for each other.
     ports: Vec<[u16; 2]>,
     arguments: Vec<String>,
+    /// It listens on all addresses, not only on the loopback interface.
+    is_open: bool,
     child: Option<Child>,
     scratch: TempDir,
 }
@@ -32,9 +34,22 @@ impl Etcd {
     /// # Errors
     /// What this machine lacks.
     pub fn start(arguments: &[&str]) -> Result<Self, String> {
+        Self::start_alone(arguments, false)
+    }
+
+    /// Starts a server that listens on all addresses, for a network namespace of the test.
+    ///
+    /// # Errors
+    /// What this machine lacks.
+    pub fn start_open() -> Result<Self, String> {
+        Self::start_alone(&[], true)
+    }
+
+    fn start_alone(arguments: &[&str], is_open: bool) -> Result<Self, String> {
         is_installed()?;
         loop {
             let mut server = Self::new(0, vec![port::free()], arguments)?;
+            server.is_open = is_open;
             server.spawn();
             // Another program may have taken a port that was free.
             if server.answers() {
@@ -60,10 +75,15 @@ impl Etcd {
         }
     }
 
+    /// Returns what this machine lacks to start a server.
+    pub fn missing() -> Option<String> {
+        is_installed().err()
+    }
+
     fn new(member: usize, ports: Vec<[u16; 2]>, arguments: &[&str]) -> Result<Self, String> {
         let scratch = TempDir::new().map_err(|error| error.to_string())?;
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Ok(Self { member, ports, arguments, child: None, scratch })
+        Ok(Self { member, ports, arguments, is_open: false, child: None, scratch })
     }
 
     /// Starts a server again that was killed, with its data, and waits until it answers.
@@ -82,7 +102,8 @@ impl Etcd {
     pub fn spawn(&mut self) {
         let scheme = if self.has_tls() { "https" } else { "http" };
         let [client, peer] = self.ports[self.member];
-        let (client, peer) = (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let address = if self.is_open { "0.0.0.0" } else { "127.0.0.1" };
+        let (client, peer) = (format!("{scheme}://{address}:{client}"), format!("http://127.0.0.1:{peer}"));
         let members = self.ports.iter().enumerate().map(|(member, [_, port])| format!("m{member}=http://127.0.0.1:{port}"));
         let members: Vec<_> = members.collect();
         let log = File::options().create(true).append(true).open(self.scratch.path().join("log")).expect("a log");
@@ -153,7 +174,8 @@ impl Etcd {
     fn is_healthy(&self) -> io::Result<bool> {
         let mut stream = TcpStream::connect(self.address())?;
         if self.has_tls() {
-            return Ok(true);
+            // A connection to an unused port may connect to itself, if the system has chosen the same port for it.
+            return Ok(stream.local_addr()? != stream.peer_addr()?);
         }
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;

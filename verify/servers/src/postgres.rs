@@ -34,9 +34,7 @@ impl Postgres {
     /// # Panics
     /// If the server cannot be created, or does not answer in time.
     pub fn start(settings: &str) -> Result<Self, String> {
-        let programs =
-            programs().ok_or("this machine lacks: a PostgreSQL server of version 14 or newer (Debian's package postgresql)")?;
-        program::bound("QUIT")?;
+        let programs = installed()?;
         // A short path: that of a socket has at most 107 bytes.
         let scratch = tempfile::Builder::new().prefix("lock-pg-").tempdir_in("/tmp").map_err(|error| error.to_string())?;
         let [port] = port::free();
@@ -61,6 +59,11 @@ impl Postgres {
         );
         server.run();
         Ok(server)
+    }
+
+    /// Returns what this machine lacks to start a server.
+    pub fn missing() -> Option<String> {
+        installed().err()
     }
 
     /// Returns the scratch directory, in which the Unix socket is.
@@ -212,6 +215,13 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop(Signal::SIGQUIT);
     }
+}
+
+/// Returns the directory of the server's programs, or what this machine lacks.
+fn installed() -> Result<PathBuf, String> {
+    program::bound("QUIT")?;
+    let lack = "this machine lacks: a PostgreSQL server of version 14 or newer (Debian's package postgresql)";
+    programs().ok_or_else(|| lack.to_owned())
 }
 
 /// Returns the directory of the newest installed server.

@@ -14,6 +14,10 @@ pub(crate) const LINKED: &[Backend] = &[
     lock_sem::SYSV,
     #[cfg(feature = "sem")]
     lock_sem::POSIX,
+    #[cfg(feature = "etcd")]
+    lock_etcd::BACKEND,
+    #[cfg(feature = "postgres")]
+    lock_postgres::BACKEND,
 ];
 
 /// A scheme of this repository: whether it is linked, and how to link it.
@@ -39,6 +43,8 @@ const SCHEMES: &[Scheme] = schemes! {
     "lxc" => "file",
     "sem" => "sem",
     "posix-sem" => "sem",
+    "etcd" => "etcd",
+    "postgres" => "postgres",
 };
 
 /// The schemes whose features are disabled, each with the advice to enable it.

@@ -7,8 +7,12 @@
 //! | `shm` (default) | `shm:` | futex locks in a shared segment |
 //! | `file` | `file:`, `lxc:` | open-file-description locks on files |
 //! | `sem` | `sem:`, `posix-sem:` | System V and POSIX semaphores |
+//! | `etcd` | `etcd:` | leases, transactions and watches of etcd, between machines |
+//! | `postgres` | `postgres:` | advisory locks and tables of PostgreSQL, between machines |
 //!
 //! The feature `tracing` (default) records recoveries, refusals, time-outs and failed releases as events of the crate `tracing`.
+//!
+//! The feature `tls` adds TLS to `etcd` and `postgres`.
 //!
 //! The feature `tokio` adds `LockAsync`, by which async tasks wait for a lock.
 //!
@@ -103,7 +107,8 @@ pub mod backend {
 /// [`ErrorKind::BadUrl`], [`ErrorKind::UnknownScheme`], [`ErrorKind::DuplicateScheme`]; [`ErrorKind::Absent`]. For a file that is not
 /// a usable store: [`ErrorKind::NotAStore`], [`ErrorKind::OtherVersion`], [`ErrorKind::OtherAbi`], [`ErrorKind::OtherCapacity`],
 /// [`ErrorKind::Corrupt`], [`ErrorKind::Untrusted`], [`ErrorKind::Destroyed`], [`ErrorKind::Unsupported`]. Also
-/// [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`] and [`ErrorKind::System`].
+/// [`ErrorKind::TooManyProcesses`], [`ErrorKind::Limit`] and [`ErrorKind::System`]; for a server [`ErrorKind::Unreachable`] and
+/// [`ErrorKind::Denied`].
 pub fn open(url: impl TryInto<StoreUrl, Error: Into<Error>>) -> Result<Store> {
     open_with(url, OpenMode::Open)
 }

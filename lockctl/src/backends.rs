@@ -29,7 +29,7 @@ pub(crate) fn backends(format: &Format) -> Result<(), Failure> {
         return Ok(output::print_json(&entries.collect::<Vec<_>>())?);
     }
     if backends.is_empty() {
-        output::message("no backend is linked; build lockctl with one of the features shm, file, sem");
+        output::message("no backend is linked; build lockctl with one of the features shm, file, sem, etcd, postgres");
         return Ok(());
     }
     // One column per backend, because there are more capabilities than backends.

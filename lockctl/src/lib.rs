@@ -85,7 +85,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Create => manage::create(&store_args)?,
         Command::Migrate => manage::migrate(&store_args)?,
         Command::Destroy(_) => manage::destroy(&store_args)?,
-        Command::Demo(args) => return demo::demo(&args),
+        Command::Demo(args) => return demo::demo(&store_args, &args),
         Command::Completions(args) => docs::completions(args.shell)?,
         Command::Man => docs::man()?,
         Command::DemoCleanup(args) => demo::cleanup(&args)?,

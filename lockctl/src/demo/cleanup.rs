@@ -4,17 +4,22 @@
 //! When the pipe between them closes, the demo and its workers have ended or were killed. Then the cleanup process destroys the stores
 //! and removes the directory. It blocks the signals of a terminal, and runs in its own process group.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use lock_any::LockId;
 use nix::sys::signal::{SigSet, Signal};
 use tempfile::TempDir;
 
 use crate::cli::DemoArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
+
+/// The label of a lock of the demo in a store of the user.
+pub(super) const LABEL: &str = "lockctl demo";
 
 /// The demo's handle of the cleanup process.
 #[derive(Debug)]
@@ -51,8 +56,17 @@ impl Cleanup {
 
     /// Registers a store to destroy at the end, if it exists then.
     pub(super) fn register_store(&mut self, url: &str) -> io::Result<()> {
+        self.register(format_args!("store {url}"))
+    }
+
+    /// Registers a lock to free at the end, if it is allocated by the demo then.
+    pub(super) fn register_lock(&mut self, id: LockId, url: &str) -> io::Result<()> {
+        self.register(format_args!("{id} {url}"))
+    }
+
+    fn register(&mut self, line: fmt::Arguments<'_>) -> io::Result<()> {
         match &mut self.process.stdin {
-            Some(stdin) => writeln!(stdin, "{url}"),
+            Some(stdin) => writeln!(stdin, "{line}"),
             None => Ok(()),
         }
     }
@@ -76,11 +90,20 @@ pub(crate) fn cleanup(args: &DemoArgs) -> Result<(), Failure> {
         .ok_or_else(|| Failure::new(ExitStatus::CANNOT_CREATE, "the scratch directory's path is not UTF-8"))?;
     output::print(format!("{path}\n"))?;
     // The pipe closes when the demo ends or is killed.
-    let urls: Vec<_> = io::stdin().lock().lines().map_while(Result::ok).collect();
-    for url in urls {
-        // Usually the demo has destroyed the store.
-        if let Ok(store) = lock_any::open(&url) {
-            let _ = store.destroy();
+    let lines: Vec<_> = io::stdin().lock().lines().map_while(Result::ok).collect();
+    for (what, url) in lines.iter().filter_map(|line| line.split_once(' ')) {
+        // Usually the demo has destroyed the store, and freed the lock.
+        let Ok(store) = lock_any::open(url) else { continue };
+        match what.parse::<LockId>() {
+            Err(_) => drop(store.destroy()),
+            Ok(id) => {
+                let lock = store.retrieve(id).and_then(|lock| Ok((lock.label()?, lock)));
+                if let Ok((Some(label), lock)) = lock
+                    && label.as_str() == LABEL
+                {
+                    let _ = lock.free();
+                }
+            }
         }
     }
     dir.close().map_err(|error| Failure::of_call("cannot remove the scratch directory", error, ExitStatus::SYSTEM))

@@ -10,14 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use lock_any::{Backend, ErrorKind, Lock, Numbering, OpenMode, OwnerDeath, Removal, Store, StoreUrl};
+use lock_any::{Backend, Error, ErrorKind, Exclusion, Guard, Lock, Numbering, OpenMode, OwnerDeath, Removal, Store, StoreUrl};
 use nix::sys::signal::SigSet;
 
 use crate::exit::Failure;
 use crate::sys;
 
 use super::audit_log::AuditLog;
-use super::cleanup::Cleanup;
+use super::cleanup::{self, Cleanup};
 use super::worker::{Event, now};
 
 /// Number of concurrent processes.
@@ -37,6 +37,8 @@ pub(super) struct Contention {
     log: AuditLog,
     files: PathBuf,
     kills: bool,
+    /// The demo made the store.
+    is_own: bool,
 }
 
 /// The result for one backend.
@@ -56,10 +58,21 @@ pub(super) struct Outcome {
 }
 
 impl Contention {
-    /// Creates the store `SCHEME:/scratch/SCHEME/store`. Returns the reason to skip a backend whose URLs have no path.
-    pub(super) fn prepare(backend: &Backend, cleanup: &mut Cleanup) -> Result<Result<Self, String>, Failure> {
+    /// Creates the store `SCHEME:/scratch/SCHEME/store`, or uses that of a server. Returns the reason to skip a backend that has no URL.
+    pub(super) fn prepare(
+        backend: &Backend,
+        server: Option<&StoreUrl>,
+        cleanup: &mut Cleanup,
+    ) -> Result<Result<Self, String>, Failure> {
         let files = cleanup.dir().join(backend.scheme());
         fs::create_dir(&files)?;
+        if backend.capabilities().exclusion == Exclusion::Fenced {
+            let Some(url) = server.filter(|url| url.scheme() == backend.scheme()) else {
+                let scheme = backend.scheme();
+                return Ok(Err(format!("it needs a server; give the URL of a store, for example LOCKCTL_STORE={scheme}://...")));
+            };
+            return Self::at_server(backend, url, files, cleanup).map(Ok);
+        }
         let path = files.join("store");
         let url = StoreUrl::builder(backend.scheme()).path(&path);
         let url = match backend.scheme() {
@@ -80,7 +93,20 @@ impl Contention {
             _ => store.allocate("")?,
         };
         let kills = store.capabilities().owner_death != OwnerDeath::Stuck;
-        Ok(Ok(Self { lock, log: AuditLog::create(&files, PROCESSES)?, files, kills, store }))
+        Ok(Ok(Self { lock, log: AuditLog::create(&files, PROCESSES)?, files, kills, store, is_own: true }))
+    }
+
+    /// Uses a lock in a store of the user, with the shortest sessions unless the URL says how long they last.
+    fn at_server(backend: &Backend, url: &StoreUrl, files: PathBuf, cleanup: &mut Cleanup) -> Result<Self, Failure> {
+        let url = url.clone().with_option("ttl", "2s").unwrap_or_else(|_| url.clone());
+        let store = Store::with_backend(backend, &url, OpenMode::OpenOrCreate)?;
+        let lock = store.allocate(cleanup::LABEL)?;
+        cleanup.register_lock(lock.id(), url.as_str())?;
+        // The lock may have the report of an owner that died before its id was freed.
+        let mut guard = lock.lock()?;
+        guard.mark_consistent()?;
+        guard.unlock()?;
+        Ok(Self { lock, log: AuditLog::create(&files, PROCESSES)?, files, kills: true, store, is_own: false })
     }
 
     /// Runs the processes for this time.
@@ -120,17 +146,28 @@ impl Contention {
     fn time_alone(&self) -> Result<u64, Failure> {
         let (start, mut rounds) = (Instant::now(), 0);
         while start.elapsed() < TIMING {
-            for _ in 0..100 {
+            for _ in 0..10 {
                 self.lock.lock()?.unlock()?;
             }
-            rounds += 100;
+            rounds += 10;
         }
         Ok((start.elapsed().as_nanos() / rounds) as u64)
     }
 
+    /// Acquires the lock, which is free, or becomes free with the session of the last worker. Returns `None` if it is busy.
+    fn acquire_at_the_end(&self) -> Result<Option<Guard<'_>>, Error> {
+        if self.store.capabilities().exclusion == Exclusion::Always {
+            return self.lock.try_lock();
+        }
+        match self.lock.try_lock_for(GRACE) {
+            Err(error) if error.is_timed_out() => Ok(None),
+            guard => guard.map(Some),
+        }
+    }
+
     /// Finishes the last section, and checks the counts.
     fn settle(&self, outcome: &mut Outcome) -> Result<(), Failure> {
-        match self.lock.try_lock()? {
+        match self.acquire_at_the_end()? {
             None => outcome.violations.push("the lock is busy after every worker has ended".to_owned()),
             Some(mut guard) => {
                 outcome.recovered += u64::from(guard.recovered().is_some());
@@ -156,6 +193,7 @@ impl Contention {
         match self.store.capabilities().removal {
             // The cleanup process removes the directory with the files.
             Removal::Refused => Ok(()),
+            _ if !self.is_own => Ok(self.lock.free()?),
             _ => Ok(self.store.destroy()?),
         }
     }

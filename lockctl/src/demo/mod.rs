@@ -12,9 +12,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lock_any::{Backend, OwnerDeath, Sharing};
+use lock_any::{Backend, Exclusion, OwnerDeath, Sharing};
 
-use crate::cli::DemoArgs;
+use crate::cli::{DemoArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{self, Rows};
 
@@ -28,8 +28,10 @@ pub(crate) use worker::worker;
 const TIME: Duration = Duration::from_secs(6);
 /// Maximum time for one backend.
 const TIME_PER_BACKEND: Duration = Duration::from_millis(2500);
+/// Time for a backend whose locks last as long as a session: several sessions end in it.
+const TIME_AT_SERVER: Duration = Duration::from_secs(10);
 
-pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn demo(store: &StoreArgs, args: &DemoArgs) -> Result<ExitCode, Failure> {
     let backends = lock_any::backends()?;
     let (shared, private): (Vec<_>, Vec<_>) =
         backends.into_iter().partition(|backend| backend.capabilities().sharing == Sharing::Processes);
@@ -43,16 +45,25 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     }
 
     let mut cleanup = Cleanup::start(args)?;
-    let time = TIME_PER_BACKEND.min(TIME / shared.len() as u32);
-    let bar = ProgressBar::new(time.as_millis() as u64 * shared.len() as u64);
+    let server = store.store.as_deref().map(str::parse).transpose()?;
+    let is_local = |backend: &Backend| backend.capabilities().exclusion == Exclusion::Always;
+    let local = shared.iter().filter(|backend| is_local(backend)).count() as u32;
+    let local_time = TIME_PER_BACKEND.min(TIME / local.max(1));
+    let time = |backend: &Backend| if is_local(backend) { local_time } else { TIME_AT_SERVER };
+    let bar = ProgressBar::new(u64::from(local) * local_time.as_millis() as u64);
     bar.set_style(
         ProgressStyle::with_template("{msg:12} {wide_bar} {percent:>3}%").unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let mut outcomes = Vec::new();
     for backend in shared {
         bar.set_message(backend.scheme());
-        match Contention::prepare(&backend, &mut cleanup)? {
-            Ok(contention) => outcomes.push((backend, contention.run(time, &bar)?)),
+        match Contention::prepare(&backend, server.as_ref(), &mut cleanup)? {
+            Ok(contention) => {
+                if !is_local(&backend) {
+                    bar.inc_length(TIME_AT_SERVER.as_millis() as u64);
+                }
+                outcomes.push((backend, contention.run(time(&backend), &bar)?));
+            }
             Err(reason) => skipped.push((backend.scheme(), reason)),
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct Effort {
     pub(crate) windows: usize,
     /// Number of windows that are combined for the share of each process (two seconds).
     pub(crate) shared_over: usize,
+    /// Number of allocated ids at a server.
+    pub(crate) allocated_at_server: u32,
     pub(crate) kills: usize,
     pub(crate) waits: usize,
     pub(crate) crowd: usize,
@@ -40,6 +42,7 @@ impl Effort {
         window: Duration::from_millis(250),
         windows: 24,
         shared_over: 8,
+        allocated_at_server: 1_000_000,
         kills: 250,
         waits: 150,
         crowd: 1_000,
@@ -57,6 +60,7 @@ impl Effort {
         window: Duration::from_millis(50),
         windows: 2,
         shared_over: 2,
+        allocated_at_server: 2_000,
         kills: 5,
         waits: 3,
         crowd: 10,

@@ -18,6 +18,7 @@ mod report;
 mod rounds;
 mod row;
 mod scratch;
+mod servers;
 mod sizes;
 mod sys;
 mod uncontended;
@@ -53,7 +54,7 @@ struct Args {
     /// Only count instructions, under valgrind
     #[arg(long)]
     instructions: bool,
-    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines, crowd
+    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines, servers, crowd
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
@@ -80,6 +81,7 @@ fn act(role: &str, scratch: &Path, arguments: &[String]) {
         contended::ROLE => contended::run(scratch, arguments),
         crowd::ROLE => crowd::run(scratch, arguments),
         death::ROLE => death::run(scratch, arguments),
+        servers::ROLE => servers::run(arguments),
         instructions::ROLE => instructions::run(arguments),
         _ => panic!("there is no role {role}"),
     }
@@ -132,6 +134,7 @@ fn measure(scratch: &Scratch, args: &Args, effort: &Effort) -> Report {
     death::create(scratch);
     part("death", &mut || death::hand_over(scratch, &board, effort));
     part("deadlines", &mut || death::deadlines(scratch, &board, effort));
+    part("servers", &mut || servers::rows(scratch, effort));
     part("crowd", &mut || crowd::rows(scratch, &board, effort));
     let rounds = format!(
         "medians of {} rounds ({} where a store is large), {} windows of {:?} of contention, {} kills of each kind",

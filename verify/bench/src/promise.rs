@@ -34,6 +34,10 @@ pub(crate) const FILE_TO_LXC: Promise = RatioAtMost(1.0 / 2.0);
 pub(crate) const FILE_AMONG_OTHERS: Promise = RatioAtMost(1.1);
 pub(crate) const SEM_TO_BARE: Promise = RatioAtMost(1.25);
 pub(crate) const HAND_OVER_NS: Promise = AtMost(5e6);
+pub(crate) const SERVER_TO_BARE: Promise = RatioAtMost(1.25);
+pub(crate) const HAND_OVER_FROM_POSTGRES_NS: Promise = AtMost(50e6);
+/// The time to live, and less than a second.
+pub(crate) const HAND_OVER_FROM_ETCD_NS: Promise = AtMost(3e9);
 pub(crate) const EARLY: Promise = AtMost(0.0);
 pub(crate) const LATE_NS: Promise = AtMost(5e6);
 

@@ -230,6 +230,7 @@ impl Place {
         let killed = Event::Killed { at: crate::clock::now() };
         let _ = child.kill();
         let _ = child.wait();
+        skew::clean_up_after(child.id());
         // The dead client has written whole lines, so this one begins a line.
         let log = File::options().append(true).create(true).open(&self.log);
         log.and_then(|mut log| log.write_all(format!("{killed}\n").as_bytes())).expect("the log can be written");
@@ -254,5 +255,6 @@ impl Drop for Place {
         let mut child = self.child();
         let _ = child.kill();
         let _ = child.wait();
+        skew::clean_up_after(child.id());
     }
 }

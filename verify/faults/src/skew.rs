@@ -16,11 +16,14 @@ pub(crate) fn library() -> Option<PathBuf> {
 /// Gives the command of this client a wrong wall clock, but right clocks that count from the start of the machine.
 pub(crate) fn set(command: &mut Command, client: usize) {
     if let Some(library) = library() {
-        command
-            .env("LD_PRELOAD", library)
-            .env("FAKETIME", SKEWS[client % SKEWS.len()])
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            // Its shared memory would stay behind when a client is killed.
-            .env("FAKETIME_DISABLE_SHM", "1");
+        command.env("LD_PRELOAD", library).env("FAKETIME", SKEWS[client % SKEWS.len()]).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+}
+
+/// Removes the shared memory and the semaphore that the library leaves behind when its process is killed.
+pub(crate) fn clean_up_after(process: u32) {
+    for name in ["faketime_shm_", "sem.faketime_sem_"] {
+        // They are not there if the library is not installed, or the process has removed them.
+        let _ = fs::remove_file(format!("/dev/shm/{name}{process}"));
     }
 }

@@ -1,6 +1,8 @@
 //! Async tasks that wait for locks.
 #![cfg(all(feature = "tokio", feature = "shm", feature = "file", feature = "sem"))]
 
+mod local;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -70,7 +72,7 @@ fn lock_of(store: &Store) -> Lock {
 }
 
 fn on_each(test: impl AsyncFn(&Scratch)) {
-    for backend in local_backends() {
+    for backend in local::backends() {
         eprintln!("{}", backend.scheme());
         runtime().block_on(test(&Scratch::new(backend.scheme())));
     }
@@ -372,10 +374,4 @@ fn waiting_tasks_of_two_handles_exclude_each_other() {
         }
         assert_eq!(held, 100);
     });
-}
-
-/// The backends of this machine. The others need a server.
-fn local_backends() -> Vec<lock_any::Backend> {
-    let all = lock_any::backends().unwrap().into_iter();
-    all.filter(|backend| backend.capabilities().exclusion == lock_any::Exclusion::Always).collect()
 }

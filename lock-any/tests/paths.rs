@@ -1,5 +1,7 @@
 //! Stores at paths with special characters, and relative paths, on every linked backend.
 
+mod local;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -55,7 +57,7 @@ fn destroy(store: &Store) {
 
 #[test]
 fn a_directory_of_any_name_holds_a_store_by_path_and_by_url() {
-    for (backend, name) in local_backends().iter().flat_map(|backend| names().into_iter().map(move |name| (backend, name))) {
+    for (backend, name) in local::backends().iter().flat_map(|backend| names().into_iter().map(move |name| (backend, name))) {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join(OsStr::from_bytes(&name));
         fs::create_dir(&directory).unwrap();
@@ -87,7 +89,7 @@ fn in_directory<T>(directory: &Path, act: impl FnOnce() -> T) -> T {
 
 #[test]
 fn a_relative_path_is_absolute_from_the_opening_on() {
-    for backend in local_backends() {
+    for backend in local::backends() {
         let scratch = tempfile::tempdir().unwrap();
         let (work, elsewhere) = (scratch.path().join("100% work"), scratch.path().join("elsewhere"));
         fs::create_dir(&work).unwrap();
@@ -112,7 +114,7 @@ fn a_relative_path_is_absolute_from_the_opening_on() {
 
 #[test]
 fn a_private_store_gets_the_missing_directories_of_its_path() {
-    for backend in local_backends() {
+    for backend in local::backends() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("a/b/store");
         let store = lock_any::open_or_create(url(&backend, &path, scratch.path())).unwrap();
@@ -126,7 +128,7 @@ fn a_private_store_gets_the_missing_directories_of_its_path() {
 
 #[test]
 fn a_shared_store_is_not_created_in_a_missing_directory_which_is_named() {
-    for backend in local_backends().iter().filter(|backend| backend.scheme() != "lxc") {
+    for backend in local::backends().iter().filter(|backend| backend.scheme() != "lxc") {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join("none");
         let url = url(backend, &directory.join("store"), scratch.path());
@@ -138,7 +140,7 @@ fn a_shared_store_is_not_created_in_a_missing_directory_which_is_named() {
 
 #[test]
 fn options_are_added_to_those_of_the_url_and_not_twice() {
-    for backend in local_backends().iter().filter(|backend| backend.scheme() != "lxc") {
+    for backend in local::backends().iter().filter(|backend| backend.scheme() != "lxc") {
         let scratch = tempfile::tempdir().unwrap();
         let url = url(backend, &scratch.path().join("store"), scratch.path()).option("mode", "0660").build().unwrap();
         let store = StoreOptions::new().capacity(7).create(&url).unwrap();
@@ -151,10 +153,4 @@ fn options_are_added_to_those_of_the_url_and_not_twice() {
         assert!(error.contains("no option \"colour\""), "{error}");
         destroy(&store);
     }
-}
-
-/// The backends of this machine. The others need a server.
-fn local_backends() -> Vec<lock_any::Backend> {
-    let all = lock_any::backends().unwrap().into_iter();
-    all.filter(|backend| backend.capabilities().exclusion == lock_any::Exclusion::Always).collect()
 }

@@ -1,6 +1,8 @@
 //! Waits with a cancellation and a notice, on every backend.
 #![cfg(all(feature = "shm", feature = "file", feature = "sem"))]
 
+mod local;
+
 use std::process;
 use std::sync::mpsc;
 use std::thread;
@@ -14,7 +16,7 @@ const FAR: Duration = Duration::from_secs(3600);
 
 /// Calls the test with a lock of each backend.
 fn on_each(test: impl Fn(&str, &Lock)) {
-    for backend in local_backends() {
+    for backend in local::backends() {
         let scratch = tempfile::tempdir().unwrap();
         let store = Removed { store: create(backend.scheme(), &scratch) };
         let lock = match store.store.capabilities().numbering {
@@ -109,10 +111,4 @@ fn a_deadline_ends_a_wait_with_a_cancellation() {
         let ErrorDetails::TimedOut { waited, .. } = error.details() else { panic!("{scheme}: {error}") };
         assert!(*waited >= timeout - Duration::from_millis(1), "{scheme}: {waited:?}");
     });
-}
-
-/// The backends of this machine. The others need a server.
-fn local_backends() -> Vec<lock_any::Backend> {
-    let all = lock_any::backends().unwrap().into_iter();
-    all.filter(|backend| backend.capabilities().exclusion == lock_any::Exclusion::Always).collect()
 }

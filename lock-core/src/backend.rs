@@ -102,7 +102,7 @@ impl Backend {
 impl Backend {
     /// Prepares the server of this URL for stores, or brings what an earlier version prepared up to date.
     ///
-    /// For a user with more rights than the programs that use the stores, who then need not have the right to create tables.
+    /// An administrator calls it with more rights than those of the programs that use the stores. They then need no right to create tables.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when stores of this backend need no preparation; otherwise as

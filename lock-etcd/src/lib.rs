@@ -59,12 +59,13 @@
 //! - A key without a lease in the queue of a lock blocks the lock. Time-outs name the key, and the list of held locks contains the lock.
 //! - [`Store::free_all`](lock_core::Store::free_all) and [`Store::reconcile`](lock_core::Store::reconcile) change some 40 ids in one
 //!   transaction, and are not atomic.
+//! - A process that opens a store several times has one session, by the servers and with the times of the first URL.
 //! - A store that is destroyed leaves the keys of held locks until they are released.
 //! - etcd ends a few hundred leases a second; a cluster is not for many thousands of processes that start and end every second.
 //!
 //! # Examples
 //! ```no_run
-//! use lock_core::{OpenMode, Registry, Store};
+//! use lock_core::{Backend, Capacity, Generations, Labels, Names, Persistence, Reconcile, Removal};
 //!
 //! let registry = Registry::default().merge([lock_etcd::BACKEND])?;
 //! let store = Store::open(&registry, "etcd://10.0.0.1:2379,10.0.0.2:2379/locks/build", OpenMode::OpenOrCreate)?;
@@ -96,29 +97,15 @@ mod records;
 mod session;
 mod wait;
 
-use lock_core::{
-    Backend, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, GuardChecks, Holders, Labels, Names,
-    OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, ThreadDeath, Tokens, Waiters,
-};
+use lock_core::{Backend, Capacity, Generations, Labels, Names, Persistence, Reconcile, Removal};
 
 /// The backend `etcd`.
 pub const BACKEND: Backend =
     Backend::new("etcd", env!("CARGO_PKG_NAME"), "an etcd cluster: etcd://HOST:2379,HOST:2379/PREFIX", manager::open).with(
-        Capabilities::minimal()
-            .with_exclusion(Exclusion::Fenced)
-            .with_owner_death(OwnerDeath::Reported)
-            .with_thread_death(ThreadDeath::Kept)
-            .with_death_reports(DeathReports::UntilConsistent)
-            .with_deadlines(Deadlines::Monotonic)
-            .with_reentry(Reentry::Refused)
-            .with_send_guards(SendGuards::Supported)
-            .with_guard_checks(GuardChecks::Supported)
-            .with_holders(Holders::Named)
-            .with_waiters(Waiters::Counted)
+        lock_session::CLAIMS
             .with_labels(Labels::Kept)
             .with_names(Names::Supported)
             .with_generations(Generations::Counted)
-            .with_tokens(Tokens::Fencing)
             .with_reconcile(Reconcile::Supported)
             .with_capacity(Capacity::Chosen)
             .with_removal(Removal::Supported)

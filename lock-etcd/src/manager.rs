@@ -50,7 +50,7 @@ static OPEN: OpenStores<StoreId, Etcd> = OpenStores::new();
 /// Creates the store. If there is one, returns it, or the error that it exists.
 fn create(client: &Client, prefix: &str, bound: Option<Bound>, mode: OpenMode) -> Result<KeyValue> {
     let id = StoreId::new(u128::from(random::bits()?) << 64 | u128::from(random::bits()?));
-    let capacity = capacity(bound.unwrap_or(Bound::DEFAULT));
+    let capacity = bound.unwrap_or(Bound::DEFAULT).capacity();
     let record = StoreRecord { lock_etcd: FORMAT, id, capacity, created: records::now_in_nanoseconds() };
     let (key, value) = (keys::store(prefix), records::write(&record));
     let txn = Txn::new().when(compare::absent(&key)).then_put(&key, &value).otherwise_read(Range::key(&key));
@@ -77,16 +77,9 @@ fn read_store(store: &KeyValue) -> Result<StoreRecord> {
     }
 }
 
-fn capacity(bound: Bound) -> Option<u64> {
-    match bound {
-        Bound::Locks(locks) => Some(locks.into()),
-        Bound::Unbounded => None,
-    }
-}
-
 fn check_bound(record: &StoreRecord, bound: Option<Bound>) -> Result<()> {
     let display = |capacity: Option<u64>| capacity.map_or_else(|| "unbounded".to_owned(), |capacity| capacity.to_string());
-    match bound.map(capacity) {
+    match bound.map(Bound::capacity) {
         Some(asked) if asked != record.capacity => Err(Error::other_capacity(display(record.capacity), display(asked))),
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lock_core::{Error, Options, Result, StoreUrl};
-use lock_session::Timing;
+use lock_session::{Timing, take_duration};
 use lock_table::Bound;
 
 use crate::client::{Client, Credentials, Encryption, Endpoint};
@@ -18,7 +18,6 @@ pub(crate) struct EtcdOptions {
     pub(crate) timing: Timing,
 }
 
-const TTL: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// etcd grants no shorter lease with its default settings.
 const LEAST_TTL: Duration = Duration::from_secs(2);
@@ -37,7 +36,7 @@ impl EtcdOptions {
         let mut options = url.options();
         let bound = options.take("capacity")?;
         let timing = timing(url, &mut options)?;
-        let timeout = duration(&mut options, "timeout")?.unwrap_or(TIMEOUT);
+        let timeout = take_duration(&mut options, "timeout")?.unwrap_or(TIMEOUT);
         if timeout < LEAST_TIMEOUT {
             return Err(url.error(format!("the option timeout is shorter than {LEAST_TIMEOUT:?}; give at least that")));
         }
@@ -72,18 +71,13 @@ fn location(url: &StoreUrl) -> Result<(Vec<Endpoint>, String)> {
     Ok((endpoints, format!("/{prefix}")))
 }
 
-fn duration(options: &mut Options<'_>, key: &'static str) -> Result<Option<Duration>> {
-    Ok(options.take::<humantime::Duration>(key)?.map(Into::into))
-}
-
 fn timing(url: &StoreUrl, options: &mut Options<'_>) -> Result<Timing> {
-    let ttl = duration(options, "ttl")?.unwrap_or(TTL);
+    let Timing { ttl, margin } = Timing::take(options)?;
     if ttl < LEAST_TTL {
         return Err(url.error(format!(
             "the option ttl is shorter than {LEAST_TTL:?}, which is the shortest lease that etcd grants; give at least that"
         )));
     }
-    let margin = duration(options, "margin")?.unwrap_or(ttl / 5);
     if margin > ttl / 2 {
         return Err(
             url.error(format!("the option margin is longer than half of ttl, which is {ttl:?}; give at most {:?}", ttl / 2))

@@ -41,7 +41,7 @@
 //!
 //! # Locking
 //! A process has one session for a store, which is a connection. All its threads use it. A lock is held by an advisory lock of the session,
-//! which ends with it, and by a row that outlives the session and says who the owner was. So the next owner gets a report of a death, with
+//! which ends with it, and by a row that outlives the session and names the owner. So the next owner gets a report of a death, with
 //! the cause [`Cause::SessionEnded`](lock_core::Cause::SessionEnded).
 //!
 //! The server ends a session that is silent for `ttl` (`idle_session_timeout`), and the process stops relying on it `margin` earlier; see
@@ -67,13 +67,14 @@
 //!
 //! # Crashes and fail-over
 //! - Allocations are logged like any data. Records of owners are not, and a crash of the server empties them. Then each lock that may have
-//!   been used before is reported to its next owner with an unknown owner of whom no holder is known: rather too many reports than too few.
+//!   been used before is reported to its next owner with an unknown previous owner: rather too many reports than too few.
 //! - A crash, a restart and a fail-over end all sessions. A standby that is promoted while the old primary still runs gives locks out a second
 //!   time; only tokens protect from that. Tokens grow across crashes, and across a fail-over as far as the clock of the new primary is not
 //!   behind by more than the replication.
-//! - If the answer to an allocation is lost, the id may be allocated. Its label and its allocator say by whom.
+//! - If the answer to an allocation is lost, the id may be allocated. Its label and its allocator name the caller.
 //!
 //! # Limitations
+//! - A process that opens a store several times has one session, with the times of the first URL.
 //! - A process that is killed may have sent a statement that the server executes afterwards.
 //! - Advisory locks of the whole database share one space. Those of this backend have two keys of which the first is 1,279,983,616 or more. A
 //!   stranger that has such a lock makes the lock busy.
@@ -81,7 +82,7 @@
 //!
 //! # Examples
 //! ```no_run
-//! use lock_core::{OpenMode, Registry, Store};
+//! use lock_core::{Backend, Capacity, Generations, Labels, Names, Persistence, Reconcile, Removal};
 //!
 //! let registry = Registry::default().merge([lock_postgres::BACKEND])?;
 //! let store = Store::open(&registry, "postgres://web@db1/shop?pool=orders", OpenMode::OpenOrCreate)?;
@@ -92,7 +93,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod capacity;
 mod connection;
 mod connections;
 mod keeper;
@@ -112,10 +112,7 @@ mod tls;
 mod transfer;
 mod wait;
 
-use lock_core::{
-    Backend, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, GuardChecks, Holders, Labels, Names,
-    OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, ThreadDeath, Tokens, Waiters,
-};
+use lock_core::{Backend, Capacity, Generations, Labels, Names, Persistence, Reconcile, Removal};
 
 pub use schema::migrate;
 
@@ -128,21 +125,10 @@ pub const BACKEND: Backend = Backend::new(
 )
 .with_migration(migrate)
 .with(
-    Capabilities::minimal()
-        .with_exclusion(Exclusion::Fenced)
-        .with_owner_death(OwnerDeath::Reported)
-        .with_thread_death(ThreadDeath::Kept)
-        .with_death_reports(DeathReports::UntilConsistent)
-        .with_deadlines(Deadlines::Monotonic)
-        .with_reentry(Reentry::Refused)
-        .with_send_guards(SendGuards::Supported)
-        .with_guard_checks(GuardChecks::Supported)
-        .with_holders(Holders::Named)
-        .with_waiters(Waiters::Counted)
+    lock_session::CLAIMS
         .with_labels(Labels::Kept)
         .with_names(Names::Supported)
         .with_generations(Generations::Counted)
-        .with_tokens(Tokens::Fencing)
         .with_reconcile(Reconcile::Supported)
         .with_capacity(Capacity::Chosen)
         .with_removal(Removal::Supported)

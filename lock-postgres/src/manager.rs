@@ -105,7 +105,7 @@ impl PostgresStore {
         let taken = rows.first().and_then(|row| Some((records::id(row, 0)?, records::generation(row, 1)?)));
         match taken {
             Some(taken) => Ok(taken),
-            None => Err(Error::exhausted(self.pool.capacity.ids(), self.count()?)),
+            None => Err(Error::exhausted(self.pool.capacity.limit(), self.count()?)),
         }
     }
 
@@ -133,7 +133,7 @@ impl Manager for PostgresStore {
     }
 
     fn capacity(&self) -> Option<u64> {
-        self.pool.capacity.bound()
+        self.pool.capacity.capacity()
     }
 
     fn check(&self) -> Result<()> {

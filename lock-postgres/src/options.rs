@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lock_core::{Result, StoreUrl};
-use lock_session::Timing;
+use lock_session::{Timing, take_duration};
+use lock_table::Bound;
 
-use crate::capacity::Capacity;
 use crate::server::Server;
 use crate::tls::TlsOptions;
 
@@ -18,7 +18,7 @@ pub(crate) struct StoreOptions {
     /// The name of the pool.
     pub(crate) pool: String,
     /// The capacity of a new pool, or the required one of an existing pool.
-    pub(crate) capacity: Option<Capacity>,
+    pub(crate) capacity: Option<Bound>,
     pub(crate) timing: Timing,
     /// The time limit of a statement.
     pub(crate) timeout: Duration,
@@ -38,18 +38,16 @@ impl StoreOptions {
         let host = options.take("host")?;
         let pool = options.take::<String>("pool")?.unwrap_or_else(|| "default".to_owned());
         let capacity = options.take("capacity")?;
-        let mut duration = |key| Ok::<_, lock_core::Error>(options.take::<humantime::Duration>(key)?.map(Duration::from));
-        let ttl = duration("ttl")?.unwrap_or(Duration::from_secs(10));
-        let margin = duration("margin")?.unwrap_or(ttl / 5);
-        let timeout = duration("timeout")?.unwrap_or(Duration::from_secs(3));
+        let timing = Timing::take(&mut options)?;
+        let timeout = take_duration(&mut options, "timeout")?.unwrap_or(Duration::from_secs(3));
         let max_held = options.take("max-held")?.unwrap_or(1000);
         let password_file = options.take("passfile")?;
         let tls = TlsOptions::take(&mut options)?;
         options.finish()?;
-        if ttl < SHORTEST {
+        if timing.ttl < SHORTEST {
             return Err(url.error("the option ttl is less than 1s; a busy server may not answer in time; give at least 1s"));
         }
-        if margin >= ttl {
+        if timing.margin >= timing.ttl {
             return Err(url.error("the option margin is not less than ttl; give less, for example a fifth of it"));
         }
         if timeout.is_zero() {
@@ -59,7 +57,7 @@ impl StoreOptions {
             return Err(url.error("the name of the pool is empty, longer than 200 bytes or has control characters; give another"));
         }
         let server = Server::of_url(url, host)?;
-        Ok(Self { server, pool, capacity, timing: Timing { ttl, margin }, timeout, max_held, password_file, tls })
+        Ok(Self { server, pool, capacity, timing, timeout, max_held, password_file, tls })
     }
 }
 

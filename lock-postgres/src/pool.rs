@@ -1,6 +1,6 @@
 use lock_core::{Error, OpenMode, Result};
+use lock_table::Bound;
 
-use crate::capacity::Capacity;
 use crate::connection::Connection;
 use crate::options::StoreOptions;
 use crate::schema;
@@ -15,7 +15,7 @@ pub(crate) struct Pool {
     /// The identity.
     pub(crate) id: u128,
     pub(crate) name: String,
-    pub(crate) capacity: Capacity,
+    pub(crate) capacity: Bound,
 }
 
 const FIND: Statement = Statement {
@@ -56,7 +56,7 @@ impl Pool {
                     );
                 }
                 None => {
-                    let capacity = options.capacity.unwrap_or(Capacity::DEFAULT).bound();
+                    let capacity = options.capacity.unwrap_or(Bound::DEFAULT).capacity();
                     let capacity = Value::from(capacity.and_then(|capacity| i64::try_from(capacity).ok()));
                     let rows = connection.run(&CREATE, &[(&options.pool).into(), capacity]).map_err(fail)?;
                     is_new = rows.first().is_some_and(|row| row.is_true(0));
@@ -81,8 +81,8 @@ impl Pool {
         let corrupt = |what: &str| Error::corrupt(format!("the {what} of the pool {} is not valid", options.pool));
         let id = row.text(2).map(|id| id.replace('-', "")).and_then(|id| u128::from_str_radix(&id, 16).ok());
         let capacity = match row.number(3) {
-            Some(locks) => Capacity::Locks(u32::try_from(locks).map_err(|_| corrupt("capacity"))?),
-            None => Capacity::Unbounded,
+            Some(locks) => Bound::Locks(u32::try_from(locks).map_err(|_| corrupt("capacity"))?),
+            None => Bound::Unbounded,
         };
         Ok(Some(Self {
             key: i32::try_from(key).map_err(|_| corrupt("key"))?,
@@ -92,7 +92,7 @@ impl Pool {
         }))
     }
 
-    fn with_capacity(self, asked: Option<Capacity>) -> Result<Self> {
+    fn with_capacity(self, asked: Option<Bound>) -> Result<Self> {
         match asked {
             Some(asked) if asked != self.capacity => Err(Error::other_capacity(self.capacity.to_string(), asked.to_string())),
             _ => Ok(self),

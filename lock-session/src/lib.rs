@@ -15,9 +15,9 @@
 //! - **A lost lock stays lost.** A session that was not confirmed in time is given up, also if the server is reached again later. The next
 //!   acquisition starts another session.
 //! - **A release is not forgotten.** If the server cannot be reached, the release is an error, and is repeated until the session ends.
-//! - **A forked child has a session of its own.** It never writes to a connection of its parent.
+//! - **A forked child has its own session.** It never writes to a connection of its parent.
 //!
-//! What no clock can prevent: a process that is stopped between its last look at the clock and the use of the protected data. The resource
+//! What no clock can prevent: a process that is stopped between reading the clock and the use of the protected data. The resource
 //! then has to compare tokens ([`Guard::token`](lock_core::Guard::token)). The backends claim
 //! [`Exclusion::Fenced`](lock_core::Exclusion::Fenced).
 //!
@@ -43,9 +43,8 @@ mod wait;
 
 pub use self::engine::{End, Engine, Granted, Session};
 pub use self::host::this_process;
-pub use self::lock::SessionLock;
+pub use self::lock::{CLAIMS, SessionLock};
 pub use self::open_stores::OpenStores;
 pub use self::sessions::Sessions;
-pub use self::timing::Timing;
-pub use self::unforked::Unforked;
+pub use self::timing::{Timing, take_duration};
 pub use self::wait::Wait;

@@ -10,7 +10,8 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use crate::clock::now;
 use crate::lease::Lease;
 use crate::losses::Losses;
-use crate::{End, Engine, Session, Timing, Unforked};
+use crate::unforked::Unforked;
+use crate::{End, Engine, Session, Timing};
 
 /// How long closing a store waits for the end of its session.
 const CLOSING: Duration = Duration::from_secs(1);

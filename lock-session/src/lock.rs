@@ -2,13 +2,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lock_core::{
-    Acquired, Cause, Condition, Deadline, Death, Error, Generation, Holder, LockId, OwnerKind, Proof, RawLock, Recovery, Result,
+    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, Exclusion, Generation,
+    GuardChecks, Holder, Holders, LockId, OwnerDeath, OwnerKind, Proof, RawLock, Recovery, Reentry, Result, SendGuards,
+    ThreadDeath, Tokens, Waiters,
 };
 use lock_table::thread;
 
 use crate::held::Holding;
 use crate::key::Key;
 use crate::{End, Engine, Granted, Sessions, Wait, this_process};
+
+/// The claims of a backend whose locks are [`SessionLock`]s, about everything that is the same for all servers.
+pub const CLAIMS: Capabilities = Capabilities::minimal()
+    .with_exclusion(Exclusion::Fenced)
+    .with_owner_death(OwnerDeath::Reported)
+    .with_thread_death(ThreadDeath::Kept)
+    .with_death_reports(DeathReports::UntilConsistent)
+    .with_deadlines(Deadlines::Monotonic)
+    .with_reentry(Reentry::Refused)
+    .with_send_guards(SendGuards::Supported)
+    .with_guard_checks(GuardChecks::Supported)
+    .with_holders(Holders::Named)
+    .with_waiters(Waiters::Counted)
+    .with_tokens(Tokens::Fencing);
 
 /// The number of sessions in which an acquisition is tried.
 const SESSIONS: u32 = 100;

@@ -34,24 +34,6 @@ impl<E: Engine> Sessions<E> {
         &self.engine
     }
 
-    /// Calls a function with the session of this process.
-    ///
-    /// If the function returns [`ErrorKind::Lost`](lock_core::ErrorKind::Lost), the session has ended, and the function is called once more
-    /// with another one. So it returns that error only if the request had no effect.
-    ///
-    /// # Errors
-    /// The errors of the start of a session, and of the function.
-    pub fn with<T>(&self, call: impl Fn(&E::Session) -> Result<T>) -> Result<T> {
-        let live = self.live()?;
-        match live.notice(call(live.session())) {
-            Err(error) if error.is_lost() => {
-                let live = self.live()?;
-                live.notice(call(live.session()))
-            }
-            result => result,
-        }
-    }
-
     /// Returns true if this process has guards of locks, for example leaked ones.
     ///
     /// The locks of a leaked guard stay held as long as this value exists. So a manager that is dropped while there are such locks keeps

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use lock_core::{Options, Result};
+
 /// The times of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Timing {
@@ -10,7 +12,20 @@ pub struct Timing {
     pub margin: Duration,
 }
 
+/// The time to live if the URL of a store does not give one.
+const TTL: Duration = Duration::from_secs(10);
+
 impl Timing {
+    /// Takes the options `ttl`, 10 s by default, and `margin`, a fifth of it by default. The backend checks them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadUrl`](lock_core::ErrorKind::BadUrl).
+    pub fn take(options: &mut Options<'_>) -> Result<Self> {
+        let ttl = take_duration(options, "ttl")?.unwrap_or(TTL);
+        let margin = take_duration(options, "margin")?.unwrap_or(ttl / 5);
+        Ok(Self { ttl, margin })
+    }
+
     /// Returns how long a session is relied on after the sending of a request that the server confirms.
     pub(crate) fn relied_on(self) -> Duration {
         self.ttl.saturating_sub(self.margin)
@@ -25,4 +40,12 @@ impl Timing {
     pub(crate) fn retry(self) -> Duration {
         (self.ttl / 20).max(Duration::from_millis(10))
     }
+}
+
+/// Takes an option that is a duration with its unit, such as `10s`.
+///
+/// # Errors
+/// [`ErrorKind::BadUrl`](lock_core::ErrorKind::BadUrl).
+pub fn take_duration(options: &mut Options<'_>, key: &'static str) -> Result<Option<Duration>> {
+    Ok(options.take::<humantime::Duration>(key)?.map(Into::into))
 }

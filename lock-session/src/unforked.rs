@@ -8,7 +8,7 @@ use lock_table::fork;
 /// Dropping a connection may send a farewell to the server, which would end the session of the parent. In a child that inherited the
 /// value, dropping it has no effect, and its memory and its descriptors are kept.
 #[derive(Debug)]
-pub struct Unforked<T> {
+pub(crate) struct Unforked<T> {
     /// `None` only while the value is dropped.
     value: Option<T>,
     epoch: u64,
@@ -16,13 +16,8 @@ pub struct Unforked<T> {
 
 impl<T> Unforked<T> {
     /// Takes a value of the calling process.
-    pub fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self { value: Some(value), epoch: fork::current() }
-    }
-
-    /// Returns true in the process that created the value.
-    pub fn is_own(&self) -> bool {
-        self.epoch == fork::epoch()
     }
 }
 
@@ -37,7 +32,7 @@ impl<T> Deref for Unforked<T> {
 impl<T> Drop for Unforked<T> {
     fn drop(&mut self) {
         let value = self.value.take();
-        if !self.is_own() {
+        if self.epoch != fork::epoch() {
             mem::forget(value);
         }
     }

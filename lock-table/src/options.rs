@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use crate::file_access::{FileGroup, FileOwner};
 use crate::filesystem::Accept;
-use lock_core::{Options, Result};
+use lock_core::{LockId, Options, Result};
 
 /// The maximum number of locks in a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,11 +18,17 @@ impl Bound {
     /// The default for a new store: 1,048,576 locks. Unused locks need no memory.
     pub const DEFAULT: Self = Self::Locks(1 << 20);
 
-    pub(crate) fn limit(self) -> u64 {
+    /// Returns the maximum number of locks, or `None` if there is none.
+    pub fn capacity(self) -> Option<u64> {
         match self {
-            Self::Locks(locks) => u64::from(locks),
-            Self::Unbounded => 1 << 32,
+            Self::Locks(locks) => Some(locks.into()),
+            Self::Unbounded => None,
         }
+    }
+
+    /// Returns the number of ids.
+    pub fn limit(self) -> u64 {
+        self.capacity().unwrap_or(LockId::LIMIT)
     }
 }
 

@@ -17,7 +17,6 @@ use crate::header::{Header, State};
 use crate::layout;
 use crate::layout::{Geometry, HEADER_WORDS, SEGMENTS};
 use crate::lock_line::LockLine;
-use crate::options::Bound;
 use crate::owner::Owner;
 use crate::registration::Registration;
 use crate::segment::Segment;
@@ -78,10 +77,7 @@ impl Table {
 
     /// Returns the maximum number of locks, or `None` if there is no bound.
     pub fn capacity(&self) -> Option<u64> {
-        match self.header.bound {
-            Bound::Locks(locks) => Some(u64::from(locks)),
-            Bound::Unbounded => None,
-        }
+        self.header.bound.capacity()
     }
 
     /// Calls `each` with the id, the line and the owner of each lock from `from` on that has a recorded owner, until it breaks.

@@ -283,7 +283,7 @@ fn nothing_went_wrong_in(place: Place) {
     assert_eq!(value, done, "the sum is {value} after {done} critical sections: they overlapped");
 }
 
-/// Waits until a server has noticed the death of the owner of a lock. The kernel of this machine notices it at once.
+/// Waits until a server has noticed the death of the owner of a lock. The kernel of this machine notices it immediately.
 fn death_is_noticed(fixture: &Fixture, thread: &Thread, lock: LockRef) {
     if need::SESSIONS.is_met(&fixture.suite) && need::HOLDERS.is_met(&fixture.suite) {
         let is_noticed = || !thread.must("holder", &[&lock.to_string()]).has("pid");

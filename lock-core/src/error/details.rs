@@ -185,7 +185,7 @@ pub enum ErrorDetails {
     #[error("the lock was lost, and another owner may have changed the protected data; check the data")]
     #[non_exhaustive]
     Lost,
-    /// A server gives no answer. What was asked may have happened or not.
+    /// A server gives no answer. The operation may have been executed or not.
     #[error("{server} cannot be reached: {reason}; check its address, and that it runs")]
     #[non_exhaustive]
     Unreachable {

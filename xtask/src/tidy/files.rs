@@ -61,7 +61,6 @@ const FOLDERS: &[(&str, &[&str])] = &[
     (
         "lock-postgres/src",
         &[
-            "capacity",
             "connection",
             "connections",
             "keeper",

@@ -59,7 +59,8 @@
 //! - A key without a lease in the queue of a lock blocks the lock. Time-outs name the key, and the list of held locks contains the lock.
 //! - [`Store::free_all`](lock_core::Store::free_all) and [`Store::reconcile`](lock_core::Store::reconcile) change some 40 ids in one
 //!   transaction, and are not atomic.
-//! - A process that opens a store several times has one session, by the servers and with the times of the first URL.
+//! - A process that opens a store several times by the same URL has one session. By another URL it has another one, and a thread that
+//!   holds a lock is not refused it by the other handle, but waits.
 //! - A store that is destroyed leaves the keys of held locks until they are released.
 //! - etcd ends a few hundred leases a second; a cluster is not for many thousands of processes that start and end every second.
 //!

@@ -39,13 +39,13 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     check_bound(&record, bound)?;
     let id = record.id;
     let context = Context::new(client, &prefix, record, store.created, timing);
-    let sessions = OPEN.find_or_insert(id, || Etcd::new(Arc::new(context)))?;
+    let sessions = OPEN.find_or_insert((id, url.as_str().to_owned()), || Etcd::new(Arc::new(context)))?;
     let context = sessions.engine().context();
     Ok(Arc::new(EtcdManager { context, sessions, allocator: Allocator::default(), prefix, version }))
 }
 
-/// The stores of this process.
-static OPEN: OpenStores<StoreId, Etcd> = OpenStores::new();
+/// The stores of this process, by their identities and URLs.
+static OPEN: OpenStores<(StoreId, String), Etcd> = OpenStores::new();
 
 /// Creates the store. If there is one, returns it, or the error that it exists.
 fn create(client: &Client, prefix: &str, bound: Option<Bound>, mode: OpenMode) -> Result<KeyValue> {

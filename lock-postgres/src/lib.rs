@@ -74,7 +74,8 @@
 //! - If the answer to an allocation is lost, the id may be allocated. Its label and its allocator name the caller.
 //!
 //! # Limitations
-//! - A process that opens a store several times has one session, with the times of the first URL.
+//! - A process that opens a store several times by the same URL has one session. By another URL it has another one, and a thread that
+//!   holds a lock is not refused it by the other handle, but waits.
 //! - A process that is killed may have sent a statement that the server executes afterwards.
 //! - Advisory locks of the whole database share one space. Those of this backend have two keys of which the first is 1,279,983,616 or more. A
 //!   stranger that has such a lock makes the lock busy.

@@ -54,12 +54,13 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let same = OPEN.find(|_, locks| locks.connections().options() == &of_connection)?;
     let connections = same.map_or_else(|| Arc::new(Connections::new(of_connection)), |open| open.engine().connections());
     let pool = connections.with(|connection| Ok(Pool::open(connection, &options, mode)))??;
-    let sessions = OPEN.find_or_insert(pool.id, || PostgresLocks::new(Arc::clone(&connections), &pool))?;
+    let sessions =
+        OPEN.find_or_insert((pool.id, url.as_str().to_owned()), || PostgresLocks::new(Arc::clone(&connections), &pool))?;
     Ok(Arc::new(PostgresStore { connections, pool, sessions }))
 }
 
-/// The stores of this process, by the identity of their pools.
-static OPEN: OpenStores<u128, PostgresLocks> = OpenStores::new();
+/// The stores of this process, by the identities of their pools and their URLs.
+static OPEN: OpenStores<(u128, String), PostgresLocks> = OpenStores::new();
 
 /// A store in a database.
 #[derive(Debug)]

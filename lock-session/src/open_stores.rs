@@ -8,7 +8,8 @@ use crate::{Engine, Sessions};
 /// The stores that a process has open.
 ///
 /// Handles of one store share its session, also when the program opens the store several times. So a thread that holds a lock is refused
-/// the lock by each of them. The times of the session are those of the first handle. A forked child has its own session.
+/// the lock by each of them. The key of a store contains everything that a session depends on, such as its times. A forked child has its
+/// own session.
 pub struct OpenStores<K, E: Engine>(PerProcess<Mutex<Vec<OpenStore<K, E>>>>);
 
 struct OpenStore<K, E: Engine> {

@@ -113,9 +113,10 @@ begin
     return number;
 end $$;
 
--- Makes the row of a lock in `owner`. Raises LK404 if the pool was destroyed.
+-- Makes the row of a lock in `owner`.
 --
--- A lock that was used before a crash of the server gets the report of an unknown owner.
+-- A lock that was used before a crash of the server gets the report of an unknown owner. Handles on a store that was destroyed still
+-- exclude each other, also after the removal of another pool has removed the row.
 create function lock_store.enter(a_pool integer, a_id bigint) returns void
 language plpgsql volatile as $$
 declare
@@ -130,19 +131,15 @@ begin
     if v_floor is null then
         -- Excludes other sessions that notice the crash.
         select p.born into v_born from lock_store.pool p where p.key = a_pool for update;
-        if v_born is null then
-            raise exception 'the pool was destroyed' using errcode = 'LK404';
-        end if;
         select m.floor into v_floor from lock_store.marker m where m.pool = a_pool;
         if v_floor is null then
             v_floor := lock_store.new_floor();
-            insert into lock_store.marker values (a_pool, v_floor);
+            if v_born is not null then
+                insert into lock_store.marker values (a_pool, v_floor);
+            end if;
         end if;
     else
         select p.born into v_born from lock_store.pool p where p.key = a_pool;
-        if v_born is null then
-            raise exception 'the pool was destroyed' using errcode = 'LK404';
-        end if;
     end if;
     select l.born into v_lock_born from lock_store.lock l where l.pool = a_pool and l.id = a_id;
     insert into lock_store.owner (pool, id, token, death)

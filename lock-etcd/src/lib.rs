@@ -66,7 +66,7 @@
 //!
 //! # Examples
 //! ```no_run
-//! use lock_core::{Backend, Capacity, Generations, Labels, Names, Persistence, Reconcile, Removal};
+//! use lock_core::{OpenMode, Registry, Store};
 //!
 //! let registry = Registry::default().merge([lock_etcd::BACKEND])?;
 //! let store = Store::open(&registry, "etcd://10.0.0.1:2379,10.0.0.2:2379/locks/build", OpenMode::OpenOrCreate)?;

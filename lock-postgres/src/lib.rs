@@ -83,7 +83,7 @@
 //!
 //! # Examples
 //! ```no_run
-//! use lock_core::{Backend, Capacity, Generations, Labels, Names, Persistence, Reconcile, Removal};
+//! use lock_core::{OpenMode, Registry, Store};
 //!
 //! let registry = Registry::default().merge([lock_postgres::BACKEND])?;
 //! let store = Store::open(&registry, "postgres://web@db1/shop?pool=orders", OpenMode::OpenOrCreate)?;

@@ -3,6 +3,7 @@
 
 mod api;
 mod arm64;
+mod backends;
 mod bench;
 mod ci;
 mod copy;

@@ -13,7 +13,7 @@ use lock_conformance::soak::{Progress, Soak, Totals};
 
 use self::state::State;
 use crate::Result;
-use crate::shell;
+use crate::{backends, shell};
 
 /// Interval of progress lines if stderr is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -54,11 +54,7 @@ pub(crate) fn run_in_ci() -> Result<()> {
 }
 
 fn soak(args: &Args) -> Result<()> {
-    let mut backends = lock_any::backends()?;
-    backends.retain(|backend| args.backend.as_deref().is_none_or(|scheme| scheme == backend.scheme()));
-    if backends.is_empty() {
-        return Err("no linked backend has this scheme".into());
-    }
+    let backends = backends::local(args.backend.as_deref())?;
     let mut state = State::read(args.state.as_deref())?;
     let mut table = Table::new();
     let titles = [

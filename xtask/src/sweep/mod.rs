@@ -12,7 +12,7 @@ use lock_conformance::sweep::{By, Progress, Sweep, Thoroughness};
 
 use self::state::{Line, State};
 use crate::Result;
-use crate::shell;
+use crate::{backends, shell};
 
 /// Number of points of each operation in a short sweep.
 const SHORT: usize = 100;
@@ -58,12 +58,7 @@ fn sweep(args: &Args) -> Result<()> {
         (true, None) => Thoroughness::AtMost(SHORT),
         (false, None) => Thoroughness::Every,
     };
-    let wanted = |backend: &Backend| args.backend.as_deref().is_none_or(|scheme| scheme == backend.scheme());
-    let mut backends = lock_any::backends()?;
-    backends.retain(wanted);
-    if backends.is_empty() {
-        return Err("no linked backend has this scheme".into());
-    }
+    let backends = backends::local(args.backend.as_deref())?;
     let mut state = State::read(args.state.as_deref())?;
     let start = Instant::now();
     for backend in &backends {

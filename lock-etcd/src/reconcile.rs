@@ -19,7 +19,7 @@ const PAGE: usize = 4096;
 /// Allocates and frees ids, so that exactly these are allocated.
 ///
 /// # Errors
-/// [`ErrorKind::OutOfRange`](lock_core::ErrorKind::OutOfRange) before any change; those of a request.
+/// [`ErrorKind::OutOfRange`] before any change; those of a request.
 pub(crate) fn reconcile(context: &Context, ids: &BTreeMap<LockId, Label>) -> Result<Reconciled> {
     if let Some((&last, _)) = ids.last_key_value() {
         context.check_range(last)?;

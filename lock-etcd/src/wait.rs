@@ -48,7 +48,7 @@ impl<'a, 'b> Waiter<'a, 'b> {
     /// Finds the place that an earlier attempt has taken.
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`](lock_core::ErrorKind::Lost) when there is none.
+    /// [`ErrorKind::Lost`] when there is none.
     pub(crate) fn find(acquisition: &'a mut Acquisition<'b>) -> Result<Self> {
         let found = acquisition.context.client.range(Range::key(&acquisition.place.key).keys_only())?;
         let created = found.first().ok_or_else(Error::lost)?.created;

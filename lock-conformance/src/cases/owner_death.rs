@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{cases, with_capacity};
+use super::{cases, finds_free_after_waiters, with_capacity};
 use crate::fixture::Fixture;
 use crate::need;
 use crate::process::{Grant, LockRef, Pending, Thread};
@@ -228,7 +228,7 @@ fn the_death_of_a_waiter_disturbs_nobody(fixture: &Fixture) {
     let grant = second.granted();
     assert!(grant.death.is_none(), "only a waiter died, but a death was reported");
     other.unlock(lock);
-    owner.finds_free(lock, "it was released");
+    finds_free_after_waiters(fixture, &owner, lock, "it was released");
 }
 
 /// The waiter is killed while it is being woken: before, during, or after its acquisition.

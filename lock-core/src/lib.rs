@@ -53,6 +53,7 @@ mod store;
 mod sys;
 mod text;
 mod url;
+mod waiter;
 mod waiting;
 
 pub use backend::{Backend, MigrateFn, OpenFn, OpenMode};
@@ -79,6 +80,7 @@ pub use send_guard::SendGuard;
 pub use store::Store;
 pub use text::ParseStoreIdError;
 pub use url::{Options, StoreUrl, StoreUrlBuilder};
+pub use waiter::{Waiter, Waits};
 pub use waiting::{Cancellation, WaitOptions, Waiting};
 
 #[doc(hidden)]

@@ -3,7 +3,7 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId};
+use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId, Waits};
 
 /// The part of a store that a backend implements. Programs use a [`Store`](crate::Store).
 ///
@@ -167,6 +167,14 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
         Ok(self.held()?.into_iter().filter(|lock| lock.id >= from).collect())
     }
 
+    /// Returns the threads that wait for locks of the store. The call does not acquire, delay or change a lock.
+    ///
+    /// # Errors
+    /// Those of every method.
+    fn waiting(&self) -> Result<Waits> {
+        Err(Error::unsupported("it does not know which threads wait"))
+    }
+
     /// Releases a lock on behalf of its owner, whether the owner is alive or dead.
     ///
     /// # Errors
@@ -228,12 +236,15 @@ pub struct HeldLock {
     pub holder: Option<Holder>,
     /// The number of waiting threads, where it is known.
     pub waiters: Option<u32>,
+    /// The reason why the holder is not certain, or is not named. `None` if the holder is certain.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub doubt: Option<String>,
 }
 
 impl HeldLock {
     /// Creates a held lock with an unknown number of waiters.
     pub fn new(id: LockId, holder: Option<Holder>) -> Self {
-        Self { id, holder, waiters: None }
+        Self { id, holder, waiters: None, doubt: None }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Serialized forms that differ from the derived ones.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::StoreId;
@@ -27,5 +29,19 @@ pub(crate) mod zero_as_none {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
         Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    }
+}
+
+/// The form of a duration as a number of seconds.
+pub(crate) mod seconds {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let seconds: Option<f64> = Option::deserialize(deserializer)?;
+        seconds.map(Duration::try_from_secs_f64).transpose().map_err(de::Error::custom)
     }
 }

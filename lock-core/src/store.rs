@@ -4,7 +4,7 @@ use std::sync::Arc;
 use crate::lock::StoreContext;
 use crate::{
     Allocation, Backend, Capabilities, DesiredAllocation, Error, HeldLock, Label, Lock, LockId, Manager, Numbering, OpenMode,
-    Operation, Reconciled, Registry, Result, StoreId, StoreUrl, fork, listing,
+    Operation, Reconciled, Registry, Result, StoreId, StoreUrl, Waits, fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -311,6 +311,16 @@ impl Store {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not record which locks are held.
     pub fn held(&self) -> Result<Vec<HeldLock>> {
         self.with_context(Operation::ListHeld, None, self.manager.held())
+    }
+
+    /// Returns the threads that wait for locks of the store.
+    ///
+    /// The call does not acquire, delay or change a lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not know which threads wait.
+    pub fn waiting(&self) -> Result<Waits> {
+        self.with_context(Operation::ListWaiting, None, self.manager.waiting())
     }
 
     /// Returns an iterator over the held locks, as [`Store::iter_allocated`] does over the allocated ids.

@@ -53,7 +53,9 @@ fn values_are_compared_and_hashed() {
     is_value::<Reconciled>();
     is_value::<Recovery>();
     is_value::<StoreUrl>();
+    is_value::<Waiter>();
     is_value::<Waiting>();
+    is_value::<Waits>();
     is_copied_value::<Backend>();
     is_copied_value::<Capabilities>();
     is_copied_value::<Cause>();

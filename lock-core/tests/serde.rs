@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use lock_core::{Allocation, Cause, Death, Generation, HeldLock, Holder, Label, LockId, Reconciled, StoreId};
+use std::time::Duration;
+
+use lock_core::{Allocation, Cause, Death, Generation, HeldLock, Holder, Label, LockId, Reconciled, StoreId, Waiter, Waits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -49,5 +51,13 @@ fn listings_have_the_names_of_their_fields() {
     let earlier = json!({ "id": 7, "label": "", "generation": null, "allocator": null, "since": null });
     assert_eq!(serde_json::from_value::<Allocation>(earlier).unwrap(), Allocation::new(LockId::new(7)));
     is_stored_as(HeldLock::new(LockId::new(7), None), json!({ "id": 7, "holder": null, "waiters": null }));
+    let mut uncertain = HeldLock::new(LockId::new(7), None);
+    uncertain.doubt = Some("an example".to_owned());
+    is_stored_as(uncertain, json!({ "id": 7, "holder": null, "waiters": null, "doubt": "an example" }));
+    is_stored_as(Waits::default(), json!({ "waiters": [], "incomplete": null }));
+    let waiter = Waiter::new(LockId::new(7), Holder::of_process(8)).with_waited(Some(Duration::from_millis(1500)));
+    let stored = serde_json::to_value(&waiter).unwrap();
+    assert_eq!((&stored["waited"], &stored["is_lost"]), (&json!(1.5), &json!(false)));
+    assert_eq!(serde_json::from_value::<Waiter>(stored).unwrap(), waiter);
     is_stored_as(Reconciled::default(), json!({ "allocated": [], "freed": [] }));
 }

@@ -34,6 +34,8 @@ pub enum Operation {
     ListAllocated,
     /// Listing held locks.
     ListHeld,
+    /// Listing waiting threads.
+    ListWaiting,
     /// Acquiring a lock.
     Lock,
     /// Releasing a lock.
@@ -62,6 +64,7 @@ impl fmt::Display for Operation {
             Self::Reconcile => "reconcile",
             Self::ListAllocated => "list allocated",
             Self::ListHeld => "list held",
+            Self::ListWaiting => "list waiting",
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Break => "break",

@@ -1,0 +1,38 @@
+//! Finds the owners of locks and the threads that wait for them, from `/proc`, in programs that were not changed.
+//!
+//! - [`futex_waiters`] finds the threads that sleep in futex(2) on a word of a file, such as a mutex in shared memory.
+//! - [`file_lock_waiters`] finds the threads that sleep in fcntl(2) or flock(2) on a file, and [`file_lock_owners`] the processes that
+//!   have it locked.
+//! - [`Thread::find`] describes a thread by its id, and [`Thread::activity`] says what it does now.
+//!
+//! Nothing is acquired, delayed or changed. Each answer is true of the moment at which `/proc` was read: a thread may have been woken
+//! since. The ids are those of the PID namespace of `/proc`.
+//!
+//! # Rights
+//! Reading the memory map and the system call of another process needs the rights of ptrace(2): the same user, or root. Where the
+//! security module Yama restricts ptrace (`kernel.yama.ptrace_scope`), it needs root. [`Found::unseen`] says what could not be read.
+//!
+//! # Examples
+//! ```
+//! # let file = tempfile::NamedTempFile::new()?;
+//! let lock_file = lock_proc::FileId::of(file.path())?;
+//! for owner in lock_proc::file_lock_owners(&lock_file).found {
+//!     println!("{} has it locked", owner.command);
+//! }
+//! # Ok::<(), std::io::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod activity;
+mod clock;
+mod file;
+mod file_lock;
+mod futex;
+mod scan;
+mod thread;
+
+pub use self::file::FileId;
+pub use self::file_lock::{file_lock_owners, file_lock_waiters};
+pub use self::futex::{FutexWaiter, futex_waiters};
+pub use self::scan::{Found, Unseen};
+pub use self::thread::{State, Thread};

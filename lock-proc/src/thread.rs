@@ -1,0 +1,124 @@
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::activity;
+use crate::clock;
+use crate::file::FileId;
+use crate::scan;
+
+/// The longest command line that is returned, in bytes.
+const COMMAND: usize = 256;
+
+/// The state of a thread, as the kernel names it in `/proc/PID/stat`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum State {
+    /// It runs, or waits for a processor.
+    Running,
+    /// It sleeps.
+    Sleeping,
+    /// It sleeps and cannot be interrupted, mostly in input or output.
+    Uninterruptible,
+    /// A signal or a debugger has stopped it.
+    Stopped,
+    /// It has ended.
+    Ended,
+}
+
+/// A thread of a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Thread {
+    /// The id of its process.
+    pub pid: u32,
+    /// Its id.
+    pub tid: u32,
+    /// The start time of its process, in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    pub start_time: u64,
+    /// The command line of its process, cut to 256 bytes; the name of the program in brackets if there is none.
+    pub command: String,
+    /// Its state.
+    pub state: State,
+    /// How long it has slept, where the kernel says it. `None` if it does not sleep.
+    pub asleep: Option<Duration>,
+}
+
+impl Thread {
+    /// Returns the thread with this id, or `None` if there is none that `/proc` shows.
+    pub fn find(tid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+        let pid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
+        let state = Stat::read(tid)?.state;
+        let asleep = if state == State::Sleeping { clock::not_run_for(tid) } else { None };
+        Some(Self { pid, tid, start_time: Stat::read(pid)?.start_time, command: command(pid), state, asleep })
+    }
+
+    /// Returns whether there is a thread with this id in the PID namespace of the caller, also if `/proc` hides it.
+    pub fn exists(tid: u32) -> bool {
+        // Signal 0 is not sent. The result EPERM says that there is a thread, of another user.
+        tid.try_into().is_ok_and(|tid| tid > 0 && kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH))
+    }
+
+    /// Returns how long ago its process started.
+    pub fn age(&self) -> Option<Duration> {
+        Some(clock::since_boot()?.saturating_sub(clock::ticks(self.start_time)?))
+    }
+
+    /// Returns whether its process has the file mapped.
+    ///
+    /// # Errors
+    /// The error of reading the memory map, mostly for want of rights.
+    pub fn maps(&self, file: &FileId) -> io::Result<bool> {
+        Ok(!scan::mappings(self.pid, file)?.is_empty())
+    }
+
+    /// Returns what the thread does now, in words such as `it sleeps in futex(2)`.
+    pub fn activity(&self) -> String {
+        activity::of(self)
+    }
+}
+
+/// Facts of `/proc/PID/stat`.
+struct Stat {
+    state: State,
+    start_time: u64,
+}
+
+impl Stat {
+    fn read(tid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+        // The name of the program may contain parentheses and spaces.
+        let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+        let state = match fields.next()? {
+            "R" => State::Running,
+            "D" => State::Uninterruptible,
+            "T" | "t" => State::Stopped,
+            "Z" | "X" | "x" => State::Ended,
+            _ => State::Sleeping,
+        };
+        // The state is field 3, the start time is field 22.
+        Some(Self { state, start_time: fields.nth(18)?.parse().ok()? })
+    }
+}
+
+fn command(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
+    if words.is_empty() {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        return format!("[{}]", name.trim_end());
+    }
+    let printable = words.chars().map(|character| if character.is_control() { '?' } else { character });
+    let mut length = 0;
+    printable
+        .take_while(|character| {
+            length += character.len_utf8();
+            length <= COMMAND
+        })
+        .collect()
+}

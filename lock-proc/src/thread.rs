@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use lock_core::Holder;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -80,6 +81,14 @@ impl Thread {
     /// Returns what the thread does now, in words such as `it sleeps in futex(2)`.
     pub fn activity(&self) -> String {
         activity::of(self)
+    }
+}
+
+impl From<Thread> for Holder {
+    fn from(thread: Thread) -> Self {
+        let mut holder = Self::of_process(thread.pid).with_thread(thread.tid).with_command(thread.command);
+        holder.start_time = Some(thread.start_time);
+        holder
     }
 }
 

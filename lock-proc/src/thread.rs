@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use crate::activity;
 use crate::clock;
 use crate::file::FileId;
-use crate::scan;
+use crate::scan::{self, Call};
 
 /// The longest command line that is returned, in bytes.
 const COMMAND: usize = 256;
@@ -76,6 +76,14 @@ impl Thread {
     /// The error of reading the memory map, mostly for want of rights.
     pub fn maps(&self, file: &FileId) -> io::Result<bool> {
         Ok(!scan::mappings(self.pid, file)?.is_empty())
+    }
+
+    /// Returns the value of the word on which the thread sleeps in futex(2), as it was when the thread fell asleep.
+    ///
+    /// `None` if it does not sleep there, or for want of rights. The word of a mutex contains the id of its owner, in most libraries.
+    pub fn futex_value(&self) -> Option<u32> {
+        let call = Call::of(self.pid, self.tid).ok()??;
+        call.is_futex_wait().then_some(call.arguments[2] as u32)
     }
 
     /// Returns what the thread does now, in words such as `it sleeps in futex(2)`.

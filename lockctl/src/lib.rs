@@ -28,6 +28,7 @@ mod backends;
 mod cli;
 mod demo;
 mod docs;
+mod entries;
 mod exit;
 mod facts;
 mod info;
@@ -37,6 +38,7 @@ mod output;
 mod run;
 mod store;
 mod sys;
+mod why;
 
 use std::process::ExitCode;
 
@@ -78,6 +80,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Free(args) => return manage::free(&store_args, &args),
         Command::FreeAll(_) => manage::free_all(&store_args)?,
         Command::List(args) => list::list(&store_args, &args)?,
+        Command::Why(args) => why::why(&store_args, &args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lock_any::{Allocation, Breaking, Holder, LockId, Store, Waiter, Waiters};
+use lock_any::{Allocation, Breaking, Holder, LockId, Numbering, Store, Waiter, Waiters};
 use lock_proc::{State, Thread};
 use serde::{Serialize, Serializer};
 
@@ -85,9 +85,10 @@ impl Report {
     /// Describes one lock, or the locks that need an explanation.
     pub(crate) fn new(store: &Store, mut survey: Survey, id: Option<LockId>, here: &Here) -> Self {
         let is_cyclic = |lock: LockId| survey.cycles.iter().flatten().any(|(step, _)| step.holds == lock);
+        let is_single = store.capabilities().numbering == Numbering::Single;
         let is_wanted = |lock: LockId, facts: &Facts| match id {
             Some(id) => lock == id,
-            None => facts.is_notable() || is_cyclic(lock),
+            None => is_single || facts.is_notable() || is_cyclic(lock),
         };
         let ids: Vec<_> = survey.locks.iter().filter(|(id, facts)| is_wanted(**id, facts)).map(|(id, _)| *id).collect();
         let holder_of = |id: LockId, survey: &Survey| survey.locks.get(&id).and_then(|facts| facts.entry.holder.clone());

@@ -39,6 +39,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lock-sem/src/posix", &["line"]),
+    ("lock-podman/src", &["held", "image", "inspect", "layout", "location", "mutex", "options", "record", "segment"]),
     (
         "lock-etcd/src",
         &[

@@ -110,9 +110,11 @@ fn acquire_slowly(
     is_mine: impl Fn() -> bool,
 ) -> Result<Outcome> {
     let mut waiters = 0;
+    // The owner is checked after each sleep without a change, and by an attempt that does not sleep.
+    let mut is_suspect = deadline == Deadline::Now;
     loop {
         let died = has_died(word);
-        if died || owner(word) == 0 || is_orphaned(mutex, me, word) {
+        if died || owner(word) == 0 || is_suspect && is_orphaned(mutex, me, word) {
             let is_free = !died && owner(word) == 0;
             match exchange(mutex, me, word, waiters) {
                 Ok(()) if is_free => return own(mutex, me),
@@ -131,19 +133,21 @@ fn acquire_slowly(
             }
             return Ok(Outcome::TimedOut);
         }
-        if !has_waiters(word) {
-            if let Err(now) = mutex.word.compare_exchange(word, word | WAITERS, Relaxed, Relaxed) {
-                word = now;
-                continue;
-            }
+        let asleep = word | WAITERS;
+        if word != asleep
+            && let Err(now) = mutex.word.compare_exchange(word, asleep, Relaxed, Relaxed)
+        {
+            word = now;
+            continue;
         }
         // If the caller is killed after it was woken, the kernel wakes another waiter, unless the mutex is held again.
         if owner(word) != me.id {
             me.list().set_pending(mutex);
         }
-        sys::wait(&mutex.word, word | WAITERS, remaining.min(SLEEP));
+        sys::wait(&mutex.word, asleep, remaining.min(SLEEP));
         waiters = WAITERS;
         word = mutex.word.load(Relaxed);
+        is_suspect = word == asleep;
         if owner(word) == me.id {
             me.list().clear_pending();
         }

@@ -1,6 +1,7 @@
 //! The record of a mutex's owner, in fields that glibc does not use.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::compiler_fence;
 
 use lock_core::{Cause, Death, Holder};
 
@@ -54,8 +55,10 @@ impl Record {
     #[inline]
     pub(crate) fn write(self, mutex: &Mutex) {
         mutex.owner.store(0, Relaxed);
+        compiler_fence(SeqCst);
         mutex.count.store(self.count, Relaxed);
         mutex.spare.store(self.namespace, Relaxed);
+        compiler_fence(SeqCst);
         mutex.owner.store(self.owner, Relaxed);
     }
 
@@ -63,6 +66,7 @@ impl Record {
     #[inline]
     pub(crate) fn clear(mutex: &Mutex) {
         mutex.owner.store(0, Relaxed);
+        compiler_fence(SeqCst);
         mutex.count.store(0, Relaxed);
     }
 

@@ -38,7 +38,7 @@ impl FileId {
         (self.device, self.inode) == (metadata.dev(), metadata.ino())
     }
 
-    /// Returns whether a line of `/proc/PID/maps` or `/proc/PID/fdinfo` names this file. `device` is `MAJOR:MINOR` in hexadecimal.
+    /// Returns whether a line of `/proc/PID/maps` names this file. `device` is `MAJOR:MINOR` in hexadecimal.
     pub(crate) fn is_named(&self, device: &str, inode: &str, path: Option<&str>) -> bool {
         let number = device.split_once(':').and_then(|(major, minor)| {
             let (major, minor) = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);

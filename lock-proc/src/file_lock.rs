@@ -5,31 +5,37 @@ use crate::file::FileId;
 use crate::scan::{self, Call, Found};
 use crate::thread::Thread;
 
-/// Finds the processes that have the file locked with fcntl(2) or flock(2).
-///
-/// A lock of an open file description (`F_OFD_SETLK`, flock) belongs to all processes that have inherited its descriptor, and each of
-/// them is found.
-pub fn file_lock_owners(file: &FileId) -> Found<Thread> {
-    scan::processes(|pid| {
-        // Reading a link in `fd` needs the same rights as `fdinfo` on current kernels, and the directory may be read before both.
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo"))?;
-        let numbers = descriptors.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let is_locked = |fd: u32| {
-            let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-            info.lines().filter_map(|line| line.strip_prefix("lock:")).any(|line| is_held(line, file, pid, fd))
-        };
-        Ok(numbers.into_iter().any(is_locked).then(|| Thread::find(pid)).flatten().into_iter().collect())
-    })
+/// A process that has a file open or mapped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FileUser {
+    /// The first thread of the process.
+    pub process: Thread,
+    /// The number of descriptors that are open on the file.
+    pub descriptors: usize,
+    /// Whether one of the descriptors has the file locked with fcntl(2) or flock(2), for writing.
+    ///
+    /// A lock of an open file description (`F_OFD_SETLK`, flock) belongs to all processes that have inherited its descriptor.
+    pub has_lock: bool,
+    /// Whether the file is mapped. A mapping keeps the lock of a description whose descriptors are closed.
+    pub is_mapped: bool,
 }
 
-/// Parses a line such as `1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF` of a file descriptor's information.
-fn is_held(line: &str, file: &FileId, pid: u32, fd: u32) -> bool {
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let (_kind, _type, access, _pid) = (fields.next(), fields.next(), fields.next(), fields.next());
-    let Some((device, inode)) = fields.next().and_then(|place| place.rsplit_once(':')) else { return false };
-    let same_file = || file.is_named(device, inode, None) || is_open_at(pid, fd, file);
-    // A lock that is being waited for begins with an arrow instead of a kind.
-    access == Some("WRITE") && same_file()
+/// Finds the processes that have the file open or mapped.
+pub fn file_users(file: &FileId) -> Found<FileUser> {
+    scan::processes(|pid| {
+        // Reading the directory needs the same rights as the links and files in it.
+        let entries = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let descriptors: Vec<u32> = numbers.filter(|fd| is_open_at(pid, *fd, file)).collect();
+        let is_mapped = !scan::mappings(pid, file)?.is_empty();
+        if descriptors.is_empty() && !is_mapped {
+            return Ok(Vec::new());
+        }
+        let has_lock = descriptors.iter().any(|fd| has_lock(pid, *fd));
+        let user = |process| FileUser { process, descriptors: descriptors.len(), has_lock, is_mapped };
+        Ok(Thread::find(pid).map(user).into_iter().collect())
+    })
 }
 
 /// Finds the threads that sleep in fcntl(2) or flock(2) until they can lock the file.
@@ -38,6 +44,7 @@ pub fn file_lock_waiters(file: &FileId) -> Found<Thread> {
         let mut waiters = Vec::new();
         for tid in scan::numbers(format!("/proc/{pid}/task")) {
             let call = match Call::of(pid, tid) {
+                // The thread has ended.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 call => call?,
             };
@@ -47,6 +54,17 @@ pub fn file_lock_waiters(file: &FileId) -> Found<Thread> {
         }
         Ok(waiters)
     })
+}
+
+/// Returns whether an open file description has a lock for writing. The lock is on the file of the descriptor.
+fn has_lock(pid: u32, fd: u32) -> bool {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+    info.lines().filter_map(|line| line.strip_prefix("lock:")).any(is_for_writing)
+}
+
+/// Parses a line such as `1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF`.
+fn is_for_writing(line: &str) -> bool {
+    line.split_ascii_whitespace().nth(3) == Some("WRITE")
 }
 
 fn waits_for(call: Call, pid: u32, file: &FileId) -> bool {
@@ -60,6 +78,18 @@ fn waits_for(call: Call, pid: u32, file: &FileId) -> bool {
 }
 
 /// Returns whether a descriptor of a process is open on the file.
-pub(crate) fn is_open_at(pid: u32, fd: u32, file: &FileId) -> bool {
+fn is_open_at(pid: u32, fd: u32, file: &FileId) -> bool {
     fs::metadata(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|meta| file.is(&meta))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_for_writing_or_for_reading() {
+        assert!(is_for_writing("\t1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF"));
+        assert!(is_for_writing("\t1: FLOCK  ADVISORY  WRITE 4711 00:1a:3 0 EOF"));
+        assert!(!is_for_writing("\t1: POSIX  ADVISORY  READ 4711 00:1a:3 0 EOF"));
+    }
 }

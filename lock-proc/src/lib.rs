@@ -1,8 +1,8 @@
 //! Finds the owners of locks and the threads that wait for them, from `/proc`, in programs that were not changed.
 //!
 //! - [`futex_waiters`] finds the threads that sleep in futex(2) on a word of a file, such as a mutex in shared memory.
-//! - [`file_lock_waiters`] finds the threads that sleep in fcntl(2) or flock(2) on a file, and [`file_lock_owners`] the processes that
-//!   have it locked.
+//! - [`file_lock_waiters`] finds the threads that sleep in fcntl(2) or flock(2) on a file, and [`file_users`] the processes that have it
+//!   open, mapped or locked.
 //! - [`Thread::find`] describes a thread by its id, and [`Thread::activity`] says what it does now.
 //!
 //! Nothing is acquired, delayed or changed. Each answer is true of the moment at which `/proc` was read: a thread may have been woken
@@ -16,8 +16,8 @@
 //! ```
 //! # let file = tempfile::NamedTempFile::new()?;
 //! let lock_file = lock_proc::FileId::of(file.path())?;
-//! for owner in lock_proc::file_lock_owners(&lock_file).found {
-//!     println!("{} has it locked", owner.command);
+//! for user in lock_proc::file_users(&lock_file).found {
+//!     println!("{} has it {}", user.process.command, if user.has_lock { "locked" } else { "open" });
 //! }
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -29,10 +29,12 @@ mod file;
 mod file_lock;
 mod futex;
 mod scan;
+mod state;
 mod thread;
 
 pub use self::file::FileId;
-pub use self::file_lock::{file_lock_owners, file_lock_waiters};
+pub use self::file_lock::{FileUser, file_lock_waiters, file_users};
 pub use self::futex::{FutexWaiter, futex_waiters};
 pub use self::scan::{Found, Unseen};
-pub use self::thread::{State, Thread};
+pub use self::state::State;
+pub use self::thread::Thread;

@@ -33,7 +33,7 @@ impl fmt::Display for Unseen {
             (denied, false) => write!(f, "{denied} processes could not be examined")?,
             (denied, true) => write!(f, "{denied} processes could not be examined, and /proc hides those of other users")?,
         }
-        f.write_str("; run as root (CAP_SYS_PTRACE)")
+        f.write_str("; run as root, with all capabilities")
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     fn what_is_unseen_is_displayed_with_the_missing_rights() {
         assert_eq!(
             Unseen { denied: 3, hidden: false }.to_string(),
-            "3 processes could not be examined; run as root (CAP_SYS_PTRACE)"
+            "3 processes could not be examined; run as root, with all capabilities"
         );
         assert!(Unseen { denied: 0, hidden: true }.to_string().starts_with("/proc hides"));
     }

@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use lock_core::Holder;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -10,25 +11,10 @@ use crate::activity;
 use crate::clock;
 use crate::file::FileId;
 use crate::scan;
+use crate::state::State;
 
 /// The longest command line that is returned, in bytes.
 const COMMAND: usize = 256;
-
-/// The state of a thread, as the kernel names it in `/proc/PID/stat`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum State {
-    /// It runs, or waits for a processor.
-    Running,
-    /// It sleeps.
-    Sleeping,
-    /// It sleeps and cannot be interrupted, mostly in input or output.
-    Uninterruptible,
-    /// A signal or a debugger has stopped it.
-    Stopped,
-    /// It has ended.
-    Ended,
-}
 
 /// A thread of a process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,7 +65,15 @@ impl Thread {
 
     /// Returns what the thread does now, in words such as `it sleeps in futex(2)`.
     pub fn activity(&self) -> String {
-        activity::of(self)
+        activity::of(self.pid, self.tid, self.state)
+    }
+}
+
+impl From<Thread> for Holder {
+    fn from(thread: Thread) -> Self {
+        let mut holder = Self::of_process(thread.pid).with_thread(thread.tid).with_command(thread.command);
+        holder.start_time = Some(thread.start_time);
+        holder
     }
 }
 

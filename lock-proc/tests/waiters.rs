@@ -137,11 +137,11 @@ fn a_sleep_on_a_private_futex_is_not_one_on_the_file() {
 fn the_owner_of_a_file_lock_and_its_waiter_are_found() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let id = FileId::of(file.path()).unwrap();
-    assert_eq!(lock_proc::file_lock_owners(&id).found, []);
+    let user = || lock_proc::file_users(&id).found.into_iter().find(|user| user.process.pid == std::process::id()).unwrap();
+    assert!(!user().has_lock);
     let lock = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
     fcntl(file.as_file(), FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-    let owners: Vec<_> = lock_proc::file_lock_owners(&id).found.iter().map(|owner| owner.pid).collect();
-    assert!(owners.contains(&std::process::id()), "{owners:?}");
+    assert_eq!((user().has_lock, user().descriptors, user().is_mapped), (true, 1, false));
     let (send, tids) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {

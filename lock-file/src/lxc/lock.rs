@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lock_core::PerProcess;
-use lock_core::{Acquired, Deadline, Error, ErrorKind, OwnerKind, Proof, RawLock, Result};
+use lock_core::{Acquired, Deadline, Error, ErrorKind, HeldBy, OwnerKind, Proof, RawLock, Result};
 use lock_table::descriptor::KeptDescription;
 use lock_table::thread;
 use nix::errno::Errno;
@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::path::LockPath;
-use super::sys;
+use super::{inspect, sys};
 use crate::{descriptors, wait};
 
 /// The locks that this process or one of its threads holds.
@@ -128,6 +128,11 @@ impl RawLock for LxcLock {
         let inode = held()?.iter().find(|held| held.owner == owner && held.path == self.path).map(|held| held.inode);
         // The owner of a removed file excludes no process that locks the new one.
         if inode.is_some_and(|inode| !self.is_replaced(inode)) { Ok(()) } else { Err(Error::lost()) }
+    }
+
+    fn held_by(&self) -> HeldBy {
+        let own = held().is_ok_and(|all| all.iter().any(|held| held.path == self.path));
+        if own { HeldBy::Holder(inspect::this_process()) } else { inspect::held_by(self.path.file()) }
     }
 
     fn release(&self, proof: Proof) -> Result<()> {

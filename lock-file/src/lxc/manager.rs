@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lock_core::{Allocation, Error, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl};
+use lock_core::{Allocation, Error, Generation, Label, LockId, Manager, OpenMode, RawLock, Result, StoreId, StoreUrl, Waits};
 use lock_table::filesystem::{self, Accept};
 use nix::fcntl::OFlag;
 
+use super::inspect;
 use super::lock::LxcLock;
 use super::path::{self, LockPath};
 
@@ -99,6 +100,10 @@ impl Manager for Container {
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
         Ok(vec![Allocation::new(LockId::new(0))])
+    }
+
+    fn waiting(&self) -> Result<Waits> {
+        inspect::waiting(&self.file)
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {

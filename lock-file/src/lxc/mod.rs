@@ -1,5 +1,6 @@
 //! LXC's named lock, which its tools hold while they read or write the files of a container.
 
+mod inspect;
 mod lock;
 mod manager;
 mod path;
@@ -29,8 +30,8 @@ pub(crate) use self::manager::open;
 ///
 /// Unlike `lxclock`, an acquisition can have a deadline, and a thread that holds the lock is refused a second acquisition.
 ///
-/// The kernel releases the lock of a dead owner. The next owner gets no report of the death, and the holder of the lock is
-/// unknown.
+/// The kernel releases the lock of a dead owner. The next owner gets no report of the death. The file records no holder: the error of
+/// a wait that timed out names the process that `/proc` shows, if the rights suffice ([`lock_proc`]).
 ///
 /// # Errors
 /// - [`ErrorKind::Unsupported`](lock_core::ErrorKind::Unsupported) if LXC does not accept the name or the path.

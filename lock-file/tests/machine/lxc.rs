@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lock_core::{ErrorKind, Lock};
+use lock_core::{ErrorKind, Lock, OpenMode, Store, StoreUrl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -34,6 +34,11 @@ impl Container {
         assert!(status.success(), "lxc-create: {status}");
         assert!(container.lock_file().exists(), "LXC's lock file has another path");
         container
+    }
+
+    fn store(&self) -> Store {
+        let url = StoreUrl::builder("lxc").path(self.scratch.path()).option("name", "foo").build().unwrap();
+        Store::with_backend(&lock_file::LXC, &url, OpenMode::Open).unwrap()
     }
 
     fn tool(&self, name: &str) -> Command {
@@ -83,6 +88,10 @@ pub(crate) fn tools_wait_for_a_held_lock() {
         let guard = container.lock.lock().unwrap();
         let mut child = container.tool(tool).stderr(Stdio::piped()).spawn().unwrap();
         container.wait_for_waiter();
+        let waits = container.store().waiting().unwrap();
+        let waiting: Vec<_> = waits.waiters.iter().map(|waiter| waiter.thread.pid).collect();
+        assert_eq!(waiting, [child.id()], "{tool}");
+        assert_eq!(container.lock.held_by().holder().map(|holder| holder.pid), Some(std::process::id()));
         assert!(child.try_wait().unwrap().is_none(), "{tool} did not wait for the held lock");
         guard.unlock().unwrap();
         let status = child.wait().unwrap();
@@ -101,6 +110,7 @@ pub(crate) fn an_acquisition_waits_for_a_tool() {
     let start = Instant::now();
     let error = lock.try_lock_for(Duration::from_millis(50)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::TimedOut), "{error}");
+    assert_eq!(error.holder().map(|holder| holder.pid), Some(tool.id()), "{error}");
     assert!(start.elapsed() >= Duration::from_millis(50), "the wait ended before the deadline");
     thread::scope(|scope| {
         let (begun, has_begun) = channel();
@@ -113,6 +123,8 @@ pub(crate) fn an_acquisition_waits_for_a_tool() {
         ];
         has_begun.recv().unwrap();
         container.wait_for_waiter();
+        let waits = container.store().waiting().unwrap();
+        assert!(waits.waiters.iter().any(|waiter| waiter.thread.pid == std::process::id()), "{waits:?}");
         pipe.write_all(b"lxc.uts.name = foo\n").unwrap();
         drop(pipe);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap().unwrap());

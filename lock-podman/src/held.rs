@@ -4,14 +4,15 @@
 //! of several PID namespaces may have the same one. A forked child starts with an empty record.
 
 use std::cell::{Cell, RefCell};
+use std::fs::Metadata;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::MetadataExt;
 
 use lock_core::{Error, Result};
 use lock_table::fork;
 
 use crate::record::Record;
-use crate::segment::FileKey;
 
 /// Maximum number of mutexes of segments that a thread holds.
 ///
@@ -20,6 +21,19 @@ const LIMIT: usize = 1000;
 
 /// The number of entries that need no allocation.
 const INLINE: usize = 4;
+
+/// The device and the inode of a segment's file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileKey {
+    device: u64,
+    inode: u64,
+}
+
+impl FileKey {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
 
 /// A mutex of a segment, in all mappings of the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

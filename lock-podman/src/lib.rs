@@ -69,6 +69,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod allocating;
 mod held;
 mod image;
 mod inspect;

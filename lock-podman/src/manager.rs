@@ -7,6 +7,7 @@ use lock_core::{
     Waits,
 };
 
+use crate::allocating::exclusively;
 use crate::inspect;
 use crate::layout::GROUP_LOCKS;
 use crate::location;
@@ -78,7 +79,7 @@ impl Manager for PodmanManager {
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
         check_label(label)?;
-        self.segment.exclusively(|segment| {
+        exclusively(&self.segment, |segment| {
             let free = segment.groups().zip(0..).find_map(|(group, number): (_, u32)| {
                 let lowest = group.bitmap.load(Relaxed).trailing_ones();
                 (lowest < GROUP_LOCKS).then(|| number * GROUP_LOCKS + lowest)
@@ -92,7 +93,7 @@ impl Manager for PodmanManager {
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         check_label(label)?;
         self.segment.check_range(id)?;
-        self.segment.exclusively(|segment| match set_allocated(segment, id.get(), true) {
+        exclusively(&self.segment, |segment| match set_allocated(segment, id.get(), true) {
             true => Err(Error::already_allocated()),
             false => Ok(()),
         })
@@ -100,15 +101,16 @@ impl Manager for PodmanManager {
 
     fn free(&self, id: LockId, _generation: Option<Generation>) -> Result<()> {
         self.segment.check_range(id)?;
-        self.segment.exclusively(|segment| match set_allocated(segment, id.get(), false) {
+        exclusively(&self.segment, |segment| match set_allocated(segment, id.get(), false) {
             true => Ok(()),
             false => Err(Error::not_allocated()),
         })
     }
 
     fn free_all(&self) -> Result<u64> {
-        self.segment
-            .exclusively(|segment| Ok(segment.groups().map(|group| u64::from(group.bitmap.swap(0, Relaxed).count_ones())).sum()))
+        exclusively(&self.segment, |segment| {
+            Ok(segment.groups().map(|group| u64::from(group.bitmap.swap(0, Relaxed).count_ones())).sum())
+        })
     }
 
     fn available(&self) -> Result<Option<u64>> {
@@ -132,7 +134,7 @@ impl Manager for PodmanManager {
             self.segment.check_range(*id)?;
             check_label(label)?;
         }
-        self.segment.exclusively(|segment| {
+        exclusively(&self.segment, |segment| {
             let mut done = Reconciled::default();
             for id in (0..self.segment.locks()).map(LockId::new) {
                 let is_wanted = ids.contains_key(&id);

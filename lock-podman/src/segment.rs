@@ -2,40 +2,22 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use lock_core::{Deadline, Error, LockId, OpenMode, Result, StoreId};
+use lock_core::{Error, LockId, OpenMode, Result, StoreId};
 use lock_table::FileOwner;
 use lock_table::{create_complete, filesystem, hash};
 use nix::unistd::geteuid;
 
-use crate::held::{self, Key};
+use crate::held::{FileKey, Key};
 use crate::image;
-use crate::inspect;
-use crate::layout::{DEFAULT_LOCKS, GROUP_LOCKS, HEADER, MUTEX_AT};
+use crate::layout::{DEFAULT_LOCKS, GROUP_LOCKS, HEADER};
 use crate::location::user_of;
-use crate::mutex::{self, Leave, Outcome};
 use crate::options::SegmentOptions;
-use crate::sys::{Mapping, ThisThread};
-
-/// The longest wait for the segment mutex.
-const MUTEX_WAIT: Duration = Duration::from_secs(30);
+use crate::sys::Mapping;
 
 /// The mode bits that let other users write.
 const OTHERS_WRITE: u32 = 0o022;
-
-/// The device and the inode of a segment's file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FileKey {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-}
-
-impl FileKey {
-    fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
 
 /// An open segment.
 #[derive(Debug)]
@@ -165,33 +147,6 @@ impl Segment {
     /// As [`Segment::reopen`].
     pub(crate) fn check(&self) -> Result<()> {
         self.reopen().map(drop)
-    }
-
-    /// Calls `change` with the segment mutex locked. The path must lead to this segment.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TimedOut`](lock_core::ErrorKind::TimedOut) when another thread has the mutex for 30 seconds; the errors of
-    /// [`Segment::check`] and `change`.
-    pub(crate) fn exclusively<T>(&self, change: impl FnOnce(&Mapping) -> Result<T>) -> Result<T> {
-        self.check()?;
-        let (me, key) = (ThisThread::get()?, self.key(None));
-        held::check_room()?;
-        let mutex = &self.mapping.header().mutex;
-        match mutex::acquire(mutex, &me, Deadline::after(MUTEX_WAIT), || held::contains(key))? {
-            // A bitmap changes by one store, so that no owner that dies leaves a damaged one.
-            Outcome::Acquired | Outcome::Recovered(_) => {}
-            Outcome::TimedOut => {
-                let held_by = inspect::held_by(self, MUTEX_AT as u64, mutex);
-                return Err(Error::timed_out(MUTEX_WAIT, held_by).advise("it is the mutex for allocating ids"));
-            }
-        }
-        self.mapping.add_held();
-        held::add(key, None);
-        let changed = change(&self.mapping);
-        held::remove(key);
-        let is_released = mutex::release(mutex, &me, Leave::Free);
-        self.mapping.remove_held();
-        if is_released { changed } else { Err(Error::lost()) }
     }
 }
 

@@ -65,6 +65,10 @@ impl ThisThread {
 
     #[cold]
     fn fill(cache: &ThreadCache) -> Result<()> {
+        // musl registers its own list, with another offset, when the thread first locks a robust mutex.
+        if cfg!(not(target_env = "gnu")) {
+            return Err(other_list());
+        }
         /// The process id and the PID namespace.
         static PROCESS: PerProcess<(u32, u32)> = PerProcess::new();
         let read = || {

@@ -73,7 +73,9 @@ fn inspected(scratch: &Scratch, segment: &Segment, effort: &Effort) -> Row {
             Subject::timed("alone", || pairs(Signal::SIGSTOP)),
         ],
     );
-    beside.beside(&alone, GROUP, "glibc, lock + unlock, while another process lists owners and waiters").promise(promise::INSPECTED)
+    beside
+        .beside(&alone, GROUP, "glibc, lock + unlock, while another process lists owners and waiters")
+        .promise(promise::INSPECTED)
 }
 
 /// The role: reads the lists until it is killed.

@@ -39,7 +39,10 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lock-sem/src/posix", &["line"]),
-    ("lock-podman/src", &["held", "image", "inspect", "layout", "location", "mutex", "options", "record", "segment"]),
+    (
+        "lock-podman/src",
+        &["allocating", "held", "image", "inspect", "layout", "location", "mutex", "options", "record", "segment"],
+    ),
     (
         "lock-etcd/src",
         &[

@@ -14,6 +14,8 @@ pub(crate) const LINKED: &[Backend] = &[
     lock_sem::SYSV,
     #[cfg(feature = "sem")]
     lock_sem::POSIX,
+    #[cfg(feature = "podman")]
+    lock_podman::BACKEND,
     #[cfg(feature = "etcd")]
     lock_etcd::BACKEND,
     #[cfg(feature = "postgres")]
@@ -43,6 +45,7 @@ const SCHEMES: &[Scheme] = schemes! {
     "lxc" => "file",
     "sem" => "sem",
     "posix-sem" => "sem",
+    "podman" => "podman",
     "etcd" => "etcd",
     "postgres" => "postgres",
 };

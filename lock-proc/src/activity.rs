@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::scan::Call;
-use crate::thread::{State, Thread};
+use crate::state::State;
 
 /// The names of system calls in which threads sleep for long.
 const NAMES: &[(libc::c_long, &str)] = &[
@@ -44,25 +44,25 @@ const NAMES: &[(libc::c_long, &str)] = &[
     (libc::SYS_pause, "pause"),
 ];
 
-pub(crate) fn of(thread: &Thread) -> String {
-    match thread.state {
+pub(crate) fn of(pid: u32, tid: u32, state: State) -> String {
+    match state {
         State::Running => "it runs".to_owned(),
         State::Stopped => "it is stopped by a signal or a debugger".to_owned(),
         State::Ended => "it has ended".to_owned(),
-        State::Uninterruptible => format!("it is blocked in {}, mostly by a disk or a network file system", place(thread)),
-        State::Sleeping => format!("it sleeps in {}", place(thread)),
+        State::Uninterruptible => format!("it is blocked in {}, mostly by a disk or a network file system", place(pid, tid)),
+        State::Sleeping => format!("it sleeps in {}", place(pid, tid)),
     }
 }
 
 /// Returns the system call or the function of the kernel in which the thread sleeps.
-fn place(thread: &Thread) -> String {
-    if let Ok(Some(call)) = Call::of(thread.pid, thread.tid) {
+fn place(pid: u32, tid: u32) -> String {
+    if let Ok(Some(call)) = Call::of(pid, tid) {
         return match NAMES.iter().find(|(number, _)| *number == call.number) {
             Some((_, name)) => format!("{name}(2)"),
             None => format!("system call {}", call.number),
         };
     }
-    let function = fs::read_to_string(format!("/proc/{}/task/{}/wchan", thread.pid, thread.tid)).unwrap_or_default();
+    let function = fs::read_to_string(format!("/proc/{pid}/task/{tid}/wchan")).unwrap_or_default();
     match function.trim() {
         "" | "0" => "the kernel".to_owned(),
         function => format!("the kernel's {function}"),

@@ -29,10 +29,12 @@ mod file;
 mod file_lock;
 mod futex;
 mod scan;
+mod state;
 mod thread;
 
 pub use self::file::FileId;
 pub use self::file_lock::{FileUser, file_lock_waiters, file_users};
 pub use self::futex::{FutexWaiter, futex_waiters};
 pub use self::scan::{Found, Unseen};
-pub use self::thread::{State, Thread};
+pub use self::state::State;
+pub use self::thread::Thread;

@@ -11,25 +11,10 @@ use crate::activity;
 use crate::clock;
 use crate::file::FileId;
 use crate::scan::{self, Call};
+use crate::state::State;
 
 /// The longest command line that is returned, in bytes.
 const COMMAND: usize = 256;
-
-/// The state of a thread, as the kernel names it in `/proc/PID/stat`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum State {
-    /// It runs, or waits for a processor.
-    Running,
-    /// It sleeps.
-    Sleeping,
-    /// It sleeps and cannot be interrupted, mostly in input or output.
-    Uninterruptible,
-    /// A signal or a debugger has stopped it.
-    Stopped,
-    /// It has ended.
-    Ended,
-}
 
 /// A thread of a process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,7 +73,7 @@ impl Thread {
 
     /// Returns what the thread does now, in words such as `it sleeps in futex(2)`.
     pub fn activity(&self) -> String {
-        activity::of(self)
+        activity::of(self.pid, self.tid, self.state)
     }
 }
 

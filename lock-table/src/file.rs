@@ -82,24 +82,40 @@ pub(crate) fn check_end(bytes: u64, expected: u64) -> Result<()> {
 pub(crate) fn create_new(path: &TablePath<'_>, header: &Header, options: &TableOptions) -> Result<File> {
     // Check before a temporary file is created. Some file systems keep a removed file for a moment.
     filesystem::check_directory(path.directory(), path.whole, options.filesystem)?;
-    match make(unnamed(path)?, header, options, path) {
+    create_filled(path, |file| {
+        filesystem::keep_room(&*file, path.whole, options.filesystem)?;
+        fill(file, header, options)
+    })
+}
+
+/// Creates a file with these bytes and the mode 0600. It is complete, and has its blocks, when it becomes visible.
+///
+/// # Errors
+/// [`ErrorKind::Exists`](lock_core::ErrorKind::Exists), [`ErrorKind::Limit`](lock_core::ErrorKind::Limit),
+/// [`ErrorKind::System`](lock_core::ErrorKind::System).
+pub fn create_complete(path: &Path, bytes: &[u8]) -> Result<File> {
+    create_filled(&TablePath::whole(path), |file| {
+        back(&*file, 0, bytes.len() as u64)?;
+        file.write_all(bytes).map_err(|e| Error::system("write", e))?;
+        fchmod(file.as_fd(), Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(|e| Error::system("fchmod", e))
+    })
+}
+
+/// Creates a file that `fill` completes before it becomes visible.
+fn create_filled(path: &TablePath<'_>, fill: impl Fn(&mut File) -> Result<()>) -> Result<File> {
+    match make(unnamed(path)?, &fill, path) {
         // Linking a file without a name requires `/proc` or a capability (open(2), O_TMPFILE).
-        Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => {
-            make(temporarily_named(path)?, header, options, path)
-        }
+        Err(error) if is_absent(&error) && !Path::new("/proc/self/fd").exists() => make(temporarily_named(path)?, &fill, path),
         made => made,
     }
 }
 
 fn make(
     (mut file, temporary): (File, Option<PathBuf>),
-    header: &Header,
-    options: &TableOptions,
+    fill: &impl Fn(&mut File) -> Result<()>,
     path: &TablePath<'_>,
 ) -> Result<File> {
-    let made = filesystem::keep_room(&file, path.whole, options.filesystem)
-        .and_then(|()| fill(&mut file, header, options))
-        .and_then(|()| publish(&file, temporary.as_deref(), path));
+    let made = fill(&mut file).and_then(|()| publish(&file, temporary.as_deref(), path));
     if let (Err(_), Some(temporary)) = (&made, &temporary) {
         let _ = unlinkat(path.base, temporary, UnlinkatFlags::NoRemoveDir);
     }

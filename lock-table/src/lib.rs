@@ -71,6 +71,8 @@ mod table_path;
 pub mod thread;
 mod touched;
 
+#[doc(hidden)]
+pub use self::file::create_complete;
 pub use self::file_access::{FileAccess, FileGroup, FileOwner};
 pub use self::identity::this_process;
 pub use self::kind::Kind;

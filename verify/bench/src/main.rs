@@ -12,6 +12,7 @@ mod effort;
 mod instructions;
 mod listings;
 mod peers;
+mod podman;
 mod process;
 mod promise;
 mod report;
@@ -54,7 +55,7 @@ struct Args {
     /// Only count instructions, under valgrind
     #[arg(long)]
     instructions: bool,
-    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, death, deadlines, servers, crowd
+    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, podman, death, deadlines, servers, crowd
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
@@ -81,6 +82,7 @@ fn act(role: &str, scratch: &Path, arguments: &[String]) {
         contended::ROLE => contended::run(scratch, arguments),
         crowd::ROLE => crowd::run(scratch, arguments),
         death::ROLE => death::run(scratch, arguments),
+        podman::ROLE => podman::run(scratch),
         servers::ROLE => servers::run(arguments),
         instructions::ROLE => instructions::run(arguments),
         _ => panic!("there is no role {role}"),
@@ -131,6 +133,7 @@ fn measure(scratch: &Scratch, args: &Args, effort: &Effort) -> Report {
     });
     part("sizes", &mut || sizes::rows(scratch, effort));
     part("listings", &mut || listings::rows(scratch, effort));
+    part("podman", &mut || podman::rows(scratch, effort));
     death::create(scratch);
     part("death", &mut || death::hand_over(scratch, &board, effort));
     part("deadlines", &mut || death::deadlines(scratch, &board, effort));

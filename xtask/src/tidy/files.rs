@@ -6,8 +6,8 @@ use crate::Result;
 use crate::shell::root;
 
 /// Files with a fixed purpose: the docs and the registration, opening and the `Manager`, the `RawLock`, how a thread waits, what happens
-/// after a death, and unsafe code with system calls.
-const COMMON: [&str; 7] = ["lib", "mod", "manager", "lock", "wait", "recovery", "sys"];
+/// after a death, who uses a lock without touching it, and unsafe code with system calls.
+const COMMON: [&str; 8] = ["lib", "mod", "manager", "lock", "wait", "recovery", "inspect", "sys"];
 
 /// Files that each folder has.
 const REQUIRED: [&str; 2] = ["manager", "lock"];
@@ -39,6 +39,10 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lock-sem/src/posix", &["line"]),
+    (
+        "lock-podman/src",
+        &["allocating", "held", "image", "inspect", "layout", "location", "mutex", "options", "record", "segment"],
+    ),
     (
         "lock-etcd/src",
         &[

@@ -1,0 +1,43 @@
+//! The futex calls: wait and wake.
+
+use std::io;
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// Sleeps while the word has this value, for at most `duration` on the monotonic clock. Spurious wake-ups are possible.
+pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {
+    let deadline = monotonic().saturating_add(duration);
+    let deadline = libc::timespec {
+        // No cast to `time_t`: the crate `libc` deprecates that name on musl, where its width will change.
+        tv_sec: deadline.as_secs().try_into().unwrap_or(i32::MAX.into()),
+        tv_nsec: deadline.subsec_nanos().into(),
+    };
+    // SAFETY: the word and `deadline` are valid for reads during the call, and the call writes to neither.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT_BITSET,
+            value,
+            &raw const deadline,
+            ptr::null::<u32>(),
+            libc::FUTEX_BITSET_MATCH_ANY,
+        )
+    };
+    // The result (woken, EINTR, EAGAIN or ETIMEDOUT) is ignored: the caller reads the word and the clock again.
+}
+
+/// Wakes one thread that sleeps on the word, if there is one.
+pub(crate) fn wake_one(word: &AtomicU32) {
+    // SAFETY: the call uses the address only to find the waiters; it reads and writes nothing there.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is valid for writes of a `timespec`.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(done, 0, "CLOCK_MONOTONIC cannot be read: {}", io::Error::last_os_error());
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}

@@ -1,0 +1,11 @@
+//! Tests of a segment beside programs that use it with libc's functions, as podman does.
+#![cfg(all(target_env = "gnu", target_arch = "x86_64"))]
+
+mod segment {
+    mod allocation;
+    mod damage;
+    mod inspection;
+    mod libc_owners;
+    mod lists;
+    mod peer;
+}

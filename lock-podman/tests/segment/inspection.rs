@@ -1,0 +1,82 @@
+//! Lists of owners and waiters, most of them with libc's functions.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+
+use lock_core::{ErrorDetails, HeldBy};
+
+use super::peer::{Child, Segment, kill_after, wait_until};
+
+const WAITERS: u32 = 0x8000_0000;
+
+/// A child that locks a mutex with libc and waits for its end.
+fn libc_owner(segment: &Segment, id: u32) -> Child {
+    let owner = Child::spawn(|| {
+        assert_eq!(segment.mutex(id).lock(), 0);
+        loop {
+            nix::unistd::pause();
+        }
+    });
+    wait_until("the child holds the lock", || segment.word(id, 0).load(SeqCst) == owner.pid());
+    owner
+}
+
+#[test]
+fn a_libc_owner_is_named() {
+    let segment = Segment::new();
+    let owner = libc_owner(&segment, 33);
+    let [held] = &segment.store.held().unwrap()[..] else { panic!("one lock is held") };
+    let holder = held.holder.as_ref().unwrap();
+    assert_eq!((held.id.get(), holder.pid, holder.tid), (33, owner.pid(), owner.pid()));
+    assert!(held.doubt.is_none() && !holder.command.is_empty());
+    let error = segment.lock(33).try_lock_for(std::time::Duration::from_millis(1)).unwrap_err();
+    assert_eq!(error.holder().map(|holder| holder.pid), Some(owner.pid()), "{error}");
+}
+
+#[test]
+fn a_thread_id_without_a_thread_is_a_dead_owner() {
+    let segment = Segment::new();
+    let gone = kill_after(|| ());
+    segment.word(1, 0).store(gone, SeqCst);
+    let [held] = &segment.store.held().unwrap()[..] else { panic!("one lock is held") };
+    assert!(held.doubt.as_ref().unwrap().contains("no thread has the id"), "{held:?}");
+    let error = segment.lock(1).try_lock_for(std::time::Duration::from_millis(1)).unwrap_err();
+    let ErrorDetails::TimedOut { held_by, .. } = error.details() else { panic!("{error}") };
+    assert!(matches!(held_by, HeldBy::Dead(_)), "{error}");
+}
+
+#[test]
+fn a_thread_that_does_not_use_the_segment_is_not_the_owner() {
+    let segment = Segment::new();
+    segment.word(1, 0).store(1, SeqCst);
+    let [held] = &segment.store.held().unwrap()[..] else { panic!("one lock is held") };
+    assert!(held.holder.is_none() && held.doubt.as_ref().unwrap().contains("pid 1"), "{held:?}");
+}
+
+#[test]
+fn waiters_are_listed_with_the_lost_ones() {
+    let segment = Segment::new();
+    let _owner = libc_owner(&segment, 33);
+    let waiting = Child::spawn(|| _ = segment.mutex(33).lock());
+    let sleepers = || segment.store.waiting().unwrap().waiters;
+    wait_until("the child waits", || sleepers().len() == 1);
+    let [waiter] = &sleepers()[..] else { panic!("one thread waits") };
+    assert_eq!((waiter.id.get(), waiter.thread.pid, waiter.is_lost), (33, waiting.pid(), false));
+    segment.word(33, 0).fetch_and(!WAITERS, SeqCst);
+    assert!(sleepers()[0].is_lost, "no release of libc wakes it");
+}
+
+#[test]
+fn details_say_what_allocation_waits_for_and_that_the_segment_is_nearly_full() {
+    let segment = Segment::new();
+    let detail = |title: &str| segment.store.details().into_iter().find(|(found, _)| *found == title).unwrap().1;
+    assert_eq!((detail("segment mutex"), detail("allocated")), ("free".to_owned(), "0 of 64".to_owned()));
+    (0..58).for_each(|_| drop(segment.store.allocate("").unwrap()));
+    assert!(detail("allocated").contains("nearly full"));
+    assert_eq!(segment.segment_mutex().lock(), 0);
+    assert!(detail("segment mutex").contains(&format!("held by pid {}", std::process::id())), "{}", detail("segment mutex"));
+    thread::scope(|scope| {
+        scope.spawn(|| assert!(detail("segment mutex").contains("0 threads wait")));
+    });
+    assert_eq!(segment.segment_mutex().unlock(), 0);
+}

@@ -57,8 +57,12 @@ const KINDS: [Kind; 3] = [
 /// Asks podman for the objects whose locks are in this segment.
 pub(crate) fn objects(segment: &Path) -> Objects {
     let uid = Uid::effective();
+    let name = segment.strip_prefix("/dev/shm").ok().and_then(Path::to_str).unwrap_or_default();
+    if !(name == "libpod_lock" || name.starts_with("libpod_rootless_lock_")) {
+        return Objects::default();
+    }
     let own = if uid.is_root() { "libpod_lock".to_owned() } else { format!("libpod_rootless_lock_{uid}") };
-    if segment != Path::new("/dev/shm").join(own) {
+    if name != own {
         let unknown = "the names of podman's containers, pods and volumes: run lockctl as the user of this segment";
         return Objects { found: Vec::new(), unknown: vec![unknown.to_owned()] };
     }
@@ -75,7 +79,7 @@ pub(crate) fn objects(segment: &Path) -> Objects {
                 objects.found.extend(found);
                 continue;
             }
-            Answer::Absent => Some(format!("the names of podman's objects: the command podman is not installed")),
+            Answer::Absent => Some("the names of podman's objects: the command podman is not installed".to_owned()),
             Answer::Silent => Some(format!(
                 "podman's {kind}s: podman did not answer within {} s; it may wait for a lock itself",
                 LIMIT.as_secs()

@@ -38,13 +38,32 @@ impl FileId {
         (self.device, self.inode) == (metadata.dev(), metadata.ino())
     }
 
-    /// Returns whether a line of `/proc/PID/maps` names this file. `device` is `MAJOR:MINOR` in hexadecimal.
-    pub(crate) fn is_named(&self, device: &str, inode: &str, path: Option<&str>) -> bool {
+    /// Returns how a line of `/proc/PID/maps` names this file, if it does. `device` is `MAJOR:MINOR` in hexadecimal.
+    pub(crate) fn naming(&self, device: &str, inode: &str, path: Option<&str>) -> Option<Named> {
         let number = device.split_once(':').and_then(|(major, minor)| {
             let (major, minor) = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
             Some(libc::makedev(major, minor))
         });
+        if inode.parse() != Ok(self.inode) {
+            return None;
+        }
         let same_path = || path.is_some_and(|path| Path::new(path) == self.path);
-        inode.parse() == Ok(self.inode) && (number == Some(self.device) || same_path())
+        if number == Some(self.device) { Some(Named::ByDevice) } else { same_path().then_some(Named::ByPath) }
     }
+
+    /// Returns whether a process finds this file at this path. In another mount namespace, another file may have the path and the inode
+    /// number.
+    pub(crate) fn is_at_its_path_for(&self, pid: u32) -> bool {
+        let relative = self.path.strip_prefix("/").unwrap_or(&self.path);
+        fs::symlink_metadata(Path::new(&format!("/proc/{pid}/root")).join(relative)).is_ok_and(|meta| self.is(&meta))
+    }
+}
+
+/// How a line of `/proc/PID/maps` names a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Named {
+    /// By device and inode.
+    ByDevice,
+    /// By inode and path.
+    ByPath,
 }

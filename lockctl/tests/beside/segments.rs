@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::peer::Peer;
-use crate::scene::{Lockctl, has_lines, mount_privately};
+use crate::scene::{Lockctl, has_lines, mount_privately, wait_until};
 
 /// The size of a segment with 2,048 locks.
 const SIZE: u64 = 82_488;
@@ -32,6 +32,9 @@ pub(crate) fn a_deadlock_is_explained() {
         &chain,
         &[&["lock 2 is held by", &format!("pid {} ", second.id())], &[&format!("pid {} ", first.id()), "waits for it"]],
     );
+    // The waiter fell asleep when this holder had the lock, so that its sleep bounds the time of the holder.
+    wait_until("the time is known", || lockctl.json(&["why", "2", "--json"])["locks"][0]["held_for"].as_f64() > Some(1.0));
+    has_lines(&lockctl.ok(&["why", "2"]), &[&["lock 2 is held by", ", for at least "], &["waits for it, for at least "]]);
     second.begin(1);
     lockctl.wait_for_waiter(second.id());
     let step = |peer: &Peer, holds: u32, waits: u32| {
@@ -52,7 +55,7 @@ pub(crate) fn a_deadlock_is_explained() {
     assert!(!lockctl.ok(&["why", "3"]).contains("deadlock"));
     // The advice ends the deadlock.
     drop(first);
-    crate::scene::wait_until("the deadlock has ended", || !lockctl.ok(&["why"]).contains("deadlock"));
+    wait_until("the deadlock has ended", || !lockctl.ok(&["why"]).contains("deadlock"));
 }
 
 pub(crate) fn a_lost_waiter_is_explained() {
@@ -71,7 +74,7 @@ pub(crate) fn a_lost_waiter_is_explained() {
     // The advice helps.
     lockctl.ok(&["run", "5", "--", "true"]);
     let held_by = format!("lock 5 is held by pid {} ", waiter.id());
-    crate::scene::wait_until("the waiter has the lock", || lockctl.ok(&["why", "5"]).contains(&held_by));
+    wait_until("the waiter has the lock", || lockctl.ok(&["why", "5"]).contains(&held_by));
 }
 
 /// Commands, each with an id where it needs one.

@@ -53,8 +53,10 @@ fn cells(lock: &Entry) -> [String; 7] {
     let holder = lock.holder.as_ref();
     let of_holder = |get: fn(&Holder) -> String| holder.map(get).unwrap_or_default();
     let command = match (&lock.doubt, holder, lock.held) {
-        // The rest of the text is advice.
-        (Some(doubt), ..) => format!("({})", doubt.split("; ").next().unwrap_or_default()),
+        // The rest of the text explains it.
+        (Some(doubt), ..) => {
+            format!("({})", doubt.split("; ").next().and_then(|text| text.split(": ").next()).unwrap_or_default())
+        }
         (None, Some(holder), _) => holder.command.clone(),
         (None, None, Some(true)) => "(not recorded)".to_owned(),
         (None, None, Some(false)) => String::new(),
@@ -64,11 +66,16 @@ fn cells(lock: &Entry) -> [String; 7] {
         lock.id.to_string(),
         lock.label.to_string(),
         if lock.allocated { lock.since.map_or_else(|| "yes".to_owned(), ago) } else { "no".to_owned() },
-        of_holder(|holder| holder.pid.to_string()),
-        of_holder(|holder| if holder.tid == 0 { String::new() } else { holder.tid.to_string() }),
+        of_holder(|holder| known(holder.pid)),
+        of_holder(|holder| known(holder.tid)),
         command,
         lock.waiters.map(|count| count.to_string()).unwrap_or_default(),
     ]
+}
+
+/// Formats the id of a process or a thread, which is 0 if it is unknown.
+fn known(id: u32) -> String {
+    if id == 0 { String::new() } else { id.to_string() }
 }
 
 /// Formats the age of a time, in its two largest units.

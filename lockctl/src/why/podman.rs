@@ -70,68 +70,70 @@ pub(crate) fn objects(segment: &Path) -> Objects {
     // A kind whose objects are all free answers also if another one hangs.
     let answers = thread::scope(|scope| {
         let asked = KINDS.map(|kind| scope.spawn(move || (kind.name, ask(&kind, start))));
-        asked.map(|thread| thread.join().unwrap_or(("object", Answer::Failed("a thread ended".to_owned()))))
+        asked.map(|thread| thread.join().expect("asking podman does not panic"))
     });
     let mut objects = Objects::default();
+    let mut failed: Vec<(Failure, Vec<&str>)> = Vec::new();
     for (kind, answer) in answers {
-        objects.unknown.extend(match answer {
-            Answer::Objects(found) => {
-                objects.found.extend(found);
-                continue;
-            }
-            Answer::Absent => Some("the names of podman's objects: the command podman is not installed".to_owned()),
-            Answer::Silent => Some(format!(
-                "podman's {kind}s: podman did not answer within {} s; it may wait for a lock itself",
-                LIMIT.as_secs()
-            )),
-            Answer::Unnumbered => {
-                Some(format!("which of podman's {kind}s has a lock: this version of podman does not print lock numbers"))
-            }
-            Answer::Failed(reason) => Some(format!("podman's {kind}s: podman failed: {reason}")),
-        });
+        match answer {
+            Ok(found) => objects.found.extend(found),
+            Err(failure) => match failed.iter_mut().find(|(earlier, _)| *earlier == failure) {
+                Some((_, kinds)) => kinds.push(kind),
+                None => failed.push((failure, vec![kind])),
+            },
+        }
     }
-    objects.unknown.dedup();
+    objects.unknown = failed.into_iter().map(|(failure, kinds)| failure.of(&kinds)).collect();
     objects
 }
 
-enum Answer {
-    Objects(Vec<Object>),
+/// Why podman has not named the objects of a kind.
+#[derive(PartialEq, Eq, Debug)]
+enum Failure {
     /// podman is not installed.
     Absent,
     /// It has not answered in time.
     Silent,
     /// It prints no numbers of locks.
     Unnumbered,
-    Failed(String),
+    Other(String),
 }
 
-fn ask(kind: &Kind, start: Instant) -> Answer {
-    let names = match run(kind.list, &[], start) {
-        Ok(names) => names,
-        Err(answer) => return answer,
-    };
+impl Failure {
+    fn of(&self, kinds: &[&str]) -> String {
+        let kinds = kinds.iter().map(|kind| format!("{kind}s")).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Absent => format!("podman's {kinds}: the command podman is not installed"),
+            Self::Silent => {
+                format!("podman's {kinds}: podman did not answer within {} s; it may wait for a lock itself", LIMIT.as_secs())
+            }
+            Self::Unnumbered => format!("podman's {kinds}: this version of podman does not print the numbers of their locks"),
+            Self::Other(reason) => format!("podman's {kinds}: podman failed: {reason}"),
+        }
+    }
+}
+
+type Answer<T> = Result<T, Failure>;
+
+fn ask(kind: &Kind, start: Instant) -> Answer<Vec<Object>> {
+    let names = run(kind.list, &[], start)?;
     let names: Vec<_> = names.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
-        return Answer::Objects(Vec::new());
+        return Ok(Vec::new());
     }
-    match run(kind.inspect, &names, start) {
-        Ok(text) => parse(kind.name, &text),
-        Err(answer) => answer,
-    }
+    parse(kind.name, &run(kind.inspect, &names, start)?)
 }
 
 /// Parses an array of objects.
-fn parse(kind: &'static str, text: &str) -> Answer {
-    let Ok(value) = serde_json::from_str::<Value>(text) else {
-        return Answer::Failed("its answer is no JSON".to_owned());
-    };
+fn parse(kind: &'static str, text: &str) -> Answer<Vec<Object>> {
+    let value = serde_json::from_str(text).map_err(|error| Failure::Other(format!("its answer is not JSON: {error}")))?;
     // `podman pod inspect` of one pod prints no array in some versions.
     let values = match value {
         Value::Array(values) => values,
         value => vec![value],
     };
     let found: Vec<_> = values.iter().filter_map(|value| object(kind, value)).collect();
-    if found.is_empty() && !values.is_empty() { Answer::Unnumbered } else { Answer::Objects(found) }
+    if found.is_empty() && !values.is_empty() { Err(Failure::Unnumbered) } else { Ok(found) }
 }
 
 fn object(kind: &'static str, value: &Value) -> Option<Object> {
@@ -145,23 +147,27 @@ fn object(kind: &'static str, value: &Value) -> Option<Object> {
 }
 
 /// Runs podman until the limit, and returns its output.
-fn run(command: &[&str], names: &[&str], start: Instant) -> Result<String, Answer> {
-    let failed = |error: io::Error| Answer::Failed(error.to_string());
+fn run(command: &[&str], names: &[&str], start: Instant) -> Answer<String> {
+    let failed = |error: io::Error| Failure::Other(error.to_string());
     // A file, because a process that podman leaves behind would keep a pipe open.
     let mut output = tempfile::tempfile().map_err(failed)?;
-    let stdout = output.try_clone().map_err(failed)?;
+    let mut errors = tempfile::tempfile().map_err(failed)?;
+    let (stdout, stderr) = (output.try_clone().map_err(failed)?, errors.try_clone().map_err(failed)?);
     let mut podman = Command::new("podman");
     podman.args(command).args(names).env_remove("CONTAINER_HOST").process_group(0);
-    podman.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
+    podman.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let mut child = podman.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Answer::Absent,
+        io::ErrorKind::NotFound => Failure::Absent,
         _ => failed(error),
     })?;
     let ended = wait(&mut child, start);
     match ended.map_err(failed)? {
         Some(true) => read(&mut output).map_err(failed),
-        Some(false) => Err(Answer::Failed(format!("`podman {}` reports an error", command.join(" ")))),
-        None => Err(Answer::Silent),
+        Some(false) => {
+            let message = read(&mut errors).unwrap_or_default();
+            Err(Failure::Other(message.lines().last().unwrap_or("it reports no reason").to_owned()))
+        }
+        None => Err(Failure::Silent),
     }
 }
 
@@ -204,13 +210,6 @@ fn read(output: &mut File) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    fn objects(text: &str) -> Option<Vec<Object>> {
-        match parse("volume", text) {
-            Answer::Objects(objects) => Some(objects),
-            _ => None,
-        }
-    }
-
     #[test]
     fn lock_numbers_are_found_in_each_spelling() {
         let found = |lock, name: &str, id: Option<&str>| Object {
@@ -220,14 +219,14 @@ mod tests {
             id: id.map(str::to_owned),
         };
         let text = r#"[{"Id": "4f", "Name": "web", "lockNumber": 7}, {"Name": "v", "LockNumber": 0}, {"Name": "none"}]"#;
-        assert_eq!(objects(text), Some(vec![found(7, "web", Some("4f")), found(0, "v", None)]));
-        assert_eq!(objects(r#"{"Id": "4f", "LOCKNUMBER": 3}"#), Some(vec![found(3, "4f", Some("4f"))]));
-        assert_eq!(objects("[]"), Some(Vec::new()));
+        assert_eq!(parse("volume", text), Ok(vec![found(7, "web", Some("4f")), found(0, "v", None)]));
+        assert_eq!(parse("volume", r#"{"Id": "4f", "LOCKNUMBER": 3}"#), Ok(vec![found(3, "4f", Some("4f"))]));
+        assert_eq!(parse("volume", "[]"), Ok(Vec::new()));
     }
 
     #[test]
     fn an_answer_without_lock_numbers_or_json_is_told_apart() {
-        assert!(matches!(parse("volume", r#"[{"Name": "v"}]"#), Answer::Unnumbered));
-        assert!(matches!(parse("volume", "Error: none"), Answer::Failed(_)));
+        assert_eq!(parse("volume", r#"[{"Name": "v"}]"#), Err(Failure::Unnumbered));
+        assert!(matches!(parse("volume", "Error: none"), Err(Failure::Other(_))));
     }
 }

@@ -182,6 +182,9 @@ fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "days"), (3_600, "h"), (60, "min")];
     let unit = units.iter().find(|(length, _)| seconds >= 2 * length);
+    if seconds == 0 {
+        return "less than 1 s".to_owned();
+    }
     unit.map_or_else(|| format!("{seconds} s"), |(length, name)| format!("{} {name}", seconds / length))
 }
 
@@ -191,7 +194,8 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case(0, "0 s")]
+    #[case(0, "less than 1 s")]
+    #[case(1, "1 s")]
     #[case(119, "119 s")]
     #[case(120, "2 min")]
     #[case(7_199, "119 min")]

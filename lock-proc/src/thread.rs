@@ -39,8 +39,8 @@ impl Thread {
     pub fn find(tid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
         let pid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
-        let state = Stat::read(tid)?.state;
-        let asleep = if state == State::Sleeping { clock::not_run_for(tid) } else { None };
+        let Stat { state, processor, .. } = Stat::read(tid)?;
+        let asleep = if state == State::Sleeping { clock::not_run_for(tid, processor) } else { None };
         Some(Self { pid, tid, start_time: Stat::read(pid)?.start_time, command: command(pid), state, asleep })
     }
 
@@ -89,6 +89,8 @@ impl From<Thread> for Holder {
 struct Stat {
     state: State,
     start_time: u64,
+    /// The processor on which the thread last ran.
+    processor: usize,
 }
 
 impl Stat {
@@ -103,8 +105,9 @@ impl Stat {
             "Z" | "X" | "x" => State::Ended,
             _ => State::Sleeping,
         };
-        // The state is field 3, the start time is field 22.
-        Some(Self { state, start_time: fields.nth(18)?.parse().ok()? })
+        // The state is field 3, the start time is field 22, the processor is field 39.
+        let start_time = fields.nth(18)?.parse().ok()?;
+        Some(Self { state, start_time, processor: fields.nth(16)?.parse().ok()? })
     }
 }
 

@@ -119,8 +119,7 @@ mod tests {
     #[case::number(|bytes: &mut Vec<u8>| put(bytes, LOCKS_AT, 63), ErrorKind::Corrupt, "63")]
     #[case::musl(|bytes: &mut Vec<u8>| { put(bytes, MUTEX_AT, KIND_MUSL); put(bytes, MUTEX_AT + 16, 0) }, ErrorKind::OtherAbi, "musl")]
     #[case::kind(|bytes: &mut Vec<u8>| put(bytes, MUTEX_AT + 16, 0x91), ErrorKind::Corrupt, "0x91")]
-    #[case::last_kind(|bytes: &mut Vec<u8>| { let at = bytes.len() - 24; put(bytes, at, 3) }, ErrorKind::Corrupt, "0x3")]
-    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    #[case::last_kind(|bytes: &mut Vec<u8>| { let at = bytes.len() - size_of::<Mutex>() + offset_of!(Mutex, kind); put(bytes, at, 3) }, ErrorKind::Corrupt, "0x3")]
     fn damage_is_refused_with_its_reason(#[case] damage: fn(&mut Vec<u8>), #[case] kind: ErrorKind, #[case] words: &str) {
         let mut bytes = new(64);
         damage(&mut bytes);

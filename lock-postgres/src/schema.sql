@@ -385,6 +385,25 @@ begin
     return coalesce((select l.generation from lock_store.lock l where l.pool = a_pool and l.id = a_id), 0);
 end $$;
 
+-- Raises `pool.next` to the lowest id from there on that has no row.
+--
+-- Such rows come from the allocation of given ids, which does not change `next`.
+create function lock_store.skip(a_pool integer) returns void
+language plpgsql volatile as $$
+declare
+    v_next bigint;
+    v_id bigint;
+begin
+    select p.next into v_next from lock_store.pool p where p.key = a_pool;
+    for v_id in
+        select l.id from lock_store.lock l where l.pool = a_pool and l.id >= v_next order by l.id
+    loop
+        exit when v_id <> v_next;
+        v_next := v_next + 1;
+    end loop;
+    update lock_store.pool p set next = v_next where p.key = a_pool and p.next < v_next;
+end $$;
+
 -- Allocates a free id. `id` is null if none is free.
 create function lock_store.take(
     a_pool integer, a_label text, a_named boolean, a_allocator text, out id bigint, out generation bigint
@@ -429,6 +448,7 @@ begin
             if id is not null then
                 return;
             end if;
+            perform lock_store.skip(a_pool);
             continue;
         end if;
         -- The row of a free id may be locked by a transaction that fails. So the second scan waits for it.
@@ -528,4 +548,6 @@ begin
         set is_allocated = true, label = excluded.label, allocator = a_allocator, since = now(), generation = l.generation + 1
         where not l.is_allocated
         returning 'A', l.id;
+    -- So that the next allocation need not.
+    perform lock_store.skip(a_pool);
 end $$;

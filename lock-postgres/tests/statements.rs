@@ -98,3 +98,20 @@ fn nobody_waits_in_a_statement() {
     // The waiters were killed or have left, so that the lock is acquired without a look at the queue.
     assert_eq!(server.must("select is_queued from lock_store.owner"), "f");
 }
+
+/// The rows of ids that were allocated by number do not say where the free ids begin.
+#[test]
+fn an_allocation_passes_many_given_ids_at_once() {
+    const GIVEN: u32 = 200_000;
+    let server = match Postgres::start("") {
+        Ok(server) => server,
+        Err(reason) => return eprintln!("skipped: {reason}"),
+    };
+    let store = open(&server.url("given"));
+    store.reconcile(0..GIVEN).unwrap();
+    assert_eq!(store.allocate("").unwrap().id().get(), GIVEN);
+    (GIVEN + 1..GIVEN + 50).for_each(|id| _ = store.allocate_and_retrieve(id, "").unwrap());
+    store.free(7).unwrap();
+    let next: Vec<_> = (0..3).map(|_| store.allocate("").unwrap().id().get()).collect();
+    assert_eq!(next, [7, GIVEN + 50, GIVEN + 51]);
+}

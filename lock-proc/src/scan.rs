@@ -3,7 +3,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::file::{FileId, Named};
+use crate::file::FileId;
 
 /// What a search of `/proc` found, and what it could not read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,23 +52,20 @@ pub(crate) struct Mapping {
 /// The error of reading the memory map.
 pub(crate) fn mappings(pid: u32, file: &FileId) -> io::Result<Vec<Mapping>> {
     let maps = fs::read(format!("/proc/{pid}/maps"))?;
-    let maps = String::from_utf8_lossy(&maps);
-    let found = maps.lines().filter_map(|line| mapping(line, file)).filter(|(named, _)| match named {
-        Named::ByDevice => true,
-        Named::ByPath => file.is_at_its_path_for(pid),
-    });
-    Ok(found.map(|(_, mapping)| mapping).collect())
+    Ok(String::from_utf8_lossy(&maps).lines().filter_map(|line| mapping(line, file)).collect())
 }
 
 /// Parses a line such as `7fc0382d8000-7fc0382ed000 rw-s 00000000 00:1a 2 /dev/shm/libpod_lock`.
-fn mapping(line: &str, file: &FileId) -> Option<(Named, Mapping)> {
+fn mapping(line: &str, file: &FileId) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let (_protection, offset, device, inode) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let path = fields.next().map(str::trim_start);
-    let named = file.naming(device, inode, path)?;
+    if !file.is_named(device, inode, path) {
+        return None;
+    }
     let number = |text| u64::from_str_radix(text, 16).ok();
-    Some((named, Mapping { start: number(start)?, end: number(end)?, offset: number(offset)? }))
+    Some(Mapping { start: number(start)?, end: number(end)?, offset: number(offset)? })
 }
 
 /// Calls a function for each process, which returns its findings, and collects them.
@@ -139,31 +136,20 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_is_recognized_by_device_and_inode_or_by_inode_and_path() {
+    fn a_mapping_is_recognized_by_device_and_inode() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let id = FileId::of(file.path()).unwrap();
         let meta = file.as_file().metadata().unwrap();
         let (device, inode) = (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta));
         let path = file.path().display();
         let (major, minor) = (libc::major(device), libc::minor(device));
-        let found = |named| Some((named, Mapping { start: 0x1000, end: 0x3000, offset: 0x2000 }));
+        let found = Some(Mapping { start: 0x1000, end: 0x3000, offset: 0x2000 });
         let line = |device: &str, inode: u64, path: &str| format!("1000-3000 rw-s 00002000 {device} {inode}      {path}");
         let device = format!("{major:02x}:{minor:02x}");
-        assert_eq!(mapping(&line(&device, inode, "/elsewhere"), &id), found(Named::ByDevice));
-        assert_eq!(mapping(&line("ff:ff", inode, &path.to_string()), &id), found(Named::ByPath));
+        assert_eq!(mapping(&line(&device, inode, "/elsewhere"), &id), found);
         assert_eq!(mapping(&line("ff:ff", inode, "/elsewhere"), &id), None);
         assert_eq!(mapping(&line(&device, inode + 1, &path.to_string()), &id), None);
         assert_eq!(mapping("1000-3000 rw-p 00000000 00:00 0", &id), None);
-    }
-
-    #[test]
-    fn a_file_at_the_same_path_of_another_root_is_another_file() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let id = FileId::of(file.path()).unwrap();
-        assert!(id.is_at_its_path_for(std::process::id()));
-        fs::remove_file(file.path()).unwrap();
-        fs::write(file.path(), "").unwrap();
-        assert!(!id.is_at_its_path_for(std::process::id()));
     }
 
     #[test]

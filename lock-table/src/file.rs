@@ -90,6 +90,8 @@ pub(crate) fn create_new(path: &TablePath<'_>, header: &Header, options: &TableO
 
 /// Creates a file with these bytes and the mode 0600. It is complete, and has its blocks, when it becomes visible.
 ///
+/// The file also has the sticky bit, which keeps programs from removing it as unused.
+///
 /// # Errors
 /// [`ErrorKind::Exists`](lock_core::ErrorKind::Exists), [`ErrorKind::Limit`](lock_core::ErrorKind::Limit),
 /// [`ErrorKind::System`](lock_core::ErrorKind::System).
@@ -97,7 +99,7 @@ pub fn create_complete(path: &Path, bytes: &[u8]) -> Result<File> {
     create_filled(&TablePath::whole(path), |file| {
         back(&*file, 0, bytes.len() as u64)?;
         file.write_all(bytes).map_err(|e| Error::system("write", e))?;
-        fchmod(file.as_fd(), Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(|e| Error::system("fchmod", e))
+        fchmod(file.as_fd(), Permissions::from_bits_truncate(0o600 | STICKY)).map_err(|e| Error::system("fchmod", e))
     })
 }
 

@@ -6,7 +6,8 @@ use super::peer::{Segment, open};
 
 #[test]
 fn the_lowest_free_id_is_allocated_until_the_segment_is_full() {
-    let store = Segment::new().store;
+    let segment = Segment::new();
+    let store = &segment.store;
     let allocate = || store.allocate("").map(|lock| lock.id().get());
     for id in 0..64 {
         assert_eq!(allocate().unwrap(), id);
@@ -25,7 +26,8 @@ fn the_lowest_free_id_is_allocated_until_the_segment_is_full() {
 
 #[test]
 fn errors_are_those_of_podman() {
-    let store = Segment::new().store;
+    let segment = Segment::new();
+    let store = &segment.store;
     store.allocate_and_retrieve(7, "").map(drop).unwrap();
     let kind = |result: lock_core::Result<()>| result.unwrap_err().kind();
     assert_eq!(kind(store.allocate_and_retrieve(7, "").map(drop)), ErrorKind::AlreadyAllocated);
@@ -39,7 +41,8 @@ fn errors_are_those_of_podman() {
 
 #[test]
 fn a_held_lock_can_be_freed_and_stays_held() {
-    let store = Segment::new().store;
+    let segment = Segment::new();
+    let store = &segment.store;
     let lock = store.allocate("").unwrap();
     let guard = lock.lock().unwrap();
     store.free(lock.id()).unwrap();
@@ -69,7 +72,8 @@ fn the_number_of_locks_is_rounded_up_when_creating_and_when_opening() {
 
 #[test]
 fn reconcile_allocates_and_frees() {
-    let store = Segment::new().store;
+    let segment = Segment::new();
+    let store = &segment.store;
     (0..3).for_each(|_| drop(store.allocate("").unwrap()));
     let done = store.reconcile([1, 40]).unwrap();
     let numbers = |ids: Vec<lock_core::LockId>| ids.into_iter().map(lock_core::LockId::get).collect::<Vec<_>>();

@@ -48,9 +48,13 @@ fn a_thread_id_without_a_thread_is_a_dead_owner() {
 #[test]
 fn a_thread_that_does_not_use_the_segment_is_not_the_owner() {
     let segment = Segment::new();
-    segment.word(1, 0).store(1, SeqCst);
-    let [held] = &segment.store.held().unwrap()[..] else { panic!("one lock is held") };
-    assert!(held.holder.is_none() && held.doubt.as_ref().unwrap().contains("pid 1"), "{held:?}");
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    segment.word(1, 0).store(other.id(), SeqCst);
+    let held = segment.store.held().unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let [held] = &held[..] else { panic!("one lock is held") };
+    assert!(held.holder.is_none() && held.doubt.as_ref().unwrap().contains("(sleep 600)"), "{held:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `why`: explains who holds a lock, who waits for it, and whether threads wait for each other. It acquires, delays and changes no lock.
+//! `why`: explains the holder of a lock, the waiting threads, and deadlocks. It acquires, delays and changes no lock.
 
 mod graph;
 mod here;

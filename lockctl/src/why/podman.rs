@@ -34,7 +34,7 @@ pub(crate) struct Object {
     pub(crate) id: Option<String>,
 }
 
-/// The objects that podman names, and what it does not tell.
+/// The objects that podman names, and the reasons why others are not named.
 #[derive(Default)]
 pub(crate) struct Objects {
     pub(crate) found: Vec<Object>,

@@ -69,7 +69,7 @@ fn at_least(duration: Option<Duration>) -> String {
     long.map(|duration| format!(", for at least {}", span(duration))).unwrap_or_default()
 }
 
-/// Returns what is known about the holder: how certain it is, what its process does, and for which locks it waits.
+/// Returns the facts about the holder: how certain it is, what its process does, and for which locks it waits.
 fn holder(lock: &LockReport, report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     // A dead holder needs no doubt that only says so.
@@ -171,7 +171,7 @@ fn about_cycle(cycle: &[StepReport]) -> Vec<String> {
         .iter()
         .find(of_process)
         .map(|step| format!(", unless another thread of pid {} releases lock {}", step.waiter.pid, step.id));
-    let these = if cycle.len() == 1 { "it waits for itself for ever" } else { "each waits for another of them for ever" };
+    let these = if cycle.len() == 1 { "it waits for itself" } else { "each waits for another one" };
     let pid = cycle.first().map_or(0, |step| step.waiter.pid);
     lines.push(format!("this is a deadlock: {these}{}; end one process, such as by `kill {pid}`", unless.unwrap_or_default()));
     lines
@@ -217,10 +217,7 @@ mod tests {
         let lines = about_cycle(&[step(10, thread(10), 1, 2), step(11, thread(11), 2, 1)]);
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0], "pid 10 (prog) holds lock 1 and waits for lock 2");
-        assert_eq!(
-            lines[2],
-            "this is a deadlock: each waits for another of them for ever; end one process, such as by `kill 10`"
-        );
+        assert_eq!(lines[2], "this is a deadlock: each waits for another one; end one process, such as by `kill 10`");
     }
 
     #[test]

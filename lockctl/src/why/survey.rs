@@ -1,4 +1,4 @@
-//! Reads the locks of a store: who holds them and who waits.
+//! Reads the locks of a store with their holders and waiters.
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -117,7 +117,7 @@ impl Lockctl {
     }
 }
 
-/// Checks that each text is in a line of its own, in this order.
+/// Checks that there is a line with each of the texts, in this order.
 pub(crate) fn has_lines(text: &str, wanted: &[&[&str]]) {
     let mut lines = text.lines();
     for words in wanted {

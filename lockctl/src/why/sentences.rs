@@ -46,7 +46,9 @@ pub(crate) fn about_store(report: &Report) -> Vec<String> {
     let waits = report.locks.iter().any(|lock| lock.entry.waiters.is_some_and(|count| count > 0));
     // A backend that counts waiters has counted those of each held lock.
     let counts = report.names_waiters || report.counts_waiters;
-    if !waits {
+    let is_mutex_free = report.details.get("segment mutex").is_none_or(|state| state.starts_with("free"));
+    // The threads that wait for the segment mutex of podman are in the details.
+    if !waits && is_mutex_free {
         lines.push(if counts { "no thread waits" } else { "the backend does not know whether threads wait" }.to_owned());
     }
     lines.extend(report.unseen.iter().map(|unseen| format!("not everything could be seen: {unseen}")));

@@ -30,6 +30,12 @@ const SCENARIOS: &[(&str, Requirement, fn())] = &[
     ("podman::a_podman_that_hangs_is_killed", mounts, podman::a_podman_that_hangs_is_killed),
     ("segments::a_deadlock_is_explained", mounts, segments::a_deadlock_is_explained),
     ("segments::a_lost_waiter_is_explained", mounts, segments::a_lost_waiter_is_explained),
+    ("segments::an_owner_that_is_not_certain_is_marked", mounts, segments::an_owner_that_is_not_certain_is_marked),
+    (
+        "segments::a_held_segment_mutex_is_named_and_stops_no_list",
+        mounts,
+        segments::a_held_segment_mutex_is_named_and_stops_no_list,
+    ),
     ("segments::a_damaged_segment_is_an_error_in_each_command", mounts, segments::a_damaged_segment_is_an_error_in_each_command),
     ("segments::the_segment_of_another_user_is_refused", mounts, segments::the_segment_of_another_user_is_refused),
     ("segments::info_warns_when_nine_tenths_are_allocated", mounts, segments::info_warns_when_nine_tenths_are_allocated),

@@ -1,6 +1,7 @@
 //! A program that locks the mutexes of a segment with libc's functions, as podman does.
 
 use std::env;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZero;
@@ -19,11 +20,11 @@ const VARIABLE: &str = "LOCKCTL_PEER";
 pub(crate) fn run() -> Option<ExitCode> {
     let segment = Segment::map(Path::new(&env::var_os(VARIABLE)?));
     for line in io::stdin().lock().lines() {
-        let line = line.unwrap();
-        let id = line.parse().unwrap();
+        let id = line.unwrap();
         println!("locking {id}");
         io::stdout().flush().unwrap();
-        segment.lock(id);
+        // Without a number, it is the mutex of the segment.
+        segment.lock(id.parse().map_or(8, |id: usize| 64 + 1288 * (id / 32) + 40 * (id % 32)));
         println!("locked {id}");
         io::stdout().flush().unwrap();
     }
@@ -44,12 +45,11 @@ impl Segment {
         Self { start: start.as_ptr().cast() }
     }
 
-    fn lock(&self, id: usize) {
-        let offset = 64 + 1288 * (id / 32) + 40 * (id % 32);
+    fn lock(&self, offset: usize) {
         // SAFETY: the segment has an initialized mutex of libc there, which all its users change only by libc's functions or by the same
         // protocol.
         let result = unsafe { libc::pthread_mutex_lock(self.start.add(offset).cast()) };
-        assert!([0, libc::EOWNERDEAD].contains(&result), "lock {id}: {}", io::Error::from_raw_os_error(result));
+        assert!([0, libc::EOWNERDEAD].contains(&result), "{offset}: {}", io::Error::from_raw_os_error(result));
     }
 }
 
@@ -76,13 +76,13 @@ impl Peer {
     }
 
     /// Locks a free mutex.
-    pub(crate) fn lock(&mut self, id: u32) {
-        self.begin(id);
+    pub(crate) fn lock(&mut self, id: impl Display) {
+        self.begin(&id);
         assert_eq!(self.read(), format!("locked {id}\n"));
     }
 
     /// Begins to lock a mutex.
-    pub(crate) fn begin(&mut self, id: u32) {
+    pub(crate) fn begin(&mut self, id: impl Display) {
         writeln!(self.stdin, "{id}").unwrap();
         assert_eq!(self.read(), format!("locking {id}\n"));
     }

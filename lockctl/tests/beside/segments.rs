@@ -77,6 +77,44 @@ pub(crate) fn a_lost_waiter_is_explained() {
     wait_until("the waiter has the lock", || lockctl.ok(&["why", "5"]).contains(&held_by));
 }
 
+pub(crate) fn an_owner_that_is_not_certain_is_marked() {
+    let (path, lockctl) = segment();
+    // No thread has such an id: it is above the limit of the kernel.
+    let (gone, other) = (1 << 23, std::process::id());
+    let file = File::options().write(true).open(&path).unwrap();
+    for (id, owner) in [(3, gone), (4, other)] {
+        file.write_all_at(&u32::to_ne_bytes(owner), 64 + 40 * id).unwrap();
+    }
+    let lines: &[&[&str]] = &[
+        &["lock 3 is held by thread 8388608, which is dead"],
+        &["this is not certain: no thread has the id 8388608"],
+        &["lock 4 is held, and its holder is not known"],
+        &[&format!("thread {other}"), "that process does not use the segment"],
+    ];
+    has_lines(&lockctl.ok(&["why"]), lines);
+    has_lines(&lockctl.ok(&["list"]), &[&["(no thread has the id 8388608)"], &["(the lock names thread"]]);
+    let listing = lockctl.json(&["list", "--json"]);
+    assert!(listing["locks"].as_array().unwrap().iter().all(|lock| lock["doubt"].is_string()), "{listing}");
+}
+
+pub(crate) fn a_held_segment_mutex_is_named_and_stops_no_list() {
+    let (path, lockctl) = segment();
+    lockctl.ok(&["allocate"]);
+    let (mut holder, mut waiter) = (Peer::start(&path), Peer::start(&path));
+    holder.lock("segment");
+    waiter.begin("segment");
+    let named = format!("held by pid {} ", holder.id());
+    wait_until("the waiter sleeps", || {
+        let text = lockctl.ok(&["why"]);
+        has_lines(&text, &[&["segment mutex: ", &named]]);
+        assert!(!text.contains("no thread waits\n"), "{text}");
+        text.contains("; 1 thread")
+    });
+    assert_eq!(lockctl.json(&["list", "--json"])["locks"].as_array().unwrap().len(), 1);
+    has_lines(&lockctl.ok(&["info"]), &[&["segment mutex", &named]]);
+    has_lines(&lockctl.ok(&["why", "0"]), &[&["lock 0 is free"]]);
+}
+
 /// Commands, each with an id where it needs one.
 const COMMANDS: &[&[&str]] = &[
     &["list"],

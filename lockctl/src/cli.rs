@@ -58,6 +58,7 @@ pub(crate) enum Command {
     /// delays and changes no lock. The processes that wait are named where the backend finds them (lxc, podman); this may need root.
     ///
     /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
+    /// It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
     /// Show the properties of a store
     ///

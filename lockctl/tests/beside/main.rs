@@ -5,6 +5,7 @@
 
 mod lxc;
 mod peer;
+mod plugin;
 mod podman;
 mod scene;
 mod segments;

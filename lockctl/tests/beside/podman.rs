@@ -1,7 +1,7 @@
 //! podman's volumes, which need no container runtime, and programs in podman's place that answer as newer versions do.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::plugin::Plugin;
 use crate::scene::{Lockctl, Running, has_lines, mount_privately, wait_until};
-
-/// The number of attempts to stop podman while it holds a lock.
-const ATTEMPTS: u32 = 50;
 
 fn podman(args: &[&str]) -> Command {
     let mut command = Command::new("podman");
@@ -53,43 +51,22 @@ pub(crate) fn podman_waits_and_both_are_named() {
     assert_eq!(lockctl.json(&["list", "--json"])["locks"].as_array().unwrap().len(), 0);
 }
 
-/// Returns the thread id of the owner of the lock 0, or 0. Faster than a listing, because podman holds the lock for a short time.
-fn owner(segment: &File) -> u32 {
-    let mut word = [0; 4];
-    segment.read_exact_at(&mut word, 64).unwrap();
-    u32::from_ne_bytes(word) & nix::libc::FUTEX_TID_MASK
-}
-
-/// Starts two podman processes that wait for the lock 0, and stops the one that gets it. Returns it and the other one.
-fn stopped_and_waiting(lockctl: &Lockctl) -> (Running, Running) {
-    let segment = File::open("/dev/shm/libpod_lock").unwrap();
-    for _ in 0..ATTEMPTS {
-        let holder = lockctl.hold(&["0"]);
-        let mut both = [(); 2].map(|()| Running::start(&mut podman(&["volume", "rm", "v"])));
-        both.iter().for_each(|running| lockctl.wait_for_waiter(running.id()));
-        drop(holder);
-        while !both.iter_mut().all(|running| running.0.try_wait().unwrap().is_some()) {
-            let task = |running: &Running| Path::new(&format!("/proc/{}/task/{}", running.id(), owner(&segment))).exists();
-            let Some(at) = both.iter().position(task) else { continue };
-            let pid = Pid::from_raw(both[at].id() as i32);
-            kill(pid, Signal::SIGSTOP).unwrap();
-            let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            wait_until("podman is stopped", || state().contains(") T ") || state().contains(") Z "));
-            let waits = lock_any::open(&lockctl.url).unwrap().waiting().unwrap();
-            if task(&both[at]) && waits.waiters.iter().any(|waiter| waiter.thread.pid == both[1 - at].id()) {
-                let [first, second] = both;
-                return if at == 0 { (first, second) } else { (second, first) };
-            }
-            kill(pid, Signal::SIGCONT).unwrap();
-        }
-        create_volume();
-    }
-    panic!("podman could not be stopped while it holds the lock in {ATTEMPTS} attempts");
-}
-
 pub(crate) fn a_stopped_podman_and_the_next_one_are_named() {
-    let lockctl = volume();
-    let (stopped, waiting) = stopped_and_waiting(&lockctl);
+    mount_privately(&["/dev/shm", "/run", "/var/lib/containers"]);
+    let plugin = Plugin::start();
+    let podman = |args: &[&str]| {
+        let mut command = podman(args);
+        command.env("CONTAINERS_CONF", plugin.configuration());
+        command
+    };
+    assert!(podman(&["volume", "create", "--driver", "slow", "v"]).status().unwrap().success(), "podman failed");
+    let lockctl = Lockctl::on("podman:libpod_lock");
+    // podman holds the lock of the volume while the plugin removes it.
+    let stopped = Running::start(&mut podman(&["volume", "rm", "v"]));
+    plugin.wait_for_removal();
+    kill(Pid::from_raw(stopped.id() as i32), Signal::SIGSTOP).unwrap();
+    let waiting = Running::start(&mut podman(&["volume", "rm", "v"]));
+    lockctl.wait_for_waiter(waiting.id());
     let named = format!("pid {}", stopped.id());
     let lines: &[&[&str]] = &[
         &["lock 0 is held by", &named, "podman volume rm v"],
@@ -98,9 +75,10 @@ pub(crate) fn a_stopped_podman_and_the_next_one_are_named() {
     ];
     has_lines(&lockctl.ok(&["why", "0"]), lines);
     has_lines(&lockctl.ok(&["why"]), lines);
+    plugin.remove();
     kill(Pid::from_raw(stopped.id() as i32), Signal::SIGCONT).unwrap();
     stopped.end();
-    // The first one has removed the volume.
+    // The first one may have removed the volume, or given up.
     waiting.end();
     assert!(lockctl.ok(&["why", "0"]).contains("lock 0 is free"));
 }

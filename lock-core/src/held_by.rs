@@ -10,6 +10,8 @@ pub enum HeldBy {
     Holder(Holder),
     /// A thread or a process that is proven to be dead. Its lock must be taken over or broken.
     Dead(Holder),
+    /// No thread and no process: the lock was released meanwhile, or is free.
+    Free,
     /// The backend cannot name the holder.
     Unknown {
         /// The reason why it cannot.
@@ -27,7 +29,7 @@ impl HeldBy {
     pub fn holder(&self) -> Option<&Holder> {
         match self {
             Self::Holder(holder) | Self::Dead(holder) => Some(holder),
-            Self::Unknown { .. } => None,
+            Self::Free | Self::Unknown { .. } => None,
         }
     }
 
@@ -42,6 +44,7 @@ impl fmt::Display for HeldBy {
         match self {
             Self::Holder(holder) => write!(f, "held by {holder}"),
             Self::Dead(holder) => write!(f, "held by {holder}, which is dead"),
+            Self::Free => f.write_str("it was released meanwhile"),
             Self::Unknown { reason } => write!(f, "the holder is unknown: {reason}"),
         }
     }

@@ -55,12 +55,11 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pid {
-            0 => f.write_str("a process that is no longer recorded")?,
-            pid => write!(f, "pid {pid}")?,
-        }
-        if self.tid != 0 && self.tid != self.pid {
-            write!(f, " thread {}", self.tid)?;
+        match (self.pid, self.tid) {
+            (0, 0) => f.write_str("a process that is no longer recorded")?,
+            (0, tid) => write!(f, "thread {tid}")?,
+            (pid, tid) if tid == 0 || tid == pid => write!(f, "pid {pid}")?,
+            (pid, tid) => write!(f, "pid {pid} thread {tid}")?,
         }
         if let Some(host) = &self.host {
             write!(f, " on {host}")?;

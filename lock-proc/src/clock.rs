@@ -1,10 +1,12 @@
 //! The clocks of `/proc`.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::ClockId;
-use nix::unistd::{SysconfVar, sysconf};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// Returns the time since boot, time in suspension included.
 pub(crate) fn since_boot() -> Option<Duration> {
@@ -27,10 +29,18 @@ fn last_run(thread: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(milliseconds / 1000.0).ok()
 }
 
-/// Returns how long a thread has not run. The error is at most a tick of the scheduler.
+/// Returns how long a thread has not run, which last ran on this processor. The result is never too long: the error is at most a tick of
+/// the scheduler, and the time in which a hypervisor stopped the processor is left out.
 ///
-/// The calling thread runs now, so that its time is the present time on the scheduler's clock.
-pub(crate) fn not_run_for(tid: u32) -> Option<Duration> {
+/// Each processor has its own clock, which stands still in that time and while it handles interrupts. So a thread of this function runs on
+/// the same processor, and its time is the present time there. `None` if this process may not use the processor.
+pub(crate) fn not_run_for(tid: u32, processor: usize) -> Option<Duration> {
     let last = last_run(&tid.to_string())?;
-    Some(last_run("thread-self")?.saturating_sub(last))
+    let now = thread::Builder::new().spawn(move || {
+        let mut processors = CpuSet::new();
+        processors.set(processor).ok()?;
+        sched_setaffinity(Pid::from_raw(0), &processors).ok()?;
+        last_run("thread-self")
+    });
+    Some(now.ok()?.join().ok()??.saturating_sub(last))
 }

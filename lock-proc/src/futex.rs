@@ -46,9 +46,7 @@ fn of_process(pid: u32, mappings: &[Mapping]) -> io::Result<Vec<FutexWaiter>> {
 /// Returns the offset in the file and the expected value of a sleep on a word of the file.
 pub(crate) fn sleep(call: Call, mappings: &[Mapping]) -> Option<(u64, u32)> {
     let [address, operation, value] = call.arguments;
-    let private = operation & libc::FUTEX_PRIVATE_FLAG as u64 != 0;
-    let waits = [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET].contains(&(operation as i32 & libc::FUTEX_CMD_MASK));
-    if call.number != libc::SYS_futex || private || !waits {
+    if !call.is_futex_wait() || operation & libc::FUTEX_PRIVATE_FLAG as u64 != 0 {
         return None;
     }
     let mapping = mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))?;

@@ -107,6 +107,12 @@ impl Call {
         Ok(Self::parse(&line))
     }
 
+    /// Returns whether the call is a sleep on a word, whose expected value is the third argument.
+    pub(crate) fn is_futex_wait(self) -> bool {
+        let operation = self.arguments[1] as i32 & libc::FUTEX_CMD_MASK;
+        self.number == libc::SYS_futex && [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET].contains(&operation)
+    }
+
     /// Parses a line such as `202 0x7fc0382d8040 0x0 0x80005450 0x0 0x0 0x0 0x7ffd 0x7f12`.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_ascii_whitespace();

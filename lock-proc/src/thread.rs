@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use crate::activity;
 use crate::clock;
 use crate::file::FileId;
-use crate::scan;
+use crate::scan::{self, Call};
 use crate::state::State;
 
 /// The longest command line that is returned, in bytes.
@@ -39,8 +39,8 @@ impl Thread {
     pub fn find(tid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
         let pid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
-        let state = Stat::read(tid)?.state;
-        let asleep = if state == State::Sleeping { clock::not_run_for(tid) } else { None };
+        let Stat { state, processor, .. } = Stat::read(tid)?;
+        let asleep = if state == State::Sleeping { clock::not_run_for(tid, processor) } else { None };
         Some(Self { pid, tid, start_time: Stat::read(pid)?.start_time, command: command(pid), state, asleep })
     }
 
@@ -63,6 +63,14 @@ impl Thread {
         Ok(!scan::mappings(self.pid, file)?.is_empty())
     }
 
+    /// Returns the value of the word on which the thread sleeps in futex(2), as it was when the thread fell asleep.
+    ///
+    /// `None` if it does not sleep there, or for want of rights. The word of a mutex contains the id of its owner, in most libraries.
+    pub fn futex_value(&self) -> Option<u32> {
+        let call = Call::of(self.pid, self.tid).ok()??;
+        call.is_futex_wait().then_some(call.arguments[2] as u32)
+    }
+
     /// Returns what the thread does now, in words such as `it sleeps in futex(2)`.
     pub fn activity(&self) -> String {
         activity::of(self.pid, self.tid, self.state)
@@ -81,6 +89,8 @@ impl From<Thread> for Holder {
 struct Stat {
     state: State,
     start_time: u64,
+    /// The processor on which the thread last ran.
+    processor: usize,
 }
 
 impl Stat {
@@ -95,8 +105,9 @@ impl Stat {
             "Z" | "X" | "x" => State::Ended,
             _ => State::Sleeping,
         };
-        // The state is field 3, the start time is field 22.
-        Some(Self { state, start_time: fields.nth(18)?.parse().ok()? })
+        // The state is field 3, the start time is field 22, the processor is field 39.
+        let start_time = fields.nth(18)?.parse().ok()?;
+        Some(Self { state, start_time, processor: fields.nth(16)?.parse().ok()? })
     }
 }
 

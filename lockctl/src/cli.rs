@@ -52,7 +52,16 @@ pub(crate) enum Command {
     FreeAll(Confirmation),
     /// List allocated and held locks
     List(ListArgs),
+    /// Explain a hang: the holder of a lock and what it does now, the waiters, and deadlocks
+    ///
+    /// Without an id, explains every lock of the store that is contended or whose holder is dead or uncertain, and every deadlock. Acquires,
+    /// delays and changes no lock. The processes that wait are named where the backend finds them (lxc, podman); this may need root.
+    ///
+    /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
+    Why(WhyArgs),
     /// Show the properties of a store
+    ///
+    /// Warns when 90 % of the ids are allocated.
     Info(Format),
     /// List the linked backends and their capabilities
     Backends(Format),
@@ -138,6 +147,14 @@ pub(crate) struct ListArgs {
     pub(crate) held: bool,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WhyArgs {
+    #[command(flatten)]
+    pub(crate) format: Format,
+    /// Id of the lock [default: the whole store]
+    pub(crate) id: Option<LockId>,
 }
 
 #[derive(Args, Debug)]

@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) held: Option<bool>,
     pub(crate) holder: Option<Holder>,
     pub(crate) waiters: Option<u32>,
+    /// The reason why the holder is not certain, or not known.
+    pub(crate) doubt: Option<String>,
 }
 
 impl Entry {
@@ -34,6 +36,7 @@ impl Entry {
             held: None,
             holder: None,
             waiters: None,
+            doubt: None,
         }
     }
 
@@ -53,6 +56,13 @@ impl Entry {
         self.held = Some(true);
         self.holder = held.holder;
         self.waiters = held.waiters;
+        self.doubt = held.doubt;
+        self
+    }
+
+    /// Marks the lock as free.
+    pub(crate) fn free(mut self) -> Self {
+        self.held = Some(false);
         self
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lock_any::{Backend, Numbering, Store, StoreId, StoreUrl};
+use lock_any::{Backend, Capacity, Numbering, Store, StoreId, StoreUrl};
 use serde::Serialize;
 
 use crate::cli::{Format, StoreArgs};
@@ -33,10 +33,34 @@ pub(crate) fn info(store_args: &StoreArgs, format: &Format) -> Result<(), Failur
     let numbered = store.capabilities().numbering == Numbering::Numbered;
     let allocated = if numbered { Some(store.allocated()?.len() as u64) } else { None };
     let available = if numbered { store.available()? } else { None };
+    warn_if_nearly_full(&store, available);
     match format.json {
         true => print_json(&store, backend, allocated, available),
         false => print_table(&store, backend, allocated, available),
     }
+}
+
+/// The share of allocated ids, in percent, from which `info` warns.
+const NEARLY_FULL: u64 = 90;
+
+/// Writes a line to stderr if few ids are free.
+fn warn_if_nearly_full(store: &Store, available: Option<u64>) {
+    let (Some(capacity), Some(free)) = (store.capacity(), available) else { return };
+    let allocated = capacity.saturating_sub(free);
+    if u128::from(allocated) * 100 < u128::from(capacity) * u128::from(NEARLY_FULL) {
+        return;
+    }
+    let advice = match (store.capabilities().capacity, store.url().starts_with("podman:")) {
+        (_, true) => {
+            "remove unused containers, pods and volumes, or raise num_locks in containers.conf and run `podman system renumber` while no other \
+             podman runs"
+        }
+        (Capacity::Chosen, _) => {
+            "free ids that are not used, which `list` shows, or create another store with a larger capacity=N"
+        }
+        _ => "free ids that are not used, which `list` shows",
+    };
+    output::message(format_args!("{allocated} of {capacity} ids are allocated, and {free} are free; {advice}"));
 }
 
 fn print_json(store: &Store, backend: &Backend, allocated: Option<u64>, available: Option<u64>) -> Result<(), Failure> {

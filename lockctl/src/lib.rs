@@ -6,6 +6,7 @@
 //! $ lockctl list --held
 //!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
 //!   3         no         12345  12345  lockctl run 3 -- make install
+//! $ lockctl why 3                             # the holder and what it does now, and the waiting processes
 //! $ lockctl -s shm:/run/my-engine/locks list --json
 //! ```
 //!
@@ -28,6 +29,7 @@ mod backends;
 mod cli;
 mod demo;
 mod docs;
+mod entries;
 mod exit;
 mod facts;
 mod info;
@@ -37,6 +39,7 @@ mod output;
 mod run;
 mod store;
 mod sys;
+mod why;
 
 use std::process::ExitCode;
 
@@ -78,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Free(args) => return manage::free(&store_args, &args),
         Command::FreeAll(_) => manage::free_all(&store_args)?,
         Command::List(args) => list::list(&store_args, &args)?,
+        Command::Why(args) => why::why(&store_args, &args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,

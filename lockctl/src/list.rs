@@ -1,12 +1,12 @@
 //! `list`: lists allocated and held locks. It acquires, delays and changes no lock.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use lock_any::{Error, HeldLock, Holder, Holders, LockId, Numbering, Store};
+use lock_any::{Error, Holder, Numbering, Store};
 use serde::Serialize;
 
 use crate::cli::{ListArgs, StoreArgs};
+use crate::entries;
 use crate::exit::Failure;
 use crate::facts::Entry;
 use crate::output::{self, Rows};
@@ -19,11 +19,7 @@ struct Listing {
 
 pub(crate) fn list(store_args: &StoreArgs, args: &ListArgs) -> Result<(), Failure> {
     let store = store_args.open()?;
-    let locks = match (store.capabilities().numbering, args.held) {
-        (Numbering::Single, held_only) => single(&store, held_only)?,
-        (_, true) => held_only(&store)?,
-        (_, false) => everything(&store)?,
-    };
+    let locks = if args.held { held_only(&store)? } else { entries::all(&store)?.into_values().collect() };
     if args.format.json {
         return Ok(output::print_json(&Listing { store: store.url().to_owned(), locks })?);
     }
@@ -41,72 +37,45 @@ pub(crate) fn list(store_args: &StoreArgs, args: &ListArgs) -> Result<(), Failur
     Ok(rows.print()?)
 }
 
-/// Lists allocated and held locks; only the allocated ones if the backend does not know the held ones.
-fn everything(store: &Store) -> Result<Vec<Entry>, Error> {
-    let mut entries: BTreeMap<_, _> = allocated(store)?;
-    let held = match store.held() {
-        Ok(held) => held,
-        Err(error) if error.is_unsupported() => return Ok(entries.into_values().collect()),
-        Err(error) => return Err(error),
-    };
-    entries.values_mut().for_each(|entry| entry.held = Some(false));
-    add_held(&mut entries, held);
-    Ok(entries.into_values().collect())
-}
-
 fn held_only(store: &Store) -> Result<Vec<Entry>, Error> {
-    let held = store.held()?;
-    let mut entries = allocated(store)?;
-    add_held(&mut entries, held);
-    Ok(entries.into_values().filter(|entry| entry.held == Some(true)).collect())
-}
-
-/// Lists the only lock of a store. A backend that knows its holder need not list held locks.
-fn single(store: &Store, held_only: bool) -> Result<Vec<Entry>, Error> {
-    let lock = store.single()?;
-    let mut entry = Entry::new(lock.id());
-    entry.allocated = true;
-    if store.capabilities().holders == Holders::Named {
-        entry.holder = lock.holder()?;
-        entry.held = Some(entry.holder.is_some());
-        entry.waiters = lock.waiters();
-    } else if held_only {
-        return Err(Error::unsupported("it does not know whether its lock is held"));
+    if store.capabilities().numbering != Numbering::Single {
+        return Ok(entries::held(store)?.into_values().collect());
     }
-    Ok(if held_only && entry.held == Some(false) { Vec::new() } else { vec![entry] })
-}
-
-fn allocated(store: &Store) -> Result<BTreeMap<LockId, Entry>, Error> {
-    let entry = |allocation: lock_any::Allocation| (allocation.id, Entry::new(allocation.id).allocated(allocation));
-    Ok(store.allocated()?.into_iter().map(entry).collect())
-}
-
-fn add_held(entries: &mut BTreeMap<LockId, Entry>, held: Vec<HeldLock>) {
-    for lock in held {
-        let id = lock.id;
-        let entry = entries.remove(&id).unwrap_or_else(|| Entry::new(id));
-        entries.insert(id, entry.held(lock));
+    let entry = entries::single(store)?;
+    match entry.held {
+        Some(true) => Ok(vec![entry]),
+        Some(false) => Ok(Vec::new()),
+        None => Err(Error::unsupported("it does not know whether its lock is held")),
     }
 }
 
 fn cells(lock: &Entry) -> [String; 7] {
     let holder = lock.holder.as_ref();
     let of_holder = |get: fn(&Holder) -> String| holder.map(get).unwrap_or_default();
-    let command = match (holder, lock.held) {
-        (Some(holder), _) => holder.command.clone(),
-        (None, Some(true)) => "(not recorded)".to_owned(),
-        (None, Some(false)) => String::new(),
-        (None, None) => "?".to_owned(),
+    let command = match (&lock.doubt, holder, lock.held) {
+        // The rest of the text explains it.
+        (Some(doubt), ..) => {
+            format!("({})", doubt.split("; ").next().and_then(|text| text.split(": ").next()).unwrap_or_default())
+        }
+        (None, Some(holder), _) => holder.command.clone(),
+        (None, None, Some(true)) => "(not recorded)".to_owned(),
+        (None, None, Some(false)) => String::new(),
+        (None, None, None) => "?".to_owned(),
     };
     [
         lock.id.to_string(),
         lock.label.to_string(),
         if lock.allocated { lock.since.map_or_else(|| "yes".to_owned(), ago) } else { "no".to_owned() },
-        of_holder(|holder| holder.pid.to_string()),
-        of_holder(|holder| if holder.tid == 0 { String::new() } else { holder.tid.to_string() }),
+        of_holder(|holder| known(holder.pid)),
+        of_holder(|holder| known(holder.tid)),
         command,
         lock.waiters.map(|count| count.to_string()).unwrap_or_default(),
     ]
+}
+
+/// Formats the id of a process or a thread, which is 0 if it is unknown.
+fn known(id: u32) -> String {
+    if id == 0 { String::new() } else { id.to_string() }
 }
 
 /// Formats the age of a time, in its two largest units.

@@ -21,7 +21,7 @@ pub(super) fn held_by(file: &Path) -> HeldBy {
 fn find_holder(file: &Path) -> io::Result<HeldBy> {
     let id = FileId::of(file)?;
     if !is_locked(file)? {
-        return Ok(HeldBy::unknown("it was released meanwhile"));
+        return Ok(HeldBy::Free);
     }
     let users = lock_proc::file_users(&id);
     // A process with a guard of this crate has closed the descriptor, and keeps its description by a mapping.

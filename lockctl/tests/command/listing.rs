@@ -39,7 +39,8 @@ fn the_keys_of_a_listing_are_stable() {
     assert_eq!(keys(&listing), ["locks", "store"].into());
     assert_eq!(listing["store"], scratch.url());
     let lock = &listing["locks"][0];
-    let wanted = ["allocated", "allocator", "generation", "held", "holder", "id", "is_named", "label", "since", "waiters"];
+    let wanted =
+        ["allocated", "allocator", "doubt", "generation", "held", "holder", "id", "is_named", "label", "since", "waiters"];
     assert_eq!(keys(lock), wanted.into());
     assert_eq!(keys(&lock["holder"]), ["command", "pid", "pid_namespace", "start_time", "tid"].into());
     assert_eq!(keys(&lock["allocator"]), keys(&lock["holder"]));
@@ -93,6 +94,22 @@ fn info_shows_a_store_and_its_capabilities() {
 }
 
 #[test]
+fn info_warns_when_nine_tenths_are_allocated() {
+    let scratch = Scratch::new();
+    scratch.ok(&["create", "--store", &format!("{}?capacity=64", scratch.url())]);
+    let ids: Vec<_> = (0..57).map(|id| id.to_string()).collect();
+    let reconcile: Vec<_> = ["reconcile"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    scratch.ok(&reconcile);
+    scratch.ok(&["info"]);
+    scratch.ok(&["allocate"]);
+    for args in [&["info"][..], &["info", "--json"]] {
+        let output = scratch.run(args);
+        assert_eq!((output.code, output.err.lines().count()), (Some(0), 1), "{output:?}");
+        assert!(output.err.starts_with("lockctl: 58 of 64 ids are allocated, and 6 are free; "), "{output:?}");
+    }
+}
+
+#[test]
 fn backends_are_listed_with_their_capabilities() {
     let backends: Value = serde_json::from_str(&output_of(&mut lockctl(&["backends", "--json"])).out).unwrap();
     let shm = backends.as_array().unwrap().iter().find(|backend| backend["scheme"] == "shm").unwrap();
@@ -116,7 +133,7 @@ fn each_shell_has_a_completion_script(#[case] shell: &str) {
 fn the_manual_page_has_every_command_and_exit_code() {
     let page = output_of(&mut lockctl(&["man"])).out;
     assert!(page.contains(".TH"), "{page}");
-    for word in [".SH RUN", ".SH RECONCILE", "conflict\\-exit\\-code", "LOCKCTL_STORE", "there is no such store"] {
+    for word in [".SH RUN", ".SH WHY", ".SH RECONCILE", "conflict\\-exit\\-code", "LOCKCTL_STORE", "there is no such store"] {
         assert!(page.contains(word), "{word} is missing:\n{page}");
     }
     assert!(!page.contains("DEMO-WORKER") && !page.contains("demo\\-worker"), "{page}");

@@ -15,3 +15,5 @@ mod run;
 mod scratch;
 mod signals;
 mod terminal;
+#[cfg(all(feature = "file", feature = "sem"))]
+mod why;

@@ -162,8 +162,7 @@ fn describe(segment: &Segment, offset: u64, mutex: &Mutex) -> HeldBy {
 fn describe_owner(state: MutexState, file: Option<&FileId>) -> (HeldBy, Option<String>) {
     let (tid, record) = (state.owner(), state.record);
     if tid == 0 {
-        let reason = if has_died(state.word) { "its owner died, and the lock is free" } else { "the lock is free" };
-        return (HeldBy::unknown(reason), None);
+        return (HeldBy::Free, None);
     }
     match record.pid() {
         Some(pid) if record.owner == tid => describe_recorded(pid, tid, record),

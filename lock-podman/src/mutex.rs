@@ -10,6 +10,7 @@
 //!   nevertheless, and sets the bit again, also for threads that sleep in libc.
 //! - A release wakes a waiter also if the bit is not set, and so does an acquisition after a death.
 //! - A word of `FUTEX_WAITERS` alone is a free mutex. For glibc it is a held one.
+//! - The death of an owner that has not completed its acquisition, or has begun its release, is not reported.
 //! - An acquisition after a death makes the mutex consistent at once. A release can leave the word as `FUTEX_OWNER_DIED` instead of 0, so that
 //!   the next owner gets the report again, which is EOWNERDEAD for libc. The mutex never becomes unusable (ENOTRECOVERABLE).
 //! - The operation is not pending for the kernel while it could free the mutex of a thread with the same id in another PID namespace.
@@ -181,12 +182,16 @@ fn give_back(mutex: &Mutex) -> Error {
 #[cold]
 fn recover(mutex: &Mutex, me: &ThisThread) -> Outcome {
     let died = Record::read(mutex);
-    Record::of(me).write(mutex);
+    if died.is_none() {
+        Record::of(me).write(mutex);
+    } else {
+        Record::of(me).replace(mutex);
+    }
     sys::link(me.list(), mutex);
     // As in glibc, the number of users does not change: the dead owner was one.
     // The owner or a woken waiter may have been killed before it woke a waiter.
     sys::wake_one(&mutex.word);
-    Outcome::Recovered(died)
+    if died.is_none() { Outcome::Acquired } else { Outcome::Recovered(died) }
 }
 
 /// Returns whether the owner is a thread of this PID namespace that has ended or has executed another program, and whose mutex the kernel
@@ -231,7 +236,7 @@ pub(crate) fn release(mutex: &Mutex, me: &ThisThread, leave: Leave) -> bool {
                 0
             }
             Leave::Died(died) => {
-                died.write(mutex);
+                died.replace(mutex);
                 DIED
             }
         };

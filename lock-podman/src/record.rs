@@ -49,13 +49,20 @@ impl Record {
         Self::from_fields(mutex.owner.load(Relaxed), mutex.count.load(Relaxed), mutex.spare.load(Relaxed))
     }
 
+    /// Writes the record after the record of a dead owner. The caller owns the mutex.
+    ///
+    /// If the caller is killed between two stores, the next owner still gets a report, of the earlier or the new owner.
+    pub(crate) fn replace(self, mutex: &Mutex) {
+        mutex.owner.store(INCONSISTENT, Relaxed);
+        compiler_fence(SeqCst);
+        self.write(mutex);
+    }
+
     /// Writes the record. The caller owns the mutex.
     ///
-    /// If the caller is killed between two stores, the record has no thread id, and the process id of the earlier or the new owner.
+    /// If the caller is killed before the last store, [`Record::is_none`] holds.
     #[inline]
     pub(crate) fn write(self, mutex: &Mutex) {
-        mutex.owner.store(0, Relaxed);
-        compiler_fence(SeqCst);
         mutex.count.store(self.count, Relaxed);
         mutex.spare.store(self.namespace, Relaxed);
         compiler_fence(SeqCst);
@@ -74,6 +81,13 @@ impl Record {
     pub(crate) fn with_cause(mut self, cause: Cause) -> Self {
         self.count |= (cause.number() as u32) << CAUSE_SHIFT;
         self
+    }
+
+    /// Returns true if the owner has not completed its acquisition, or has begun its release.
+    ///
+    /// The protected data is then consistent, so that there is nothing to report if the owner died.
+    pub(crate) fn is_none(self) -> bool {
+        self.owner == 0
     }
 
     /// Returns the thread id, if it is known.
@@ -105,5 +119,33 @@ impl Record {
         let cause =
             if self.pid().is_some() { Cause::from_number(u64::from(self.count >> CAUSE_SHIFT & 0xf)) } else { Cause::Unknown };
         Death::of(self.holder()).with_cause(cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_libc_names_the_thread_and_a_marked_one_the_process() {
+        let libc = Record::from_fields(7, 1, 5);
+        assert_eq!((libc.tid(), libc.pid(), libc.namespace()), (Some(7), None, None));
+        let ours = Record::from_fields(7, MARK | 1, 5);
+        assert_eq!((ours.tid(), ours.pid(), ours.namespace()), (Some(7), Some(1), Some(5)));
+        assert_eq!(ours.death().holder.map(|holder| (holder.pid, holder.tid, holder.pid_namespace)), Some((1, 7, Some(5))));
+    }
+
+    #[test]
+    fn a_cause_is_kept_beside_the_process() {
+        let record = Record::from_fields(7, MARK | PID, 0).with_cause(Cause::Panicked);
+        assert_eq!((record.pid(), record.death().cause), (Some(PID), Cause::Panicked));
+    }
+
+    #[test]
+    fn an_owner_that_libc_has_not_recorded_is_unknown() {
+        for owner in [INCONSISTENT, NOT_RECOVERABLE] {
+            assert_eq!(Record::from_fields(owner, 1, 0).death().holder, None);
+        }
+        assert!(Record::from_fields(0, 1, 0).is_none());
     }
 }

@@ -54,7 +54,7 @@ fn a_thread_that_does_not_use_the_segment_is_not_the_owner() {
     other.kill().unwrap();
     other.wait().unwrap();
     let [held] = &held[..] else { panic!("one lock is held") };
-    assert!(held.holder.is_none() && held.doubt.as_ref().unwrap().contains("(sleep 600)"), "{held:?}");
+    assert!(held.holder.is_none() && held.doubt.as_ref().unwrap().contains("sleep"), "{held:?}");
 }
 
 #[test]

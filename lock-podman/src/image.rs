@@ -10,7 +10,7 @@ use crate::layout::{
 };
 
 /// What to do with a segment that podman cannot use either.
-const MAKE_AGAIN: &str = "if no podman process runs, remove the file; podman makes it again";
+const MAKE_AGAIN: &str = "podman makes it again";
 
 /// Returns the bytes of a new segment with this number of locks, a multiple of 32. No id is allocated and no mutex is locked.
 pub(crate) fn new(locks: u32) -> Vec<u8> {

@@ -24,9 +24,6 @@ const GROUPS: u32 = 64;
 /// The time between two readings that decide whether a waiter has lost its wake-up.
 const RECHECK: Duration = Duration::from_millis(20);
 
-/// The share of allocated ids, in percent, from which [`details`] warns.
-const NEARLY_FULL: u64 = 90;
-
 /// The state of a mutex, as its bytes show it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct MutexState {
@@ -129,8 +126,11 @@ pub(crate) fn held_from(segment: &Segment, from: u32, limit: usize) -> Result<Ve
         found.len() < limit
     })?;
     let file = FileId::of(segment.path()).ok();
+    let is_waited_for = found.iter().any(|(_, state): &(u32, MutexState)| has_waiters(state.word));
+    let sleepers = file.as_ref().filter(|_| is_waited_for).map(|file| futex_waiters(file).found).unwrap_or_default();
     let describe = |(id, state)| {
-        let (held_by, doubt) = describe_owner(state, file.as_ref());
+        let of_lock: Vec<_> = sleepers.iter().filter(|waiter| lock_at(waiter.offset, segment.locks()) == Some(id)).collect();
+        let (held_by, doubt) = describe_owner(state, file.as_ref(), &of_lock);
         let mut held = HeldLock::new(LockId::new(id), held_by.holder().cloned());
         held.doubt = doubt;
         held
@@ -155,18 +155,18 @@ fn describe(segment: &Segment, offset: u64, mutex: &Mutex) -> HeldBy {
     // A process that cannot open the file again has changed its user or its root directory, or the file was removed. The mapping is then
     // all that is left of the segment.
     let state = segment.reopen().and_then(|file| MutexState::read(&file, offset)).unwrap_or_else(|_| MutexState::of(mutex));
-    describe_owner(state, FileId::of(segment.path()).ok().as_ref()).0
+    describe_owner(state, FileId::of(segment.path()).ok().as_ref(), &[]).0
 }
 
-/// Describes the owner of a mutex in this state, and says why the answer is not certain.
-fn describe_owner(state: MutexState, file: Option<&FileId>) -> (HeldBy, Option<String>) {
+/// Describes the owner of a mutex in this state, for which these threads wait, and says why the answer is not certain.
+fn describe_owner(state: MutexState, file: Option<&FileId>, sleepers: &[&FutexWaiter]) -> (HeldBy, Option<String>) {
     let (tid, record) = (state.owner(), state.record);
     if tid == 0 {
         return (HeldBy::Free, None);
     }
     match record.pid() {
         Some(pid) if record.owner == tid => describe_recorded(pid, tid, record),
-        _ => describe_thread(tid, file),
+        _ => describe_thread(tid, file, sleepers),
     }
 }
 
@@ -190,7 +190,7 @@ fn describe_recorded(pid: u32, tid: u32, record: Record) -> (HeldBy, Option<Stri
 }
 
 /// Describes an owner of which only the thread id is known: podman, or another program with libc's functions.
-fn describe_thread(tid: u32, file: Option<&FileId>) -> (HeldBy, Option<String>) {
+fn describe_thread(tid: u32, file: Option<&FileId>, sleepers: &[&FutexWaiter]) -> (HeldBy, Option<String>) {
     let unnamed = || Holder::of_process(0).with_thread(tid);
     let Some(thread) = Thread::find(tid) else {
         return if Thread::exists(tid) {
@@ -203,7 +203,15 @@ fn describe_thread(tid: u32, file: Option<&FileId>) -> (HeldBy, Option<String>) 
         };
     };
     let maps = file.map_or_else(|| Ok(true), |file| thread.maps(file));
+    let waits_for_it = |waiter: &&&FutexWaiter| owner(waiter.value) == tid;
+    let longest = sleepers.iter().filter(waits_for_it).filter_map(|waiter| waiter.thread.asleep).max();
+    let is_younger = started_after(thread.age(), longest);
     let holder = of_thread(thread);
+    if is_younger {
+        let reason =
+            format!("the lock names thread {tid}, which is {holder} now, but a thread waited for it before that process started");
+        return (HeldBy::unknown(reason.clone()), Some(reason));
+    }
     match maps {
         Ok(true) => (HeldBy::Holder(holder), None),
         Ok(false) => {
@@ -215,6 +223,13 @@ fn describe_thread(tid: u32, file: Option<&FileId>) -> (HeldBy, Option<String>) 
             (HeldBy::Holder(holder), Some(doubt))
         }
     }
+}
+
+/// Returns whether a process of this age started after a sleep of this length began.
+fn started_after(age: Option<Duration>, asleep: Option<Duration>) -> bool {
+    /// The precision of both times.
+    const TICK: Duration = Duration::from_millis(20);
+    age.zip(asleep).is_some_and(|(age, asleep)| age + TICK < asleep)
 }
 
 fn of_thread(thread: Thread) -> Holder {
@@ -254,21 +269,8 @@ pub(crate) fn waiting(segment: &Segment) -> Result<Waits> {
 
 /// Returns facts about the segment.
 pub(crate) fn details(segment: &Segment) -> Vec<(&'static str, String)> {
-    let mut details = vec![("file", segment.path().display().to_string()), ("locks", segment.locks().to_string())];
-    match count_allocated(segment) {
-        Ok(allocated) => {
-            let locks = u64::from(segment.locks());
-            let mut text = format!("{allocated} of {locks}");
-            if allocated * 100 >= locks * NEARLY_FULL {
-                text += "; it is nearly full: raise num_locks in containers.conf and run `podman system renumber`";
-            }
-            details.push(("allocated", text));
-        }
-        Err(error) => details.push(("allocated", error.to_string())),
-    }
     let mutex = segment_mutex(segment).unwrap_or_else(|error| error.to_string());
-    details.push(("segment mutex", mutex));
-    details
+    vec![("file", segment.path().display().to_string()), ("segment mutex", mutex)]
 }
 
 /// Describes the state of the segment mutex.
@@ -279,8 +281,27 @@ fn segment_mutex(segment: &Segment) -> Result<String> {
         return Ok(text.to_owned());
     }
     let file = FileId::of(segment.path()).map_err(|error| Error::system("stat", error))?;
-    let (held_by, doubt) = describe_owner(state, Some(&file));
-    let waiters = futex_waiters(&file).found.iter().filter(|waiter| waiter.offset == MUTEX_AT as u64).count();
+    let sleepers = futex_waiters(&file).found;
+    let sleepers: Vec<_> = sleepers.iter().filter(|waiter| waiter.offset == MUTEX_AT as u64).collect();
+    let (held_by, doubt) = describe_owner(state, Some(&file), &sleepers);
     let doubt = doubt.map(|doubt| format!(" ({doubt})")).unwrap_or_default();
-    Ok(format!("{held_by}{doubt}; {waiters} threads wait for it"))
+    let waiting = match sleepers.len() {
+        1 => "1 thread waits for it".to_owned(),
+        count => format!("{count} threads wait for it"),
+    };
+    Ok(format!("{held_by}{doubt}; {waiting}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_started_after_a_sleep_began_only_if_both_times_are_known() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert!(started_after(seconds(3), seconds(4)));
+        for (age, asleep) in [(seconds(4), seconds(3)), (seconds(3), seconds(3)), (None, seconds(4)), (seconds(3), None)] {
+            assert!(!started_after(age, asleep), "{age:?} {asleep:?}");
+        }
+    }
 }

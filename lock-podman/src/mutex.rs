@@ -13,7 +13,8 @@
 //! - The death of an owner that has not completed its acquisition, or has begun its release, is not reported.
 //! - An acquisition after a death makes the mutex consistent at once. A release can leave the word as `FUTEX_OWNER_DIED` instead of 0, so that
 //!   the next owner gets the report again, which is EOWNERDEAD for libc. The mutex never becomes unusable (ENOTRECOVERABLE).
-//! - The operation is not pending for the kernel while it could free the mutex of a thread with the same id in another PID namespace.
+//! - An acquisition is not pending for the kernel while the mutex has an owner with the same thread id, in another PID namespace. A release is,
+//!   until it has woken a waiter, as in glibc.
 //! - A thread that executes another program while its process has several threads changes its id before the kernel walks its list, so that
 //!   its mutexes stay locked. A waiter takes such a mutex over if this crate's [`Record`] names the owner and the owner's thread id does not
 //!   exist in the same PID namespace.
@@ -241,13 +242,10 @@ pub(crate) fn release(mutex: &Mutex, me: &ThisThread, leave: Leave) -> bool {
             }
         };
         mutex.word.swap(word, Release);
-    }
-    // Before the wake-up: the mutex may have a new owner by now, in another PID namespace and with the id of this thread. While the
-    // operation is pending, the kernel would free that owner's mutex if this thread died.
-    me.list().clear_pending();
-    if is_owner {
+        // While the operation is pending, the kernel wakes a waiter if this thread is killed here.
         sys::wake_one(&mutex.word);
     }
+    me.list().clear_pending();
     is_owner
 }
 

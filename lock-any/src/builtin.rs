@@ -16,6 +16,8 @@ pub(crate) const LINKED: &[Backend] = &[
     lock_sem::POSIX,
     #[cfg(feature = "podman")]
     lock_podman::BACKEND,
+    #[cfg(feature = "podman")]
+    lock_podman::FILES,
     #[cfg(feature = "etcd")]
     lock_etcd::BACKEND,
     #[cfg(feature = "postgres")]
@@ -46,6 +48,7 @@ const SCHEMES: &[Scheme] = schemes! {
     "sem" => "sem",
     "posix-sem" => "sem",
     "podman" => "podman",
+    "podman-file" => "podman",
     "etcd" => "etcd",
     "postgres" => "postgres",
 };

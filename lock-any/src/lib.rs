@@ -7,7 +7,7 @@
 //! | `shm` (default) | `shm:` | futex locks in a shared segment |
 //! | `file` | `file:`, `lxc:` | open-file-description locks on files |
 //! | `sem` | `sem:`, `posix-sem:` | System V and POSIX semaphores |
-//! | `podman` | `podman:` | the mutexes of podman's shared memory segment |
+//! | `podman` | `podman:`, `podman-file:` | the mutexes of podman's shared memory segment; podman's lock files, to list only |
 //! | `etcd` | `etcd:` | leases, transactions and watches of etcd, between machines |
 //! | `postgres` | `postgres:` | advisory locks and tables of PostgreSQL, between machines |
 //!

@@ -36,6 +36,9 @@ claims! {
     }
     /// When the exclusion of a lock holds.
     Exclusion {
+        /// Never: the store can only be listed. Acquisitions and allocations are refused, because the locks belong to programs of another
+        /// project that cannot share them safely.
+        ReadOnly = "lists only",
         /// While the session of the owner's process with a server lasts. A process that the network or a stop cuts off from the server
         /// loses its locks, and learns of it ([`Guard::valid_for`](crate::Guard::valid_for), [`Guard::on_lost`](crate::Guard::on_lost)),
         /// but may be stopped just before it uses the protected data. The exclusion is complete if the protected resource refuses

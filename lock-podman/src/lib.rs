@@ -53,6 +53,12 @@
 //!   same PID namespace take them over. Podman's do not, and mutexes that podman held stay locked.
 //! - A file that is truncated while it is in use raises a SIGBUS in owners and waiters, in podman as well.
 //!
+//! # Lock files
+//! podman has a second kind of locks, for systems without shared memory: a file for each lock (`lock_type = "file"` in containers.conf).
+//! The backend [`podman-file`](FILES) lists them, with their owners and waiters: `podman-file:/run/libpod` for the files in
+//! `/run/libpod/locks`. It acquires and allocates none, because that cannot be made safe beside podman: podman removes the file of a lock that
+//! is freed while it is held, and a later allocation makes another file with the same number, so that the lock has two owners.
+//!
 //! # Examples
 //! ```
 //! # let temporary = tempfile::tempdir().unwrap();
@@ -70,6 +76,7 @@
 #![deny(unsafe_code)]
 
 mod allocating;
+mod files;
 mod held;
 mod image;
 mod inspect;
@@ -84,7 +91,7 @@ mod segment;
 mod sys;
 
 use lock_core::{
-    Backend, Capabilities, Deadlines, DeathReports, GuardChecks, Holders, OwnerDeath, Persistence, Reconcile, Reentry,
+    Backend, Capabilities, Deadlines, DeathReports, Exclusion, GuardChecks, Holders, OwnerDeath, Persistence, Reconcile, Reentry,
     ThreadDeath,
 };
 
@@ -108,4 +115,23 @@ pub const BACKEND: Backend = Backend::new(
         .with_persistence(Persistence::Boot),
 );
 
+/// The backend `podman-file`, whose stores can only be listed.
+pub const FILES: Backend = Backend::new(
+    "podman-file",
+    env!("CARGO_PKG_NAME"),
+    "podman's lock files (lock_type = \"file\"), to list only: podman-file:/run/libpod",
+    files::open,
+)
+.with(
+    Capabilities::minimal()
+        .with_exclusion(Exclusion::ReadOnly)
+        .with_owner_death(OwnerDeath::Released)
+        .with_holders(Holders::Named)
+        .with_persistence(Persistence::Boot),
+);
+
+/// The backends of this crate.
+pub const BACKENDS: [Backend; 2] = [BACKEND, FILES];
+
 lock_core::register!(BACKEND);
+lock_core::register!(FILES);

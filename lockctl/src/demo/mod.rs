@@ -33,10 +33,18 @@ const TIME_AT_SERVER: Duration = Duration::from_secs(10);
 
 pub(crate) fn demo(store: &StoreArgs, args: &DemoArgs) -> Result<ExitCode, Failure> {
     let backends = lock_any::backends()?;
-    let (shared, private): (Vec<_>, Vec<_>) =
-        backends.into_iter().partition(|backend| backend.capabilities().sharing == Sharing::Processes);
-    let mut skipped: Vec<_> =
-        private.iter().map(|backend| (backend.scheme(), "it is not shared between processes".to_owned())).collect();
+    let mut skipped = Vec::new();
+    let mut shared = Vec::new();
+    for backend in backends {
+        let claims = backend.capabilities();
+        if claims.sharing != Sharing::Processes {
+            skipped.push((backend.scheme(), "it is not shared between processes".to_owned()));
+        } else if claims.exclusion == Exclusion::ReadOnly {
+            skipped.push((backend.scheme(), "it only lists the locks of another program".to_owned()));
+        } else {
+            shared.push(backend);
+        }
+    }
     if shared.is_empty() {
         return Err(Failure::new(
             ExitStatus::NOT_LINKED,

@@ -39,10 +39,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lock-sem/src/posix", &["line"]),
-    (
-        "lock-podman/src",
-        &["allocating", "held", "image", "inspect", "layout", "location", "mutex", "options", "record", "segment"],
-    ),
+    ("lock-podman/src", &["allocating", "held", "image", "layout", "location", "mutex", "options", "record", "segment"]),
+    ("lock-podman/src/files", &[]),
     (
         "lock-etcd/src",
         &[

@@ -13,8 +13,8 @@
 //! - The death of an owner that has not completed its acquisition, or has begun its release, is not reported.
 //! - An acquisition after a death makes the mutex consistent at once. A release can leave the word as `FUTEX_OWNER_DIED` instead of 0, so that
 //!   the next owner gets the report again, which is EOWNERDEAD for libc. The mutex never becomes unusable (ENOTRECOVERABLE).
-//! - An acquisition is not pending for the kernel while the mutex has an owner with the same thread id, in another PID namespace. A release is,
-//!   until it has woken a waiter, as in glibc.
+//! - The operation is not pending for the kernel while it could free the mutex of a thread with the same id in another PID namespace. An exception
+//!   is a release in the first PID namespace, that of podman: as in glibc, it is pending until it has woken a waiter.
 //! - A thread that executes another program while its process has several threads changes its id before the kernel walks its list, so that
 //!   its mutexes stay locked. A waiter takes such a mutex over if this crate's [`Record`] names the owner and the owner's thread id does not
 //!   exist in the same PID namespace.
@@ -242,7 +242,13 @@ pub(crate) fn release(mutex: &Mutex, me: &ThisThread, leave: Leave) -> bool {
             }
         };
         mutex.word.swap(word, Release);
-        // While the operation is pending, the kernel wakes a waiter if this thread is killed here.
+    }
+    // While the operation is pending, the kernel wakes a waiter if this thread is killed before it does. But if the mutex has a new owner by
+    // then with the id of this thread, in another PID namespace, the kernel frees the mutex of that owner.
+    if !me.is_in_first_namespace() {
+        me.list().clear_pending();
+    }
+    if is_owner {
         sys::wake_one(&mutex.word);
     }
     me.list().clear_pending();

@@ -93,6 +93,14 @@ impl ThisThread {
         Ok(())
     }
 
+    /// Returns whether the thread is in the PID namespace that exists from the start of the machine on.
+    #[inline]
+    pub(crate) fn is_in_first_namespace(&self) -> bool {
+        /// The kernel's `PROC_PID_INIT_INO`.
+        const FIRST: u32 = 0xEFFF_FFFC;
+        self.namespace == FIRST
+    }
+
     /// Returns the thread's robust list.
     #[inline]
     pub(crate) fn list(&self) -> &Head {

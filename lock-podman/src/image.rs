@@ -10,7 +10,8 @@ use crate::layout::{
 };
 
 /// What to do with a segment that podman cannot use either.
-const MAKE_AGAIN: &str = "podman makes it again";
+const MAKE_AGAIN: &str =
+    "podman makes it again; then run `podman system renumber` before any other podman command, or objects share locks";
 
 /// Returns the bytes of a new segment with this number of locks, a multiple of 32. No id is allocated and no mutex is locked.
 pub(crate) fn new(locks: u32) -> Vec<u8> {

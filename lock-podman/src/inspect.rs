@@ -7,8 +7,8 @@ use std::mem::offset_of;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Error, HeldBy, HeldLock, Holder, LockId, Result, Waiter, Waits};
-use lock_proc::{FileId, FutexWaiter, Thread, futex_waiters};
+use lock_core::{Error, ErrorKind, HeldBy, HeldLock, Holder, LockId, Result, Waiter, Waits};
+use lock_proc::{FileId, FutexWaiter, State, Thread, futex_waiters};
 use lock_table::this_process;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,6 +17,7 @@ use crate::layout::{GROUP, GROUP_LOCKS, GROUP_MUTEXES_AT, Group, MUTEX_AT, Mutex
 use crate::mutex::{has_died, has_waiters, owner};
 use crate::record::Record;
 use crate::segment::{Segment, read_at};
+use crate::sys;
 
 /// The number of groups that are read at once.
 const GROUPS: u32 = 64;
@@ -52,6 +53,11 @@ impl MutexState {
             read if read == bytes.len() => Ok(Self::from_bytes(&bytes, 0)),
             _ => Err(truncated()),
         }
+    }
+
+    /// Returns whether the record is that of the owner, so that nobody needs to guess.
+    fn is_recorded(self) -> bool {
+        self.record.pid().is_some() && self.record.owner == self.owner()
     }
 
     /// Returns the owner's thread id, or 0.
@@ -152,10 +158,26 @@ pub(crate) fn held_by(segment: &Segment, offset: u64, mutex: &Mutex) -> HeldBy {
 }
 
 fn describe(segment: &Segment, offset: u64, mutex: &Mutex) -> HeldBy {
-    // A process that cannot open the file again has changed its user or its root directory, or the file was removed. The mapping is then
-    // all that is left of the segment.
-    let state = segment.reopen().and_then(|file| MutexState::read(&file, offset)).unwrap_or_else(|_| MutexState::of(mutex));
-    describe_owner(state, FileId::of(segment.path()).ok().as_ref(), &[]).0
+    let state = match segment.reopen() {
+        Ok(file) => MutexState::read(&file, offset),
+        // The mapping of a truncated file must not be read.
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotAStore) => Err(error),
+        // A process that cannot open the file again has changed its user or its root directory, or the file was removed. The mapping is
+        // then all that is left of the segment.
+        Err(_) => Ok(MutexState::of(mutex)),
+    };
+    let state = match state {
+        Ok(state) => state,
+        Err(error) => return HeldBy::unknown(error.to_string()),
+    };
+    let file = FileId::of(segment.path()).ok();
+    let sleepers = file
+        .as_ref()
+        .filter(|_| has_waiters(state.word) && !state.is_recorded())
+        .map(|file| futex_waiters(file).found)
+        .unwrap_or_default();
+    let sleepers: Vec<_> = sleepers.iter().filter(|waiter| waiter.offset == offset).collect();
+    describe_owner(state, file.as_ref(), &sleepers).0
 }
 
 /// Describes the owner of a mutex in this state, for which these threads wait, and says why the answer is not certain.
@@ -165,7 +187,7 @@ fn describe_owner(state: MutexState, file: Option<&FileId>, sleepers: &[&FutexWa
         return (HeldBy::Free, None);
     }
     match record.pid() {
-        Some(pid) if record.owner == tid => describe_recorded(pid, tid, record),
+        Some(pid) if state.is_recorded() => describe_recorded(pid, tid, record),
         _ => describe_thread(tid, file, sleepers),
     }
 }
@@ -175,10 +197,14 @@ fn describe_recorded(pid: u32, tid: u32, record: Record) -> (HeldBy, Option<Stri
     let mut holder = record.holder().unwrap_or_else(|| Holder::of_process(pid).with_thread(tid));
     let ours = this_process().pid_namespace;
     if record.namespace().map(u64::from) != ours || ours.is_none() {
-        return (HeldBy::Holder(holder), None);
+        let doubt = match record.namespace() {
+            Some(namespace) => format!("the ids are those of another PID namespace ({namespace}); look there"),
+            None => "the ids may be those of another PID namespace".to_owned(),
+        };
+        return (HeldBy::Holder(holder), Some(doubt));
     }
-    if !Thread::exists(tid) {
-        let doubt = format!("thread {tid} of process {pid} does not exist any more; the next acquisition takes the lock over");
+    if !sys::exists(pid, tid) {
+        let doubt = format!("process {pid} has no thread {tid} any more; the next acquisition takes the lock over");
         return (HeldBy::Dead(holder), Some(doubt));
     }
     // `/proc` may hide the process, or show another PID namespace.
@@ -196,33 +222,41 @@ fn describe_thread(tid: u32, file: Option<&FileId>, sleepers: &[&FutexWaiter]) -
         return if Thread::exists(tid) {
             (HeldBy::Holder(unnamed()), Some(format!("/proc does not show thread {tid}; run as root")))
         } else {
-            let doubt = format!(
+            is_none_of_these(format!(
                 "no thread has the id {tid}: the owner died without releasing the lock, or it is in another PID namespace"
-            );
-            (HeldBy::Dead(unnamed()), Some(doubt))
+            ))
         };
     };
+    if sleepers.iter().any(|waiter| waiter.thread.tid == tid) {
+        return is_none_of_these(format!(
+            "the lock names thread {tid}, but thread {tid} waits for it; the owner is in another PID namespace"
+        ));
+    }
     let maps = file.map_or_else(|| Ok(true), |file| thread.maps(file));
     let waits_for_it = |waiter: &&&FutexWaiter| owner(waiter.value) == tid;
     let longest = sleepers.iter().filter(waits_for_it).filter_map(|waiter| waiter.thread.asleep).max();
     let is_younger = started_after(thread.age(), longest);
     let holder = of_thread(thread);
     if is_younger {
-        let reason =
-            format!("the lock names thread {tid}, which is {holder} now, but a thread waited for it before that process started");
-        return (HeldBy::unknown(reason.clone()), Some(reason));
+        return is_none_of_these(format!(
+            "the lock names thread {tid}, which is {holder} now, but a thread waited for it before that process started"
+        ));
     }
     match maps {
         Ok(true) => (HeldBy::Holder(holder), None),
-        Ok(false) => {
-            let reason = format!("the lock names thread {tid}, which is {holder} now, and that process does not use the segment");
-            (HeldBy::unknown(reason.clone()), Some(reason))
-        }
+        Ok(false) => is_none_of_these(format!(
+            "the lock names thread {tid}, which is {holder} now, and that process does not use the segment"
+        )),
         Err(error) => {
             let doubt = format!("the memory map of process {} could not be read ({error}); run as root", holder.pid);
             (HeldBy::Holder(holder), Some(doubt))
         }
     }
+}
+
+/// Describes an owner that is known not to be a thread of this PID namespace, for this reason.
+fn is_none_of_these(reason: String) -> (HeldBy, Option<String>) {
+    (HeldBy::unknown(reason.clone()), Some(reason))
 }
 
 /// Returns whether a process of this age started after a sleep of this length began.
@@ -260,7 +294,9 @@ pub(crate) fn waiting(segment: &Segment) -> Result<Waits> {
             (other.thread.tid, other.offset, other.value) == (waiter.thread.tid, waiter.offset, waiter.value)
                 && other.thread.asleep >= waiter.thread.asleep
         };
-        let is_lost = is_suspect && still_lost.iter().any(is_same) && suspected(&waiter)?;
+        // A stopped thread was woken, and goes on when it is continued.
+        let is_lost =
+            is_suspect && waiter.thread.state == State::Sleeping && still_lost.iter().any(is_same) && suspected(&waiter)?;
         let waited = waiter.thread.asleep;
         waiters.push(Waiter::new(LockId::new(lock), of_thread(waiter.thread)).with_waited(waited).with_lost(is_lost));
     }
@@ -285,11 +321,11 @@ fn segment_mutex(segment: &Segment) -> Result<String> {
     let sleepers: Vec<_> = sleepers.iter().filter(|waiter| waiter.offset == MUTEX_AT as u64).collect();
     let (held_by, doubt) = describe_owner(state, Some(&file), &sleepers);
     let doubt = doubt.map(|doubt| format!(" ({doubt})")).unwrap_or_default();
-    let waiting = match sleepers.len() {
-        1 => "1 thread waits for it".to_owned(),
-        count => format!("{count} threads wait for it"),
-    };
-    Ok(format!("{held_by}{doubt}; {waiting}"))
+    let does = held_by.holder().and_then(|holder| Thread::find(holder.tid)).map(|thread| format!("; {}", thread.activity()));
+    let waiting: Vec<_> = sleepers.iter().map(|waiter| of_thread(waiter.thread.clone()).to_string()).collect();
+    let waiting =
+        if waiting.is_empty() { "no thread waits for it".to_owned() } else { format!("waiting: {}", waiting.join(", ")) };
+    Ok(format!("{held_by}{doubt}{}; {waiting}", does.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use lock_core::{Deadline, Error, Result};
-use lock_proc::Thread;
 
 use crate::layout::{Mutex, NOT_RECOVERABLE};
 use crate::record::Record;
@@ -143,7 +142,9 @@ fn acquire_slowly(
             continue;
         }
         // If the caller is killed after it was woken, the kernel wakes another waiter, unless the mutex is held again.
-        if owner(word) != me.id {
+        if owner(word) == me.id {
+            me.list().clear_pending();
+        } else {
             me.list().set_pending(mutex);
         }
         sys::wait(&mutex.word, asleep, remaining.min(SLEEP));
@@ -201,10 +202,9 @@ fn is_orphaned(mutex: &Mutex, me: &ThisThread, word: u32) -> bool {
     let record = Record::read(mutex);
     // The record is that of the present owner: an owner that has just acquired the mutex has not written one yet, and a release clears it.
     let is_of_namespace = record.namespace().is_some_and(|namespace| namespace == me.namespace);
-    record.pid().is_some()
-        && record.owner == owner(word)
+    record.owner == owner(word)
         && is_of_namespace
-        && !Thread::exists(record.owner)
+        && record.pid().is_some_and(|pid| !sys::exists(pid, record.owner))
         && (mutex.word.load(Relaxed), Record::read(mutex)) == (word, record)
 }
 

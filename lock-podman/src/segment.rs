@@ -69,6 +69,10 @@ impl Segment {
         let metadata = file.metadata().map_err(|error| Error::system("fstat", error))?;
         check_access(path, &metadata, options.owner)?;
         filesystem::check(&file, path, options.filesystem)?;
+        let mut header = [0; HEADER];
+        let read = read_at(&file, &mut header, 0)?;
+        // Before the whole is read: the file may be another one, of any length.
+        image::check_header(&header[..read], metadata.len())?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| Error::system("read", error))?;
         let locks = image::check(&bytes)?;

@@ -9,4 +9,4 @@ mod this_thread;
 pub(crate) use self::futex::{wait, wake_one};
 pub(crate) use self::list::{link, unlink};
 pub(crate) use self::mapping::Mapping;
-pub(crate) use self::this_thread::ThisThread;
+pub(crate) use self::this_thread::{ThisThread, exists};

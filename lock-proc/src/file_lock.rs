@@ -13,9 +13,10 @@ pub struct FileUser {
     pub process: Thread,
     /// The number of descriptors that are open on the file.
     pub descriptors: usize,
-    /// Whether one of the descriptors has the file locked with fcntl(2) or flock(2), for writing.
+    /// Whether one of the descriptors has the file locked with fcntl(2), for writing.
     ///
-    /// A lock of an open file description (`F_OFD_SETLK`, flock) belongs to all processes that have inherited its descriptor.
+    /// A lock of an open file description (`F_OFD_SETLK`) belongs to all processes that have inherited its descriptor. Locks of flock(2) do
+    /// not conflict with those of fcntl(2), and do not count.
     pub has_lock: bool,
     /// Whether the file is mapped. A mapping keeps the lock of a description whose descriptors are closed.
     pub is_mapped: bool,
@@ -64,7 +65,8 @@ fn has_lock(pid: u32, fd: u32) -> bool {
 
 /// Parses a line such as `1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF`.
 fn is_for_writing(line: &str) -> bool {
-    line.split_ascii_whitespace().nth(3) == Some("WRITE")
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    matches!(fields.next(), Some("OFDLCK" | "POSIX")) && fields.nth(1) == Some("WRITE")
 }
 
 fn waits_for(call: Call, pid: u32, file: &FileId) -> bool {
@@ -89,7 +91,8 @@ mod tests {
     #[test]
     fn a_lock_is_for_writing_or_for_reading() {
         assert!(is_for_writing("\t1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF"));
-        assert!(is_for_writing("\t1: FLOCK  ADVISORY  WRITE 4711 00:1a:3 0 EOF"));
+        assert!(is_for_writing("\t1: POSIX  ADVISORY  WRITE 4711 00:1a:3 0 EOF"));
+        assert!(!is_for_writing("\t1: FLOCK  ADVISORY  WRITE 4711 00:1a:3 0 EOF"));
         assert!(!is_for_writing("\t1: POSIX  ADVISORY  READ 4711 00:1a:3 0 EOF"));
     }
 }

@@ -47,7 +47,7 @@ fn of_process(process: Thread) -> Holder {
 
 /// Returns the threads that wait for the lock with this file.
 ///
-/// A waiter with a deadline does not sleep in fcntl(2). Its process has the file open and not locked.
+/// A waiter of this crate with a deadline does not sleep in fcntl(2). Its process has the file open and mapped, and not locked.
 pub(super) fn waiting(file: &Path) -> Result<Waits> {
     let id = match FileId::of(file) {
         Ok(id) => id,
@@ -58,8 +58,10 @@ pub(super) fn waiting(file: &Path) -> Result<Waits> {
     let (sleeping, users) = (lock_proc::file_lock_waiters(&id), lock_proc::file_users(&id));
     let incomplete = users.unseen.or(sleeping.unseen).map(|unseen| unseen.to_string());
     let in_call = |pid| sleeping.found.iter().any(|thread| thread.pid == pid);
-    let with_deadline =
-        users.found.into_iter().filter(|user| user.descriptors > 0 && !user.has_lock && !in_call(user.process.pid));
+    let with_deadline = users
+        .found
+        .into_iter()
+        .filter(|user| user.is_mapped && user.descriptors > 0 && !user.has_lock && !in_call(user.process.pid));
     let with_deadline = with_deadline.map(|user| Waiter::new(LockId::new(0), of_process(user.process)));
     let mut waiters: Vec<_> = with_deadline.collect();
     waiters.extend(sleeping.found.iter().map(|thread| {

@@ -66,6 +66,10 @@ pub(crate) fn link(head: &Head, mutex: &Mutex) {
 pub(crate) fn unlink(head: &Head, mutex: &Mutex) {
     let start = ptr::from_ref(head).addr();
     let (prev, next) = (mutex.prev.load(Relaxed), mutex.next.load(Relaxed));
+    // Another program has cleared the mutex, or the file was truncated and extended.
+    if prev == 0 || next == 0 {
+        return;
+    }
     // SAFETY: the mutex is in the list of this thread. Its links were written by this thread, in this crate or in libc, so that its
     // neighbours are the head or mutexes that this thread holds. Another program that writes to the links of a mutex which it does not own
     // breaks this, for glibc's functions as well as here.

@@ -175,7 +175,7 @@ fn an_allocation_waits_for_a_libc_owner_of_the_segment_mutex() {
     assert_eq!(segment.segment_mutex().lock(), 0);
     thread::scope(|scope| {
         let allocating = scope.spawn(|| segment.store.allocate("").map(|lock| lock.id().get()));
-        wait_until("the allocation waits", || segment.store.details().iter().any(|(_, text)| text.contains("1 thread waits")));
+        wait_until("the allocation waits", || segment.store.details().iter().any(|(_, text)| text.contains("waiting: pid")));
         assert_eq!(segment.store.allocated().unwrap().len(), 0, "reading waits for nothing");
         assert_eq!(segment.segment_mutex().unlock(), 0);
         assert_eq!(allocating.join().unwrap().unwrap(), 0);

@@ -154,7 +154,7 @@ fn run(command: &[&str], names: &[&str], start: Instant) -> Answer<String> {
     let mut errors = tempfile::tempfile().map_err(failed)?;
     let (stdout, stderr) = (output.try_clone().map_err(failed)?, errors.try_clone().map_err(failed)?);
     let mut podman = Command::new("podman");
-    podman.args(command).args(names).env_remove("CONTAINER_HOST").process_group(0);
+    podman.args(command).args(names).env_remove("CONTAINER_HOST").env_remove("CONTAINER_CONNECTION").process_group(0);
     podman.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let mut child = podman.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::Absent,

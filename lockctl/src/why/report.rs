@@ -81,14 +81,19 @@ pub(crate) struct StepReport {
     pub(crate) waits_for: LockId,
 }
 
+/// The number of held locks up to which each is described.
+const FEW: usize = 10;
+
 impl Report {
     /// Describes one lock, or the locks that need an explanation.
     pub(crate) fn new(store: &Store, mut survey: Survey, id: Option<LockId>, here: &Here) -> Self {
         let is_cyclic = |lock: LockId| survey.cycles.iter().flatten().any(|(step, _)| step.holds == lock);
+        // Of few held locks, each is described: its holder may be stopped, and other threads may wait for that holder elsewhere.
+        let has_few = survey.locks.len() <= FEW;
         let is_single = store.capabilities().numbering == Numbering::Single;
         let is_wanted = |lock: LockId, facts: &Facts| match id {
             Some(id) => lock == id,
-            None => is_single || facts.is_notable() || is_cyclic(lock),
+            None => is_single || has_few || facts.is_notable() || is_cyclic(lock),
         };
         let ids: Vec<_> = survey.locks.iter().filter(|(id, facts)| is_wanted(**id, facts)).map(|(id, _)| *id).collect();
         let holder_of = |id: LockId, survey: &Survey| survey.locks.get(&id).and_then(|facts| facts.entry.holder.clone());

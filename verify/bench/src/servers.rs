@@ -29,7 +29,7 @@ pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
         Ok(server) => with_postgres(scratch, effort, &server),
         Err(why) => vec![Row::unmeasured(PAIR, "postgres", Unit::Nanoseconds, why)],
     };
-    rows.extend(match Etcd::start(&["--quota-backend-bytes", "8589934592"]) {
+    rows.extend(match Etcd::start_on_disk(&["--quota-backend-bytes", "8589934592"]) {
         Ok(server) => with_etcd(scratch, effort, &server),
         Err(why) => vec![Row::unmeasured(PAIR, "etcd", Unit::Nanoseconds, why)],
     });

@@ -31,10 +31,21 @@ pub struct Etcd {
 impl Etcd {
     /// Starts a server with further arguments.
     ///
+    /// Its data is in memory, so that a slow disk ends no session of a test.
+    ///
     /// # Errors
     /// What this machine lacks.
     pub fn start(arguments: &[&str]) -> Result<Self, String> {
         Self::start_alone(arguments, false)
+    }
+
+    /// Starts a server with further arguments and its data on a disk, to measure it.
+    ///
+    /// # Errors
+    /// What this machine lacks.
+    pub fn start_on_disk(arguments: &[&str]) -> Result<Self, String> {
+        let on_disk = || TempDir::new().map_err(|error| error.to_string());
+        Self::start_in(on_disk, arguments, false)
     }
 
     /// Starts a server that listens on all addresses, for a network namespace of the test.
@@ -46,9 +57,13 @@ impl Etcd {
     }
 
     fn start_alone(arguments: &[&str], is_open: bool) -> Result<Self, String> {
+        Self::start_in(in_memory, arguments, is_open)
+    }
+
+    fn start_in(scratch: impl Fn() -> Result<TempDir, String>, arguments: &[&str], is_open: bool) -> Result<Self, String> {
         is_installed()?;
         loop {
-            let mut server = Self::new(0, vec![port::free()], arguments)?;
+            let mut server = Self::new(0, vec![port::free()], scratch()?, arguments);
             server.is_open = is_open;
             server.spawn();
             // Another program may have taken a port that was free.
@@ -67,7 +82,8 @@ impl Etcd {
         loop {
             let [a, b, c, d, e, f] = port::free();
             let ports = vec![[a, b], [c, d], [e, f]];
-            let mut servers = [Self::new(0, ports.clone(), &[])?, Self::new(1, ports.clone(), &[])?, Self::new(2, ports, &[])?];
+            let member = |number| Ok::<_, String>(Self::new(number, ports.clone(), in_memory()?, &[]));
+            let mut servers = [member(0)?, member(1)?, member(2)?];
             servers.iter_mut().for_each(Self::spawn);
             if servers.iter_mut().all(Self::answers) {
                 return Ok(servers);
@@ -80,10 +96,9 @@ impl Etcd {
         is_installed().err()
     }
 
-    fn new(member: usize, ports: Vec<[u16; 2]>, arguments: &[&str]) -> Result<Self, String> {
-        let scratch = TempDir::new().map_err(|error| error.to_string())?;
+    fn new(member: usize, ports: Vec<[u16; 2]>, scratch: TempDir, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Ok(Self { member, ports, arguments, is_open: false, child: None, scratch })
+        Self { member, ports, arguments, is_open: false, child: None, scratch }
     }
 
     /// Starts a server again that was killed, with its data, and waits until it answers.
@@ -193,6 +208,11 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Creates a directory in memory, or on a disk if that fails.
+fn in_memory() -> Result<TempDir, String> {
+    TempDir::with_prefix_in("lock-etcd-", "/dev/shm").or_else(|_| TempDir::new()).map_err(|error| error.to_string())
 }
 
 fn is_installed() -> Result<(), String> {

@@ -156,10 +156,8 @@ r"    check_length(length, header::segments(&page))?;
 r#"        links => return Err(untrusted(format!("the file has {links} hard links; remove the others"))),"#
         => "        _ => {}";
     "published-before-filled" ["shm"] "a half-made store is visible";
-r"        .and_then(|()| fill(&mut file, header, options))
-        .and_then(|()| publish(&file, temporary.as_deref(), path));"
-        => r"        .and_then(|()| publish(&file, temporary.as_deref(), path))
-        .and_then(|()| fill(&mut file, header, options));";
+"    let made = fill(&mut file).and_then(|()| publish(&file, temporary.as_deref(), path));"
+        => "    let made = publish(&file, temporary.as_deref(), path).and_then(|()| fill(&mut file));";
 };
 
 const BLOCKS: &[Mutation] = planted! { "lock-table/src/blocks.rs":

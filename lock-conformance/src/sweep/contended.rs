@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::operation::{recovers, recovers_in_time, sends, visit, visit_send};
+use super::operation::{gives_up, recovers, recovers_in_time, sends, visit, visit_send};
 use super::route::{Place, Route};
 use super::setup::{Check, Mark, Setup, pid_of};
 use super::subject::Subject;
@@ -60,13 +60,7 @@ pub(super) const WAITS: &[Wait] = &[
         owner: Thread,
     },
     Wait { name: "be woken with a lock of the process", applies: sends, moment: Moment::Woken, deadline: None, owner: Process },
-    Wait {
-        name: "give up at a deadline",
-        applies: recovers_in_time,
-        moment: Moment::TimedOut,
-        deadline: Some(SOON),
-        owner: Thread,
-    },
+    Wait { name: "give up at a deadline", applies: gives_up, moment: Moment::TimedOut, deadline: Some(SOON), owner: Thread },
 ];
 
 /// The phase of the wait in which the target is killed.

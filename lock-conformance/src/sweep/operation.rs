@@ -279,6 +279,11 @@ pub(super) fn recovers(claims: &Capabilities) -> bool {
     claims.owner_death != OwnerDeath::Stuck
 }
 
+/// Whether a wait that gives up can be stepped: its error names the holder, and a search in `/proc` has too many instructions.
+pub(super) fn gives_up(claims: &Capabilities) -> bool {
+    recovers_in_time(claims) && claims.holders == lock_core::Holders::Named && claims.labels == lock_core::Labels::Kept
+}
+
 pub(super) fn recovers_in_time(claims: &Capabilities) -> bool {
     recovers(claims) && claims.deadlines == Deadlines::Monotonic
 }

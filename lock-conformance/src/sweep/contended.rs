@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::operation::{gives_up, recovers, recovers_in_time, sends, visit, visit_send};
+use super::operation::{give_up, recovers, recovers_in_time, sends, visit, visit_send};
 use super::route::{Place, Route};
 use super::setup::{Check, Mark, Setup, pid_of};
 use super::subject::Subject;
@@ -60,7 +60,13 @@ pub(super) const WAITS: &[Wait] = &[
         owner: Thread,
     },
     Wait { name: "be woken with a lock of the process", applies: sends, moment: Moment::Woken, deadline: None, owner: Process },
-    Wait { name: "give up at a deadline", applies: gives_up, moment: Moment::TimedOut, deadline: Some(SOON), owner: Thread },
+    Wait {
+        name: "give up at a deadline",
+        applies: recovers_in_time,
+        moment: Moment::TimedOut,
+        deadline: Some(SOON),
+        owner: Thread,
+    },
 ];
 
 /// The phase of the wait in which the target is killed.
@@ -88,13 +94,29 @@ impl Waiter {
     }
 }
 
+/// How the target waits.
+#[derive(Clone, Copy)]
+struct Attempt {
+    owner: OwnerKind,
+    deadline: Option<Duration>,
+    /// The lock is held until the target is dead.
+    gives_up: bool,
+}
+
+impl Wait {
+    fn attempt(&self) -> Attempt {
+        Attempt { owner: self.owner, deadline: self.deadline, gives_up: self.moment == Moment::TimedOut }
+    }
+}
+
 impl Subject for Waiter {
     fn survey(&mut self) -> io::Result<Route> {
         // The second part, after the sleep, can be surveyed only in targets that take the surveyed route to the sleep. Not all do.
         for _ in 0..SURVEYS {
             // Stepping is slow, so the survey uses a later deadline than the sweep.
-            let later = self.kind.deadline.map(|_| LATER);
-            let to_sleep = survey_part(|show| run(&mut self.setup, (self.kind.owner, later), show, None))?;
+            let attempt = self.kind.attempt();
+            let later = Attempt { deadline: attempt.deadline.map(|_| LATER), ..attempt };
+            let to_sleep = survey_part(|show| run(&mut self.setup, later, show, None))?;
             if self.kind.moment == Moment::Waiting {
                 return to_sleep.ok_or_else(|| io::Error::other("no process waited for the lock"));
             }
@@ -111,7 +133,7 @@ impl Subject for Waiter {
         let mut go = |target: &mut TargetProcess| target.move_to(route, place, by).map_err(text);
         let (kind, setup) = (self.kind, &mut self.setup);
         let killed = match kind.moment {
-            Moment::Waiting => run(setup, (kind.owner, kind.deadline), &mut go, None),
+            Moment::Waiting => run(setup, kind.attempt(), &mut go, None),
             // Stepping to the sleep would take longer than the deadline, so breakpoints are used.
             Moment::Woken | Moment::TimedOut => sleep_and(setup, kind, self.to_sleep.as_ref(), &mut go),
         };
@@ -142,21 +164,17 @@ type Go<'a> = &'a mut dyn FnMut(&mut TargetProcess) -> Result<Reached, String>;
 fn sleep_and(setup: &mut Setup, kind: &Wait, to_sleep: Option<&Route>, after: Go<'_>) -> Result<(Check, Reached), String> {
     let (route, sleep) = to_sleep.and_then(|route| Some((route, route.sleep()?))).ok_or("the waiter does not fall asleep")?;
     let mut before = |target: &mut TargetProcess| target.move_to(route, sleep, Movement::Quickly).map_err(text);
-    run(setup, (kind.owner, kind.deadline), &mut before, Some((kind.moment, after)))
+    run(setup, kind.attempt(), &mut before, Some((kind.moment, after)))
 }
 
-/// Makes a target wait for a lock for this owner and until this deadline, kills it after `go`, and checks that a bystander acquires the lock.
-fn run(
-    setup: &mut Setup,
-    (owner, deadline): (OwnerKind, Option<Duration>),
-    go: Go<'_>,
-    after: Option<(Moment, Go<'_>)>,
-) -> Result<(Check, Reached), String> {
+/// Makes a target wait for a lock, kills it after `go`, and checks that a bystander acquires the lock.
+fn run(setup: &mut Setup, attempt: Attempt, go: Go<'_>, after: Option<(Moment, Go<'_>)>) -> Result<(Check, Reached), String> {
     setup.with_store().map_err(|e| e.to_string())?;
     setup.reset();
-    let wait = || match deadline {
-        None if owner == Process => visit_send(setup, setup.lock().lock_send()),
+    let wait = || match attempt.deadline {
+        None if attempt.owner == Process => visit_send(setup, setup.lock().lock_send()),
         None => visit(setup, setup.lock().lock()),
+        Some(deadline) if attempt.gives_up => give_up(setup, deadline),
         Some(deadline) => visit(setup, setup.lock().try_lock_for(deadline)),
     };
     let mut target = TargetProcess::start(|| setup.attach(), wait).map_err(text)?;

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use lock_core::{
-    Capabilities, Capacity, Deadlines, DeathReports, Guard, LockId, Numbering, OpenMode, OwnerDeath, Reconcile, Removal, Result,
-    SendGuard, SendGuards,
+    Acquired, Capabilities, Capacity, Deadline, Deadlines, DeathReports, Guard, LockId, Numbering, OpenMode, OwnerDeath,
+    Reconcile, Removal, Result, SendGuard, SendGuards,
 };
 
 use nix::sys::wait::waitpid;
@@ -101,7 +101,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             setup.with_store()?;
             setup.hold()
         },
-        act: |setup| visit(setup, setup.lock().try_lock_for(Duration::ZERO)),
+        act: |setup| give_up(setup, Duration::ZERO),
         check: check_refusal,
     },
     Operation {
@@ -279,11 +279,6 @@ pub(super) fn recovers(claims: &Capabilities) -> bool {
     claims.owner_death != OwnerDeath::Stuck
 }
 
-/// Whether a wait that gives up can be stepped: its error names the holder, and a search in `/proc` has too many instructions.
-pub(super) fn gives_up(claims: &Capabilities) -> bool {
-    recovers_in_time(claims) && claims.holders == lock_core::Holders::Named && claims.labels == lock_core::Labels::Kept
-}
-
 pub(super) fn recovers_in_time(claims: &Capabilities) -> bool {
     recovers(claims) && claims.deadlines == Deadlines::Monotonic
 }
@@ -304,6 +299,21 @@ pub(super) fn can_go(claims: &Capabilities) -> bool {
 
 pub(super) fn label(setup: &Setup) -> &'static str {
     if setup.capabilities().labels == lock_core::Labels::Kept { LABEL } else { "" }
+}
+
+/// Waits for the lock, which is held and stays held, and gives up.
+///
+/// The error of a wait names the holder. A backend that records no holder searches for it in `/proc`, which has too many instructions to step
+/// through. With such a backend only its own part of the wait is executed.
+pub(super) fn give_up(setup: &Setup, timeout: Duration) {
+    match setup.raw_lock() {
+        Some(raw) => {
+            if let Ok(Acquired::Held { .. } | Acquired::Recovered(_)) = raw.acquire(Deadline::after(timeout)) {
+                setup.mark(Mark::Inside);
+            }
+        }
+        None => visit(setup, setup.lock().try_lock_for(timeout)),
+    }
 }
 
 /// Executes a critical section and records its progress in marks.

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use lock_core::{
-    Backend, Capabilities, DeathReports, ErrorKind, Guard, Lock, LockId, Numbering, OpenMode, OwnerDeath, Result, Store,
+    Backend, Capabilities, DeathReports, ErrorKind, Guard, Holders, Lock, LockId, Numbering, OpenMode, OwnerDeath, RawLock,
+    Result, Store,
 };
 
 use crate::sys;
@@ -55,6 +57,8 @@ pub(super) struct Setup {
     store: Option<Store>,
     /// The target's handle, until the target uses it.
     handle: RefCell<Option<Lock>>,
+    /// The target's handle on the backend's part of the lock, if the backend records no holders.
+    raw_handle: RefCell<Option<Arc<dyn RawLock>>>,
 }
 
 /// Longer than the interval after which a store checks a table again.
@@ -74,7 +78,16 @@ impl Setup {
             url.push_str(if url.contains('?') { "&" } else { "?" });
             url.push_str(&format!("capacity={capacity}"));
         }
-        Ok(Self { backend: *backend, url, directory, words, guard: None, store: None, handle: RefCell::new(None) })
+        Ok(Self {
+            backend: *backend,
+            url,
+            directory,
+            words,
+            guard: None,
+            store: None,
+            handle: RefCell::default(),
+            raw_handle: RefCell::default(),
+        })
     }
 
     /// Creates or opens the store, and frees all ids.
@@ -137,6 +150,16 @@ impl Setup {
     pub(super) fn attach(&self) {
         self.attach_without_handle();
         self.handle.replace(self.find(LOCK));
+        if self.capabilities().holders == Holders::Unknown {
+            let id = LockId::new(if self.is_numbered() { LOCK } else { 0 });
+            let open = || self.backend.open(&self.url.parse()?, OpenMode::Open)?.lock(id);
+            self.raw_handle.replace(open().ok());
+        }
+    }
+
+    /// Returns the backend's part of the lock, if the backend records no holders.
+    pub(super) fn raw_lock(&self) -> Option<Arc<dyn RawLock>> {
+        self.raw_handle.take()
     }
 
     /// Prepares a forked process that gets its handle later.

@@ -53,7 +53,7 @@ struct Held {
 /// The held mutexes of a thread.
 struct HeldMutexes {
     few: [Option<Held>; INLINE],
-    /// The others. Freed as soon as it is empty.
+    /// The others. Its memory is freed when it is empty.
     many: ManuallyDrop<Vec<Held>>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn check_room() -> Result<()> {
 #[cold]
 fn full() -> Error {
     let limit = format!(
-        "this thread holds {LIMIT} locks of podman's segments, and the kernel recovers no more than that after its death; release some"
+        "this thread holds {LIMIT} locks of podman's segments, and the kernel recovers at most 2,048 robust mutexes after its death; release some"
     );
     Error::limit(limit, io::Error::from(io::ErrorKind::QuotaExceeded))
 }

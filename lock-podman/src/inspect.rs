@@ -4,22 +4,20 @@
 
 use std::fs::File;
 use std::mem::offset_of;
-use std::thread;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lock_core::{Error, ErrorKind, HeldBy, HeldLock, Holder, LockId, Result, Waiter, Waits};
 use lock_proc::{FileId, FutexWaiter, State, Thread, futex_waiters};
-use lock_table::this_process;
-use std::sync::atomic::Ordering::Relaxed;
+use lock_table::{this_process, thread};
 
 use crate::image::word;
 use crate::layout::{GROUP, GROUP_LOCKS, GROUP_MUTEXES_AT, Group, MUTEX_AT, Mutex, group_at, lock_at};
 use crate::mutex::{has_died, has_waiters, owner};
 use crate::record::Record;
 use crate::segment::{Segment, read_at};
-use crate::sys;
 
-/// The number of groups that are read at once.
+/// The number of groups that are read by one call.
 const GROUPS: u32 = 64;
 
 /// The time between two readings that decide whether a waiter has lost its wake-up.
@@ -55,7 +53,7 @@ impl MutexState {
         }
     }
 
-    /// Returns whether the record is that of the owner, so that nobody needs to guess.
+    /// Returns whether the record names the owner.
     fn is_recorded(self) -> bool {
         self.record.pid().is_some() && self.record.owner == self.owner()
     }
@@ -146,7 +144,7 @@ pub(crate) fn held_from(segment: &Segment, from: u32, limit: usize) -> Result<Ve
 
 /// Returns the holder of a mutex of the segment, or `None` if it is free or the holder is unknown.
 pub(crate) fn holder(segment: &Segment, offset: u64, mutex: &Mutex) -> Option<Holder> {
-    match describe(segment, offset, mutex) {
+    match held_by(segment, offset, mutex) {
         HeldBy::Holder(holder) => Some(holder),
         _ => None,
     }
@@ -154,10 +152,6 @@ pub(crate) fn holder(segment: &Segment, offset: u64, mutex: &Mutex) -> Option<Ho
 
 /// Describes the holder of a mutex of the segment.
 pub(crate) fn held_by(segment: &Segment, offset: u64, mutex: &Mutex) -> HeldBy {
-    describe(segment, offset, mutex)
-}
-
-fn describe(segment: &Segment, offset: u64, mutex: &Mutex) -> HeldBy {
     let state = match segment.reopen() {
         Ok(file) => MutexState::read(&file, offset),
         // The mapping of a truncated file must not be read.
@@ -203,7 +197,7 @@ fn describe_recorded(pid: u32, tid: u32, record: Record) -> (HeldBy, Option<Stri
         };
         return (HeldBy::Holder(holder), Some(doubt));
     }
-    if !sys::exists(pid, tid) {
+    if !thread::exists(pid, tid) {
         let doubt = format!("process {pid} has no thread {tid} any more; the next acquisition takes the lock over");
         return (HeldBy::Dead(holder), Some(doubt));
     }
@@ -234,9 +228,9 @@ fn describe_thread(tid: u32, file: Option<&FileId>, sleepers: &[&FutexWaiter]) -
     }
     let maps = file.map_or_else(|| Ok(true), |file| thread.maps(file));
     let waits_for_it = |waiter: &&&FutexWaiter| owner(waiter.value) == tid;
-    let longest = sleepers.iter().filter(waits_for_it).filter_map(|waiter| waiter.thread.asleep).max();
+    let longest = sleepers.iter().filter(waits_for_it).filter_map(|waiter| waiter.asleep).max();
     let is_younger = started_after(thread.age(), longest);
-    let holder = of_thread(thread);
+    let holder = Holder::from(thread);
     if is_younger {
         return is_none_of_these(format!(
             "the lock names thread {tid}, which is {holder} now, but a thread waited for it before that process started"
@@ -266,12 +260,6 @@ fn started_after(age: Option<Duration>, asleep: Option<Duration>) -> bool {
     age.zip(asleep).is_some_and(|(age, asleep)| age + TICK < asleep)
 }
 
-fn of_thread(thread: Thread) -> Holder {
-    let mut holder = Holder::of_process(thread.pid).with_thread(thread.tid).with_command(thread.command);
-    holder.start_time = Some(thread.start_time);
-    holder
-}
-
 /// Returns the threads that wait for locks of the segment.
 pub(crate) fn waiting(segment: &Segment) -> Result<Waits> {
     let file = segment.reopen()?;
@@ -284,7 +272,7 @@ pub(crate) fn waiting(segment: &Segment) -> Result<Waits> {
     let suspects: Vec<bool> = sleepers.iter().map(|(_, waiter)| suspected(waiter)).collect::<Result<_>>()?;
     let mut still_lost = Vec::new();
     if suspects.contains(&true) {
-        thread::sleep(RECHECK);
+        std::thread::sleep(RECHECK);
         still_lost = futex_waiters(&id).found;
     }
     let mut waiters = Vec::new();
@@ -292,13 +280,13 @@ pub(crate) fn waiting(segment: &Segment) -> Result<Waits> {
         // The second sleep is the first one if the thread has slept for longer since.
         let is_same = |other: &FutexWaiter| {
             (other.thread.tid, other.offset, other.value) == (waiter.thread.tid, waiter.offset, waiter.value)
-                && other.thread.asleep >= waiter.thread.asleep
+                && other.asleep >= waiter.asleep
         };
         // A stopped thread was woken, and goes on when it is continued.
         let is_lost =
             is_suspect && waiter.thread.state == State::Sleeping && still_lost.iter().any(is_same) && suspected(&waiter)?;
-        let waited = waiter.thread.asleep;
-        waiters.push(Waiter::new(LockId::new(lock), of_thread(waiter.thread)).with_waited(waited).with_lost(is_lost));
+        let waited = waiter.asleep;
+        waiters.push(Waiter::new(LockId::new(lock), waiter.thread.into()).with_waited(waited).with_lost(is_lost));
     }
     Ok(Waits::new(waiters, found.unseen.map(|unseen| unseen.to_string())))
 }
@@ -322,7 +310,7 @@ fn segment_mutex(segment: &Segment) -> Result<String> {
     let (held_by, doubt) = describe_owner(state, Some(&file), &sleepers);
     let doubt = doubt.map(|doubt| format!(" ({doubt})")).unwrap_or_default();
     let does = held_by.holder().and_then(|holder| Thread::find(holder.tid)).map(|thread| format!("; {}", thread.activity()));
-    let waiting: Vec<_> = sleepers.iter().map(|waiter| of_thread(waiter.thread.clone()).to_string()).collect();
+    let waiting: Vec<_> = sleepers.iter().map(|waiter| Holder::from(waiter.thread.clone()).to_string()).collect();
     let waiting =
         if waiting.is_empty() { "no thread waits for it".to_owned() } else { format!("waiting: {}", waiting.join(", ")) };
     Ok(format!("{held_by}{doubt}{}; {waiting}", does.unwrap_or_default()))

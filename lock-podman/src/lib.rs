@@ -37,7 +37,7 @@
 //! [`doubt`](lock_core::HeldLock::doubt), for example when the thread's process does not use the segment.
 //!
 //! # Safety of the file
-//! A file is refused if it is a symbolic link, has other hard links, is writable for other users, or belongs to a user who is not trusted.
+//! A file is refused if it is a symbolic link, has other hard links, is writable for other users, or belongs to an untrusted user.
 //! A segment that a killed podman process has not completed is refused with the advice to remove it. A new segment is complete when it gets
 //! its name.
 //!

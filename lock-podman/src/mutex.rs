@@ -11,7 +11,7 @@
 //! - A release wakes a waiter also if the bit is not set, and so does an acquisition after a death.
 //! - A word of `FUTEX_WAITERS` alone is a free mutex. For glibc it is a held one.
 //! - The death of an owner that has not completed its acquisition, or has begun its release, is not reported.
-//! - An acquisition after a death makes the mutex consistent at once. A release can leave the word as `FUTEX_OWNER_DIED` instead of 0, so that
+//! - An acquisition after a death makes the mutex consistent immediately. A release can leave the word as `FUTEX_OWNER_DIED` instead of 0, so that
 //!   the next owner gets the report again, which is EOWNERDEAD for libc. The mutex never becomes unusable (ENOTRECOVERABLE).
 //! - The operation is not pending for the kernel while it could free the mutex of a thread with the same id in another PID namespace. An exception
 //!   is a release in the first PID namespace, that of podman: as in glibc, it is pending until it has woken a waiter.
@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use lock_core::{Deadline, Error, Result};
+use lock_table::{futex, thread};
 
 use crate::layout::{Mutex, NOT_RECOVERABLE};
 use crate::record::Record;
@@ -147,7 +148,7 @@ fn acquire_slowly(
         } else {
             me.list().set_pending(mutex);
         }
-        sys::wait(&mutex.word, asleep, remaining.min(SLEEP));
+        futex::wait(&mutex.word, asleep, remaining.min(SLEEP));
         waiters = WAITERS;
         word = mutex.word.load(Relaxed);
         is_suspect = word == asleep;
@@ -173,7 +174,7 @@ fn own(mutex: &Mutex, me: &ThisThread) -> Result<Outcome> {
 #[cold]
 fn give_back(mutex: &Mutex) -> Error {
     mutex.word.swap(0, Release);
-    sys::wake_one(&mutex.word);
+    futex::wake_one(&mutex.word);
     Error::corrupt(
         "a program gave the lock up after the death of an owner (ENOTRECOVERABLE), so that no program can acquire it again",
     )
@@ -192,7 +193,7 @@ fn recover(mutex: &Mutex, me: &ThisThread) -> Outcome {
     sys::link(me.list(), mutex);
     // As in glibc, the number of users does not change: the dead owner was one.
     // The owner or a woken waiter may have been killed before it woke a waiter.
-    sys::wake_one(&mutex.word);
+    futex::wake_one(&mutex.word);
     if died.is_none() { Outcome::Acquired } else { Outcome::Recovered(died) }
 }
 
@@ -204,7 +205,7 @@ fn is_orphaned(mutex: &Mutex, me: &ThisThread, word: u32) -> bool {
     let is_of_namespace = record.namespace().is_some_and(|namespace| namespace == me.namespace);
     record.owner == owner(word)
         && is_of_namespace
-        && record.pid().is_some_and(|pid| !sys::exists(pid, record.owner))
+        && record.pid().is_some_and(|pid| !thread::exists(pid, record.owner))
         && (mutex.word.load(Relaxed), Record::read(mutex)) == (word, record)
 }
 
@@ -249,7 +250,7 @@ pub(crate) fn release(mutex: &Mutex, me: &ThisThread, leave: Leave) -> bool {
         me.list().clear_pending();
     }
     if is_owner {
-        sys::wake_one(&mutex.word);
+        futex::wake_one(&mutex.word);
     }
     me.list().clear_pending();
     is_owner

@@ -227,8 +227,8 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usi
     Ok(read)
 }
 
-/// Returns a hash of the device, the inode and the time of the file's creation.
-fn identity(metadata: &Metadata) -> StoreId {
+/// Returns a hash of the device, the inode and the time of creation of a file or a directory.
+pub(crate) fn identity(metadata: &Metadata) -> StoreId {
     // Not all file systems record the time.
     let created = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let facts = [metadata.dev(), metadata.ino(), created.as_secs(), u64::from(created.subsec_nanos())];

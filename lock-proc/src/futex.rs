@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use crate::file::FileId;
 use crate::scan::{self, Call, Found, Mapping};
@@ -14,6 +15,8 @@ pub struct FutexWaiter {
     pub offset: u64,
     /// The value of the word when the thread fell asleep.
     pub value: u32,
+    /// How long the thread has slept, where the kernel says it.
+    pub asleep: Option<Duration>,
 }
 
 /// Finds the threads that sleep in futex(2) on a word of this file, which their processes have mapped.
@@ -37,7 +40,8 @@ fn of_process(pid: u32, mappings: &[Mapping]) -> io::Result<Vec<FutexWaiter>> {
         if let Some((offset, value)) = call.and_then(|call| sleep(call, mappings))
             && let Some(thread) = Thread::find(tid)
         {
-            waiters.push(FutexWaiter { thread, offset, value });
+            let asleep = thread.asleep();
+            waiters.push(FutexWaiter { thread, offset, value, asleep });
         }
     }
     Ok(waiters)

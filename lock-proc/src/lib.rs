@@ -3,7 +3,7 @@
 //! - [`futex_waiters`] finds the threads that sleep in futex(2) on a word of a file, such as a mutex in shared memory.
 //! - [`file_lock_waiters`] finds the threads that sleep in fcntl(2) or flock(2) on a file, and [`file_users`] the processes that have it
 //!   open, mapped or locked.
-//! - [`Thread::find`] describes a thread by its id, and [`Thread::activity`] says what it does now.
+//! - [`Thread::find`] describes a thread by its id, and [`Thread::activity`] describes its present activity.
 //!
 //! Nothing is acquired, delayed or changed. Each answer is true of the moment at which `/proc` was read: a thread may have been woken
 //! since. The ids are those of the PID namespace of `/proc`.

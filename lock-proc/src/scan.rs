@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::file::FileId;
 
-/// What a search of `/proc` found, and what it could not read.
+/// The result of a search of `/proc`, and the processes that it could not examine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Found<T> {

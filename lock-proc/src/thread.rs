@@ -30,8 +30,6 @@ pub struct Thread {
     pub command: String,
     /// Its state.
     pub state: State,
-    /// How long it has slept, where the kernel says it. `None` if it does not sleep.
-    pub asleep: Option<Duration>,
 }
 
 impl Thread {
@@ -39,9 +37,8 @@ impl Thread {
     pub fn find(tid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
         let pid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
-        let Stat { state, processor, .. } = Stat::read(tid)?;
-        let asleep = if state == State::Sleeping { clock::not_run_for(tid, processor) } else { None };
-        Some(Self { pid, tid, start_time: Stat::read(pid)?.start_time, command: command(pid), state, asleep })
+        let state = Stat::read(tid)?.state;
+        Some(Self { pid, tid, start_time: Stat::read(pid)?.start_time, command: command(pid), state })
     }
 
     /// Returns whether there is a thread with this id in the PID namespace of the caller, also if `/proc` hides it.
@@ -55,6 +52,12 @@ impl Thread {
         Some(clock::since_boot()?.saturating_sub(clock::ticks(self.start_time)?))
     }
 
+    /// Returns how long the thread has slept until now, where the kernel says it. `None` if it does not sleep.
+    pub fn asleep(&self) -> Option<Duration> {
+        let Stat { state, processor, .. } = Stat::read(self.tid)?;
+        if state == State::Sleeping { clock::not_run_for(self.tid, processor) } else { None }
+    }
+
     /// Returns whether its process has the file mapped.
     ///
     /// # Errors
@@ -63,7 +66,7 @@ impl Thread {
         Ok(!scan::mappings(self.pid, file)?.is_empty())
     }
 
-    /// Returns the value of the word on which the thread sleeps in futex(2), as it was when the thread fell asleep.
+    /// Returns the value that the word on which the thread sleeps in futex(2) had at the start of the sleep.
     ///
     /// `None` if it does not sleep there, or for want of rights. The word of a mutex contains the id of its owner, in most libraries.
     pub fn futex_value(&self) -> Option<u32> {

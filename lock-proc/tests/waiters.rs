@@ -62,6 +62,19 @@ impl Word {
         }
     }
 
+    /// Starts a thread that sleeps on the word, calls `examine` with its id, and wakes it.
+    fn while_a_thread_sleeps(&self, private: libc::c_int, examine: impl FnOnce(u32)) {
+        let (send, tids) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                send.send(own_tid()).unwrap();
+                self.sleep(0, private);
+            });
+            examine(tids.recv().unwrap());
+            self.wake(1);
+        });
+    }
+
     fn wake(&self, value: u32) {
         self.word().store(value, Release);
         for private in [0, libc::FUTEX_PRIVATE_FLAG] {
@@ -75,19 +88,12 @@ impl Word {
 fn a_thread_that_sleeps_on_a_word_of_a_file_is_found_until_it_is_woken() {
     let word = Word::new();
     let file = FileId::of(word.file.path()).unwrap();
-    let (send, tids) = mpsc::channel();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            send.send(own_tid()).unwrap();
-            word.sleep(0, 0);
-        });
-        let tid = tids.recv().unwrap();
+    word.while_a_thread_sleeps(0, |tid| {
         let waiter = eventually(|| lock_proc::futex_waiters(&file).found.into_iter().find(|waiter| waiter.thread.tid == tid));
         assert_eq!((waiter.offset, waiter.value), (OFFSET as u64, 0));
         assert_eq!((waiter.thread.pid, waiter.thread.state), (std::process::id(), State::Sleeping));
         assert_eq!(waiter.thread.activity(), "it sleeps in futex(2)");
         assert!(waiter.thread.maps(&file).unwrap());
-        word.wake(1);
     });
     assert_eq!(lock_proc::futex_waiters(&file).found, []);
 }
@@ -95,24 +101,17 @@ fn a_thread_that_sleeps_on_a_word_of_a_file_is_found_until_it_is_woken() {
 #[test]
 fn the_time_of_a_sleep_is_known_where_the_kernel_says_it() {
     let word = Word::new();
-    let (send, tids) = mpsc::channel();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            send.send(own_tid()).unwrap();
-            word.sleep(0, 0);
-        });
-        let tid = tids.recv().unwrap();
+    word.while_a_thread_sleeps(0, |tid| {
         let asleep = || Thread::find(tid).filter(|thread| thread.state == State::Sleeping);
         eventually(asleep);
         let start = Instant::now();
-        thread::sleep(Duration::from_millis(300));
-        let (found, at_most) = (asleep().expect("no thread has woken it"), start.elapsed() + WAIT);
+        let found = asleep().expect("no thread has woken it");
         // Kernels without CONFIG_SCHED_DEBUG do not say it.
-        if let Some(time) = found.asleep {
-            assert!(time >= Duration::from_millis(250) && time <= at_most, "{time:?}");
+        if found.asleep().is_some() {
+            let time = eventually(|| found.asleep().filter(|time| *time >= Duration::from_millis(250)));
+            assert!(time <= start.elapsed() + WAIT, "{time:?}");
         }
         assert!(found.age().is_some_and(|age| age < Duration::from_secs(24 * 3600)));
-        word.wake(1);
     });
 }
 
@@ -120,16 +119,9 @@ fn the_time_of_a_sleep_is_known_where_the_kernel_says_it() {
 fn a_sleep_on_a_private_futex_is_not_one_on_the_file() {
     let word = Word::new();
     let file = FileId::of(word.file.path()).unwrap();
-    let (send, tids) = mpsc::channel();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            send.send(own_tid()).unwrap();
-            word.sleep(0, libc::FUTEX_PRIVATE_FLAG);
-        });
-        let tid = tids.recv().unwrap();
+    word.while_a_thread_sleeps(libc::FUTEX_PRIVATE_FLAG, |tid| {
         eventually(|| Thread::find(tid).filter(|thread| thread.activity() == "it sleeps in futex(2)"));
         assert_eq!(lock_proc::futex_waiters(&file).found, []);
-        word.wake(1);
     });
 }
 

@@ -1,9 +1,8 @@
-//! All unsafe code of this crate: the futex calls, and the calling thread's robust list.
+//! All unsafe code of this crate: the calling thread's robust list.
 #![allow(unsafe_code)]
 
 mod barrier;
 mod cache;
-mod futex;
 mod head;
 mod identities;
 mod list;
@@ -16,9 +15,9 @@ mod thread_end;
 
 pub(crate) use self::barrier::barrier;
 pub(crate) use self::cache::can_link;
-pub(crate) use self::futex::{wait, wake_one};
 pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
 pub(crate) use self::rate_limit::RateLimit;
 pub(crate) use self::this_thread::ThisThread;
+pub(crate) use lock_table::futex::{wait, wake_one};

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use crate::boot;
 use crate::procfs::{self, PF_EXITING, stat_field};
-use crate::sys;
+use crate::{sys, thread};
 use lock_core::PerProcess;
 use lock_core::{Cause, Holder, Result};
 
@@ -155,7 +155,7 @@ impl Identity {
             Ok(process) => process,
             Err(life) => return life,
         };
-        let missing = sys::thread_exists(self.pid, tid) == Err(Errno::ESRCH);
+        let missing = !thread::exists(self.pid, tid);
         // If the process has exited, its id may have been reused before the query.
         if missing && !process.has_exited() { LifeState::Dead(Cause::ThreadEnded) } else { LifeState::Alive }
     }

@@ -82,4 +82,6 @@ pub use self::options::{Bound, Mode, STICKY, TableOptions};
 pub use self::owner::Owner;
 pub use self::parents::with_parents;
 pub use self::slot::Slot;
+#[doc(hidden)]
+pub use self::sys::futex;
 pub use self::table::Table;

@@ -4,6 +4,7 @@
 mod attributes;
 mod descriptor;
 mod extents;
+pub mod futex;
 mod mapping;
 mod process;
 

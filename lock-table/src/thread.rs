@@ -1,8 +1,10 @@
-//! The calling thread.
+//! Threads: the id of the calling one, and whether another one exists.
 
 use std::cell::Cell;
 
-use crate::fork;
+use nix::errno::Errno;
+
+use crate::{fork, sys};
 
 thread_local! {
     /// The thread id, and the fork epoch in which it was read.
@@ -16,6 +18,11 @@ thread_local! {
 pub fn id() -> u32 {
     let (epoch, id) = CACHE.get();
     if epoch == fork::epoch() { id } else { read_id() }
+}
+
+/// Returns whether the process has a thread with this id, both ids in the PID namespace of the caller.
+pub fn exists(pid: u32, tid: u32) -> bool {
+    sys::thread_exists(pid, tid) != Err(Errno::ESRCH)
 }
 
 #[cold]

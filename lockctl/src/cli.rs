@@ -52,7 +52,7 @@ pub(crate) enum Command {
     FreeAll(Confirmation),
     /// List allocated and held locks
     List(ListArgs),
-    /// Explain a hang: the holder of a lock and what it does now, the waiters, and deadlocks
+    /// Explain a hang: the holder of a lock and its present activity, the waiters, and deadlocks
     ///
     /// Without an id, explains every lock of the store that is contended or whose holder is dead or uncertain, and every deadlock. Acquires,
     /// delays and changes no lock. The processes that wait are named where the backend finds them (lxc, podman); this may need root.

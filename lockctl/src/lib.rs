@@ -6,7 +6,7 @@
 //! $ lockctl list --held
 //!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
 //!   3         no         12345  12345  lockctl run 3 -- make install
-//! $ lockctl why 3                             # the holder and what it does now, and the waiting processes
+//! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
 //! $ lockctl -s shm:/run/my-engine/locks list --json
 //! ```
 //!

@@ -65,7 +65,7 @@ pub(super) fn waiting(file: &Path) -> Result<Waits> {
     let with_deadline = with_deadline.map(|user| Waiter::new(LockId::new(0), of_process(user.process)));
     let mut waiters: Vec<_> = with_deadline.collect();
     waiters.extend(sleeping.found.iter().map(|thread| {
-        let waited = thread.asleep;
+        let waited = thread.asleep();
         Waiter::new(LockId::new(0), thread.clone().into()).with_waited(waited)
     }));
     Ok(Waits::new(waiters, incomplete))

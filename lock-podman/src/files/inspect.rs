@@ -1,6 +1,6 @@
 //! The files of locks, their owners and their waiters.
 //!
-//! podman locks a file with fcntl(2) for its process (`F_SETLKW`), and the kernel names that process to anybody who asks.
+//! podman locks a file with fcntl(2) for its process (`F_SETLKW`), and `F_GETLK` returns the id of that process.
 
 use std::fs::{self, File};
 use std::io;
@@ -77,7 +77,7 @@ pub(super) fn waiting(directory: &Path) -> Result<Waits> {
         let found = lock_proc::file_lock_waiters(&file);
         incomplete = incomplete.or(found.unseen.map(|unseen| unseen.to_string()));
         waiters.extend(found.found.into_iter().map(|thread| {
-            let waited = thread.asleep;
+            let waited = thread.asleep();
             Waiter::new(lock.id, thread.into()).with_waited(waited)
         }));
     }

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use lock_core::{
 
 use super::lock::FileLock;
 use super::{inspect, read_only};
+use crate::segment;
 
 /// The directory of the files, below podman's directory for temporary files.
 const LOCKS: &str = "locks";
@@ -28,9 +30,8 @@ pub(crate) fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
 
 /// Returns the identity of the directory.
 fn identity(directory: &Path) -> Result<StoreId> {
-    use std::os::unix::fs::MetadataExt;
-    match std::fs::metadata(directory) {
-        Ok(meta) if meta.is_dir() => Ok(StoreId::new(u128::from(meta.dev()) << 64 | u128::from(meta.ino()))),
+    match fs::metadata(directory) {
+        Ok(meta) if meta.is_dir() => Ok(segment::identity(&meta)),
         Ok(_) => Err(Error::not_a_store(format!("{} is not a directory", directory.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::absent().at(directory)),
         Err(error) => Err(Error::system("stat", error).at(directory)),

@@ -111,13 +111,6 @@ impl ThisThread {
     }
 }
 
-/// Returns whether the process has a thread with this id, in the PID namespace of the caller.
-pub(crate) fn exists(pid: u32, tid: u32) -> bool {
-    // SAFETY: the call has no pointer arguments, and signal 0 is not sent.
-    let sent = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, 0) };
-    sent == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
-}
-
 #[cold]
 fn other_list() -> Error {
     Error::unsupported(

@@ -4,9 +4,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use lock_table::Owner;
 
-use super::cache;
-use super::futex::wake_one;
 use super::head::OFFSET;
+use super::{cache, wake_one};
 use crate::env::AtomicU32;
 
 /// Marks the held locks of the calling thread that are in no robust list as those of a dead owner.

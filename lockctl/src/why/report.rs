@@ -140,22 +140,13 @@ impl LockReport {
         }
     }
 
-    fn new(mut facts: Facts, waits_for: Vec<Wanted>, here: &Here) -> Self {
+    fn new(facts: Facts, waits_for: Vec<Wanted>, here: &Here) -> Self {
         let thread = facts.entry.holder.as_ref().filter(|_| !facts.is_dead).and_then(|holder| here.thread(holder));
         let held_for = thread.as_ref().and_then(|holder| held_for(holder, &facts.waiting, here));
-        let age = thread.as_ref().and_then(Thread::age);
-        if let (Some(held_for), Some(age)) = (held_for, age)
-            && held_for > age + CLOCKS
-            && facts.entry.doubt.is_none()
-        {
-            let doubt =
-                "its process started after a waiter had fallen asleep, so that another process with this id was the holder";
-            facts.entry.doubt = Some(doubt.to_owned());
-        }
         let process = thread.map(|thread| Process {
             pid: thread.pid,
             tid: thread.tid,
-            age,
+            age: thread.age(),
             activity: thread.activity(),
             is_stopped: thread.state == State::Stopped,
         });
@@ -171,9 +162,6 @@ impl LockReport {
     }
 }
 
-/// The error of comparing times that the kernel reports with different clocks.
-const CLOCKS: Duration = Duration::from_secs(1);
-
 /// Returns the longest sleep of a waiter on a word with the thread id of the holder.
 ///
 /// The sleep of another waiter says nothing: it may have begun before the holder acquired the lock.
@@ -183,7 +171,7 @@ fn held_for(holder: &Thread, waiting: &[Waiter], here: &Here) -> Option<Duration
     let slept = |waiter: &Waiter| {
         let value = here.thread(&waiter.thread)?.futex_value()?;
         // Read after the value, so that the sleep is not an earlier one.
-        here.thread(&waiter.thread)?.asleep.filter(|_| value & OWNER == holder.tid)
+        here.thread(&waiter.thread)?.asleep().filter(|_| value & OWNER == holder.tid)
     };
     waiting.iter().filter_map(slept).max()
 }

@@ -3,7 +3,8 @@
 
 #[path = "model/sys/cache.rs"]
 mod cache;
-#[path = "lock-shm/sys/futex.rs"]
+#[allow(unreachable_pub, reason = "the functions are public in lock-table")]
+#[path = "model/lock-table/sys/futex.rs"]
 mod futex;
 #[path = "lock-shm/sys/head.rs"]
 mod head;

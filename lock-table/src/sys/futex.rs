@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// Sleeps while the word has this value, for at most `duration` on the monotonic clock. Spurious wake-ups are possible.
-pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {
+pub fn wait(word: &AtomicU32, value: u32, duration: Duration) {
     let deadline = monotonic().saturating_add(duration);
     let deadline = libc::timespec {
         // No cast to `time_t`: the crate `libc` deprecates that name on musl, where its width will change.
@@ -29,7 +29,7 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, duration: Duration) {
 }
 
 /// Wakes one thread that sleeps on the word, if there is one.
-pub(crate) fn wake_one(word: &AtomicU32) {
+pub fn wake_one(word: &AtomicU32) {
     // SAFETY: the call uses the address only to find the waiters; it reads and writes nothing there.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }

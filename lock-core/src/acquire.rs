@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::event::event;
-use crate::raw::{Acquired, Recovery};
-use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result};
+use crate::raw::{Acquired, OwnerKind, Recovery};
+use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result, WaitOptions};
 
 impl Lock {
     /// Acquires the lock, and blocks until it is available.
@@ -125,6 +125,12 @@ impl Lock {
 
     #[inline(never)]
     fn acquire_by(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
+        if deadline != Deadline::Now
+            && let Some(watch) = self.deadlock_watch(false)?
+        {
+            let options = WaitOptions::new().deadline(deadline);
+            return self.wait_watched(options, OwnerKind::Thread, Some(watch)).map(Some);
+        }
         let start = matches!(deadline, Deadline::At(_)).then(Instant::now);
         match (self.result(deadline, self.raw().acquire(deadline))?, start) {
             (None, Some(start)) => Err(self.timed_out(start.elapsed())),

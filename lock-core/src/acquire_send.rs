@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Deadline, Death, Lock, Result, SendGuard};
+use crate::raw::OwnerKind;
+use crate::{Deadline, Death, Lock, Result, SendGuard, WaitOptions};
 
 impl Lock {
     /// Acquires the lock for the process, and blocks until it is available.
@@ -133,6 +134,12 @@ impl Lock {
     /// Acquires the lock for the process, and returns the token and the death for its guard. Returns `None` when the deadline passed.
     #[inline]
     pub(crate) fn acquire_send_until(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
+        if deadline != Deadline::Now
+            && let Some(watch) = self.deadlock_watch(false)?
+        {
+            let options = WaitOptions::new().deadline(deadline);
+            return self.wait_watched(options, OwnerKind::Process, Some(watch)).map(Some);
+        }
         self.result(deadline, self.raw().acquire_for_process(deadline))
     }
 }

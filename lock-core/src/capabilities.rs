@@ -118,6 +118,9 @@ claims! {
         Unknown = "no",
         /// Their number.
         Counted = "counted",
+        /// Their number, and the process, thread and command of each ([`Store::waiting`](crate::Store::waiting)), without a change of
+        /// the lock.
+        Named = "named",
     }
     /// Support for labels of allocations.
     Labels {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub use self::details::ErrorDetails;
 pub use self::kind::ErrorKind;
 pub use self::operation::Operation;
-use crate::{Holder, LockId, advice};
+use crate::{Deadlock, Holder, LockId, advice};
 
 /// A [`Result`](std::result::Result) with the error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -88,6 +88,11 @@ impl Error {
         self.kind() == ErrorKind::TimedOut
     }
 
+    /// Returns true if the wait closed a cycle, and was told to end then: [`ErrorKind::Deadlock`].
+    pub fn is_deadlock(&self) -> bool {
+        self.kind() == ErrorKind::Deadlock
+    }
+
     /// Returns true if the calling thread already holds the lock: [`ErrorKind::AlreadyHeld`].
     pub fn is_already_held(&self) -> bool {
         self.kind() == ErrorKind::AlreadyHeld
@@ -107,6 +112,14 @@ impl Error {
     pub fn holder(&self) -> Option<&Holder> {
         match self.details() {
             ErrorDetails::TimedOut { held_by, .. } | ErrorDetails::Cancelled { held_by, .. } => held_by.holder(),
+            _ => None,
+        }
+    }
+
+    /// Returns the cycle of threads that wait for each other, for [`ErrorKind::Deadlock`].
+    pub fn deadlock_cycle(&self) -> Option<&Deadlock> {
+        match self.details() {
+            ErrorDetails::Deadlock { cycle, .. } => Some(cycle),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Error, ErrorDetails, ErrorKind, HeldBy, Holder, Operation};
+use crate::{Deadlock, DeadlockStep, Dependence, Error, ErrorDetails, ErrorKind, HeldBy, Holder, LockAddress, Operation};
 
 /// Samples of error kinds, each with words that its message must contain. A missing kind is a compiler error.
 macro_rules! samples {
@@ -45,6 +45,8 @@ samples! {
     TimedOut { waited: Duration::from_micros(1_499_600), held_by: HeldBy::Holder(Holder::of_process(12).with_command("make install")) }
         => ["after 1.5s", "12", "make install"];
     Cancelled { waited: Duration::from_secs(3), held_by: HeldBy::unknown("none is recorded") } => ["cancelled after 3s"];
+    Deadlock { waited: Duration::from_millis(300), cycle: Deadlock { steps: vec![step(1, 2), step(2, 1)] } }
+        => ["after 300ms", "pid 11 (cp) holds lock 1 and waits for lock 2", "pid 12 (cp) holds lock 2", "release the locks"];
     AlreadyHeld {} => ["this thread", "release it"];
     NotHeld {} => ["this process", "release it"];
     Lost {} => ["check the data"];
@@ -54,6 +56,12 @@ samples! {
     Limit { limit: "too many open files in this process; raise RLIMIT_NOFILE", error: io::Error::from_raw_os_error(24) }
         => ["RLIMIT_NOFILE"];
     System { call: "open", error: io::Error::from_raw_os_error(libc::EACCES) } => ["open /run/none/locks", "Permission denied"];
+}
+
+fn step(holds: u32, waits_for: u32) -> DeadlockStep {
+    let [holds, waits_for] = [holds, waits_for].map(|id| LockAddress::new("shm:/run/app/locks", id.into()));
+    let thread = Holder::of_process(10 + holds.id.get()).with_command("cp");
+    DeadlockStep { holds, holder: thread.clone(), waiter: thread, waits_for, dependence: Dependence::Thread }
 }
 
 /// The file of the samples that name one.

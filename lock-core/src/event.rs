@@ -9,3 +9,13 @@ macro_rules! event {
 }
 
 pub(crate) use event;
+
+/// Returns whether a subscriber wants warnings.
+#[inline]
+pub(crate) fn warns() -> bool {
+    #[cfg(feature = "tracing")]
+    let warns = tracing::enabled!(tracing::Level::WARN);
+    #[cfg(not(feature = "tracing"))]
+    let warns = false;
+    warns
+}

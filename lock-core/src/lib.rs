@@ -28,6 +28,7 @@ mod backend;
 mod capabilities;
 mod convert;
 mod deadline;
+mod deadlock;
 mod death;
 mod error;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use capabilities::{
     Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 pub use deadline::Deadline;
+pub use deadlock::{Deadlock, DeadlockStep, Dependence, GraphLock, GraphWait, HeldDuringWait, LockAddress, WaitGraph};
 pub use death::{Cause, Death};
 pub use error::{Error, ErrorDetails, ErrorKind, Operation, Result};
 pub use fork::PerProcess;

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::deadlock::Handling;
 use crate::sys::Pinned;
 use crate::{Error, Generation, Holder, Label, LockId, Manager, Operation, RawLock, Result, StoreId, Token, fork};
 
@@ -38,6 +39,7 @@ pub(crate) struct StoreContext {
     /// See [`Manager::token_base`].
     pub(crate) token_base: u64,
     pub(crate) manager: Option<Arc<dyn Manager>>,
+    pub(crate) deadlocks: Handling,
 }
 
 impl Lock {
@@ -47,7 +49,8 @@ impl Lock {
     /// [`lock_all`](crate::lock_all()).
     pub fn standalone(raw: Arc<dyn RawLock>, name: impl Into<String>, identity: StoreId) -> Self {
         fork::current();
-        let store = StoreContext { id: identity, url: name.into(), token_base: 0, manager: None };
+        let store =
+            StoreContext { id: identity, url: name.into(), token_base: 0, manager: None, deadlocks: Handling::Impossible };
         Self::new(raw, Arc::new(store), LockId::new(0))
     }
 
@@ -122,6 +125,10 @@ impl Lock {
     #[inline]
     pub(crate) fn raw(&self) -> &dyn RawLock {
         &*self.raw
+    }
+
+    pub(crate) fn store(&self) -> &StoreContext {
+        &self.store
     }
 
     /// Returns the key by which [`lock_all`](crate::lock_all()) orders locks.

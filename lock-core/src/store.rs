@@ -1,10 +1,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::deadlock::Handling;
 use crate::lock::StoreContext;
 use crate::{
-    Allocation, Backend, Capabilities, DesiredAllocation, Error, HeldLock, Label, Lock, LockId, Manager, Numbering, OpenMode,
-    Operation, Reconciled, Registry, Result, StoreId, StoreUrl, Waits, fork, listing,
+    Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, HeldLock, Holders, Label, Lock, LockId, Manager,
+    Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, WaitGraph, Waiters, Waits, fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -48,7 +49,9 @@ impl Store {
     ///   cannot provide the store.
     /// - [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable), [`ErrorKind::Denied`](crate::ErrorKind::Denied) when a server does not
     ///   answer, or refuses the user.
-    /// - [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the backend does not accept the place or an option.
+    /// - [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) when the backend does not accept the place or an option;
+    ///   [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for `deadlocks=refuse` when the backend does not name holders and
+    ///   waiters.
     pub fn with_backend(backend: &Backend, url: &StoreUrl, mode: OpenMode) -> Result<Self> {
         let operation = match mode {
             OpenMode::Open => Operation::Open,
@@ -56,12 +59,14 @@ impl Store {
             OpenMode::OpenOrCreate => Operation::OpenOrCreate,
         };
         fork::current();
-        let manager = backend.open(url, mode).map_err(|error| error.in_context(operation, &url.shown(), None))?;
+        let open = || Ok((Handling::of(url, &backend.capabilities())?, backend.open(url, mode)?));
+        let (deadlocks, manager) = open().map_err(|error: Error| error.in_context(operation, &url.shown(), None))?;
         let context = StoreContext {
             id: manager.id(),
             url: url.shown().into_owned(),
             token_base: manager.token_base(),
             manager: Some(Arc::clone(&manager)),
+            deadlocks,
         };
         Ok(Self { manager, context: Arc::new(context), capabilities: backend.capabilities() })
     }
@@ -321,6 +326,22 @@ impl Store {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not know which threads wait.
     pub fn waiting(&self) -> Result<Waits> {
         self.with_context(Operation::ListWaiting, None, self.manager.waiting())
+    }
+
+    /// Returns the cycles of threads that wait for each other's locks.
+    ///
+    /// A cycle is returned only if two readings show it, 50 ms apart. [`WaitGraph::read`] also returns the threads and the locks, and reads
+    /// several stores.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not know which threads wait.
+    pub fn deadlocks(&self) -> Result<Vec<Deadlock>> {
+        let claims = self.capabilities;
+        if claims.waiters < Waiters::Named || claims.holders < Holders::Named {
+            let error = Error::unsupported("it does not name holders and waiters");
+            return self.with_context(Operation::ListWaiting, None, Err(error));
+        }
+        Ok(WaitGraph::read([self])?.cycles)
     }
 
     /// Returns an iterator over the held locks, as [`Store::iter_allocated`] does over the allocated ids.

@@ -14,8 +14,10 @@ use std::str::FromStr;
 
 pub use self::builder::StoreUrlBuilder;
 use self::encoding::{decode, decode_option, encode_location, encode_option};
+use self::options::DEADLOCKS;
 pub use self::options::Options;
 use crate::advice::NAME_MAX;
+use crate::deadlock::DeadlockPolicy;
 use crate::{Error, Result};
 
 /// The URL of a store: `SCHEME:LOCATION?KEY=VALUE&KEY=VALUE`.
@@ -25,7 +27,9 @@ use crate::{Error, Result};
 ///   parsed, and the URL then contains the absolute path.
 /// - Any other location is a name. The backend chooses its directory.
 ///
-/// The backend defines the options. The built-in backends of numbered locks have the options of `lock_table::TableOptions`; `mode`,
+/// The backend defines the options, except one that each backend has: with `deadlocks=refuse`, a wait for a lock of the store that closes a
+/// cycle of waiting threads ends with an error, see [`WaitOptions::refuse_deadlocks`](crate::WaitOptions::refuse_deadlocks). The default
+/// is `deadlocks=warn`. The built-in backends of numbered locks have the options of `lock_table::TableOptions`; `mode`,
 /// `group` and `owner` among them share a store between users.
 ///
 /// `%XX` encodes a byte, for example a `?` in the location, and a location may have any bytes except NUL. A program that has a path
@@ -86,7 +90,15 @@ impl StoreUrl {
         hidden().map_or(Cow::Borrowed(&self.text), Cow::Owned)
     }
 
+    /// Returns the value of the option `deadlocks`, which each scheme has.
+    pub(crate) fn deadlocks(&self) -> Result<DeadlockPolicy> {
+        let mut options = Options::of_all_schemes(self, &self.options);
+        Ok(options.take(DEADLOCKS)?.unwrap_or_default())
+    }
+
     /// Returns the options, for a backend to take one by one; see [`Options`].
+    ///
+    /// The option `deadlocks`, which each scheme has, is not among them.
     pub fn options(&self) -> Options<'_> {
         Options::new(self, &self.options)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Error, ErrorDetails};
-use crate::HeldBy;
+use crate::{Deadlock, HeldBy};
 
 /// Constructors, one for each [`ErrorKind`](crate::ErrorKind). For backends.
 impl Error {
@@ -117,6 +117,11 @@ impl Error {
     /// Creates an [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). [`Lock`](crate::Lock) does so for all backends.
     pub fn cancelled(waited: Duration, held_by: HeldBy) -> Self {
         ErrorDetails::Cancelled { waited, held_by }.into()
+    }
+
+    /// Creates an [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock). [`Lock`](crate::Lock) does so for all backends.
+    pub fn deadlock(waited: Duration, cycle: Deadlock) -> Self {
+        ErrorDetails::Deadlock { waited, cycle }.into()
     }
 
     /// Creates an [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld).

@@ -3,7 +3,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::HeldBy;
+use crate::{Deadlock, HeldBy};
 
 /// The details of an [`Error`](crate::Error): its kind with the data of that kind.
 ///
@@ -172,6 +172,15 @@ pub enum ErrorDetails {
         waited: Duration,
         /// The holder after the wait.
         held_by: HeldBy,
+    },
+    /// The wait closed a cycle of threads that wait for each other, and was told to end then.
+    #[error("deadlock{}: {cycle}; release the locks that this thread holds, and try again", after(*waited))]
+    #[non_exhaustive]
+    Deadlock {
+        /// The time from the start of the wait to the error.
+        waited: Duration,
+        /// The cycle. The first step is that of the calling thread.
+        cycle: Deadlock,
     },
     /// The calling thread already holds the lock.
     #[error("this thread already holds the lock; release it first")]

@@ -78,6 +78,8 @@ kinds! {
     TimedOut = "timed out", TimedOut;
     /// The wait was cancelled.
     Cancelled = "cancelled", Interrupted;
+    /// The wait closed a cycle of threads that wait for each other, and was told to end then.
+    Deadlock = "deadlock", Deadlock;
     /// The calling thread already holds the lock.
     AlreadyHeld = "this thread already holds the lock", Deadlock;
     /// The caller does not hold the lock, for example because its process inherited the guard by a fork.

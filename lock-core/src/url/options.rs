@@ -14,9 +14,18 @@ pub struct Options<'a> {
     known: Vec<&'static str>,
 }
 
+/// The option that each scheme has, and no backend takes.
+pub(super) const DEADLOCKS: &str = "deadlocks";
+
 impl<'a> Options<'a> {
+    /// Returns the options for the backend.
     pub(super) fn new(url: &'a StoreUrl, options: &'a [(String, String)]) -> Self {
-        Self { url, remaining: options.iter().collect(), known: Vec::new() }
+        Self { url, remaining: options.iter().filter(|(key, _)| key != DEADLOCKS).collect(), known: Vec::new() }
+    }
+
+    /// Returns the options that each scheme has.
+    pub(super) fn of_all_schemes(url: &'a StoreUrl, options: &'a [(String, String)]) -> Self {
+        Self { url, remaining: options.iter().filter(|(key, _)| key == DEADLOCKS).collect(), known: Vec::new() }
     }
 
     /// Removes the option `key` and parses its value.
@@ -42,7 +51,7 @@ impl<'a> Options<'a> {
     /// [`ErrorKind::BadUrl`](crate::ErrorKind::BadUrl) that names a remaining option and lists the options that were asked for.
     pub fn finish(self) -> Result<()> {
         let Some((key, _)) = self.remaining.first() else { return Ok(()) };
-        let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
+        let known = [self.known.as_slice(), &[DEADLOCKS]].concat().join(", ");
         let reason = format!("the scheme {} has no option {key:?}; its options are: {known}", self.url.scheme());
         Err(self.url.error(reason))
     }
@@ -51,6 +60,7 @@ impl<'a> Options<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadlock::DeadlockPolicy;
 
     #[test]
     fn finish_names_the_unknown_option_and_lists_the_known_ones() {
@@ -59,6 +69,16 @@ mod tests {
         assert_eq!(options.take::<u32>("capacity").unwrap(), None);
         let error = options.finish().unwrap_err().to_string();
         assert!(error.contains("capacty") && error.contains("its options are: capacity"), "{error}");
+    }
+
+    #[test]
+    fn the_option_of_each_scheme_is_not_left_to_the_backend() {
+        let url: StoreUrl = "shm:x?deadlocks=refuse".parse().unwrap();
+        url.options().finish().unwrap();
+        assert_eq!(url.deadlocks().unwrap(), DeadlockPolicy::Refuse);
+        assert_eq!("shm:x".parse::<StoreUrl>().unwrap().deadlocks().unwrap(), DeadlockPolicy::Warn);
+        let error = "shm:x?deadlocks=never".parse::<StoreUrl>().unwrap().deadlocks().unwrap_err().to_string();
+        assert!(error.contains("deadlocks=never") && error.contains("`refuse`"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod watch;
 
 use std::fmt;
 
-pub use self::graph::{GraphLock, GraphWait, HeldDuringWait, WaitGraph};
+pub use self::graph::{GraphLock, GraphStore, GraphWait, HeldDuringWait, WaitGraph};
 pub(crate) use self::policy::{DeadlockPolicy, Handling, undetectable};
 pub(crate) use self::watch::{Advice, DeadlockWatch};
 use crate::{Holder, LockId};
@@ -81,6 +81,11 @@ pub enum Dependence {
 }
 
 impl Deadlock {
+    /// Creates a cycle of these steps.
+    pub fn new(steps: Vec<DeadlockStep>) -> Self {
+        Self { steps }
+    }
+
     /// Returns true if no thread of the cycle can proceed before a wait ends without its lock: each thread itself holds its lock.
     ///
     /// Otherwise the cycle is a deadlock unless another thread of a process releases a lock, or an ancestor process does not wait for its

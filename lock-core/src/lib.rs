@@ -63,7 +63,9 @@ pub use capabilities::{
     Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 pub use deadline::Deadline;
-pub use deadlock::{Deadlock, DeadlockStep, Dependence, GraphLock, GraphWait, HeldDuringWait, LockAddress, WaitGraph};
+pub use deadlock::{
+    Deadlock, DeadlockStep, Dependence, GraphLock, GraphStore, GraphWait, HeldDuringWait, LockAddress, WaitGraph,
+};
 pub use death::{Cause, Death};
 pub use error::{Error, ErrorDetails, ErrorKind, Operation, Result};
 pub use fork::PerProcess;

@@ -25,9 +25,10 @@ pub(crate) struct StoreArgs {
     /// The store, for example shm:my-engine, shm:/run/my-engine/locks or shm:./locks [default: shm:lockctl-UID, UID being the
     /// caller's]
     ///
-    /// A location with a slash is a path, and any other is a name. Write %25 for a % and %3F for a ? in it.
-    #[arg(long, short, global = true, env = "LOCKCTL_STORE", value_name = "URL")]
-    pub(crate) store: Option<String>,
+    /// A location with a slash is a path, and any other is a name. Write %25 for a % and %3F for a ? in it. Repeat the option to examine
+    /// several stores with `why` and `graph`.
+    #[arg(long = "store", short, global = true, env = "LOCKCTL_STORE", value_name = "URL")]
+    pub(crate) stores: Vec<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -54,12 +55,17 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Explain a hang: the holder of a lock and its present activity, the waiters, and deadlocks
     ///
-    /// Without an id, explains every lock of the store that is contended or whose holder is dead or uncertain, and every deadlock. Acquires,
+    /// Without an id, explains every lock of the store or the stores that is contended or whose holder is dead or uncertain, and every deadlock. Acquires,
     /// delays and changes no lock. The processes that wait are named where the backend finds them (lxc, podman); this may need root.
     ///
     /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
     /// It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
+    /// Show the threads that wait, their locks and the holders, of one or several stores, and every deadlock
+    ///
+    /// A deadlock is shown only if two readings show it, 50 ms apart. A holder that is an ancestor process of a waiting thread is one, too, if
+    /// it waits until its descendant ends. Exits with 0 whether there is a deadlock or not. Acquires, delays and changes no lock.
+    Graph(GraphArgs),
     /// Show the properties of a store
     ///
     /// Warns when 90 % of the ids are allocated.
@@ -156,6 +162,15 @@ pub(crate) struct WhyArgs {
     pub(crate) format: Format,
     /// Id of the lock [default: the whole store]
     pub(crate) id: Option<LockId>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) format: Format,
+    /// Print the graph in the language of Graphviz: `lockctl graph --dot | dot -Tsvg`
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) dot: bool,
 }
 
 #[derive(Args, Debug)]

@@ -35,7 +35,7 @@ statuses! {
     SYSTEM = 71, "a system call failed";
     CANNOT_CREATE = 73, "the store already exists, or its directory or space is missing";
     OUTPUT = 74, "the output could not be written";
-    TEMPORARY = 75, "all ids are allocated, or a limit of the system was reached; try again later";
+    TEMPORARY = 75, "all ids are allocated, a limit of the system was reached, or a wait closed a deadlock and was refused; try again later";
     OTHER_FORMAT = 76, "the store has another version, ABI or capacity";
     NOT_PERMITTED = 77, "no permission, or the store's owner, mode or links are unsafe";
     NOT_LINKED = 78, "no backend for the URL's scheme is linked, or two backends claim it";
@@ -58,7 +58,7 @@ impl ExitStatus {
             ErrorKind::OutOfRange | ErrorKind::NotAllocated | ErrorKind::AlreadyAllocated | ErrorKind::Stale => Self::BAD_ID,
             ErrorKind::Unsupported | ErrorKind::Unreachable | ErrorKind::Lost => Self::UNAVAILABLE,
             ErrorKind::Exists => Self::CANNOT_CREATE,
-            ErrorKind::Exhausted | ErrorKind::TooManyProcesses => Self::TEMPORARY,
+            ErrorKind::Exhausted | ErrorKind::TooManyProcesses | ErrorKind::Deadlock => Self::TEMPORARY,
             ErrorKind::Destroyed | ErrorKind::Replaced => Self::TEMPORARY,
             ErrorKind::OtherVersion | ErrorKind::OtherAbi | ErrorKind::OtherCapacity => Self::OTHER_FORMAT,
             ErrorKind::Untrusted | ErrorKind::Denied => Self::NOT_PERMITTED,
@@ -175,7 +175,7 @@ impl From<io::Error> for Failure {
 mod tests {
     use std::time::Duration;
 
-    use lock_any::HeldBy;
+    use lock_any::{Deadlock, HeldBy};
 
     use super::*;
 
@@ -204,6 +204,7 @@ mod tests {
             (73, Error::exists()),
             (75, Error::exhausted(1, 1)),
             (75, Error::too_many_processes(1)),
+            (75, Error::deadlock(Duration::ZERO, Deadlock::new(Vec::new()))),
             (75, Error::destroyed()),
             (75, Error::replaced()),
             (76, Error::other_version(1, 2, "/store")),

@@ -32,6 +32,7 @@ mod docs;
 mod entries;
 mod exit;
 mod facts;
+mod graph;
 mod info;
 mod list;
 mod manage;
@@ -75,6 +76,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let store_args = cli.store_args;
+    if !matches!(cli.command, Command::Why(_) | Command::Graph(_)) {
+        store_args.check_single()?;
+    }
     match cli.command {
         Command::Run(args) => return run::run(&store_args, &args),
         Command::Allocate(args) => manage::allocate(&store_args, &args)?,
@@ -82,6 +86,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::FreeAll(_) => manage::free_all(&store_args)?,
         Command::List(args) => list::list(&store_args, &args)?,
         Command::Why(args) => why::why(&store_args, &args)?,
+        Command::Graph(args) => graph::graph(&store_args, &args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,

@@ -8,7 +8,7 @@ use super::agent::{Agent, Here};
 use super::cycles::{self, Step};
 use super::family::{self, Ancestor};
 use super::{Deadlock, DeadlockStep, Dependence, LockAddress};
-use crate::{HeldBy, Holder, LockId, Numbering, Result, Store, Waiter};
+use crate::{HeldBy, Holder, LockId, Numbering, Result, Store, Waiter, Waits};
 
 /// The time between two readings that confirm a cycle.
 const RECHECK: Duration = Duration::from_millis(50);
@@ -37,8 +37,21 @@ pub struct WaitGraph {
     pub waits: Vec<GraphWait>,
     /// The cycles.
     pub cycles: Vec<Deadlock>,
-    /// What the graph may lack, each with the store, the reason and what to do.
-    pub unseen: Vec<String>,
+    /// The stores, in the order in which they were given.
+    pub stores: Vec<GraphStore>,
+}
+
+/// A store of a [`WaitGraph`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct GraphStore {
+    /// Its URL.
+    pub store: String,
+    /// False if the backend does not name the waiting threads. The graph then lacks them.
+    pub names_waiters: bool,
+    /// The reason why waiting threads may be missing, such as missing rights, and what to do. `None` if none is.
+    pub incomplete: Option<String>,
 }
 
 /// A lock of a [`WaitGraph`].
@@ -94,8 +107,8 @@ impl WaitGraph {
     /// An ancestor process is found only if it and its descendant have pids of the caller's PID namespace.
     ///
     /// # Errors
-    /// Those of [`Store::held`] and [`Store::waiting`], except [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): a backend that
-    /// does not name waiters adds a line to [`WaitGraph::unseen`].
+    /// Those of [`Store::held`] and [`Store::waiting`], except [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): see
+    /// [`GraphStore::names_waiters`].
     pub fn read<'a>(stores: impl IntoIterator<Item = &'a Store>) -> Result<Self> {
         let mut different: Vec<&Store> = Vec::new();
         for store in stores {
@@ -138,23 +151,20 @@ struct Reading<'a> {
     stores: &'a [&'a Store],
     waiters: Vec<KnownWaiter>,
     holders: BTreeMap<Key, HeldBy>,
-    unseen: Vec<String>,
+    read: Vec<GraphStore>,
 }
 
 impl<'a> Reading<'a> {
     fn of(stores: &'a [&'a Store], here: &Here) -> Result<Self> {
-        let mut reading = Self { stores, waiters: Vec::new(), holders: BTreeMap::new(), unseen: Vec::new() };
+        let mut reading = Self { stores, waiters: Vec::new(), holders: BTreeMap::new(), read: Vec::new() };
         let mut families: BTreeMap<Agent, Vec<Ancestor>> = BTreeMap::new();
         for (position, store) in stores.iter().enumerate() {
-            let waits = match store.waiting() {
-                Ok(waits) => waits,
-                Err(error) if error.is_unsupported() => {
-                    reading.unseen.push(format!("{}: the backend does not name the threads that wait", store.url()));
-                    continue;
-                }
+            let (waits, names_waiters) = match store.waiting() {
+                Ok(waits) => (waits, true),
+                Err(error) if error.is_unsupported() => (Waits::default(), false),
                 Err(error) => return Err(error),
             };
-            reading.unseen.extend(waits.incomplete.map(|incomplete| format!("{}: {incomplete}", store.url())));
+            reading.read.push(GraphStore { store: store.url().to_owned(), names_waiters, incomplete: waits.incomplete });
             for waiter in waits.waiters {
                 let agent = here.agent(&waiter.thread);
                 let process = here.agent(&Holder { tid: 0, ..waiter.thread.clone() });
@@ -264,6 +274,6 @@ impl<'a> Reading<'a> {
             doubt: if let HeldBy::Unknown { reason } = held_by { Some(reason.clone()) } else { None },
         };
         let locks = self.holders.iter().map(lock).collect();
-        WaitGraph { locks, waits, cycles, unseen: self.unseen }
+        WaitGraph { locks, waits, cycles, stores: self.read }
     }
 }

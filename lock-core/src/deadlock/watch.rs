@@ -83,7 +83,12 @@ impl DeadlockWatch {
         let pause = match &found {
             _ if confirmed && self.refuses => return Advice::Withdraw,
             _ if confirmed => {
-                self.warn(lock);
+                event!(
+                    warn,
+                    ?lock,
+                    cycle = found.as_ref().map(tracing::field::display),
+                    "a wait for a lock is part of a deadlock"
+                );
                 None
             }
             Some(_) => Some(CONFIRMATION * (1 + rank)),
@@ -108,11 +113,6 @@ impl DeadlockWatch {
             self.next = Instant::now().checked_add(INTERVAL + shift());
         }
         found
-    }
-
-    fn warn(&self, lock: &Lock) {
-        let Some(cycle) = &self.suspected else { return };
-        event!(warn, ?lock, %cycle, "a wait for a lock is part of a deadlock");
     }
 }
 

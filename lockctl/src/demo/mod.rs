@@ -53,7 +53,7 @@ pub(crate) fn demo(store: &StoreArgs, args: &DemoArgs) -> Result<ExitCode, Failu
     }
 
     let mut cleanup = Cleanup::start(args)?;
-    let server = store.store.as_deref().map(str::parse).transpose()?;
+    let server = store.stores.first().map(|url| url.parse()).transpose()?;
     let is_local = |backend: &Backend| backend.capabilities().exclusion == Exclusion::Always;
     let local = shared.iter().filter(|backend| is_local(backend)).count() as u32;
     let local_time = TIME_PER_BACKEND.min(TIME / local.max(1));

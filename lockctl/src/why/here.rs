@@ -6,8 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use lock_any::Holder;
 use lock_proc::Thread;
 
-use super::graph::Agent;
-
 /// The host and the PID namespace of this process.
 pub(crate) struct Here {
     host: Option<String>,
@@ -20,20 +18,12 @@ impl Here {
         Self { host, pid_namespace: fs::metadata("/proc/self/ns/pid").ok().map(|meta| meta.ino()) }
     }
 
-    /// Returns the identity of a holder or a waiter. Without a host and a PID namespace, it has those of this process.
-    pub(crate) fn agent(&self, holder: &Holder) -> Agent {
-        Agent {
-            host: holder.host.clone().or_else(|| self.host.clone()),
-            pid_namespace: holder.pid_namespace.or(self.pid_namespace),
-            pid: holder.pid,
-            tid: holder.tid,
-        }
-    }
-
     /// Returns the thread, or the first thread of the process, if `/proc` shows the process that the store has recorded.
+    ///
+    /// A holder without a host and a PID namespace is one of those of this process.
     pub(crate) fn thread(&self, holder: &Holder) -> Option<Thread> {
-        let agent = self.agent(holder);
-        if (agent.host, agent.pid_namespace) != (self.host.clone(), self.pid_namespace) {
+        let is_here = holder.host.as_ref().is_none_or(|host| Some(host) == self.host.as_ref());
+        if !is_here || holder.pid_namespace.is_some_and(|inode| Some(inode) != self.pid_namespace) {
             return None;
         }
         let thread = Thread::find(if holder.tid == 0 { holder.pid } else { holder.tid })?;

@@ -1,6 +1,5 @@
 //! `why`: explains the holder of a lock, the waiting threads, and deadlocks. It acquires, delays and changes no lock.
 
-mod graph;
 mod here;
 mod podman;
 mod report;
@@ -9,34 +8,58 @@ mod survey;
 
 use std::path::Path;
 
-use lock_any::{LockId, Store};
+use lock_any::{Deadlock, LockId, Store, WaitGraph};
 
 use self::here::Here;
 use self::report::Report;
 use self::survey::Survey;
 use crate::cli::{StoreArgs, WhyArgs};
-use crate::exit::Failure;
+use crate::exit::{ExitStatus, Failure};
 use crate::output;
 
+pub(crate) use self::sentences::span;
+
 pub(crate) fn why(store_args: &StoreArgs, args: &WhyArgs) -> Result<(), Failure> {
-    let store = store_args.open()?;
-    let report = examine(&store, args.id)?;
-    if args.format.json {
-        return Ok(output::print_json(&report)?);
+    let stores = store_args.open_all()?;
+    if let (Some(id), true) = (args.id, stores.len() > 1) {
+        return Err(Failure::new(ExitStatus::USAGE, format!("the id {id} belongs to one store; give --store once")));
     }
-    let lines = if args.id.is_some() { sentences::about_lock(&report) } else { sentences::about_store(&report) };
-    Ok(output::print(lines.iter().map(|line| format!("{}\n", output::escaped(line))).collect::<String>())?)
+    // Checks the range of the id.
+    let allocation = args.id.map(|id| stores[0].allocation(id)).transpose()?;
+    let graph = WaitGraph::read(&stores)?;
+    let here = Here::new();
+    let mut reports = stores.iter().map(|store| examine(store, args.id, &graph, &here)).collect::<Result<Vec<_>, _>>()?;
+    if let (Some(allocation), [report]) = (allocation, reports.as_mut_slice()) {
+        report.locks.iter_mut().for_each(|lock| lock.allocated(allocation.clone()));
+    }
+    if args.format.json {
+        match reports.as_slice() {
+            [report] => output::print_json(report)?,
+            reports => output::print_json(&reports)?,
+        }
+        return Ok(());
+    }
+    for report in &mut reports {
+        // A cycle across stores is explained once.
+        report.cycles.retain(|cycle| args.id.is_some() || cycle[0].store == report.store);
+    }
+    let sentences = if args.id.is_some() { sentences::about_lock } else { sentences::about_store };
+    let lines = reports.iter().flat_map(sentences);
+    Ok(output::print(lines.map(|line| format!("{}\n", output::escaped(&line))).collect::<String>())?)
 }
 
-fn examine(store: &Store, id: Option<LockId>) -> Result<Report, Failure> {
-    // Checks the range of the id.
-    let allocation = id.map(|id| store.allocation(id)).transpose()?.flatten();
-    let here = Here::new();
-    let survey = Survey::of(store, id, &here)?;
-    let mut report = Report::new(store, survey, id, &here);
-    for lock in &mut report.locks {
-        let allocation = if id.is_some() { allocation.clone() } else { store.allocation(lock.entry.id)? };
-        lock.allocated(allocation);
+/// Returns the sentences about a deadlock.
+pub(crate) fn about_deadlock(cycle: &Deadlock) -> Vec<String> {
+    sentences::about_cycle(&report::steps(cycle))
+}
+
+fn examine(store: &Store, id: Option<LockId>, graph: &WaitGraph, here: &Here) -> Result<Report, Failure> {
+    let survey = Survey::of(store, id, graph)?;
+    let mut report = Report::new(store, survey, id, graph, here);
+    if id.is_none() {
+        for lock in &mut report.locks {
+            lock.allocated(store.allocation(lock.entry.id)?);
+        }
     }
     if store.url().starts_with("podman:") && !report.locks.is_empty() {
         name_objects(&mut report);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lock_any::{Allocation, Breaking, Holder, LockId, Numbering, Store, Waiter, Waiters};
+use lock_any::{
+    Allocation, Breaking, Deadlock, Dependence, Holder, LockAddress, LockId, Numbering, Store, WaitGraph, Waiter, Waiters,
+};
 use lock_proc::{State, Thread};
 use serde::{Serialize, Serializer};
 
-use super::graph::Step;
 use super::here::Here;
 use super::podman::Object;
 use super::survey::{Facts, Survey};
@@ -19,7 +20,7 @@ pub(crate) struct Report {
     pub(crate) store: String,
     pub(crate) details: BTreeMap<&'static str, String>,
     pub(crate) locks: Vec<LockReport>,
-    /// Each with the steps from a lock to itself.
+    /// The cycles with one of these locks, each with the steps from a lock to itself.
     pub(crate) cycles: Vec<Vec<StepReport>>,
     /// The number of held locks; `null` if the backend does not list them.
     pub(crate) held: Option<usize>,
@@ -70,15 +71,26 @@ pub(crate) struct Process {
 pub(crate) struct Wanted {
     pub(crate) id: LockId,
     pub(crate) holder: Option<Holder>,
+    /// The store, if it is another one.
+    #[serde(skip)]
+    pub(crate) store: Option<String>,
+    /// The thread that waits, if it is a descendant of the holder.
+    #[serde(skip)]
+    pub(crate) descendant: Option<Holder>,
 }
 
 /// A step of a cycle: the holder of the lock `id` waits for `waits_for`, in the thread `waiter`.
 #[derive(Serialize)]
 pub(crate) struct StepReport {
+    pub(crate) store: String,
     pub(crate) id: LockId,
-    pub(crate) holder: Option<Holder>,
+    pub(crate) holder: Holder,
     pub(crate) waiter: Holder,
     pub(crate) waits_for: LockId,
+    /// The store of `waits_for`.
+    pub(crate) waits_in: String,
+    /// How the holder depends on the waiter.
+    pub(crate) dependence: Dependence,
 }
 
 /// The number of held locks up to which each is described.
@@ -86,8 +98,10 @@ const FEW: usize = 10;
 
 impl Report {
     /// Describes one lock, or the locks that need an explanation.
-    pub(crate) fn new(store: &Store, mut survey: Survey, id: Option<LockId>, here: &Here) -> Self {
-        let is_cyclic = |lock: LockId| survey.cycles.iter().flatten().any(|(step, _)| step.holds == lock);
+    pub(crate) fn new(store: &Store, mut survey: Survey, id: Option<LockId>, graph: &WaitGraph, here: &Here) -> Self {
+        let address = |id| LockAddress::new(store.url(), id);
+        let is_in = |cycle: &Deadlock, id| cycle.steps.iter().any(|step| step.holds == address(id));
+        let is_cyclic = |lock: LockId| graph.cycles.iter().any(|cycle| is_in(cycle, lock));
         // Of few held locks, each is described: its holder may be stopped, and other threads may wait for that holder elsewhere.
         let has_few = survey.locks.len() <= FEW;
         let is_single = store.capabilities().numbering == Numbering::Single;
@@ -96,16 +110,10 @@ impl Report {
             None => is_single || has_few || facts.is_notable() || is_cyclic(lock),
         };
         let ids: Vec<_> = survey.locks.iter().filter(|(id, facts)| is_wanted(**id, facts)).map(|(id, _)| *id).collect();
-        let holder_of = |id: LockId, survey: &Survey| survey.locks.get(&id).and_then(|facts| facts.entry.holder.clone());
-        let waits_for: Vec<Vec<Wanted>> = ids.iter().map(|id| wanted(*id, &survey, here)).collect();
-        let cycles = survey.cycles.iter().filter(|cycle| id.is_none_or(|id| cycle.iter().any(|(step, _)| step.holds == id)));
-        let step = |(step, waiter): &(Step, Waiter)| StepReport {
-            id: step.holds,
-            holder: holder_of(step.holds, &survey),
-            waiter: waiter.thread.clone(),
-            waits_for: step.waits_for,
-        };
-        let cycles = cycles.map(|cycle| cycle.iter().map(step).collect()).collect();
+        let waits_for: Vec<Vec<Wanted>> = ids.iter().map(|id| wanted(&address(*id), graph)).collect();
+        let is_of_store = |cycle: &Deadlock| cycle.steps.iter().any(|step| step.holds.store == store.url());
+        let cycles = graph.cycles.iter().filter(|cycle| id.map_or_else(|| is_of_store(cycle), |id| is_in(cycle, id)));
+        let cycles = cycles.map(steps).collect();
         let held = survey.lists_held.then(|| survey.locks.values().filter(|facts| facts.entry.held == Some(true)).count());
         let facts: Vec<_> = ids.iter().filter_map(|id| survey.locks.remove(id)).collect();
         let locks = facts.into_iter().zip(waits_for).map(|(facts, waits_for)| LockReport::new(facts, waits_for, here));
@@ -117,19 +125,36 @@ impl Report {
             held,
             names_waiters: survey.names_waiters,
             unseen: survey.incomplete.into_iter().collect(),
-            counts_waiters: store.capabilities().waiters == Waiters::Counted,
+            counts_waiters: store.capabilities().waiters >= Waiters::Counted,
             is_breakable: store.capabilities().breaking == Breaking::Explicit,
         }
     }
 }
 
-/// Returns the locks for which the holder of this lock waits.
-fn wanted(id: LockId, survey: &Survey, here: &Here) -> Vec<Wanted> {
-    let Some(holder) = survey.locks.get(&id).and_then(|facts| facts.entry.holder.as_ref()) else { return Vec::new() };
-    let holder = here.agent(holder);
-    let waits =
-        survey.locks.values().filter(|other| other.waiting.iter().any(|waiter| holder.is_waiter(&here.agent(&waiter.thread))));
-    waits.map(|other| Wanted { id: other.entry.id, holder: other.entry.holder.clone() }).collect()
+/// Returns the steps of a cycle.
+pub(super) fn steps(cycle: &Deadlock) -> Vec<StepReport> {
+    let step = |step: &lock_any::DeadlockStep| StepReport {
+        store: step.holds.store.clone(),
+        id: step.holds.id,
+        holder: step.holder.clone(),
+        waiter: step.waiter.clone(),
+        waits_for: step.waits_for.id,
+        waits_in: step.waits_for.store.clone(),
+        dependence: step.dependence,
+    };
+    cycle.steps.iter().map(step).collect()
+}
+
+/// Returns the locks for which the holder of this lock waits, or a descendant of it.
+fn wanted(lock: &LockAddress, graph: &WaitGraph) -> Vec<Wanted> {
+    let holder_of = |wanted: &LockAddress| graph.locks.iter().find(|other| other.lock == *wanted)?.holder.clone();
+    let wanted = |(wait, dependence): (&lock_any::GraphWait, Dependence)| Wanted {
+        id: wait.waits_for.id,
+        holder: holder_of(&wait.waits_for),
+        store: (wait.waits_for.store != lock.store).then(|| wait.waits_for.store.clone()),
+        descendant: (dependence == Dependence::Ancestor).then(|| wait.thread.clone()),
+    };
+    graph.waits_of_holder(lock).map(wanted).collect()
 }
 
 impl LockReport {

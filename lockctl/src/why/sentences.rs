@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use lock_any::{Holder, Waiter};
+use lock_any::{Dependence, LockId, Waiter};
 
 use super::report::{LockReport, Process, Report, StepReport};
 
@@ -90,11 +90,17 @@ fn holder(lock: &LockReport, report: &Report) -> Vec<String> {
     lines.extend(lock.process.as_ref().map(process));
     for wanted in &lock.waits_for {
         let state = match &wanted.holder {
-            Some(holder) if Some(holder) == lock.entry.holder.as_ref() => "which it holds itself".to_owned(),
+            Some(holder) if Some(holder) == lock.entry.holder.as_ref() && wanted.descendant.is_none() => {
+                "which it holds itself".to_owned()
+            }
             Some(holder) => format!("which is held by {holder}"),
             None => "whose holder is not known".to_owned(),
         };
-        lines.push(format!("  the holder waits for lock {}, {state}", wanted.id));
+        let store = wanted.store.as_ref().map(|store| format!(" of {store}")).unwrap_or_default();
+        lines.push(match &wanted.descendant {
+            None => format!("  the holder waits for lock {}{store}, {state}", wanted.id),
+            Some(thread) => format!("  a descendant of the holder, {thread}, waits for lock {}{store}, {state}", wanted.id),
+        });
     }
     lines
 }
@@ -162,25 +168,37 @@ fn waiting(waiter: &Waiter, report: &Report) -> String {
 }
 
 /// Returns the sentences about a cycle.
-fn about_cycle(cycle: &[StepReport]) -> Vec<String> {
-    let mut lines: Vec<_> = cycle
-        .iter()
-        .map(|step| format!("{} holds lock {} and waits for lock {}", step.waiter, step.id, step.waits_for))
-        .collect();
-    // A lock that belongs to a process may be released by a thread that does not wait.
-    let of_process = |step: &&StepReport| step.holder.as_ref().is_some_and(|holder: &Holder| holder.tid == 0);
-    let unless = cycle
-        .iter()
-        .find(of_process)
-        .map(|step| format!(", unless another thread of pid {} releases lock {}", step.waiter.pid, step.id));
-    let these = if cycle.len() == 1 { "it waits for itself" } else { "each waits for another one" };
+pub(super) fn about_cycle(cycle: &[StepReport]) -> Vec<String> {
+    let is_one_store = cycle.iter().all(|step| step.store == cycle[0].store);
+    let lock = |id: LockId, store: &str| if is_one_store { format!("lock {id}") } else { format!("lock {id} of {store}") };
+    let sentence = |step: &StepReport| {
+        let (holds, waits_for) = (lock(step.id, &step.store), lock(step.waits_for, &step.waits_in));
+        match step.dependence {
+            Dependence::Ancestor => {
+                format!("{} holds {holds}, and its descendant {} waits for {waits_for}", step.holder, step.waiter)
+            }
+            _ => format!("{} holds {holds} and waits for {waits_for}", step.waiter),
+        }
+    };
+    let mut lines: Vec<_> = cycle.iter().map(sentence).collect();
+    let condition = cycle.iter().find_map(|step| match step.dependence {
+        // The thread that holds the lock cannot release it.
+        Dependence::Thread => None,
+        Dependence::Ancestor => Some(format!(" if pid {} waits until pid {} ends", step.holder.pid, step.waiter.pid)),
+        _ => Some(format!(", unless another thread of pid {} releases {}", step.waiter.pid, lock(step.id, &step.store))),
+    });
+    let these = match cycle {
+        [step] if step.dependence == Dependence::Ancestor => "",
+        [_] => ": it waits for itself",
+        _ => ": each waits for another one",
+    };
     let pid = cycle.first().map_or(0, |step| step.waiter.pid);
-    lines.push(format!("this is a deadlock: {these}{}; end one process, such as by `kill {pid}`", unless.unwrap_or_default()));
+    lines.push(format!("this is a deadlock{these}{}; end one process, such as by `kill {pid}`", condition.unwrap_or_default()));
     lines
 }
 
 /// Formats a duration in its largest unit of which there are two.
-fn span(duration: Duration) -> String {
+pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "days"), (3_600, "h"), (60, "min")];
     let unit = units.iter().find(|(length, _)| seconds >= 2 * length);
@@ -192,8 +210,10 @@ fn span(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use lock_any::Holder;
     use rstest::rstest;
+
+    use super::*;
 
     #[rstest]
     #[case(0, "less than 1 s")]
@@ -208,23 +228,33 @@ mod tests {
         assert_eq!(span(Duration::from_secs(seconds)), text);
     }
 
-    fn step(pid: u32, holder: Holder, id: u32, waits_for: u32) -> StepReport {
+    fn step(pid: u32, holder: u32, id: u32, waits_for: u32, dependence: Dependence) -> StepReport {
         let waiter = Holder::of_process(pid).with_thread(pid).with_command("prog");
-        StepReport { id: id.into(), holder: Some(holder), waiter, waits_for: waits_for.into() }
+        let (store, holder) = ("shm:a".to_owned(), Holder::of_process(holder));
+        StepReport { waits_in: store.clone(), store, id: id.into(), holder, waiter, waits_for: waits_for.into(), dependence }
     }
 
     #[test]
     fn a_cycle_has_a_sentence_for_each_step_and_a_last_one() {
-        let thread = |pid| Holder::of_process(pid).with_thread(pid);
-        let lines = about_cycle(&[step(10, thread(10), 1, 2), step(11, thread(11), 2, 1)]);
+        let lines = about_cycle(&[step(10, 10, 1, 2, Dependence::Thread), step(11, 11, 2, 1, Dependence::Thread)]);
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0], "pid 10 (prog) holds lock 1 and waits for lock 2");
         assert_eq!(lines[2], "this is a deadlock: each waits for another one; end one process, such as by `kill 10`");
+        let elsewhere = StepReport { store: "shm:b".to_owned(), ..step(11, 11, 2, 1, Dependence::Thread) };
+        let lines = about_cycle(&[step(10, 10, 1, 2, Dependence::Thread), elsewhere]);
+        assert_eq!(lines[1], "pid 11 (prog) holds lock 2 of shm:b and waits for lock 1 of shm:a");
     }
 
     #[test]
     fn a_holder_that_is_a_process_makes_a_cycle_uncertain() {
-        let lines = about_cycle(&[step(10, Holder::of_process(10), 1, 1)]);
+        let lines = about_cycle(&[step(10, 10, 1, 1, Dependence::Process)]);
         assert!(lines[1].contains("waits for itself") && lines[1].contains("unless another thread of pid 10"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_holder_that_is_an_ancestor_of_the_waiter_is_called_one() {
+        let lines = about_cycle(&[step(11, 10, 1, 1, Dependence::Ancestor)]);
+        assert_eq!(lines[0], "pid 10 holds lock 1, and its descendant pid 11 (prog) waits for lock 1");
+        assert_eq!(lines[1], "this is a deadlock if pid 10 waits until pid 11 ends; end one process, such as by `kill 11`");
     }
 }

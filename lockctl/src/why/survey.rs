@@ -1,18 +1,11 @@
 //! Reads the locks of a store with their holders and waiters.
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::Duration;
 
-use lock_any::{Error, HeldBy, Holders, LockId, Numbering, Store, Waiter};
+use lock_any::{Error, HeldBy, Holders, LockId, Numbering, Store, WaitGraph, Waiter};
 
-use super::graph::{self, Agent, Step};
-use super::here::Here;
 use crate::entries;
 use crate::facts::Entry;
-
-/// The time between two readings that confirm a cycle.
-const RECHECK: Duration = Duration::from_millis(50);
 
 /// A lock with its waiters.
 pub(crate) struct Facts {
@@ -36,8 +29,6 @@ impl Facts {
 /// The locks of a store that are held or waited for, and a lock that the user has named.
 pub(crate) struct Survey {
     pub(crate) locks: BTreeMap<LockId, Facts>,
-    /// Each with the waiter of each step.
-    pub(crate) cycles: Vec<Vec<(Step, Waiter)>>,
     /// Whether the backend names the waiting threads.
     pub(crate) names_waiters: bool,
     /// Whether the backend lists the held locks.
@@ -46,23 +37,8 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Reads the store. A cycle is one only if two readings show it, because the holders and the waiters are not read at one moment.
-    pub(crate) fn of(store: &Store, id: Option<LockId>, here: &Here) -> Result<Self, Error> {
-        let first = Self::read(store, id, here)?;
-        if first.cycles.is_empty() {
-            return Ok(first);
-        }
-        thread::sleep(RECHECK);
-        let mut second = Self::read(store, id, here)?;
-        let steps = |cycle: &[(Step, Waiter)]| -> Vec<_> {
-            cycle.iter().map(|(step, waiter)| (step.holds, step.waits_for, here.agent(&waiter.thread))).collect()
-        };
-        second.cycles.retain(|cycle| first.cycles.iter().any(|earlier| steps(earlier) == steps(cycle)));
-        Ok(second)
-    }
-
-    fn read(store: &Store, id: Option<LockId>, here: &Here) -> Result<Self, Error> {
-        let waits = entries::named_waits(store)?;
+    /// Reads the store. The waiting threads are those of the graph.
+    pub(crate) fn of(store: &Store, id: Option<LockId>, graph: &WaitGraph) -> Result<Self, Error> {
         let (entries, lists_held) = held(store)?;
         let mut locks: BTreeMap<_, _> = entries.into_iter().map(|(id, entry)| (id, Facts::new(entry))).collect();
         if let Some(id) = id {
@@ -75,27 +51,19 @@ impl Survey {
         for facts in locks.values_mut() {
             add_death(facts, store)?;
         }
-        let names_waiters = waits.is_some();
-        let waits = waits.unwrap_or_default();
+        let read = graph.stores.iter().find(|read| read.store == store.url());
+        let names_waiters = read.is_some_and(|read| read.names_waiters);
         if names_waiters {
             locks.values_mut().for_each(|facts| facts.entry.waiters = Some(0));
         }
-        let edges: Vec<_> = waits.waiters.iter().map(|waiter| (here.agent(&waiter.thread), waiter.id)).collect();
-        for waiter in &waits.waiters {
-            let facts = locks.entry(waiter.id).or_insert_with(|| Facts::new(Entry::new(waiter.id).free()));
+        for wait in graph.waits.iter().filter(|wait| wait.waits_for.store == store.url()) {
+            let id = wait.waits_for.id;
+            let facts = locks.entry(id).or_insert_with(|| Facts::new(Entry::new(id).free()));
             facts.entry.waiters = Some(facts.entry.waiters.unwrap_or_default() + 1);
-            facts.waiting.push(waiter.clone());
+            facts.waiting.push(Waiter::new(id, wait.thread.clone()).with_waited(wait.waited).with_lost(wait.is_lost));
         }
-        let holders = locks.iter().filter_map(|(id, facts)| Some((*id, holder(facts, here)?))).collect();
-        let with_waiter = |step: Step| (step, waits.waiters[step.waiter].clone());
-        let cycles = graph::cycles(&holders, &edges);
-        let cycles = cycles.into_iter().map(|cycle| cycle.into_iter().map(with_waiter).collect()).collect();
-        Ok(Self { locks, cycles, names_waiters, lists_held, incomplete: waits.incomplete })
+        Ok(Self { locks, names_waiters, lists_held, incomplete: read.and_then(|read| read.incomplete.clone()) })
     }
-}
-
-fn holder(facts: &Facts, here: &Here) -> Option<Agent> {
-    facts.entry.holder.as_ref().filter(|_| !facts.is_dead).map(|holder| here.agent(holder))
 }
 
 /// Returns the held locks, and whether the backend lists them.

@@ -33,7 +33,7 @@ impl Table {
                 }
             }
         }
-        Err(Error::exhausted(self.header.bound.limit(), self.count()?))
+        Err(Error::exhausted(self.limit(), self.count()?))
     }
 
     /// Allocates this id, if it is free.

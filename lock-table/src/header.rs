@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::growth;
 use crate::hash::fnv1a;
 use crate::kind::Kind;
 use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WORD};
@@ -37,12 +38,14 @@ const AT_LOCATION: usize = AT_NEXT_ENTRY + 1;
 const AT_NAME_CLAIMS: usize = AT_LOCATION + 1;
 /// The number of claims of names.
 pub(crate) const NAME_CLAIMS: usize = 64;
-const USED_WORDS: usize = AT_NAME_CLAIMS + NAME_CLAIMS;
+const AT_RAISED_BOUND: usize = AT_NAME_CLAIMS + NAME_CLAIMS;
+const USED_WORDS: usize = AT_RAISED_BOUND + 1;
 
 /// The fields of the header that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
+    /// The bound at the creation, see [`super::growth`].
     pub(crate) bound: Bound,
     pub(crate) id: StoreId,
     /// The boot id of the system at creation.
@@ -129,6 +132,7 @@ impl Header {
                 _ => return Err(corrupt("the capacity is not valid")),
             },
         };
+        growth::decode(words[AT_RAISED_BOUND], bound).ok_or_else(|| corrupt(growth::INVALID))?;
         Ok(Self {
             kind,
             bound,
@@ -142,8 +146,16 @@ impl Header {
 
 /// Returns the directory of segments in a decoded page: bit n is set if segment n exists.
 pub(crate) fn segments(page: &[u8]) -> u64 {
-    let word = &page[AT_SEGMENTS * WORD..][..WORD];
-    u64::from_ne_bytes(word.try_into().expect("the slice has the size of a word"))
+    word(page, AT_SEGMENTS)
+}
+
+/// Returns the present bound in a decoded page with this header.
+pub(crate) fn present_bound(page: &[u8], header: &Header) -> Bound {
+    growth::decode(word(page, AT_RAISED_BOUND), header.bound).unwrap_or(header.bound)
+}
+
+fn word(page: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(page[at * WORD..][..WORD].try_into().expect("the slice has the size of a word"))
 }
 
 /// The words of a mapped header that change during the life of a store.
@@ -161,6 +173,8 @@ pub(crate) struct State<'a> {
     pub(crate) location: &'a AtomicU64,
     /// The threads that allocate names, see [`super::names`]; 0 for none.
     pub(crate) name_claims: &'a [AtomicU64],
+    /// The bound that was raised, see [`super::growth`]; 0 if it was not.
+    pub(crate) raised_bound: &'a AtomicU64,
 }
 
 impl<'a> State<'a> {
@@ -171,7 +185,8 @@ impl<'a> State<'a> {
             entry_pages: &header[AT_ENTRY_PAGES..AT_NEXT_ENTRY],
             next_entry: &header[AT_NEXT_ENTRY],
             location: &header[AT_LOCATION],
-            name_claims: &header[AT_NAME_CLAIMS..USED_WORDS],
+            name_claims: &header[AT_NAME_CLAIMS..AT_RAISED_BOUND],
+            raised_bound: &header[AT_RAISED_BOUND],
         }
     }
 }

@@ -38,6 +38,7 @@ mod file_access;
 mod file_id;
 pub mod filesystem;
 pub mod fork;
+mod growth;
 #[doc(hidden)]
 pub mod hash;
 mod header;

@@ -9,8 +9,8 @@ use crate::owner::Owner;
 use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
-    Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, GuardChecks, HeldLock, Holders, Label,
-    Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+    Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, Growth, GuardChecks, HeldLock, Holders,
+    Label, Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -80,6 +80,7 @@ pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_death_reports(DeathReports::UntilConsistent)
     .with_reconcile(Reconcile::Supported)
     .with_capacity(Capacity::Chosen)
+    .with_growth(Growth::Supported)
     .with_removal(Removal::Supported)
     .with_guard_checks(GuardChecks::Supported);
 
@@ -121,6 +122,10 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
         self.table.allocate(label)
+    }
+
+    fn grow(&self, capacity: Option<u64>) -> Result<()> {
+        self.table.grow(capacity)
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {

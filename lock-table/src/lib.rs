@@ -59,6 +59,7 @@ mod owners;
 mod parents;
 mod process;
 mod procfs;
+mod reclaiming;
 mod record;
 mod registration;
 mod segment;

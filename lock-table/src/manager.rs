@@ -10,7 +10,7 @@ use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
     Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, Growth, GuardChecks, HeldLock, Holders,
-    Label, Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+    Label, Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Temporary, Tokens,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -81,6 +81,7 @@ pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_reconcile(Reconcile::Supported)
     .with_capacity(Capacity::Chosen)
     .with_growth(Growth::Supported)
+    .with_temporary(Temporary::Reclaimed)
     .with_removal(Removal::Supported)
     .with_guard_checks(GuardChecks::Supported);
 
@@ -122,6 +123,14 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
         self.table.allocate(label)
+    }
+
+    fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        self.table.allocate_temporary(label)
+    }
+
+    fn reclaim(&self) -> Result<Vec<LockId>> {
+        self.table.reclaim(|line, owner| self.locks.is_held(line, owner, !self.table.is_dead(owner)))
     }
 
     fn grow(&self, capacity: Option<u64>) -> Result<()> {

@@ -3,7 +3,7 @@
 use crate::hash::fnv1a;
 use crate::header::NAME_CLAIMS;
 use crate::layout::{GROUP, Geometry, LABEL_WORDS, SEGMENTS};
-use crate::record::encode_text;
+use crate::record::{TEMPORARY, encode_text};
 use lock_core::Label;
 
 /// The golden ratio, as a fraction of 2⁶⁴. It gives each segment another hash.
@@ -34,9 +34,9 @@ impl<'a> Name<'a> {
         &self.words
     }
 
-    /// Returns the tag in the record of an id with this name, which is not 0.
+    /// Returns the tag in the record of an id with this name, from 1 to 254.
     pub(crate) fn tag(&self) -> u8 {
-        1 + ((self.hash >> 32) % u64::from(u8::MAX)) as u8
+        1 + ((self.hash >> 32) % u64::from(TEMPORARY - 1)) as u8
     }
 
     /// Returns the number of the claim for allocating this name.
@@ -206,6 +206,6 @@ mod tests {
         }
         assert!(homes.iter().all(|count| (500..750).contains(count)), "{homes:?}");
         assert!(claims.iter().all(|count| (100..220).contains(count)), "{claims:?}");
-        assert!(tags[0] == 0 && tags.iter().all(|count| *count < 200), "{tags:?}");
+        assert!(tags[0] == 0 && tags[usize::from(TEMPORARY)] == 0 && tags.iter().all(|count| *count < 200), "{tags:?}");
     }
 }

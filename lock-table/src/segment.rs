@@ -228,7 +228,8 @@ impl Segment {
         groups.skip_while(move |group| *group < from).take_while(|group| group * GROUP < self.bits())
     }
 
-    fn is_backed(&self, group: usize) -> bool {
+    /// Returns true if the lines and records of the group can be accessed.
+    pub(crate) fn is_backed(&self, group: usize) -> bool {
         self.has(Mark::Backed, group)
     }
 

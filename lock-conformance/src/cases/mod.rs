@@ -36,6 +36,8 @@ mod opening;
 mod owner_death;
 mod panics;
 mod permissions;
+mod raising;
+mod reclaiming;
 mod reconciling;
 mod reentry;
 mod send;
@@ -66,6 +68,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         opening::CASES,
         growing::CASES,
+        raising::CASES,
         copies::CASES,
         cleaning::CASES,
         exclusion::BETWEEN,
@@ -107,6 +110,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         tokens::BETWEEN,
         tokens::CASES,
         reconciling::CASES,
+        reclaiming::CASES,
         breaking::CASES,
         guard_checks::CASES,
         sessions::CASES,

@@ -87,10 +87,11 @@ pub use self::options::StoreOptions;
 
 pub use lock_core::{
     Allocation, Backend, Breaking, Cancellation, Capabilities, Capacity, Cause, Deadline, Deadlines, Death, DeathReports,
-    DesiredAllocation, Error, ErrorDetails, ErrorKind, Exclusion, Generation, Generations, Guard, GuardChecks, HeldBy, HeldLock,
-    Holder, Holders, Label, Labels, Lock, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile,
-    Reconciled, Reentry, Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder,
-    ThreadDeath, Token, Tokens, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all, lock_all_owned, register,
+    DesiredAllocation, Error, ErrorDetails, ErrorKind, Exclusion, Generation, Generations, Growth, Guard, GuardChecks, HeldBy,
+    HeldLock, Holder, Holders, Label, Labels, Lock, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence,
+    Reconcile, Reconciled, Reentry, Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl,
+    StoreUrlBuilder, Temporary, ThreadDeath, Token, Tokens, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all,
+    lock_all_owned, register,
 };
 
 /// What a backend implements and uses, for a crate that registers one.

@@ -66,7 +66,7 @@ fn a_full_store_continues_when_its_capacity_is_raised(fixture: &Fixture) {
     for capacity in [4, 6, 64, 130, 1025] {
         a.must("raise", &[&u32::to_string(&capacity)]);
         while all.len() < capacity as usize {
-            let process = if all.len() % 2 == 0 { &a } else { &b };
+            let process = if all.len().is_multiple_of(2) { &a } else { &b };
             all.push(process.allocate(""));
         }
         for process in [&a, &b] {

@@ -88,10 +88,10 @@ pub use self::options::StoreOptions;
 pub use lock_core::{
     Allocation, Backend, Breaking, Cancellation, Capabilities, Capacity, Cause, Deadline, Deadlines, Deadlock, DeadlockStep,
     Death, DeathReports, Dependence, DesiredAllocation, Error, ErrorDetails, ErrorKind, Exclusion, Generation, Generations,
-    GraphLock, GraphStore, GraphWait, Guard, GuardChecks, HeldBy, HeldDuringWait, HeldLock, Holder, Holders, Label, Labels, Lock,
-    LockAddress, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled, Reentry,
-    Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, ThreadDeath, Token,
-    Tokens, WaitGraph, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all, lock_all_owned, register,
+    GraphLock, GraphStore, GraphWait, Growth, Guard, GuardChecks, HeldBy, HeldDuringWait, HeldLock, Holder, Holders, Label,
+    Labels, Lock, LockAddress, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled,
+    Reentry, Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, Temporary,
+    ThreadDeath, Token, Tokens, WaitGraph, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all, lock_all_owned, register,
 };
 
 /// What a backend implements and uses, for a crate that registers one.

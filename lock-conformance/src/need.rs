@@ -5,8 +5,9 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 use lock_core::{
-    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, GuardChecks, Holders, Labels, Names,
-    Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, Growth, GuardChecks, Holders, Labels,
+    Names, Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, Temporary, ThreadDeath, Tokens,
+    Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -77,6 +78,8 @@ claims! {
     TOKENS: tokens >= Tokens::Fencing, "tokens";
     RECONCILE: reconcile >= Reconcile::Supported, "reconcile";
     CHOSEN: capacity >= Capacity::Chosen, "a choice of capacity";
+    GROWTH: growth >= Growth::Supported, "growth";
+    TEMPORARY: temporary >= Temporary::Reclaimed, "temporary ids";
     LASTING: persistence >= Persistence::Boot, "persistence";
     BREAKING: breaking >= Breaking::Explicit, "break";
     REMOVAL: removal >= Removal::Supported, "destroy";

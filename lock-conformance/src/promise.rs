@@ -61,6 +61,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         words: "A store grows while other processes use it, and while a process that grows it is killed.",
     },
     Promise {
+        group: "raising",
+        words: "The capacity of a store is raised while processes use it. Owners, waiters, labels and names stay, and kills do no harm.",
+    },
+    Promise {
         group: "names",
         words: "A name leads to one lock in all processes, which is allocated on first use. Kills leave no incomplete name.",
     },
@@ -75,6 +79,10 @@ pub(crate) const PROMISES: &[Promise] = &[
     },
     Promise { group: "tokens", words: "Fencing tokens increase." },
     Promise { group: "reconciling", words: "Reconciling leaves exactly the given ids allocated." },
+    Promise {
+        group: "reclaiming",
+        words: "Ids that a process allocated for itself are reclaimed once it is proven dead, and only then.",
+    },
     Promise { group: "breaking", words: "A lock that a dead owner left locked can be broken once." },
     Promise { group: "storm", words: "Locks stay exclusive while owners are killed in their critical sections." },
     Promise { group: "copies", words: "A copy of a store is a separate store, or is refused. The original is not affected." },

@@ -166,6 +166,20 @@ claims! {
         /// The creator determines it with the option `capacity=N` or `capacity=unbounded`. Unused locks need no memory.
         Chosen = "chosen",
     }
+    /// Support for [`Store::grow`](crate::Store::grow).
+    Growth {
+        /// It is refused.
+        Unsupported = "no",
+        /// It is supported, also while the locks are used.
+        Supported = "yes",
+    }
+    /// Support for [`Store::allocate_temporary`](crate::Store::allocate_temporary) and [`Store::reclaim`](crate::Store::reclaim).
+    Temporary {
+        /// They are refused.
+        Unsupported = "no",
+        /// They are supported. An id is reclaimed only when its allocator is proven dead.
+        Reclaimed = "reclaimed",
+    }
     /// Support for [`Store::break_lock`](crate::Store::break_lock).
     Breaking {
         /// It is refused, because the backend recovers from the death of an owner.
@@ -259,6 +273,10 @@ capabilities! {
     reconcile / with_reconcile: Reconcile = Unsupported, "reconcile";
     /// The maximum number of locks.
     capacity / with_capacity: Capacity = Fixed, "capacity";
+    /// Raising the maximum number of locks.
+    growth / with_growth: Growth = Unsupported, "grow";
+    /// Ids for as long as the allocator lives.
+    temporary / with_temporary: Temporary = Unsupported, "temporary ids";
     /// Breaking locks.
     breaking / with_breaking: Breaking = Refused, "break";
     /// Removing the store.

@@ -77,6 +77,38 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange).
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()>;
 
+    /// Allocates a free id that [`Manager::reclaim`] frees when this process has ended or closed the store.
+    ///
+    /// # Errors
+    /// As [`Manager::allocate`].
+    fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        let _ = label;
+        Err(Error::unsupported("its ids stay allocated until they are freed; allocate an id, and free it afterwards"))
+    }
+
+    /// Frees each temporary id whose allocator is proven dead and whose lock is not held, and returns these ids in ascending order.
+    ///
+    /// Each id is freed only in the generation that was found. An allocator whose state is unknown counts as alive.
+    ///
+    /// # Errors
+    /// Those of every method.
+    fn reclaim(&self) -> Result<Vec<LockId>> {
+        Err(Error::unsupported("it has no temporary ids; free ids by their numbers"))
+    }
+
+    /// Raises the maximum number of locks. `None` removes the bound.
+    ///
+    /// Every process that has the store open can use the new ids when the call returns. Allocations, labels, names, owners and waiters stay
+    /// as they are. When the process is killed during the call, the store has the earlier bound or the new one. Of several callers that
+    /// race, none lowers the bound. The present capacity is accepted and changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OtherCapacity`](crate::ErrorKind::OtherCapacity) if the store has more locks already, or if the number is too large.
+    fn grow(&self, capacity: Option<u64>) -> Result<()> {
+        let _ = capacity;
+        Err(Error::unsupported("its capacity cannot be raised; create a store with a greater capacity"))
+    }
+
     /// Returns the id that is allocated under this name, and its generation where the backend counts allocations.
     ///
     /// Allocates an id under the name if there is none. The name is not empty. It is the label of the allocation, whose
@@ -211,6 +243,9 @@ pub struct Allocation {
     /// True if [`Store::named`](crate::Store::named) allocated the id. The label is its name.
     #[cfg_attr(feature = "serde", serde(default))]
     pub is_named: bool,
+    /// True if [`Store::allocate_temporary`](crate::Store::allocate_temporary) allocated the id, for as long as its process lives.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub is_temporary: bool,
     /// The generation of the id, where the backend counts allocations.
     pub generation: Option<Generation>,
     /// The process that allocated the id, where it is known. The process may have ended.
@@ -222,7 +257,7 @@ pub struct Allocation {
 impl Allocation {
     /// Creates an allocation of which only the id is known.
     pub fn new(id: LockId) -> Self {
-        Self { id, label: Label::default(), is_named: false, generation: None, allocator: None, since: None }
+        Self { id, label: Label::default(), is_named: false, is_temporary: false, generation: None, allocator: None, since: None }
     }
 }
 

@@ -121,6 +121,81 @@ impl Store {
         self.with_context(Operation::Allocate, None, allocate())
     }
 
+    /// Allocates a free id for as long as this process lives, as a program does for one run.
+    ///
+    /// The id is allocated as by [`Store::allocate`] until it is freed. If the process ends without freeing it, or executes another
+    /// program, [`Store::reclaim`] frees it. The same happens when the process drops its last handle on the store and its locks. A forked
+    /// child does not keep the ids of its parent, except while it holds their locks.
+    ///
+    /// # Errors
+    /// As [`Store::allocate`]; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not claim
+    /// [`Temporary::Reclaimed`](crate::Temporary::Reclaimed).
+    ///
+    /// # Examples
+    /// ```
+    /// # mod memory { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/backend.rs")); }
+    /// # let store = memory::store()?;
+    /// use lock_core::Error;
+    ///
+    /// // Ids that earlier runs left behind must not fill the store.
+    /// let lock = match store.allocate_temporary("report") {
+    ///     Err(error) if error.is_exhausted() => {
+    ///         store.reclaim()?;
+    ///         store.allocate_temporary("report")?
+    ///     }
+    ///     allocated => allocated?,
+    /// };
+    /// # let _ = lock;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn allocate_temporary(&self, label: impl Into<String>) -> Result<Lock> {
+        let allocate = || {
+            let id = self.manager.allocate_temporary(&Label::new(label)?)?;
+            self.handle_or_free(id)
+        };
+        self.with_context(Operation::AllocateTemporary, None, allocate())
+    }
+
+    /// Frees the [temporary](Store::allocate_temporary) ids of dead processes, and returns them in ascending order.
+    ///
+    /// An id is freed only if its allocator is proven to have ended or to have closed the store, and if its lock is not held. A process whose
+    /// state is unknown counts as alive. Other allocations, also with names or labels, are not freed. Of several threads that call this at
+    /// the same time, one frees the id and returns it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not claim
+    /// [`Temporary::Reclaimed`](crate::Temporary::Reclaimed); those of [`Store::check`].
+    pub fn reclaim(&self) -> Result<Vec<LockId>> {
+        self.with_context(Operation::Reclaim, None, self.manager.reclaim())
+    }
+
+    /// Raises the maximum number of locks, which [`Store::capacity`] returns. `None` removes the bound.
+    ///
+    /// Locks stay held and waited for, and ids stay allocated with their labels and names. Every process that has the store open can use the
+    /// new ids when the call returns. If the process is killed during the call, the store has the earlier capacity or the new one. The
+    /// present capacity is accepted and changes nothing. A store cannot become smaller.
+    ///
+    /// A URL with the option `capacity` opens the store if the number is between the capacity at the creation and the present one.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::OtherCapacity`](crate::ErrorKind::OtherCapacity) when the store has more locks already, or when the number is more than
+    ///   4,294,967,295.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not claim
+    ///   [`Growth::Supported`](crate::Growth::Supported).
+    /// - Those of [`Store::check`].
+    ///
+    /// # Examples
+    /// ```
+    /// # mod memory { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/backend.rs")); }
+    /// # let store = memory::store()?;
+    /// store.grow(1000)?;
+    /// assert_eq!(store.capacity(), Some(1000));
+    /// # Ok::<(), lock_core::Error>(())
+    /// ```
+    pub fn grow(&self, capacity: impl Into<Option<u64>>) -> Result<()> {
+        self.with_context(Operation::Grow, None, self.manager.grow(capacity.into()))
+    }
+
     /// Returns a handle on the lock with this id, which need not be allocated.
     ///
     /// # Errors

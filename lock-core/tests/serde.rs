@@ -45,7 +45,7 @@ fn a_death_has_the_name_of_its_cause() {
 
 #[test]
 fn listings_have_the_names_of_their_fields() {
-    let stored = json!({ "id": 7, "label": "", "is_named": false, "generation": null, "allocator": null, "since": null });
+    let stored = json!({ "id": 7, "label": "", "is_named": false, "is_temporary": false, "generation": null, "allocator": null, "since": null });
     is_stored_as(Allocation::new(LockId::new(7)), stored);
     // The form before ids had names.
     let earlier = json!({ "id": 7, "label": "", "generation": null, "allocator": null, "since": null });

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use crate::bitmap::Bitmap;
 use crate::layout;
 use crate::owner::Owner;
+use crate::record::{NO_NAME, TEMPORARY};
 use crate::segment::Segment;
 use crate::table::Table;
 use lock_core::{Allocation, Error, Generation, Label, LockId, Reconciled, Result};
-
-/// The tag of an allocation without a name.
-const NO_NAME: u8 = 0;
 
 impl Table {
     /// Allocates the lowest free id according to the hints. If the hints show no free id, scans all ids.
@@ -19,6 +17,18 @@ impl Table {
     /// [`ErrorKind::Exhausted`](lock_core::ErrorKind::Exhausted) when no id is free;
     /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit); those of [`Table::check`].
     pub fn allocate(&self, label: &Label) -> Result<LockId> {
+        self.allocate_tagged(label, NO_NAME)
+    }
+
+    /// Allocates an id as [`Table::allocate`] does, for as long as this process has the table open. See [`Table::reclaim`].
+    ///
+    /// # Errors
+    /// As [`Table::allocate`].
+    pub fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        self.allocate_tagged(label, TEMPORARY)
+    }
+
+    fn allocate_tagged(&self, label: &Label, tag: u8) -> Result<LockId> {
         self.check_now_and_then()?;
         let me = self.current_owner()?;
         for find in [Bitmap::find, Bitmap::scan] {
@@ -26,14 +36,14 @@ impl Table {
                 let segment = self.segment(number)?;
                 let mut from = 0;
                 while let Some(index) = find(&segment.allocated(), from) {
-                    if self.try_allocate(segment, index, me, label, NO_NAME)?.is_some() {
+                    if self.try_allocate(segment, index, me, label, tag)?.is_some() {
                         return Ok(segment.id(index));
                     }
                     from = index + 1;
                 }
             }
         }
-        Err(Error::exhausted(self.header.bound.limit(), self.count()?))
+        Err(Error::exhausted(self.limit(), self.count()?))
     }
 
     /// Allocates this id, if it is free.
@@ -76,7 +86,7 @@ impl Table {
         let mut allocated = None;
         let free = !segment.allocated().get(index);
         if free {
-            allocated = Some(record.write(label, tag, self.command()));
+            allocated = Some(record.write(label, tag, self.birth(), self.command()));
             segment.allocated().set(index);
         }
         record.unclaim();

@@ -49,16 +49,9 @@ pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     // directory.
     let length = fstat(&file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
     check_length(length, header::segments(&page))?;
-    match options.bound {
-        Some(asked) if asked != header.bound => {
-            let (found, asked) = (header.bound.to_string(), asked.to_string());
-            Err(Error::other_capacity(found, asked))
-        }
-        _ => {
-            filesystem::unshare(filesystem, &file)?;
-            Ok((file, header))
-        }
-    }
+    header::present_bound(&page, &header).check_asked(header.bound, options.bound)?;
+    filesystem::unshare(filesystem, &file)?;
+    Ok((file, header))
 }
 
 /// Checks that the file is long enough for the segments of its directory.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::growth;
 use crate::hash::fnv1a;
 use crate::kind::Kind;
 use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WAITERS, WAITERS_PER_PAGE, WORD};
@@ -40,12 +41,14 @@ pub(crate) const NAME_CLAIMS: usize = 64;
 const AT_WAITER_PAGES: usize = AT_NAME_CLAIMS + NAME_CLAIMS;
 const WAITER_PAGE_WORDS: usize = (WAITERS / WAITERS_PER_PAGE).div_ceil(64);
 const AT_UNRECORDED: usize = AT_WAITER_PAGES + WAITER_PAGE_WORDS;
-const USED_WORDS: usize = AT_UNRECORDED + 1;
+const AT_RAISED_BOUND: usize = AT_UNRECORDED + 1;
+const USED_WORDS: usize = AT_RAISED_BOUND + 1;
 
 /// The fields of the header that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
+    /// The bound at the creation, see [`super::growth`].
     pub(crate) bound: Bound,
     pub(crate) id: StoreId,
     /// The boot id of the system at creation.
@@ -132,6 +135,7 @@ impl Header {
                 _ => return Err(corrupt("the capacity is not valid")),
             },
         };
+        growth::decode(words[AT_RAISED_BOUND], bound).ok_or_else(|| corrupt(growth::INVALID))?;
         Ok(Self {
             kind,
             bound,
@@ -145,8 +149,16 @@ impl Header {
 
 /// Returns the directory of segments in a decoded page: bit n is set if segment n exists.
 pub(crate) fn segments(page: &[u8]) -> u64 {
-    let word = &page[AT_SEGMENTS * WORD..][..WORD];
-    u64::from_ne_bytes(word.try_into().expect("the slice has the size of a word"))
+    word(page, AT_SEGMENTS)
+}
+
+/// Returns the present bound in a decoded page with this header.
+pub(crate) fn present_bound(page: &[u8], header: &Header) -> Bound {
+    growth::decode(word(page, AT_RAISED_BOUND), header.bound).unwrap_or(header.bound)
+}
+
+fn word(page: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(page[at * WORD..][..WORD].try_into().expect("the slice has the size of a word"))
 }
 
 /// The words of a mapped header that change during the life of a store.
@@ -168,6 +180,8 @@ pub(crate) struct State<'a> {
     pub(crate) waiter_pages: &'a [AtomicU64],
     /// The start of the latest wait that could not be recorded, see [`super::waiters`]; 0 if there is none.
     pub(crate) unrecorded: &'a AtomicU64,
+    /// The bound that was raised, see [`super::growth`]; 0 if it was not.
+    pub(crate) raised_bound: &'a AtomicU64,
 }
 
 impl<'a> State<'a> {
@@ -181,6 +195,7 @@ impl<'a> State<'a> {
             name_claims: &header[AT_NAME_CLAIMS..AT_WAITER_PAGES],
             waiter_pages: &header[AT_WAITER_PAGES..AT_UNRECORDED],
             unrecorded: &header[AT_UNRECORDED],
+            raised_bound: &header[AT_RAISED_BOUND],
         }
     }
 }

@@ -39,6 +39,7 @@ mod file_access;
 mod file_id;
 pub mod filesystem;
 pub mod fork;
+mod growth;
 #[doc(hidden)]
 pub mod hash;
 mod header;
@@ -59,6 +60,7 @@ mod owners;
 mod parents;
 mod process;
 mod procfs;
+mod reclaiming;
 mod record;
 mod registration;
 mod segment;

@@ -9,8 +9,9 @@ use crate::owner::Owner;
 use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
-    Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, GuardChecks, HeldLock, Holders, Label,
-    Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens, Waiters, Waits,
+    Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, Growth, GuardChecks, HeldLock, Holders,
+    Label, Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Temporary, Tokens,
+    Waiters, Waits,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -75,6 +76,8 @@ pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_death_reports(DeathReports::UntilConsistent)
     .with_reconcile(Reconcile::Supported)
     .with_capacity(Capacity::Chosen)
+    .with_growth(Growth::Supported)
+    .with_temporary(Temporary::Reclaimed)
     .with_removal(Removal::Supported)
     .with_guard_checks(GuardChecks::Supported);
 
@@ -116,6 +119,18 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
         self.table.allocate(label)
+    }
+
+    fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        self.table.allocate_temporary(label)
+    }
+
+    fn reclaim(&self) -> Result<Vec<LockId>> {
+        self.table.reclaim(|line, owner| self.locks.is_held(line, owner, !self.table.is_dead(owner)))
+    }
+
+    fn grow(&self, capacity: Option<u64>) -> Result<()> {
+        self.table.grow(capacity)
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {

@@ -3,7 +3,7 @@
 use crate::hash::fnv1a;
 use crate::header::NAME_CLAIMS;
 use crate::layout::{GROUP, Geometry, LABEL_WORDS, SEGMENTS};
-use crate::record::encode_text;
+use crate::record::{TEMPORARY, encode_text};
 use lock_core::Label;
 
 /// The golden ratio, as a fraction of 2⁶⁴. It gives each segment another hash.
@@ -34,9 +34,9 @@ impl<'a> Name<'a> {
         &self.words
     }
 
-    /// Returns the tag in the record of an id with this name, which is not 0.
+    /// Returns the tag in the record of an id with this name, from 1 to 254.
     pub(crate) fn tag(&self) -> u8 {
-        1 + ((self.hash >> 32) % u64::from(u8::MAX)) as u8
+        1 + ((self.hash >> 32) % u64::from(TEMPORARY - 1)) as u8
     }
 
     /// Returns the number of the claim for allocating this name.
@@ -44,12 +44,21 @@ impl<'a> Name<'a> {
         (self.hash % NAME_CLAIMS as u64) as usize
     }
 
-    /// Returns the groups in the order in which the name is searched and allocated, each valid group once.
+    /// Returns the groups in the order in which the name is searched and allocated, each group once.
     ///
-    /// `limit` is the number of ids in the store. The sequence starts with the name's home group in each segment.
+    /// `limit` is the number of ids in the store, as [`rounded`] returns it. The sequence starts with the name's home group in each
+    /// segment.
     pub(crate) fn groups(&self, limit: u64) -> Groups {
+        debug_assert_eq!(limit, rounded(limit));
         Groups { hash: self.hash, limit, round: 0, segment: 0 }
     }
+}
+
+/// Rounds the number of ids in a store, so that the number of groups in each segment is a power of two.
+///
+/// A store with a rounded limit has the same sequences of groups while it grows up to that limit.
+pub(crate) fn rounded(limit: u64) -> u64 {
+    limit.div_ceil(GROUP as u64).next_power_of_two() * GROUP as u64
 }
 
 /// A group of a segment.
@@ -57,6 +66,13 @@ impl<'a> Name<'a> {
 pub(crate) struct Group {
     pub(crate) segment: usize,
     pub(crate) group: usize,
+}
+
+impl Group {
+    /// Returns the number of the first id.
+    pub(crate) fn first(self) -> u64 {
+        Geometry::of(self.segment).first + (self.group * GROUP) as u64
+    }
 }
 
 /// The sequence of groups of a name. Each round has at most one group of each segment.
@@ -69,26 +85,24 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Returns the number of groups with valid ids in a segment.
-    fn valid_groups(&self, segment: usize) -> usize {
+    /// Returns the number of groups of a segment: 0 or a power of two.
+    fn groups_of(&self, segment: usize) -> usize {
         let geometry = Geometry::of(segment);
-        geometry.ids.min(self.limit.saturating_sub(geometry.first)).div_ceil(GROUP as u64) as usize
+        geometry.ids.min(self.limit.saturating_sub(geometry.first)) as usize / GROUP
     }
 
     /// Returns the group of a segment in this round, or `None` if the segment has none.
     ///
-    /// An odd stride visits each number below a power of two once. Numbers of invalid groups are skipped.
+    /// An odd stride visits each number below a power of two once.
     fn group(&self, segment: usize) -> Option<usize> {
-        let valid = self.valid_groups(segment);
-        let numbers = valid.next_power_of_two();
-        if self.round >= numbers {
+        let groups = self.groups_of(segment);
+        if self.round >= groups {
             return None;
         }
         let hash = mix(self.hash ^ GOLDEN.wrapping_mul(segment as u64 + 1));
-        let home = (((hash >> 32) * valid as u64) >> 32) as usize;
+        let home = (((hash >> 32) * groups as u64) >> 32) as usize;
         let stride = hash as u32 as usize | 1;
-        let group = home.wrapping_add(self.round.wrapping_mul(stride)) % numbers;
-        (group < valid).then_some(group)
+        Some(home.wrapping_add(self.round.wrapping_mul(stride)) % groups)
     }
 }
 
@@ -97,10 +111,10 @@ impl Iterator for Groups {
 
     fn next(&mut self) -> Option<Group> {
         loop {
-            if self.segment == SEGMENTS || self.valid_groups(self.segment) == 0 {
-                let most = (0..self.segment).map(|segment| self.valid_groups(segment)).max()?;
+            if self.segment == SEGMENTS || self.groups_of(self.segment) == 0 {
+                let most = (0..self.segment).map(|segment| self.groups_of(segment)).max()?;
                 (self.segment, self.round) = (0, self.round + 1);
-                if self.round >= most.next_power_of_two() {
+                if self.round >= most {
                     self.limit = 0;
                     return None;
                 }
@@ -144,20 +158,26 @@ mod tests {
     #[case(2048)]
     #[case(5000)]
     #[case(1 << 17)]
-    fn each_valid_group_is_visited_once(#[case] limit: u64) {
+    fn each_group_is_visited_once(#[case] limit: u64) {
+        let limit = rounded(limit);
         for name in ["a", "b", "web", "a longer name with a number 17"] {
             let visited: Vec<_> = groups_of(name, limit).collect();
             let set: BTreeSet<_> = visited.iter().copied().collect();
             assert_eq!(visited.len(), set.len(), "a group is visited twice");
-            assert_eq!(visited.len() as u64, limit.div_ceil(64));
-            let ids = set.iter().map(|at| Geometry::of(at.segment).first + (at.group * GROUP) as u64);
-            assert!(ids.eq((0..limit).step_by(GROUP)), "{name}");
+            assert!(set.iter().map(|at| at.first()).eq((0..limit).step_by(GROUP)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_rounded_limit_has_a_power_of_two_of_groups() {
+        for (limit, expected) in [(1, 64), (64, 64), (65, 128), (1025, 2048), (1500, 2048), (2049, 4096), (1 << 32, 1 << 32)] {
+            assert_eq!(rounded(limit), expected);
         }
     }
 
     #[test]
     fn the_sequence_has_ended_when_it_ends() {
-        let mut groups = groups_of("web", 65);
+        let mut groups = groups_of("web", 128);
         assert_eq!(groups.by_ref().count(), 2);
         assert_eq!(groups.next(), None);
     }
@@ -186,6 +206,6 @@ mod tests {
         }
         assert!(homes.iter().all(|count| (500..750).contains(count)), "{homes:?}");
         assert!(claims.iter().all(|count| (100..220).contains(count)), "{claims:?}");
-        assert!(tags[0] == 0 && tags.iter().all(|count| *count < 200), "{tags:?}");
+        assert!(tags[0] == 0 && tags[usize::from(TEMPORARY)] == 0 && tags.iter().all(|count| *count < 200), "{tags:?}");
     }
 }

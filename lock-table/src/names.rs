@@ -5,6 +5,10 @@
 //! later one. So a search ends at the first group without the mark, and reads few groups. Another mark says which groups have names, so
 //! that a search does not read the records of other groups.
 //!
+//! The sequence depends on the bound, rounded to a power of two. Groups between the bound and the rounded one have no valid ids yet: they
+//! are passed and marked like full ones, so that a name is still found when the bound is raised. If the bound has passed a power of two
+//! since the creation, a search follows the sequence of each of these powers, the present one first.
+//!
 //! A thread that allocates a name has one of 64 claims, by the hash of the name. It searches again under the claim, so that of several
 //! threads that race, one allocates the name. The claim of a dead thread is replaced. A kill at any instruction leaves a free id or an
 //! allocated one, and at most a mark that is not needed.
@@ -14,7 +18,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::name::{Groups, Name};
+use crate::name::{Name, rounded};
 use crate::owner::Owner;
 use crate::segment::{Mark, Segment};
 use crate::table::Table;
@@ -47,18 +51,28 @@ impl Table {
     }
 
     fn find_name(&self, name: &Name<'_>) -> Result<Option<(LockId, Generation)>> {
-        for place in self.searched(name) {
-            let (segment, group) = place?;
-            if let Some((index, generation)) = segment.find_name(group, name) {
-                return Ok(Some((segment.id(index), generation)));
+        for limit in self.rounded_limits() {
+            for place in self.searched(name, limit) {
+                let (segment, group) = place?;
+                if let Some((index, generation)) = segment.find_name(group, name) {
+                    return Ok(Some((segment.id(index), generation)));
+                }
             }
         }
         Ok(None)
     }
 
-    /// Returns the groups in which the name can be.
-    fn searched(&self, name: &Name<'_>) -> impl Iterator<Item = Result<(&Segment, usize)>> {
-        let mut groups = self.groups(name);
+    /// Returns the rounded limits that the table has had, the present one first.
+    fn rounded_limits(&self) -> impl Iterator<Item = u64> {
+        let first = rounded(self.ids_at_creation());
+        std::iter::successors(Some(rounded(self.limit())), move |limit| (*limit > first).then_some(limit / 2))
+    }
+
+    /// Returns the groups in which the name can be, if it was allocated when the table had this rounded limit.
+    fn searched(&self, name: &Name<'_>, limit: u64) -> impl Iterator<Item = Result<(&Segment, usize)>> {
+        // No name is in a group beyond the present limit, and such groups need no mark to be passed.
+        let present = self.limit();
+        let mut groups = name.groups(limit).filter(move |place| place.first() < present);
         let mut is_last = false;
         std::iter::from_fn(move || {
             let place = groups.next().filter(|place| !is_last && self.has_segment(place.segment))?;
@@ -70,9 +84,13 @@ impl Table {
 
     /// Allocates a name, which the caller has claimed and not found.
     fn allocate_name(&self, name: &Name<'_>, me: Owner) -> Result<(LockId, Generation)> {
-        let (mut unmarked, mut marked) = (self.groups(name), 0);
-        for (at, place) in self.groups(name).enumerate() {
-            if self.has_segment(place.segment) && self.segment(place.segment)?.is_full(place.group) {
+        // Read once: the bound may be raised meanwhile.
+        let limit = self.limit();
+        let groups = name.groups(rounded(limit));
+        let (mut unmarked, mut marked) = (groups.clone(), 0);
+        for (at, place) in groups.enumerate() {
+            let is_valid = place.first() < limit;
+            if !is_valid || self.has_segment(place.segment) && self.segment(place.segment)?.is_full(place.group) {
                 continue;
             }
             // The groups before this one are marked only now, so that a full store gets no marks.
@@ -88,11 +106,7 @@ impl Table {
                 }
             }
         }
-        Err(Error::exhausted(self.header.bound.limit(), self.count()?))
-    }
-
-    fn groups(&self, name: &Name<'_>) -> Groups {
-        name.groups(self.header.bound.limit())
+        Err(Error::exhausted(self.limit(), self.count()?))
     }
 
     /// Claims the right to allocate a name. Waits at most this long for a live thread that has the claim.
@@ -153,7 +167,7 @@ mod tests {
 
     /// Returns the number of groups in which a search for the name looks, if it finds nothing.
     fn cost(table: &Table, number: u32) -> usize {
-        table.searched(&Name::new(&label(number))).count()
+        table.rounded_limits().map(|limit| table.searched(&Name::new(&label(number)), limit).count()).sum()
     }
 
     #[rstest]
@@ -179,6 +193,36 @@ mod tests {
         table.free(*last, None).unwrap();
         assert_eq!(id_of(&table, limit), *last, "the only free id");
         assert_eq!(table.named(&label(*number)).unwrap_err().kind(), ErrorKind::Exhausted);
+    }
+
+    #[rstest]
+    #[case(&[1, 2, 3, 10, 64, 65, 200])]
+    #[case(&[100, 101, 129, 600, 1000, 1024, 1025])]
+    #[case(&[65, 1500, 1600, 2048, 2100])]
+    #[case(&[1000, 5000])]
+    fn names_keep_their_ids_while_the_table_grows(#[case] limits: &[u32]) {
+        let directory = tempfile::tempdir().unwrap();
+        let table = create(directory.path(), Bound::Locks(limits[0]));
+        let mut ids = Vec::new();
+        for limit in limits {
+            table.grow(Some(u64::from(*limit))).unwrap();
+            ids.extend((ids.len() as u32..*limit).map(|number| id_of(&table, number)));
+            assert_eq!(table.named(&label(*limit)).unwrap_err().kind(), ErrorKind::Exhausted);
+            assert!((0..*limit).all(|number| id_of(&table, number) == ids[number as usize]), "{limit}");
+            assert_eq!(table.count().unwrap(), u64::from(*limit));
+        }
+    }
+
+    #[test]
+    fn a_name_of_a_small_table_is_found_when_there_is_no_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let table = create(directory.path(), Bound::Locks(70));
+        let before: Vec<_> = (0..70).map(|number| id_of(&table, number)).collect();
+        table.grow(None).unwrap();
+        let after: Vec<_> = (0..2000).map(|number| id_of(&table, number)).collect();
+        assert_eq!(after[..70], before);
+        let set: std::collections::BTreeSet<_> = after.iter().collect();
+        assert_eq!(set.len(), after.len(), "two names have one id");
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use crate::file_access::{FileGroup, FileOwner};
 use crate::filesystem::Accept;
-use lock_core::{LockId, Options, Result};
+use lock_core::{Error, LockId, Options, Result};
 
 /// The maximum number of locks in a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +24,51 @@ impl Bound {
             Self::Locks(locks) => Some(locks.into()),
             Self::Unbounded => None,
         }
+    }
+
+    /// Returns the bound of a store with this number of ids, from 1 to [`LockId::LIMIT`].
+    pub(crate) fn of_limit(limit: u64) -> Self {
+        u32::try_from(limit).map_or(Self::Unbounded, Self::Locks)
+    }
+
+    /// Returns the bound of a store that is raised to this capacity, or `None` if it has that capacity. `None` as capacity is no bound.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OtherCapacity`](lock_core::ErrorKind::OtherCapacity) if the capacity is smaller, or if it is too large.
+    pub fn raised_to(self, capacity: Option<u64>) -> Result<Option<Self>> {
+        let raised = match capacity {
+            None => Self::Unbounded,
+            Some(locks) => match u32::try_from(locks) {
+                Ok(locks) => Self::Locks(locks),
+                Err(_) => {
+                    let advice = "give at most 4294967295, or no bound (`unbounded`)";
+                    return Err(Error::other_capacity(self.to_string(), locks.to_string()).advise(advice));
+                }
+            },
+        };
+        if raised.limit() < self.limit() {
+            let advice = "a store cannot become smaller; give a greater number, or create another store";
+            return Err(Error::other_capacity(self.to_string(), raised.to_string()).advise(advice));
+        }
+        Ok((raised != self).then_some(raised))
+    }
+
+    /// Checks that a store that was created with the bound `created`, and now has this bound, has the bound of its URL.
+    ///
+    /// A store that was raised has each bound from the first to the present one, so that programs with an earlier URL still open it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OtherCapacity`](lock_core::ErrorKind::OtherCapacity).
+    pub(crate) fn check_asked(self, created: Self, asked: Option<Self>) -> Result<()> {
+        let Some(asked) = asked else { return Ok(()) };
+        if (created.limit()..=self.limit()).contains(&asked.limit()) {
+            return Ok(());
+        }
+        let error = Error::other_capacity(self.to_string(), asked.to_string());
+        if asked.limit() < self.limit() {
+            return Err(error);
+        }
+        Err(error.advise(format!("omit the option capacity, or raise the capacity with Store::grow (`lockctl grow {asked}`)")))
     }
 
     /// Returns the number of ids.
@@ -99,7 +144,7 @@ pub const STICKY: u32 = 0o1000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct TableOptions {
-    /// The bound of a new store, or the required bound of an existing one.
+    /// The bound of a new store, or the required bound of an existing one: one that it has, or had before it was raised.
     pub bound: Option<Bound>,
     /// The permission bits of a new store, or the maximum permission bits of an existing one.
     pub mode: Option<Mode>,

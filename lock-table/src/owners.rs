@@ -11,6 +11,7 @@ use crate::lock_line::LockLine;
 use crate::open_tables::{self, OpenTables};
 use crate::owner::Owner;
 use crate::process::ProcessTable;
+use crate::record::Birth;
 use crate::registration::Registration;
 use crate::segment::Segment;
 use crate::table::Table;
@@ -79,6 +80,11 @@ impl Table {
     pub(crate) fn command(&self) -> &'static str {
         let text = |identity: &'static Identity| if self.is_shared { &identity.program } else { &identity.command };
         Identity::of_this_process().map_or("", |identity| text(identity).as_str())
+    }
+
+    /// Returns the start time and the PID namespace of this process.
+    pub(crate) fn birth(&self) -> Birth {
+        Identity::of_this_process().map_or_else(|_| Birth::default(), |me| Birth::new(me.start_time, me.namespace))
     }
 
     /// Returns the number of processes that have the store open, including this one.
@@ -176,7 +182,7 @@ impl Table {
         }
     }
 
-    fn processes_table(&self) -> ProcessTable<'_> {
+    pub(crate) fn processes_table(&self) -> ProcessTable<'_> {
         let state = self.state();
         ProcessTable { words: &self.base[ENTRIES_RANGE], backed: state.entry_pages, next: state.next_entry, file: &self.file }
     }

@@ -293,6 +293,16 @@ impl ProcessTable<'_> {
         })
     }
 
+    /// Returns true unless it is proven that no process with this id, start time and PID namespace has the store open.
+    pub(crate) fn may_have(self, pid: u32, start_time: u64, namespace: u64) -> bool {
+        (0..ENTRIES).filter(|entry| self.is_backed(*entry)).any(|entry| {
+            let identity = self.identity(entry);
+            let is_same = (identity.pid, identity.start_time, identity.namespace) == (pid, start_time, namespace);
+            let owner = Owner::from_process(entry, self.entry(entry)[AT_GENERATION].load(SeqCst));
+            is_same && !matches!(self.life_state(owner), LifeState::Dead(_))
+        })
+    }
+
     /// Returns true if a process may be alive, and ignores liveness locks, which may be invisible here.
     pub(crate) fn may_be_used_elsewhere(self) -> bool {
         (0..ENTRIES).filter(|entry| self.is_backed(*entry)).any(|entry| {

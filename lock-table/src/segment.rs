@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use crate::bitmap::{Bitmap, ones};
 use crate::blocks;
@@ -32,7 +32,8 @@ const _: () = assert!(Mark::Overflowed as usize + 1 == GROUP_BITMAPS);
 pub(crate) struct Segment {
     geometry: Geometry,
     words: MappedWords,
-    bits: usize,
+    /// The number of valid ids, which only becomes greater.
+    bits: AtomicUsize,
     // Cached results of the geometry's methods: the words of two bitmaps, and the words before the groups.
     page_words: usize,
     bitmap_words: usize,
@@ -48,12 +49,23 @@ impl Segment {
         Self {
             geometry,
             words,
-            bits,
+            bits: AtomicUsize::new(bits),
             page_words: geometry.page_words(),
             bitmap_words: geometry.bitmap_words(),
             words_before: geometry.bitmap_bytes() as usize / WORD,
             touched: TouchedGroups::new(geometry.groups()),
         }
+    }
+
+    /// Makes the first `bits` ids valid.
+    pub(crate) fn raise(&self, bits: usize) {
+        if self.bits() < bits {
+            self.bits.fetch_max(bits, Relaxed);
+        }
+    }
+
+    fn bits(&self) -> usize {
+        self.bits.load(Relaxed)
     }
 
     /// Keeps the segment mapped until the process ends.
@@ -72,7 +84,7 @@ impl Segment {
 
     pub(crate) fn allocated(&self) -> Bitmap<'_> {
         let words = &self.words[self.page_words..][..self.bitmap_words];
-        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), self.geometry.groups(), self.bits)
+        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), self.geometry.groups(), self.bits())
     }
 
     /// Returns the line of an id. The group of the id must be backed by blocks.
@@ -93,8 +105,8 @@ impl Segment {
 
     /// Returns the lines on which this process may have a handle.
     pub(crate) fn touched_lines(&self) -> impl Iterator<Item = &LockLine> {
-        let groups = self.touched.iter().take_while(|group| group * GROUP < self.bits);
-        let indexes = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits));
+        let groups = self.touched.iter().take_while(|group| group * GROUP < self.bits());
+        let indexes = groups.flat_map(|group| group * GROUP..((group + 1) * GROUP).min(self.bits()));
         indexes.map(|index| self.line(index))
     }
 
@@ -142,7 +154,7 @@ impl Segment {
 
     /// Returns the valid ids of a group, as indexes.
     pub(crate) fn indexes_of(&self, group: usize) -> std::ops::Range<usize> {
-        group * GROUP..((group + 1) * GROUP).min(self.bits)
+        group * GROUP..((group + 1) * GROUP).min(self.bits())
     }
 
     /// Returns the id of a group that is allocated under this name, as an index, and its generation.
@@ -207,7 +219,7 @@ impl Segment {
         for group in self.backed_groups(from / GROUP) {
             let first = group * GROUP;
             let lines = self.group(first)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS);
-            let mut lines = lines.take(self.bits - first).enumerate().skip(from.saturating_sub(first));
+            let mut lines = lines.take(self.bits() - first).enumerate().skip(from.saturating_sub(first));
             lines.try_for_each(|(at, line)| each(first + at, sys::line(line)))?;
         }
         ControlFlow::Continue(())
@@ -218,10 +230,11 @@ impl Segment {
         let words =
             self.backed().runs(from / GROUP..self.geometry.group_bitmap_words()).flat_map(|(first, words)| (first..).zip(words));
         let groups = words.flat_map(|(at, word)| ones(word.load(Acquire)).map(move |bit| at * GROUP + bit));
-        groups.skip_while(move |group| *group < from).take_while(|group| group * GROUP < self.bits)
+        groups.skip_while(move |group| *group < from).take_while(|group| group * GROUP < self.bits())
     }
 
-    fn is_backed(&self, group: usize) -> bool {
+    /// Returns true if the lines and records of the group can be accessed.
+    pub(crate) fn is_backed(&self, group: usize) -> bool {
         self.has(Mark::Backed, group)
     }
 

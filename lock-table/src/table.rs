@@ -75,11 +75,6 @@ impl Table {
         self.header.created
     }
 
-    /// Returns the maximum number of locks, or `None` if there is no bound.
-    pub fn capacity(&self) -> Option<u64> {
-        self.header.bound.capacity()
-    }
-
     /// Calls `each` with the id, the line and the owner of each lock from `from` on that has a recorded owner, until it breaks.
     ///
     /// The order is by id. The owner may be alive or dead. The call changes no lock.
@@ -126,7 +121,7 @@ impl Table {
     }
 
     pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
-        let capacity = self.header.bound.limit();
+        let capacity = self.limit();
         if u64::from(id.get()) < capacity { Ok(()) } else { Err(Error::out_of_range(capacity)) }
     }
 
@@ -138,7 +133,7 @@ impl Table {
 
     /// Returns the numbers of the segments up to the bound.
     pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
-        let limit = self.header.bound.limit();
+        let limit = self.limit();
         (0..SEGMENTS).take_while(move |number| Geometry::of(*number).first < limit)
     }
 
@@ -162,10 +157,13 @@ impl Table {
     ///
     /// Each step is idempotent, so that another process can repeat it when this process is killed.
     pub(crate) fn segment(&self, number: usize) -> Result<&Segment> {
+        let geometry = Geometry::of(number);
+        // The bound may have been raised since the segment was mapped.
+        let bits = geometry.ids.min(self.limit().saturating_sub(geometry.first)) as usize;
         if let Some(segment) = self.segments[number].get() {
+            segment.raise(bits);
             return Ok(segment);
         }
-        let geometry = Geometry::of(number);
         if self.has_segment(number) {
             file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;
         } else {
@@ -175,7 +173,6 @@ impl Table {
             back(geometry.end() - layout::PAGE, layout::PAGE)?;
             self.state().segments.fetch_or(1 << number, Release);
         }
-        let bits = geometry.ids.min(self.header.bound.limit() - geometry.first) as usize;
         let words =
             MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::system("mmap", e))?;
         Ok(self.segments[number].get_or_init(|| Box::new(Segment::new(geometry, words, bits))))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use lock_any::LockId;
 
+use crate::capacity::Capacity;
 use crate::exit;
 
 /// Run commands under locks shared between processes, and list locks and their owners.
@@ -51,6 +52,12 @@ pub(crate) enum Command {
     Free(FreeArgs),
     /// Free every id: dangerous while a program uses one
     FreeAll(Confirmation),
+    /// Free the temporary ids of dead processes, and print them
+    ///
+    /// Such an id was allocated for one run: by `lockctl run --new`, or by a program for as long as it lives. It stays allocated when its
+    /// process is killed. An id is freed only if the death is proven and its lock is not held. `run --new` does the same when all ids are
+    /// allocated.
+    Reclaim(Format),
     /// List allocated and held locks
     List(ListArgs),
     /// Explain a hang: the holder of a lock and its present activity, the waiters, and deadlocks
@@ -82,10 +89,15 @@ pub(crate) enum Command {
     Break(BreakArgs),
     /// Create a store
     Create,
+    /// Raise the maximum number of locks of a store, also while programs use it
+    ///
+    /// Locks stay held, and ids stay allocated with their labels and names. All programs that have the store open can use the new ids. A
+    /// store cannot become smaller.
+    Grow(GrowArgs),
     /// Prepare a server for stores, with the rights that this needs
     Migrate,
-    /// Remove a store
-    Destroy(Confirmation),
+    /// Remove a store, unless a live process holds one of its locks
+    Destroy(DestroyArgs),
     /// Show that every backend survives kill -9, in less than ten seconds
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -199,6 +211,23 @@ pub(crate) struct BreakArgs {
     pub(crate) confirmation: Confirmation,
     /// Id of the lock
     pub(crate) id: LockId,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GrowArgs {
+    /// New maximum number of locks, or `unbounded`
+    pub(crate) capacity: Capacity,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DestroyArgs {
+    #[command(flatten)]
+    pub(crate) confirmation: Confirmation,
+    /// Remove the store even if live processes hold its locks
+    ///
+    /// They keep them, but a program that opens the store again gets another one, whose locks do not exclude them.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Args, Debug)]

@@ -35,7 +35,7 @@ statuses! {
     SYSTEM = 71, "a system call failed";
     CANNOT_CREATE = 73, "the store already exists, or its directory or space is missing";
     OUTPUT = 74, "the output could not be written";
-    TEMPORARY = 75, "all ids are allocated, a limit of the system was reached, or a wait closed a deadlock and was refused; try again later";
+    TEMPORARY = 75, "all ids are allocated, locks of the store to destroy are held, a limit of the system was reached, or a wait was refused because it closed a deadlock; try again later";
     OTHER_FORMAT = 76, "the store has another version, ABI or capacity";
     NOT_PERMITTED = 77, "no permission, or the store's owner, mode or links are unsafe";
     NOT_LINKED = 78, "no backend for the URL's scheme is linked, or two backends claim it";

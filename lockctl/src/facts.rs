@@ -11,6 +11,8 @@ pub(crate) struct Entry {
     pub(crate) label: Label,
     /// True if the label is the name of the lock.
     pub(crate) is_named: bool,
+    /// True if the id was allocated for as long as its allocator lives.
+    pub(crate) is_temporary: bool,
     pub(crate) generation: Option<Generation>,
     pub(crate) since: Option<u64>,
     pub(crate) allocator: Option<Holder>,
@@ -30,6 +32,7 @@ impl Entry {
             allocated: false,
             label: Label::default(),
             is_named: false,
+            is_temporary: false,
             generation: None,
             since: None,
             allocator: None,
@@ -45,6 +48,7 @@ impl Entry {
         self.allocated = true;
         self.label = allocation.label;
         self.is_named = allocation.is_named;
+        self.is_temporary = allocation.is_temporary;
         self.generation = allocation.generation;
         self.since = allocation.since;
         self.allocator = allocation.allocator;

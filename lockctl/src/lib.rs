@@ -26,8 +26,10 @@
 #![deny(unsafe_code)]
 
 mod backends;
+mod capacity;
 mod cli;
 mod demo;
+mod destroy;
 mod docs;
 mod entries;
 mod exit;
@@ -84,6 +86,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Allocate(args) => manage::allocate(&store_args, &args)?,
         Command::Free(args) => return manage::free(&store_args, &args),
         Command::FreeAll(_) => manage::free_all(&store_args)?,
+        Command::Reclaim(args) => manage::reclaim(&store_args, &args)?,
         Command::List(args) => list::list(&store_args, &args)?,
         Command::Why(args) => why::why(&store_args, &args)?,
         Command::Graph(args) => graph::graph(&store_args, &args)?,
@@ -93,7 +96,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Break(args) => manage::break_lock(&store_args, &args)?,
         Command::Create => manage::create(&store_args)?,
         Command::Migrate => manage::migrate(&store_args)?,
-        Command::Destroy(_) => manage::destroy(&store_args)?,
+        Command::Grow(args) => capacity::grow(&store_args, &args)?,
+        Command::Destroy(args) => destroy::destroy(&store_args, &args)?,
         Command::Demo(args) => return demo::demo(&store_args, &args),
         Command::Completions(args) => docs::completions(args.shell)?,
         Command::Man => docs::man()?,

@@ -1,11 +1,12 @@
-//! The commands that allocate and free ids, and create and destroy stores.
+//! The commands that allocate and free ids, and create stores.
 
 use std::io::{self, Read};
 use std::process::ExitCode;
 
 use lock_any::{LockId, StoreUrl};
+use serde_json::json;
 
-use crate::cli::{AllocateArgs, BreakArgs, FreeArgs, ReconcileArgs, StoreArgs};
+use crate::cli::{AllocateArgs, BreakArgs, Format, FreeArgs, ReconcileArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
 
@@ -44,6 +45,14 @@ pub(crate) fn free(store_args: &StoreArgs, args: &FreeArgs) -> Result<ExitCode, 
 pub(crate) fn free_all(store_args: &StoreArgs) -> Result<(), Failure> {
     let count = store_args.open()?.free_all()?;
     Ok(output::print(format!("{count}\n"))?)
+}
+
+pub(crate) fn reclaim(store_args: &StoreArgs, format: &Format) -> Result<(), Failure> {
+    let freed = store_args.open()?.reclaim()?;
+    if format.json {
+        return Ok(output::print_json(&json!({ "freed": freed }))?);
+    }
+    Ok(output::print(freed.iter().map(|id| format!("freed {id}\n")).collect::<String>())?)
 }
 
 pub(crate) fn reconcile(store_args: &StoreArgs, args: &ReconcileArgs) -> Result<(), Failure> {
@@ -85,8 +94,4 @@ pub(crate) fn migrate(store_args: &StoreArgs) -> Result<(), Failure> {
     let url: StoreUrl = store_args.url().parse()?;
     lock_any::registry()?.find(url.scheme())?.migrate(&url)?;
     Ok(())
-}
-
-pub(crate) fn destroy(store_args: &StoreArgs) -> Result<(), Failure> {
-    Ok(store_args.open()?.destroy()?)
 }

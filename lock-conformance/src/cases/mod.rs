@@ -36,6 +36,8 @@ mod opening;
 mod owner_death;
 mod panics;
 mod permissions;
+mod raising;
+mod reclaiming;
 mod reconciling;
 mod reentry;
 mod send;
@@ -67,6 +69,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         opening::CASES,
         growing::CASES,
+        raising::CASES,
         copies::CASES,
         cleaning::CASES,
         exclusion::BETWEEN,
@@ -109,6 +112,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         tokens::BETWEEN,
         tokens::CASES,
         reconciling::CASES,
+        reclaiming::CASES,
         breaking::CASES,
         guard_checks::CASES,
         sessions::CASES,

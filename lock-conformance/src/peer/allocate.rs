@@ -13,6 +13,14 @@ impl Worker {
                 self.keep(&id.to_string(), lock);
                 Fields::new().with("id", id)
             }),
+            ("allocate_temporary", [label]) => self.store().allocate_temporary(*label).map(|lock| {
+                let id = lock.id();
+                self.keep(&id.to_string(), lock);
+                Fields::new().with("id", id)
+            }),
+            ("reclaim", []) => {
+                self.store().reclaim().map(|freed| Fields::new().with("freed", list(freed.iter().map(|id| id.get()))))
+            }
             ("allocate_many", [count]) => {
                 let store = self.store();
                 Ok(allocate_many(count.parse().expect("a count"), |_| store.allocate("")))

@@ -1,8 +1,9 @@
 //! Commands that grow a store, or use a store while it grows.
 
-use lock_core::Result;
+use lock_core::{ErrorKind, Result};
 
-use super::loops::shared;
+use super::loops::{number, shared};
+use super::store::facts;
 use super::worker::{Worker, id_of};
 use crate::protocol::Fields;
 use crate::shared_memory::SharedMemory;
@@ -11,6 +12,12 @@ impl Worker {
     pub(super) fn grow_or_watch(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
         Some(match (verb, arguments) {
             ("grow", [memory, ids @ ..]) => self.grow(shared(memory), ids),
+            ("raise", [capacity]) => {
+                let store = self.store();
+                store.grow(capacity_of(capacity)).map(|()| facts(&store))
+            }
+            ("race_to_raise", [memory, capacities @ ..]) => self.race_to_raise(shared(memory), capacities),
+            ("capacity", []) => Ok(facts(&self.store())),
             ("take_each", [memory, ids @ ..]) => self.take_each(shared(memory), ids),
             ("open_until_told", [memory, url]) => self.open_until_told(shared(memory), url),
             ("check_until_told", [memory]) => self.check_until_told(shared(memory)),
@@ -26,6 +33,20 @@ impl Worker {
         let grown = ids.iter().try_for_each(|id| store.retrieve(id_of(id))?.lock()?.unlock());
         memory.stop();
         grown.map(|()| Fields::new())
+    }
+
+    /// Raises the capacity to each number. A number that is too small is passed.
+    fn race_to_raise(&self, memory: SharedMemory, capacities: &[&str]) -> Result<Fields> {
+        let store = self.store();
+        self.begin();
+        memory.wait_for_go();
+        for capacity in capacities {
+            match store.grow(capacity_of(capacity)) {
+                Err(error) if error.kind() == ErrorKind::OtherCapacity => {}
+                raised => raised?,
+            }
+        }
+        Ok(facts(&store))
     }
 
     /// Allocates each id.
@@ -65,4 +86,9 @@ impl Worker {
         }
         Ok(Fields::new().with("times", times))
     }
+}
+
+/// Parses a capacity: a number or `unbounded`.
+fn capacity_of(text: &str) -> Option<u64> {
+    (text != "unbounded").then(|| number(text) as u64)
 }

@@ -76,6 +76,7 @@ fn fields_of(allocations: &[Allocation]) -> Fields {
     for allocation in allocations {
         let id = allocation.id;
         fields = fields.with(format!("label.{id}"), &allocation.label).with(format!("is_named.{id}"), allocation.is_named);
+        fields = fields.with(format!("is_temporary.{id}"), allocation.is_temporary);
         if let Some(generation) = allocation.generation {
             fields = fields.with(format!("generation.{id}"), generation.get());
         }
@@ -84,7 +85,7 @@ fn fields_of(allocations: &[Allocation]) -> Fields {
     fields
 }
 
-fn facts(store: &Store) -> Fields {
+pub(super) fn facts(store: &Store) -> Fields {
     let fields = Fields::new().with("id", store.id());
     match store.capacity() {
         Some(capacity) => fields.with("capacity", capacity),

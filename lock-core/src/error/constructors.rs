@@ -55,8 +55,11 @@ impl Error {
     }
 
     /// Creates an [`ErrorKind::OtherCapacity`](crate::ErrorKind::OtherCapacity). Each capacity is a number or `unbounded`.
+    ///
+    /// The advice is for a URL with another capacity. [`Error::advise`] replaces it.
     pub fn other_capacity(found: impl Into<String>, asked: impl Into<String>) -> Self {
-        ErrorDetails::OtherCapacity { found: found.into(), asked: asked.into() }.into()
+        let error = Self::from(ErrorDetails::OtherCapacity { found: found.into(), asked: asked.into() });
+        error.advise("omit the option capacity, or give the number of the store")
     }
 
     /// Creates an [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt). The reason names the damage.

@@ -90,7 +90,7 @@ pub enum ErrorDetails {
         needed: String,
     },
     /// The store has another capacity than the requested one.
-    #[error("the capacity of the store is {found}, not {asked}; omit the option capacity or give that number")]
+    #[error("the capacity of the store is {found}, not {asked}")]
     #[non_exhaustive]
     OtherCapacity {
         /// The capacity of the store: a number or `unbounded`.
@@ -128,7 +128,9 @@ pub enum ErrorDetails {
         limit: u32,
     },
     /// No id is free.
-    #[error("all {capacity} locks are allocated ({allocated} in use); free some, or create a store with a greater capacity")]
+    #[error(
+        "all {capacity} locks are allocated ({allocated} in use); free some, or raise the capacity (Store::grow, `lockctl grow`)"
+    )]
     #[non_exhaustive]
     Exhausted {
         /// The capacity of the store.

@@ -18,6 +18,8 @@ pub enum Operation {
     Allocate,
     /// Allocating a given id.
     AllocateAndRetrieve,
+    /// Allocating an id for as long as the process lives.
+    AllocateTemporary,
     /// Retrieving the lock with a name, which is allocated on first use.
     Named,
     /// Retrieving a handle.
@@ -30,6 +32,10 @@ pub enum Operation {
     Available,
     /// Allocating a given set of ids and freeing all others.
     Reconcile,
+    /// Raising the maximum number of locks.
+    Grow,
+    /// Freeing the temporary ids of dead processes.
+    Reclaim,
     /// Listing allocated ids.
     ListAllocated,
     /// Listing held locks.
@@ -56,12 +62,15 @@ impl fmt::Display for Operation {
             Self::Check => "check",
             Self::Allocate => "allocate",
             Self::AllocateAndRetrieve => "allocate by id",
+            Self::AllocateTemporary => "allocate for this process",
             Self::Named => "find or allocate by name",
             Self::Retrieve => "retrieve",
             Self::Free => "free",
             Self::FreeAll => "free all",
             Self::Available => "count",
             Self::Reconcile => "reconcile",
+            Self::Grow => "grow",
+            Self::Reclaim => "reclaim",
             Self::ListAllocated => "list allocated",
             Self::ListHeld => "list held",
             Self::ListWaiting => "list waiting",

@@ -1,22 +1,25 @@
 // A backend in the memory of one process. The examples in the documentation of this crate include it, so that the crate needs no other
 // one for its tests.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 
 use lock_core::{
-    Acquired, Allocation, Backend, Capabilities, Cause, Condition, Deadline, Death, Generation, Label, LockId, Manager, Names, OpenMode, OwnerKind, Proof, RawLock, Recovery, Result, SendGuards, Sharing, Store, StoreId, StoreUrl,
+    Acquired, Allocation, Backend, Capabilities, Cause, Condition, Deadline, Death, Generation, Growth, Label, LockId, Manager, Names, OpenMode, OwnerKind, Proof, RawLock, Recovery, Result, SendGuards, Sharing, Store, StoreId, StoreUrl, Temporary,
 };
 
-/// Number of locks in a store.
+/// Number of locks in a new store.
 const CAPACITY: u32 = 8;
 
 const BACKEND: Backend = Backend::new("memory", "lock-core", "locks in the memory of one process", |_, _| {
-    Ok(Arc::new(Memory { ids: Mutex::default(), locks: Default::default() }))
+    Ok(Arc::new(Memory { ids: Mutex::default(), capacity: AtomicU64::new(CAPACITY.into()), locks: Default::default() }))
 })
 .with(
     Capabilities::minimal()
         .with_sharing(Sharing::Threads)
         .with_names(Names::Supported)
+        .with_growth(Growth::Supported)
+        .with_temporary(Temporary::Reclaimed)
         .with_send_guards(SendGuards::Supported),
 );
 
@@ -28,6 +31,7 @@ pub fn store() -> Result<Store> {
 #[derive(Debug)]
 struct Memory {
     ids: Mutex<Vec<Allocation>>,
+    capacity: AtomicU64,
     locks: [Arc<MemoryLock>; CAPACITY as usize],
 }
 
@@ -37,7 +41,24 @@ impl Manager for Memory {
     }
 
     fn capacity(&self) -> Option<u64> {
-        Some(CAPACITY.into())
+        Some(self.capacity.load(Relaxed))
+    }
+
+    fn grow(&self, capacity: Option<u64>) -> Result<()> {
+        self.capacity.fetch_max(capacity.unwrap_or(LockId::LIMIT), Relaxed);
+        Ok(())
+    }
+
+    fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        let id = self.allocate(label)?;
+        let mut ids = self.ids.lock().unwrap();
+        ids.iter_mut().filter(|allocation| allocation.id == id).for_each(|allocation| allocation.is_temporary = true);
+        Ok(id)
+    }
+
+    /// The store is in the memory of the only allocator, which lives.
+    fn reclaim(&self) -> Result<Vec<LockId>> {
+        Ok(Vec::new())
     }
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
@@ -78,7 +99,7 @@ impl Manager for Memory {
     }
 
     fn available(&self) -> Result<Option<u64>> {
-        Ok(Some(u64::from(CAPACITY) - self.ids.lock().unwrap().len() as u64))
+        Ok(Some(self.capacity.load(Relaxed) - self.ids.lock().unwrap().len() as u64))
     }
 
     fn allocated(&self) -> Result<Vec<Allocation>> {

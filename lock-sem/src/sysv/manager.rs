@@ -62,7 +62,7 @@ impl Locks {
     fn runs(&self) -> Result<Vec<LockId>> {
         let mut runs = Vec::new();
         self.location.table().lines(LockId::new(0), |id, _| {
-            if Run::begins_with(id) {
+            if Run::begins_with(&self.location, id) {
                 runs.push(id);
             }
             ControlFlow::Continue(())

@@ -19,6 +19,7 @@ mod run;
 mod semaphore;
 mod set;
 mod sets;
+mod span;
 mod state;
 mod wait;
 

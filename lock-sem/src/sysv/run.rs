@@ -9,9 +9,7 @@ use super::identity::{self, ATTEMPTS, Identity, LEN};
 use super::location::SetLocation;
 use super::semaphore::{Seal, Semaphore};
 use super::set::{Outcome, Set};
-
-/// Number of ids that share a set.
-const IDS: u32 = 1024;
+use super::span::Span;
 
 /// A run of consecutive ids that share a semaphore set.
 ///
@@ -26,28 +24,25 @@ pub(crate) struct Run<'a> {
     location: &'a SetLocation,
     first: Slot,
     identity: Identity,
-    locks: u16,
+    span: Span,
 }
 
 impl<'a> Run<'a> {
     /// Returns the run of an id.
     pub(crate) fn of(location: &'a SetLocation, id: LockId) -> Result<Self> {
-        let number = id.get() / IDS;
-        let first = location.table().slot(Self::first_of(number))?;
-        let capacity = location.table().capacity().unwrap_or(1 << 32);
-        let locks = (capacity - u64::from(number * IDS)).min(IDS.into()) as u16;
-        let identity = Identity::new(location.store(), location.table().device_and_inode(), number);
-        Ok(Self { location, first, identity, locks })
+        let span = Self::span(location, id);
+        let first = location.table().slot(span.first)?;
+        let identity = Identity::new(location.store(), location.table().device_and_inode(), span.number);
+        Ok(Self { location, first, identity, span })
     }
 
     /// Checks whether an id is the first of its run.
-    pub(crate) fn begins_with(id: LockId) -> bool {
-        id.get().is_multiple_of(IDS)
+    pub(crate) fn begins_with(location: &SetLocation, id: LockId) -> bool {
+        Self::span(location, id).first == id
     }
 
-    /// Returns the first id of the run with this number.
-    pub(crate) fn first_of(number: u32) -> LockId {
-        LockId::new(number.wrapping_mul(IDS))
+    fn span(location: &SetLocation, id: LockId) -> Span {
+        Span::of(id, location.table().ids_at_creation())
     }
 
     /// Returns the semaphore of a lock of this run. Creates the set if it does not exist.
@@ -56,8 +51,8 @@ impl<'a> Run<'a> {
     }
 
     fn semaphore_in(&self, set: Set, id: LockId) -> Semaphore {
-        let seal = Seal { number: identity::seal_of(self.locks), value: self.identity.seal };
-        Semaphore::new(set, (id.get() % IDS) as u16, seal)
+        let seal = Seal { number: identity::seal_of(self.span.locks), value: self.identity.seal };
+        Semaphore::new(set, (id.get() - self.span.first.get()) as u16, seal)
     }
 
     fn set(&self) -> Result<Set> {
@@ -97,10 +92,10 @@ impl<'a> Run<'a> {
             if !self.is_usable(set)? {
                 continue;
             }
-            if set.write_identity(self.identity, self.locks)? == Outcome::Gone {
+            if set.write_identity(self.identity, self.span.locks)? == Outcome::Gone {
                 return Ok(None);
             }
-            if set.identity(self.locks)? != Some(self.identity) {
+            if set.identity(self.span.locks)? != Some(self.identity) {
                 continue;
             }
             return self.record_set(record, set);
@@ -139,10 +134,10 @@ impl<'a> Run<'a> {
                 continue;
             }
             let is_new_of_store = || -> Result<bool> {
-                let unmarked = crate::sys::value(set.id(), self.locks).is_ok_and(|mark| mark == 0);
+                let unmarked = crate::sys::value(set.id(), self.span.locks).is_ok_and(|mark| mark == 0);
                 Ok(unmarked && status.operated == 0 && status.uid == self.location.uid)
             };
-            if set.identity(self.locks)? == Some(self.identity) || is_new_of_store()? {
+            if set.identity(self.span.locks)? == Some(self.identity) || is_new_of_store()? {
                 set.remove()?;
             }
         }
@@ -166,7 +161,7 @@ impl<'a> Run<'a> {
     }
 
     fn semaphores(&self) -> u16 {
-        self.locks + LEN
+        self.span.locks + LEN
     }
 
     fn record(&self) -> &AtomicU64 {

@@ -2,8 +2,8 @@ use lock_core::{LockId, Result, StoreId};
 
 use super::identity::{Identity, KEY_MASK, KEY_PREFIX, LEN};
 use super::procfs;
-use super::run::Run;
 use super::set::Set;
+use super::span::Span;
 
 /// A semaphore set of a store, found by [`sets`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +17,7 @@ pub struct SemaphoreSet {
     ///
     /// The set is an orphan if the store's file was deleted without [`Store::destroy`](lock_core::Store::destroy).
     pub store: StoreId,
-    /// The first id of the run whose locks use the set.
+    /// The first id of the 1,024 whose locks use the set. After a store has grown, two sets can have the same.
     pub first: LockId,
 }
 
@@ -47,7 +47,7 @@ pub fn sets() -> Result<Vec<SemaphoreSet>> {
     for candidate in listed {
         let Some(locks) = u16::try_from(candidate.semaphores).ok().and_then(|all| all.checked_sub(LEN)) else { continue };
         if let Some(Identity { store, run, .. }) = Set::of_id(candidate.id).identity(locks)? {
-            sets.push(SemaphoreSet { semid: candidate.id, key: candidate.key as u32, store, first: Run::first_of(run) });
+            sets.push(SemaphoreSet { semid: candidate.id, key: candidate.key as u32, store, first: Span::start_of(run) });
         }
     }
     Ok(sets)

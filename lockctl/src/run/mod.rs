@@ -8,6 +8,7 @@ mod child;
 mod environment;
 mod session;
 mod signals;
+mod temporary;
 
 use std::process::ExitCode;
 
@@ -33,7 +34,11 @@ pub(crate) fn run(store_args: &StoreArgs, args: &RunArgs) -> Result<ExitCode, Fa
     })?;
 
     let mut guard = acquire_in_current_store(store_args, args, store, lock.clone())?;
-    let recovered = guard.recovered().map(|death| describe(death, &lock));
+    if args.new {
+        // The death of an owner before the id was allocated is of no concern to this run.
+        guard.mark_consistent()?;
+    }
+    let recovered = guard.recovered().filter(|_| !args.new).map(|death| describe(death, &lock));
     if let Some(recovered) = &recovered {
         output::message(format_args!("{recovered}"));
     }
@@ -92,7 +97,7 @@ fn select_lock(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {
         (Numbering::Single, None, false) => Ok(store.single()?),
         (Numbering::Single, None, true) => Err(usage("this store has only one lock, which is always allocated; omit --new")),
         (_, Some(id), _) => Ok(store.retrieve(id)?),
-        (_, None, true) => Ok(store.allocate(args.label.as_str())?),
+        (_, None, true) => Ok(temporary::allocate(store, &args.label)?),
         (_, None, false) => Err(usage("the id is missing; give the id of a lock, --name and a name, or --new to allocate one")),
     }
 }

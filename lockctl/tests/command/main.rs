@@ -4,6 +4,7 @@
 mod bad_input;
 mod demo;
 mod graph;
+mod growing;
 mod listing;
 mod manage;
 #[cfg(all(feature = "file", feature = "sem"))]

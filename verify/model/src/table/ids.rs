@@ -33,8 +33,12 @@ impl Table {
         Cause::ProcessEnded
     }
 
+    pub(crate) fn limit(&self) -> u64 {
+        self.header.bound.limit()
+    }
+
     pub(crate) fn capacity(&self) -> Option<u64> {
-        Some(self.header.bound.limit())
+        Some(self.limit())
     }
 
     pub(crate) fn check_now_and_then(&self) -> Result<()> {
@@ -46,7 +50,7 @@ impl Table {
     }
 
     pub(crate) fn check_range(&self, id: LockId) -> Result<()> {
-        let capacity = self.header.bound.limit();
+        let capacity = self.limit();
         if u64::from(id.get()) < capacity { Ok(()) } else { Err(Error::out_of_range(capacity)) }
     }
 

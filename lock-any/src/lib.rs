@@ -90,7 +90,8 @@ pub use lock_core::{
     DesiredAllocation, Error, ErrorDetails, ErrorKind, Exclusion, Generation, Generations, Guard, GuardChecks, HeldBy, HeldLock,
     Holder, Holders, Label, Labels, Lock, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile,
     Reconciled, Reentry, Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder,
-    ThreadDeath, Token, Tokens, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all, lock_all_owned, register,
+    ThreadDeath, Token, Tokens, UnresolvedDeath, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all, lock_all_owned,
+    register,
 };
 
 /// What a backend implements and uses, for a crate that registers one.

@@ -62,7 +62,7 @@ pub use capabilities::{
     Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, ThreadDeath, Tokens, Waiters,
 };
 pub use deadline::Deadline;
-pub use death::{Cause, Death};
+pub use death::{Cause, Death, UnresolvedDeath};
 pub use error::{Error, ErrorDetails, ErrorKind, Operation, Result};
 pub use fork::PerProcess;
 pub use guard::Guard;

@@ -76,7 +76,7 @@ impl Table {
         let mut allocated = None;
         let free = !segment.allocated().get(index);
         if free {
-            allocated = Some(record.write(label, tag, self.command()));
+            allocated = Some(record.write(label, tag, self.birth(), self.command()));
             segment.allocated().set(index);
         }
         record.unclaim();
@@ -159,8 +159,13 @@ impl Table {
         let mut list = Vec::new();
         for place in self.present_from(from) {
             let (segment, index) = place?;
-            let allocations = segment.allocated().ones_from(index).filter_map(|index| segment.read(index));
+            let mut last = index;
+            let allocations = segment.allocated().ones_from(index).filter_map(|index| {
+                last = index;
+                segment.read(index)
+            });
             list.extend(allocations.take(limit - list.len()));
+            segment.unmap_read(index..last + 1, limit);
             if list.len() == limit {
                 break;
             }

@@ -11,7 +11,7 @@ use crate::options::Bound;
 use lock_core::{Error, Result, StoreId};
 
 /// The version of the format, which is incremented with each change of the layout.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"LOCKTBL\n");
 
@@ -265,7 +265,7 @@ mod tests {
         let mut page = header().encode();
         page[AT_VERSION * WORD] += 1;
         let error = decode(&page, KIND).unwrap_err();
-        assert!(matches!(error.details(), ErrorDetails::OtherVersion { found: 5, known: VERSION, .. }), "{error}");
+        assert!(matches!(error.details(), ErrorDetails::OtherVersion { found: 6, known: VERSION, .. }), "{error}");
         assert!(error.to_string().contains("remove /a/store"), "{error}");
     }
 }

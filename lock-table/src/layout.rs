@@ -38,7 +38,7 @@ pub(crate) const GROUP: usize = 64;
 pub(crate) const LINE_WORDS: usize = 8;
 pub(crate) const RECORD_WORDS: usize = 16;
 /// Words of the allocator's command in a record.
-pub(crate) const COMMAND_WORDS: usize = 4;
+pub(crate) const COMMAND_WORDS: usize = 3;
 /// Words of the label in a record.
 pub(crate) const LABEL_WORDS: usize = 8;
 pub(crate) const GROUP_WORDS: usize = GROUP * (LINE_WORDS + RECORD_WORDS);

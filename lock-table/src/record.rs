@@ -16,12 +16,41 @@ const AT_GENERATION: usize = 1;
 const AT_SINCE: usize = 2;
 /// The owner whose death is reported to the next owner, see [`super::Slot::record_death`]. Only the owner of the lock writes it.
 const AT_DEATH: usize = 3;
-const AT_COMMAND: Range<usize> = 4..4 + COMMAND_WORDS;
+/// The [`Birth`] of the allocator.
+const AT_BIRTH: usize = 4;
+const AT_COMMAND: Range<usize> = 5..5 + COMMAND_WORDS;
 const AT_LABEL: Range<usize> = AT_COMMAND.end..RECORD_WORDS;
 
 const PID_BITS: u32 = 22;
 const PID: u64 = (1 << PID_BITS) - 1;
 const SINCE_SHIFT: u32 = PID_BITS + u8::BITS;
+
+/// The start time and the PID namespace of a process in one word. With the process id they identify the process.
+///
+/// The start time is in the high 36 bits. The low 28 bits are the inode of the namespace minus [`Birth::LOWEST_NAMESPACE`]. 0 is unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Birth(u64);
+
+impl Birth {
+    /// Below the inodes of all PID namespaces: the first one has 0xeffffffc, and the kernel counts the others from 0xf0000000 on.
+    const LOWEST_NAMESPACE: u64 = 0xefff_fff0;
+    const NAMESPACE_BITS: u32 = 28;
+
+    /// Encodes a start time in clock ticks since boot, and the inode of a PID namespace. Either may be 0 if it is unknown.
+    pub(crate) fn new(start_time: u64, namespace: u64) -> Self {
+        let offset = namespace.wrapping_sub(Self::LOWEST_NAMESPACE);
+        let fits =
+            start_time != 0 && start_time >> (u64::BITS - Self::NAMESPACE_BITS) == 0 && offset >> Self::NAMESPACE_BITS == 0;
+        Self(if fits { (start_time << Self::NAMESPACE_BITS) | offset } else { 0 })
+    }
+
+    /// Returns the start time and the namespace, if they are known.
+    fn decode(self) -> Option<(u64, u64)> {
+        let start_time = self.0 >> Self::NAMESPACE_BITS;
+        let offset = self.0 & ((1 << Self::NAMESPACE_BITS) - 1);
+        (start_time != 0).then_some((start_time, Self::LOWEST_NAMESPACE + offset))
+    }
+}
 
 /// The record was written while it was read.
 #[derive(Debug)]
@@ -49,8 +78,8 @@ impl<'a> Record<'a> {
 
     /// Writes a new allocation, and returns its generation. The caller publishes it afterwards.
     ///
-    /// `tag` is the tag of the name, or 0 if the label is not a name.
-    pub(crate) fn write(self, label: &Label, tag: u8, command: &str) -> Generation {
+    /// `tag` is the tag of the name, or 0 if the label is not a name. `birth` and `command` are those of the calling process.
+    pub(crate) fn write(self, label: &Label, tag: u8, birth: Birth, command: &str) -> Generation {
         // A sequence lock: the word is odd while the record is being written. It stays odd when the writer is killed.
         let sequence = self.0[AT_GENERATION].load(Relaxed);
         // Wraps around, because a damaged store may have the largest number.
@@ -59,6 +88,7 @@ impl<'a> Record<'a> {
         fence(Release);
         let allocator = u64::from(env::process_id()) & PID;
         self.0[AT_SINCE].store((env::unix_time() << SINCE_SHIFT) | (u64::from(tag) << PID_BITS) | allocator, Relaxed);
+        self.0[AT_BIRTH].store(birth.0, Relaxed);
         write_text(&self.0[AT_COMMAND], command);
         write_text(&self.0[AT_LABEL], label.as_str());
         self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);
@@ -126,7 +156,11 @@ impl<'a> Record<'a> {
         let since = self.0[AT_SINCE].load(Relaxed);
         let pid = (since & PID) as u32;
         allocation.is_named = (since >> PID_BITS) as u8 != 0;
-        allocation.allocator = Some(Holder::of_process(pid).with_command(read_text(&self.0[AT_COMMAND])));
+        let mut allocator = Holder::of_process(pid).with_command(read_text(&self.0[AT_COMMAND]));
+        if let Some((start_time, namespace)) = Birth(self.0[AT_BIRTH].load(Relaxed)).decode() {
+            (allocator.start_time, allocator.pid_namespace) = (Some(start_time), Some(namespace));
+        }
+        allocation.allocator = Some(allocator);
         allocation.since = Some(since >> SINCE_SHIFT);
         fence(Acquire);
         (self.0[AT_GENERATION].load(Relaxed) == sequence).then_some(allocation)
@@ -164,4 +198,20 @@ pub(crate) fn read_text(words: &[AtomicU64]) -> String {
     }
     bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_birth_keeps_each_start_time_and_namespace_or_neither() {
+        let (first, last) = (0xefff_fffc, 0xffff_ffef);
+        for (start, namespace) in [(1, first), (1 << 20, 0xf000_0000), ((1 << 36) - 1, last)] {
+            assert_eq!(Birth::new(start, namespace).decode(), Some((start, namespace)));
+        }
+        for (start, namespace) in [(0, first), (1, 0), (1 << 36, first), (1, 4), (1, last + 1), (1, u64::MAX)] {
+            assert_eq!(Birth::new(start, namespace).decode(), None, "{start} {namespace:#x}");
+        }
+    }
 }

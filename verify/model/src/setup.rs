@@ -173,7 +173,7 @@ impl Memory {
                 None if number < LEAVES => (format!("leaf {number}"), Meaning::Number),
                 None => (format!("summary {}", number - LEAVES), Meaning::Number),
                 Some(word) => {
-                    let fields = ["claim", "generation", "since", "death", "command", "label[0]", "label[1]"];
+                    let fields = ["claim", "generation", "since", "death", "birth", "command", "label[0]", "label[1]"];
                     let field = fields[word % RECORD_WORDS];
                     let is_owner = field == "claim" || field == "death";
                     let meaning = if is_owner { Meaning::Owner } else { Meaning::Number };

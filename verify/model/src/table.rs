@@ -15,6 +15,7 @@ use crate::death::Cause;
 use crate::env::AtomicU64;
 use crate::op::Op;
 use crate::owner::Owner;
+use crate::record::Birth;
 use crate::scenario::{InitialLock, Scenario};
 use crate::state;
 use crate::step;
@@ -104,6 +105,11 @@ impl Table {
     pub(crate) fn command(&self) -> &'static str {
         let _ = self;
         "model"
+    }
+
+    pub(crate) fn birth(&self) -> Birth {
+        let _ = self;
+        Birth::default()
     }
 
     pub(crate) fn is_allocated(&self, index: usize) -> bool {

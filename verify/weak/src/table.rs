@@ -20,6 +20,7 @@ use self::slot::Slot;
 use crate::lock_line::LockLine;
 use crate::member::{Kind, Member};
 use crate::owner::Owner;
+use crate::record::Birth;
 
 /// Maximum number of threads.
 pub(crate) const THREADS: usize = 4;
@@ -98,5 +99,10 @@ impl Table {
     pub(crate) fn command(&self) -> &'static str {
         let _ = self;
         "weak"
+    }
+
+    pub(crate) fn birth(&self) -> Birth {
+        let _ = self;
+        Birth::default()
     }
 }

@@ -3,7 +3,7 @@
 use real_core::LockId;
 
 /// Words of the allocator's command in a record.
-pub(crate) const COMMAND_WORDS: usize = 4;
+pub(crate) const COMMAND_WORDS: usize = 3;
 /// Words of a record.
 pub(crate) const RECORD_WORDS: usize = 16;
 

@@ -91,7 +91,8 @@ pub use lock_core::{
     GraphLock, GraphStore, GraphWait, Growth, Guard, GuardChecks, HeldBy, HeldDuringWait, HeldLock, Holder, Holders, Label,
     Labels, Lock, LockAddress, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled,
     Reentry, Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, Temporary,
-    ThreadDeath, Token, Tokens, WaitGraph, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all, lock_all_owned, register,
+    ThreadDeath, Token, Tokens, UnresolvedDeath, WaitGraph, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all,
+    lock_all_owned, register,
 };
 
 /// What a backend implements and uses, for a crate that registers one.

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::Holder;
+use crate::{Holder, LockId};
 
 /// A report that an owner died, or panicked, while it held the lock.
 ///
@@ -63,6 +63,36 @@ impl Death {
     #[must_use]
     pub fn with_cause(mut self, cause: Cause) -> Self {
         self.cause = cause;
+        self
+    }
+}
+
+/// A lock whose latest owner died or panicked while it held the lock, and whose data no owner has marked consistent since.
+///
+/// The next owner gets the report of the death ([`Guard::recovered`](crate::Guard::recovered)).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct UnresolvedDeath {
+    /// The id of the lock.
+    pub id: LockId,
+    /// The report.
+    pub death: Death,
+    /// True if the lock was released since: by an owner that got the report and did not mark the data consistent, or by the owner that
+    /// panicked. False if the dead owner is still recorded as the owner.
+    pub is_released: bool,
+}
+
+impl UnresolvedDeath {
+    /// Creates the record of a death whose owner is still recorded.
+    pub fn new(id: LockId, death: Death) -> Self {
+        Self { id, death, is_released: false }
+    }
+
+    /// Sets whether the lock was released since.
+    #[must_use]
+    pub fn with_released(mut self, is_released: bool) -> Self {
+        self.is_released = is_released;
         self
     }
 }

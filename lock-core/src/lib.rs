@@ -67,7 +67,7 @@ pub use deadline::Deadline;
 pub use deadlock::{
     Deadlock, DeadlockStep, Dependence, GraphLock, GraphStore, GraphWait, HeldDuringWait, LockAddress, WaitGraph,
 };
-pub use death::{Cause, Death};
+pub use death::{Cause, Death, UnresolvedDeath};
 pub use error::{Error, ErrorDetails, ErrorKind, Operation, Result};
 pub use fork::PerProcess;
 pub use guard::Guard;

@@ -4,7 +4,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId, Waits};
+use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId, UnresolvedDeath, Waits};
 
 /// The part of a store that a backend implements. Programs use a [`Store`](crate::Store).
 ///
@@ -198,6 +198,19 @@ pub trait Manager: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     fn held_from(&self, from: LockId, limit: usize) -> Result<Vec<HeldLock>> {
         let _ = limit;
         Ok(self.held()?.into_iter().filter(|lock| lock.id >= from).collect())
+    }
+
+    /// Returns locks from `from` on whose latest owner died, and whose data no owner has marked consistent since, in ascending order of id:
+    /// the first `limit`, or more.
+    ///
+    /// Locks that a live owner holds are left out. The result is empty only if there is no such lock. The call does not acquire, delay
+    /// or change a lock.
+    ///
+    /// # Errors
+    /// Those of every method.
+    fn deaths_from(&self, from: LockId, limit: usize) -> Result<Vec<UnresolvedDeath>> {
+        let _ = (from, limit);
+        Err(Error::unsupported("it does not list the locks of dead owners"))
     }
 
     /// Returns the threads that wait for locks of the store. The call does not acquire, delay or change a lock.

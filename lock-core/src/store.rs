@@ -5,7 +5,8 @@ use crate::deadlock::Handling;
 use crate::lock::StoreContext;
 use crate::{
     Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, HeldLock, Holders, Label, Lock, LockId, Manager,
-    Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, WaitGraph, Waiters, Waits, fork, listing,
+    Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, WaitGraph, Waiters, Waits,
+    fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -427,6 +428,20 @@ impl Store {
         let store = self.clone();
         let page = move |from| store.with_context(Operation::ListHeld, None, store.manager.held_from(from, listing::PAGE));
         listing::iter(page, |held| held.id)
+    }
+
+    /// Returns an iterator over the locks whose latest owner died or panicked, and whose data no owner has marked consistent since.
+    ///
+    /// It is in ascending order of id, and has only a part of the list in memory. A lock that a live owner holds is left out. The calls of
+    /// `next` do not acquire, delay or change a lock.
+    ///
+    /// # Errors
+    /// Each item can be an error: [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not list them;
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the file was truncated.
+    pub fn iter_deaths(&self) -> impl Iterator<Item = Result<UnresolvedDeath>> + Send + use<> {
+        let store = self.clone();
+        let page = move |from| store.with_context(Operation::ListHeld, None, store.manager.deaths_from(from, listing::PAGE));
+        listing::iter(page, |death| death.id)
     }
 
     /// Releases a lock on behalf of its owner, on a backend whose owner death is [`OwnerDeath::Stuck`](crate::OwnerDeath::Stuck).

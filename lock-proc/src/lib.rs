@@ -3,6 +3,7 @@
 //! - [`futex_waiters`] finds the threads that sleep in futex(2) on a word of a file, such as a mutex in shared memory.
 //! - [`file_lock_waiters`] finds the threads that sleep in fcntl(2) or flock(2) on a file, and [`file_users`] the processes that have it
 //!   open, mapped or locked.
+//! - [`Lives`] finds out whether a process that a store has recorded still lives.
 //! - [`Thread::find`] describes a thread by its id, and [`Thread::activity`] describes its present activity.
 //!
 //! Nothing is acquired, delayed or changed. Each answer is true of the moment at which `/proc` was read: a thread may have been woken
@@ -28,6 +29,7 @@ mod clock;
 mod file;
 mod file_lock;
 mod futex;
+mod life;
 mod scan;
 mod state;
 mod thread;
@@ -35,6 +37,7 @@ mod thread;
 pub use self::file::FileId;
 pub use self::file_lock::{FileUser, file_lock_waiters, file_users};
 pub use self::futex::{FutexWaiter, futex_waiters};
+pub use self::life::{Life, Lives};
 pub use self::scan::{Found, Unseen};
 pub use self::state::State;
 pub use self::thread::Thread;

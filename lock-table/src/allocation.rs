@@ -169,8 +169,13 @@ impl Table {
         let mut list = Vec::new();
         for place in self.present_from(from) {
             let (segment, index) = place?;
-            let allocations = segment.allocated().ones_from(index).filter_map(|index| segment.read(index));
+            let mut last = index;
+            let allocations = segment.allocated().ones_from(index).filter_map(|index| {
+                last = index;
+                segment.read(index)
+            });
             list.extend(allocations.take(limit - list.len()));
+            segment.unmap_read(index..last + 1, limit);
             if list.len() == limit {
                 break;
             }

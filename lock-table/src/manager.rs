@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use crate::lock_line::LockLine;
 use crate::owner::Owner;
+use crate::segment::Pages;
 use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
     Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, Growth, GuardChecks, HeldLock, Holders,
     Label, Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Temporary, Tokens,
-    Waiters, Waits,
+    UnresolvedDeath, Waiters, Waits,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -178,7 +179,7 @@ impl<L: TableLocks> Manager for TableManager<L> {
         // Caches the state of the latest process: one process often holds many locks, and checking its state takes a system call.
         let mut checked = (Owner::NONE, false);
         let waits = self.table.recorded_waits()?;
-        self.table.owned(from, |id, line, owner| {
+        self.table.scan_owned(from, Pages::of_list(limit), |id, line, owner| {
             let token = line.token();
             if checked.0 != owner.process() {
                 checked = (owner.process(), !self.table.is_dead(owner));
@@ -197,6 +198,25 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn waiting(&self) -> Result<Waits> {
         self.table.waiting()
+    }
+
+    fn deaths_from(&self, from: LockId, limit: usize) -> Result<Vec<UnresolvedDeath>> {
+        let mut deaths = Vec::new();
+        // Caches the state of the latest owner, as `held_from` does.
+        let mut checked = (Owner::NONE, None);
+        self.table.scan(from, Pages::of_list(limit), |id, line| {
+            let owner = line.owner();
+            if owner.is_none() {
+                deaths.extend(self.table.recorded_death(id, owner));
+            } else {
+                if checked.0 != owner {
+                    checked = (owner, self.table.death_of(owner, || !self.locks.is_held(line, owner, true)));
+                }
+                deaths.extend(checked.1.clone().map(|death| UnresolvedDeath::new(id, death)));
+            }
+            if deaths.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(deaths)
     }
 
     fn break_lock(&self, id: LockId) -> Result<()> {

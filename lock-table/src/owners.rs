@@ -16,7 +16,7 @@ use crate::registration::Registration;
 use crate::segment::Segment;
 use crate::table::Table;
 use crate::thread;
-use lock_core::{Cause, HeldBy, Holder, Result};
+use lock_core::{Cause, Death, HeldBy, Holder, LockId, Result, UnresolvedDeath};
 use once_cell::race::OnceBox;
 
 /// Pauses between attempts to determine the cause of a death. The kernel needs a moment to show it.
@@ -157,6 +157,31 @@ impl Table {
             LifeState::Dead(cause) => Some(cause),
             _ => None,
         }
+    }
+
+    /// Returns the death of a recorded owner, or `None` if it is not proven to be dead.
+    ///
+    /// `is_free` returns true if the lock is not held although its owner is recorded. Only then is the end of the owner's thread a death,
+    /// because some backends keep the lock of a thread held until its process ends.
+    pub(crate) fn death_of(&self, owner: Owner, is_free: impl FnOnce() -> bool) -> Option<Death> {
+        let processes = self.processes_table();
+        let cause = match processes.thread_life_state(owner) {
+            LifeState::Dead(Cause::ThreadEnded) if !is_free() => return None,
+            LifeState::Dead(cause) => cause,
+            LifeState::Alive | LifeState::Unknown => return None,
+        };
+        Some(Death::of(Some(processes.describe(owner))).with_cause(cause))
+    }
+
+    /// Returns the death that is recorded for the next owner of a lock with this owner word.
+    pub(crate) fn recorded_death(&self, id: LockId, owner: Owner) -> Option<UnresolvedDeath> {
+        if !owner.is_inconsistent() {
+            return None;
+        }
+        let (segment, index) = self.find(id).ok()?;
+        let dead = Owner::from_word(segment.record(index).death_word().load(Relaxed));
+        let death = Death::of(Some(self.describe(dead.with_note(0)))).with_cause(Cause::from_number(dead.note()));
+        (dead.word() != 0).then(|| UnresolvedDeath::new(id, death).with_released(true))
     }
 
     /// Claims a word of a line for the calling thread, if the word is free or its claimant is dead.

@@ -12,7 +12,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -20,7 +20,7 @@ use std::ptr;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::lock_line::LockLine;
 
@@ -51,6 +51,17 @@ impl MappedWords {
             "mmap returned an address that is not aligned to a page"
         );
         Ok(Self { map: ManuallyDrop::new(map), len: bytes / size_of::<AtomicU64>(), leaked: AtomicBool::new(false) })
+    }
+
+    /// Unmaps the pages of a range of words from memory. They are mapped again when they are accessed.
+    ///
+    /// The range begins and ends at a page boundary. An error changes nothing, and is ignored.
+    pub(crate) fn unmap_pages(&self, words: Range<usize>) {
+        let (offset, bytes) = (words.start * size_of::<AtomicU64>(), words.len() * size_of::<AtomicU64>());
+        assert!(words.end <= self.len);
+        // SAFETY: the range is inside the mapping, which is shared, so that the words stay in the file. An access through a reference maps
+        // the same page of the file again.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) };
     }
 
     /// Keeps the mapping until the process ends.

@@ -19,7 +19,7 @@ use crate::layout::{Geometry, HEADER_WORDS, SEGMENTS};
 use crate::lock_line::LockLine;
 use crate::owner::Owner;
 use crate::registration::Registration;
-use crate::segment::Segment;
+use crate::segment::{Pages, Segment};
 use crate::sys::MappedWords;
 use crate::table_file::TableFile;
 use lock_core::__private::ForkWords;
@@ -81,8 +81,18 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::lines`].
-    pub fn owned(&self, from: LockId, mut each: impl FnMut(LockId, &LockLine, Owner) -> ControlFlow<()>) -> Result<()> {
-        self.lines(from, |id, line| match line.owner() {
+    pub fn owned(&self, from: LockId, each: impl FnMut(LockId, &LockLine, Owner) -> ControlFlow<()>) -> Result<()> {
+        self.scan_owned(from, Pages::Keep, each)
+    }
+
+    /// Calls `each` as [`Table::owned`] does.
+    pub(crate) fn scan_owned(
+        &self,
+        from: LockId,
+        pages: Pages,
+        mut each: impl FnMut(LockId, &LockLine, Owner) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.scan(from, pages, |id, line| match line.owner() {
             owner if owner.is_none() => ControlFlow::Continue(()),
             owner => each(id, line, owner),
         })
@@ -95,11 +105,21 @@ impl Table {
     /// # Errors
     /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the file was truncated;
     /// [`ErrorKind::System`](lock_core::ErrorKind::System).
-    pub fn lines(&self, from: LockId, mut each: impl FnMut(LockId, &LockLine) -> ControlFlow<()>) -> Result<()> {
+    pub fn lines(&self, from: LockId, each: impl FnMut(LockId, &LockLine) -> ControlFlow<()>) -> Result<()> {
+        self.scan(from, Pages::Keep, each)
+    }
+
+    /// Calls `each` as [`Table::lines`] does.
+    pub(crate) fn scan(
+        &self,
+        from: LockId,
+        pages: Pages,
+        mut each: impl FnMut(LockId, &LockLine) -> ControlFlow<()>,
+    ) -> Result<()> {
         self.check_whole()?;
         for place in self.present_from(from) {
             let (segment, index) = place?;
-            if segment.backed_lines(index, |index, line| each(segment.id(index), line)).is_break() {
+            if segment.backed_lines(index, pages, |index, line| each(segment.id(index), line)).is_break() {
                 break;
             }
         }

@@ -58,7 +58,14 @@ pub(crate) enum Command {
     /// process is killed. An id is freed only if the death is proven and its lock is not held. `run --new` does the same when all ids are
     /// allocated.
     Reclaim(Format),
-    /// List allocated and held locks
+    /// List allocated and held locks, and who holds, waits for and allocated them
+    ///
+    /// STATE is free, held, "dead holder" (the next owner takes the lock over), inconsistent (free, but a death is not dealt with), doubt (the
+    /// holder is not certain) or ?. HELD FOR is a lower bound. WAITERS is the number of waiting threads and the longest wait. ALIVE says
+    /// whether the process that allocated the lock lives; ? means that this cannot be seen from here.
+    ///
+    /// The table is cut to the width of the terminal (COLUMNS). It is written while it is read, so that a million locks need little memory;
+    /// its columns are as wide as in the first 1024 rows. With --json, each lock is a line of one JSON document.
     List(ListArgs),
     /// Explain a hang: the holder of a lock and its present activity, the waiters, and deadlocks
     ///
@@ -164,6 +171,9 @@ pub(crate) struct ListArgs {
     /// List only held locks
     #[arg(long)]
     pub(crate) held: bool,
+    /// Do not cut the table to the width of the terminal
+    #[arg(long)]
+    pub(crate) wide: bool,
     #[command(flatten)]
     pub(crate) format: Format,
 }

@@ -4,8 +4,8 @@
 //! $ lockctl run 3 -- make install             # under lock 3 of the store shm:lockctl-UID
 //! $ lockctl run -w 10 3 -- make install       # waits ten seconds at most; then exits with 1 and names the owner
 //! $ lockctl list --held
-//!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
-//!   3         no         12345  12345  lockctl run 3 -- make install
+//! ID  STATE  HELD BY                              HELD FOR  WAITERS  LABEL  ALLOCATED  ALLOCATED BY  ALIVE
+//!  3  held   12345 lockctl run 3 -- make install                            no
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
 //! $ lockctl -s shm:/run/my-engine/locks list --json
 //! ```

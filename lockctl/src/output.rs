@@ -7,6 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::sys;
+
 /// Writes one line to stderr, with the name of the program in front.
 pub(crate) fn message(message: impl Display) {
     let message = message.to_string();
@@ -28,9 +30,26 @@ pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
     print(text)
 }
 
+/// Returns whether titles are bold: on a terminal, unless `NO_COLOR` is set.
+pub(crate) fn is_bold() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Returns the width of the terminal on stdout, in characters. `None` if stdout is not a terminal.
+///
+/// The variable `COLUMNS` has precedence over the terminal's own answer.
+pub(crate) fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+    columns.or_else(|| sys::columns(io::stdout())).or(Some(80))
+}
+
 /// Escapes control characters as `\n`, `\u{1b}` and so on.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain || !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let escape = |c: char| if is_unsafe(c) { c.escape_default().to_string() } else { c.to_string() };
@@ -54,7 +73,7 @@ impl Rows {
         let terminal = io::stdout().is_terminal();
         table.load_style(if terminal { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
         table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
-        let bold = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let bold = is_bold();
         table.set_header(titles.iter().map(|title| match bold {
             true => Cell::new(title).add_attribute(Attribute::Bold),
             false => Cell::new(title),

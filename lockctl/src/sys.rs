@@ -1,11 +1,13 @@
-//! The unsafe code of this crate: setup of a child between `fork` and `exec`, and the action of SIGCHLD.
+//! The unsafe code of this crate: setup of a child between `fork` and `exec`, the action of SIGCHLD, and the size of a terminal.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{Pid, getppid};
@@ -35,4 +37,12 @@ pub(crate) fn bind_to_this_thread(command: &mut Command, blocked: SigSet) {
 pub(crate) fn reset_sigchld() -> nix::Result<()> {
     // SAFETY: the default action installs no handler, so no code runs in signal context.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
+}
+
+/// Returns the number of columns of a terminal, or `None` if it does not know it.
+pub(crate) fn columns(terminal: impl AsFd) -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one `winsize` to the pointer, which is valid for the call. The descriptor is borrowed for that time.
+    let result = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then_some(size.ws_col.into())
 }

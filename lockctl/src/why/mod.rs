@@ -10,8 +10,9 @@ use std::path::Path;
 
 use lock_any::{Deadlock, LockId, Store, WaitGraph};
 
-use self::here::Here;
+pub(crate) use self::here::Here;
 use self::report::Report;
+pub(crate) use self::report::held_for;
 use self::survey::Survey;
 use crate::cli::{StoreArgs, WhyArgs};
 use crate::exit::{ExitStatus, Failure};

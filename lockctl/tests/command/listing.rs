@@ -18,10 +18,12 @@ fn a_listing_shows_allocated_locks_and_owners() {
     let held = scratch.hold("3");
     let lines = scratch.ok(&["list"]);
     let lines: Vec<Vec<_>> = lines.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["ID", "LABEL", "ALLOCATED", "PID", "TID", "COMMAND", "WAITERS"]);
-    assert_eq!(lines[1][..3], ["0", "pod", "web"]);
-    assert_eq!(lines[1].last(), Some(&"ago"));
-    assert_eq!(lines[2][..3], ["3", "no", &held.pid().to_string()]);
+    let titles = "ID STATE HELD BY HELD FOR WAITERS LABEL ALLOCATED ALLOCATED BY ALIVE";
+    assert_eq!(lines[0].join(" "), titles);
+    assert_eq!(lines[1][..4], ["0", "free", "pod", "web"]);
+    assert_eq!(lines[1].last(), Some(&"no"), "the process that allocated it has ended: {lines:?}");
+    assert_eq!(lines[2][..3], ["3", "held", &held.pid().to_string()]);
+    assert_eq!(lines[2].last(), Some(&"no"), "it is not allocated: {lines:?}");
     assert_eq!(lines.len(), 3);
     let only = scratch.ok(&["list", "--held"]);
     assert_eq!(only.lines().count(), 2, "{only}");
@@ -30,37 +32,124 @@ fn a_listing_shows_allocated_locks_and_owners() {
     assert_eq!(scratch.ok(&["list", "--held"]).lines().count(), 1);
 }
 
+/// A key of a lock in JSON, and whether a value has its type. `docs/lockctl-json.md` describes the keys.
+type Key = (&'static str, fn(&Value) -> bool);
+
+const LOCK: [Key; 17] = [
+    ("id", Value::is_u64),
+    ("state", |value| ["free", "held", "dead_holder", "inconsistent", "doubt", "unknown"].iter().any(|state| value == state)),
+    ("allocated", Value::is_boolean),
+    ("label", Value::is_string),
+    ("is_named", Value::is_boolean),
+    ("is_temporary", Value::is_boolean),
+    ("generation", |value| value.is_u64() || value.is_null()),
+    ("since", |value| value.is_u64() || value.is_null()),
+    ("allocator", |value| value.is_null() || has_schema(value, &PROCESS)),
+    ("allocator_lives", |value| value.is_boolean() || value.is_null()),
+    ("held", |value| value.is_boolean() || value.is_null()),
+    ("holder", |value| value.is_null() || has_schema(value, &PROCESS)),
+    ("held_for_at_least", |value| value.is_f64() || value.is_null()),
+    ("waiters", |value| value.is_u64() || value.is_null()),
+    ("longest_wait", |value| value.is_f64() || value.is_null()),
+    ("doubt", |value| value.is_string() || value.is_null()),
+    ("death", |value| value.is_null() || has_schema(value, &DEATH)),
+];
+
+const PROCESS: [Key; 5] = [
+    ("pid", Value::is_u64),
+    ("tid", |value| value.is_u64() || value.is_null()),
+    ("start_time", |value| value.is_u64() || value.is_null()),
+    ("pid_namespace", |value| value.is_u64() || value.is_null()),
+    ("command", Value::is_string),
+];
+
+const DEATH: [Key; 2] = [("holder", |value| value.is_null() || has_schema(value, &PROCESS)), ("cause", Value::is_string)];
+
+fn has_schema(value: &Value, schema: &[Key]) -> bool {
+    keys(value) == schema.iter().map(|(key, _)| *key).collect() && schema.iter().all(|(key, is_valid)| is_valid(&value[key]))
+}
+
 #[test]
-fn the_keys_of_a_listing_are_stable() {
+fn each_lock_in_json_has_the_documented_keys_and_types() {
+    let scratch = Scratch::with_store();
+    scratch.ok(&["allocate", "3", "--label", "pod web"]);
+    scratch.ok(&["allocate"]);
+    let held = scratch.hold("3");
+    kill_holder(&scratch, "7");
+    let listing = scratch.json(&["list", "--json"]);
+    assert_eq!(keys(&listing), ["locks", "store"].into());
+    assert_eq!(listing["store"], scratch.url());
+    let locks = listing["locks"].as_array().unwrap();
+    assert_eq!(locks.iter().map(|lock| lock["id"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 3, 7]);
+    for lock in locks {
+        for (key, is_valid) in LOCK {
+            assert!(lock.get(key).is_some_and(is_valid), "{key} of {lock}");
+        }
+        assert!(has_schema(lock, &LOCK), "{lock}");
+    }
+    let document = include_str!("../../../docs/lockctl-json.md");
+    for (key, _) in LOCK.iter().chain(&PROCESS).chain(&DEATH) {
+        assert!(document.contains(&format!("`{key}`")), "the document does not describe {key}");
+    }
+    held.release();
+}
+
+#[test]
+fn a_held_lock_in_json_has_its_holder_and_its_allocator() {
     let scratch = Scratch::with_store();
     scratch.ok(&["allocate", "3", "--label", "pod web"]);
     let held = scratch.hold("3");
     let listing = scratch.json(&["list", "--held", "--json"]);
-    assert_eq!(keys(&listing), ["locks", "store"].into());
-    assert_eq!(listing["store"], scratch.url());
     let lock = &listing["locks"][0];
-    let wanted = [
-        "allocated",
-        "allocator",
-        "doubt",
-        "generation",
-        "held",
-        "holder",
-        "id",
-        "is_named",
-        "is_temporary",
-        "label",
-        "since",
-        "waiters",
-    ];
-    assert_eq!(keys(lock), wanted.into());
-    assert_eq!(keys(&lock["holder"]), ["command", "pid", "pid_namespace", "start_time", "tid"].into());
-    assert_eq!(keys(&lock["allocator"]), keys(&lock["holder"]));
     assert_eq!((&lock["id"], &lock["label"], &lock["held"]), (&3.into(), &"pod web".into(), &true.into()));
+    assert_eq!((&lock["state"], &lock["death"]), (&"held".into(), &Value::Null));
     assert_eq!(lock["holder"]["pid"], held.pid());
     assert!(lock["holder"]["command"].as_str().unwrap().contains("run 3 -- sh -c"), "{lock}");
     assert!(lock["since"].as_u64().unwrap() > 1_600_000_000);
     held.release();
+}
+
+/// Kills `lockctl run` while it holds the lock.
+fn kill_holder(scratch: &Scratch, id: &str) -> i32 {
+    let mut held = scratch.hold(id);
+    let pid = held.pid();
+    held.process.kill().unwrap();
+    held.process.wait().unwrap();
+    pid
+}
+
+#[test]
+fn a_dead_holder_is_listed_until_a_run_has_dealt_with_the_death() {
+    let scratch = Scratch::with_store();
+    let pid = kill_holder(&scratch, "7");
+    let lock = scratch.entry(7).unwrap();
+    assert_eq!((&lock["state"], &lock["death"]["holder"]["pid"]), (&"dead_holder".into(), &pid.into()), "{lock}");
+    assert_eq!(lock["death"]["cause"], "process_ended", "{lock}");
+    let table = scratch.ok(&["list"]);
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.contains("dead holder") && row.contains(&pid.to_string()) && row.contains("(dead)"), "{table}");
+
+    // It gets the report, and its command fails, so that it does not mark the data consistent.
+    assert_eq!(scratch.run(&["run", "7", "--", "false"]).code, Some(1));
+    let lock = scratch.entry(7).unwrap();
+    assert_eq!((&lock["state"], &lock["death"]["holder"]["pid"]), (&"inconsistent".into(), &pid.into()), "{lock}");
+    assert!(scratch.ok(&["list"]).contains("inconsistent"));
+
+    assert_eq!(scratch.run(&["run", "7", "--", "true"]).code, Some(0));
+    assert_eq!(scratch.entry(7), None);
+}
+
+#[test]
+fn the_listing_says_whether_the_allocating_process_lives() {
+    let scratch = Scratch::with_store();
+    scratch.ok(&["allocate", "3"]);
+    assert_eq!(scratch.entry(3).unwrap()["allocator_lives"], false);
+    let run = Held::start(scratch.lockctl(&["run", "--new", "--", "sh", "-c", "echo $$; read line"]));
+    let lock = scratch.entry(0).unwrap();
+    assert_eq!((&lock["allocator_lives"], &lock["allocator"]["pid"]), (&true.into(), &run.pid().into()), "{lock}");
+    let row = scratch.ok(&["list"]).lines().nth(1).unwrap().to_owned();
+    assert!(row.ends_with("yes"), "{row}");
+    run.release();
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Row {
     pub(crate) label: Label,
     /// True if the label is the name of the lock.
     pub(crate) is_named: bool,
+    /// True if the id was allocated for as long as its allocator lives.
+    pub(crate) is_temporary: bool,
     pub(crate) generation: Option<Generation>,
     pub(crate) since: Option<u64>,
     pub(crate) allocator: Option<Holder>,
@@ -77,6 +79,7 @@ impl Row {
             allocated: false,
             label: Label::default(),
             is_named: false,
+            is_temporary: false,
             generation: None,
             since: None,
             allocator: None,
@@ -95,6 +98,7 @@ impl Row {
         self.allocated = true;
         self.label = allocation.label;
         self.is_named = allocation.is_named;
+        self.is_temporary = allocation.is_temporary;
         self.generation = allocation.generation;
         self.since = allocation.since;
         self.allocator = allocation.allocator;
@@ -108,6 +112,7 @@ impl Row {
             self.state = if held.doubt.is_some() { State::Doubt } else { State::Held };
             self.holder = held.holder;
             self.waiters = held.waiters;
+            self.held_for_at_least = held.held_for_at_least;
             self.doubt = held.doubt;
         }
     }
@@ -139,12 +144,14 @@ impl From<Entry> for Row {
             allocated: entry.allocated,
             label: entry.label,
             is_named: entry.is_named,
+            is_temporary: entry.is_temporary,
             generation: entry.generation,
             since: entry.since,
             allocator: entry.allocator,
             held: entry.held,
             holder: entry.holder,
             waiters: entry.waiters,
+            held_for_at_least: entry.held_for_at_least,
             doubt: entry.doubt,
             ..Self::new(entry.id)
         }

@@ -113,7 +113,8 @@ fn add_waiters(row: &mut Row, waiting: &[Waiter], here: &Here) {
     row.waiters = Some(row.waiters.unwrap_or_default().max(waiting.len() as u32));
     row.longest_wait = waiting.iter().filter_map(|waiter| waiter.waited).max();
     let holder = row.holder.as_ref().filter(|_| !waiting.is_empty()).and_then(|holder| here.thread(holder));
-    row.held_for_at_least = holder.and_then(|holder| held_for(&holder, waiting, here));
+    let slept = holder.and_then(|holder| held_for(&holder, waiting, here));
+    row.held_for_at_least = row.held_for_at_least.max(slept);
 }
 
 fn boxed<T>(items: impl Iterator<Item = Result<T>> + 'static) -> Stream<T> {

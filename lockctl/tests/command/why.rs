@@ -1,4 +1,4 @@
-//! `why` on backends that record holders and do not name waiters.
+//! `why` on backends that record holders.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ fn a_holder_is_named_with_what_it_does(#[case] scheme: &str) {
     let started = lines[1].strip_prefix(&format!("  pid {} started ", held.pid()));
     assert!(started.is_some_and(|line| line.ends_with("; its first thread sleeps in waitid(2)")), "{output:?}");
     assert!(lines[2].starts_with("  allocated as \"pod web\" ") && lines[2].contains(" ago by pid "), "{output:?}");
-    assert_eq!(run(&["why", "4"]).out, "lock 4 is free\n  id 4 is not allocated\n");
+    assert_eq!(run(&["why", "4"]).out, "lock 4 is free\n  id 4 is not allocated\nno thread waits for it\n");
     let summary = run(&["why"]);
     assert!(summary.out.starts_with(&format!("store {url}\n")) && summary.out.contains("\n1 lock is held\n"), "{summary:?}");
     held.release();

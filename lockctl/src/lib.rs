@@ -7,6 +7,7 @@
 //!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
 //!   3         no         12345  12345  lockctl run 3 -- make install
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
+//! $ lockctl graph                             # who waits for whom, and every deadlock
 //! $ lockctl -s shm:/run/my-engine/locks list --json
 //! ```
 //!

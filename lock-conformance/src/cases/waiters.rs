@@ -399,9 +399,10 @@ fn the_time_of_a_holder_is_not_too_long(fixture: &Fixture) {
 fn a_waiter_of_another_pid_namespace_is_listed(fixture: &Fixture) {
     let (_holder, _, outside, lock) = holder_and_two(fixture);
     let inside = fixture.peer_apart();
-    let waiting = start_listed(fixture, &outside, &inside, lock);
-    is_listed(fixture, &inside.process.thread("t1"), &inside, lock, &waiting);
-    let of_outside = start_listed(fixture, &inside.process.thread("t1"), &outside.process.thread("t1"), lock);
+    // The process has the pid 1, and outside another process has a thread with the ids of its main thread.
+    let waiting = start_listed(fixture, &outside, &inside.process.thread("t1"), lock);
+    is_listed(fixture, &inside, &inside, lock, &waiting);
+    let of_outside = start_listed(fixture, &inside, &outside.process.thread("t1"), lock);
     fixture.kill(&inside.process);
     fixture.wait_until("the killed waiter of the other namespace is not listed", || list(&outside).len() == 1);
     is_listed(fixture, &outside, &outside, lock, &of_outside);

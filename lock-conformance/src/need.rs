@@ -168,6 +168,12 @@ pub(crate) const DENIALS: Need = Need {
     lack: Lack::Machine("seccomp filters"),
 };
 
+/// The detection of threads that wait for each other.
+pub(crate) const DEADLOCKS: Need = Need {
+    met: |suite| LISTED_WAITERS.is_met(suite) && HOLDERS.is_met(suite) && DEADLINES.is_met(suite) && STORE.is_met(suite),
+    lack: Lack::Claim("names of holders and waiters"),
+};
+
 /// A URL option that shares a store between users.
 pub(crate) const USERS: Need =
     Need { met: |suite| suite.option_for_users.is_some(), lack: Lack::Setting("an option that shares a store between users") };

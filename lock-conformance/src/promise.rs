@@ -77,6 +77,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         group: "waiters",
         words: "Lists name the threads that wait, their locks and for how long. The dead and those that stopped waiting are not listed.",
     },
+    Promise {
+        group: "deadlocks",
+        words: "Of threads that wait for each other, exactly one is refused if it wants to be, and the error has the cycle. No other wait is refused.",
+    },
     Promise { group: "tokens", words: "Fencing tokens increase." },
     Promise { group: "reconciling", words: "Reconciling leaves exactly the given ids allocated." },
     Promise {

@@ -10,7 +10,7 @@ mod watch;
 use std::fmt;
 
 pub use self::graph::{GraphLock, GraphStore, GraphWait, HeldDuringWait, WaitGraph};
-pub(crate) use self::policy::{DeadlockPolicy, Handling, undetectable};
+pub(crate) use self::policy::{DeadlockPolicy, Handling, names_waiters, undetectable};
 pub(crate) use self::watch::{Advice, DeadlockWatch};
 use crate::{Holder, LockId};
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::deadlock::Handling;
+use crate::deadlock::{Handling, names_waiters};
 use crate::lock::StoreContext;
 use crate::{
     Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, HeldLock, Holders, Label, Lock, LockId, Manager,
@@ -413,7 +413,7 @@ impl Store {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not know which threads wait.
     pub fn deadlocks(&self) -> Result<Vec<Deadlock>> {
         let claims = self.capabilities;
-        if claims.waiters < Waiters::Named || claims.holders < Holders::Named {
+        if !names_waiters(claims.waiters) || claims.holders < Holders::Named {
             let error = Error::unsupported("it does not name holders and waiters");
             return self.with_context(Operation::ListWaiting, None, Err(error));
         }

@@ -7,6 +7,7 @@
 //! ID  STATE  HELD BY                              HELD FOR  WAITERS  LABEL  ALLOCATED  ALLOCATED BY  ALIVE
 //!  3  held   12345 lockctl run 3 -- make install                            no
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
+//! $ lockctl graph                             # who waits for whom, and every deadlock
 //! $ lockctl -s shm:/run/my-engine/locks list --json
 //! ```
 //!

@@ -8,6 +8,7 @@ mod copies;
 mod costs;
 mod damage;
 mod deadlines;
+mod deadlocks;
 mod death_reports;
 mod descriptors;
 mod exclusion;
@@ -109,6 +110,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         labels::CASES,
         listing::CASES,
         waiters::CASES,
+        deadlocks::CASES,
         tokens::BETWEEN,
         tokens::CASES,
         reconciling::CASES,

@@ -75,7 +75,7 @@ impl Worker {
         }
     }
 
-    fn acquire(&mut self, lock: &str, take: impl FnOnce(&Self) -> Result<Option<Guard<'static>>>) -> Result<Fields> {
+    pub(super) fn acquire(&mut self, lock: &str, take: impl FnOnce(&Self) -> Result<Option<Guard<'static>>>) -> Result<Fields> {
         let (guard, fields) = self.timed(take)?;
         if let Some(guard) = guard {
             self.guards.insert(lock.to_owned(), guard);

@@ -2,6 +2,7 @@
 
 mod acquire;
 mod allocate;
+mod deadlocks;
 mod descriptors;
 mod droppable;
 mod dropping;

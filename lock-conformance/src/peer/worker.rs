@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use lock_core::{Error, ErrorDetails, Guard, Lock, LockId, Result, Store};
 use nix::unistd::gettid;
 
+use super::deadlocks::with_cycle;
 use super::droppable::Droppable;
 use super::own_file::OwnFile;
 use super::{Command, Inheritance, Peer};
@@ -85,6 +86,7 @@ impl Worker {
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
             .or_else(|| self.wait_or_list(verb, arguments))
+            .or_else(|| self.refuse_or_list(verb, arguments))
             .or_else(|| self.repeat_or_race(verb, arguments))
             .or_else(|| self.repeat(verb, arguments))
             .or_else(|| self.name(verb, arguments))
@@ -157,6 +159,7 @@ pub(super) fn describe(error: &Error, took: Option<u128>) -> Refusal {
         ErrorDetails::Exhausted { capacity, allocated, .. } => {
             fields = fields.with("capacity", capacity).with("allocated", allocated);
         }
+        ErrorDetails::Deadlock { cycle, .. } => fields = with_cycle(fields, cycle),
         ErrorDetails::OutOfRange { capacity, .. } => fields = fields.with("capacity", capacity),
         ErrorDetails::OtherCapacity { found, asked, .. } => fields = fields.with("found", found).with("asked", asked),
         _ => {}

@@ -47,8 +47,13 @@ impl Handling {
     }
 }
 
+/// Returns whether the backend lists the threads that wait.
+pub(crate) fn names_waiters(waiters: Waiters) -> bool {
+    matches!(waiters, Waiters::Found | Waiters::Named)
+}
+
 fn can_detect(claims: &Capabilities) -> bool {
-    claims.waiters >= Waiters::Named && claims.holders >= Holders::Named && claims.deadlines >= Deadlines::Monotonic
+    names_waiters(claims.waiters) && claims.holders >= Holders::Named && claims.deadlines >= Deadlines::Monotonic
 }
 
 /// The error of a store that cannot refuse deadlocks.

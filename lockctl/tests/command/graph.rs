@@ -62,6 +62,10 @@ fn until(stores: &[&str], args: &[&str], words: &str) -> String {
 
 #[rstest]
 #[case("podman")]
+#[case("shm")]
+#[case("file")]
+#[case("sem")]
+#[case("posix-sem")]
 fn two_threads_that_wait_for_each_other_are_named_with_their_locks(#[case] scheme: &str) {
     let scratch = Scratch::new();
     let url = url(scheme, &scratch.file());
@@ -94,6 +98,10 @@ fn two_threads_that_wait_for_each_other_are_named_with_their_locks(#[case] schem
 
 #[rstest]
 #[case("podman")]
+#[case("shm")]
+#[case("file")]
+#[case("sem")]
+#[case("posix-sem")]
 fn a_command_that_runs_under_the_lock_for_which_it_waits_is_a_cycle(#[case] scheme: &str) {
     let scratch = Scratch::new();
     let url = url(scheme, &scratch.file());
@@ -117,7 +125,7 @@ fn a_command_that_runs_under_the_lock_for_which_it_waits_is_a_cycle(#[case] sche
 #[test]
 fn a_cycle_across_stores_is_shown_once_when_both_are_read() {
     let scratch = Scratch::new();
-    let urls = ["a", "b"].map(|name| url("podman", &scratch.path().join(name)));
+    let urls = ["a", "b"].map(|name| url("shm", &scratch.path().join(name)));
     let [a, b] = urls.each_ref().map(|url| lock_any::create(url).unwrap());
     let deadlock = Deadlock::start([[(&a, 1), (&b, 1)], [(&b, 1), (&a, 1)]]);
     let both = [urls[0].as_str(), urls[1].as_str(), urls[0].as_str()];
@@ -138,7 +146,7 @@ fn a_cycle_across_stores_is_shown_once_when_both_are_read() {
 #[test]
 fn the_keys_of_a_graph_are_stable() {
     let scratch = Scratch::new();
-    let url = url("podman", &scratch.file());
+    let url = url("shm", &scratch.file());
     let store = lock_any::create(&url).unwrap();
     let deadlock = Deadlock::start([[(&store, 1), (&store, 2)], [(&store, 2), (&store, 1)]]);
     let graph: Value =

@@ -1,0 +1,58 @@
+//! Commands about threads that wait for each other.
+
+use std::thread;
+
+use lock_core::{Deadlock, Lock, Result, WaitOptions};
+
+use super::acquire::duration;
+use super::loops::number;
+use super::worker::Worker;
+use crate::protocol::Fields;
+
+impl Worker {
+    pub(super) fn refuse_or_list(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
+        Some(match (verb, arguments) {
+            ("lock_refusing", [lock]) => {
+                self.acquire(lock, |worker| worker.handle(lock)?.lock_with(WaitOptions::new().refuse_deadlocks()).map(Some))
+            }
+            ("deadlocks", []) => self.store().deadlocks().map(|cycles| {
+                let fields = Fields::new().with("cycles", cycles.len());
+                cycles.first().map_or(fields.clone(), |cycle| with_cycle(fields, cycle))
+            }),
+            ("pairs", [first, second, turns, hold]) => self.acquire_pairs(first, second, number(turns), hold),
+            _ => return None,
+        })
+    }
+
+    /// Acquires two locks one after the other, and starts again if the second wait is refused. Answers the number of refusals.
+    fn acquire_pairs(&self, first: &str, second: &str, turns: usize, hold: &str) -> Result<Fields> {
+        self.begin();
+        let (first, second): (&Lock, &Lock) = (self.handle(first)?, self.handle(second)?);
+        let (mut done, mut refusals) = (0, 0);
+        while done < turns {
+            let _first = first.lock()?;
+            match second.lock() {
+                Ok(_second) => {
+                    thread::sleep(duration(hold));
+                    done += 1;
+                }
+                Err(error) if error.is_deadlock() => refusals += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Fields::new().with("refusals", refusals))
+    }
+}
+
+/// Adds the steps of a cycle, each with its position as a suffix.
+pub(super) fn with_cycle(fields: Fields, cycle: &Deadlock) -> Fields {
+    let fields = fields.with("steps", cycle.steps.len());
+    cycle.steps.iter().enumerate().fold(fields, |fields, (at, step)| {
+        fields
+            .with(format!("cycle_pid.{at}"), step.waiter.pid)
+            .with(format!("cycle_tid.{at}"), step.waiter.tid)
+            .with(format!("holds.{at}"), step.holds.id)
+            .with(format!("waits_for.{at}"), step.waits_for.id)
+            .with(format!("dependence.{at}"), format_args!("{:?}", step.dependence))
+    })
+}

@@ -155,7 +155,7 @@ fn a_process_killed_while_it_reclaims_loses_no_id(fixture: &Fixture) {
         let ids: Vec<_> = (0..30).map(|_| temporary(&owner)).collect();
         fixture.kill(&owner.process);
         let _reclaiming = reclaimer.start("reclaim", &[]);
-        std::thread::sleep(std::time::Duration::from_micros(u64::from(round % 10) * 100));
+        std::thread::sleep(std::time::Duration::from_micros(50 << (round % 10)));
         fixture.kill(&reclaimer.process);
         let freed = reclaim(&watcher);
         assert!(freed.iter().all(|id| ids.contains(id)), "other ids were reclaimed");

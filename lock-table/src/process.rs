@@ -295,11 +295,15 @@ impl ProcessTable<'_> {
 
     /// Returns true unless it is proven that no process with this id, start time and PID namespace has the store open.
     pub(crate) fn may_have(self, pid: u32, start_time: u64, namespace: u64) -> bool {
-        (0..ENTRIES).filter(|entry| self.is_backed(*entry)).any(|entry| {
-            let identity = self.identity(entry);
-            let is_same = (identity.pid, identity.start_time, identity.namespace) == (pid, start_time, namespace);
-            let owner = Owner::from_process(entry, self.entry(entry)[AT_GENERATION].load(SeqCst));
-            is_same && !matches!(self.life_state(owner), LifeState::Dead(_))
+        let pages = (0..ENTRIES).step_by(ENTRIES_PER_PAGE).filter(|first| self.is_backed(*first));
+        pages.flat_map(|first| first..first + ENTRIES_PER_PAGE).any(|entry| {
+            let words = self.entry(entry);
+            let is_same = words[AT_PID].load(Relaxed) as u32 == pid
+                && [AT_START, AT_NAMESPACE].map(|at| words[at].load(Relaxed)) == [start_time, namespace];
+            is_same && {
+                let owner = Owner::from_process(entry, words[AT_GENERATION].load(SeqCst));
+                !matches!(self.life_state(owner), LifeState::Dead(_))
+            }
         })
     }
 

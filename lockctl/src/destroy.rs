@@ -26,7 +26,7 @@ fn refuse_if_used(store: &Store) -> Result<(), Failure> {
     for held in store.iter_held() {
         let held = match held {
             Ok(held) => held,
-            // The backend does not know who holds its locks.
+            // The backend does not list held locks.
             Err(error) if error.is_unsupported() => break,
             Err(error) => return Err(error.into()),
         };

@@ -74,9 +74,9 @@ fn other_ids_of_a_dead_process_stay_allocated(fixture: &Fixture) {
 fn a_temporary_id_is_listed_as_such(fixture: &Fixture) {
     let (owner, watcher) = (fixture.peer(), fixture.peer());
     let labelled: u32 = owner.must("allocate_temporary", &["for one run"]).get("id");
-    let plain = owner.allocate("for ever");
+    let plain = owner.allocate("lasting");
     let listed = watcher.must("allocated", &[]);
-    for (id, label, is_temporary) in [(labelled, "for one run", true), (plain, "for ever", false)] {
+    for (id, label, is_temporary) in [(labelled, "for one run", true), (plain, "lasting", false)] {
         let found: (String, bool) = (listed.get(&format!("label.{id}")), listed.get(&format!("is_temporary.{id}")));
         assert_eq!(found, (label.to_owned(), is_temporary), "the list has other facts of the id {id}");
         assert!(!listed.get::<bool>(&format!("is_named.{id}")), "the list has a name of the id {id}");
@@ -155,7 +155,7 @@ fn a_process_killed_while_it_reclaims_loses_no_id(fixture: &Fixture) {
         let ids: Vec<_> = (0..30).map(|_| temporary(&owner)).collect();
         fixture.kill(&owner.process);
         let _reclaiming = reclaimer.start("reclaim", &[]);
-        std::thread::sleep(std::time::Duration::from_micros(u64::from(round % 10) * 100));
+        std::thread::sleep(std::time::Duration::from_micros(50 << (round % 10)));
         fixture.kill(&reclaimer.process);
         let freed = reclaim(&watcher);
         assert!(freed.iter().all(|id| ids.contains(id)), "other ids were reclaimed");

@@ -27,6 +27,7 @@ mod setup;
 mod subject;
 mod survey;
 mod target;
+mod temporaries;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -44,6 +45,7 @@ use self::route::{Place, Route};
 use self::setup::{CAPACITY, Setup};
 use self::subject::{Subject, kill};
 use self::target::Movement;
+use self::temporaries::TEMPORARIES;
 pub use crate::sys::Memory;
 
 /// Maximum number of routes to survey for an operation.
@@ -181,7 +183,7 @@ impl<'a> Sweep<'a> {
         let claims = self.backend.capabilities();
         let _one = OneProcessor::keep_to();
         let mut rows = Vec::new();
-        for operation in OPERATIONS.iter().chain(NAMING).filter(|one| (one.applies)(&claims)) {
+        for operation in OPERATIONS.iter().chain(NAMING).chain(TEMPORARIES).filter(|one| (one.applies)(&claims)) {
             self.sweep(operation.name, &mut rows, report, || {
                 Ok(Alone::new(Setup::new(self.backend, self.url, scratch, operation.capacity)?, operation))
             })?;

@@ -18,19 +18,22 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::lock::{FileLock, command_of};
 use super::options::{Access, Bound, Mode, STICKY, Trusted};
+use super::users;
 
 const MAGIC: &str = "reference-lock-store";
 const VERSION: u32 = 1;
-/// The marks behind the process id in the file of an id.
+/// The marks behind the process id in the file of an id. The number of the process follows [`TEMPORARY`].
 const NO_NAME: &str = "";
 const NAME: &str = "+";
+const TEMPORARY: char = '~';
 
 /// A store that is a directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     id: u128,
-    bound: Bound,
+    /// The bound at the creation.
+    created_bound: Bound,
     /// The time of the creation, in nanoseconds since 1970.
     created: u64,
     /// Owner, group and mode of the header. All other files get the same.
@@ -64,8 +67,11 @@ pub(super) fn open_with(url: &StoreUrl, mode: OpenMode, wrap: Wrap) -> Result<Ar
         }
     }
     let store = Directory { wrap, ..Directory::read(path, (mode_asked, trusted))? };
+    let bound = store.bound();
     match asked {
-        Some(asked) if asked != store.bound => Err(Error::other_capacity(store.bound.to_string(), asked.to_string())),
+        Some(asked) if !(store.created_bound.limit()..=bound.limit()).contains(&asked.limit()) => {
+            Err(Error::other_capacity(bound.to_string(), asked.to_string()))
+        }
         _ => Ok(Arc::new(store)),
     }
 }
@@ -81,7 +87,7 @@ impl Directory {
         }
         let made = path.with_file_name(format!("new-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         let fill = || -> io::Result<bool> {
-            for directory in [made.clone(), made.join("ids"), made.join("locks")] {
+            for directory in [made.clone(), made.join("ids"), made.join("locks"), made.join("users")] {
                 DirBuilder::new().mode(0o700).create(directory)?;
             }
             let mut id = [0; 16];
@@ -96,12 +102,12 @@ impl Directory {
                 .write_all(header.as_bytes())?;
             if mode.is_shared() {
                 fs::set_permissions(made.join("header"), Permissions::from_mode(mode.bits() | STICKY))?;
-                for directory in [made.join("ids"), made.join("locks"), made.clone()] {
+                for directory in [made.join("ids"), made.join("locks"), made.join("users"), made.clone()] {
                     fs::set_permissions(directory, Permissions::from_mode(mode.of_directory()))?;
                 }
             }
             if let Some(group) = group {
-                for file in ["header", "ids", "locks", "."] {
+                for file in ["header", "ids", "locks", "users", "."] {
                     chown(made.join(file), None, Some(group))?;
                 }
             }
@@ -151,7 +157,7 @@ impl Directory {
         Ok(Self {
             path,
             id: id ^ u128::from(facts.ino()),
-            bound,
+            created_bound: bound,
             created,
             access: Access::of(&facts),
             allowed,
@@ -159,8 +165,19 @@ impl Directory {
         })
     }
 
+    fn bound(&self) -> Bound {
+        let raised = fs::read_to_string(self.path.join("raised")).ok();
+        raised.and_then(|raised| raised.parse().ok()).unwrap_or(self.created_bound)
+    }
+
+    /// Locks the header, so that only one process changes the store in more than one step. The kernel releases this lock at its death.
+    fn only_one(&self) -> Result<Flock<File>> {
+        let header = File::open(self.path.join("header")).map_err(|error| Error::system("open the header", error))?;
+        Flock::lock(header, FlockArg::LockExclusive).map_err(|(_, errno)| Error::system("flock", errno))
+    }
+
     fn check_range(&self, id: LockId) -> Result<()> {
-        match self.bound.0 {
+        match self.bound().0 {
             Some(capacity) if u64::from(id.get()) >= capacity => Err(Error::out_of_range(capacity)),
             _ => Ok(()),
         }
@@ -190,12 +207,12 @@ impl Directory {
 
     fn allocate_marked(&self, label: &Label, mark: &str) -> Result<LockId> {
         let taken = self.numbers_in("ids")?;
-        for id in (0..self.bound.0.map_or(u32::MAX, |capacity| capacity as u32)).map(LockId::new) {
+        for id in (0..self.bound().0.map_or(u32::MAX, |capacity| capacity as u32)).map(LockId::new) {
             if !taken.contains(&id) && self.claim(id, label, mark)? {
                 return Ok(id);
             }
         }
-        let (capacity, allocated) = (self.bound.0.unwrap_or(u32::MAX.into()), taken.len() as u64);
+        let (capacity, allocated) = (self.bound().0.unwrap_or(u32::MAX.into()), taken.len() as u64);
         Err(Error::exhausted(capacity, allocated))
     }
 
@@ -221,7 +238,43 @@ impl Manager for Directory {
     }
 
     fn capacity(&self) -> Option<u64> {
-        self.bound.0
+        self.bound().0
+    }
+
+    fn grow(&self, capacity: Option<u64>) -> Result<()> {
+        self.check()?;
+        let _only_one = self.only_one()?;
+        let (present, raised) = (self.bound(), Bound(capacity));
+        if raised.limit() < present.limit() || capacity.is_some_and(|capacity| capacity >= LockId::LIMIT) {
+            return Err(Error::other_capacity(present.to_string(), raised.to_string()));
+        }
+        let written = self.path.join(format!("raised-{}", process::id()));
+        fs::write(&written, raised.to_string())
+            .and_then(|()| self.access.give(&written))
+            .and_then(|()| fs::rename(&written, self.path.join("raised")))
+            .map_err(|error| Error::system("write the capacity", error))
+    }
+
+    fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        self.check()?;
+        let number = users::join(&self.path, self.id, self.access)?;
+        self.allocate_marked(label, &format!("{TEMPORARY}{number}"))
+    }
+
+    fn reclaim(&self) -> Result<Vec<LockId>> {
+        self.check()?;
+        let _only_one = self.only_one()?;
+        let mut freed = Vec::new();
+        for id in self.numbers_in("ids")? {
+            let text = fs::read_to_string(self.id_file(id)).unwrap_or_default();
+            let number = text.split_once(' ').and_then(|(pid, _)| pid.split_once(TEMPORARY)?.1.parse().ok());
+            let Some(number) = number else { continue };
+            let is_used = users::is_alive(&self.path, self.id, self.access, number)? || self.lock(id)?.holder()?.is_some();
+            if !is_used && self.free(id, None).is_ok() {
+                freed.push(id);
+            }
+        }
+        Ok(freed)
     }
 
     fn token_base(&self) -> u64 {
@@ -244,9 +297,7 @@ impl Manager for Directory {
 
     fn named(&self, name: &Label) -> Result<(LockId, Option<Generation>)> {
         self.check()?;
-        // The kernel releases this lock when the process dies.
-        let header = File::open(self.path.join("header")).map_err(|error| Error::system("open the header", error))?;
-        let _only_one = Flock::lock(header, FlockArg::LockExclusive).map_err(|(_, errno)| Error::system("flock", errno))?;
+        let _only_one = self.only_one()?;
         let known = self.allocated()?.into_iter().find(|allocation| allocation.is_named && allocation.label == *name);
         let id = known.map_or_else(|| self.allocate_marked(name, NAME), |allocation| Ok(allocation.id))?;
         Ok((id, None))
@@ -275,7 +326,7 @@ impl Manager for Directory {
 
     fn available(&self) -> Result<Option<u64>> {
         let allocated = self.numbers_in("ids")?.len() as u64;
-        Ok(self.bound.0.map(|capacity| capacity - allocated))
+        Ok(self.bound().0.map(|capacity| capacity - allocated))
     }
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
@@ -286,8 +337,9 @@ impl Manager for Directory {
             if let Some((pid, label)) = text.split_once(' ') {
                 allocation.label = Label::new(label)?;
                 allocation.is_named = pid.ends_with(NAME);
-                allocation.allocator =
-                    pid.trim_end_matches(NAME).parse().ok().map(|pid| Holder::of_process(pid).with_command(command_of(pid)));
+                allocation.is_temporary = pid.contains(TEMPORARY);
+                let pid = pid.trim_end_matches(NAME).split(TEMPORARY).next().and_then(|pid| pid.parse().ok());
+                allocation.allocator = pid.map(|pid| Holder::of_process(pid).with_command(command_of(pid)));
             }
             allocations.push(allocation);
         }

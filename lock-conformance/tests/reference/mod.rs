@@ -6,7 +6,9 @@
 //! The URL is `reference:/dir?capacity=N&mode=0600`; `owner=any` and `group=GID` are further options. The directory contains:
 //!
 //! - `header`;
+//! - `raised` with the capacity, if it was raised;
 //! - `ids/N` for each allocated id, with its label;
+//! - `users/N` for each process that has temporary ids;
 //! - `locks/N` for each used lock, with the last token, the owner and the report of a death.
 
 mod file_thread;
@@ -20,10 +22,11 @@ mod record;
 pub(crate) mod sending;
 pub(crate) mod single;
 mod sys;
+mod users;
 
 use lock_core::{
-    Backend, Capabilities, Capacity, Deadlines, DeathReports, Holders, Labels, Names, OwnerDeath, Reconcile, Reentry, Removal,
-    Tokens,
+    Backend, Capabilities, Capacity, Deadlines, DeathReports, Growth, Holders, Labels, Names, OwnerDeath, Reconcile, Reentry,
+    Removal, Temporary, Tokens,
 };
 
 use lock_conformance::Suite;
@@ -42,6 +45,8 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
     .with_tokens(Tokens::Fencing)
     .with_reconcile(Reconcile::Supported)
     .with_capacity(Capacity::Chosen)
+    .with_growth(Growth::Supported)
+    .with_temporary(Temporary::Reclaimed)
     .with_removal(Removal::Supported);
 
 /// The reference backend.

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::str::FromStr;
 
+use lock_core::LockId;
 use nix::unistd::geteuid;
 
 /// The greatest possible number of locks: a number, or `unbounded`.
@@ -15,6 +16,11 @@ pub(super) struct Bound(pub(super) Option<u64>);
 
 impl Bound {
     pub(super) const DEFAULT: Self = Self(Some(128));
+
+    /// Returns the number of ids.
+    pub(super) fn limit(self) -> u64 {
+        self.0.unwrap_or(LockId::LIMIT)
+    }
 }
 
 impl FromStr for Bound {

@@ -67,6 +67,22 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
         Ok(honest.named(name)?.0)
     }
 
+    fn available(honest: &dyn Manager) -> Result<Option<u64>> {
+        honest.available()
+    }
+
+    fn grow(honest: &dyn Manager, _url: &StoreUrl, capacity: Option<u64>) -> Result<()> {
+        honest.grow(capacity)
+    }
+
+    fn allocate_temporary(honest: &dyn Manager, label: &Label) -> Result<LockId> {
+        honest.allocate_temporary(label)
+    }
+
+    fn reclaim(honest: &dyn Manager, _url: &StoreUrl) -> Result<Vec<LockId>> {
+        honest.reclaim()
+    }
+
     fn free(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<()> {
         honest.free(id, None)
     }
@@ -77,6 +93,10 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
 
     fn allocation(honest: &dyn Manager, id: LockId) -> Result<Option<Allocation>> {
         honest.allocation(id)
+    }
+
+    fn allocated(honest: &dyn Manager) -> Result<Vec<Allocation>> {
+        honest.allocated()
     }
 
     fn allocated_from(honest: &dyn Manager, from: LockId, limit: usize) -> Result<Vec<Allocation>> {
@@ -196,6 +216,18 @@ impl<F: Fault> Manager for FaultyManager<F> {
         Ok((F::named(&*self.honest, &self.url, name)?, None))
     }
 
+    fn grow(&self, capacity: Option<u64>) -> Result<()> {
+        F::grow(&*self.honest, &self.url, capacity)
+    }
+
+    fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        F::allocate_temporary(&*self.honest, label)
+    }
+
+    fn reclaim(&self) -> Result<Vec<LockId>> {
+        F::reclaim(&*self.honest, &self.url)
+    }
+
     fn free(&self, id: LockId, _: Option<Generation>) -> Result<()> {
         F::free(&*self.honest, &self.url, id)
     }
@@ -205,11 +237,11 @@ impl<F: Fault> Manager for FaultyManager<F> {
     }
 
     fn available(&self) -> Result<Option<u64>> {
-        self.honest.available()
+        F::available(&*self.honest)
     }
 
     fn allocated(&self) -> Result<Vec<Allocation>> {
-        self.honest.allocated()
+        F::allocated(&*self.honest)
     }
 
     fn allocation(&self, id: LockId) -> Result<Option<Allocation>> {

@@ -30,7 +30,9 @@ mod numbers_reused;
 mod open_to_others;
 mod openers;
 mod panics;
+mod raising;
 mod rarely;
+mod reclaiming;
 mod reopening;
 mod reports;
 mod ruled;
@@ -73,6 +75,8 @@ pub(crate) fn all() -> Vec<Faulty> {
         allocators::all(),
         openers::all(),
         growing::all(),
+        raising::all(),
+        reclaiming::all(),
         guard_checks::all(),
         ids::all(),
         names::all(),

@@ -11,7 +11,7 @@ const GROWN: u32 = 1 << 22;
 /// The ids of a run, which depend on the capacity at the creation of the store and never change.
 ///
 /// A span has 1,024 ids. A capacity that is not a multiple of 1,024 ends a span early, because a small store should need a small set. A
-/// set cannot become larger. So if such a store grows, the rest of the 1,024 ids is a span of its own.
+/// set cannot become larger. So if such a store grows, the rest of the 1,024 ids is a separate span.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
     /// A number that no other span of the store has.

@@ -24,6 +24,7 @@ pub(crate) enum Outcome {
 pub(crate) struct LockState {
     pub(crate) label: Option<String>,
     pub(crate) is_named: bool,
+    pub(crate) is_temporary: bool,
     pub(crate) generation: u64,
     pub(crate) owner: Owner,
     pub(crate) token: u64,
@@ -53,6 +54,21 @@ impl Model {
         self.allocate_exact(free, label)
     }
 
+    pub(crate) fn allocate_temporary(&mut self, label: &str) -> Result<u32, Refused> {
+        let id = self.allocate(label)?;
+        self.one(id).is_temporary = true;
+        Ok(id)
+    }
+
+    /// Raises the capacity.
+    pub(crate) fn grow(&mut self, capacity: u32) -> Result<(), Refused> {
+        if capacity < self.capacity() {
+            return Err("OtherCapacity");
+        }
+        self.0.resize_with(capacity as usize, LockState::default);
+        Ok(())
+    }
+
     pub(crate) fn allocate_exact(&mut self, id: u32, label: &str) -> Result<u32, Refused> {
         is_label(label)?;
         let one = self.0.get_mut(id as usize).ok_or("OutOfRange")?;
@@ -61,6 +77,7 @@ impl Model {
         }
         one.label = Some(label.to_owned());
         one.is_named = false;
+        one.is_temporary = false;
         one.generation += 1;
         Ok(id)
     }
@@ -122,9 +139,10 @@ impl Model {
         }
     }
 
-    pub(crate) fn allocated(&self) -> Vec<(u32, String, bool, u64)> {
+    /// Returns the id, the label, whether it is a name, whether it is temporary, and the generation of each allocation.
+    pub(crate) fn allocated(&self) -> Vec<(u32, String, [bool; 2], u64)> {
         let all = (0..).zip(&self.0);
-        all.filter_map(|(id, one)| Some((id, one.label.clone()?, one.is_named, one.generation))).collect()
+        all.filter_map(|(id, one)| Some((id, one.label.clone()?, [one.is_named, one.is_temporary], one.generation))).collect()
     }
 
     pub(crate) fn with_owner(&self, wanted: impl Fn(Owner) -> bool) -> Vec<u32> {

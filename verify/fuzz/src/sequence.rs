@@ -88,6 +88,16 @@ impl<'a> Run<'a> {
                 let expected = self.model.allocate(&label);
                 self.got(self.store().allocate(label), expected);
             }
+            Step::AllocateTemporary { label } => {
+                let expected = self.model.allocate_temporary(&label);
+                self.got(self.store().allocate_temporary(label), expected);
+            }
+            // The allocator lives.
+            Step::Reclaim => self.same(self.store().reclaim(), Ok(Vec::new())),
+            Step::Grow { capacity } => {
+                let expected = self.model.grow(capacity);
+                self.same(self.store().grow(u64::from(capacity)), expected);
+            }
             Step::AllocateExact { id, label } => {
                 // The label is checked before the id.
                 let expected = self.model.allocate_exact(id, &label);
@@ -247,9 +257,14 @@ impl<'a> Run<'a> {
         let free = u64::from(self.model.capacity()) - allocated.len() as u64;
         self.same(self.store().available(), Ok(Some(free)));
         let list = self.store().allocated().expect("the store is open");
-        let list = list
-            .into_iter()
-            .map(|one| (one.id.get(), one.label.to_string(), one.is_named, one.generation.map_or(0, lock_core::Generation::get)));
+        let list = list.into_iter().map(|one| {
+            (
+                one.id.get(),
+                one.label.to_string(),
+                [one.is_named, one.is_temporary],
+                one.generation.map_or(0, lock_core::Generation::get),
+            )
+        });
         assert_eq!(list.collect::<Vec<_>>(), allocated, "{}", self.doing);
 
         let lives = self.model.with_owner(|owner| matches!(owner, Owner::Alive(_)));

@@ -32,6 +32,7 @@ impl Wait {
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Allocate { label: String },
+    AllocateTemporary { label: String },
     AllocateExact { id: u32, label: String },
     Named { name: String },
     Retrieve { id: u32 },
@@ -44,6 +45,8 @@ pub(crate) enum Step {
     Release { thread: usize, id: u32, by_drop: bool },
     Die { thread: usize },
     Reopen { release: bool },
+    Reclaim,
+    Grow { capacity: u32 },
     OpenWrongly,
 }
 
@@ -53,7 +56,8 @@ impl Step {
         let handle = usize::from(a);
         let thread = usize::from(b % 2);
         match what % 32 {
-            0..3 => Self::Allocate { label: label(a) },
+            0..2 => Self::Allocate { label: label(a) },
+            2 => Self::AllocateTemporary { label: label(a) },
             // Few different names, so that many are found.
             3 => Self::Named { name: label(a % 16) },
             4..6 => Self::AllocateExact { id, label: label(b) },
@@ -71,7 +75,10 @@ impl Step {
             }
             24..28 => Self::Release { thread, id, by_drop: c % 2 == 0 },
             28 => Self::Die { thread },
-            29 | 30 => Self::Reopen { release: c % 2 == 0 },
+            29 => Self::Reopen { release: c % 2 == 0 },
+            30 if c % 4 == 0 => Self::Reclaim,
+            // At most 64, so that all ids are in one group.
+            30 => Self::Grow { capacity: (capacity + u32::from(a % 8)).saturating_sub(2).min(64) },
             _ => Self::OpenWrongly,
         }
     }

@@ -3,8 +3,8 @@
 use super::{Mutation, planted};
 
 pub(super) const PLANTED: &[&[Mutation]] = &[
-    ALLOCATION, BITMAP, RECORD, NAME, NAMES, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING,
-    SHARING,
+    ALLOCATION, BITMAP, RECORD, NAME, NAMES, GROWTH, BOUND, TABLE, RECLAIMING, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS,
+    PROCESS, IDENTITY, LIVENESS, OPENING, SHARING,
 ];
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
@@ -37,9 +37,9 @@ r"        segment.back_group(&self.file, index)?;
         let record"
         => "        let record";
     "name-not-looked-at" ["shm"] "allocation succeeds in a store that lost its name";
-r"    pub fn allocate(&self, label: &Label) -> Result<LockId> {
+r"    fn allocate_tagged(&self, label: &Label, tag: u8) -> Result<LockId> {
         self.check_now_and_then()?;"
-        => "    pub fn allocate(&self, label: &Label) -> Result<LockId> {";
+        => "    fn allocate_tagged(&self, label: &Label, tag: u8) -> Result<LockId> {";
 };
 
 const BITMAP: &[Mutation] = planted! { "lock-table/src/bitmap.rs":
@@ -80,9 +80,9 @@ const NAME: &[Mutation] = planted! { "lock-table/src/name.rs":
     "groups-skipped" ["shm"] "`Exhausted` although an id is free";
 "        let stride = hash as u32 as usize | 1;"
         => "        let stride = hash as u32 as usize & !1;";
-    "partial-segment-ignored" ["shm"] "a name gets an id beyond the capacity, or none";
-"        (group < valid).then_some(group)"
-        => "        (group + 1 < valid || self.round == 0).then_some(group)";
+    "sequence-by-bound" ["shm"] "a name is allocated twice when the capacity is raised";
+"    limit.div_ceil(GROUP as u64).next_power_of_two() * GROUP as u64"
+        => "    limit.div_ceil(GROUP as u64) * GROUP as u64";
 };
 
 const NAMES: &[Mutation] = planted! { "lock-table/src/names.rs":
@@ -97,6 +97,12 @@ r"        match self.find_name(&name)? {
     "claim-of-a-name-kept" ["shm"] "other processes wait for a name that is complete";
 "        let _ = self.word.compare_exchange(self.me.word(), 0, Release, Relaxed);"
         => "        let _ = (self.word, self.me, Release);";
+    "partial-group-ignored" ["shm"] "a name gets no id although one is free";
+"            let is_valid = place.first() < limit;"
+        => "            let is_valid = place.first() + 64 <= limit;";
+    "earlier-sequences-not-searched" ["shm"] "a name is allocated twice when the capacity is raised";
+"        std::iter::successors(Some(rounded(self.limit())), move |limit| (*limit > first).then_some(limit / 2))"
+        => "        std::iter::successors(Some(rounded(self.limit())), move |limit| (*limit > first && first == 0).then_some(limit / 2))";
     "passed-groups-not-marked" ["shm"] "a name beyond a full group is not found, and is allocated twice";
 "                self.segment(passed.segment)?.mark(&self.file, Mark::Overflowed, passed.group)?;"
         => "                self.segment(passed.segment)?;";
@@ -107,6 +113,56 @@ r"            segment.mark(&self.file, Mark::Named, place.group)?;
     "marks-of-groups-ignored" ["shm"] "a name beyond a full group is not found, and is allocated twice";
 "            is_last = !segment.as_ref().is_ok_and(|segment| segment.has(Mark::Overflowed, place.group));"
         => "            is_last = true;";
+};
+
+const GROWTH: &[Mutation] = planted! { "lock-table/src/growth.rs":
+    "raised-bound-ignored" ["shm"] "a raised capacity has no effect";
+"        decode(self.state().raised_bound.load(Acquire), created).unwrap_or(created)"
+        => "        decode(self.state().raised_bound.load(Acquire) & 0, created).unwrap_or(created)";
+    "raised-bound-not-checked" ["shm"] "a damaged capacity is accepted";
+"        _ if greatest == !check && bound.limit() > created.limit() => Some(bound),"
+        => "        _ if greatest == !check || bound.limit() > created.limit() => Some(bound),";
+    "every-growth-changes-nothing" ["shm"] "the capacity cannot be raised";
+"            let Some(raised) = present.raised_to(capacity)? else { return Ok(()) };"
+        => "            let (Some(raised), true) = (present.raised_to(capacity)?, seen != 0) else { return Ok(()) };";
+};
+
+const BOUND: &[Mutation] = planted! { "lock-table/src/options.rs":
+    "smaller-capacity-accepted" ["shm"] "a store seems to become smaller";
+"        if raised.limit() < self.limit() {"
+        => "        if raised.limit() > self.limit() {";
+    "earlier-capacity-refused" ["shm"] "a program with an earlier URL does not open a store that was raised";
+"        if (created.limit()..=self.limit()).contains(&asked.limit()) {"
+        => "        if (self.limit().max(created.limit())..=self.limit()).contains(&asked.limit()) {";
+};
+
+const TABLE: &[Mutation] = planted! { "lock-table/src/table.rs":
+    "raised-segment-not-noticed" ["shm"] "a process does not use the new ids of a segment that it has mapped";
+r"            segment.raise(bits);
+"
+        => "";
+};
+
+const RECLAIMING: &[Mutation] = planted! { "lock-table/src/reclaiming.rs":
+    "live-process-reclaimed" ["shm"] "the temporary id of a live process is freed";
+"        !self.processes_table().may_have(pid, start_time, namespace)"
+        => "        !self.processes_table().may_have(pid + 1, start_time, namespace)";
+    "unknown-process-reclaimed" ["shm"] "the temporary id of a process that cannot be identified is freed";
+"        let Some((start_time, namespace)) = birth.decode() else { return false };"
+        => "        let Some((start_time, namespace)) = birth.decode() else { return true };";
+    "held-id-reclaimed" ["shm"] "the temporary id of a held lock is freed";
+"record.tag() == TEMPORARY && has_left(record) && (owner.is_none() || !is_held(line, owner))"
+        => "record.tag() == TEMPORARY && has_left(record) && (owner.is_none() || !is_held(line, owner) || owner != me)";
+    "lasting-id-reclaimed" ["shm"] "an id that is not temporary is freed";
+"record.tag() == TEMPORARY && has_left(record)"
+        => "record.tag() <= TEMPORARY && has_left(record)";
+    "reclaimed-id-not-checked-again" ["shm"] "an allocation is freed that was not checked";
+"        let reclaimed = segment.allocated().get(index) && is_left() && segment.allocated().clear(index);"
+        => "        let reclaimed = (is_left() || segment.allocated().get(index)) && segment.allocated().clear(index);";
+    "reclaimed-id-stays-claimed" ["shm"] "a reclaimed id cannot be allocated";
+r"        record.unclaim();
+        reclaimed"
+        => "        reclaimed";
 };
 
 const OWNERSHIP: &[Mutation] = planted! { "lock-table/src/slot/ownership.rs":

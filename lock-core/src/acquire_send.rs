@@ -133,6 +133,6 @@ impl Lock {
     /// Acquires the lock for the process, and returns the token and the death for its guard. Returns `None` when the deadline passed.
     #[inline]
     pub(crate) fn acquire_send_until(&self, deadline: Deadline) -> Result<Option<(u64, Option<Box<Death>>)>> {
-        self.result(deadline, self.raw().acquire_for_process(deadline))
+        self.result(deadline, self.observed(deadline, || self.raw().acquire_for_process(deadline)))
     }
 }

@@ -213,7 +213,8 @@ impl Lock {
                 None => options.deadline,
             })
         };
-        let acquired = self.raw().acquire_in_slices(owner, &mut next_slice);
+        let deadline = options.deadline;
+        let acquired = self.observed(deadline, || self.raw().acquire_in_slices(owner, &mut next_slice));
         match self.result(options.deadline, acquired)? {
             Some(acquired) => Ok(acquired),
             None if is_cancelled => Err(self.wait_error(Error::cancelled(begin.elapsed(), self.held_by()))),

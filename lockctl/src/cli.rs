@@ -67,6 +67,11 @@ pub(crate) enum Command {
     /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
     /// It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
+    /// Print figures of a store in the text format of Prometheus
+    ///
+    /// They are the capacity, the numbers of allocated ids, held locks, waiting threads and deaths that are not dealt with, the longest hold (a
+    /// lower bound) and the longest wait. A figure that the backend does not know is absent.
+    Metrics,
     /// Show the properties of a store
     ///
     /// Warns when 90 % of the ids are allocated.

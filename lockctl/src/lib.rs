@@ -35,6 +35,7 @@ mod facts;
 mod info;
 mod list;
 mod manage;
+mod metrics;
 mod output;
 mod run;
 mod store;
@@ -82,6 +83,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::FreeAll(_) => manage::free_all(&store_args)?,
         Command::List(args) => list::list(&store_args, &args)?,
         Command::Why(args) => why::why(&store_args, &args)?,
+        Command::Metrics => metrics::metrics(&store_args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,

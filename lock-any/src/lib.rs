@@ -11,7 +11,8 @@
 //! | `etcd` | `etcd:` | leases, transactions and watches of etcd, between machines |
 //! | `postgres` | `postgres:` | advisory locks and tables of PostgreSQL, between machines |
 //!
-//! The feature `tracing` (default) records recoveries, refusals, time-outs and failed releases as events of the crate `tracing`.
+//! The feature `tracing` (default) records long waits, recoveries, refusals, time-outs, failed releases and exhausted stores as events of the
+//! crate `tracing`. The module [`events`] lists them.
 //!
 //! The feature `tls` adds TLS to `etcd` and `postgres`.
 //!
@@ -85,6 +86,8 @@ mod wait_queue;
 pub use self::lock_async::LockAsync;
 pub use self::options::StoreOptions;
 
+#[cfg(feature = "tracing")]
+pub use lock_core::events;
 pub use lock_core::{
     Allocation, Backend, Breaking, Cancellation, Capabilities, Capacity, Cause, Deadline, Deadlines, Deadlock, DeadlockStep,
     Death, DeathReports, Dependence, DesiredAllocation, Error, ErrorDetails, ErrorKind, Exclusion, Generation, Generations,

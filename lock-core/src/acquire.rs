@@ -132,10 +132,21 @@ impl Lock {
             return self.wait_watched(options, OwnerKind::Thread, Some(watch)).map(Some);
         }
         let start = matches!(deadline, Deadline::At(_)).then(Instant::now);
-        match (self.result(deadline, self.raw().acquire(deadline))?, start) {
+        match (self.result(deadline, self.observed(deadline, || self.raw().acquire(deadline)))?, start) {
             (None, Some(start)) => Err(self.timed_out(start.elapsed())),
             (acquired, _) => Ok(acquired),
         }
+    }
+
+    /// Runs an acquisition, which a subscriber of `tracing` may observe unless it is an attempt without a wait.
+    #[inline]
+    pub(crate) fn observed<T>(&self, deadline: Deadline, acquire: impl FnOnce() -> T) -> T {
+        #[cfg(feature = "tracing")]
+        if deadline != Deadline::Now && crate::events::are_waits_observed() {
+            return crate::events::observe(self, acquire);
+        }
+        let _ = deadline;
+        acquire()
     }
 
     /// Converts the result of an acquisition by this deadline. Returns `None` when the deadline passed.
@@ -153,14 +164,14 @@ impl Lock {
 
     #[cold]
     fn recovered(&self, Recovery { token, death }: Recovery) -> (u64, Option<Box<Death>>) {
-        event!(warn, lock = ?self, %death, "recovered a lock from a dead owner");
+        event!(warn, RECOVERED, store = self.store_url(), id = self.id().get(), %death, cause = %death.cause, "recovered a lock from a dead owner");
         (token, Some(Box::new(death)))
     }
 
     #[cold]
     fn context_error(&self, error: Error) -> Error {
         let error = self.in_context(error, Operation::Lock);
-        event!(debug, lock = ?self, %error, "a lock could not be acquired");
+        event!(debug, REFUSED, store = self.store_url(), id = self.id().get(), %error, "a lock could not be acquired");
         error
     }
 
@@ -181,7 +192,7 @@ impl Lock {
     #[cold]
     pub(crate) fn wait_error(&self, error: Error) -> Error {
         let error = self.in_context(error, Operation::Lock);
-        event!(debug, lock = ?self, %error, "gave up waiting for a lock");
+        event!(debug, TIMED_OUT, store = self.store_url(), id = self.id().get(), %error, "gave up waiting for a lock");
         error
     }
 }

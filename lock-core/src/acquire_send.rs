@@ -140,6 +140,6 @@ impl Lock {
             let options = WaitOptions::new().deadline(deadline);
             return self.wait_watched(options, OwnerKind::Process, Some(watch)).map(Some);
         }
-        self.result(deadline, self.raw().acquire_for_process(deadline))
+        self.result(deadline, self.observed(deadline, || self.raw().acquire_for_process(deadline)))
     }
 }

@@ -1,10 +1,10 @@
-//! Events for `tracing`, if the feature of that name is on.
+//! Events for `tracing`, if the feature of that name is on. The module `events` has their names.
 
-/// Records an event of a level, as the macro of `tracing` with the name of that level does.
+/// Records the event of a level with a name of the module `events`, as the macro of `tracing` with the name of that level does.
 macro_rules! event {
-    ($level:ident, $($fields:tt)+) => {
+    ($level:ident, $name:ident, $($fields:tt)+) => {
         #[cfg(feature = "tracing")]
-        tracing::$level!($($fields)+);
+        tracing::$level!(name: $crate::events::$name, $($fields)+);
     };
 }
 

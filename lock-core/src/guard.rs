@@ -227,7 +227,8 @@ fn condition(rare: Option<&RareFields>) -> Condition {
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "they are for the event"))]
 pub(crate) fn log_release_error(lock: &Lock, error: Error) {
     if !matches!(error.kind(), ErrorKind::NotHeld) {
-        event!(error, error = %lock.in_context(error, Operation::Unlock), "a lock could not be released");
+        let error = lock.in_context(error, Operation::Unlock);
+        event!(error, RELEASE_FAILED, store = lock.store_url(), id = lock.id().get(), %error, "a lock could not be released");
     }
 }
 

@@ -34,6 +34,8 @@ mod error;
 #[cfg(test)]
 mod error_tests;
 mod event;
+#[cfg(feature = "tracing")]
+pub mod events;
 mod fork;
 mod guard;
 mod held_by;

@@ -122,6 +122,12 @@ impl Lock {
         free().map_err(|error| self.in_context(error, Operation::Free))
     }
 
+    /// Returns the URL of the store, or the name of a lock that belongs to no store.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn store_url(&self) -> &str {
+        &self.store.url
+    }
+
     #[inline]
     pub(crate) fn raw(&self) -> &dyn RawLock {
         &*self.raw

@@ -2,10 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::deadlock::{Handling, names_waiters};
+use crate::event::event;
 use crate::lock::StoreContext;
 use crate::{
-    Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, HeldLock, Holders, Label, Lock, LockId, Manager,
-    Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, WaitGraph, Waiters, Waits,
+    Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, ErrorKind, HeldLock, Holders, Label, Lock, LockId,
+    Manager, Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, WaitGraph, Waits,
     fork, listing,
 };
 
@@ -217,7 +218,7 @@ impl Store {
         let id = self.id_of(Operation::AllocateAndRetrieve, id)?;
         let allocate = || match self.manager.allocate_exact(id, &Label::new(label)?) {
             Ok(()) => self.handle_or_free(id),
-            Err(error) if error.kind() == crate::ErrorKind::AlreadyAllocated => self.handle(id),
+            Err(error) if error.kind() == ErrorKind::AlreadyAllocated => self.handle(id),
             Err(error) => Err(error),
         };
         self.with_context(Operation::AllocateAndRetrieve, Some(id), allocate())
@@ -489,7 +490,13 @@ impl Store {
     }
 
     fn with_context<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {
-        result.map_err(|error: Error| error.in_context(operation, &self.context.url, id))
+        result.map_err(|error: Error| {
+            let error = error.in_context(operation, &self.context.url, id);
+            if matches!(error.kind(), ErrorKind::Exhausted) {
+                event!(warn, EXHAUSTED, store = self.url(), %error, "no id is free");
+            }
+            error
+        })
     }
 }
 

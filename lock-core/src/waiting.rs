@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant};
 
 use crate::deadlock::{self, Advice, DeadlockWatch, Handling};
+use crate::event::{self, event};
 use crate::raw::OwnerKind;
-use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result, SendGuard, event};
+use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result, SendGuard};
 
 /// The longest time until a wait notices its cancellation. It is shorter than a person notices.
 const SLICE: Duration = Duration::from_millis(100);
@@ -286,7 +287,8 @@ impl Lock {
                     None => options.deadline,
                 })
             };
-            let acquired = self.raw().acquire_in_slices(owner, &mut next_slice);
+            let deadline = options.deadline;
+            let acquired = self.observed(deadline, || self.raw().acquire_in_slices(owner, &mut next_slice));
             if let Some(acquired) = self.result(options.deadline, acquired)? {
                 return Ok(acquired);
             }
@@ -295,7 +297,15 @@ impl Lock {
                 None => return Err(self.wait_error(Error::timed_out(begin.elapsed(), self.held_by()))),
                 Some(watch) => {
                     if let Some(cycle) = watch.confirm(self) {
-                        return Err(self.wait_error(Error::deadlock(begin.elapsed(), cycle)));
+                        event!(
+                            warn,
+                            DEADLOCK,
+                            store = self.store_url(),
+                            id = self.id().get(),
+                            %cycle,
+                            "refused a wait for a lock that is part of a deadlock"
+                        );
+                        return Err(self.in_context(Error::deadlock(begin.elapsed(), cycle), Operation::Lock));
                     }
                 }
             }

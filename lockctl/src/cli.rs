@@ -80,6 +80,11 @@ pub(crate) enum Command {
     /// A deadlock is shown only if two readings show it, 50 ms apart. A holder that is an ancestor process of a waiting thread is one, too, if
     /// it waits until its descendant ends. Exits with 0 whether there is a deadlock or not. Acquires, delays and changes no lock.
     Graph(GraphArgs),
+    /// Print figures of a store in the text format of Prometheus
+    ///
+    /// They are the capacity, the numbers of allocated ids, held locks, waiting threads and deaths that are not dealt with, the longest hold (a
+    /// lower bound) and the longest wait. A figure that the backend does not know is absent.
+    Metrics,
     /// Show the properties of a store
     ///
     /// Warns when 90 % of the ids are allocated.

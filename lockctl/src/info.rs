@@ -31,13 +31,18 @@ pub(crate) fn info(store_args: &StoreArgs, format: &Format) -> Result<(), Failur
     let backend = registry.find(url.scheme())?;
     let store = store_args.open()?;
     let numbered = store.capabilities().numbering == Numbering::Numbered;
-    let allocated = if numbered { Some(store.allocated()?.len() as u64) } else { None };
+    let allocated = if numbered { Some(count(store.iter_allocated())?) } else { None };
     let available = if numbered { store.available()? } else { None };
     warn_if_nearly_full(&store, available);
     match format.json {
         true => print_json(&store, backend, allocated, available),
         false => print_table(&store, backend, allocated, available),
     }
+}
+
+/// Counts the items of a list, which need not fit into memory.
+fn count<T>(mut items: impl Iterator<Item = lock_any::Result<T>>) -> lock_any::Result<u64> {
+    items.try_fold(0, |count, item| item.map(|_| count + 1))
 }
 
 /// The share of allocated ids, in percent, from which `info` warns.

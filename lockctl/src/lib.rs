@@ -39,6 +39,7 @@ mod graph;
 mod info;
 mod list;
 mod manage;
+mod metrics;
 mod output;
 mod run;
 mod store;
@@ -91,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::List(args) => list::list(&store_args, &args)?,
         Command::Why(args) => why::why(&store_args, &args)?,
         Command::Graph(args) => graph::graph(&store_args, &args)?,
+        Command::Metrics => metrics::metrics(&store_args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,

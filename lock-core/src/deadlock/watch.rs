@@ -85,7 +85,9 @@ impl DeadlockWatch {
             _ if confirmed => {
                 event!(
                     warn,
-                    ?lock,
+                    DEADLOCK,
+                    store = lock.store_url(),
+                    id = lock.id().get(),
                     cycle = found.as_ref().map(tracing::field::display),
                     "a wait for a lock is part of a deadlock"
                 );

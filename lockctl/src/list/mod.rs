@@ -11,8 +11,8 @@ use std::io::{self, BufWriter, Write};
 
 use lock_any::Numbering;
 
-use self::row::Row;
-use self::rows::Rows;
+pub(crate) use self::row::Row;
+pub(crate) use self::rows::Rows;
 use self::table::Table;
 use crate::cli::{ListArgs, StoreArgs};
 use crate::entries;

@@ -48,6 +48,21 @@ impl Rows {
         })
     }
 
+    /// Returns whether the backend lists the held locks.
+    pub(crate) fn knows_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Returns whether the backend lists the locks with a death that is not dealt with.
+    pub(crate) fn knows_deaths(&self) -> bool {
+        self.deaths.is_some()
+    }
+
+    /// Returns whether the backend names the waiting threads.
+    pub(crate) fn names_waiters(&self) -> bool {
+        self.waiters.is_some()
+    }
+
     /// Returns the lowest id that is next in a list, or the error that is next.
     fn next_id(&mut self) -> Option<Result<LockId>> {
         fn peek<T>(stream: Option<&mut Stream<T>>, id: impl Fn(&T) -> LockId) -> Option<Result<LockId>> {

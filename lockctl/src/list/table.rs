@@ -24,7 +24,7 @@ const RIGHT: [bool; COLUMNS] = [true, false, false, true, true, false, false, fa
 /// Columns of texts, which a narrow terminal cuts.
 const CUT: [usize; 3] = [7, 2, 5];
 /// The smallest width of a text that is cut.
-const SMALLEST: usize = 12;
+const SMALLEST: usize = 10;
 const GAP: usize = 2;
 
 type Cells = [String; COLUMNS];
@@ -103,14 +103,15 @@ impl<W: Write> Table<W> {
             at += width.max(widths[column]) + GAP;
         }
         at -= GAP;
-        let line = self.line.trim_end();
-        let line = match self.limit {
-            Some(limit) if at > limit => cut(line, limit + 1).0,
-            _ => line,
-        };
+        self.line.truncate(self.line.trim_end().len());
+        if let Some(limit) = self.limit.filter(|limit| at > *limit && width_of(&self.line) > *limit) {
+            let kept = cut(&self.line, limit).0.len();
+            self.line.truncate(kept);
+            self.line.push('…');
+        }
         let reset = if style.is_empty() { "" } else { "\u{1b}[0m" };
         self.out.write_all(style.as_bytes())?;
-        self.out.write_all(line.as_bytes())?;
+        self.out.write_all(self.line.as_bytes())?;
         self.out.write_all(reset.as_bytes())?;
         self.out.write_all(b"\n")
     }

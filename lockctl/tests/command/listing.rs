@@ -1,6 +1,8 @@
 //! `list`, `info`, `backends`, completions, the manual and the help.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
 
 use rstest::rstest;
 use serde_json::Value;
@@ -137,6 +139,51 @@ fn a_dead_holder_is_listed_until_a_run_has_dealt_with_the_death() {
 
     assert_eq!(scratch.run(&["run", "7", "--", "true"]).code, Some(0));
     assert_eq!(scratch.entry(7), None);
+}
+
+#[cfg(all(feature = "file", feature = "sem"))]
+#[rstest]
+#[case("shm")]
+#[case("file")]
+#[case("sem")]
+#[case("posix-sem")]
+fn a_dead_holder_is_listed_on_each_backend(#[case] scheme: &str) {
+    let scratch = Scratch::new();
+    let store = format!("{scheme}:{}", scratch.file().display());
+    scratch.ok(&["create", "--store", &store]);
+    let mut held = Held::start(scratch.lockctl(&["run", "--store", &store, "3", "--", "sh", "-c", "echo $$; read line"]));
+    held.process.kill().unwrap();
+    held.process.wait().unwrap();
+    let listing = scratch.json(&["list", "--json", "--store", &store]);
+    let lock = &listing["locks"][0];
+    assert_eq!((&lock["state"], &lock["death"]["holder"]["pid"]), (&"dead_holder".into(), &held.pid().into()), "{lock}");
+    assert_eq!(lock["held"], scheme == "posix-sem", "{lock}");
+    scratch.ok(&["destroy", "--yes", "--store", &store]);
+}
+
+#[rstest]
+#[case(&["list"])]
+#[case(&["list", "--json"])]
+fn a_listing_of_a_large_store_takes_little_memory(#[case] args: &[&str]) {
+    // 200 bytes of a store each, so that all of them do not fit into the limit.
+    const LOCKS: u32 = 300_000;
+    const LIMIT: u64 = 32 << 10;
+    let scratch = Scratch::new();
+    let mut reconcile = scratch.lockctl(&["reconcile"]);
+    let mut child = reconcile.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ids: String = (0..LOCKS).map(|id| format!("{id}\n")).collect();
+    child.stdin.take().unwrap().write_all(ids.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+
+    let mut list = scratch.lockctl(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(list.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // The pipe is too small for the rest, so that the process still runs.
+    assert_eq!(lines.by_ref().take(LOCKS as usize - 10_000).count(), LOCKS as usize - 10_000);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", list.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse::<u64>().ok());
+    assert!(peak.unwrap() <= LIMIT, "{peak:?} KiB");
+    assert!((10_000..10_003).contains(&lines.count()), "a line for each lock, and those around them");
+    assert!(list.wait().unwrap().success());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod listing;
 mod manage;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod messages;
+mod metrics;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod paths;
 mod pipes;

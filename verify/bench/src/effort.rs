@@ -14,6 +14,8 @@ pub(crate) struct Effort {
     /// Number of locks for listings.
     pub(crate) listed: u32,
     pub(crate) reconciled: u32,
+    /// Number of locks for listing commands.
+    pub(crate) commanded: u32,
     /// Number of other held locks.
     pub(crate) others_held: usize,
     /// Numbers of contending processes.
@@ -37,6 +39,7 @@ impl Effort {
         sizes: &[2_048, 65_536, 1_048_576, 16_777_216],
         listed: 1_048_576,
         reconciled: 100_000,
+        commanded: 1_000_000,
         others_held: 10_000,
         contenders: &[2, 4, 8, 16],
         window: Duration::from_millis(250),
@@ -55,6 +58,7 @@ impl Effort {
         sizes: &[2_048, 4_096],
         listed: 4_096,
         reconciled: 1_000,
+        commanded: 4_000,
         others_held: 100,
         contenders: &[2, 4],
         window: Duration::from_millis(50),

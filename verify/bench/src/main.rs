@@ -5,6 +5,7 @@
 //! role.
 
 mod allocation;
+mod commands;
 mod contended;
 mod crowd;
 mod death;
@@ -55,12 +56,15 @@ struct Args {
     /// Only count instructions, under valgrind
     #[arg(long)]
     instructions: bool,
-    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, podman, death, deadlines, servers, crowd
+    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, commands, podman, death, deadlines, servers, crowd
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
 
 fn main() -> ExitCode {
+    if std::env::var_os(commands::BE_LOCKCTL).is_some() {
+        return lockctl::main();
+    }
     let arguments: Vec<String> = std::env::args().collect();
     if let [_, flag, role, scratch, rest @ ..] = arguments.as_slice()
         && flag == process::ROLE
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
 
 fn act(role: &str, scratch: &Path, arguments: &[String]) {
     match role {
+        commands::ROLE => commands::run(scratch, arguments),
         contended::ROLE => contended::run(scratch, arguments),
         crowd::ROLE => crowd::run(scratch, arguments),
         death::ROLE => death::run(scratch, arguments),
@@ -133,6 +138,7 @@ fn measure(scratch: &Scratch, args: &Args, effort: &Effort) -> Report {
     });
     part("sizes", &mut || sizes::rows(scratch, effort));
     part("listings", &mut || listings::rows(scratch, effort));
+    part("commands", &mut || commands::rows(scratch, effort));
     part("podman", &mut || podman::rows(scratch, effort));
     death::create(scratch);
     part("death", &mut || death::hand_over(scratch, &board, effort));

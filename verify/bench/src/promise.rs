@@ -28,6 +28,10 @@ pub(crate) const CREATE_OR_OPEN_NS: Promise = AtMost(1e6);
 pub(crate) const BYTES_TOUCHED: Promise = AtMost(1_048_576.0);
 pub(crate) const HELD: Promise = RatioAtMost(1.0 / 5.0);
 pub(crate) const AVAILABLE: Promise = RatioAtMost(1.0 / 50.0);
+pub(crate) const LISTED_NS: Promise = AtMost(1e9);
+pub(crate) const LISTED_BYTES: Promise = AtMost(32.0 * 1_048_576.0);
+/// Relative to a time without lists.
+pub(crate) const LISTED_BESIDE: Promise = RatioAtLeast(0.98);
 pub(crate) const PODMAN_PAIR_NS: Promise = AtMost(250.0);
 /// Relative to a time without lists.
 pub(crate) const INSPECTED: Promise = RatioAtMost(1.1);

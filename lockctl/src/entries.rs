@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lock_any::{Allocation, Error, HeldBy, HeldLock, Holders, Lock, LockId, Numbering, Store, Waits};
 
+use crate::exit::Failure;
 use crate::facts::Entry;
 
 /// Returns allocated and held locks, and those for which threads wait; only the allocated ones if the backend does not know the others.
@@ -38,6 +39,23 @@ pub(crate) fn held(store: &Store) -> Result<BTreeMap<LockId, Entry>, Error> {
         entries.retain(|_, entry| entry.held == Some(true));
     }
     Ok(entries)
+}
+
+/// Returns one lock, allocated or not.
+pub(crate) fn of(store: &Store, lock: &Lock) -> Result<Entry, Failure> {
+    if store.capabilities().numbering == Numbering::Single {
+        return Ok(single(store)?);
+    }
+    let mut entry = Entry::new(lock.id());
+    if let Some(allocation) = store.allocation(lock.id())? {
+        entry = entry.allocated(allocation);
+    }
+    add_holder(&mut entry, lock);
+    entry.waiters = match named_waits(store)? {
+        Some(waits) => Some(waits.waiters.iter().filter(|waiter| waiter.id == lock.id()).count() as u32),
+        None => lock.waiters(),
+    };
+    Ok(entry)
 }
 
 /// Returns the only lock of a store.

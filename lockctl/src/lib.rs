@@ -7,7 +7,7 @@
 //!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
 //!   3         no         12345  12345  lockctl run 3 -- make install
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
-//! $ lockctl -s shm:/run/my-engine/locks list --json
+//! $ lockctl --store shm:/run/my-engine/locks list --json
 //! ```
 //!
 //! `lockctl --help` lists the commands and the exit codes, and `lockctl man` prints the manual. An error is one line on stderr, and an
@@ -36,14 +36,15 @@ mod info;
 mod list;
 mod manage;
 mod output;
+mod path_lock;
 mod run;
 mod store;
 mod sys;
+mod target;
 mod why;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind as Usage;
 
 use cli::{Cli, Command};
@@ -53,7 +54,7 @@ pub use exit::ExitStatus;
 
 /// Runs `lockctl` with the arguments of the process, and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
             // An error is ignored: the reader has closed the pipe.
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let store_args = cli.store_args;
     match cli.command {
         Command::Run(args) => return run::run(&store_args, &args),
+        Command::Fd(args) => run::lock_descriptor(&args)?,
         Command::Allocate(args) => manage::allocate(&store_args, &args)?,
         Command::Free(args) => return manage::free(&store_args, &args),
         Command::FreeAll(_) => manage::free_all(&store_args)?,

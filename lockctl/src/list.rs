@@ -10,6 +10,7 @@ use crate::entries;
 use crate::exit::Failure;
 use crate::facts::Entry;
 use crate::output::{self, Rows};
+use crate::target::Key;
 
 #[derive(Serialize)]
 struct Listing {
@@ -19,7 +20,16 @@ struct Listing {
 
 pub(crate) fn list(store_args: &StoreArgs, args: &ListArgs) -> Result<(), Failure> {
     let store = store_args.open()?;
-    let locks = if args.held { held_only(&store)? } else { entries::all(&store)?.into_values().collect() };
+    let locks = match (args.locks.as_slice(), args.held) {
+        ([], true) => held_only(&store)?,
+        ([], false) => entries::all(&store)?.into_values().collect(),
+        (words, held) => {
+            let entries = words.iter().map(|word| entries::of(&store, &Key::parse(word)?.find(&store)?));
+            entries
+                .filter(|entry| !held || !entry.as_ref().is_ok_and(|entry| entry.held == Some(false)))
+                .collect::<Result<_, _>>()?
+        }
+    };
     if args.format.json {
         return Ok(output::print_json(&Listing { store: store.url().to_owned(), locks })?);
     }

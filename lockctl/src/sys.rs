@@ -1,6 +1,8 @@
 //! The unsafe code of this crate: setup of a child between `fork` and `exec`, and the action of SIGCHLD.
 #![allow(unsafe_code)]
 
+mod lock;
+
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -9,6 +11,8 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{Pid, getppid};
+
+pub(crate) use self::lock::{flock, inherited, interrupt_calls_with};
 
 /// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask.
 ///

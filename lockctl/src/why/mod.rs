@@ -17,14 +17,16 @@ use self::survey::Survey;
 use crate::cli::{StoreArgs, WhyArgs};
 use crate::exit::Failure;
 use crate::output;
+use crate::target::Key;
 
 pub(crate) fn why(store_args: &StoreArgs, args: &WhyArgs) -> Result<(), Failure> {
     let store = store_args.open()?;
-    let report = examine(&store, args.id)?;
+    let id = args.lock.as_deref().map(|word| Key::parse(word)?.find(&store)).transpose()?.map(|lock| lock.id());
+    let report = examine(&store, id)?;
     if args.format.json {
         return Ok(output::print_json(&report)?);
     }
-    let lines = if args.id.is_some() { sentences::about_lock(&report) } else { sentences::about_store(&report) };
+    let lines = if id.is_some() { sentences::about_lock(&report) } else { sentences::about_store(&report) };
     Ok(output::print(lines.iter().map(|line| format!("{}\n", output::escaped(line))).collect::<String>())?)
 }
 

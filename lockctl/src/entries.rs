@@ -50,11 +50,19 @@ pub(crate) fn of(store: &Store, lock: &Lock) -> Result<Entry, Failure> {
     if let Some(allocation) = store.allocation(lock.id())? {
         entry = entry.allocated(allocation);
     }
-    add_holder(&mut entry, lock);
-    entry.waiters = match named_waits(store)? {
-        Some(waits) => Some(waits.waiters.iter().filter(|waiter| waiter.id == lock.id()).count() as u32),
-        None => lock.waiters(),
-    };
+    match store.held() {
+        Ok(held) => {
+            entry = match held.into_iter().find(|held| held.id == lock.id()) {
+                Some(held) => entry.held(held),
+                None => entry.free(),
+            };
+        }
+        Err(error) if error.is_unsupported() => add_holder(&mut entry, lock),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(waits) = named_waits(store)? {
+        entry.waiters = Some(waits.waiters.iter().filter(|waiter| waiter.id == lock.id()).count() as u32);
+    }
     Ok(entry)
 }
 

@@ -7,6 +7,8 @@ mod listing;
 mod manage;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod messages;
+mod names;
+mod path_locks;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod paths;
 mod pipes;

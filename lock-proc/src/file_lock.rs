@@ -15,11 +15,11 @@ pub struct FileUser {
     pub descriptors: usize,
     /// Whether one of the descriptors has the file locked with fcntl(2), for writing.
     ///
-    /// A lock of an open file description (`F_OFD_SETLK`) belongs to all processes that have inherited its descriptor. Locks of flock(2) do
-    /// not conflict with those of fcntl(2), and do not count.
+    /// A lock of an open file description (`F_OFD_SETLK`) belongs to all processes that have inherited its descriptor. Locks of
+    /// flock(2) do not conflict with those of fcntl(2), and do not count.
     pub has_lock: bool,
-    /// Whether one of the descriptors has the file locked with flock(2). The lock belongs to all processes that have inherited the
-    /// descriptor.
+    /// Whether one of the descriptors has the file locked with flock(2). The lock belongs to all processes that have inherited
+    /// the descriptor.
     pub has_flock: bool,
     /// Whether the file is mapped. A mapping keeps the lock of a description whose descriptors are closed.
     pub is_mapped: bool,

@@ -47,16 +47,31 @@ pub(crate) struct StoreArgs {
 pub(crate) enum Command {
     /// Run a command under a lock, and exit as it does
     ///
-    /// Creates the store if it is absent. Forwards signals to the command. If lockctl dies, the kernel kills the command. The
-    /// environment of the command has the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token).
+    /// The options are those of flock(1), and end at the first word that is not an option. This word is the lock:
     ///
-    /// If an earlier owner died holding the lock, a line on stderr reports it, and the variable LOCKCTL_RECOVERED has the same text.
-    /// Each further run reports it, too, until a command exits with 0. This marks the protected data as consistent.
+    /// - A word with a slash, `.` or `..` is the path of a file or a directory. It is locked as flock(1) does, and an absent file
+    ///   is created. No store is used. The lock also excludes `flock --fcntl`.
+    ///
+    /// - A number is the id of a lock in the store. It is allocated on first use, with the label "used by lockctl run", and stays
+    ///   allocated. An id of podman is not: podman allocates it.
+    ///
+    /// - Any other word is the name of a lock in the store. It is allocated on first use, and stays allocated. All runs with this
+    ///   name use this lock.
+    ///
+    /// Creates the store if it is absent. Forwards signals to the command. If lockctl dies, the kernel kills the command. The
+    /// environment of the command has the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token), except under the lock of a
+    /// path.
+    ///
+    /// If an earlier owner died holding the lock of a store, a line on stderr reports it, and the variable LOCKCTL_RECOVERED has
+    /// the same text. Each further run reports it, too, until a command exits with 0. This marks the protected data as
+    /// consistent.
+    ///
+    /// The section FLOCK(1) of `lockctl man` lists the differences from flock(1).
     Run(RunArgs),
     /// Lock the open file of a descriptor that a shell script shares with lockctl
     ///
-    /// `exec 9>FILE; lockctl fd 9` locks the file as `flock 9` does, until the descriptor is closed or `lockctl fd -u 9`. It excludes `lockctl
-    /// run FILE` and flock(1). The store is not used.
+    /// `exec 9>FILE; lockctl fd 9` locks the file as `flock 9` does, until the descriptor is closed or `lockctl fd -u 9`. It
+    /// excludes `lockctl run FILE` and flock(1). The store is not used.
     Fd(FdArgs),
     /// Allocate a lock and print its id
     ///
@@ -72,11 +87,12 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Explain a hang: the holder of a lock and its present activity, the waiters, and deadlocks
     ///
-    /// Without a lock, explains every lock of the store that is contended or whose holder is dead or uncertain, and every deadlock. Acquires,
-    /// delays and changes no lock. The processes that wait are named where the backend finds them (lxc, podman); this may need root.
+    /// Without a lock, explains every lock of the store that is contended or whose holder is dead or uncertain, and every
+    /// deadlock. Acquires, delays and changes no lock. The processes that wait are named where the backend finds them (lxc,
+    /// podman); this may need root.
     ///
-    /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
-    /// It runs for at most 5 seconds, and locks its objects as it always does.
+    /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock
+    /// numbers. It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
     /// Show the properties of a store
     ///

@@ -3,6 +3,8 @@
 //! ```console
 //! $ lockctl run 3 -- make install             # under lock 3 of the store shm:lockctl-UID
 //! $ lockctl run -w 10 3 -- make install       # waits ten seconds at most; then exits with 1 and names the owner
+//! $ lockctl run nightly ./backup              # under the lock with this name, which is allocated on first use
+//! $ lockctl run /run/backup.lock ./backup     # under the lock of a file, as with flock(1)
 //! $ lockctl list --held
 //!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
 //!   3         no         12345  12345  lockctl run 3 -- make install

@@ -51,7 +51,8 @@ impl OpenFile {
         Self::new(file, name, Some(path.to_owned()))
     }
 
-    /// Returns the file of a descriptor that this process has inherited. Its lock belongs to all processes that share the descriptor.
+    /// Returns the file of a descriptor that this process has inherited. Its lock belongs to all processes that share the
+    /// descriptor.
     pub(crate) fn inherited(number: i32) -> Result<Self, Failure> {
         let name = format!("the file of descriptor {number}");
         let failure = |error| {
@@ -159,7 +160,8 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns whether the runtime opened `/dev/null` because this standard descriptor was closed. It opens it for reading and writing.
+/// Returns whether the runtime opened `/dev/null` because this standard descriptor was closed. It opens it for reading and
+/// writing.
 fn is_substitute(file: &File) -> bool {
     let is_null =
         file.metadata().is_ok_and(|metadata| metadata.file_type().is_char_device() && metadata.rdev() == libc::makedev(1, 3));

@@ -1,9 +1,10 @@
 //! Waiting for both locks of a file.
 //!
-//! A waiter never keeps one lock while it waits for the other. So it cannot deadlock with a program that acquires them in another order.
+//! A waiter never keeps one lock while it waits for the other. So it cannot deadlock with a program that acquires them in another
+//! order.
 //!
-//! The kernel ends a sleep for a lock at a signal only. A thread therefore sleeps, and the main thread interrupts it at the deadline. The
-//! signal is SIGURG, which ends no process, and which only that thread receives.
+//! The kernel ends a sleep for a lock at a signal only. A thread therefore sleeps, and the main thread interrupts it at the
+//! deadline. The signal is SIGURG, which ends no process, and which only that thread receives.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

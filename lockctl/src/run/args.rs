@@ -12,7 +12,8 @@ use lock_any::Deadline;
 use crate::exit::{ExitStatus, Failure};
 use crate::target::Target;
 
-/// The options of `run` and `fd`, with the meaning that flock(1) gives them. Of options that exclude each other, the last one counts.
+/// The options of `run` and `fd`, with the meaning that flock(1) gives them. Of options that exclude each other, the last one
+/// counts.
 #[derive(Args, Debug)]
 pub(crate) struct LockOptions {
     /// Exit immediately if the lock is busy

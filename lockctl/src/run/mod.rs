@@ -137,14 +137,15 @@ fn select_lock(store: &Store, target: &Target) -> Result<Lock, Failure> {
     })
 }
 
-/// Returns whether the ids belong to the users of this store. A store that cannot be destroyed is one of another project, such as podman,
-/// whose database says which ids are in use. An id that is used there by its number is not allocated.
+/// Returns whether the ids belong to the users of this store. A store that cannot be destroyed is one of another project, such as
+/// podman, whose database says which ids are in use. An id that is used there by its number is not allocated.
 fn is_numbered_by_users(store: &Store) -> bool {
     let capabilities = store.capabilities();
     capabilities.numbering == Numbering::Numbered && capabilities.removal == Removal::Supported
 }
 
-/// Allocates a lock and acquires it. An id whose lock is held is passed over: a program uses it by its number, without an allocation.
+/// Allocates a lock and acquires it. An id whose lock is held is passed over: a program uses it by its number, without an
+/// allocation.
 fn allocate(store: &Store, label: &str) -> Result<Guard<'static>, Failure> {
     if store.capabilities().numbering == Numbering::Single {
         let message = "this store has only one lock, which is always allocated; omit --new";

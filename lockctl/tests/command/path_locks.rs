@@ -1,4 +1,4 @@
-//! Locks of files, directories and descriptors: what they exclude, waiting, and the end of a holder.
+//! Locks of files, directories and descriptors: the excluded programs, waiting, and the end of a holder.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::fd::AsFd;

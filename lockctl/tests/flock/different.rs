@@ -46,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
         lockctl: Expected(2, "3\n"),
     },
     Case {
-        reason: "a number without a command is an error, because descriptors have a command of their own",
+        reason: "a number without a command is an error: lockctl fd locks descriptors",
         script: "exec 9>./file; lock 9",
         flock: Expected(0, ""),
         lockctl: Expected(64, ""),

@@ -1,4 +1,4 @@
-//! `lockctl run` and `lockctl fd` beside flock(1): the same script runs with both, in a directory of its own.
+//! `lockctl run` and `lockctl fd` beside flock(1): the same script runs with both, each time in a new directory.
 //!
 //! The tables are [`same::CASES`] and [`different::CASES`]. Without flock(1), the tests are listed as ignored, with the reason.
 
@@ -28,12 +28,22 @@ fn main() -> ExitCode {
         };
         trial(format!("different::{}", case.reason), Box::new(test))
     });
-    libtest_mimic::run(&Arguments::from_args(), same.chain(different).collect()).exit_code()
+    let manual = Trial::test("the manual lists each difference", manual_lists_each_difference);
+    libtest_mimic::run(&Arguments::from_args(), same.chain(different).chain([manual]).collect()).exit_code()
 }
 
 fn has_flock() -> bool {
     let version = Command::new("flock").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
+}
+
+fn manual_lists_each_difference() -> Result<(), Failed> {
+    let output = Command::new(env!("CARGO_BIN_EXE_lockctl")).arg("man").output()?;
+    let manual = String::from_utf8(output.stdout)?.replace("\\-", "-");
+    match different::CASES.iter().find(|case| !manual.contains(&format!(".TP\n{}\n", case.reason))) {
+        Some(case) => Err(format!("the manual does not list: {}", case.reason).into()),
+        None => Ok(()),
+    }
 }
 
 fn expect(script: &str, wanted: &Outcome, found: &Outcome) -> Result<(), Failed> {

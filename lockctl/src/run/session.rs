@@ -1,7 +1,7 @@
 //! The command under a lock that lasts as long as a session with a server.
 //!
-//! If the session cannot be renewed, the lock will be lost, and another owner gets it. Before that, the command and all its
-//! descendants get SIGTERM, and later SIGKILL.
+//! If the session cannot be renewed, the lock will be lost, and another owner gets it. Before that, the command and all its descendants
+//! get SIGTERM, and later SIGKILL.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,9 +1,8 @@
 //! Signals for lockctl while it waits for a lock and while the command runs.
 //!
-//! Every thread blocks the signals, and one thread reads them. Before the command runs, a signal has its default action, after an
-//! id of `--new` is freed. While the command runs, lockctl forwards signals to it, except those that the terminal sends to the
-//! whole foreground process group, which includes the command. SIGTSTP also stops lockctl, with the lock held, so job control
-//! works.
+//! Every thread blocks the signals, and one thread reads them. Before the command runs, a signal has its default action, after an id
+//! of `--new` is freed. While the command runs, lockctl forwards signals to it, except those that the terminal sends to the whole
+//! foreground process group, which includes the command. SIGTSTP also stops lockctl, with the lock held, so job control works.
 
 use std::fs;
 use std::io;

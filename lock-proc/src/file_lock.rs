@@ -15,9 +15,12 @@ pub struct FileUser {
     pub descriptors: usize,
     /// Whether one of the descriptors has the file locked with fcntl(2), for writing.
     ///
-    /// A lock of an open file description (`F_OFD_SETLK`) belongs to all processes that have inherited its descriptor. Locks of flock(2) do
-    /// not conflict with those of fcntl(2), and do not count.
+    /// A lock of an open file description (`F_OFD_SETLK`) belongs to all processes that have inherited its descriptor. Locks of
+    /// flock(2) do not conflict with those of fcntl(2), and do not count.
     pub has_lock: bool,
+    /// Whether one of the descriptors has the file locked with flock(2). The lock belongs to all processes that have inherited
+    /// the descriptor.
+    pub has_flock: bool,
     /// Whether the file is mapped. A mapping keeps the lock of a description whose descriptors are closed.
     pub is_mapped: bool,
 }
@@ -33,8 +36,9 @@ pub fn file_users(file: &FileId) -> Found<FileUser> {
         if descriptors.is_empty() && !is_mapped {
             return Ok(Vec::new());
         }
-        let has_lock = descriptors.iter().any(|fd| has_lock(pid, *fd));
-        let user = |process| FileUser { process, descriptors: descriptors.len(), has_lock, is_mapped };
+        let locks: Vec<String> = descriptors.iter().flat_map(|fd| locks(pid, *fd)).collect();
+        let (has_lock, has_flock) = (locks.iter().any(|line| is_for_writing(line)), locks.iter().any(|line| is_flock(line)));
+        let user = |process| FileUser { process, descriptors: descriptors.len(), has_lock, has_flock, is_mapped };
         Ok(Thread::find(pid).map(user).into_iter().collect())
     })
 }
@@ -57,16 +61,20 @@ pub fn file_lock_waiters(file: &FileId) -> Found<Thread> {
     })
 }
 
-/// Returns whether an open file description has a lock for writing. The lock is on the file of the descriptor.
-fn has_lock(pid: u32, fd: u32) -> bool {
+/// Returns the locks of an open file description, which are on the file of the descriptor.
+fn locks(pid: u32, fd: u32) -> Vec<String> {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-    info.lines().filter_map(|line| line.strip_prefix("lock:")).any(is_for_writing)
+    info.lines().filter_map(|line| line.strip_prefix("lock:")).map(str::to_owned).collect()
 }
 
 /// Parses a line such as `1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF`.
 fn is_for_writing(line: &str) -> bool {
     let mut fields = line.split_ascii_whitespace().skip(1);
     matches!(fields.next(), Some("OFDLCK" | "POSIX")) && fields.nth(1) == Some("WRITE")
+}
+
+fn is_flock(line: &str) -> bool {
+    line.split_ascii_whitespace().nth(1) == Some("FLOCK")
 }
 
 fn waits_for(call: Call, pid: u32, file: &FileId) -> bool {
@@ -93,6 +101,8 @@ mod tests {
         assert!(is_for_writing("\t1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF"));
         assert!(is_for_writing("\t1: POSIX  ADVISORY  WRITE 4711 00:1a:3 0 EOF"));
         assert!(!is_for_writing("\t1: FLOCK  ADVISORY  WRITE 4711 00:1a:3 0 EOF"));
+        assert!(is_flock("\t1: FLOCK  ADVISORY  WRITE 4711 00:1a:3 0 EOF"));
+        assert!(!is_flock("\t1: OFDLCK ADVISORY  WRITE -1 00:1a:3 0 EOF"));
         assert!(!is_for_writing("\t1: POSIX  ADVISORY  READ 4711 00:1a:3 0 EOF"));
     }
 }

@@ -2,22 +2,35 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use lock_any::LockId;
 
 use crate::capacity::Capacity;
 use crate::exit;
+use crate::run::{FdArgs, RunArgs};
 
 /// Run commands under locks shared between processes, and list locks and their owners.
 #[derive(Parser, Debug)]
-#[command(name = "lockctl", version, after_long_help = exit::table(), max_term_width = 110)]
+#[command(
+    name = "lockctl", version, propagate_version = true, infer_long_args = true, after_long_help = exit::table(), max_term_width = 110
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) store_args: StoreArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line: the name of the program and its arguments.
+    pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, clap::Error> {
+        let mut cli = Self::try_parse_from(&arguments)?;
+        if let Command::Run(args) = &mut cli.command {
+            args.note_escape(&arguments);
+        }
+        Ok(cli)
+    }
 }
 
 /// The store to work on.
@@ -28,7 +41,7 @@ pub(crate) struct StoreArgs {
     ///
     /// A location with a slash is a path, and any other is a name. Write %25 for a % and %3F for a ? in it. Repeat the option to examine
     /// several stores with `why` and `graph`.
-    #[arg(long = "store", short, global = true, env = "LOCKCTL_STORE", value_name = "URL")]
+    #[arg(long = "store", global = true, env = "LOCKCTL_STORE", value_name = "URL")]
     pub(crate) stores: Vec<String>,
 }
 
@@ -36,19 +49,39 @@ pub(crate) struct StoreArgs {
 pub(crate) enum Command {
     /// Run a command under a lock, and exit as it does
     ///
-    /// Creates the store if it is absent. Forwards signals to the command. If lockctl dies, the kernel kills the command. The
-    /// environment of the command has the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token).
+    /// The options are those of flock(1), and end at the first word that is not an option. This word is the lock:
     ///
-    /// If an earlier owner died holding the lock, a line on stderr reports it, and the variable LOCKCTL_RECOVERED has the same text.
-    /// Each further run reports it, too, until a command exits with 0. This marks the protected data as consistent.
+    /// - A word with a slash, `.` or `..` is the path of a file or a directory. It is locked as flock(1) does, and an absent file
+    ///   is created. No store is used. The lock also excludes `flock --fcntl`.
+    ///
+    /// - A number is the id of a lock in the store. It is allocated on first use, with the label "used by lockctl run", and stays
+    ///   allocated. An id of podman is not: podman allocates it.
+    ///
+    /// - Any other word is the name of a lock in the store. It is allocated on first use, and stays allocated. All runs with this
+    ///   name use this lock.
+    ///
+    /// Creates the store if it is absent. Forwards signals to the command. If lockctl dies, the kernel kills the command. The
+    /// environment of the command has the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token), except under the lock of a
+    /// path.
+    ///
+    /// If an earlier owner died holding the lock of a store, a line on stderr reports it, and the variable LOCKCTL_RECOVERED has
+    /// the same text. Each further run reports it, too, until a command exits with 0. This marks the protected data as
+    /// consistent.
+    ///
+    /// The section FLOCK(1) of `lockctl man` lists the differences from flock(1).
     Run(RunArgs),
+    /// Lock the open file of a descriptor that a shell script shares with lockctl
+    ///
+    /// `exec 9>FILE; lockctl fd 9` locks the file as `flock 9` does, until the descriptor is closed or `lockctl fd -u 9`. It
+    /// excludes `lockctl run FILE` and flock(1). The store is not used.
+    Fd(FdArgs),
     /// Allocate a lock and print its id
     ///
     /// Creates the store if it is absent.
     Allocate(AllocateArgs),
     /// Free ids
     ///
-    /// A held lock stays held, and existing handles stay usable.
+    /// A held lock stays held, and existing handles stay usable. A word of digits is an id, and any other is a name.
     Free(FreeArgs),
     /// Free every id: dangerous while a program uses one
     FreeAll(Confirmation),
@@ -69,11 +102,11 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Explain a hang: the holder of a lock and its present activity, the waiters, and deadlocks
     ///
-    /// Without an id, explains every lock of the store or the stores that is contended or whose holder is dead or uncertain, and every deadlock. Acquires,
+    /// Without a lock, explains every lock of the store or the stores that is contended or whose holder is dead or uncertain, and every deadlock. Acquires,
     /// delays and changes no lock. The processes that wait are named where the backend finds them (lxc, podman); this may need root.
     ///
-    /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
-    /// It runs for at most 5 seconds, and locks its objects as it always does.
+    /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock
+    /// numbers. It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
     /// Show the threads that wait, their locks and the holders, of one or several stores, and every deadlock
     ///
@@ -123,36 +156,6 @@ pub(crate) enum Command {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct RunArgs {
-    /// Exit immediately if the lock is busy
-    #[arg(short, long, visible_alias = "nb", conflicts_with = "wait")]
-    pub(crate) nonblock: bool,
-    /// Maximum time to wait, fractions allowed; 0 means -n
-    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) wait: Option<Duration>,
-    /// Exit code if the lock is busy or the wait times out
-    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 1)]
-    pub(crate) conflict_exit_code: u8,
-    /// Allocate a lock for this run, and free it afterwards
-    #[arg(long, conflicts_with = "id")]
-    pub(crate) new: bool,
-    /// Label of the lock, with --new
-    #[arg(long, requires = "new", conflicts_with = "id", default_value = "", hide_default_value = true)]
-    pub(crate) label: String,
-    /// Name of the lock, which is allocated under the name on first use
-    #[arg(long, conflicts_with_all = ["id", "new"])]
-    pub(crate) name: Option<String>,
-    /// Fail if the store is absent; do not create it
-    #[arg(long)]
-    pub(crate) no_create: bool,
-    /// Id of the lock; omit it for a store with a single lock
-    pub(crate) id: Option<LockId>,
-    /// Command and arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
-    pub(crate) command: Vec<OsString>,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct AllocateArgs {
     /// Label of the lock
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -166,9 +169,9 @@ pub(crate) struct AllocateArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct FreeArgs {
-    /// Ids to free
-    #[arg(required = true, value_name = "ID")]
-    pub(crate) ids: Vec<LockId>,
+    /// Locks to free, by id or by name
+    #[arg(required = true, value_name = "LOCK")]
+    pub(crate) locks: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]
@@ -181,14 +184,17 @@ pub(crate) struct ListArgs {
     pub(crate) wide: bool,
     #[command(flatten)]
     pub(crate) format: Format,
+    /// Locks to list, by id or by name [default: all]
+    #[arg(value_name = "LOCK")]
+    pub(crate) locks: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct WhyArgs {
     #[command(flatten)]
     pub(crate) format: Format,
-    /// Id of the lock [default: the whole store]
-    pub(crate) id: Option<LockId>,
+    /// Lock to explain, by id or by name [default: the whole store]
+    pub(crate) lock: Option<OsString>,
 }
 
 #[derive(Args, Debug)]
@@ -283,11 +289,6 @@ pub(crate) struct WorkerArgs {
     pub(crate) life: Option<u64>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "write a number of seconds, such as 10 or 0.5".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,14 +297,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn seconds_may_have_a_fraction_and_are_not_negative() {
-        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
-        assert_eq!(seconds("0"), Ok(Duration::ZERO));
-        for bad in ["-1", "nan", "inf", "1e30", "", "1s"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! `completions` and `man`: generated from the definition of the command line.
 
+mod flock;
+
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -31,5 +33,6 @@ pub(crate) fn man() -> Result<(), Failure> {
         // Demote the sections of the subcommand to subsections.
         page.extend_from_slice(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").as_bytes());
     }
+    page.extend_from_slice(flock::section().as_bytes());
     Ok(output::print(page)?)
 }

@@ -1,8 +1,34 @@
 //! The locks of a store, for listings. Reading them acquires, delays and changes no lock.
 
-use lock_any::{Error, HeldBy, Holders, Lock, Store, Waits};
+use lock_any::{Error, HeldBy, Holders, Lock, Numbering, Store, Waits};
 
+use crate::exit::Failure;
 use crate::facts::Entry;
+
+/// Returns one lock, allocated or not.
+pub(crate) fn of(store: &Store, lock: &Lock) -> Result<Entry, Failure> {
+    if store.capabilities().numbering == Numbering::Single {
+        return Ok(single(store)?);
+    }
+    let mut entry = Entry::new(lock.id());
+    if let Some(allocation) = store.allocation(lock.id())? {
+        entry = entry.allocated(allocation);
+    }
+    match store.held() {
+        Ok(held) => {
+            entry = match held.into_iter().find(|held| held.id == lock.id()) {
+                Some(held) => entry.held(held),
+                None => entry.free(),
+            };
+        }
+        Err(error) if error.is_unsupported() => add_holder(&mut entry, lock),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(waits) = named_waits(store)? {
+        entry.waiters = Some(waits.waiters.iter().filter(|waiter| waiter.id == lock.id()).count() as u32);
+    }
+    Ok(entry)
+}
 
 /// Returns the only lock of a store.
 pub(crate) fn single(store: &Store) -> Result<Entry, Error> {

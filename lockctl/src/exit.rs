@@ -116,6 +116,11 @@ impl Failure {
         Self { status, message: Some(message.into()) }
     }
 
+    /// A busy lock, with the exit code that the caller chose.
+    pub(crate) fn with_code(code: u8, message: String) -> Self {
+        Self { status: ExitStatus(code), message: Some(message) }
+    }
+
     /// A failed system call of lockctl itself. The message names the action. The exit code is `otherwise`, unless a limit was reached.
     pub(crate) fn of_call(action: &str, error: impl Into<io::Error>, otherwise: ExitStatus) -> Self {
         let error = error.into();

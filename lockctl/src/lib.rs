@@ -3,12 +3,14 @@
 //! ```console
 //! $ lockctl run 3 -- make install             # under lock 3 of the store shm:lockctl-UID
 //! $ lockctl run -w 10 3 -- make install       # waits ten seconds at most; then exits with 1 and names the owner
+//! $ lockctl run nightly ./backup              # under the lock with this name, which is allocated on first use
+//! $ lockctl run /run/backup.lock ./backup     # under the lock of a file, as with flock(1)
 //! $ lockctl list --held
 //! ID  STATE  HELD BY                              HELD FOR  WAITERS  LABEL  ALLOCATED  ALLOCATED BY  ALIVE
 //!  3  held   12345 lockctl run 3 -- make install                            no
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
 //! $ lockctl graph                             # who waits for whom, and every deadlock
-//! $ lockctl -s shm:/run/my-engine/locks list --json
+//! $ lockctl --store shm:/run/my-engine/locks list --json
 //! ```
 //!
 //! `lockctl --help` lists the commands and the exit codes, and `lockctl man` prints the manual. An error is one line on stderr, and an
@@ -41,14 +43,15 @@ mod list;
 mod manage;
 mod metrics;
 mod output;
+mod path_lock;
 mod run;
 mod store;
 mod sys;
+mod target;
 mod why;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind as Usage;
 
 use cli::{Cli, Command};
@@ -58,7 +61,7 @@ pub use exit::ExitStatus;
 
 /// Runs `lockctl` with the arguments of the process, and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
             // An error is ignored: the reader has closed the pipe.
@@ -85,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     }
     match cli.command {
         Command::Run(args) => return run::run(&store_args, &args),
+        Command::Fd(args) => run::lock_descriptor(&args)?,
         Command::Allocate(args) => manage::allocate(&store_args, &args)?,
         Command::Free(args) => return manage::free(&store_args, &args),
         Command::FreeAll(_) => manage::free_all(&store_args)?,

@@ -1,14 +1,16 @@
 //! The commands that allocate and free ids, and create stores.
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use lock_any::{LockId, StoreUrl};
+use lock_any::{LockId, Store, StoreUrl};
 use serde_json::json;
 
 use crate::cli::{AllocateArgs, BreakArgs, Format, FreeArgs, ReconcileArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
+use crate::target::Key;
 
 pub(crate) fn allocate(store_args: &StoreArgs, args: &AllocateArgs) -> Result<(), Failure> {
     let store = store_args.open_or_create(args.no_create)?;
@@ -29,9 +31,8 @@ pub(crate) fn free(store_args: &StoreArgs, args: &FreeArgs) -> Result<ExitCode, 
     let store = store_args.open()?;
     let mut code = ExitCode::SUCCESS;
     let mut failed = false;
-    for &id in &args.ids {
-        if let Err(error) = store.free(id) {
-            let failure = Failure::from(error);
+    for word in &args.locks {
+        if let Err(failure) = free_one(&store, word) {
             failure.report();
             if !failed {
                 code = failure.status.into();
@@ -40,6 +41,14 @@ pub(crate) fn free(store_args: &StoreArgs, args: &FreeArgs) -> Result<ExitCode, 
         }
     }
     Ok(code)
+}
+
+fn free_one(store: &Store, word: &OsStr) -> Result<(), Failure> {
+    match Key::parse(word)? {
+        Key::Id(id) => Ok(store.free(id)?),
+        // The id of the name may be freed and allocated again meanwhile. The handle frees only the id that had the name.
+        name => Ok(name.find(store)?.free()?),
+    }
 }
 
 pub(crate) fn free_all(store_args: &StoreArgs) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
 //! The unsafe code of this crate: setup of a child between `fork` and `exec`, the action of SIGCHLD, and the size of a terminal.
 #![allow(unsafe_code)]
 
+mod lock;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
@@ -11,6 +13,8 @@ use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{Pid, getppid};
+
+pub(crate) use self::lock::{flock, inherited, interrupt_calls_with};
 
 /// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask.
 ///

@@ -18,9 +18,15 @@ use crate::cli::{ListArgs, StoreArgs};
 use crate::entries;
 use crate::exit::Failure;
 use crate::output;
+use crate::target::Key;
 
 pub(crate) fn list(store_args: &StoreArgs, args: &ListArgs) -> Result<(), Failure> {
     let store = store_args.open()?;
+    if !args.locks.is_empty() {
+        let rows = args.locks.iter().map(|word| Row::of(&store, &Key::parse(word)?.find(&store)?));
+        let rows = rows.filter(|row| !args.held || !row.as_ref().is_ok_and(|row| row.held == Some(false)));
+        return write(store.url(), args, rows.collect::<Result<Vec<_>, _>>()?.into_iter().map(Ok));
+    }
     if store.capabilities().numbering == Numbering::Single {
         let entry = entries::single(&store)?;
         if args.held && entry.held.is_none() {

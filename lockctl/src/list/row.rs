@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use lock_any::{Allocation, Death, Generation, HeldLock, Holder, Label, LockId, UnresolvedDeath};
+use lock_any::{Allocation, Death, Generation, HeldLock, Holder, Label, Lock, LockId, Store, UnresolvedDeath};
+use lock_proc::{Life, Lives};
 use serde::{Serialize, Serializer};
 
 use crate::entries;
+use crate::exit::Failure;
 use crate::facts::Entry;
 
 /// The state of a lock.
@@ -92,6 +94,22 @@ impl Row {
             doubt: None,
             death: None,
         }
+    }
+
+    /// Returns one lock, allocated or not.
+    pub(super) fn of(store: &Store, lock: &Lock) -> Result<Self, Failure> {
+        let mut row = Self::from(entries::of(store, lock)?);
+        row.find_allocator(&mut Lives::new());
+        Ok(row)
+    }
+
+    /// Finds out whether the allocator lives.
+    pub(super) fn find_allocator(&mut self, lives: &mut Lives) {
+        self.allocator_lives = self.allocator.as_ref().and_then(|allocator| match lives.of(allocator) {
+            Life::Lives => Some(true),
+            Life::Ended => Some(false),
+            _ => None,
+        });
     }
 
     pub(super) fn add_allocation(&mut self, allocation: Allocation) {

@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::vec;
 
 use lock_any::{Allocation, HeldLock, LockId, Result, Store, UnresolvedDeath, Waiter};
-use lock_proc::{Life, Lives};
+use lock_proc::Lives;
 
 use super::row::Row;
 use crate::entries;
@@ -85,11 +85,7 @@ impl Rows {
         let mut row = Row::new(id);
         if let Some(allocation) = take(&mut self.allocated, |allocation| allocation.id == id)? {
             row.add_allocation(allocation);
-            row.allocator_lives = row.allocator.as_ref().and_then(|allocator| match self.lives.of(allocator) {
-                Life::Lives => Some(true),
-                Life::Ended => Some(false),
-                _ => None,
-            });
+            row.find_allocator(&mut self.lives);
         }
         if let Some(held) = &mut self.held {
             row.add_held(take(held, |held| held.id == id)?);

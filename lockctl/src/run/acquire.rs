@@ -5,24 +5,13 @@ use std::time::Duration;
 
 use lock_any::{Deadline, Deadlines, ErrorDetails, Guard, Lock, Store, WaitOptions, Waiting};
 
-use crate::cli::RunArgs;
 use crate::exit::Failure;
 use crate::output;
 
 /// Time to wait before the owner is printed.
-const NOTICE_AFTER: Duration = Duration::from_secs(1);
+pub(super) const NOTICE_AFTER: Duration = Duration::from_secs(1);
 
-/// Returns the deadline that the options ask for.
-pub(super) fn deadline(args: &RunArgs) -> Deadline {
-    match args.wait {
-        _ if args.nonblock => Deadline::Now,
-        Some(Duration::ZERO) => Deadline::Now,
-        Some(wait) => Deadline::after(wait),
-        None => Deadline::Never,
-    }
-}
-
-pub(super) fn acquire(store: &Store, lock: &Lock, args: &RunArgs, deadline: Deadline) -> Result<Guard<'static>, Failure> {
+pub(super) fn acquire(store: &Store, lock: &Lock, conflict: u8, deadline: Deadline) -> Result<Guard<'static>, Failure> {
     let mut print_once = {
         let mut is_printed = false;
         move |waiting: &Waiting| {
@@ -36,7 +25,7 @@ pub(super) fn acquire(store: &Store, lock: &Lock, args: &RunArgs, deadline: Dead
         options = options.notify_every(NOTICE_AFTER, &mut print_once);
     }
     lock.lock_owned_with(options).map_err(|error| {
-        let failure = Failure::with_conflict(&error, args.conflict_exit_code);
+        let failure = Failure::with_conflict(&error, conflict);
         match error.details() {
             // Without a wait, the lock is busy; nothing has timed out.
             ErrorDetails::TimedOut { held_by, .. } if deadline == Deadline::Now => {

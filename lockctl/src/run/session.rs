@@ -70,7 +70,7 @@ pub(super) fn wait(command: Pid, guard: &Guard<'_>) {
 }
 
 /// Waits for the end of the command, which stays a zombie.
-fn wait_for_end(command: Pid) {
+pub(super) fn wait_for_end(command: Pid) {
     while waitid(Id::Pid(command), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
 }
 

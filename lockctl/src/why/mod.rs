@@ -17,19 +17,21 @@ use self::survey::Survey;
 use crate::cli::{StoreArgs, WhyArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
+use crate::target::Key;
 
 pub(crate) use self::sentences::span;
 
 pub(crate) fn why(store_args: &StoreArgs, args: &WhyArgs) -> Result<(), Failure> {
     let stores = store_args.open_all()?;
-    if let (Some(id), true) = (args.id, stores.len() > 1) {
-        return Err(Failure::new(ExitStatus::USAGE, format!("the id {id} belongs to one store; give --store once")));
+    if let (Some(lock), true) = (&args.lock, stores.len() > 1) {
+        let message = format!("the lock {} belongs to one store; give --store once", lock.to_string_lossy());
+        return Err(Failure::new(ExitStatus::USAGE, message));
     }
-    // Checks the range of the id.
-    let allocation = args.id.map(|id| stores[0].allocation(id)).transpose()?;
+    let id = args.lock.as_deref().map(|word| Key::parse(word)?.find(&stores[0])).transpose()?.map(|lock| lock.id());
+    let allocation = id.map(|id| stores[0].allocation(id)).transpose()?;
     let graph = WaitGraph::read(&stores)?;
     let here = Here::new();
-    let mut reports = stores.iter().map(|store| examine(store, args.id, &graph, &here)).collect::<Result<Vec<_>, _>>()?;
+    let mut reports = stores.iter().map(|store| examine(store, id, &graph, &here)).collect::<Result<Vec<_>, _>>()?;
     if let (Some(allocation), [report]) = (allocation, reports.as_mut_slice()) {
         report.locks.iter_mut().for_each(|lock| lock.allocated(allocation.clone()));
     }
@@ -42,9 +44,9 @@ pub(crate) fn why(store_args: &StoreArgs, args: &WhyArgs) -> Result<(), Failure>
     }
     for report in &mut reports {
         // A cycle across stores is explained once.
-        report.cycles.retain(|cycle| args.id.is_some() || cycle[0].store == report.store);
+        report.cycles.retain(|cycle| id.is_some() || cycle[0].store == report.store);
     }
-    let sentences = if args.id.is_some() { sentences::about_lock } else { sentences::about_store };
+    let sentences = if id.is_some() { sentences::about_lock } else { sentences::about_store };
     let lines = reports.iter().flat_map(sentences);
     Ok(output::print(lines.map(|line| format!("{}\n", output::escaped(&line))).collect::<String>())?)
 }

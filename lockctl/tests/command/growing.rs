@@ -51,7 +51,7 @@ fn a_store_cannot_become_smaller_and_growing_twice_is_no_error() {
 #[test]
 fn a_url_with_a_greater_capacity_says_how_to_raise_it_and_an_earlier_one_stays_valid() {
     let scratch = small();
-    let list = |capacity: u32| scratch.run(&["-s", &format!("{}?capacity={capacity}", scratch.url()), "list"]);
+    let list = |capacity: u32| scratch.run(&["--store", &format!("{}?capacity={capacity}", scratch.url()), "list"]);
     let refused = list(8);
     assert_eq!(refused.code, Some(76));
     assert!(refused.err.contains("4, not 8") && refused.err.contains("lockctl grow 8"), "{refused:?}");
@@ -117,17 +117,17 @@ fn a_store_with_a_living_holder_is_destroyed_only_by_force() {
 fn a_refusal_to_destroy_mentions_the_waiters() {
     let scratch = Scratch::new();
     let url = format!("sem:{}", scratch.file().display());
-    scratch.ok(&["create", "-s", &url]);
-    let held = Held::start(scratch.lockctl(&["-s", &url, "run", "3", "--", "sh", "-c", "echo $$; read line"]));
-    let mut waiter = scratch.lockctl(&["-s", &url, "run", "3", "--", "true"]).spawn().unwrap();
-    while scratch.json(&["-s", &url, "list", "--json"])["locks"][0]["waiters"] != 1 {
+    scratch.ok(&["create", "--store", &url]);
+    let held = Held::start(scratch.lockctl(&["--store", &url, "run", "3", "--", "sh", "-c", "echo $$; read line"]));
+    let mut waiter = scratch.lockctl(&["--store", &url, "run", "3", "--", "true"]).spawn().unwrap();
+    while scratch.json(&["--store", &url, "list", "--json"])["locks"][0]["waiters"] != 1 {
         assert!(waiter.try_wait().unwrap().is_none(), "it has ended");
     }
-    let line = scratch.fails(75, &["-s", &url, "destroy", "--yes"]);
+    let line = scratch.fails(75, &["--store", &url, "destroy", "--yes"]);
     assert!(line.contains("holds lock 3, for which") && line.contains("waits"), "{line}");
     held.release();
     assert!(waiter.wait().unwrap().success());
-    scratch.ok(&["-s", &url, "destroy", "--yes"]);
+    scratch.ok(&["--store", &url, "destroy", "--yes"]);
 }
 
 #[rstest]
@@ -138,11 +138,11 @@ fn a_refusal_to_destroy_mentions_the_waiters() {
 fn a_dead_holder_does_not_keep_a_store(#[case] scheme: &str) {
     let scratch = Scratch::new();
     let url = format!("{scheme}:{}", scratch.file().display());
-    scratch.ok(&["create", "-s", &url]);
-    let held = Held::start(scratch.lockctl(&["-s", &url, "run", "3", "--", "sh", "-c", "echo $$; read line"]));
-    let line = scratch.fails(75, &["-s", &url, "destroy", "--yes"]);
+    scratch.ok(&["create", "--store", &url]);
+    let held = Held::start(scratch.lockctl(&["--store", &url, "run", "3", "--", "sh", "-c", "echo $$; read line"]));
+    let line = scratch.fails(75, &["--store", &url, "destroy", "--yes"]);
     assert!(line.contains(&format!("pid {}", held.pid())), "{line}");
     kill(Pid::from_raw(held.pid()), Signal::SIGKILL).unwrap();
     held.end();
-    scratch.ok(&["-s", &url, "destroy", "--yes"]);
+    scratch.ok(&["--store", &url, "destroy", "--yes"]);
 }

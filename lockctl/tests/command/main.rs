@@ -10,6 +10,8 @@ mod manage;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod messages;
 mod metrics;
+mod names;
+mod path_locks;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod paths;
 mod pipes;

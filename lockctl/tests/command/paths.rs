@@ -51,7 +51,7 @@ fn the_message_of_a_creation_shows_the_absolute_path() {
     let scratch = Scratch::new();
     let below = scratch.path().join("below");
     fs::create_dir(&below).unwrap();
-    let output = output_of(lockctl(&["run", "3", "--store", "shm:../new/locks", "--", "true"]).current_dir(&below));
+    let output = output_of(lockctl(&["run", "--store", "shm:../new/locks", "3", "--", "true"]).current_dir(&below));
     assert_eq!(output.code, Some(0), "{output:?}");
     let url = format!("shm:{}/new/locks", fs::canonicalize(scratch.path()).unwrap().display());
     assert!(output.err.contains(&format!("the store {url} was absent")), "{output:?}");

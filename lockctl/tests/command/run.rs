@@ -150,6 +150,53 @@ fn a_new_lock_is_allocated_with_its_label_and_freed_at_the_end() {
 }
 
 #[test]
+fn an_id_is_allocated_when_it_is_first_used() {
+    let scratch = Scratch::with_store();
+    let held = scratch.hold("0");
+    let print = ["--", "sh", "-c", "echo $LOCKCTL_ID"];
+    assert_eq!(scratch.ok(&[&["run", "-n", "--new"], &print[..]].concat()), "1\n");
+    held.release();
+    let lock = scratch.entry(0).expect("it stays allocated");
+    assert_eq!(
+        (&lock["allocated"], &lock["label"], &lock["is_named"]),
+        (&true.into(), &"used by lockctl run".into(), &false.into())
+    );
+    assert_eq!(scratch.entry(1), None);
+    scratch.ok(&["allocate", "5", "--label", "mine"]);
+    scratch.ok(&["run", "5", "true"]);
+    assert_eq!(scratch.entry(5).unwrap()["label"], "mine");
+}
+
+#[test]
+fn processes_that_race_for_a_free_id_all_use_it() {
+    let scratch = Scratch::with_store();
+    let start = || scratch.lockctl(&["run", "7", "echo", "in"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let racers: Vec<_> = (0..8).map(|_| start()).collect();
+    for racer in racers {
+        let output = CommandOutput::from(racer.wait_with_output().unwrap());
+        assert_eq!((output.code, output.out.as_str(), output.err.as_str()), (Some(0), "in\n", ""));
+    }
+}
+
+/// A program may hold the lock of an id that is not allocated.
+#[test]
+fn a_new_lock_is_never_one_that_is_held() {
+    let scratch = Scratch::new();
+    scratch.ok(&["create", "--store", &format!("{}?capacity=2", scratch.url())]);
+    let held = scratch.hold("0");
+    scratch.ok(&["free", "0"]);
+    let new = ["run", "--new", "--", "sh", "-c", "echo $LOCKCTL_ID"];
+    assert_eq!(scratch.ok(&new), "1\n");
+    assert_eq!(scratch.entry(0).unwrap()["allocated"], false);
+    scratch.ok(&["allocate", "1"]);
+    let line = scratch.fails(75, &new);
+    assert!(line.contains("exhausted") || line.contains("allocated"), "{line}");
+    assert_eq!(scratch.entry(0).unwrap()["allocated"], false);
+    held.release();
+    assert_eq!(scratch.ok(&new), "0\n");
+}
+
+#[test]
 fn a_name_is_one_lock_in_all_runs() {
     let scratch = Scratch::with_store();
     let list = [env!("CARGO_BIN_EXE_lockctl"), "list", "--json"];
@@ -188,15 +235,20 @@ fn a_waiter_for_a_name_gets_the_lock_that_has_the_name_afterwards() {
 #[rstest]
 #[case(&["run", "--", "true"])]
 #[case(&["run", "--new", "3", "--", "true"])]
-#[case(&["run", "3", "--label", "x", "--", "true"])]
-#[case(&["run", "3", "--name", "x", "--", "true"])]
+#[case(&["run", "--label", "x", "3", "--", "true"])]
+#[case(&["run", "--name", "x", "3", "--", "true"])]
 #[case(&["run", "--new", "--name", "x", "--", "true"])]
-#[case(&["run", "-n", "-w", "1", "3", "--", "true"])]
 #[case(&["run", "-w", "soon", "3", "--", "true"])]
 #[case(&["run", "-E", "256", "3", "--", "true"])]
 #[case(&["run", "3"])]
+#[case(&["run", "3", "--"])]
+#[case(&["run", "--new"])]
 #[case(&["run", "-1", "--", "true"])]
-#[case(&["run", "3", "true"])]
+#[case(&["run", "--", "nightly", "true"])]
+#[case(&["run", "-F", "3", "true"])]
+#[case(&["run", "-u", "3", "true"])]
+#[case(&["run", "3", "-c", "echo", "two"])]
+#[case(&["run", "-c", "echo", "3", "true"])]
 fn an_invalid_command_line_exits_64(#[case] args: &[&str]) {
     let output = Scratch::with_store().run(args);
     assert_eq!((output.code, output.out.as_str()), (Some(64), ""), "{output:?}");

@@ -140,8 +140,13 @@ impl Held {
 
     /// Writes a line to the command, which ends it.
     pub(crate) fn release(mut self) -> CommandOutput {
-        writeln!(self.stdin.as_mut().expect("a pipe")).expect("the command reads");
+        self.write_line();
         self.end()
+    }
+
+    /// Writes a line to the command.
+    pub(crate) fn write_line(&mut self) {
+        writeln!(self.stdin.as_mut().expect("a pipe")).expect("the command reads");
     }
 
     /// Waits until all processes with its stderr have ended. The stdin of the command stays open meanwhile.

@@ -49,43 +49,43 @@ fn a_store_with_one_lock_needs_no_id() -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let url = url("single", &scratch);
     let command = std::env::current_exe()?;
-    let inner = [command.to_str().ok_or("UTF-8")?, "run", "-n", "-s", &url, "--", "echo", "inside"];
-    assert_eq!(expect(0, &["run", "-s", &url, "--", "echo", "inside"])?.0, "inside\n");
-    let (out, err) = expect(1, &[&["run", "-s", &url, "--"], &inner[..]].concat())?;
+    let inner = [command.to_str().ok_or("UTF-8")?, "run", "-n", "--store", &url, "--", "echo", "inside"];
+    assert_eq!(expect(0, &["run", "--store", &url, "--", "echo", "inside"])?.0, "inside\n");
+    let (out, err) = expect(1, &[&["run", "--store", &url, "--"], &inner[..]].concat())?;
     assert_eq!(out, "");
     assert!(err.contains("lock 0 is busy; the holder is unknown: none is recorded"), "{err}");
-    expect(0, &["run", "-s", &url, "0", "--", "true"])?;
-    let (_, err) = expect(67, &["run", "-s", &url, "3", "--", "true"])?;
+    expect(0, &["run", "--store", &url, "0", "--", "true"])?;
+    let (_, err) = expect(67, &["run", "--store", &url, "3", "--", "true"])?;
     assert!(err.contains("out of range"), "{err}");
-    expect(64, &["run", "-s", &url, "--new", "--", "true"])?;
+    expect(64, &["run", "--store", &url, "--new", "--", "true"])?;
     Ok(())
 }
 
 fn a_store_with_one_lock_is_listed() -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let url = url("single", &scratch);
-    expect(0, &["create", "-s", &url])?;
-    let listing: serde_json::Value = serde_json::from_str(&expect(0, &["list", "-s", &url, "--json"])?.0)?;
+    expect(0, &["create", "--store", &url])?;
+    let listing: serde_json::Value = serde_json::from_str(&expect(0, &["list", "--store", &url, "--json"])?.0)?;
     assert_eq!(listing["locks"].as_array().map(Vec::len), Some(1));
     assert!(listing["locks"][0]["id"] == 0 && listing["locks"][0]["held"].is_null(), "{listing}");
-    expect(69, &["list", "-s", &url, "--held"])?;
+    expect(69, &["list", "--store", &url, "--held"])?;
     Ok(())
 }
 
 fn a_lock_can_be_broken() -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let url = url("stuck", &scratch);
-    expect(0, &["create", "-s", &url])?;
-    expect(0, &["break", "-s", &url, "0", "--yes"])?;
+    expect(0, &["create", "--store", &url])?;
+    expect(0, &["break", "--store", &url, "0", "--yes"])?;
     Ok(())
 }
 
 fn an_unsupported_operation() -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let url = url("stuck", &scratch);
-    expect(0, &["create", "-s", &url])?;
+    expect(0, &["create", "--store", &url])?;
     for args in [&["run", "-w", "1", "0", "--", "true"][..], &["reconcile", "1"], &["list", "--held"]] {
-        let (_, err) = expect(69, &[&["-s", &url], args].concat())?;
+        let (_, err) = expect(69, &[&["--store", &url], args].concat())?;
         assert_eq!(err.lines().count(), 1, "{err}");
     }
     Ok(())

@@ -70,7 +70,7 @@ fn a_wrong_hint_hides_no_id() {
     let store = open(directory.path(), OpenMode::Open).unwrap();
     let ids: Vec<_> = (0..40).map(|_| store.allocate("").unwrap().id().get()).collect();
     assert_eq!(ids, (0..40).collect::<Vec<_>>());
-    assert!(matches!(store.allocate("").unwrap_err().kind(), lock_core::ErrorKind::Exhausted));
+    assert!(matches!(store.allocate("").unwrap_err().kind(), ErrorKind::Exhausted));
 }
 
 /// The words of the header that mark the pages of the waiter table with blocks.

@@ -106,3 +106,34 @@ fn a_wait_in_a_store_with_a_damaged_waiter_table_ends(#[case] word: u64) {
     });
     assert!(store.waiting().unwrap().waiters.is_empty());
 }
+
+#[test]
+fn a_wait_for_which_the_waiter_table_has_no_place_is_not_listed_and_the_list_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    damage(directory.path(), WAITER_PAGES[0], u64::MAX);
+    damage(directory.path(), WAITER_PAGES[1], u64::MAX);
+    let store = open(directory.path(), OpenMode::Open).unwrap();
+    let lock = store.retrieve(7).unwrap();
+    let guard = lock.lock().unwrap();
+    // The owner word of this thread is that of a live thread.
+    let file = File::options().read(true).write(true).open(directory.path().join("store")).unwrap();
+    let mut owner = [0; 8];
+    file.read_exact_at(&mut owner, LINE + 7 * 64 + 16).unwrap();
+    assert_eq!(u64::from_ne_bytes(owner) & ((1 << 22) - 1), u64::from(lock_table::thread::id()));
+    file.write_all_at(&owner.repeat(16_384 * 4), WAITERS).unwrap();
+    assert_eq!(store.waiting().unwrap().incomplete, None);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().map(drop));
+        let reason = loop {
+            let waits = store.waiting().unwrap();
+            assert!(waits.waiters.iter().all(|waiter| waiter.id.get() != 7) && !waiter.is_finished());
+            if let Some(reason) = waits.incomplete {
+                break reason;
+            }
+        };
+        assert!(reason.contains(" s ago may be missing: all 16384 records were in use"), "{reason}");
+        drop(guard);
+        waiter.join().unwrap().unwrap();
+    });
+    assert_eq!(store.waiting().unwrap().incomplete, None);
+}

@@ -5,7 +5,7 @@ use crate::deadlock::{Handling, names_waiters};
 use crate::lock::StoreContext;
 use crate::{
     Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, HeldLock, Holders, Label, Lock, LockId, Manager,
-    Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, WaitGraph, Waits, fork, listing,
+    Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, WaitGraph, Waiters, Waits, fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -67,6 +67,7 @@ impl Store {
             token_base: manager.token_base(),
             manager: Some(Arc::clone(&manager)),
             deadlocks,
+            records_waits: backend.capabilities().waiters == Waiters::Named,
         };
         Ok(Self { manager, context: Arc::new(context), capabilities: backend.capabilities() })
     }

@@ -48,6 +48,8 @@
 //! | `names` | A name leads to one lock in all processes, which is allocated on first use. Kills leave no incomplete name. |
 //! | `labels` | Labels are stored unchanged. |
 //! | `listing` | Lists name the allocated ids, the held locks and their owners. Listing disturbs no process. |
+//! | `waiters` | Lists name the threads that wait, their locks and for how long. The dead and those that stopped waiting are not listed. |
+//! | `deadlocks` | Of threads that wait for each other, exactly one is refused if it wants to be, and the error has the cycle. No other wait is refused. |
 //! | `tokens` | Fencing tokens increase. |
 //! | `reconciling` | Reconciling leaves exactly the given ids allocated. |
 //! | `breaking` | A lock that a dead owner left locked can be broken once. |

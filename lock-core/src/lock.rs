@@ -40,6 +40,8 @@ pub(crate) struct StoreContext {
     pub(crate) token_base: u64,
     pub(crate) manager: Option<Arc<dyn Manager>>,
     pub(crate) deadlocks: Handling,
+    /// Whether a list of waiters has whole waits. Otherwise it has the threads that are asleep.
+    pub(crate) records_waits: bool,
 }
 
 impl Lock {
@@ -49,8 +51,14 @@ impl Lock {
     /// [`lock_all`](crate::lock_all()).
     pub fn standalone(raw: Arc<dyn RawLock>, name: impl Into<String>, identity: StoreId) -> Self {
         fork::current();
-        let store =
-            StoreContext { id: identity, url: name.into(), token_base: 0, manager: None, deadlocks: Handling::Impossible };
+        let store = StoreContext {
+            id: identity,
+            url: name.into(),
+            token_base: 0,
+            manager: None,
+            deadlocks: Handling::Impossible,
+            records_waits: false,
+        };
         Self::new(raw, Arc::new(store), LockId::new(0))
     }
 

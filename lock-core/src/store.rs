@@ -69,6 +69,7 @@ impl Store {
             token_base: manager.token_base(),
             manager: Some(Arc::clone(&manager)),
             deadlocks,
+            records_waits: backend.capabilities().waiters == Waiters::Named,
         };
         Ok(Self { manager, context: Arc::new(context), capabilities: backend.capabilities() })
     }

@@ -1,5 +1,6 @@
 //! Cycles of threads that wait for each other: they are listed, and with `deadlocks=refuse` exactly one member gets an error.
 
+use std::thread;
 use std::time::Duration;
 
 use super::{cases, with_option};
@@ -11,6 +12,7 @@ cases! { "deadlocks";
     one_of_two_members_is_refused [DEADLOCKS PROCESSES NUMBERED];
     one_of_three_members_is_refused [DEADLOCKS PROCESSES NUMBERED];
     one_of_two_threads_of_a_process_is_refused [DEADLOCKS NUMBERED];
+    no_further_member_is_refused [DEADLOCKS PROCESSES NUMBERED];
     the_error_has_the_threads_and_the_locks [DEADLOCKS PROCESSES NUMBERED];
     a_cycle_across_pid_namespaces_is_refused [DEADLOCKS NAMED_WAITERS PROCESSES NUMBERED PID_NAMESPACES];
     a_member_without_the_option_is_passed_over [DEADLOCKS PROCESSES NUMBERED];
@@ -105,6 +107,21 @@ fn one_of_two_threads_of_a_process_is_refused(fixture: &Fixture) {
     let first = refusing(fixture);
     let second = first.process.thread("t1");
     ring_is_refused_once(fixture, &[&first, &second]);
+}
+
+fn no_further_member_is_refused(fixture: &Fixture) {
+    let members = [refusing(fixture), refusing(fixture), refusing(fixture)];
+    for members in [&members[..2], &members[..]] {
+        let members: Vec<_> = members.iter().collect();
+        let locks = hold_one_each(&members);
+        let waits = wait_in_a_ring(&members, &locks);
+        fixture.wait_until("a wait that closes a cycle is refused", || waits.iter().any(Pending::has_answered));
+        // Time in which another member can be refused.
+        thread::sleep(LONG);
+        let answers = waits.iter().filter(|wait| wait.has_answered()).count();
+        assert_eq!(answers, 1, "several members of one cycle were refused");
+        one_is_refused(fixture, &members, &locks, waits);
+    }
 }
 
 fn the_error_has_the_threads_and_the_locks(fixture: &Fixture) {
@@ -232,7 +249,7 @@ fn a_lock_that_another_thread_may_release_closes_no_cycle(fixture: &Fixture) {
 /// Time for which a lock is held. Each of the processes waits for longer than the time after which a wait is checked.
 const HOLD: Duration = Duration::from_millis(25);
 const PROCESSES: usize = 8;
-const TURNS: u32 = 4;
+const TURNS: u32 = 3;
 
 fn long_waits_for_holders_that_proceed_are_not_refused(fixture: &Fixture) {
     let threads: Vec<_> = (0..PROCESSES).map(|_| refusing(fixture)).collect();
@@ -250,12 +267,15 @@ fn long_waits_for_holders_that_proceed_are_not_refused(fixture: &Fixture) {
     }
 }
 
+/// Time for which each thread holds its first lock, so that all hold one.
+const CROSSING: Duration = Duration::from_millis(100);
+
 fn threads_that_try_again_after_a_refusal_proceed(fixture: &Fixture) {
     let threads = [refusing(fixture), refusing(fixture), refusing(fixture)];
     let locks = [(); 3].map(|()| threads[0].allocate("").to_string());
     let start = |number: usize| {
         let (first, second) = (&locks[number], &locks[(number + 1) % 3]);
-        threads[number].start("pairs", &[first, second, "4", "1000000"])
+        threads[number].start("pairs", &[first, second, "2", &CROSSING.as_nanos().to_string()])
     };
     let pending = [0, 1, 2].map(start);
     pending.into_iter().for_each(|pending| _ = pending.done());
@@ -284,6 +304,7 @@ fn a_cycle_is_listed_until_it_ends(fixture: &Fixture) {
     });
     assert_eq!(found.1, expected, "the listed cycle has other steps");
     second.outcome().expect_err("another thread holds the lock");
+    assert_eq!(listed(&observer).0, 0, "a member has given up waiting, but a deadlock is listed");
     members[1].unlock(locks[1]);
     first.granted();
     assert_eq!(listed(&observer).0, 0, "the deadlock has ended, but it is listed");

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use lock_core::{Deadlock, Lock, Result, WaitOptions};
+use lock_core::{Deadlock, Error, Lock, Result, WaitOptions};
 
 use super::acquire::duration;
 use super::loops::number;
@@ -24,19 +24,22 @@ impl Worker {
         })
     }
 
-    /// Acquires two locks one after the other, and starts again if the second wait is refused. Answers the number of refusals.
+    /// Acquires two locks one after the other, and holds each for a time. Starts again if a wait is refused. Answers the number of refusals.
     fn acquire_pairs(&self, first: &str, second: &str, turns: usize, hold: &str) -> Result<Fields> {
         self.begin();
         let (first, second): (&Lock, &Lock) = (self.handle(first)?, self.handle(second)?);
         let (mut done, mut refusals) = (0, 0);
         while done < turns {
-            let _first = first.lock()?;
-            match second.lock() {
-                Ok(_second) => {
-                    thread::sleep(duration(hold));
-                    done += 1;
-                }
-                Err(error) if error.is_deadlock() => refusals += 1,
+            let both = || {
+                let _first = first.lock()?;
+                thread::sleep(duration(hold));
+                let _second = second.lock()?;
+                thread::sleep(duration(hold));
+                Ok(())
+            };
+            match both() {
+                Ok(()) => done += 1,
+                Err(error) if Error::is_deadlock(&error) => refusals += 1,
                 Err(error) => return Err(error),
             }
         }

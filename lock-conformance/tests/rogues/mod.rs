@@ -6,6 +6,7 @@ mod cleaned;
 mod copies;
 mod creator_namespaces;
 mod dead_holders;
+mod deadlocks;
 mod descriptors;
 mod false_claims;
 mod fault;
@@ -86,6 +87,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         cleaned::all(),
         false_claims::all(),
         dead_holders::all(),
+        deadlocks::all(),
         hidden_owners::all(),
         namespaces::all(),
         creator_namespaces::all(),

@@ -8,8 +8,8 @@
 //! for the shortest.
 //!
 //! # The cycle is real
-//! A thread that waits cannot release its locks. So the cycle existed if each member was in the same wait before and after the holders were
-//! read. Holders that are processes with other threads do not count, because such a thread may release the lock.
+//! A cycle is read twice. A thread that waits cannot release its locks. So the cycle existed if each member was in the same wait before and
+//! after the holders were read. Holders that are processes with other threads do not count, because such a thread may release the lock.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::fence;
@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(150);
 /// The time from the start of a wait to its check, if only a warning is to be logged.
 const WARNING: Duration = Duration::from_secs(1);
 
-/// The time from a check that found a cycle to the one that confirms it, for each member of the cycle that comes before this one.
+/// The time from a check that found a cycle to the one that confirms it, once and for each member that comes before this one.
 const CONFIRMATION: Duration = Duration::from_millis(80);
 
 /// The largest number of members that come before another one. Together with the interval, it bounds the time until the refusal.
@@ -76,30 +76,27 @@ impl DeadlockWatch {
         if self.next.is_none_or(|next| began < next) {
             return Advice::Wait;
         }
+        if self.refuses && self.suspected.is_some() {
+            return Advice::Withdraw;
+        }
         let chain = Chain::of(lock);
         let rank = chain.as_ref().map_or(0, |chain| chain.rank(self.begin.elapsed()));
-        let found = chain.and_then(Chain::cycle);
-        let confirmed = found.is_some() && found == self.suspected;
-        let pause = match &found {
-            _ if confirmed && self.refuses => return Advice::Withdraw,
-            _ if confirmed => {
-                event!(
-                    warn,
-                    DEADLOCK,
-                    store = lock.store_url(),
-                    id = lock.id().get(),
-                    cycle = found.as_ref().map(tracing::field::display),
-                    "a wait for a lock is part of a deadlock"
-                );
+        // The member whose wait closes the cycle logs the warning. It checks once after that.
+        let pause = match (&self.suspected, chain) {
+            (None, Some(chain)) => {
+                self.suspected = Some(chain.suspicion());
+                Some(CONFIRMATION * (1 + rank))
+            }
+            (Some(suspected), Some(chain)) => {
+                let is_same = |found: &Deadlock| found == suspected;
+                if chain.cycle().as_ref().is_some_and(is_same) {
+                    event!(warn, DEADLOCK, store = lock.store_url(), id = lock.id().get(), cycle = %suspected, "a wait for a lock is part of a deadlock");
+                }
                 None
             }
-            Some(_) => Some(CONFIRMATION * (1 + rank)),
-            None if self.refuses => Some(INTERVAL),
-            // The member whose wait closes the cycle logs the warning, and it checks once after that.
-            None => None,
+            (_, None) => self.refuses.then_some(INTERVAL),
         };
         let cost = began.elapsed() * COST;
-        self.suspected = found;
         self.next = pause.and_then(|pause| Instant::now().checked_add(pause.max(cost) + shift()));
         Advice::Wait
     }
@@ -109,11 +106,9 @@ impl DeadlockWatch {
     pub(crate) fn confirm(&mut self, lock: &Lock) -> Option<Deadlock> {
         // The records of the other waits are read after the end of this one has been recorded.
         fence(SeqCst);
-        let found = Chain::of(lock).and_then(Chain::cycle).filter(|found| Some(found) == self.suspected.as_ref());
-        if found.is_none() {
-            self.suspected = None;
-            self.next = Instant::now().checked_add(INTERVAL + shift());
-        }
+        let (began, suspected) = (Instant::now(), self.suspected.take());
+        let found = Chain::of(lock).and_then(Chain::cycle).filter(|found| Some(found) == suspected.as_ref());
+        self.next = Instant::now().checked_add(INTERVAL.max(began.elapsed() * COST) + shift());
         found
     }
 }
@@ -132,6 +127,7 @@ struct Chain<'a> {
     steps: Vec<DeadlockStep>,
     waiters: Vec<Waiter>,
     read: Instant,
+    records_waits: bool,
 }
 
 impl<'a> Chain<'a> {
@@ -144,7 +140,15 @@ impl<'a> Chain<'a> {
         let first = living_holder(lock.raw())?;
         let read = Instant::now();
         let waits = if is_sole_owner(&here.agent(&first), &me, &here) { Vec::new() } else { manager.waiting().ok()?.waiters };
-        let mut chain = Self { manager, store: &store.url, here, steps: Vec::new(), waiters: Vec::new(), read };
+        let mut chain = Self {
+            manager,
+            store: &store.url,
+            here,
+            steps: Vec::new(),
+            waiters: Vec::new(),
+            read,
+            records_waits: store.records_waits,
+        };
         let (mut holds, mut holder) = (lock.id(), first);
         loop {
             let agent = chain.here.agent(&holder);
@@ -181,18 +185,26 @@ impl<'a> Chain<'a> {
         u32::try_from(before).unwrap_or(RANKS).min(RANKS)
     }
 
+    /// Returns the cycle, which has been read once.
+    fn suspicion(self) -> Deadlock {
+        Deadlock::new(self.steps)
+    }
+
     /// Returns the cycle if each other member is still in the wait that it was in before the holders were read.
     fn cycle(self) -> Option<Deadlock> {
-        let now = if self.waiters.is_empty() { Vec::new() } else { self.manager.waiting().ok()?.waiters };
-        let elapsed = self.read.elapsed();
-        let is_same = |before: &Waiter| {
-            let same = |now: &&Waiter| {
-                (now.id, self.here.agent(&now.thread)) == (before.id, self.here.agent(&before.thread))
-                    && now.waited.is_none_or(|waited| waited + COARSE >= elapsed)
-            };
-            now.iter().find(same).is_some()
-        };
-        self.waiters.iter().all(is_same).then_some(Deadlock { steps: self.steps })
+        // Without records, a thread that is asleep at two times may have slept several times in one wait. The suspicion was the first
+        // reading then.
+        if self.records_waits && !self.waiters.is_empty() {
+            let now = self.manager.waiting().ok()?.waiters;
+            let elapsed = self.read.elapsed();
+            let key = |waiter: &Waiter| (waiter.id, self.here.agent(&waiter.thread));
+            let is_as_long = |waiter: &Waiter| waiter.waited.is_none_or(|waited| waited + COARSE >= elapsed);
+            let is_same = |before: &Waiter| now.iter().any(|now| key(now) == key(before) && is_as_long(now));
+            if !self.waiters.iter().all(is_same) {
+                return None;
+            }
+        }
+        Some(self.suspicion())
     }
 }
 

@@ -128,7 +128,9 @@ pub enum ErrorDetails {
         limit: u32,
     },
     /// No id is free.
-    #[error("all {capacity} locks are allocated ({allocated} in use); free some, or raise the capacity (Store::grow, `lockctl grow`)")]
+    #[error(
+        "all {capacity} locks are allocated ({allocated} in use); free some, or raise the capacity (Store::grow, `lockctl grow`)"
+    )]
     #[non_exhaustive]
     Exhausted {
         /// The capacity of the store.

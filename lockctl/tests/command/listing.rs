@@ -45,6 +45,7 @@ fn the_keys_of_a_listing_are_stable() {
         "doubt",
         "generation",
         "held",
+        "held_for_at_least",
         "holder",
         "id",
         "is_named",

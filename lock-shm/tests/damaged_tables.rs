@@ -70,7 +70,7 @@ fn a_wrong_hint_hides_no_id() {
     let store = open(directory.path(), OpenMode::Open).unwrap();
     let ids: Vec<_> = (0..40).map(|_| store.allocate("").unwrap().id().get()).collect();
     assert_eq!(ids, (0..40).collect::<Vec<_>>());
-    assert!(matches!(store.allocate("").unwrap_err().kind(), lock_core::ErrorKind::Exhausted));
+    assert!(matches!(store.allocate("").unwrap_err().kind(), ErrorKind::Exhausted));
 }
 
 /// The words of the header that mark the pages of the waiter table with blocks.
@@ -105,4 +105,35 @@ fn a_wait_in_a_store_with_a_damaged_waiter_table_ends(#[case] word: u64) {
         waiter.join().unwrap().unwrap();
     });
     assert!(store.waiting().unwrap().waiters.is_empty());
+}
+
+#[test]
+fn a_wait_for_which_the_waiter_table_has_no_place_is_not_listed_and_the_list_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    damage(directory.path(), WAITER_PAGES[0], u64::MAX);
+    damage(directory.path(), WAITER_PAGES[1], u64::MAX);
+    let store = open(directory.path(), OpenMode::Open).unwrap();
+    let lock = store.retrieve(7).unwrap();
+    let guard = lock.lock().unwrap();
+    // The owner word of this thread is that of a live thread.
+    let file = File::options().read(true).write(true).open(directory.path().join("store")).unwrap();
+    let mut owner = [0; 8];
+    file.read_exact_at(&mut owner, LINE + 7 * 64 + 16).unwrap();
+    assert_eq!(u64::from_ne_bytes(owner) & ((1 << 22) - 1), u64::from(lock_table::thread::id()));
+    file.write_all_at(&owner.repeat(16_384 * 4), WAITERS).unwrap();
+    assert_eq!(store.waiting().unwrap().incomplete, None);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().map(drop));
+        let reason = loop {
+            let waits = store.waiting().unwrap();
+            assert!(waits.waiters.iter().all(|waiter| waiter.id.get() != 7) && !waiter.is_finished());
+            if let Some(reason) = waits.incomplete {
+                break reason;
+            }
+        };
+        assert!(reason.contains(" s ago may be missing: all 16384 records were in use"), "{reason}");
+        drop(guard);
+        waiter.join().unwrap().unwrap();
+    });
+    assert_eq!(store.waiting().unwrap().incomplete, None);
 }

@@ -225,6 +225,9 @@ impl fmt::Display for Error {
         }
         match (&self.0.details, &self.0.file, &self.0.advice) {
             (ErrorDetails::Absent, _, Some(advice)) => return write!(f, "there is no such store: {advice}"),
+            (ErrorDetails::OtherCapacity { found, asked }, _, Some(advice)) => {
+                return write!(f, "the capacity of the store is {found}, not {asked}; {advice}");
+            }
             (ErrorDetails::System { call, error }, Some(file), _) => write!(f, "{call} {}: {error}", file.display())?,
             (details, ..) => fmt::Display::fmt(details, f)?,
         }

@@ -77,8 +77,9 @@ impl Segment {
         file.read_to_end(&mut bytes).map_err(|error| Error::system("read", error))?;
         let locks = image::check(&bytes)?;
         if let Some(asked) = options.locks.filter(|asked| *asked != locks) {
-            return Err(Error::other_capacity(locks.to_string(), asked.to_string())
-                .advise("omit the option locks, or give the number of the store"));
+            return Err(
+                Error::other_capacity(locks.to_string(), asked.to_string()).advise("omit the option locks or give that number")
+            );
         }
         let mapping = Mapping::new(&file, locks / GROUP_LOCKS).map_err(|error| Error::system("mmap", error))?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

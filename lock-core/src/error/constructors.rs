@@ -58,8 +58,7 @@ impl Error {
     ///
     /// The advice is for a URL with another capacity. [`Error::advise`] replaces it.
     pub fn other_capacity(found: impl Into<String>, asked: impl Into<String>) -> Self {
-        let error = Self::from(ErrorDetails::OtherCapacity { found: found.into(), asked: asked.into() });
-        error.advise("omit the option capacity, or give the number of the store")
+        ErrorDetails::OtherCapacity { found: found.into(), asked: asked.into() }.into()
     }
 
     /// Creates an [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt). The reason names the damage.

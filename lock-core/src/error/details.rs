@@ -90,7 +90,7 @@ pub enum ErrorDetails {
         needed: String,
     },
     /// The store has another capacity than the requested one.
-    #[error("the capacity of the store is {found}, not {asked}")]
+    #[error("the capacity of the store is {found}, not {asked}; omit the option capacity or give that number")]
     #[non_exhaustive]
     OtherCapacity {
         /// The capacity of the store: a number or `unbounded`.

@@ -2,7 +2,16 @@
 
 use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Mutation]] = &[SEMAPHORE, LOCK, STATE, RECOVERY, POSIX_LOCK, POSIX_LINE, GATE, POSIX_WAIT];
+pub(super) const PLANTED: &[&[Mutation]] = &[SPAN, SEMAPHORE, LOCK, STATE, RECOVERY, POSIX_LOCK, POSIX_LINE, GATE, POSIX_WAIT];
+
+const SPAN: &[Mutation] = planted! { "lock-sem/src/sysv/span.rs":
+    "set-grows" ["sem"] "the locks of a store that was raised do not find their set";
+"            _ if u64::from(id.get()) < created => (number, start, created),"
+        => "            _ if u64::from(id.get()) < created => (number, start, end),";
+    "two-sets-with-one-number" ["sem"] "two sets of a store have the same key";
+"            _ => (number | GROWN, created, end),"
+        => "            _ => (number, created, end),";
+};
 
 const SEMAPHORE: &[Mutation] = planted! { "lock-sem/src/sysv/semaphore.rs":
     "undo-missing" ["sem"] "a dead owner keeps the lock";

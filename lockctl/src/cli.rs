@@ -67,6 +67,14 @@ pub(crate) enum Command {
     /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
     /// It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
+    /// Say what is wrong with a store or the system, and what to do
+    ///
+    /// Checks that the store can be used and that no process uses an earlier one; deaths that are not dealt with; allocations without a label
+    /// by processes that have ended; the free ids, processes, space, limits and semaphore sets; and whether /proc shows processes.
+    ///
+    /// Exits with 0 if nothing is wrong, with 1 if there are only warnings, and with 2 if there are problems: programs fail, hang or do not
+    /// exclude each other.
+    Doctor(Format),
     /// Print figures of a store in the text format of Prometheus
     ///
     /// They are the capacity, the numbers of allocated ids, held locks, waiting threads and deaths that are not dealt with, the longest hold (a

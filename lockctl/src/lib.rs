@@ -29,6 +29,7 @@ mod backends;
 mod cli;
 mod demo;
 mod docs;
+mod doctor;
 mod entries;
 mod exit;
 mod facts;
@@ -83,6 +84,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::FreeAll(_) => manage::free_all(&store_args)?,
         Command::List(args) => list::list(&store_args, &args)?,
         Command::Why(args) => why::why(&store_args, &args)?,
+        Command::Doctor(args) => return doctor::doctor(&store_args, &args),
         Command::Metrics => metrics::metrics(&store_args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,

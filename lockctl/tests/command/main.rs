@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod demo;
+mod doctor;
 mod listing;
 mod manage;
 #[cfg(all(feature = "file", feature = "sem"))]

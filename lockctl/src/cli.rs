@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Free(FreeArgs),
     /// Free every id: dangerous while a program uses one
     FreeAll(Confirmation),
-    /// List allocated and held locks, and who holds, waits for and allocated them
+    /// List allocated and held locks, with their holders, waiters and allocating processes
     ///
     /// STATE is free, held, "dead holder" (the next owner takes the lock over), inconsistent (free, but a death is not dealt with), doubt (the
     /// holder is not certain) or ?. HELD FOR is a lower bound. WAITERS is the number of waiting threads and the longest wait. ALIVE says
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
     /// It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
-    /// Say what is wrong with a store or the system, and what to do
+    /// Find the faults of a store and of the system, and say what to do
     ///
     /// Checks that the store can be used and that no process uses an earlier one; deaths that are not dealt with; allocations without a label
     /// by processes that have ended; the free ids, processes, space, limits and semaphore sets; and whether /proc shows processes.

@@ -4,7 +4,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Severity {
-    /// Programs work, but somebody should look at it.
+    /// Programs work, but an operator should check it.
     Warning,
     /// Programs fail, hang or do not exclude each other.
     Problem,

@@ -1,4 +1,4 @@
-//! `doctor`: what is wrong with a store or the system, in sentences, each with a remedy. It acquires, delays and changes no lock.
+//! `doctor`: the faults of a store and of the system, in sentences, each with a remedy. It acquires, delays and changes no lock.
 
 mod finding;
 mod locks;
@@ -47,7 +47,7 @@ pub(crate) fn doctor(store_args: &StoreArgs, format: &Format) -> Result<ExitCode
     Ok(ExitCode::from(code))
 }
 
-/// Returns the name of the store and what is wrong with it and the system, the worst first.
+/// Returns the name of the store, and the faults of the store and the system, the worst first.
 fn examine(url: &StoreUrl) -> (String, Vec<Finding>) {
     let mut findings = Vec::new();
     let opened = lock_any::open(url.clone());

@@ -62,7 +62,7 @@ fn another_proc() -> Result<(), Failed> {
 fn a_set_left_behind() -> Result<(), Failed> {
     let store = "mount -t tmpfs none $1; $0 --store sem:$1/locks create; $0 --store sem:$1/locks run 3 -- true";
     says(&["--ipc"], &format!("{store}; exec $0 --store sem:$1/locks doctor"), 0, &["nothing is wrong"])?;
-    // A second store in the directory has a set of its own.
+    // A second store in the directory has another set.
     let beside = format!("{store}; $0 --store sem:$1/other create; $0 --store sem:$1/other run 3 -- true");
     says(&["--ipc"], &format!("{beside}; exec $0 --store sem:$1/locks doctor"), 0, &["nothing is wrong"])?;
     let deleted =

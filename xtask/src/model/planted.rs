@@ -360,9 +360,9 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "an id is published before its label is written",
         "two allocate and free, both die",
         ALLOCATION,
-        "allocated = Some(record.write(label, tag, self.command()));\n            segment.allocated().set(index);",
-        "allocated = Some(record.write(label, tag, self.command()));\n            segment.allocated().set(index);",
-        "segment.allocated().set(index); allocated = Some(record.write(label, tag, self.command()));",
+        "allocated = Some(record.write(label, tag, self.birth(), self.command()));\n            segment.allocated().set(index);",
+        "allocated = Some(record.write(label, tag, self.birth(), self.command()));\n            segment.allocated().set(index);",
+        "segment.allocated().set(index); allocated = Some(record.write(label, tag, self.birth(), self.command()));",
     ),
     bug("a claim is not released", "two allocate and free, both die", ALLOCATION, "record.unclaim();", "record.unclaim();", ""),
     bug(

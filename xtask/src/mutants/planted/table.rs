@@ -9,10 +9,10 @@ pub(super) const PLANTED: &[&[Mutation]] = &[
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
-r"            allocated = Some(record.write(label, tag, self.command()));
+r"            allocated = Some(record.write(label, tag, self.birth(), self.command()));
             segment.allocated().set(index);"
         => r"            segment.allocated().set(index);
-            allocated = Some(record.write(label, tag, self.command()));";
+            allocated = Some(record.write(label, tag, self.birth(), self.command()));";
     "claim-unchecked" ["shm"] "two allocations get the same id";
 r"        if !record.claim(me, |other| self.is_gone(other)) {
             return Ok(None);

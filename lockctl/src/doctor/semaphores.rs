@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lock_any::{Store, StoreId, StoreUrl};
 
@@ -29,7 +29,7 @@ fn left_over(directory: &Path, store: Option<&Store>) -> Option<Finding> {
     }
     let listed = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let named = listed(Path::new(DIRECTORY)).filter(|path| path.extension().is_some_and(|extension| extension == "sem"));
-    let in_use = shared_mappings().into_keys().map(PathBuf::from);
+    let in_use = shared_mappings().into_iter().filter(|mapping| !mapping.is_deleted).map(|mapping| mapping.path);
     let files: BTreeSet<_> = named.chain(listed(directory)).chain(in_use).filter(|path| path.is_file()).collect();
     let stores: BTreeSet<StoreId> = files.iter().filter_map(|path| id_of(path)).chain(store.map(Store::id)).collect();
     sets.retain(|set| !stores.contains(&set.store));

@@ -148,6 +148,24 @@ fn a_store_that_is_replaced_under_a_running_process_is_a_problem() {
     is_fine(&scratch.run(&["doctor"]));
 }
 
+/// The kernel does not know the path of the store in the process that created it.
+#[test]
+fn a_process_that_created_a_store_that_is_replaced_is_named() {
+    let scratch = Scratch::new();
+    let command = ["run", "3", "--", "sh", "-c", "echo $$; read line"];
+    let held = Held::start(scratch.lockctl(&command));
+    is_fine(&scratch.run(&["doctor"]));
+    fs::remove_file(scratch.file()).unwrap();
+    scratch.ok(&["create"]);
+    let output = scratch.run(&["doctor"]);
+    let has_nameless_files = fs::read_to_string(format!("/proc/{}/maps", held.pid())).unwrap().contains("/#");
+    let code = if has_nameless_files { 1 } else { 2 };
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert!(output.out.contains(&format!("pid {}", held.pid())) && output.out.contains("restart these"), "{output:?}");
+    held.release();
+    is_fine(&scratch.run(&["doctor"]));
+}
+
 #[test]
 fn few_open_files_are_a_warning() {
     let scratch = Scratch::with_store();

@@ -36,7 +36,7 @@ impl Visit for Fields {
 
 impl Collector {
     fn add(&self, metadata: &Metadata<'_>, fields: Fields) {
-        // Other libraries may have events of their own.
+        // Other libraries may have other events.
         if metadata.name().starts_with("lock.") {
             assert!(metadata.target().starts_with("lock_core"), "{metadata:?}");
             let seen = Seen { name: metadata.name().to_owned(), level: *metadata.level(), fields: fields.0 };
@@ -44,7 +44,7 @@ impl Collector {
         }
     }
 
-    /// Returns what was seen, without the text for people.
+    /// Returns the events and spans, without their messages.
     fn seen(&self) -> Vec<Seen> {
         let mut seen = std::mem::take(&mut *self.0.lock().unwrap());
         seen.iter_mut().for_each(|seen| drop(seen.fields.remove("message")));
@@ -92,7 +92,7 @@ impl Scratch {
     }
 }
 
-/// Runs code with a subscriber, and returns what it saw.
+/// Runs code with a subscriber, and returns its events and spans.
 fn seen_by(run: impl FnOnce()) -> Vec<Seen> {
     let collector = Collector::default();
     with_default(collector.clone(), run);

@@ -107,6 +107,61 @@ fn an_allocation_keeps_its_label_and_counts_its_generation() {
 }
 
 #[test]
+fn an_allocation_identifies_its_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = create(&directory.path().join("table"), Bound::DEFAULT);
+    allocate(&table);
+    let allocator = table.allocated().unwrap()[0].allocator.clone().unwrap();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let start_time = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+    assert_eq!(allocator.start_time, Some(start_time));
+    assert_eq!(allocator.pid_namespace, Some(fs::metadata("/proc/self/ns/pid").unwrap().ino()));
+}
+
+/// Returns how much memory the mappings of this file take, in KiB.
+fn mapped(path: &Path) -> u64 {
+    let inode = format!(" {} ", fs::metadata(path).unwrap().ino());
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut is_of_file = false;
+    let sizes = maps.lines().filter_map(|line| {
+        // The line of a mapping begins with its address in hexadecimal.
+        if line.starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_lowercase()) {
+            is_of_file = line.contains(&inode);
+        }
+        line.strip_prefix("Rss:").filter(|_| is_of_file)?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    sizes.sum()
+}
+
+#[test]
+fn a_list_in_parts_keeps_only_a_part_and_the_locks_in_use_in_memory() {
+    const LOCKS: u32 = 100_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table");
+    let table = create(&path, Bound::Unbounded);
+    table.reconcile(&(0..LOCKS).map(|id| (LockId::new(id), Label::new(format!("{id}")).unwrap())).collect()).unwrap();
+    let whole = table.allocated().unwrap();
+    let before = mapped(&path);
+    assert!(before >= 16 << 10, "{before} KiB: the test has too few locks");
+
+    let slot = table.slot(LockId::new(50_000)).unwrap();
+    let mut parts = Vec::new();
+    while let Some(next) = parts.last().map_or(Some(0), |one: &Allocation| one.id.get().checked_add(1)) {
+        let part = table.allocated_from(LockId::new(next), 1024).unwrap();
+        assert!(part.len() <= 1024);
+        if part.is_empty() {
+            break;
+        }
+        parts.extend(part);
+    }
+    assert_eq!(parts, whole);
+    let after = mapped(&path);
+    assert!(after <= 4 << 10, "{after} KiB of {before} KiB are still in memory");
+    // A lock with a handle is the same as before.
+    assert_eq!((slot.generation(), slot.line().token()), (Generation::new(1), 0));
+}
+
+#[test]
 fn reconcile_allocates_missing_ids_and_frees_others() {
     let directory = tempfile::tempdir().unwrap();
     let table = create(&directory.path().join("table"), Bound::Locks(10_000));

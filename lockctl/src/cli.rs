@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// process is killed. An id is freed only if the death is proven and its lock is not held. `run --new` does the same when all ids are
     /// allocated.
     Reclaim(Format),
-    /// List allocated and held locks, and who holds, waits for and allocated them
+    /// List allocated and held locks, with their holders, waiters and allocating processes
     ///
     /// STATE is free, held, "dead holder" (the next owner takes the lock over), inconsistent (free, but a death is not dealt with), doubt (the
     /// holder is not certain) or ?. HELD FOR is a lower bound. WAITERS is the number of waiting threads and the longest wait. ALIVE says
@@ -113,6 +113,14 @@ pub(crate) enum Command {
     /// A deadlock is shown only if two readings show it, 50 ms apart. A holder that is an ancestor process of a waiting thread is one, too, if
     /// it waits until its descendant ends. Exits with 0 whether there is a deadlock or not. Acquires, delays and changes no lock.
     Graph(GraphArgs),
+    /// Find the faults of a store and of the system, and say what to do
+    ///
+    /// Checks that the store can be used and that no process uses an earlier one; deaths that are not dealt with; allocations without a label
+    /// by processes that have ended; the free ids, processes, space, limits and semaphore sets; and whether /proc shows processes.
+    ///
+    /// Exits with 0 if nothing is wrong, with 1 if there are only warnings, and with 2 if there are problems: programs fail, hang or do not
+    /// exclude each other.
+    Doctor(Format),
     /// Print figures of a store in the text format of Prometheus
     ///
     /// They are the capacity, the numbers of allocated ids, held locks, waiting threads and deaths that are not dealt with, the longest hold (a

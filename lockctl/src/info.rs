@@ -50,10 +50,17 @@ const NEARLY_FULL: u64 = 90;
 
 /// Writes a line to stderr if few ids are free.
 fn warn_if_nearly_full(store: &Store, available: Option<u64>) {
-    let (Some(capacity), Some(free)) = (store.capacity(), available) else { return };
+    if let Some((text, advice)) = exhaustion(store, available) {
+        output::message(format_args!("{text}; {advice}"));
+    }
+}
+
+/// Returns a sentence and an advice if few ids are free.
+pub(crate) fn exhaustion(store: &Store, available: Option<u64>) -> Option<(String, &'static str)> {
+    let (Some(capacity), Some(free)) = (store.capacity(), available) else { return None };
     let allocated = capacity.saturating_sub(free);
     if u128::from(allocated) * 100 < u128::from(capacity) * u128::from(NEARLY_FULL) {
-        return;
+        return None;
     }
     let advice = match (store.capabilities().capacity, store.url().starts_with("podman:")) {
         (_, true) => {
@@ -65,7 +72,7 @@ fn warn_if_nearly_full(store: &Store, available: Option<u64>) {
         }
         _ => "free ids that are not used, which `list` shows",
     };
-    output::message(format_args!("{allocated} of {capacity} ids are allocated, and {free} are free; {advice}"));
+    Some((format!("{allocated} of {capacity} ids are allocated, and {free} are free"), advice))
 }
 
 fn print_json(store: &Store, backend: &Backend, allocated: Option<u64>, available: Option<u64>) -> Result<(), Failure> {

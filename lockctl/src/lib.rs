@@ -34,6 +34,7 @@ mod cli;
 mod demo;
 mod destroy;
 mod docs;
+mod doctor;
 mod entries;
 mod exit;
 mod facts;
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::List(args) => list::list(&store_args, &args)?,
         Command::Why(args) => why::why(&store_args, &args)?,
         Command::Graph(args) => graph::graph(&store_args, &args)?,
+        Command::Doctor(args) => return doctor::doctor(&store_args, &args),
         Command::Metrics => metrics::metrics(&store_args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,

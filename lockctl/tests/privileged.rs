@@ -1,5 +1,7 @@
 //! Tests that need a mount or another user's file. Without the privilege a test is listed as ignored, with the reason.
 
+#[path = "privileged/doctor.rs"]
+mod doctor;
 #[path = "privileged/surroundings.rs"]
 mod surroundings;
 
@@ -21,13 +23,15 @@ fn main() -> ExitCode {
     };
     let trial_of = |(name, run): (&str, Check)| trial(name, mount, run);
     let surroundings = surroundings::WITH_MOUNTS.into_iter().map(trial_of);
+    let doctor = doctor::ALL.into_iter().map(trial_of);
     let users = surroundings::OF_USERS.into_iter().map(|(name, run)| trial(name, root.or(mount), run));
     let trials = vec![
         trial("a_full_file_system_is_an_error_and_leaves_nothing", mount, a_full_file_system),
         trial("a_read_only_file_system_is_an_error", mount, a_read_only_file_system),
         trial("the_store_of_another_user_is_refused", root, the_store_of_another_user),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().chain(surroundings).chain(users).collect()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().chain(surroundings).chain(doctor).chain(users).collect())
+        .exit_code()
 }
 
 /// A shell in a private mount namespace. `$0` is lockctl, and `$1` a scratch directory.

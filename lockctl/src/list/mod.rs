@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, Write};
 
 use lock_any::Numbering;
 
-pub(crate) use self::row::Row;
+pub(crate) use self::row::{Row, State};
 pub(crate) use self::rows::Rows;
 use self::table::Table;
 use crate::cli::{ListArgs, StoreArgs};

@@ -43,7 +43,7 @@ impl State {
 }
 
 /// A lock that is allocated, held, waited for, or has a death that is not dealt with.
-#[derive(Serialize, Debug)]
+#[derive(Clone, Serialize, Debug)]
 pub(crate) struct Row {
     pub(crate) id: LockId,
     pub(crate) state: State,

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::vec;
 
-use lock_any::{Allocation, HeldLock, LockId, Result, Store, UnresolvedDeath, Waiter};
+use lock_any::{Allocation, Breaking, HeldLock, LockId, Result, Store, UnresolvedDeath, Waiter};
 use lock_proc::Lives;
 
 use super::row::Row;
@@ -22,6 +22,8 @@ pub(crate) struct Rows {
     waiters: Option<Peekable<vec::IntoIter<Waiter>>>,
     /// Whether only held locks are returned.
     is_held_only: bool,
+    /// Whether the lock of a dead owner stays held until it is broken.
+    is_broken_explicitly: bool,
     lives: Lives,
     here: Here,
 }
@@ -43,6 +45,7 @@ impl Rows {
             deaths: supported(boxed(store.iter_deaths()))?,
             waiters: waits.map(|waits| waits.waiters.into_iter().peekable()),
             is_held_only,
+            is_broken_explicitly: store.capabilities().breaking == Breaking::Explicit,
             lives: Lives::new(),
             here: Here::new(),
         })
@@ -91,8 +94,10 @@ impl Rows {
             row.add_held(take(held, |held| held.id == id)?);
         }
         if let Some(deaths) = &mut self.deaths
-            && let Some(death) = take(deaths, |death| death.id == id)?
+            && let Some(mut death) = take(deaths, |death| death.id == id)?
         {
+            // After `break`, the lock is free, and its dead owner is still recorded for the report.
+            death.is_released |= self.is_broken_explicitly && row.held == Some(false);
             row.add_death(death);
         }
         if let Some(waiters) = &mut self.waiters {

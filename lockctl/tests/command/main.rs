@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod demo;
+mod doctor;
 mod graph;
 mod growing;
 mod listing;

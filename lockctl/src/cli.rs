@@ -103,6 +103,11 @@ pub(crate) struct RunArgs {
     /// Exit code if the lock is busy or the wait times out
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 1)]
     pub(crate) conflict_exit_code: u8,
+    /// Print no line about a wait, a busy lock or a new store
+    ///
+    /// Without it, a wait of more than a second prints one line that names the owner. Errors and deaths are printed in any case.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// Allocate a lock for this run, and free it afterwards
     #[arg(long, conflicts_with = "id")]
     pub(crate) new: bool,

@@ -41,6 +41,7 @@ mod store;
 mod sys;
 mod why;
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -57,7 +58,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // An error is ignored: the reader has closed the pipe.
-            let _ = error.print();
+            let _ = match io::stderr().is_terminal() || !error.use_stderr() {
+                true => error.print(),
+                // By one system call.
+                false => io::stderr().write_all(error.render().to_string().as_bytes()),
+            };
             return match error.kind() {
                 Usage::DisplayHelp | Usage::DisplayVersion => ExitCode::SUCCESS,
                 _ => ExitStatus::USAGE.into(),

@@ -6,21 +6,22 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use lock_any::Guard;
-use nix::unistd::Pid;
 
 use crate::exit::{self, Failure};
 use crate::sys;
 
-use super::session;
+use super::session::{self, Ending};
 use super::signals::Signals;
 
 /// Runs the command to its end, with these environment variables. Called from the main thread, whose end kills the command.
+///
+/// The signals are blocked.
 pub(super) fn run(
     command: &[OsString],
     environment: &[(&str, Option<String>)],
     guard: &Guard<'_>,
     signals: &Signals,
-) -> Result<ExitStatus, Failure> {
+) -> Result<(ExitStatus, Ending), Failure> {
     let mut process = Command::new(&command[0]);
     process.args(&command[1..]);
     for (name, value) in environment {
@@ -30,7 +31,7 @@ pub(super) fn run(
             None => process.env_remove(name),
         };
     }
-    sys::bind_to_this_thread(&mut process, signals.inherited_mask());
+    sys::bind_to_this_thread(&mut process, signals.inherited_mask(), signals.ignored());
     let unavailable = |error: io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::NotFound => "; give its path, or add its directory to PATH",
@@ -44,16 +45,25 @@ pub(super) fn run(
         );
         failure.with_advice(advice)
     };
-    let mut child = signals.forward_to(|| process.spawn()).map_err(unavailable)?;
-    let pid = Pid::from_raw(child.id() as i32);
-    // The child stays a zombie, which reserves its pid, until forwarding has stopped.
-    session::wait(pid, guard);
-    signals.stop_forwarding();
-    child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))
+    let (mut child, forwarder) = signals.spawn(|| process.spawn()).map_err(unavailable)?;
+    let ending = session::wait(&forwarder, guard);
+    let status =
+        child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))?;
+    Ok((status, ending))
 }
 
-/// Returns the command's exit code, or 128 plus the signal that killed it.
-pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+/// Ends this process as the command has ended: by the same signal, or with its exit code.
+///
+/// A shell ends a loop only if a command died of SIGINT. A process that the signal cannot end exits with 128 plus its number.
+pub(super) fn end_as(status: ExitStatus) -> ExitCode {
+    match status.signal() {
+        Some(signal) => end_by(signal),
+        None => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
+/// Ends this process by a signal, or returns 128 plus its number.
+pub(super) fn end_by(signal: i32) -> ExitCode {
+    sys::end_by_signal(signal);
+    u8::try_from(128 + signal).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -4,46 +4,70 @@
 //! kills the command.
 
 mod acquire;
+mod ancestors;
 mod child;
 mod environment;
 mod session;
 mod signals;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 use lock_any::{Death, Guard, Lock, Numbering, Store};
 
 use crate::cli::{RunArgs, StoreArgs};
-use crate::exit::{ExitStatus, Failure};
+use crate::exit::{self, Failure};
 use crate::output;
 
+use session::Ending;
 use signals::Signals;
 
 pub(crate) fn run(store_args: &StoreArgs, args: &RunArgs) -> Result<ExitCode, Failure> {
+    // The store is closed before the process ends by a signal.
+    Ok(match run_under_lock(store_args, args)? {
+        Ended::Command(status) => child::end_as(status),
+        Ended::Wait(signal) => child::end_by(signal),
+    })
+}
+
+/// How a run has ended.
+enum Ended {
+    /// The command has run.
+    Command(ExitStatus),
+    /// This signal ended the wait for the lock.
+    Wait(i32),
+}
+
+fn run_under_lock(store_args: &StoreArgs, args: &RunArgs) -> Result<Ended, Failure> {
+    // Before an id is allocated, so that a signal frees it.
+    let signals = Signals::prepare(args.new)?;
     let store = store_args.open_or_create(args.no_create)?;
-    // Before an id is allocated, so a signal during the wait can free the id.
-    let signals = Signals::take()?;
     let lock = select_lock(&store, args)?;
     let _ours = args.new.then(|| Allocated { lock: &lock });
-    let free = args.new.then(|| lock.clone());
-    signals.watch(move || {
-        if let Some(lock) = &free {
-            free_allocated(lock);
-        }
-    })?;
 
-    let mut guard = acquire_in_current_store(store_args, args, store, lock.clone())?;
-    let recovered = guard.recovered().map(|death| describe(death, &lock));
+    let acquired = acquire_in_current_store(store_args, args, store, lock.clone(), &signals);
+    signals.block()?;
+    if let Some(signal) = signals.caught() {
+        return Ok(Ended::Wait(signal));
+    }
+    let mut guard = acquired?;
+    let recovered = guard.recovered().map(|death| describe(death, guard.lock()));
     if let Some(recovered) = &recovered {
         output::message(format_args!("{recovered}"));
     }
     session::prepare(&guard);
-    let status = child::run(&args.command, &environment::variables(&guard, recovered.as_deref()), &guard, &signals)?;
-    if status.success() {
-        guard.mark_consistent()?;
+    let variables = environment::variables(&guard, recovered.as_deref());
+    let (status, ending) = child::run(&args.command, &variables, &guard, &signals)?;
+    let marked = if status.success() { guard.mark_consistent() } else { Ok(()) };
+    let name = acquire::name(guard.lock());
+    match marked.and(guard.unlock()) {
+        Err(error) if ending == Ending::LockLost => return Err(error.into()),
+        // The command has run: its exit code counts.
+        Err(error) => {
+            output::message(format_args!("the command has ended, but {name} could not be released: {error}"));
+        }
+        Ok(()) => {}
     }
-    guard.unlock()?;
-    Ok(child::exit_code(status))
+    Ok(Ended::Command(status))
 }
 
 /// Acquires the lock. If the store was removed or replaced during the wait, later commands use another store. Then the lock is
@@ -53,13 +77,15 @@ fn acquire_in_current_store(
     args: &RunArgs,
     mut store: Store,
     mut lock: Lock,
+    signals: &Signals,
 ) -> Result<Guard<'static>, Failure> {
     let deadline = acquire::deadline(args);
     loop {
-        let guard = acquire::acquire(&store, &lock, args, deadline)?;
-        match store.check() {
-            Ok(()) if args.name.is_none() => return Ok(guard),
-            Ok(()) => {
+        let acquired = acquire::acquire(&store, &lock, args, deadline, signals);
+        let checked = acquired.and_then(|guard| store.check().map(|()| guard));
+        match checked {
+            Ok(guard) if args.name.is_none() => return Ok(guard),
+            Ok(guard) => {
                 // During the wait, the id may have been freed, and the name allocated again.
                 let named = select_lock(&store, args)?;
                 if (named.id(), named.generation()) == (lock.id(), lock.generation()) {
@@ -69,8 +95,8 @@ fn acquire_in_current_store(
                 continue;
             }
             // An id of --new belongs to the removed store, so this is an error with --new.
-            Err(error) if !args.new && error.needs_reopen() => drop(guard),
-            Err(error) => return Err(error.into()),
+            Err(error) if !args.new && error.needs_reopen() => {}
+            Err(error) => return Err(acquire::failure(&error, &lock, args, deadline)),
         }
         store = store_args.open_or_create(args.no_create)?;
         lock = select_lock(&store, args)?;
@@ -84,7 +110,7 @@ fn describe(death: &Death, lock: &Lock) -> String {
 }
 
 fn select_lock(store: &Store, args: &RunArgs) -> Result<Lock, Failure> {
-    let usage = |message: &str| Failure::new(ExitStatus::USAGE, message);
+    let usage = |message: &str| Failure::new(exit::ExitStatus::USAGE, message);
     if let Some(name) = &args.name {
         return Ok(store.named(name)?);
     }

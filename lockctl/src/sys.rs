@@ -1,7 +1,8 @@
-//! The unsafe code of this crate: signals with their raw numbers, and setup of a child between `fork` and `exec`.
+//! The unsafe code of this crate: signals with their raw numbers, a process that witnesses signals, and setup of a child between `fork` and `exec`.
 #![allow(unsafe_code)]
 
 mod signal;
+mod witness;
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -16,6 +17,7 @@ pub(crate) use self::signal::{
     IgnoredSignals, Received, catch_while_waiting, caught_while_waiting, end_by_signal, forward, receive, reset_sigchld,
     set_of_others, take_default_action,
 };
+pub(crate) use self::witness::Witness;
 
 /// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask and ignored signals.
 ///

@@ -45,8 +45,8 @@ pub(super) fn run(
         );
         failure.with_advice(advice)
     };
-    let (mut child, forwarder) = signals.spawn(|| process.spawn()).map_err(unavailable)?;
-    let ending = session::wait(&forwarder, guard);
+    let (mut child, mut forwarder) = signals.spawn(|| process.spawn()).map_err(unavailable)?;
+    let ending = session::wait(&mut forwarder, guard);
     let status =
         child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))?;
     Ok((status, ending))

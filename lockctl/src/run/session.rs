@@ -35,7 +35,7 @@ pub(super) enum Ending {
 }
 
 /// Forwards signals until the command ends. Ends the command and its descendants before the lock is lost.
-pub(super) fn wait(command: &Forwarder<'_>, guard: &Guard<'_>) -> Ending {
+pub(super) fn wait(command: &mut Forwarder<'_>, guard: &Guard<'_>) -> Ending {
     let Ok(Some(at_first)) = guard.valid_for() else {
         command.forward_until_end(None);
         return Ending::Own;

@@ -17,7 +17,10 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgid, getpid, getsid};
 
 use crate::exit::{ExitStatus, Failure};
-use crate::sys::{self, IgnoredSignals, Received};
+use crate::sys::{self, IgnoredSignals, Received, Witness};
+
+/// Time to wait before the witness is started. Most short commands have ended by then.
+const WITNESS_AFTER: Duration = Duration::from_millis(5);
 
 /// The signal handling of this process.
 pub(super) struct Signals {
@@ -74,7 +77,7 @@ impl Signals {
     pub(super) fn spawn(&self, spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Forwarder<'_>)> {
         let child = spawn()?;
         let command = Pid::from_raw(child.id().cast_signed());
-        Ok((child, Forwarder { signals: self, command }))
+        Ok((child, Forwarder { signals: self, command, witness: GroupWitness::After(Instant::now() + WITNESS_AFTER) }))
     }
 }
 
@@ -82,13 +85,23 @@ impl Signals {
 pub(super) struct Forwarder<'a> {
     signals: &'a Signals,
     command: Pid,
+    witness: GroupWitness,
+}
+
+/// The witness of signals to the process group.
+enum GroupWitness {
+    /// It is not needed yet.
+    After(Instant),
+    Started(Witness),
+    /// It could not be started, or does not answer.
+    Missing,
 }
 
 impl Forwarder<'_> {
     /// Forwards signals until the command has ended, and returns true; or until the timeout, and returns false.
     ///
     /// The command stays a zombie, which reserves its pid.
-    pub(super) fn forward_until_end(&self, timeout: Option<Duration>) -> bool {
+    pub(super) fn forward_until_end(&mut self, timeout: Option<Duration>) -> bool {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             if self.has_ended() {
@@ -98,6 +111,7 @@ impl Forwarder<'_> {
             if left == Some(Duration::ZERO) {
                 return false;
             }
+            let left = left.into_iter().chain(self.time_until_witness()).min();
             match sys::receive(&self.signals.received, left) {
                 Ok(Some(signal)) => self.handle(&signal),
                 Ok(None) => {}
@@ -117,7 +131,7 @@ impl Forwarder<'_> {
         while waitid(Id::Pid(self.command), flags) == Err(Errno::EINTR) {}
     }
 
-    fn handle(&self, signal: &Received) {
+    fn handle(&mut self, signal: &Received) {
         let number = signal.number();
         // SIGCHLD tells lockctl about its children, and a write of lockctl to a closed pipe raises SIGPIPE.
         if number == SIGCHLD || number == SIGPIPE && signal.is_own() {
@@ -131,9 +145,29 @@ impl Forwarder<'_> {
         }
     }
 
+    /// Starts the witness when its time has come. Returns the time until then.
+    fn time_until_witness(&mut self) -> Option<Duration> {
+        let GroupWitness::After(at) = self.witness else { return None };
+        let left = at.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Some(left);
+        }
+        self.witness = Witness::start().map_or(GroupWitness::Missing, GroupWitness::Started);
+        None
+    }
+
     /// Whether the signal was sent to the whole process group, and so to the command, too.
-    fn command_has_got(&self, signal: &Received) -> bool {
-        getpgid(Some(self.command)) == getpgid(None) && signal.is_from_kernel() && is_sent_to_groups(signal.number())
+    fn command_has_got(&mut self, signal: &Received) -> bool {
+        // The witness is asked in any case, because it forgets the signal then.
+        let witnessed = match &mut self.witness {
+            GroupWitness::Started(witness) => witness.has_got(signal),
+            GroupWitness::After(_) | GroupWitness::Missing => Some(false),
+        };
+        if witnessed.is_none() {
+            self.witness = GroupWitness::Missing;
+        }
+        let is_to_group = if signal.is_from_kernel() { is_sent_to_groups(signal.number()) } else { witnessed == Some(true) };
+        is_to_group && getpgid(Some(self.command)) == getpgid(None)
     }
 }
 

@@ -112,6 +112,10 @@ pub(crate) fn set_of_others(ignored: IgnoredSignals) -> SigSet {
 pub(crate) struct Received(siginfo_t);
 
 impl Received {
+    pub(super) fn new(info: siginfo_t) -> Self {
+        Self(info)
+    }
+
     pub(crate) fn number(&self) -> c_int {
         self.0.si_signo
     }
@@ -123,8 +127,16 @@ impl Received {
 
     /// Whether this process sent the signal itself.
     pub(crate) fn is_own(&self) -> bool {
-        // SAFETY: with these two codes, the kernel has written the pid.
-        matches!(self.0.si_code, libc::SI_USER | libc::SI_TKILL) && unsafe { self.0.si_pid() } == Pid::this().as_raw()
+        self.sender() == Pid::this().as_raw()
+    }
+
+    /// The pid of the sender; 0 if the kernel sent the signal, or a process outside of the PID namespace. Async-signal-safe.
+    pub(super) fn sender(&self) -> c_int {
+        match self.0.si_code {
+            // SAFETY: with these codes, the kernel has written the pid.
+            libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE => unsafe { self.0.si_pid() },
+            _ => 0,
+        }
     }
 }
 
@@ -146,7 +158,7 @@ pub(crate) fn receive(set: &SigSet, timeout: Option<Duration>) -> nix::Result<Op
     };
     match Errno::result(result) {
         // SAFETY: the call has returned a signal, so the information is written.
-        Ok(_) => Ok(Some(Received(unsafe { info.assume_init() }))),
+        Ok(_) => Ok(Some(Received::new(unsafe { info.assume_init() }))),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
         Err(errno) => Err(errno),
     }

@@ -127,7 +127,13 @@ pub(crate) struct Held {
 impl Held {
     /// Starts lockctl. The first line of the command is its pid.
     pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped());
+        Self::start_with_stdin(command)
+    }
+
+    /// Starts lockctl with the stdin that is set.
+    pub(crate) fn start_with_stdin(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("lockctl runs");
         let mut stdout = BufReader::new(process.stdout.take().expect("a pipe"));
         let mut line = String::new();

@@ -152,6 +152,12 @@ impl Failure {
         self
     }
 
+    /// Removes the message, so that only the exit code reports the failure.
+    pub(crate) fn without_message(mut self) -> Self {
+        self.message = None;
+        self
+    }
+
     /// Writes the message as one line to stderr.
     pub(crate) fn report(&self) {
         if let Some(message) = &self.message {

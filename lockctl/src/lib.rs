@@ -45,6 +45,7 @@ mod sys;
 mod target;
 mod why;
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind as Usage;
@@ -60,7 +61,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // An error is ignored: the reader has closed the pipe.
-            let _ = error.print();
+            let _ = match io::stderr().is_terminal() || !error.use_stderr() {
+                true => error.print(),
+                // By one system call.
+                false => io::stderr().write_all(error.render().to_string().as_bytes()),
+            };
             return match error.kind() {
                 Usage::DisplayHelp | Usage::DisplayVersion => ExitCode::SUCCESS,
                 _ => ExitStatus::USAGE.into(),

@@ -36,7 +36,7 @@ pub(crate) fn a_tool_waits_and_both_are_named() {
             &lockctl.ok(id),
             &[
                 &["lock 0 is held by", &format!("pid {} (", holder.id()), "run -- cat"],
-                &[&format!("pid {} started", holder.id()), "waitid(2)"],
+                &[&format!("pid {} started", holder.id()), "sigtimedwait(2)"],
                 &[&format!("pid {} (lxc-destroy -n foo) waits for it", destroying.id())],
             ],
         );

@@ -2,7 +2,10 @@
 #![cfg(feature = "shm")]
 
 mod bad_input;
+mod default_store;
 mod demo;
+#[cfg(all(feature = "file", feature = "sem"))]
+mod endings;
 mod listing;
 mod manage;
 #[cfg(all(feature = "file", feature = "sem"))]
@@ -12,10 +15,14 @@ mod path_locks;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod paths;
 mod pipes;
+mod pty;
 mod reports;
 mod run;
 mod scratch;
 mod signals;
+mod sys;
 mod terminal;
+#[cfg(all(feature = "file", feature = "sem"))]
+mod waiting;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod why;

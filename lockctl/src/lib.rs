@@ -27,6 +27,7 @@
 
 mod backends;
 mod cli;
+mod default_store;
 mod demo;
 mod docs;
 mod entries;

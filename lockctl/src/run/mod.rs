@@ -40,7 +40,7 @@ enum Ended {
 fn run_under_lock(store_args: &StoreArgs, args: &RunArgs) -> Result<Ended, Failure> {
     // Before an id is allocated, so that a signal frees it.
     let signals = Signals::prepare(args.new)?;
-    let store = store_args.open_or_create(args.no_create)?;
+    let store = open_store(store_args, args)?;
     let lock = select_lock(&store, args)?;
     let _ours = args.new.then(|| Allocated { lock: &lock });
 
@@ -98,8 +98,15 @@ fn acquire_in_current_store(
             Err(error) if !args.new && error.needs_reopen() => {}
             Err(error) => return Err(acquire::failure(&error, &lock, args, deadline)),
         }
-        store = store_args.open_or_create(args.no_create)?;
+        store = open_store(store_args, args)?;
         lock = select_lock(&store, args)?;
+    }
+}
+
+fn open_store(store_args: &StoreArgs, args: &RunArgs) -> Result<Store, Failure> {
+    match args.quiet {
+        true => store_args.open_or_create_quietly(args.no_create),
+        false => store_args.open_or_create(args.no_create),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The store of a user who names none.
+//! The default store: the store if none is named.
 //!
 //! All processes of a user must find the same store: with and without a session, in a user namespace, and by cron. No other user may
 //! take its place. The directory is the first of these that applies:
@@ -29,7 +29,7 @@ const ADVICE: &str = "give another store with --store or LOCKCTL_STORE";
 /// The directory of the default store.
 pub(crate) struct DefaultStore {
     directory: PathBuf,
-    /// The user who owns the directory, as this process sees it.
+    /// The owner of the directory, as this process sees it.
     owner: Uid,
 }
 

@@ -1,7 +1,7 @@
 //! The command `lockctl`: runs commands under locks shared between processes, and lists locks and their owners.
 //!
 //! ```console
-//! $ lockctl run 3 -- make install             # under lock 3 of the store shm:lockctl-UID
+//! $ lockctl run 3 -- make install             # under lock 3 of the user's default store
 //! $ lockctl run -w 10 3 -- make install       # waits ten seconds at most; then exits with 1 and names the owner
 //! $ lockctl list --held
 //!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS

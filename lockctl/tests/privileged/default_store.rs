@@ -1,4 +1,4 @@
-//! The store of a user who names none: one for all processes of the user, in a place that no other user can take.
+//! The default store: one for all processes of a user, in a place that no other user can take.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

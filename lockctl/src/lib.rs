@@ -1,7 +1,7 @@
 //! The command `lockctl`: runs commands under locks shared between processes, and lists locks and their owners.
 //!
 //! ```console
-//! $ lockctl run 3 -- make install             # under lock 3 of the store shm:lockctl-UID
+//! $ lockctl run 3 -- make install             # under lock 3 of the user's default store
 //! $ lockctl run -w 10 3 -- make install       # waits ten seconds at most; then exits with 1 and names the owner
 //! $ lockctl run nightly ./backup              # under the lock with this name, which is allocated on first use
 //! $ lockctl run /run/backup.lock ./backup     # under the lock of a file, as with flock(1)
@@ -29,6 +29,7 @@
 
 mod backends;
 mod cli;
+mod default_store;
 mod demo;
 mod docs;
 mod entries;

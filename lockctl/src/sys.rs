@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
@@ -20,6 +21,12 @@ pub(crate) use self::signal::{
     set_of_others, take_default_action,
 };
 pub(crate) use self::witness::Witness;
+
+/// Returns whether the program has rights that its caller has not, because it is set-user-id, set-group-id or has capabilities.
+pub(crate) fn is_privileged_program() -> bool {
+    // SAFETY: the call takes a number only.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
 
 /// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask and ignored signals.
 ///

@@ -48,9 +48,10 @@ pub(crate) fn run(store_args: &StoreArgs, args: &RunArgs) -> Result<ExitCode, Fa
     })
 }
 
-/// Returns whether the store has one lock without a number. The store need not exist.
+/// Returns whether the store has one lock without a number. The store need not exist. The default store has numbers.
 fn has_single_lock(store_args: &StoreArgs) -> Result<bool, Failure> {
-    let url: StoreUrl = store_args.url().parse()?;
+    let Some(url) = store_args.given() else { return Ok(false) };
+    let url: StoreUrl = url.parse()?;
     let registry = lock_any::registry()?;
     Ok(registry.find(url.scheme())?.capabilities().numbering == Numbering::Single)
 }
@@ -67,7 +68,7 @@ fn run_in_store(store_args: &StoreArgs, args: &RunArgs, request: &Request, deadl
     let verbose = Verbose::start(args.options.verbose);
     // Before an id is allocated, so that a signal frees it.
     let signals = Signals::prepare(matches!(request.target, Target::New { .. }))?;
-    let store = store_args.open_or_create(args.no_create)?;
+    let store = open_store(store_args, args)?;
     let acquired = match &request.target {
         Target::New { label } => allocate(&store, label),
         target => acquire_in_current_store(store_args, args, target, deadline, store, &signals),
@@ -131,8 +132,15 @@ fn acquire_in_current_store(
             Err(error) if error.needs_reopen() => {}
             Err(error) => return Err(acquire::failure(&error, &lock, &args.options, deadline)),
         }
-        store = store_args.open_or_create(args.no_create)?;
+        store = open_store(store_args, args)?;
         lock = select_lock(&store, target)?;
+    }
+}
+
+fn open_store(store_args: &StoreArgs, args: &RunArgs) -> Result<Store, Failure> {
+    match args.options.quiet {
+        true => store_args.open_or_create_quietly(args.no_create),
+        false => store_args.open_or_create(args.no_create),
     }
 }
 

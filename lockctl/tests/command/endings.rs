@@ -1,5 +1,7 @@
 //! How `run` ends: as its command has ended.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -47,6 +49,25 @@ fn signals_that_were_ignored_reach_the_command_as_they_were() {
         });
         assert_eq!(inside, outside);
     }
+}
+
+/// A datagram socket keeps each write separate.
+#[rstest]
+#[case(&["run", "-n", "3", "--", "true"])]
+#[case(&["run", "4000000", "--", "true"])]
+#[case(&["run", "--none"])]
+fn a_message_is_written_by_one_system_call(#[case] args: &[&str]) {
+    let scratch = Scratch::with_store();
+    let held = scratch.hold("3");
+    let (ours, other) = UnixDatagram::pair().unwrap();
+    let status = scratch.lockctl(args).stderr(OwnedFd::from(other)).status().unwrap();
+    assert_ne!(status.code(), Some(0));
+    ours.set_nonblocking(true).unwrap();
+    let mut message = [0; 4096];
+    let length = ours.recv(&mut message).unwrap();
+    assert!(message[..length].ends_with(b"\n"), "{}", String::from_utf8_lossy(&message[..length]));
+    assert!(ours.recv(&mut message).is_err(), "a second write");
+    held.release();
 }
 
 /// The command removes the semaphores of the store, so the lock cannot be released.

@@ -2,7 +2,6 @@
 #![cfg(feature = "shm")]
 
 mod bad_input;
-mod default_store;
 mod demo;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod endings;

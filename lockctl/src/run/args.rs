@@ -173,13 +173,11 @@ impl RunArgs {
         }
         let (target, words) = self.target(has_single_lock)?;
         let command = self.command(&target, words)?;
-        if !matches!(target, Target::Path(_)) {
-            if self.no_fork {
-                return Err(usage(
-                    "--no-fork needs the path of a file or a directory: the lock of a store is released when its process executes another \
-                     program",
-                ));
-            }
+        if self.no_fork && !matches!(target, Target::Path(_)) {
+            return Err(usage(
+                "--no-fork needs the path of a file or a directory: the lock of a store is released when its process executes another \
+                 program",
+            ));
         }
         Ok(Request { target, command, operation, in_place: self.no_fork })
     }

@@ -66,8 +66,8 @@ pub(crate) enum Command {
     /// Creates the store if it is absent. If lockctl dies, the kernel kills the command. The environment of the command has the
     /// variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token), except under the lock of a path.
     ///
-    /// Forwards all signals to the command, also real-time signals. A signal to the whole process group (from a terminal, kill -TERM
-    /// -PGID, timeout) reaches the command by itself and is not forwarded. For signals of programs this is known from 5 ms after the start of
+    /// Forwards all signals to the command, also real-time signals. A signal to the whole process group (from a terminal, or kill -TERM
+    /// -PGID) reaches the command by itself and is not forwarded. For signals of programs this is known from 5 ms after the start of
     /// the command, by a child process with the name group-witness; it needs no file and ends with the command. Signals that a program
     /// sends to each process one by one, as systemd does at the stop of a service, may reach the command twice; systemd sends one with
     /// KillMode=mixed. Signals that were ignored or blocked when lockctl was started are so in the command.

@@ -18,7 +18,7 @@ use nix::unistd::{Pid, getppid};
 pub(crate) use self::lock::{flock, inherited, interrupt_calls_with};
 pub(crate) use self::signal::{
     IgnoredSignals, Received, catch_while_waiting, caught_while_waiting, end_by_signal, forward, receive, reset_sigchld,
-    set_of_others, take_default_action,
+    set_of_others, stop_catching, take_default_action,
 };
 pub(crate) use self::witness::Witness;
 

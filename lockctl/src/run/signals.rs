@@ -26,6 +26,8 @@ const WITNESS_AFTER: Duration = Duration::from_millis(5);
 pub(super) struct Signals {
     /// Ends the wait for a lock with an id that must be freed.
     waits: Option<Cancellation>,
+    /// Whether signals are caught during the wait.
+    catches: bool,
     ignored: IgnoredSignals,
     /// The signals that are blocked and received while the command runs.
     received: SigSet,
@@ -41,10 +43,11 @@ impl Signals {
         sys::reset_sigchld().map_err(failure)?;
         let waits = frees_id.then(Cancellation::new);
         // The default action of a signal does not end the first process of a PID namespace.
-        if frees_id || getpid().as_raw() == 1 {
+        let catches = frees_id || getpid().as_raw() == 1;
+        if catches {
             sys::catch_while_waiting(waits.as_ref());
         }
-        Ok(Self { waits, ignored, received: sys::set_of_others(ignored), inherited_mask })
+        Ok(Self { waits, catches, ignored, received: sys::set_of_others(ignored), inherited_mask })
     }
 
     /// What ends the wait for a lock, if a signal does not end the process itself.
@@ -67,10 +70,15 @@ impl Signals {
         self.ignored
     }
 
-    /// Blocks the signals. Called after the lock is acquired.
+    /// Blocks the signals, so that they are received while the command runs. Called after the wait.
     pub(super) fn block(&self) -> Result<(), Failure> {
         let blocked = self.received.thread_block();
-        blocked.map_err(|error| Failure::of_call("cannot receive signals", error, ExitStatus::SYSTEM))
+        blocked.map_err(|error| Failure::of_call("cannot receive signals", error, ExitStatus::SYSTEM))?;
+        if self.catches {
+            // The child has the actions of this process until it executes the command.
+            sys::stop_catching();
+        }
+        Ok(())
     }
 
     /// Spawns the command. Signals that arrive during the spawn are forwarded afterwards.

@@ -245,6 +245,14 @@ pub(crate) fn catch_while_waiting(waits: Option<&Cancellation>) {
     }
 }
 
+/// Sets the default action of each signal that [`catch_while_waiting`] catches.
+pub(crate) fn stop_catching() {
+    for signal in (1..=LAST).filter(|&signal| action_of(signal) == Some(end_waits as *const () as libc::sighandler_t)) {
+        // SAFETY: the default action installs no handler.
+        let _ = unsafe { set_action(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Returns the signal that has cancelled the waits.
 pub(crate) fn caught_while_waiting() -> Option<c_int> {
     Some(CAUGHT.load(Acquire)).filter(|&signal| signal != 0)

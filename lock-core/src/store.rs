@@ -6,8 +6,8 @@ use crate::event::event;
 use crate::lock::StoreContext;
 use crate::{
     Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, ErrorKind, HeldLock, Holders, Label, Lock, LockId,
-    Manager, Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, WaitGraph, Waits,
-    fork, listing,
+    Manager, Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, WaitGraph,
+    Waiters, Waits, fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.

@@ -36,8 +36,13 @@ impl Cli {
 /// The store to work on.
 #[derive(Args, Debug)]
 pub(crate) struct StoreArgs {
-    /// The store, for example shm:my-engine, shm:/run/my-engine/locks or shm:./locks [default: shm:lockctl-UID, UID being the
-    /// caller's]
+    /// The store, for example shm:my-engine, shm:/run/my-engine/locks or shm:./locks [default: a store of the user]
+    ///
+    /// An empty variable counts as unset. The default store is in the first directory that applies: for root, /run/lockctl; for another
+    /// user, /dev/shm/lockctl-UID if it exists, $XDG_RUNTIME_DIR/lockctl if the variable names a directory of the user,
+    /// /run/user/UID/lockctl if /run/user/UID exists, or else /dev/shm/lockctl-UID. UID is the one outside of a user namespace. A directory
+    /// that belongs to another user is refused. The system may remove these directories when the user has logged out: give another store for
+    /// a command that outlives the session.
     ///
     /// A location with a slash is a path, and any other is a name. Write %25 for a % and %3F for a ? in it. Repeat the option to examine
     /// several stores with `why` and `graph`.
@@ -60,9 +65,19 @@ pub(crate) enum Command {
     /// - Any other word is the name of a lock in the store. It is allocated on first use, and stays allocated. All runs with this
     ///   name use this lock.
     ///
-    /// Creates the store if it is absent. Forwards signals to the command. If lockctl dies, the kernel kills the command. The
-    /// environment of the command has the variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token), except under the lock of a
-    /// path.
+    /// Creates the store if it is absent. If lockctl dies, the kernel kills the command. The environment of the command has the
+    /// variables LOCKCTL_ID and LOCKCTL_TOKEN (the fencing token), except under the lock of a path.
+    ///
+    /// Forwards all signals to the command, also real-time signals. A signal to the whole process group (from a terminal, or kill -TERM
+    /// -PGID) reaches the command by itself and is not forwarded. For signals of programs this is known from 5 ms after the start of
+    /// the command, by a child process with the name group-witness; it needs no file and ends with the command. Signals that a program
+    /// sends to each process one by one, as systemd does at the stop of a service, may reach the command twice; systemd sends one with
+    /// KillMode=mixed. Signals that were ignored or blocked when lockctl was started are so in the command.
+    ///
+    /// If a signal kills the command, lockctl dies of the same signal, without a core file, so that a shell ends its loop at Ctrl-C. As the
+    /// first process of a PID namespace it exits with 128 plus the number. When the command has ended, an error in releasing the
+    /// lock is a message and does not change the exit code, except that lockctl exits with 69 if it had to end the command because the lock was
+    /// lost.
     ///
     /// If an earlier owner died holding the lock of a store, a line on stderr reports it, and the variable LOCKCTL_RECOVERED has
     /// the same text. Each further run reports it, too, until a command exits with 0. This marks the protected data as

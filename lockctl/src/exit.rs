@@ -95,7 +95,7 @@ impl From<ExitStatus> for ExitCode {
 
 /// Formats the exit codes for the help.
 pub(crate) fn table() -> String {
-    let mut text = "Exit codes:\n    0  success; run: the exit code of the command (128 + N if signal N killed it)\n".to_owned();
+    let mut text = "Exit codes:\n    0  success; run: the exit code of the command (if signal N killed it, run dies of N: 128 + N in a shell)\n".to_owned();
     text += "    1  run: the lock is busy or the wait timed out (another code with -E)\n";
     for (code, about) in TABLE {
         text += &format!("  {code:>3}  {about}\n");
@@ -149,6 +149,12 @@ impl Failure {
     /// Replaces the message.
     pub(crate) fn with_message(mut self, message: String) -> Self {
         self.message = Some(message);
+        self
+    }
+
+    /// Removes the message, so that only the exit code reports the failure.
+    pub(crate) fn without_message(mut self) -> Self {
+        self.message = None;
         self
     }
 

@@ -26,7 +26,7 @@ struct Info {
 }
 
 pub(crate) fn info(store_args: &StoreArgs, format: &Format) -> Result<(), Failure> {
-    let url: StoreUrl = store_args.url().parse()?;
+    let url: StoreUrl = store_args.url()?.parse()?;
     let registry = lock_any::registry()?;
     let backend = registry.find(url.scheme())?;
     let store = store_args.open()?;

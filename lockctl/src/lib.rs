@@ -1,7 +1,7 @@
 //! The command `lockctl`: runs commands under locks shared between processes, and lists locks and their owners.
 //!
 //! ```console
-//! $ lockctl run 3 -- make install             # under lock 3 of the store shm:lockctl-UID
+//! $ lockctl run 3 -- make install             # under lock 3 of the user's default store
 //! $ lockctl run -w 10 3 -- make install       # waits ten seconds at most; then exits with 1 and names the owner
 //! $ lockctl run nightly ./backup              # under the lock with this name, which is allocated on first use
 //! $ lockctl run /run/backup.lock ./backup     # under the lock of a file, as with flock(1)
@@ -31,6 +31,7 @@
 mod backends;
 mod capacity;
 mod cli;
+mod default_store;
 mod demo;
 mod destroy;
 mod docs;
@@ -51,6 +52,7 @@ mod sys;
 mod target;
 mod why;
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind as Usage;
@@ -66,7 +68,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // An error is ignored: the reader has closed the pipe.
-            let _ = error.print();
+            let _ = match io::stderr().is_terminal() || !error.use_stderr() {
+                true => error.print(),
+                // By one system call.
+                false => io::stderr().write_all(error.render().to_string().as_bytes()),
+            };
             return match error.kind() {
                 Usage::DisplayHelp | Usage::DisplayVersion => ExitCode::SUCCESS,
                 _ => ExitStatus::USAGE.into(),

@@ -95,12 +95,12 @@ pub(crate) fn break_lock(store_args: &StoreArgs, args: &BreakArgs) -> Result<(),
 }
 
 pub(crate) fn create(store_args: &StoreArgs) -> Result<(), Failure> {
-    lock_any::create(store_args.url())?;
+    lock_any::create(store_args.url_to_create()?)?;
     Ok(())
 }
 
 pub(crate) fn migrate(store_args: &StoreArgs) -> Result<(), Failure> {
-    let url: StoreUrl = store_args.url().parse()?;
+    let url: StoreUrl = store_args.url()?.parse()?;
     lock_any::registry()?.find(url.scheme())?.migrate(&url)?;
     Ok(())
 }

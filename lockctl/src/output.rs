@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use crate::sys;
 
-/// Writes one line to stderr, with the name of the program in front.
+/// Writes one line to stderr, with the name of the program in front. One system call writes it, so lines of several processes do not mix.
 pub(crate) fn message(message: impl Display) {
     let message = message.to_string();
+    let line = format!("lockctl: {}\n", escaped(&message));
     // An error is ignored: there is no other place for a message.
-    let _ = writeln!(io::stderr().lock(), "lockctl: {}", escaped(&message));
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Writes text to stdout.

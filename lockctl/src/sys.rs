@@ -1,7 +1,10 @@
-//! The unsafe code of this crate: setup of a child between `fork` and `exec`, the action of SIGCHLD, and the size of a terminal.
+//! The unsafe code of this crate: locks on open files, signals with their raw numbers, a process that witnesses signals, setup of a child between
+//! `fork` and `exec`, and the size of a terminal.
 #![allow(unsafe_code)]
 
 mod lock;
+mod signal;
+mod witness;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,19 +14,30 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 
 pub(crate) use self::lock::{flock, inherited, interrupt_calls_with};
+pub(crate) use self::signal::{
+    IgnoredSignals, Received, catch_while_waiting, caught_while_waiting, end_by_signal, forward, receive, reset_sigchld,
+    set_of_others, stop_catching, take_default_action,
+};
+pub(crate) use self::witness::Witness;
 
-/// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask.
+/// Returns whether the program has rights that its caller has not, because it is set-user-id, set-group-id or has capabilities.
+pub(crate) fn is_privileged_program() -> bool {
+    // SAFETY: the call takes a number only.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask and ignored signals.
 ///
 /// The caller spawns from a thread that lives as long as the process. The setting does not apply to the child's own children, and a
 /// set-user-id program clears it (`prctl(2)`).
-pub(crate) fn bind_to_this_thread(command: &mut Command, blocked: SigSet) {
+pub(crate) fn bind_to_this_thread(command: &mut Command, blocked: SigSet, ignored: IgnoredSignals) {
     let parent = Pid::this();
-    // SAFETY: the closure only calls prctl, getppid and pthread_sigmask. In glibc and musl these are plain system calls: they take no
-    // lock and allocate nothing, so they may run in the forked child of a multithreaded process.
+    // SAFETY: the closure only calls prctl, getppid, sigaction and pthread_sigmask. In glibc and musl these are plain system calls: they
+    // take no lock and allocate nothing, so they may run in the forked child of a multithreaded process.
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -31,16 +45,23 @@ pub(crate) fn bind_to_this_thread(command: &mut Command, blocked: SigSet) {
             if getppid() != parent {
                 return Err(io::Error::from(Errno::ESRCH));
             }
+            ignored.restore_changed()?;
             blocked.thread_set_mask()?;
             Ok(())
         });
     }
 }
 
-/// Sets the default action of SIGCHLD, so that children can be waited for even if SIGCHLD was ignored when this program was started.
-pub(crate) fn reset_sigchld() -> nix::Result<()> {
-    // SAFETY: the default action installs no handler, so no code runs in signal context.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
+/// Sets the signal mask and the ignored signals of a program that is executed in place of this one.
+pub(crate) fn restore_signals(command: &mut Command, blocked: SigSet, ignored: IgnoredSignals) {
+    // SAFETY: as above; the closure only calls sigaction and pthread_sigmask.
+    unsafe {
+        command.pre_exec(move || {
+            ignored.restore_changed()?;
+            blocked.thread_set_mask()?;
+            Ok(())
+        });
+    }
 }
 
 /// Returns the number of columns of a terminal, or `None` if it does not know it.

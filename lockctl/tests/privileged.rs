@@ -1,7 +1,11 @@
 //! Tests that need a mount or another user's file. Without the privilege a test is listed as ignored, with the reason.
 
+#[path = "privileged/default_store.rs"]
+mod default_store;
 #[path = "privileged/doctor.rs"]
 mod doctor;
+#[path = "privileged/first_process.rs"]
+mod first_process;
 #[path = "privileged/surroundings.rs"]
 mod surroundings;
 
@@ -23,8 +27,12 @@ fn main() -> ExitCode {
     };
     let trial_of = |(name, run): (&str, Check)| trial(name, mount, run);
     let surroundings = surroundings::WITH_MOUNTS.into_iter().map(trial_of);
+    let users = surroundings::OF_USERS
+        .into_iter()
+        .chain(default_store::OF_USERS)
+        .chain(first_process::OF_USERS)
+        .map(|(name, run)| trial(name, root.or(mount), run));
     let doctor = doctor::ALL.into_iter().map(trial_of);
-    let users = surroundings::OF_USERS.into_iter().map(|(name, run)| trial(name, root.or(mount), run));
     let trials = vec![
         trial("a_full_file_system_is_an_error_and_leaves_nothing", mount, a_full_file_system),
         trial("a_read_only_file_system_is_an_error", mount, a_read_only_file_system),

@@ -288,7 +288,7 @@ impl Slot {
             command.arg("--life").arg(life.as_millis().to_string());
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        sys::bind_to_this_thread(&mut command, SigSet::empty());
+        sys::bind_to_this_thread(&mut command, SigSet::empty(), sys::IgnoredSignals::at_start());
         Ok(command)
     }
 }

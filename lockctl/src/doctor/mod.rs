@@ -28,7 +28,7 @@ struct Report {
 
 /// Prints the findings. Exits with 0, or 1 if there are only warnings, or 2 if there are problems.
 pub(crate) fn doctor(store_args: &StoreArgs, format: &Format) -> Result<ExitCode, Failure> {
-    let url: StoreUrl = store_args.url().parse()?;
+    let url: StoreUrl = store_args.url()?.parse()?;
     // Without a backend for the scheme, nothing can be said about the store.
     lock_any::registry()?.find(url.scheme())?;
     let (store, findings) = examine(&url);

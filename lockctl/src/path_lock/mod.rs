@@ -13,4 +13,4 @@ mod kind;
 mod open;
 mod wait;
 
-pub(crate) use self::open::OpenFile;
+pub(crate) use self::open::{OpenFile, Refusal};

@@ -13,7 +13,6 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
 
 use crate::exit::{ExitStatus, Failure};
-use crate::output;
 use crate::sys;
 
 use super::holders;
@@ -29,6 +28,17 @@ pub(crate) struct OpenFile {
     name: String,
     /// `None` for a descriptor that was inherited.
     path: Option<PathBuf>,
+}
+
+/// The reason why a lock was not acquired.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Another program held it until the deadline.
+    Busy {
+        name: String,
+        held_by: HeldBy,
+    },
+    Failed(Failure),
 }
 
 impl OpenFile {
@@ -76,17 +86,27 @@ impl OpenFile {
 
     /// Acquires the lock, and returns the file that it is on: another one if the path led to another file in the end.
     ///
-    /// A busy lock exits with `conflict`. After `notice_after`, a message names the holder.
-    pub(crate) fn acquire(mut self, deadline: Deadline, conflict: u8, notice_after: Duration) -> Result<Self, Failure> {
+    /// During a wait, `tell` gets the name of the file and the holder: early with `true`, and after `notice_after` with `false` unless it returned
+    /// true before.
+    pub(crate) fn acquire(
+        mut self,
+        deadline: Deadline,
+        notice_after: Duration,
+        tell: impl Fn(&str, &HeldBy, bool) -> bool,
+    ) -> Result<Self, Refusal> {
+        let mut is_told = false;
         loop {
-            let notice = || output::message(format_args!("waiting for {}; {}", self.name, self.holder()));
+            let notice = |is_first: bool| {
+                is_told = is_told || tell(&self.name, &self.holder(), is_first);
+                is_told
+            };
             match wait::acquire(self.file.as_fd(), self.kinds, deadline, notice_after, notice) {
                 Ok(true) => {}
-                Ok(false) => return Err(self.busy(deadline, conflict)),
-                Err(error) => return Err(self.failed("locked", &error)),
+                Ok(false) => return Err(Refusal::Busy { held_by: self.holder(), name: self.name }),
+                Err(error) => return Err(Refusal::Failed(self.failed("locked", &error))),
             }
             match &self.path {
-                Some(path) if !self.is_at(path) => self = Self::at(path)?,
+                Some(path) if !self.is_at(path) => self = Self::at(path).map_err(Refusal::Failed)?,
                 _ => return Ok(self),
             }
         }
@@ -119,15 +139,6 @@ impl OpenFile {
     fn holder(&self) -> HeldBy {
         let path = self.path.clone().unwrap_or_default();
         self.file.metadata().map_or_else(|error| HeldBy::unknown(error.to_string()), |metadata| holders::of(&path, &metadata))
-    }
-
-    fn busy(&self, deadline: Deadline, conflict: u8) -> Failure {
-        let (name, holder) = (&self.name, self.holder());
-        let message = match deadline {
-            Deadline::Now => format!("{name} is busy; {holder}"),
-            _ => format!("the wait for {name} timed out; {holder}"),
-        };
-        Failure::with_code(conflict, message)
     }
 
     fn failed(&self, action: &str, error: &io::Error) -> Failure {

@@ -6,6 +6,7 @@
 //! The kernel ends a sleep for a lock at a signal only. A thread therefore sleeps, and the main thread interrupts it at the
 //! deadline. The signal is SIGURG, which ends no process, and which only that thread receives.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::thread::JoinHandleExt;
@@ -30,14 +31,18 @@ const INTERRUPT: Signal = Signal::SIGURG;
 const REPEAT: Duration = Duration::from_millis(1);
 /// Time between two attempts, without a thread.
 const POLL: Duration = Duration::from_millis(20);
+/// Time until the first notice. Most waits are shorter, and a search for the holder reads all processes.
+const FIRST_NOTICE: Duration = Duration::from_millis(50);
 
-/// Acquires both locks. Returns false if one is busy until the deadline. Calls `notice` once after the given time.
+/// Acquires both locks. Returns false if one is busy until the deadline.
+///
+/// Calls `notice` with true after [`FIRST_NOTICE`], and with false after `notice_after`, until it returns true.
 pub(super) fn acquire(
     file: BorrowedFd<'_>,
     kinds: [Kind; 2],
     deadline: Deadline,
     notice_after: Duration,
-    notice: impl FnOnce(),
+    notice: impl FnMut(bool) -> bool,
 ) -> io::Result<bool> {
     if attempt(file, kinds)? {
         return Ok(true);
@@ -45,11 +50,11 @@ pub(super) fn acquire(
     if deadline == Deadline::Now {
         return Ok(false);
     }
-    let until = Notice { at: Instant::now() + notice_after, action: Some(notice) };
+    let notices = Notices { at: [FIRST_NOTICE, notice_after].map(|after| Instant::now() + after).into(), give: notice };
     match Waiter::start(file.try_clone_to_owned()?, kinds) {
-        Ok(waiter) => waiter.join_until(deadline, until),
+        Ok(waiter) => waiter.join_until(deadline, notices),
         // The process may have no further thread.
-        Err(_) => poll(file, kinds, deadline, until),
+        Err(_) => poll(file, kinds, deadline, notices),
     }
 }
 
@@ -65,29 +70,28 @@ fn attempt(file: BorrowedFd<'_>, [first, second]: [Kind; 2]) -> nix::Result<bool
     result
 }
 
-/// An action that is due at a time.
-struct Notice<F> {
-    at: Instant,
-    action: Option<F>,
+/// The notices of a wait that are left.
+struct Notices<F> {
+    /// Their times.
+    at: VecDeque<Instant>,
+    give: F,
 }
 
-impl<F: FnOnce()> Notice<F> {
-    /// Takes the action if it is due.
+impl<F: FnMut(bool) -> bool> Notices<F> {
+    /// Gives a notice that is due.
     fn poll(&mut self) {
-        if Instant::now() >= self.at
-            && let Some(action) = self.action.take()
-        {
-            action();
+        if self.at.front().is_some_and(|at| Instant::now() >= *at) {
+            self.at.pop_front();
+            if (self.give)(!self.at.is_empty()) {
+                self.at.clear();
+            }
         }
     }
 
-    /// Returns the time until the deadline or the action.
+    /// Returns the time until the deadline or the next notice.
     fn pause(&self, deadline: Deadline) -> Duration {
-        let pause = deadline.remaining().unwrap_or(Duration::from_secs(3600));
-        match self.action {
-            Some(_) => pause.min(self.at.saturating_duration_since(Instant::now())),
-            None => pause,
-        }
+        let notice = self.at.front().map(|at| at.saturating_duration_since(Instant::now()));
+        notice.into_iter().chain(deadline.remaining()).min().unwrap_or(Duration::from_secs(3600))
     }
 }
 
@@ -116,12 +120,12 @@ impl Waiter {
         Ok(Self { thread, is_cancelled, result })
     }
 
-    fn join_until(self, deadline: Deadline, mut notice: Notice<impl FnOnce()>) -> io::Result<bool> {
+    fn join_until(self, deadline: Deadline, mut notices: Notices<impl FnMut(bool) -> bool>) -> io::Result<bool> {
         loop {
-            match self.result.recv_timeout(notice.pause(deadline)) {
+            match self.result.recv_timeout(notices.pause(deadline)) {
                 Ok(result) => return Ok(result?),
                 Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the waiting thread has ended")),
-                Err(RecvTimeoutError::Timeout) => notice.poll(),
+                Err(RecvTimeoutError::Timeout) => notices.poll(),
             }
             if deadline.has_passed() {
                 return self.cancel();
@@ -164,7 +168,12 @@ fn wait(file: BorrowedFd<'_>, kinds: [Kind; 2], is_cancelled: &AtomicBool) -> ni
     }
 }
 
-fn poll(file: BorrowedFd<'_>, kinds: [Kind; 2], deadline: Deadline, mut notice: Notice<impl FnOnce()>) -> io::Result<bool> {
+fn poll(
+    file: BorrowedFd<'_>,
+    kinds: [Kind; 2],
+    deadline: Deadline,
+    mut notices: Notices<impl FnMut(bool) -> bool>,
+) -> io::Result<bool> {
     loop {
         // Read before the attempt, so that the last attempt is made after the deadline.
         let has_passed = deadline.has_passed();
@@ -174,7 +183,7 @@ fn poll(file: BorrowedFd<'_>, kinds: [Kind; 2], deadline: Deadline, mut notice: 
         if has_passed {
             return Ok(false);
         }
-        thread::sleep(notice.pause(deadline).min(POLL));
-        notice.poll();
+        thread::sleep(notices.pause(deadline).min(POLL));
+        notices.poll();
     }
 }

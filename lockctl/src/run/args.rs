@@ -40,6 +40,11 @@ pub(crate) struct LockOptions {
     /// Release the lock, or run the command without the lock of the path
     #[arg(short, long, overrides_with_all = ["exclusive", "shared", "unlock"])]
     unlock: bool,
+    /// Print no line about a wait, a busy lock or a new store
+    ///
+    /// Without it, a wait of more than a second prints one line that names the owner. Errors and deaths are printed in any case.
+    #[arg(short, long, overrides_with = "quiet")]
+    pub(crate) quiet: bool,
     /// Print the time that the acquisition took, and the command
     #[arg(long, overrides_with = "verbose")]
     pub(crate) verbose: bool,
@@ -168,16 +173,11 @@ impl RunArgs {
         }
         let (target, words) = self.target(has_single_lock)?;
         let command = self.command(&target, words)?;
-        if !matches!(target, Target::Path(_)) {
-            if self.no_fork {
-                return Err(usage(
-                    "--no-fork needs the path of a file or a directory: the lock of a store is released when its process executes another \
-                     program",
-                ));
-            }
-            if operation == Operation::Release {
-                return Err(usage("--unlock needs a path: a command under the lock of a store cannot run without it"));
-            }
+        if self.no_fork && !matches!(target, Target::Path(_)) {
+            return Err(usage(
+                "--no-fork needs the path of a file or a directory: the lock of a store is released when its process executes another \
+                 program",
+            ));
         }
         Ok(Request { target, command, operation, in_place: self.no_fork })
     }

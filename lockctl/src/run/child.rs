@@ -6,42 +6,42 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use lock_any::Guard;
-use nix::unistd::Pid;
 
 use crate::exit::{self, Failure};
 use crate::sys;
 
-use super::session;
+use super::session::{self, Ending};
 use super::signals::Signals;
 
 /// Runs the command to its end, with these environment variables. Called from the main thread, whose end kills the command.
+///
+/// The signals are blocked.
 pub(super) fn run(
     command: &[OsString],
     environment: &[(&str, Option<String>)],
     guard: Option<&Guard<'_>>,
     signals: &Signals,
-) -> Result<ExitStatus, Failure> {
+) -> Result<(ExitStatus, Ending), Failure> {
     let mut process = prepare(command, environment);
-    sys::bind_to_this_thread(&mut process, signals.inherited_mask());
-    let mut child = signals.forward_to(|| process.spawn()).map_err(|error| unavailable(command, error))?;
-    let pid = Pid::from_raw(child.id() as i32);
-    // The child stays a zombie, which reserves its pid, until forwarding has stopped.
-    match guard {
-        Some(guard) => session::wait(pid, guard),
-        None => session::wait_for_end(pid),
-    }
-    signals.stop_forwarding();
-    child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))
+    sys::bind_to_this_thread(&mut process, signals.inherited_mask(), signals.ignored());
+    let (mut child, mut forwarder) = signals.spawn(|| process.spawn()).map_err(|error| unavailable(command, error))?;
+    let ending = match guard {
+        Some(guard) => session::wait(&mut forwarder, guard),
+        None => {
+            forwarder.forward_until_end(None);
+            Ending::Own
+        }
+    };
+    let status =
+        child.wait().map_err(|error| Failure::of_call("cannot wait for the command", error, exit::ExitStatus::SYSTEM))?;
+    Ok((status, ending))
 }
 
 /// Executes the command in place of this process, with these environment variables. Returns only after a failure.
-pub(super) fn replace(command: &[OsString], environment: &[(&str, Option<String>)]) -> Failure {
-    // An ignored SIGCHLD would be ignored in the command, too, as flock(1) avoids.
-    let error = match sys::reset_sigchld() {
-        Ok(()) => prepare(command, environment).exec(),
-        Err(error) => error.into(),
-    };
-    unavailable(command, error)
+pub(super) fn replace(command: &[OsString], environment: &[(&str, Option<String>)], signals: &Signals) -> Failure {
+    let mut process = prepare(command, environment);
+    sys::restore_signals(&mut process, signals.inherited_mask(), signals.ignored());
+    unavailable(command, process.exec())
 }
 
 fn prepare(command: &[OsString], environment: &[(&str, Option<String>)]) -> Command {
@@ -69,8 +69,18 @@ fn unavailable(command: &[OsString], error: io::Error) -> Failure {
     failure.with_advice(advice)
 }
 
-/// Returns the command's exit code, or 128 plus the signal that killed it.
-pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+/// Ends this process as the command has ended: by the same signal, or with its exit code.
+///
+/// A shell ends a loop only if a command died of SIGINT. A process that the signal cannot end exits with 128 plus its number.
+pub(super) fn end_as(status: ExitStatus) -> ExitCode {
+    match status.signal() {
+        Some(signal) => end_by(signal),
+        None => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
+/// Ends this process by a signal, or returns 128 plus its number.
+pub(super) fn end_by(signal: i32) -> ExitCode {
+    sys::end_by_signal(signal);
+    u8::try_from(128 + signal).map_or(ExitCode::FAILURE, ExitCode::from)
 }

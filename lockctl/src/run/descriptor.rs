@@ -5,7 +5,7 @@
 use crate::exit::Failure;
 use crate::path_lock::OpenFile;
 
-use super::acquire::NOTICE_AFTER;
+use super::acquire;
 use super::args::{FdArgs, Operation};
 use super::verbose::Verbose;
 
@@ -14,7 +14,7 @@ pub(crate) fn lock(args: &FdArgs) -> Result<(), Failure> {
     let file = OpenFile::inherited(args.descriptor)?;
     let verbose = Verbose::start(args.options.verbose);
     match operation {
-        Operation::Acquire(deadline) => drop(file.acquire(deadline, args.options.conflict_exit_code, NOTICE_AFTER)?),
+        Operation::Acquire(deadline) => drop(acquire::acquire_file(file, &args.options, deadline)?),
         Operation::Release => file.release()?,
     }
     verbose.took()

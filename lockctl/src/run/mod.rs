@@ -4,6 +4,7 @@
 //! kills the command.
 
 mod acquire;
+mod ancestors;
 mod args;
 mod child;
 mod descriptor;
@@ -14,16 +15,17 @@ mod signals;
 mod temporary;
 mod verbose;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 use lock_any::{Deadline, Death, ErrorKind, Guard, Labels, Lock, Numbering, Removal, Store, StoreUrl, WaitOptions};
 
 use crate::cli::StoreArgs;
-use crate::exit::{ExitStatus, Failure};
+use crate::exit::{self, Failure};
 use crate::output;
 use crate::target::Target;
 
 use args::{Operation, Request};
+use session::Ending;
 use signals::Signals;
 use verbose::Verbose;
 
@@ -32,62 +34,80 @@ pub(crate) use descriptor::lock as lock_descriptor;
 
 pub(crate) fn run(store_args: &StoreArgs, args: &RunArgs) -> Result<ExitCode, Failure> {
     let request = args.request(args.may_omit_lock() && has_single_lock(store_args)?)?;
-    match (&request.target, request.operation) {
+    let ended = match (&request.target, request.operation) {
         (Target::Path(path), _) => path::run(path, args, &request),
         (_, Operation::Acquire(deadline)) => run_in_store(store_args, args, &request, deadline),
-        (_, Operation::Release) => Err(Failure::new(ExitStatus::USAGE, "--unlock needs a path")),
-    }
+        (_, Operation::Release) => {
+            let message = "--unlock needs a path: a command under the lock of a store cannot run without it";
+            Err(Failure::new(exit::ExitStatus::USAGE, message))
+        }
+    };
+    // The store is closed before the process ends by a signal.
+    Ok(match ended? {
+        Ended::Command(status) => child::end_as(status),
+        Ended::Wait(signal) => child::end_by(signal),
+    })
 }
 
-/// Returns whether the store has one lock without a number. The store need not exist.
+/// Returns whether the store has one lock without a number. The store need not exist. The default store has numbers.
 fn has_single_lock(store_args: &StoreArgs) -> Result<bool, Failure> {
-    let url: StoreUrl = store_args.url().parse()?;
+    let Some(url) = store_args.given() else { return Ok(false) };
+    let url: StoreUrl = url.parse()?;
     let registry = lock_any::registry()?;
     Ok(registry.find(url.scheme())?.capabilities().numbering == Numbering::Single)
 }
 
-fn run_in_store(store_args: &StoreArgs, args: &RunArgs, request: &Request, deadline: Deadline) -> Result<ExitCode, Failure> {
-    let verbose = Verbose::start(args.options.verbose);
-    let store = store_args.open_or_create(args.no_create)?;
-    // Before an id is allocated, so a signal during the wait can free the id.
-    let signals = Signals::take()?;
-    let (lock, acquired) = match &request.target {
-        Target::New { label } => {
-            let guard = allocate(&store, label)?;
-            (guard.lock().clone(), Some(guard))
-        }
-        target => (select_lock(&store, target)?, None),
-    };
-    let is_new = acquired.is_some();
-    let _ours = is_new.then(|| Allocated { lock: &lock });
-    let free = is_new.then(|| lock.clone());
-    signals.watch(move || {
-        if let Some(lock) = &free {
-            free_allocated(lock);
-        }
-    })?;
+/// How a run has ended.
+enum Ended {
+    /// The command has run.
+    Command(ExitStatus),
+    /// This signal ended the wait for the lock.
+    Wait(i32),
+}
 
-    let mut guard = match acquired {
-        Some(guard) => guard,
-        None => acquire_in_current_store(store_args, args, &request.target, deadline, store, lock.clone())?,
+fn run_in_store(store_args: &StoreArgs, args: &RunArgs, request: &Request, deadline: Deadline) -> Result<Ended, Failure> {
+    let verbose = Verbose::start(args.options.verbose);
+    // Before an id is allocated, so that a signal frees it.
+    let signals = Signals::prepare(matches!(request.target, Target::New { .. }))?;
+    let store = open_store(store_args, args)?;
+    let acquired = match &request.target {
+        Target::New { label } => allocate(&store, label),
+        target => acquire_in_current_store(store_args, args, target, deadline, store, &signals),
     };
+    let ours = match (&request.target, &acquired) {
+        (Target::New { .. }, Ok(guard)) => Some(guard.lock().clone()),
+        _ => None,
+    };
+    let _ours = ours.as_ref().map(|lock| Allocated { lock });
+    signals.block()?;
+    if let Some(signal) = signals.caught() {
+        return Ok(Ended::Wait(signal));
+    }
+    let mut guard = acquired?;
     verbose.acquired(&request.target, &request.command)?;
+    let is_new = ours.is_some();
     if is_new {
         // The death of an owner before the id was allocated is of no concern to this run.
         guard.mark_consistent()?;
     }
-    let recovered = guard.recovered().filter(|_| !is_new).map(|death| describe(death, &lock));
+    let recovered = guard.recovered().filter(|_| !is_new).map(|death| describe(death, guard.lock()));
     if let Some(recovered) = &recovered {
         output::message(format_args!("{recovered}"));
     }
     session::prepare(&guard);
     let variables = environment::variables(&guard, recovered.as_deref());
-    let status = child::run(&request.command, &variables, Some(&guard), &signals)?;
-    if status.success() {
-        guard.mark_consistent()?;
+    let (status, ending) = child::run(&request.command, &variables, Some(&guard), &signals)?;
+    let marked = if status.success() { guard.mark_consistent() } else { Ok(()) };
+    let name = acquire::name(guard.lock());
+    match marked.and(guard.unlock()) {
+        Err(error) if ending == Ending::LockLost => return Err(error.into()),
+        // The command has run: its exit code counts.
+        Err(error) => {
+            output::message(format_args!("the command has ended, but {name} could not be released: {error}"));
+        }
+        Ok(()) => {}
     }
-    guard.unlock()?;
-    Ok(child::exit_code(status))
+    Ok(Ended::Command(status))
 }
 
 /// Acquires the lock. If the store was removed or replaced during the wait, later commands use another store. Then the lock is
@@ -98,13 +118,15 @@ fn acquire_in_current_store(
     target: &Target,
     deadline: Deadline,
     mut store: Store,
-    mut lock: Lock,
+    signals: &Signals,
 ) -> Result<Guard<'static>, Failure> {
+    let mut lock = select_lock(&store, target)?;
     loop {
-        let guard = acquire::acquire(&store, &lock, args.options.conflict_exit_code, deadline)?;
-        match store.check() {
-            Ok(()) if !matches!(target, Target::Name(_)) => return Ok(guard),
-            Ok(()) => {
+        let acquired = acquire::acquire(&store, &lock, &args.options, deadline, signals);
+        let checked = acquired.and_then(|guard| store.check().map(|()| guard));
+        match checked {
+            Ok(guard) if !matches!(target, Target::Name(_)) => return Ok(guard),
+            Ok(guard) => {
                 // During the wait, the id may have been freed, and the name allocated again.
                 let named = select_lock(&store, target)?;
                 if (named.id(), named.generation()) == (lock.id(), lock.generation()) {
@@ -113,11 +135,18 @@ fn acquire_in_current_store(
                 lock = named;
                 continue;
             }
-            Err(error) if error.needs_reopen() => drop(guard),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.needs_reopen() => {}
+            Err(error) => return Err(acquire::failure(&error, &lock, &args.options, deadline)),
         }
-        store = store_args.open_or_create(args.no_create)?;
+        store = open_store(store_args, args)?;
         lock = select_lock(&store, target)?;
+    }
+}
+
+fn open_store(store_args: &StoreArgs, args: &RunArgs) -> Result<Store, Failure> {
+    match args.options.quiet {
+        true => store_args.open_or_create_quietly(args.no_create),
+        false => store_args.open_or_create(args.no_create),
     }
 }
 
@@ -154,7 +183,7 @@ fn is_numbered_by_users(store: &Store) -> bool {
 fn allocate(store: &Store, label: &str) -> Result<Guard<'static>, Failure> {
     if store.capabilities().numbering == Numbering::Single {
         let message = "this store has only one lock, which is always allocated; omit --new";
-        return Err(Failure::new(ExitStatus::USAGE, message));
+        return Err(Failure::new(exit::ExitStatus::USAGE, message));
     }
     let mut held = Vec::new();
     let result = loop {

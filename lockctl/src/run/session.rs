@@ -5,20 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
 use std::time::Duration;
 
 use lock_any::Guard;
-use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use crate::output;
 
 use super::acquire::name;
+use super::signals::Forwarder;
 
 /// Prepares this process for [`wait`]. Descendants whose parent ends become its children, so that they can be found.
 pub(super) fn prepare(guard: &Guard<'_>) {
@@ -28,50 +25,52 @@ pub(super) fn prepare(guard: &Guard<'_>) {
     }
 }
 
-/// Waits for the end of the command. Ends the command and its descendants before the lock is lost.
-pub(super) fn wait(command: Pid, guard: &Guard<'_>) {
-    let Ok(Some(at_first)) = guard.valid_for() else { return wait_for_end(command) };
-    // Renewals come more often, so that this little time is left only without the server.
-    let notice = at_first / 4;
-    let (sender, ended) = channel();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            wait_for_end(command);
-            let _ = sender.send(());
-        });
-        let mut is_told = false;
-        loop {
-            let pause = match guard.valid_for() {
-                Ok(Some(remaining)) if remaining > notice => remaining - notice,
-                Ok(remaining) => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        output::message(format_args!(
-                            "{} will be lost, because its server does not answer; ending the command",
-                            name(guard.lock())
-                        ));
-                        signal_descendants(Signal::SIGTERM);
-                    }
-                    remaining.unwrap_or(Duration::MAX)
-                }
-                Err(_) => {
-                    signal_descendants(Signal::SIGKILL);
-                    return;
-                }
-            };
-            if ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                if is_told {
-                    // Descendants may have ignored the signal, or started later.
-                    signal_descendants(Signal::SIGKILL);
-                }
-                return;
-            }
-        }
-    });
+/// Why the command has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// By itself, or by a signal that was sent to it or to lockctl.
+    Own,
+    /// lockctl ended it, because the lock was about to be lost.
+    LockLost,
 }
 
-/// Waits for the end of the command, which stays a zombie.
-pub(super) fn wait_for_end(command: Pid) {
-    while waitid(Id::Pid(command), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+/// Forwards signals until the command ends. Ends the command and its descendants before the lock is lost.
+pub(super) fn wait(command: &mut Forwarder<'_>, guard: &Guard<'_>) -> Ending {
+    let Ok(Some(at_first)) = guard.valid_for() else {
+        command.forward_until_end(None);
+        return Ending::Own;
+    };
+    // Renewals come more often, so that this little time is left only without the server.
+    let notice = at_first / 4;
+    let mut ending = Ending::Own;
+    loop {
+        let pause = match guard.valid_for() {
+            Ok(Some(remaining)) if remaining > notice => remaining - notice,
+            Ok(remaining) => {
+                if ending == Ending::Own {
+                    ending = Ending::LockLost;
+                    output::message(format_args!(
+                        "{} will be lost, because its server does not answer; ending the command",
+                        name(guard.lock())
+                    ));
+                    signal_descendants(Signal::SIGTERM);
+                }
+                remaining.unwrap_or(Duration::MAX)
+            }
+            Err(_) => {
+                signal_descendants(Signal::SIGKILL);
+                command.forward_until_end(None);
+                return Ending::LockLost;
+            }
+        };
+        if command.forward_until_end(Some(pause)) {
+            if ending == Ending::LockLost {
+                // Descendants may have ignored the signal, or started later.
+                signal_descendants(Signal::SIGKILL);
+            }
+            return ending;
+        }
+    }
 }
 
 fn signal_descendants(signal: Signal) {

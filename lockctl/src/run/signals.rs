@@ -1,65 +1,63 @@
 //! Signals for lockctl while it waits for a lock and while the command runs.
 //!
-//! Every thread blocks the signals, and one thread reads them. Before the command runs, a signal has its default action, after an id
-//! of `--new` is freed. While the command runs, lockctl forwards signals to it, except those that the terminal sends to the whole
-//! foreground process group, which includes the command. SIGTSTP also stops lockctl, with the lock held, so job control works.
+//! No thread is needed for them. During the wait, signals have their default actions, except that an id of `--new` is freed first, and
+//! that they end lockctl as PID 1, too. While the command runs, the main thread blocks all signals, receives them one by one, and
+//! forwards them to the command, except those that the command has got itself because they were sent to its whole process group.
+//! A signal that stops the command also stops lockctl, with the lock held, so job control works.
 
-use std::fs;
 use std::io;
 use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::time::{Duration, Instant};
 
+use lock_any::Cancellation;
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal, kill, raise};
-use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use nix::unistd::{Pid, getpgid};
+use nix::libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH, c_int};
+use nix::sys::signal::SigSet;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpgid, getpid, getsid};
 
 use crate::exit::{ExitStatus, Failure};
-use crate::sys;
+use crate::sys::{self, IgnoredSignals, Received, Witness};
 
-/// The forwarded signals. SIGTTIN and SIGTTOU are not among them, because lockctl does not use the terminal.
-const FORWARDED: [Signal; 13] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGVTALRM,
-    Signal::SIGPROF,
-    Signal::SIGIO,
-    Signal::SIGWINCH,
-    Signal::SIGTSTP,
-    Signal::SIGCONT,
-];
+/// Time to wait before the witness is started. Most short commands have ended by then.
+const WITNESS_AFTER: Duration = Duration::from_millis(5);
 
 /// The signal handling of this process.
 pub(super) struct Signals {
-    source: Arc<SignalFd>,
-    phase: Arc<Mutex<Phase>>,
+    /// Ends the wait for a lock with an id that must be freed.
+    waits: Option<Cancellation>,
+    /// Whether signals are caught during the wait.
+    catches: bool,
+    ignored: IgnoredSignals,
+    /// The signals that are blocked and received while the command runs.
+    received: SigSet,
     inherited_mask: SigSet,
 }
 
-/// The state of lockctl.
-enum Phase {
-    Waiting,
-    Running(Pid),
-    Ending,
-}
-
 impl Signals {
-    /// Blocks the signals, except those that were ignored when lockctl was started. Called before a second thread starts.
-    pub(super) fn take() -> Result<Self, Failure> {
+    /// Prepares the wait for a lock. With `frees_id`, a signal ends the wait instead of the process.
+    pub(super) fn prepare(frees_id: bool) -> Result<Self, Failure> {
         let failure = |error: nix::Error| Failure::of_call("cannot receive signals", error, ExitStatus::SYSTEM);
-        let ignored = ignored();
-        let set: SigSet = FORWARDED.into_iter().filter(|&signal| ignored >> (signal as i32 - 1) & 1 == 0).collect();
-        sys::reset_sigchld().map_err(failure)?;
+        let ignored = IgnoredSignals::at_start();
         let inherited_mask = SigSet::thread_get_mask().map_err(failure)?;
-        set.thread_block().map_err(failure)?;
-        let source = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(failure)?;
-        Ok(Self { source: Arc::new(source), phase: Arc::new(Mutex::new(Phase::Waiting)), inherited_mask })
+        sys::reset_sigchld().map_err(failure)?;
+        let waits = frees_id.then(Cancellation::new);
+        // The default action of a signal does not end the first process of a PID namespace.
+        let catches = frees_id || getpid().as_raw() == 1;
+        if catches {
+            sys::catch_while_waiting(waits.as_ref());
+        }
+        Ok(Self { waits, catches, ignored, received: sys::set_of_others(ignored), inherited_mask })
+    }
+
+    /// What ends the wait for a lock, if a signal does not end the process itself.
+    pub(super) fn cancellation(&self) -> Option<&Cancellation> {
+        self.waits.as_ref()
+    }
+
+    /// The signal that has ended the wait.
+    pub(super) fn caught(&self) -> Option<c_int> {
+        sys::caught_while_waiting()
     }
 
     /// The signals that were blocked when lockctl was started.
@@ -67,90 +65,128 @@ impl Signals {
         self.inherited_mask
     }
 
-    /// Starts the thread that reads signals. It calls `last` before a signal ends lockctl.
-    pub(super) fn watch(&self, last: impl Fn() + Send + 'static) -> Result<(), Failure> {
-        let (source, phase) = (Arc::clone(&self.source), Arc::clone(&self.phase));
-        let watch = move || {
-            loop {
-                match source.read_signal() {
-                    Ok(Some(info)) => {
-                        if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-                            receive(signal, &info, &phase, &last);
-                        }
-                    }
-                    Err(Errno::EINTR) => {}
-                    Ok(None) | Err(_) => return,
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("signals".to_owned()).spawn(watch);
-        thread.map(drop).map_err(|error| Failure::of_call("cannot start a thread", error, ExitStatus::SYSTEM))
+    /// The signals that were ignored when lockctl was started.
+    pub(super) fn ignored(&self) -> IgnoredSignals {
+        self.ignored
+    }
+
+    /// Blocks the signals, so that they are received while the command runs. Called after the wait.
+    pub(super) fn block(&self) -> Result<(), Failure> {
+        let blocked = self.received.thread_block();
+        blocked.map_err(|error| Failure::of_call("cannot receive signals", error, ExitStatus::SYSTEM))?;
+        if self.catches {
+            // The child has the actions of this process until it executes the command.
+            sys::stop_catching();
+        }
+        Ok(())
     }
 
     /// Spawns the command. Signals that arrive during the spawn are forwarded afterwards.
-    pub(super) fn forward_to(&self, spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
-        let mut phase = locked(&self.phase);
-        let spawned = spawn();
-        *phase = match &spawned {
-            Ok(child) => Phase::Running(Pid::from_raw(child.id() as i32)),
-            Err(_) => Phase::Ending,
+    pub(super) fn spawn(&self, spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Forwarder<'_>)> {
+        let child = spawn()?;
+        let command = Pid::from_raw(child.id().cast_signed());
+        Ok((child, Forwarder { signals: self, command, witness: GroupWitness::After(Instant::now() + WITNESS_AFTER) }))
+    }
+}
+
+/// Forwards signals to the running command.
+pub(super) struct Forwarder<'a> {
+    signals: &'a Signals,
+    command: Pid,
+    witness: GroupWitness,
+}
+
+/// The witness of signals to the process group.
+enum GroupWitness {
+    /// It is not needed yet.
+    After(Instant),
+    Started(Witness),
+    /// It could not be started, or does not answer.
+    Missing,
+}
+
+impl Forwarder<'_> {
+    /// Forwards signals until the command has ended, and returns true; or until the timeout, and returns false.
+    ///
+    /// The command stays a zombie, which reserves its pid.
+    pub(super) fn forward_until_end(&mut self, timeout: Option<Duration>) -> bool {
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if self.has_ended() {
+                return true;
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            let left = left.into_iter().chain(self.time_until_witness()).min();
+            match sys::receive(&self.signals.received, left) {
+                Ok(Some(signal)) => self.handle(&signal),
+                Ok(None) => {}
+                // The call has no other error for a valid set. Without signals, the end of the command is still seen.
+                Err(_) => self.wait_for_end(),
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(self.command), flags) != Ok(WaitStatus::StillAlive)
+    }
+
+    fn wait_for_end(&self) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        while waitid(Id::Pid(self.command), flags) == Err(Errno::EINTR) {}
+    }
+
+    fn handle(&mut self, signal: &Received) {
+        let number = signal.number();
+        // SIGCHLD tells lockctl about its children, and a write of lockctl to a closed pipe raises SIGPIPE.
+        if number == SIGCHLD || number == SIGPIPE && signal.is_own() {
+            return;
+        }
+        if !self.command_has_got(signal) {
+            sys::forward(self.command, signal);
+        }
+        if [SIGTSTP, SIGTTIN, SIGTTOU].contains(&number) {
+            sys::take_default_action(number);
+        }
+    }
+
+    /// Starts the witness when its time has come. Returns the time until then.
+    fn time_until_witness(&mut self) -> Option<Duration> {
+        let GroupWitness::After(at) = self.witness else { return None };
+        let left = at.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Some(left);
+        }
+        self.witness = Witness::start().map_or(GroupWitness::Missing, GroupWitness::Started);
+        None
+    }
+
+    /// Whether the signal was sent to the whole process group, and so to the command, too.
+    fn command_has_got(&mut self, signal: &Received) -> bool {
+        // The witness is asked in any case, because it forgets the signal then.
+        let witnessed = match &mut self.witness {
+            GroupWitness::Started(witness) => witness.has_got(signal),
+            GroupWitness::After(_) | GroupWitness::Missing => Some(false),
         };
-        spawned
-    }
-
-    /// Stops forwarding, after the command has ended.
-    pub(super) fn stop_forwarding(&self) {
-        *locked(&self.phase) = Phase::Ending;
-    }
-}
-
-/// Returns the mask of ignored signals. `nohup` ignores SIGHUP, and a shell ignores SIGINT for background commands.
-fn ignored() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
-fn receive(signal: Signal, info: &siginfo, phase: &Mutex<Phase>, last: &impl Fn()) {
-    let phase = locked(phase);
-    match *phase {
-        Phase::Running(child) => {
-            if !was_sent_by_terminal(info, child) {
-                // An error is ignored: the command may have ended. It is not reaped, so its pid is not reused.
-                let _ = kill(child, signal);
-            }
-            if signal == Signal::SIGTSTP {
-                // This thread stops here, and the mutex must not stay locked meanwhile.
-                drop(phase);
-                take_default_action(signal);
-            }
+        if witnessed.is_none() {
+            self.witness = GroupWitness::Missing;
         }
-        Phase::Waiting => {
-            drop(phase);
-            if !matches!(signal, Signal::SIGTSTP | Signal::SIGCONT | Signal::SIGWINCH) {
-                last();
-            }
-            take_default_action(signal);
-        }
-        Phase::Ending => {}
+        let is_to_group = if signal.is_from_kernel() { is_sent_to_groups(signal.number()) } else { witnessed == Some(true) };
+        is_to_group && getpgid(Some(self.command)) == getpgid(None)
     }
 }
 
-/// Whether the terminal sent the signal, and so to the command, too.
-fn was_sent_by_terminal(info: &siginfo, child: Pid) -> bool {
-    const SI_KERNEL: i32 = 0x80;
-    info.ssi_code == SI_KERNEL && getpgid(Some(child)) == getpgid(None)
-}
-
-/// Takes the default action of the signal.
-fn take_default_action(signal: Signal) {
-    let only: SigSet = [signal].into_iter().collect();
-    // All other threads block the signal, so the kernel delivers it here.
-    if raise(signal).is_ok() && only.thread_unblock().is_ok() {
-        let _ = only.thread_block();
+/// Whether the kernel sends this signal to a process group. It sends others, such as SIGALRM, to one process.
+///
+/// A terminal sends SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU and SIGWINCH to its foreground process group. When it hangs up, the leader of the
+/// session gets SIGHUP and SIGCONT alone; other processes get them with their group.
+fn is_sent_to_groups(signal: c_int) -> bool {
+    match signal {
+        SIGINT | SIGQUIT | SIGTSTP | SIGTTIN | SIGTTOU | SIGWINCH => true,
+        SIGHUP | SIGCONT => getsid(None) != Ok(getpid()),
+        _ => false,
     }
-}
-
-fn locked(phase: &Mutex<Phase>) -> MutexGuard<'_, Phase> {
-    phase.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -36,7 +36,7 @@ pub(crate) fn a_tool_waits_and_both_are_named() {
             &lockctl.ok(id),
             &[
                 &["lock 0 is held by", &format!("pid {} (", holder.id()), "run -- cat"],
-                &[&format!("pid {} started", holder.id()), "waitid(2)"],
+                &[&format!("pid {} started", holder.id()), "sigtimedwait(2)"],
                 &[&format!("pid {} (lxc-destroy -n foo) waits for it", destroying.id())],
             ],
         );
@@ -64,7 +64,8 @@ pub(crate) fn a_tool_that_holds_the_lock_is_named() {
     has_lines(&lockctl.ok(&["why"]), &[&[&named], &[&format!("pid {} started", holder.id())], &["no thread waits for it"]]);
     let timed_out = lockctl.run(&["run", "-w", "1", "--", "true"]);
     assert!(timed_out.code == Some(1) && timed_out.err.contains(&named), "{timed_out:?}");
-    let waiting = Running::start(&mut lockctl.command(&["run", "--", "true"]));
+    // Without -q, the wait is interrupted after a second to name the owner, and is not listed at that moment.
+    let waiting = Running::start(&mut lockctl.command(&["run", "-q", "--", "true"]));
     lockctl.wait_for_waiter(waiting.id());
     has_lines(&lockctl.ok(&["why", "0"]), &[&[&named], &[&format!("pid {} (", waiting.id()), "waits for it"]]);
     pipe.write_all(b"lxc.uts.name = foo\n").unwrap();

@@ -4,6 +4,8 @@
 mod bad_input;
 mod demo;
 mod doctor;
+#[cfg(all(feature = "file", feature = "sem"))]
+mod endings;
 mod graph;
 mod growing;
 mod listing;
@@ -16,10 +18,14 @@ mod path_locks;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod paths;
 mod pipes;
+mod pty;
 mod reports;
 mod run;
 mod scratch;
 mod signals;
+mod sys;
 mod terminal;
+#[cfg(all(feature = "file", feature = "sem"))]
+mod waiting;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod why;

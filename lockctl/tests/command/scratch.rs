@@ -1,6 +1,7 @@
 //! A scratch store, and the command on it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 /// A scratch directory for a store. It is removed when it is dropped.
 pub(crate) struct Scratch(TempDir);
 
-/// The exit code and the output of a command.
+/// The exit code, as a shell shows it (128 + N for signal N), and the output of a command.
 #[derive(Debug)]
 pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
@@ -101,7 +102,8 @@ pub(crate) fn output_of(command: &mut Command) -> CommandOutput {
 impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
+        Self { code, out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
@@ -125,7 +127,13 @@ pub(crate) struct Held {
 impl Held {
     /// Starts lockctl. The first line of the command is its pid.
     pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped());
+        Self::start_with_stdin(command)
+    }
+
+    /// Starts lockctl with the stdin that is set.
+    pub(crate) fn start_with_stdin(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("lockctl runs");
         let mut stdout = BufReader::new(process.stdout.take().expect("a pipe"));
         let mut line = String::new();

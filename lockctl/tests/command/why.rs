@@ -32,7 +32,7 @@ fn a_holder_is_named_with_what_it_does(#[case] scheme: &str) {
     assert_eq!((output.code, output.err.as_str()), (Some(0), ""), "{output:?}");
     assert!(lines[0].starts_with(&format!("lock 3 is held by pid {} (", held.pid())), "{output:?}");
     let started = lines[1].strip_prefix(&format!("  pid {} started ", held.pid()));
-    assert!(started.is_some_and(|line| line.ends_with("; its first thread sleeps in waitid(2)")), "{output:?}");
+    assert!(started.is_some_and(|line| line.ends_with("; its first thread sleeps in sigtimedwait(2)")), "{output:?}");
     assert!(lines[2].starts_with("  allocated as \"pod web\" ") && lines[2].contains(" ago by pid "), "{output:?}");
     assert_eq!(run(&["why", "4"]).out, "lock 4 is free\n  id 4 is not allocated\nno thread waits for it\n");
     let summary = run(&["why"]);

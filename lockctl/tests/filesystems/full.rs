@@ -69,7 +69,6 @@ pub(crate) fn no_command_is_killed(disk: &Disk, scheme: &str) -> Outcome {
     for id in ["3", "4", "1500"] {
         exits_with(&[0], &store, &["run", id, "--", "true"])?;
     }
-    exits_with(&[0], &store, &["allocate", "4"])?;
     let holder = Held::start(&store, "3")?;
     disk.sync()?;
     disk.fill()?;

@@ -27,13 +27,13 @@ pub(crate) const OF_USERS: [(&str, Check); 4] = [
 ];
 
 /// A user without an account.
-const USER: u32 = 59_001;
+pub(crate) const USER: u32 = 59_001;
 
 /// The schemes whose stores are in `/dev/shm`.
 const IN_SHM: [&str; 3] = ["shm", "sem", "posix-sem"];
 
 /// Checks the exit code, and for one line on stderr with the words in `words` and without those in `not`.
-fn says(output: &Output, code: i32, words: &[&str], not: &[&str]) -> Result<(), Failed> {
+pub(crate) fn says(output: &Output, code: i32, words: &[&str], not: &[&str]) -> Result<(), Failed> {
     let line = String::from_utf8_lossy(&output.stderr);
     let has = |word: &&str| line.contains(*word);
     let is_message = line.lines().count() == 1 && line.starts_with("lockctl: ") && line.contains("; ");
@@ -118,10 +118,10 @@ fn without_proc_and_devices() -> Result<(), Failed> {
 }
 
 /// A directory that every user can search, with a copy of lockctl. Other users may have no access to the build directory.
-struct Shared(TempDir);
+pub(crate) struct Shared(TempDir);
 
 impl Shared {
-    fn new() -> Result<Self, Failed> {
+    pub(crate) fn new() -> Result<Self, Failed> {
         let shared = Self(tempfile::Builder::new().prefix("lockctl-test-").tempdir()?);
         fs::set_permissions(shared.0.path(), Permissions::from_mode(0o755))?;
         // By another process: a child that another test forks during a copy would inherit the descriptor, and a file that is open for
@@ -133,11 +133,11 @@ impl Shared {
         Ok(shared)
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn lockctl(&self) -> PathBuf {
+    pub(crate) fn lockctl(&self) -> PathBuf {
         self.path().join("lockctl")
     }
 

@@ -20,8 +20,6 @@
 //! is proven dead. The semaphore only wakes waiters. A process that executes another program keeps its units. Then a waiter takes
 //! the lock over when it finds proof that the owner is dead.
 //!
-//! [`Lock::waiters`](lock_core::Lock::waiters) counts each waiting thread of this process, and each other waiting process once.
-//!
 //! ## Semaphore sets
 //! Each *run* of 1,024 ids has a semaphore set. The first use of one of the ids creates the set, and [`Store::destroy`] removes
 //! it. A store whose file was deleted in another way leaves its sets behind. [`sysv::sets`] finds them, and so does `ipcs -s |

@@ -124,12 +124,12 @@ impl ShmLock {
         }
     }
 
-    fn acquire_for_thread(&self, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+    fn acquire_as_thread(&self, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         let thread = ThisThread::get();
         self.acquire_slowly(&self.current_owner(&thread)?, deadline, waiting)
     }
 
-    fn acquire_for_process(&self, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+    fn acquire_as_process(&self, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         let me = self.current_process(&ThisThread::get())?;
         match robust::acquire(&me, self.slot.line(), 0, 0) {
             Some(token) => Ok(Acquired::Held { token }),
@@ -206,17 +206,17 @@ impl RawLock for ShmLock {
     }
 
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_for_thread(deadline, &mut self.slot.waiting())
+        self.acquire_as_thread(deadline, &mut self.slot.waiting())
     }
 
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_for_process(deadline, &mut self.slot.waiting())
+        self.acquire_as_process(deadline, &mut self.slot.waiting())
     }
 
     fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {
         self.slot.wait_in_slices(next, |deadline, waiting| match owner {
-            OwnerKind::Process => self.acquire_for_process(deadline, waiting),
-            _ => self.acquire_for_thread(deadline, waiting),
+            OwnerKind::Process => self.acquire_as_process(deadline, waiting),
+            _ => self.acquire_as_thread(deadline, waiting),
         })
     }
 

@@ -73,8 +73,8 @@ impl Table {
         (start != 0 && start <= now).then(|| {
             let since = Duration::from_nanos(now - start).as_secs();
             format!(
-                "a thread that began to wait {since} s ago may be missing: {WAITERS} other threads waited, or the file system was \
-                 full; make room in it and wait again"
+                "a thread that began to wait {since} s ago may be missing: all {WAITERS} records were in use, or the file system had \
+                 no room for more; make room in it"
             )
         })
     }

@@ -1,4 +1,4 @@
-//! Wrong backends whose waits differ from what they record.
+//! Wrong backends that record waits wrongly, or end them.
 
 use std::fs;
 use std::path::PathBuf;

@@ -26,7 +26,6 @@ cases! { "deadlocks";
     threads_that_try_again_after_a_refusal_proceed [DEADLOCKS PROCESSES NUMBERED];
     a_cycle_is_listed_until_it_ends [DEADLOCKS PROCESSES NUMBERED];
     a_parent_that_holds_the_lock_of_its_child_is_listed_and_not_refused [DEADLOCKS PROCESSES NUMBERED];
-    the_option_is_refused [STORE] unless DEADLOCKS;
 }
 
 /// Longer than the refusal of a cycle takes.
@@ -323,9 +322,4 @@ fn a_parent_that_holds_the_lock_of_its_child_is_listed_and_not_refused(fixture: 
     let refusal = waiting.outcome().expect_err("the parent holds the lock");
     assert_eq!(refusal.kind, "TimedOut", "a wait was refused, although the parent may not wait for its child: {refusal}");
     assert_eq!(found.1, [step(&child, lock, lock, "Ancestor")], "the parent is not listed as an ancestor of the waiter");
-}
-
-fn the_option_is_refused(fixture: &Fixture) {
-    let url = with_option(&fixture.url(), "deadlocks=refuse");
-    fixture.blank_peer().refused("Unsupported", "open", &["open_or_create", &url]);
 }

@@ -69,10 +69,8 @@ pub(crate) struct Wanted {
     pub(crate) id: LockId,
     pub(crate) holder: Option<Holder>,
     /// The store, if it is another one.
-    #[serde(skip)]
     pub(crate) store: Option<String>,
     /// The thread that waits, if it is a descendant of the holder.
-    #[serde(skip)]
     pub(crate) descendant: Option<Holder>,
 }
 

@@ -20,8 +20,6 @@
 //! is proven dead. The semaphore only wakes waiters. A process that executes another program keeps its units. Then a waiter takes
 //! the lock over when it finds proof that the owner is dead.
 //!
-//! [`Lock::waiters`](lock_core::Lock::waiters) counts each waiting thread of this process, and each other waiting process once.
-//!
 //! ## Semaphore sets
 //! Each *run* of 1,024 ids has a semaphore set. The first use of one of the ids creates the set, and [`Store::destroy`] removes
 //! it. A store whose file was deleted in another way leaves its sets behind. [`sysv::sets`] finds them, and so does `ipcs -s |
@@ -95,7 +93,7 @@ mod posix;
 mod sys;
 pub mod sysv;
 
-use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, SendGuards, Waiters};
+use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, SendGuards};
 
 pub use self::anonymous::{ANONYMOUS, anonymous};
 
@@ -106,7 +104,7 @@ pub const SYSV: Backend = Backend::new(
     "System V semaphores with undo: sem:NAME (/dev/shm/NAME.sem) or sem:/path",
     sysv::open,
 )
-.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported).with_waiters(Waiters::Counted));
+.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported));
 
 /// The backend `posix-sem`.
 pub const POSIX: Backend = Backend::new(

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
-use lock_core::{OpenMode, Registry, Result, Store, StoreUrl};
+use lock_core::{ErrorKind, OpenMode, Registry, Result, Store, StoreUrl};
+use rstest::rstest;
 
-/// The offsets of the first line and of the first record in the file.
-const LINE: u64 = 4096 + 16_384 * 128 + 4096;
+/// The offsets of the waiter table, of the first line and of the first record in the file.
+const WAITERS: u64 = 4096 + 16_384 * 128;
+const LINE: u64 = WAITERS + 16_384 * 32 + 4096;
 const RECORD: u64 = LINE + 64 * 64;
 
 fn open(directory: &Path, mode: OpenMode) -> Result<Store> {
@@ -67,5 +70,70 @@ fn a_wrong_hint_hides_no_id() {
     let store = open(directory.path(), OpenMode::Open).unwrap();
     let ids: Vec<_> = (0..40).map(|_| store.allocate("").unwrap().id().get()).collect();
     assert_eq!(ids, (0..40).collect::<Vec<_>>());
-    assert!(matches!(store.allocate("").unwrap_err().kind(), lock_core::ErrorKind::Exhausted));
+    assert!(matches!(store.allocate("").unwrap_err().kind(), ErrorKind::Exhausted));
+}
+
+/// The words of the header that mark the pages of the waiter table with blocks.
+const WAITER_PAGES: [u64; 2] = [92 * 8, 93 * 8];
+
+/// Words of a slot of the waiter table: 0, any bits, the thread 1234 of several processes, and the same while it writes its record.
+#[rstest]
+#[case(0)]
+#[case(u64::MAX)]
+#[case((1 << 38) | 1234)]
+#[case((1 << 38) | (900 << 22) | 1234)]
+#[case((1 << 38) | (1 << 36) | 1234)]
+fn a_wait_in_a_store_with_a_damaged_waiter_table_ends(#[case] word: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    damage(directory.path(), WAITER_PAGES[0], u64::MAX);
+    damage(directory.path(), WAITER_PAGES[1], u64::MAX);
+    let file = File::options().write(true).open(directory.path().join("store")).unwrap();
+    let table: Vec<u8> = word.to_ne_bytes().repeat(16_384 * 4);
+    file.write_all_at(&table, WAITERS).unwrap();
+    let store = open(directory.path(), OpenMode::Open).unwrap();
+    let lock = store.retrieve(7).unwrap();
+    let guard = lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().map(drop));
+        while !store.waiting().unwrap().waiters.iter().any(|waiter| waiter.id.get() == 7) {
+            assert!(!waiter.is_finished());
+        }
+        assert_eq!(store.held().unwrap()[0].waiters, Some(1));
+        assert_eq!(lock.waiters(), Some(1));
+        assert_eq!(lock.try_lock_for(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::AlreadyHeld);
+        drop(guard);
+        waiter.join().unwrap().unwrap();
+    });
+    assert!(store.waiting().unwrap().waiters.is_empty());
+}
+
+#[test]
+fn a_wait_for_which_the_waiter_table_has_no_place_is_not_listed_and_the_list_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    damage(directory.path(), WAITER_PAGES[0], u64::MAX);
+    damage(directory.path(), WAITER_PAGES[1], u64::MAX);
+    let store = open(directory.path(), OpenMode::Open).unwrap();
+    let lock = store.retrieve(7).unwrap();
+    let guard = lock.lock().unwrap();
+    // The owner word of this thread is that of a live thread.
+    let file = File::options().read(true).write(true).open(directory.path().join("store")).unwrap();
+    let mut owner = [0; 8];
+    file.read_exact_at(&mut owner, LINE + 7 * 64 + 16).unwrap();
+    assert_eq!(u64::from_ne_bytes(owner) & ((1 << 22) - 1), u64::from(lock_table::thread::id()));
+    file.write_all_at(&owner.repeat(16_384 * 4), WAITERS).unwrap();
+    assert_eq!(store.waiting().unwrap().incomplete, None);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().map(drop));
+        let reason = loop {
+            let waits = store.waiting().unwrap();
+            assert!(waits.waiters.iter().all(|waiter| waiter.id.get() != 7) && !waiter.is_finished());
+            if let Some(reason) = waits.incomplete {
+                break reason;
+            }
+        };
+        assert!(reason.contains(" s ago may be missing: all 16384 records were in use"), "{reason}");
+        drop(guard);
+        waiter.join().unwrap().unwrap();
+    });
+    assert_eq!(store.waiting().unwrap().incomplete, None);
 }

@@ -214,7 +214,7 @@ fn run(setup: &mut Setup, attempt: Attempt, go: Go<'_>, after: Option<(Moment, G
             _ => Ok(()),
         }
     });
-    Ok((check, reached))
+    Ok((check.and_then(|()| setup.check_no_waiters()), reached))
 }
 
 fn text(error: Errno) -> String {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lock_core::{
     Backend, Capabilities, DeathReports, ErrorKind, Guard, Holders, Lock, LockId, Numbering, OpenMode, OwnerDeath, RawLock,
-    Result, Store,
+    Result, Store, Waiters,
 };
 
 use crate::sys;
@@ -315,6 +315,17 @@ impl Setup {
         match self.store().available().map_err(text)? {
             Some(free) if free != capacity => Err(format!("all {capacity} ids are free, but available() returns {free}")),
             _ => Ok(()),
+        }
+    }
+
+    /// Checks that no thread is listed as a waiter. The target is dead, and the other processes have acquired the lock.
+    pub(super) fn check_no_waiters(&self) -> Check {
+        if self.capabilities().waiters != Waiters::Named {
+            return Ok(());
+        }
+        match &self.store().waiting().map_err(|e| e.to_string())?.waiters[..] {
+            [] => Ok(()),
+            [waiter, ..] => Err(format!("{} is listed as a waiter, although no thread waits", waiter.thread)),
         }
     }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use lock_any::{Allocation, Death, Generation, HeldLock, Holder, Label, LockId, UnresolvedDeath};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::entries;
-use crate::facts::Entry;
+use crate::facts::{Entry, seconds};
 
 /// The state of a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -108,6 +108,7 @@ impl Row {
             self.state = if held.doubt.is_some() { State::Doubt } else { State::Held };
             self.holder = held.holder;
             self.waiters = held.waiters;
+            self.held_for_at_least = held.held_for_at_least;
             self.doubt = held.doubt;
         }
     }
@@ -145,12 +146,9 @@ impl From<Entry> for Row {
             held: entry.held,
             holder: entry.holder,
             waiters: entry.waiters,
+            held_for_at_least: entry.held_for_at_least,
             doubt: entry.doubt,
             ..Self::new(entry.id)
         }
     }
-}
-
-fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }

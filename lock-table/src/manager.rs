@@ -196,10 +196,6 @@ impl<L: TableLocks> Manager for TableManager<L> {
         Ok(held)
     }
 
-    fn waiting(&self) -> Result<Waits> {
-        self.table.waiting()
-    }
-
     fn deaths_from(&self, from: LockId, limit: usize) -> Result<Vec<UnresolvedDeath>> {
         let mut deaths = Vec::new();
         // Caches the state of the latest owner, as `held_from` does.
@@ -217,6 +213,10 @@ impl<L: TableLocks> Manager for TableManager<L> {
             if deaths.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(deaths)
+    }
+
+    fn waiting(&self) -> Result<Waits> {
+        self.table.waiting()
     }
 
     fn break_lock(&self, id: LockId) -> Result<()> {

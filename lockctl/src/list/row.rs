@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use lock_any::{Allocation, Death, Generation, HeldLock, Holder, Label, Lock, LockId, Store, UnresolvedDeath};
 use lock_proc::{Life, Lives};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::entries;
 use crate::exit::Failure;
-use crate::facts::Entry;
+use crate::facts::{Entry, seconds};
 
 /// The state of a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -174,8 +174,4 @@ impl From<Entry> for Row {
             ..Self::new(entry.id)
         }
     }
-}
-
-fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }

@@ -10,6 +10,9 @@ use super::row::Row;
 use crate::entries;
 use crate::why::{Here, held_for};
 
+/// The number of waiters of a lock whose sleep is examined for how long the lock is held. Reading it from `/proc` is slow.
+const EXAMINED: usize = 4;
+
 type Stream<T> = Peekable<Box<dyn Iterator<Item = Result<T>>>>;
 
 /// An iterator over allocated and held locks, those for which threads wait, and those with a death that is not dealt with; only over the
@@ -128,9 +131,10 @@ fn add_waiters(row: &mut Row, waiting: &[Waiter], here: &Here) {
     // A backend that counts the waiters may know more of them than it names.
     row.waiters = Some(row.waiters.unwrap_or_default().max(waiting.len() as u32));
     row.longest_wait = waiting.iter().filter_map(|waiter| waiter.waited).max();
-    let holder = row.holder.as_ref().filter(|_| !waiting.is_empty()).and_then(|holder| here.thread(holder));
-    let slept = holder.and_then(|holder| held_for(&holder, waiting, here));
-    row.held_for_at_least = row.held_for_at_least.max(slept);
+    if row.held_for_at_least.is_none() && !waiting.is_empty() {
+        let holder = row.holder.as_ref().and_then(|holder| here.thread(holder));
+        row.held_for_at_least = holder.and_then(|holder| held_for(&holder, &waiting[..waiting.len().min(EXAMINED)], here));
+    }
 }
 
 fn boxed<T>(items: impl Iterator<Item = Result<T>> + 'static) -> Stream<T> {

@@ -60,6 +60,13 @@ pub(crate) enum Command {
     /// For a store of podman, the containers, pods and volumes with a lock are named too, if the podman command prints their lock numbers.
     /// It runs for at most 5 seconds, and locks its objects as it always does.
     Why(WhyArgs),
+    /// Show the held and contended locks of a store live, with those in trouble first
+    ///
+    /// Trouble is a deadlock, a dead holder, a waiter whose wake-up was lost, a stopped holder for which others wait, a holder that is not
+    /// certain, a long wait and a long hold. On a terminal it fills the screen; press ? for the keys. Elsewhere, and with --plain or --json, it
+    /// prints a line when a trouble begins, changes or ends. Acquires, delays and changes no lock.
+    #[cfg(feature = "watch")]
+    Watch(WatchArgs),
     /// Show the properties of a store
     ///
     /// Warns when 90 % of the ids are allocated.
@@ -158,6 +165,27 @@ pub(crate) struct WhyArgs {
     pub(crate) id: Option<LockId>,
 }
 
+/// The arguments of the live view.
+#[cfg(feature = "watch")]
+#[derive(Args, Debug)]
+pub(crate) struct WatchArgs {
+    /// Time between two readings of the store, fractions allowed, at least 0.1
+    #[arg(short = 'n', long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Time from which a hold is in trouble
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) hold: Duration,
+    /// Time from which a wait is in trouble
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) wait: Duration,
+    /// Print lines also on a terminal
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// Print each line as a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Format {
     /// Print JSON
@@ -229,6 +257,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+#[cfg(feature = "watch")]
+fn interval(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_millis(100);
+    match seconds(text)? {
+        interval if interval < LEAST => Err("the interval is at least 0.1".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +282,16 @@ mod tests {
         assert_eq!(seconds("0"), Ok(Duration::ZERO));
         for bad in ["-1", "nan", "inf", "1e30", "", "1s"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "watch")]
+    fn an_interval_is_at_least_a_tenth_of_a_second() {
+        assert_eq!(interval("0.1"), Ok(Duration::from_millis(100)));
+        assert_eq!(interval("60"), Ok(Duration::from_secs(60)));
+        for bad in ["0", "0.09", "-1", "nan", "often"] {
+            assert!(interval(bad).is_err(), "{bad}");
         }
     }
 }

@@ -7,6 +7,7 @@
 //!  ID  LABEL  ALLOCATED    PID    TID  COMMAND                                WAITERS
 //!   3         no         12345  12345  lockctl run 3 -- make install
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
+//! $ lockctl watch                             # the same for every lock, live, with what is in trouble first
 //! $ lockctl -s shm:/run/my-engine/locks list --json
 //! ```
 //!
@@ -39,6 +40,8 @@ mod output;
 mod run;
 mod store;
 mod sys;
+#[cfg(feature = "watch")]
+mod watch;
 mod why;
 
 use std::process::ExitCode;
@@ -82,6 +85,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::FreeAll(_) => manage::free_all(&store_args)?,
         Command::List(args) => list::list(&store_args, &args)?,
         Command::Why(args) => why::why(&store_args, &args)?,
+        #[cfg(feature = "watch")]
+        Command::Watch(args) => watch::watch(&store_args, &args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,

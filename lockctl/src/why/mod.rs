@@ -11,16 +11,24 @@ use std::path::Path;
 
 use lock_any::{LockId, Store};
 
-use self::here::Here;
 use self::report::Report;
-use self::survey::Survey;
 use crate::cli::{StoreArgs, WhyArgs};
 use crate::exit::Failure;
 use crate::output;
 
+pub(crate) use self::here::Here;
+#[cfg(feature = "watch")]
+pub(crate) use self::report::held_for;
+#[cfg(feature = "watch")]
+pub(crate) use self::survey::Facts;
+pub(crate) use self::survey::Survey;
+
 pub(crate) fn why(store_args: &StoreArgs, args: &WhyArgs) -> Result<(), Failure> {
     let store = store_args.open()?;
-    let report = examine(&store, args.id)?;
+    let mut report = examine(&store, args.id)?;
+    if store.url().starts_with("podman:") && !report.locks.is_empty() {
+        name_objects(&mut report);
+    }
     if args.format.json {
         return Ok(output::print_json(&report)?);
     }
@@ -38,10 +46,13 @@ fn examine(store: &Store, id: Option<LockId>) -> Result<Report, Failure> {
         let allocation = if id.is_some() { allocation.clone() } else { store.allocation(lock.entry.id)? };
         lock.allocated(allocation);
     }
-    if store.url().starts_with("podman:") && !report.locks.is_empty() {
-        name_objects(&mut report);
-    }
     Ok(report)
+}
+
+/// Returns the sentences about one lock, without the names of podman's objects: podman would run for each explanation.
+#[cfg(feature = "watch")]
+pub(crate) fn sentences(store: &Store, id: LockId) -> Result<Vec<String>, Failure> {
+    Ok(sentences::about_lock(&examine(store, Some(id))?))
 }
 
 /// Adds the objects of podman that have the locks.

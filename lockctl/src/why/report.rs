@@ -165,7 +165,7 @@ impl LockReport {
 /// Returns the longest sleep of a waiter on a word with the thread id of the holder.
 ///
 /// The sleep of another waiter says nothing: it may have begun before the holder acquired the lock.
-fn held_for(holder: &Thread, waiting: &[Waiter], here: &Here) -> Option<Duration> {
+pub(crate) fn held_for(holder: &Thread, waiting: &[Waiter], here: &Here) -> Option<Duration> {
     /// The bits of a word with the owner's thread id, in robust mutexes (futex(2)).
     const OWNER: u32 = nix::libc::FUTEX_TID_MASK;
     let slept = |waiter: &Waiter| {

@@ -15,5 +15,7 @@ mod run;
 mod scratch;
 mod signals;
 mod terminal;
+#[cfg(feature = "watch")]
+mod watch;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod why;

@@ -70,6 +70,7 @@ claims! {
     SEND: send_guards >= SendGuards::Supported, "send guards";
     HOLDERS: holders >= Holders::Named, "holders";
     WAITERS: waiters >= Waiters::Counted, "counts of waiters";
+    NAMED_WAITERS: waiters >= Waiters::Named, "names of waiters";
     LABELS: labels >= Labels::Kept, "labels";
     NAMES: names >= Names::Supported, "names";
     GENERATIONS: generations >= Generations::Counted, "generations";
@@ -80,6 +81,12 @@ claims! {
     BREAKING: breaking >= Breaking::Explicit, "break";
     REMOVAL: removal >= Removal::Supported, "destroy";
 }
+
+/// A list of waiting threads.
+pub(crate) const LISTED_WAITERS: Need = Need {
+    met: |suite| matches!(suite.capabilities().waiters, Waiters::Found | Waiters::Named),
+    lack: Lack::Claim("lists of waiters"),
+};
 
 /// Locks that last only as long as a session of their owner with a server.
 pub(crate) const SESSIONS: Need =

@@ -69,6 +69,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         group: "listing",
         words: "Lists name the allocated ids, the held locks and their owners. Listing disturbs no process.",
     },
+    Promise {
+        group: "waiters",
+        words: "Lists name the threads that wait, their locks and for how long. The dead and those that stopped waiting are not listed.",
+    },
     Promise { group: "tokens", words: "Fencing tokens increase." },
     Promise { group: "reconciling", words: "Reconciling leaves exactly the given ids allocated." },
     Promise { group: "breaking", words: "A lock that a dead owner left locked can be broken once." },

@@ -25,7 +25,7 @@ use rogues::{Faulty, table};
 /// The watchdog limit for faults that make a thread hang. All other faults keep the suite's limit, for slow machines.
 const SHORT_WATCHDOG: Duration = Duration::from_secs(4);
 
-/// A word in each failure message of the watchdog.
+/// The first word of each failure message of the watchdog.
 const HANGS: &str = "watchdog";
 
 /// Runs of a case against a rare variant. The case may miss one of them, because a busy machine hides some faults.
@@ -96,7 +96,7 @@ struct Catch {
 impl Catch {
     fn new(place: usize, wrong: &Faulty, case: &'static str, words: &'static str, honest: &[Arc<Suite>]) -> Self {
         let suite = suite_of(wrong);
-        let suite = Arc::new(if words == HANGS { suite.watchdog(SHORT_WATCHDOG) } else { suite });
+        let suite = Arc::new(if words.starts_with(HANGS) { suite.watchdog(SHORT_WATCHDOG) } else { suite });
         let honest = honest.iter().find(|honest| find(honest, case).is_some_and(|trial| !trial.is_skipped())).cloned();
         let fault = if wrong.is_rare { format!("{}, once in 50 operations", wrong.fault) } else { wrong.fault.to_owned() };
         Self { place, suite, fault, is_rare: wrong.is_rare, case, words, honest }

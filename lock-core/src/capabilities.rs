@@ -116,8 +116,13 @@ claims! {
     Waiters {
         /// None.
         Unknown = "no",
+        /// Those that `/proc` shows asleep ([`Store::waiting`](crate::Store::waiting)). The list says if others may be missing.
+        Found = "found",
         /// Their number.
         Counted = "counted",
+        /// Their number, and the process, thread and command of each ([`Store::waiting`](crate::Store::waiting)), without a change of
+        /// the lock.
+        Named = "named",
     }
     /// Support for labels of allocations.
     Labels {

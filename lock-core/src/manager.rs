@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Error, Generation, Holder, Label, LockId, RawLock, Result, StoreId, Waits};
 
@@ -236,6 +237,10 @@ pub struct HeldLock {
     pub holder: Option<Holder>,
     /// The number of waiting threads, where it is known.
     pub waiters: Option<u32>,
+    /// The time for which the owner has held the lock at least, where it is known. It may have held the lock for longer. Serialized as a
+    /// number of seconds.
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::serialize::seconds", skip_serializing_if = "Option::is_none"))]
+    pub held_for_at_least: Option<Duration>,
     /// The reason why the holder is not certain, or is not named. `None` if the holder is certain.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub doubt: Option<String>,
@@ -244,7 +249,7 @@ pub struct HeldLock {
 impl HeldLock {
     /// Creates a held lock with an unknown number of waiters.
     pub fn new(id: LockId, holder: Option<Holder>) -> Self {
-        Self { id, holder, waiters: None, doubt: None }
+        Self { id, holder, waiters: None, held_for_at_least: None, doubt: None }
     }
 }
 

@@ -74,7 +74,7 @@ mod tree;
 mod wait;
 
 use lock_core::{
-    Backend, Capabilities, Deadlines, GuardChecks, Numbering, OwnerDeath, Persistence, Reentry, SendGuards, ThreadDeath,
+    Backend, Capabilities, Deadlines, GuardChecks, Numbering, OwnerDeath, Persistence, Reentry, SendGuards, ThreadDeath, Waiters,
 };
 
 pub use lxc::lxc;
@@ -106,6 +106,7 @@ pub const LXC: Backend =
             .with_reentry(Reentry::Refused)
             .with_guard_checks(GuardChecks::Supported)
             .with_send_guards(SendGuards::Supported)
+            .with_waiters(Waiters::Found)
             .with_persistence(Persistence::Boot),
     );
 

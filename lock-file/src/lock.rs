@@ -12,7 +12,7 @@ use lock_core::PerProcess;
 use lock_core::{Acquired, Deadline, Error, ErrorDetails, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::descriptor::Descriptor;
 use lock_table::fork;
-use lock_table::{Owner, Slot};
+use lock_table::{Owner, Slot, Waiting};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
@@ -99,12 +99,12 @@ impl FileLock {
     }
 
     #[inline]
-    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         let caller = self.slot.table().current_owner()?;
         let me = caller.of_kind(kind);
         match self.attempt(me)? {
             Some(acquired) => Ok(acquired),
-            None => self.acquire_slowly(caller, me, deadline),
+            None => self.acquire_slowly(caller, me, deadline, waiting),
         }
     }
 
@@ -159,14 +159,21 @@ impl FileLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         if self.slot.line().owner() == caller {
             return Err(Error::already_held());
         }
         match deadline {
             Deadline::Now => Ok(Acquired::TimedOut),
-            Deadline::At(_) => Ok(self.retry_until(deadline, || self.attempt(me))?.unwrap_or(Acquired::TimedOut)),
-            Deadline::Never => self.acquire_blocking(me),
+            Deadline::At(_) => {
+                let acquired = self.retry_until(deadline, || waiting.begin(caller), || self.attempt(me))?;
+                Ok(acquired.unwrap_or(Acquired::TimedOut))
+            }
+            Deadline::Never => {
+                // The attempt has found the lock held, so this thread sleeps.
+                waiting.begin(caller);
+                self.acquire_blocking(me)
+            }
         }
     }
 
@@ -174,7 +181,7 @@ impl FileLock {
     fn acquire_blocking(&self, me: Owner) -> Result<Acquired> {
         if !self.claim.try_take(Purpose::Wait) {
             // Another thread of this process holds the lock or blocks for it.
-            self.retry_until(Deadline::Never, || Ok(self.claim.try_take(Purpose::Wait).then_some(())))?;
+            self.retry_until(Deadline::Never, || {}, || Ok(self.claim.try_take(Purpose::Wait).then_some(())))?;
         }
         let acquired = self.file().and_then(|mut file| self.block(&mut file, me));
         match acquired {
@@ -207,8 +214,13 @@ impl FileLock {
         self.directory.path_of(self.slot.table().id(), self.slot.id())
     }
 
-    fn retry_until<T>(&self, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
-        wait::until(&self.path(), deadline, || {
+    fn retry_until<T>(
+        &self,
+        deadline: Deadline,
+        before_sleep: impl FnMut(),
+        mut attempt: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        wait::until(&self.path(), deadline, before_sleep, || {
             // Stored before the attempt: an owner that makes the attempt fail reads the flag after its release.
             self.has_waiters().store(1, SeqCst);
             attempt()
@@ -243,11 +255,15 @@ fn is_out_of_descriptors(error: &Error) -> bool {
 impl RawLock for FileLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Thread, deadline)
+        self.acquire_as(OwnerKind::Thread, deadline, &mut self.slot.waiting())
     }
 
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Process, deadline)
+        self.acquire_as(OwnerKind::Process, deadline, &mut self.slot.waiting())
+    }
+
+    fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {
+        self.slot.wait_in_slices(next, |deadline, waiting| self.acquire_as(owner, deadline, waiting))
     }
 
     #[inline]
@@ -284,6 +300,10 @@ impl RawLock for FileLock {
 
     fn held_by(&self) -> HeldBy {
         self.slot.held_by()
+    }
+
+    fn waiters(&self) -> Option<u32> {
+        self.slot.waiters()
     }
 
     fn generation(&self) -> Option<Generation> {

@@ -22,8 +22,13 @@ const PAUSES: [Duration; 4] =
 
 /// Calls `attempt` until it succeeds. Returns `None` if the deadline passes first.
 ///
-/// A waiter sleeps until a descriptor of `file` is closed, for at most [`TICK`].
-pub(crate) fn until<T>(file: &Path, deadline: Deadline, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+/// A waiter sleeps until a descriptor of `file` is closed, for at most [`TICK`]. `before_sleep` is called before each sleep.
+pub(crate) fn until<T>(
+    file: &Path,
+    deadline: Deadline,
+    mut before_sleep: impl FnMut(),
+    mut attempt: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
     if deadline.has_passed() {
         return attempt();
     }
@@ -39,6 +44,7 @@ pub(crate) fn until<T>(file: &Path, deadline: Deadline, mut attempt: impl FnMut(
         if left.is_zero() {
             return Ok(None);
         }
+        before_sleep();
         if let Some(pause) = pauses.next() {
             thread::sleep(left.min(*pause));
             continue;

@@ -92,7 +92,7 @@ mod sys;
 
 use lock_core::{
     Backend, Capabilities, Deadlines, DeathReports, Exclusion, GuardChecks, Holders, OwnerDeath, Persistence, Reconcile, Reentry,
-    ThreadDeath,
+    ThreadDeath, Waiters,
 };
 
 /// The backend `podman`.
@@ -111,6 +111,7 @@ pub const BACKEND: Backend = Backend::new(
         .with_reentry(Reentry::Refused)
         .with_guard_checks(GuardChecks::Supported)
         .with_holders(Holders::Named)
+        .with_waiters(Waiters::Found)
         .with_reconcile(Reconcile::Supported)
         .with_persistence(Persistence::Boot),
 );
@@ -127,6 +128,7 @@ pub const FILES: Backend = Backend::new(
         .with_exclusion(Exclusion::ReadOnly)
         .with_owner_death(OwnerDeath::Released)
         .with_holders(Holders::Named)
+        .with_waiters(Waiters::Found)
         .with_persistence(Persistence::Boot),
 );
 

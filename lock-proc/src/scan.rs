@@ -23,10 +23,15 @@ pub struct Unseen {
     pub denied: usize,
     /// True if `/proc` hides the processes of other users (`hidepid`).
     pub hidden: bool,
+    /// True if `/proc` does not show the calling process, because it belongs to another PID namespace or is not mounted.
+    pub elsewhere: bool,
 }
 
 impl fmt::Display for Unseen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.elsewhere {
+            return f.write_str("/proc does not show this process; mount the /proc of its PID namespace");
+        }
         match (self.denied, self.hidden) {
             (0, _) => f.write_str("/proc hides the processes of other users")?,
             (1, false) => f.write_str("1 process could not be examined")?,
@@ -72,7 +77,8 @@ fn mapping(line: &str, file: &FileId) -> Option<Mapping> {
 ///
 /// A process that ends meanwhile has no findings.
 pub(crate) fn processes<T>(mut examine: impl FnMut(u32) -> io::Result<Vec<T>>) -> Found<T> {
-    let mut unseen = Unseen { denied: 0, hidden: !Path::new("/proc/1").exists() };
+    let is_missing = |process| !Path::new(process).exists();
+    let mut unseen = Unseen { denied: 0, hidden: is_missing("/proc/1"), elsewhere: is_missing("/proc/self") };
     let mut found = Vec::new();
     for pid in numbers("/proc") {
         match examine(pid) {
@@ -155,9 +161,11 @@ mod tests {
     #[test]
     fn what_is_unseen_is_displayed_with_the_missing_rights() {
         assert_eq!(
-            Unseen { denied: 3, hidden: false }.to_string(),
+            Unseen { denied: 3, ..Unseen::default() }.to_string(),
             "3 processes could not be examined; run as root, with all capabilities"
         );
-        assert!(Unseen { denied: 0, hidden: true }.to_string().starts_with("/proc hides"));
+        assert!(Unseen { hidden: true, ..Unseen::default() }.to_string().starts_with("/proc hides"));
+        let elsewhere = Unseen { elsewhere: true, hidden: true, ..Unseen::default() };
+        assert!(elsewhere.to_string().contains("mount the /proc of its PID namespace"));
     }
 }

@@ -95,7 +95,7 @@ mod posix;
 mod sys;
 pub mod sysv;
 
-use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, SendGuards, Waiters};
+use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, SendGuards};
 
 pub use self::anonymous::{ANONYMOUS, anonymous};
 
@@ -106,7 +106,7 @@ pub const SYSV: Backend = Backend::new(
     "System V semaphores with undo: sem:NAME (/dev/shm/NAME.sem) or sem:/path",
     sysv::open,
 )
-.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported).with_waiters(Waiters::Counted));
+.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported));
 
 /// The backend `posix-sem`.
 pub const POSIX: Backend = Backend::new(

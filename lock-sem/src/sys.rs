@@ -121,12 +121,6 @@ pub(crate) fn set_value(set: i32, semaphore: u16, value: u16) -> Result<(), Errn
     Errno::result(unsafe { libc::semctl(set, semaphore.into(), libc::SETVAL, Argument { value: value.into() }) }).map(drop)
 }
 
-/// Counts the threads that wait for the value of a semaphore to increase.
-pub(crate) fn waiters(set: i32, semaphore: u16) -> Result<u32, Errno> {
-    // SAFETY: the call takes numbers only.
-    Errno::result(unsafe { libc::semctl(set, semaphore.into(), libc::GETNCNT) }).map(c_int::unsigned_abs)
-}
-
 /// Returns one step of a `semop` call.
 pub(crate) const fn step(semaphore: u16, change: i16, flags: c_int) -> libc::sembuf {
     libc::sembuf { sem_num: semaphore, sem_op: change, sem_flg: flags as i16 }

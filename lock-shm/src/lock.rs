@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lock_core::{Acquired, Condition, Deadline, Error, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
-use lock_table::{Owner, Slot};
+use lock_table::{Owner, Slot, Waiting};
 
 use crate::env;
 use crate::env::SPINS;
@@ -66,7 +66,7 @@ impl ShmLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, me: &CurrentOwner<'_>, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_slowly(&self, me: &CurrentOwner<'_>, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         let word = &self.slot.line().word;
         let mut spins = 0;
         // A thread that has slept acquires the lock with the bit set, because other threads may still be asleep.
@@ -113,6 +113,7 @@ impl ShmLock {
                 }
                 None => continue,
             };
+            waiting.begin(me.caller);
             sys::wait(word, asleep, remaining.min(longest));
             waiters = WAITERS;
             if word.load(Relaxed) == asleep
@@ -120,6 +121,19 @@ impl ShmLock {
             {
                 return Ok(acquired);
             }
+        }
+    }
+
+    fn acquire_for_thread(&self, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+        let thread = ThisThread::get();
+        self.acquire_slowly(&self.current_owner(&thread)?, deadline, waiting)
+    }
+
+    fn acquire_for_process(&self, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+        let me = self.current_process(&ThisThread::get())?;
+        match robust::acquire(&me, self.slot.line(), 0, 0) {
+            Some(token) => Ok(Acquired::Held { token }),
+            None => self.acquire_slowly(&me, deadline, waiting),
         }
     }
 
@@ -192,16 +206,18 @@ impl RawLock for ShmLock {
     }
 
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        let thread = ThisThread::get();
-        self.acquire_slowly(&self.current_owner(&thread)?, deadline)
+        self.acquire_for_thread(deadline, &mut self.slot.waiting())
     }
 
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
-        let me = self.current_process(&ThisThread::get())?;
-        match robust::acquire(&me, self.slot.line(), 0, 0) {
-            Some(token) => Ok(Acquired::Held { token }),
-            None => self.acquire_slowly(&me, deadline),
-        }
+        self.acquire_for_process(deadline, &mut self.slot.waiting())
+    }
+
+    fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {
+        self.slot.wait_in_slices(next, |deadline, waiting| match owner {
+            OwnerKind::Process => self.acquire_for_process(deadline, waiting),
+            _ => self.acquire_for_thread(deadline, waiting),
+        })
     }
 
     #[inline]
@@ -235,6 +251,10 @@ impl RawLock for ShmLock {
 
     fn held_by(&self) -> HeldBy {
         self.slot.held_by()
+    }
+
+    fn waiters(&self) -> Option<u32> {
+        self.slot.waiters()
     }
 
     fn generation(&self) -> Option<Generation> {

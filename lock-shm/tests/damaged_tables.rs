@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
-use lock_core::{OpenMode, Registry, Result, Store, StoreUrl};
+use lock_core::{ErrorKind, OpenMode, Registry, Result, Store, StoreUrl};
+use rstest::rstest;
 
-/// The offsets of the first line and of the first record in the file.
-const LINE: u64 = 4096 + 16_384 * 128 + 4096;
+/// The offsets of the waiter table, of the first line and of the first record in the file.
+const WAITERS: u64 = 4096 + 16_384 * 128;
+const LINE: u64 = WAITERS + 16_384 * 32 + 4096;
 const RECORD: u64 = LINE + 64 * 64;
 
 fn open(directory: &Path, mode: OpenMode) -> Result<Store> {
@@ -68,4 +71,38 @@ fn a_wrong_hint_hides_no_id() {
     let ids: Vec<_> = (0..40).map(|_| store.allocate("").unwrap().id().get()).collect();
     assert_eq!(ids, (0..40).collect::<Vec<_>>());
     assert!(matches!(store.allocate("").unwrap_err().kind(), lock_core::ErrorKind::Exhausted));
+}
+
+/// The words of the header that mark the pages of the waiter table with blocks.
+const WAITER_PAGES: [u64; 2] = [92 * 8, 93 * 8];
+
+/// Words of a slot of the waiter table: 0, any bits, the thread 1234 of several processes, and the same while it writes its record.
+#[rstest]
+#[case(0)]
+#[case(u64::MAX)]
+#[case((1 << 38) | 1234)]
+#[case((1 << 38) | (900 << 22) | 1234)]
+#[case((1 << 38) | (1 << 36) | 1234)]
+fn a_wait_in_a_store_with_a_damaged_waiter_table_ends(#[case] word: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    damage(directory.path(), WAITER_PAGES[0], u64::MAX);
+    damage(directory.path(), WAITER_PAGES[1], u64::MAX);
+    let file = File::options().write(true).open(directory.path().join("store")).unwrap();
+    let table: Vec<u8> = word.to_ne_bytes().repeat(16_384 * 4);
+    file.write_all_at(&table, WAITERS).unwrap();
+    let store = open(directory.path(), OpenMode::Open).unwrap();
+    let lock = store.retrieve(7).unwrap();
+    let guard = lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().map(drop));
+        while !store.waiting().unwrap().waiters.iter().any(|waiter| waiter.id.get() == 7) {
+            assert!(!waiter.is_finished());
+        }
+        assert_eq!(store.held().unwrap()[0].waiters, Some(1));
+        assert_eq!(lock.waiters(), Some(1));
+        assert_eq!(lock.try_lock_for(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::AlreadyHeld);
+        drop(guard);
+        waiter.join().unwrap().unwrap();
+    });
+    assert!(store.waiting().unwrap().waiters.is_empty());
 }

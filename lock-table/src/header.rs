@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::hash::fnv1a;
 use crate::kind::Kind;
-use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WORD};
+use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WAITERS, WAITERS_PER_PAGE, WORD};
 use crate::options::Bound;
 use lock_core::{Error, Result, StoreId};
 
 /// The version of the format, which is incremented with each change of the layout.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"LOCKTBL\n");
 
@@ -37,7 +37,10 @@ const AT_LOCATION: usize = AT_NEXT_ENTRY + 1;
 const AT_NAME_CLAIMS: usize = AT_LOCATION + 1;
 /// The number of claims of names.
 pub(crate) const NAME_CLAIMS: usize = 64;
-const USED_WORDS: usize = AT_NAME_CLAIMS + NAME_CLAIMS;
+const AT_WAITER_PAGES: usize = AT_NAME_CLAIMS + NAME_CLAIMS;
+const WAITER_PAGE_WORDS: usize = (WAITERS / WAITERS_PER_PAGE).div_ceil(64);
+const AT_UNRECORDED: usize = AT_WAITER_PAGES + WAITER_PAGE_WORDS;
+const USED_WORDS: usize = AT_UNRECORDED + 1;
 
 /// The fields of the header that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,6 +164,10 @@ pub(crate) struct State<'a> {
     pub(crate) location: &'a AtomicU64,
     /// The threads that allocate names, see [`super::names`]; 0 for none.
     pub(crate) name_claims: &'a [AtomicU64],
+    /// The bitmap of the pages of the waiter table that are backed by blocks.
+    pub(crate) waiter_pages: &'a [AtomicU64],
+    /// The start of the latest wait that could not be recorded, see [`super::waiters`]; 0 if there is none.
+    pub(crate) unrecorded: &'a AtomicU64,
 }
 
 impl<'a> State<'a> {
@@ -171,7 +178,9 @@ impl<'a> State<'a> {
             entry_pages: &header[AT_ENTRY_PAGES..AT_NEXT_ENTRY],
             next_entry: &header[AT_NEXT_ENTRY],
             location: &header[AT_LOCATION],
-            name_claims: &header[AT_NAME_CLAIMS..USED_WORDS],
+            name_claims: &header[AT_NAME_CLAIMS..AT_WAITER_PAGES],
+            waiter_pages: &header[AT_WAITER_PAGES..AT_UNRECORDED],
+            unrecorded: &header[AT_UNRECORDED],
         }
     }
 }
@@ -265,7 +274,7 @@ mod tests {
         let mut page = header().encode();
         page[AT_VERSION * WORD] += 1;
         let error = decode(&page, KIND).unwrap_err();
-        assert!(matches!(error.details(), ErrorDetails::OtherVersion { found: 5, known: VERSION, .. }), "{error}");
+        assert!(matches!(error.details(), ErrorDetails::OtherVersion { found: 6, known: VERSION, .. }), "{error}");
         assert!(error.to_string().contains("remove /a/store"), "{error}");
     }
 }

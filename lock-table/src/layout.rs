@@ -3,6 +3,7 @@
 //! ```text
 //! 0          header, one page
 //! 4096       process table: 16,384 entries of 128 bytes
+//! …          waiter table: 16,384 slots of 32 bytes
 //! …          segment 0: ids 0..1024
 //! …          segment 1: ids 1024..2048; each further segment is twice as large as the one before
 //! ```
@@ -13,6 +14,8 @@
 //! The groups follow. A group has 64 locks: 64 lines of 64 bytes, which each acquisition changes, and then 64 records of 128 bytes, which
 //! only allocations and deaths change. Locks share no cache line, a scan of the lines does not read the records, and blocks are reserved
 //! per group.
+
+use std::ops::Range;
 
 use lock_core::LockId;
 
@@ -27,11 +30,22 @@ pub(crate) const ENTRY_WORDS: usize = 16;
 pub(crate) const ENTRIES_PER_PAGE: usize = HEADER_WORDS / ENTRY_WORDS;
 pub(crate) const ENTRIES_OFFSET: u64 = PAGE;
 
+/// The maximum number of threads that are recorded as waiting at the same time.
+pub(crate) const WAITERS: usize = 16_384;
+pub(crate) const WAITER_WORDS: usize = 4;
+pub(crate) const WAITERS_PER_PAGE: usize = HEADER_WORDS / WAITER_WORDS;
+const WAITERS_OFFSET: u64 = ENTRIES_OFFSET + (ENTRIES * ENTRY_WORDS * WORD) as u64;
+
 /// The offset of the byte range of the liveness locks (1 TiB), beyond all mapped bytes.
 pub(crate) const LIVENESS_OFFSET: i64 = 1 << 40;
 
-/// The size of the header and the process table, which are mapped together.
-pub(crate) const BASE_BYTES: u64 = ENTRIES_OFFSET + (ENTRIES * ENTRY_WORDS * WORD) as u64;
+/// The size of the header, the process table and the waiter table, which are mapped together.
+pub(crate) const BASE_BYTES: u64 = WAITERS_OFFSET + (WAITERS * WAITER_WORDS * WORD) as u64;
+
+/// The words of the process table in the mapping of [`BASE_BYTES`].
+pub(crate) const ENTRIES_RANGE: Range<usize> = ENTRIES_OFFSET as usize / WORD..WAITERS_OFFSET as usize / WORD;
+/// The words of the waiter table in the mapping of [`BASE_BYTES`].
+pub(crate) const WAITERS_RANGE: Range<usize> = WAITERS_OFFSET as usize / WORD..BASE_BYTES as usize / WORD;
 
 /// The number of locks in a group, which is the number of bits in a word.
 pub(crate) const GROUP: usize = 64;
@@ -150,6 +164,11 @@ pub(crate) fn locate(id: LockId) -> (usize, usize) {
 /// Returns the offset of the page that contains an entry, in bytes.
 pub(crate) fn entry_page(entry: usize) -> u64 {
     ENTRIES_OFFSET + (entry / ENTRIES_PER_PAGE) as u64 * PAGE
+}
+
+/// Returns the offset of a page of the waiter table, in bytes.
+pub(crate) fn waiter_page(page: usize) -> u64 {
+    WAITERS_OFFSET + page as u64 * PAGE
 }
 
 #[cfg(test)]

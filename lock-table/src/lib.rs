@@ -20,6 +20,7 @@
 //! - *Line*: the 64 bytes of a lock that change at each acquisition ([`LockLine`]). The *record* of an id has the facts of its allocation.
 //! - *Entry*: the part of the process table that identifies one process. An [`Owner`] is a thread, given by an entry, the generation of
 //!   the entry, and a thread id.
+//! - *Waiter record*: a slot of the waiter table, with a thread that waits, its lock and the start of its wait.
 //! - *Home*: the PID namespace of the process that created the store. A process in it is *at home*.
 //!
 //! # Stability
@@ -70,6 +71,8 @@ mod table_file;
 mod table_path;
 pub mod thread;
 mod touched;
+mod waiters;
+mod waiting;
 
 #[doc(hidden)]
 pub use self::file::create_complete;
@@ -81,7 +84,7 @@ pub use self::manager::{CLAIMS, TableLocks, TableManager};
 pub use self::options::{Bound, Mode, STICKY, TableOptions};
 pub use self::owner::Owner;
 pub use self::parents::with_parents;
-pub use self::slot::Slot;
+pub use self::slot::{Slot, Waiting};
 #[doc(hidden)]
 pub use self::sys::futex;
 pub use self::table::Table;

@@ -54,7 +54,8 @@ impl LockLine {
     #[inline]
     pub fn record_owner(&self, me: Owner) -> u64 {
         let token = self.next_token();
-        self.owner.store(me.word(), Relaxed);
+        // Release: a thread that reads this owner also reads its token.
+        self.owner.store(me.word(), Release);
         // Keeps the critical section after the store, so that a thread that is killed in it is recorded as the owner.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         token
@@ -63,8 +64,13 @@ impl LockLine {
     /// Records the calling thread as the owner as [`LockLine::record_owner`] does, if `before` is still recorded.
     #[inline]
     pub(crate) fn replace_owner(&self, before: Owner, me: Owner) -> Option<u64> {
+        // A thread that reads this owner also reads its token, as in `record_owner`. Of several threads that replace `before`, those that
+        // fail waste a token.
+        let mut token = self.token.fetch_add(1, Relaxed).wrapping_add(1);
         self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
-        let token = self.next_token();
+        if self.token() != token {
+            token = self.token.fetch_add(1, Relaxed).wrapping_add(1);
+        }
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         Some(token)
     }

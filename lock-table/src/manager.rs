@@ -10,7 +10,7 @@ use crate::slot::Slot;
 use crate::table::Table;
 use lock_core::{
     Allocation, Capabilities, Capacity, DeathReports, Error, Generation, Generations, GuardChecks, HeldLock, Holders, Label,
-    Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens,
+    Labels, LockId, Manager, Names, RawLock, Reconcile, Reconciled, Reentry, Removal, Result, StoreId, Tokens, Waiters, Waits,
 };
 
 /// The locks of a table. A backend implements this trait.
@@ -28,12 +28,6 @@ pub trait TableLocks: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     fn is_held(&self, line: &LockLine, owner: Owner, lives: bool) -> bool {
         let _ = (line, owner);
         lives
-    }
-
-    /// Returns the number of threads that wait for a held lock, or `None` if they are not counted.
-    fn waiters(&self, id: LockId) -> Option<u32> {
-        let _ = id;
-        None
     }
 
     /// Releases the lock on behalf of its owner, whether the owner is alive or dead.
@@ -73,6 +67,7 @@ pub trait TableLocks: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
 pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_reentry(Reentry::Refused)
     .with_holders(Holders::Named)
+    .with_waiters(Waiters::Named)
     .with_labels(Labels::Kept)
     .with_names(Names::Supported)
     .with_generations(Generations::Counted)
@@ -167,18 +162,26 @@ impl<L: TableLocks> Manager for TableManager<L> {
         let mut held = Vec::new();
         // Caches the state of the latest process: one process often holds many locks, and checking its state takes a system call.
         let mut checked = (Owner::NONE, false);
+        let waits = self.table.recorded_waits()?;
         self.table.owned(from, |id, line, owner| {
+            let token = line.token();
             if checked.0 != owner.process() {
                 checked = (owner.process(), !self.table.is_dead(owner));
             }
             if self.locks.is_held(line, owner, checked.1) {
                 let mut lock = HeldLock::new(id, Some(self.table.describe(owner)));
-                lock.waiters = self.locks.waiters(id);
+                let (waiters, held_for_at_least) = waits.of(id, token);
+                lock.waiters = Some(waiters);
+                lock.held_for_at_least = held_for_at_least;
                 held.push(lock);
             }
             if held.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(held)
+    }
+
+    fn waiting(&self) -> Result<Waits> {
+        self.table.waiting()
     }
 
     fn break_lock(&self, id: LockId) -> Result<()> {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::identity::{Identity, LifeState};
-use crate::layout::HEADER_WORDS;
+use crate::layout::ENTRIES_RANGE;
 use crate::lock_line::LockLine;
 use crate::open_tables::{self, OpenTables};
 use crate::owner::Owner;
@@ -178,7 +178,7 @@ impl Table {
 
     fn processes_table(&self) -> ProcessTable<'_> {
         let state = self.state();
-        ProcessTable { words: &self.base[HEADER_WORDS..], backed: state.entry_pages, next: state.next_entry, file: &self.file }
+        ProcessTable { words: &self.base[ENTRIES_RANGE], backed: state.entry_pages, next: state.next_entry, file: &self.file }
     }
 }
 

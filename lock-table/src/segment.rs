@@ -80,6 +80,11 @@ impl Segment {
         sys::line(&self.group(index)[index % GROUP * LINE_WORDS..][..LINE_WORDS])
     }
 
+    /// Returns the line of an id, or `None` if no process has used it.
+    pub(crate) fn backed_line(&self, index: usize) -> Option<&LockLine> {
+        self.is_backed(index / GROUP).then(|| self.line(index))
+    }
+
     /// Returns the line of an id for a handle, and records that this process may have a handle on it.
     pub(crate) fn touch(&self, index: usize) -> &LockLine {
         self.touched.set(index / GROUP);

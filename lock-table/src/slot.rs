@@ -1,4 +1,7 @@
 mod ownership;
+mod waiting;
+
+pub use self::waiting::Waiting;
 
 use std::fmt;
 use std::sync::Arc;

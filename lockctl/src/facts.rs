@@ -1,7 +1,9 @@
 //! Locks as JSON. The names are stable, because scripts read them.
 
+use std::time::Duration;
+
 use lock_any::{Allocation, Generation, HeldLock, Holder, Label, LockId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// A lock that is allocated, held or both.
 #[derive(Serialize, Debug)]
@@ -18,6 +20,9 @@ pub(crate) struct Entry {
     pub(crate) held: Option<bool>,
     pub(crate) holder: Option<Holder>,
     pub(crate) waiters: Option<u32>,
+    /// The time in seconds for which the holder has held the lock at least; `null` if it is unknown.
+    #[serde(serialize_with = "seconds")]
+    pub(crate) held_for_at_least: Option<Duration>,
     /// The reason why the holder is not certain, or not known.
     pub(crate) doubt: Option<String>,
 }
@@ -36,6 +41,7 @@ impl Entry {
             held: None,
             holder: None,
             waiters: None,
+            held_for_at_least: None,
             doubt: None,
         }
     }
@@ -56,6 +62,7 @@ impl Entry {
         self.held = Some(true);
         self.holder = held.holder;
         self.waiters = held.waiters;
+        self.held_for_at_least = held.held_for_at_least;
         self.doubt = held.doubt;
         self
     }
@@ -65,4 +72,9 @@ impl Entry {
         self.held = Some(false);
         self
     }
+}
+
+/// Serializes a duration as a number of seconds.
+pub(crate) fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }

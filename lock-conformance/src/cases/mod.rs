@@ -47,6 +47,7 @@ mod trying;
 mod vanishing;
 mod views;
 mod visibility;
+mod waiters;
 mod waking;
 
 use std::ops::Range;
@@ -104,6 +105,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         names::CASES,
         labels::CASES,
         listing::CASES,
+        waiters::CASES,
         tokens::BETWEEN,
         tokens::CASES,
         reconciling::CASES,

@@ -207,6 +207,9 @@ fn a_store_that_is_cut_off_while_it_is_used_is_refused_and_whole_again_when_it_i
             if need::HOLDERS.is_met(&fixture.suite) {
                 queries.push(("held", &[]));
             }
+            if need::LISTED_WAITERS.is_met(&fixture.suite) {
+                queries.push(("waiting", &[]));
+            }
             for (verb, arguments) in queries {
                 if let Err(refusal) = b.ask(verb, arguments) {
                     assert!(is_about_damage(&refusal.kind), "{verb}: the error has the wrong kind: {refusal}");

@@ -4,7 +4,7 @@ use std::hint::spin_loop;
 use std::path::Path;
 use std::thread;
 
-use lock_core::{Cause, Labels, Lock, OwnerDeath, Result, Tokens};
+use lock_core::{Cause, Labels, Lock, OwnerDeath, Result, Store, Tokens};
 
 use super::held_guard::HeldGuard;
 use super::worker::Worker;
@@ -60,7 +60,8 @@ impl Worker {
                 memory.wait_for_go();
                 return self.open_or_list("open", &[mode, url]);
             }
-            ("look", [memory]) => self.look(shared(memory)),
+            ("look", [memory]) => self.look(shared(memory), |store| store.held().map(drop)),
+            ("look_for_waiters", [memory]) => self.look(shared(memory), |store| store.waiting().map(drop)),
             ("try_times", [memory, lock, count]) => self.try_again_and_again(shared(memory), lock, number(count)),
             _ => return None,
         })
@@ -188,14 +189,14 @@ impl Worker {
         Ok(Fields::new().with("rounds", round))
     }
 
-    /// Lists held locks until stopped, at least once.
-    fn look(&self, memory: SharedMemory) -> Result<Fields> {
+    /// Queries the store until stopped, at least once.
+    fn look(&self, memory: SharedMemory, query: impl Fn(&Store) -> Result<()>) -> Result<Fields> {
         let store = self.store();
         self.begin();
         memory.wait_for_go();
         let mut looks = 0;
         while looks == 0 || !memory.is_stopped() {
-            store.held()?;
+            query(&store)?;
             looks += 1;
         }
         Ok(Fields::new().with("looks", looks))

@@ -20,6 +20,7 @@ mod semaphores;
 mod sending;
 mod store;
 mod surroundings;
+mod waiting;
 mod worker;
 
 use std::collections::HashMap;

@@ -63,6 +63,9 @@ impl Worker {
             if let Some(waiters) = held.waiters {
                 fields = fields.with(format!("waiters.{}", held.id), waiters);
             }
+            if let Some(time) = held.held_for_at_least {
+                fields = fields.with(format!("held_for_at_least.{}", held.id), time.as_nanos());
+            }
         }
         Ok(fields)
     }

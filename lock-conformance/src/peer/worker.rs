@@ -84,6 +84,7 @@ impl Worker {
             .or_else(|| self.send_or_receive(verb, arguments))
             .or_else(|| self.allocate_or_free(verb, arguments))
             .or_else(|| self.open_or_list(verb, arguments))
+            .or_else(|| self.wait_or_list(verb, arguments))
             .or_else(|| self.repeat_or_race(verb, arguments))
             .or_else(|| self.repeat(verb, arguments))
             .or_else(|| self.name(verb, arguments))

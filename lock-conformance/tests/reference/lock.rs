@@ -171,6 +171,6 @@ pub(crate) fn command_of(pid: u32) -> String {
     String::from_utf8_lossy(&line).split('\0').next().unwrap_or_default().to_owned()
 }
 
-fn whole_file(kind: i32) -> libc::flock {
+pub(super) fn whole_file(kind: i32) -> libc::flock {
     libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }

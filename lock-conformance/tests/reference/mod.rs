@@ -1,6 +1,6 @@
 //! The reference backend: a directory of small files, with open-file-description locks on them.
 //!
-//! It passes the suite, and the wrong backends are derived from it. [`sending`], [`modest`], [`single`] and [`private`] are honest backends with other
+//! It passes the suite, and the wrong backends are derived from it. [`sending`], [`naming`], [`modest`], [`single`] and [`private`] are honest backends with other
 //! capabilities.
 //!
 //! The URL is `reference:/dir?capacity=N&mode=0600`; `owner=any` and `group=GID` are further options. The directory contains:
@@ -13,6 +13,7 @@ mod file_thread;
 mod lock;
 mod manager;
 pub(crate) mod modest;
+pub(crate) mod naming;
 mod options;
 pub(crate) mod private;
 mod record;
@@ -47,13 +48,14 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
 pub(crate) const BACKEND: Backend = Backend::new("reference", "lock-conformance", "locks on small files", open).with(CLAIMS);
 
 /// Returns a suite for each honest backend.
-pub(crate) fn suites() -> [Suite; 6] {
+pub(crate) fn suites() -> [Suite; 7] {
     [
         Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))
             .files(|scratch, _url| vec![scratch.join("store/header")])
             .shared_between_users("mode=0666&owner=any")
             .shared_in_group(|group| format!("mode=0660&group={group}")),
         Suite::new(sending::BACKEND, |scratch| format!("sending:{}/store", scratch.display())),
+        Suite::new(naming::BACKEND, |scratch| format!("naming:{}/store", scratch.display())),
         Suite::new(modest::BACKEND, |scratch| format!("modest:{}/store", scratch.display())),
         Suite::new(single::BACKEND, |scratch| format!("single:{}/store", scratch.display())),
         Suite::new(single::REPORTING, |scratch| format!("reports-once:{}/store", scratch.display())),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lock_core::{
     Acquired, Allocation, Backend, Capabilities, Deadline, Generation, HeldLock, Holder, Label, LockId, Manager, OpenMode,
-    OwnerKind, Proof, RawLock, Reconciled, Result, StoreId, StoreUrl,
+    OwnerKind, Proof, RawLock, Reconciled, Result, StoreId, StoreUrl, Waits,
 };
 
 use super::Faulty;
@@ -91,6 +91,10 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
         honest.held()
     }
 
+    fn waiting(honest: &dyn Manager, _url: &StoreUrl) -> Result<Waits> {
+        honest.waiting()
+    }
+
     fn break_lock(honest: &dyn Manager, _url: &StoreUrl, id: LockId) -> Result<()> {
         honest.break_lock(id)
     }
@@ -129,6 +133,10 @@ pub(crate) trait Fault: Debug + Send + Sync + UnwindSafe + RefUnwindSafe + 'stat
 
     fn holder(honest: &dyn RawLock) -> Result<Option<Holder>> {
         honest.holder()
+    }
+
+    fn waiters(honest: &dyn RawLock) -> Option<u32> {
+        honest.waiters()
     }
 }
 
@@ -220,6 +228,10 @@ impl<F: Fault> Manager for FaultyManager<F> {
         F::held(&*self.honest, &self.url)
     }
 
+    fn waiting(&self) -> Result<Waits> {
+        F::waiting(&*self.honest, &self.url)
+    }
+
     fn break_lock(&self, id: LockId) -> Result<()> {
         F::break_lock(&*self.honest, &self.url, id)
     }
@@ -260,5 +272,9 @@ impl<F: Fault> RawLock for FaultyLock<F> {
 
     fn holder(&self) -> Result<Option<Holder>> {
         F::holder(&*self.honest)
+    }
+
+    fn waiters(&self) -> Option<u32> {
+        F::waiters(&*self.honest)
     }
 }

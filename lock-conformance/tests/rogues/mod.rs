@@ -42,6 +42,8 @@ mod sys;
 pub(crate) mod table;
 mod trying;
 mod views;
+mod waiter_lists;
+mod waiters;
 mod watched;
 mod wrong_reports;
 
@@ -85,6 +87,8 @@ pub(crate) fn all() -> Vec<Faulty> {
         creator_namespaces::all(),
         ipc::all(),
         views::all(),
+        waiter_lists::all(),
+        waiters::all(),
         trying::all(),
         wrong_reports::all(),
         descriptors::all(),

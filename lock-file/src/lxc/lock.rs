@@ -95,7 +95,7 @@ impl LxcLock {
             }
             let locked = match deadline {
                 Deadline::Now => sys::try_lock(file),
-                Deadline::At(_) => wait::until(self.path.file(), deadline, || Ok(sys::try_lock(file)?.then_some(())))
+                Deadline::At(_) => wait::until(self.path.file(), deadline, || {}, || Ok(sys::try_lock(file)?.then_some(())))
                     .map(|locked| locked.is_some()),
                 Deadline::Never => sys::lock(file).map(|()| true),
             };

@@ -1,6 +1,6 @@
 use lock_core::{Acquired, Deadline, Error, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::thread as this_thread;
-use lock_table::{Owner, Slot};
+use lock_table::{Owner, Slot, Waiting};
 
 use super::{line, recovery, wait};
 use crate::sys::PosixSemaphore;
@@ -44,12 +44,12 @@ impl PosixLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, me: Owner, deadline: Deadline) -> Result<Acquired> {
-        wait::until(self.slot.line(), deadline, || self.try_acquire(me))
+    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+        wait::until(self.slot.line(), deadline, || waiting.begin(caller), || self.try_acquire(me))
     }
 
     #[inline]
-    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         let caller = self.slot.current_owner(this_thread::id())?;
         let (line, me) = (self.slot.line(), caller.of_kind(kind));
         if line::lock_owner(line) == caller {
@@ -61,18 +61,22 @@ impl PosixLock {
         {
             return Ok(acquired);
         }
-        self.acquire_slowly(me, deadline)
+        self.acquire_slowly(caller, me, deadline, waiting)
     }
 }
 
 impl RawLock for PosixLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Thread, deadline)
+        self.acquire_as(OwnerKind::Thread, deadline, &mut self.slot.waiting())
     }
 
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Process, deadline)
+        self.acquire_as(OwnerKind::Process, deadline, &mut self.slot.waiting())
+    }
+
+    fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {
+        self.slot.wait_in_slices(next, |deadline, waiting| self.acquire_as(owner, deadline, waiting))
     }
 
     #[inline]
@@ -108,6 +112,10 @@ impl RawLock for PosixLock {
 
     fn held_by(&self) -> HeldBy {
         self.slot.table().held_by(line::lock_owner(self.slot.line()))
+    }
+
+    fn waiters(&self) -> Option<u32> {
+        self.slot.waiters()
     }
 
     fn generation(&self) -> Option<Generation> {

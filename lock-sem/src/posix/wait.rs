@@ -18,11 +18,16 @@ const SLEEP: Duration = Duration::from_millis(200);
 /// Number of times to poll for a semaphore that its first owner is initializing before sleeping.
 const YIELDS: u32 = 50;
 
-/// Calls `attempt` whenever the lock is free, until it succeeds or the deadline passes.
+/// Calls `attempt` whenever the lock is free, until it succeeds or the deadline passes. Calls `before_sleep` before each sleep.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
-pub(super) fn until(lock_line: &LockLine, deadline: Deadline, attempt: impl Fn() -> Option<Acquired>) -> Result<Acquired> {
+pub(super) fn until(
+    lock_line: &LockLine,
+    deadline: Deadline,
+    mut before_sleep: impl FnMut(),
+    attempt: impl Fn() -> Option<Acquired>,
+) -> Result<Acquired> {
     let mut yields = 0;
     loop {
         if line::is_free(lock_line)
@@ -37,13 +42,17 @@ pub(super) fn until(lock_line: &LockLine, deadline: Deadline, attempt: impl Fn()
         let sleep = remaining.min(SLEEP);
         match line::semaphore_of(lock_line)? {
             Some(semaphore) => {
+                before_sleep();
                 semaphore.take_within(Some(sleep)).map_err(|e| line::call_error(TIMED_WAIT, e))?;
             }
             None if yields < YIELDS => {
                 yields += 1;
                 thread::yield_now();
             }
-            None => thread::sleep(sleep),
+            None => {
+                before_sleep();
+                thread::sleep(sleep);
+            }
         }
     }
 }

@@ -100,7 +100,7 @@ impl ProcessGate {
     /// first.
     ///
     /// While the thread inside makes an attempt, this waits for the result even after the deadline. Otherwise a free lock could
-    /// seem busy. `is_held` returns whether this process has the lock.
+    /// seem busy. `is_held` returns whether this process has the lock. `before_sleep` is called before each sleep for an owner.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyHeld`](lock_core::ErrorKind::AlreadyHeld) if the thread `caller` is inside.
@@ -111,10 +111,11 @@ impl ProcessGate {
         me: Inside,
         deadline: Deadline,
         is_held: impl Fn() -> bool,
+        before_sleep: impl FnMut(),
     ) -> Result<Option<GateGuard<'_>>> {
         match self.state.compare_exchange(0, me.0, Acquire, Relaxed) {
             Ok(_) => Ok(Some(GateGuard { gate: self, me })),
-            Err(_) => self.enter_slowly(caller, me, deadline, is_held),
+            Err(_) => self.enter_slowly(caller, me, deadline, is_held, before_sleep),
         }
     }
 
@@ -125,6 +126,7 @@ impl ProcessGate {
         me: Inside,
         deadline: Deadline,
         is_held: impl Fn() -> bool,
+        mut before_sleep: impl FnMut(),
     ) -> Result<Option<GateGuard<'_>>> {
         let mut contended = self.contended();
         let mut queued = None;
@@ -154,6 +156,9 @@ impl ProcessGate {
                 left if since.elapsed() < FIRST_SLEEP => Some(left.map_or(FIRST_SLEEP, |left| left.min(FIRST_SLEEP))),
                 left => left,
             };
+            if is_busy {
+                before_sleep();
+            }
             contended = match sleep {
                 Some(sleep) => self.changed.wait_timeout(contended, sleep).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.changed.wait(contended).unwrap_or_else(PoisonError::into_inner),
@@ -274,7 +279,7 @@ mod tests {
     const OTHER: Inside = Inside(8);
 
     fn enters(gate: &ProcessGate, deadline: Deadline, is_held: bool) -> bool {
-        gate.enter(OTHER, OTHER, deadline, || is_held).unwrap().is_some()
+        gate.enter(OTHER, OTHER, deadline, || is_held, || {}).unwrap().is_some()
     }
 
     #[test]
@@ -290,7 +295,7 @@ mod tests {
     #[test]
     fn the_thread_inside_keeps_others_out_until_it_leaves() {
         let gate = ProcessGate::default();
-        gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap().keep();
+        gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap().keep();
         assert!(!enters(&gate, Deadline::Now, true));
         assert!(!enters(&gate, Deadline::after(Duration::from_millis(5)), true));
         thread::scope(|scope| {
@@ -308,8 +313,8 @@ mod tests {
     #[test]
     fn a_thread_inside_is_refused_and_another_thread_cannot_leave_for_it() {
         let gate = ProcessGate::default();
-        gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap().keep();
-        let error = gate.enter(ME, ME, Deadline::Never, || true).unwrap_err();
+        gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap().keep();
+        let error = gate.enter(ME, ME, Deadline::Never, || true, || {}).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::AlreadyHeld), "{error}");
         gate.leave(OTHER);
         assert!(!enters(&gate, Deadline::Now, true));
@@ -318,21 +323,21 @@ mod tests {
     #[test]
     fn a_process_inside_keeps_its_threads_out_and_any_of_them_leaves_for_it() {
         let gate = ProcessGate::default();
-        gate.enter(ME, Inside::PROCESS, Deadline::Now, || false).unwrap().unwrap().keep();
-        assert!(gate.enter(ME, Inside::PROCESS, Deadline::Now, || true).unwrap().is_none());
+        gate.enter(ME, Inside::PROCESS, Deadline::Now, || false, || {}).unwrap().unwrap().keep();
+        assert!(gate.enter(ME, Inside::PROCESS, Deadline::Now, || true, || {}).unwrap().is_none());
         assert!(!enters(&gate, Deadline::Now, true));
         thread::scope(|scope| scope.spawn(|| gate.leave(Inside::PROCESS)).join().unwrap());
-        gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap().keep();
-        let error = gate.enter(ME, Inside::PROCESS, Deadline::Never, || true).unwrap_err();
+        gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap().keep();
+        let error = gate.enter(ME, Inside::PROCESS, Deadline::Never, || true, || {}).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::AlreadyHeld), "{error}");
     }
 
     #[test]
     fn an_attempt_of_the_thread_inside_does_not_count_as_holding_the_lock() {
         let gate = ProcessGate::default();
-        let trying = gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap();
+        let trying = gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap();
         let is_held = AtomicBool::new(false);
-        let another = || gate.enter(OTHER, OTHER, Deadline::Now, || is_held.load(Acquire)).unwrap().is_some();
+        let another = || gate.enter(OTHER, OTHER, Deadline::Now, || is_held.load(Acquire), || {}).unwrap().is_some();
         thread::scope(|scope| {
             let other = scope.spawn(another);
             while gate.queue() == 0 {
@@ -341,7 +346,7 @@ mod tests {
             drop(trying);
             assert!(other.join().unwrap(), "the lock was busy after a failed attempt of another thread");
             // The thread inside acquires the lock or begins to wait.
-            let trying = gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap();
+            let trying = gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap();
             for succeed in [true, false] {
                 let other = scope.spawn(another);
                 while gate.queue() == 0 {
@@ -360,11 +365,11 @@ mod tests {
     #[test]
     fn a_state_is_unchanged_until_another_state_is_seen() {
         let gate = ProcessGate::default();
-        let guard = gate.enter(ME, ME, Deadline::Now, || false).unwrap().unwrap();
+        let guard = gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap();
         assert_eq!(guard.unchanged_for([1, 1]), Duration::ZERO);
         while guard.unchanged_for([1, 1]).is_zero() {}
         drop(guard);
-        let guard = gate.enter(OTHER, OTHER, Deadline::Now, || false).unwrap().unwrap();
+        let guard = gate.enter(OTHER, OTHER, Deadline::Now, || false, || {}).unwrap().unwrap();
         assert!(!guard.unchanged_for([1, 1]).is_zero());
         assert_eq!(guard.unchanged_for([1, 2]), Duration::ZERO);
         assert_eq!(guard.unchanged_for([1, 1]), Duration::ZERO);

@@ -1,8 +1,8 @@
 use lock_core::{Acquired, Deadline, Error, ErrorKind, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
-use lock_table::Owner;
 use lock_table::thread as this_thread;
+use lock_table::{Owner, Waiting};
 
-use super::gate::{GateGuard, Inside, ProcessGate};
+use super::gate::{GateGuard, Inside};
 use super::ownership::Ownership;
 use super::run::set_error;
 use super::set::Outcome;
@@ -11,15 +11,16 @@ use super::wait::Waiter;
 
 impl SysvLock {
     #[inline]
-    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         let caller = self.slot.current_owner(this_thread::id())?;
         let me = caller.of_kind(kind);
         if self.slot.line().owner() == caller {
             return Err(Error::already_held());
         }
-        let gate = self.gate()?.enter(Inside::of(caller), Inside::of(me), deadline, || self.ownership().is_held_by(me))?;
+        let is_held = || self.ownership().is_held_by(me);
+        let gate = self.gate()?.enter(Inside::of(caller), Inside::of(me), deadline, is_held, || waiting.begin(caller))?;
         let Some(gate) = gate else { return Ok(Acquired::TimedOut) };
-        let acquired = self.acquire_inside(me, deadline, &gate)?;
+        let acquired = self.acquire_inside(caller, me, deadline, &gate, waiting)?;
         if !matches!(acquired, Acquired::TimedOut) {
             gate.keep();
         }
@@ -27,7 +28,14 @@ impl SysvLock {
     }
 
     #[inline]
-    fn acquire_inside(&self, me: Owner, deadline: Deadline, gate: &GateGuard<'_>) -> Result<Acquired> {
+    fn acquire_inside(
+        &self,
+        caller: Owner,
+        me: Owner,
+        deadline: Deadline,
+        gate: &GateGuard<'_>,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Acquired> {
         let before = self.ownership();
         let tried = if before.is_armed() { self.semaphore.try_take()? } else { Outcome::NotDone };
         if tried == Outcome::Done
@@ -35,7 +43,7 @@ impl SysvLock {
         {
             return Ok(acquired);
         }
-        Waiter::new(self, me, deadline, gate).run(before, tried)
+        Waiter::new(self, me, deadline, gate).run(before, tried, || waiting.begin(caller))
     }
 
     /// Leaves the gate after the lock was lost, so that other threads of this process can acquire the lock.
@@ -66,11 +74,15 @@ impl SysvLock {
 impl RawLock for SysvLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Thread, deadline)
+        self.acquire_as(OwnerKind::Thread, deadline, &mut self.slot.waiting())
     }
 
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Process, deadline)
+        self.acquire_as(OwnerKind::Process, deadline, &mut self.slot.waiting())
+    }
+
+    fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {
+        self.slot.wait_in_slices(next, |deadline, waiting| self.acquire_as(owner, deadline, waiting))
     }
 
     #[inline]
@@ -107,8 +119,7 @@ impl RawLock for SysvLock {
     }
 
     fn waiters(&self) -> Option<u32> {
-        let at_gate = self.gate().map_or(0, ProcessGate::queue);
-        self.semaphore.waiters().map(|in_kernel| in_kernel + at_gate)
+        self.slot.waiters()
     }
 
     fn held_by(&self) -> HeldBy {

@@ -92,9 +92,14 @@ impl Fixture {
     ///
     /// Returns whether it did.
     fn acquires_with_unit_of(&self, before: Ownership) -> bool {
-        let gate =
-            self.lock.gate().unwrap().enter(Inside::of(self.me), Inside::of(self.me), Deadline::Now, || false).unwrap().unwrap();
-        let acquired = Waiter::new(&self.lock, self.me, Deadline::Now, &gate).run(before, Outcome::Done).unwrap();
+        let gate = self
+            .lock
+            .gate()
+            .unwrap()
+            .enter(Inside::of(self.me), Inside::of(self.me), Deadline::Now, || false, || {})
+            .unwrap()
+            .unwrap();
+        let acquired = Waiter::new(&self.lock, self.me, Deadline::Now, &gate).run(before, Outcome::Done, || {}).unwrap();
         let acquired = !matches!(acquired, Acquired::TimedOut);
         if acquired {
             gate.keep();
@@ -150,7 +155,7 @@ fn an_owner_excludes_other_threads_of_its_process_from_the_semaphore() {
     let fixture = Fixture::new();
     let other_thread_enters = || {
         let (lock, other) = (&fixture.lock, Inside::of(Owner::from_word(fixture.me.word() + 1)));
-        let guard = lock.gate().unwrap().enter(other, other, Deadline::Now, || lock.ownership().is_held_by(fixture.me));
+        let guard = lock.gate().unwrap().enter(other, other, Deadline::Now, || lock.ownership().is_held_by(fixture.me), || {});
         guard.unwrap().is_some()
     };
     assert!(fixture.is_acquired_by(Deadline::Now));

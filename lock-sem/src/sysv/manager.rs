@@ -81,10 +81,6 @@ impl TableLocks for Locks {
         lives
     }
 
-    fn waiters(&self, id: LockId) -> Option<u32> {
-        Run::of(&self.location, id).ok()?.recorded_semaphore(id)?.waiters()
-    }
-
     fn details(&self) -> Vec<(&'static str, String)> {
         let runs = self.runs().unwrap_or_default().into_iter();
         let sets = runs.filter_map(|id| Run::of(&self.location, id).ok()?.recorded_set());

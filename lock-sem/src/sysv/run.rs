@@ -55,11 +55,6 @@ impl<'a> Run<'a> {
         Ok(self.semaphore_in(self.set()?, id))
     }
 
-    /// Returns the semaphore of a lock of this run, if its set is recorded.
-    pub(crate) fn recorded_semaphore(&self, id: LockId) -> Option<Semaphore> {
-        Some(self.semaphore_in(self.recorded_set()?, id))
-    }
-
     fn semaphore_in(&self, set: Set, id: LockId) -> Semaphore {
         let seal = Seal { number: identity::seal_of(self.locks), value: self.identity.seal };
         Semaphore::new(set, (id.get() % IDS) as u16, seal)

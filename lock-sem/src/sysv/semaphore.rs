@@ -146,14 +146,6 @@ impl Semaphore {
         }
     }
 
-    /// Counts the threads that wait for the unit.
-    pub(crate) fn waiters(&self) -> Option<u32> {
-        match self.check_seal() {
-            Ok(Outcome::Done) => sys::waiters(self.set.id(), self.number).ok(),
-            _ => None,
-        }
-    }
-
     /// Executes the steps if none has to wait and the set has the seal.
     fn operate(&self, steps: &[sembuf]) -> Result<(), Errno> {
         sys::operate(self.set.id(), &[steps, &self.seal.steps()].concat())

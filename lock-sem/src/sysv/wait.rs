@@ -39,9 +39,9 @@ impl<'a> Waiter<'a> {
 
     /// Acquires the lock.
     ///
-    /// `tried` is the result of an attempt to take the unit while the ownership was `before`.
+    /// `tried` is the result of an attempt to take the unit while the ownership was `before`. `before_sleep` is called before each sleep.
     #[cold]
-    pub(super) fn run(mut self, before: Ownership, tried: Outcome) -> Result<Acquired> {
+    pub(super) fn run(mut self, before: Ownership, tried: Outcome, mut before_sleep: impl FnMut()) -> Result<Acquired> {
         if let Some(acquired) = self.use_attempt(before, tried)? {
             return Ok(acquired);
         }
@@ -60,6 +60,7 @@ impl<'a> Waiter<'a> {
                 return Ok(Acquired::TimedOut);
             }
             self.gate.mark_waiting();
+            before_sleep();
             if !now.is_armed() || self.takeover.set_is_removed() {
                 self.poll(sleep);
                 continue;

@@ -162,7 +162,7 @@ fn a_damaged_semaphore_is_an_error_and_does_not_end_the_process() {
     assert_eq!(holder.next_line(), "held");
     let file = std::fs::File::options().read(true).write(true).open(store.directory().join("store")).unwrap();
     // Byte 40 of the first line. The header, the process entries and the bitmaps precede the line.
-    let at = 4096 + 16_384 * 128 + 4096 + 40;
+    let at = 4096 + 16_384 * (128 + 32) + 4096 + 40;
     let mut constant = [0; 8];
     file.read_exact_at(&mut constant, at).unwrap();
     // The constant is 0 with musl.

@@ -160,7 +160,7 @@ fn a_set_of_another_program_with_the_same_key_is_neither_used_nor_removed() {
     let clear_record = || {
         use std::os::unix::fs::FileExt;
         // The record is at byte 48 of the first line. The header, the process entries and the bitmaps precede the line.
-        let line = 4096 + 16_384 * 128 + 4096;
+        let line = 4096 + 16_384 * (128 + 32) + 4096;
         let file = fs::File::options().write(true).open(store.directory().join("store")).unwrap();
         file.write_all_at(&[0; 8], line + 48).unwrap();
     };

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lock_any::{Allocation, Breaking, Holder, LockId, Numbering, Store, Waiter, Waiters};
 use lock_proc::{State, Thread};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::graph::Step;
 use super::here::Here;
 use super::podman::Object;
 use super::survey::{Facts, Survey};
-use crate::facts::Entry;
+use crate::facts::{Entry, seconds};
 
 /// A store, and some or one of its locks.
 #[derive(Serialize)]
@@ -39,9 +39,6 @@ pub(crate) struct LockReport {
     #[serde(flatten)]
     pub(crate) entry: Entry,
     pub(crate) is_holder_dead: bool,
-    /// The time for which the holder has held the lock at least; `null` if it is unknown.
-    #[serde(serialize_with = "seconds")]
-    pub(crate) held_for: Option<Duration>,
     /// The process of the holder; `null` if `/proc` does not show it.
     pub(crate) process: Option<Process>,
     /// The locks of the store for which the holder waits.
@@ -142,7 +139,9 @@ impl LockReport {
 
     fn new(facts: Facts, waits_for: Vec<Wanted>, here: &Here) -> Self {
         let thread = facts.entry.holder.as_ref().filter(|_| !facts.is_dead).and_then(|holder| here.thread(holder));
-        let held_for = thread.as_ref().and_then(|holder| held_for(holder, &facts.waiting, here));
+        let mut entry = facts.entry;
+        let slept = thread.as_ref().and_then(|holder| held_for(holder, &facts.waiting, here));
+        entry.held_for_at_least = entry.held_for_at_least.max(slept);
         let process = thread.map(|thread| Process {
             pid: thread.pid,
             tid: thread.tid,
@@ -150,15 +149,7 @@ impl LockReport {
             activity: thread.activity(),
             is_stopped: thread.state == State::Stopped,
         });
-        Self {
-            entry: facts.entry,
-            is_holder_dead: facts.is_dead,
-            held_for,
-            process,
-            waits_for,
-            waiting: facts.waiting,
-            objects: Vec::new(),
-        }
+        Self { entry, is_holder_dead: facts.is_dead, process, waits_for, waiting: facts.waiting, objects: Vec::new() }
     }
 }
 
@@ -174,8 +165,4 @@ pub(crate) fn held_for(holder: &Thread, waiting: &[Waiter], here: &Here) -> Opti
         here.thread(&waiter.thread)?.asleep().filter(|_| value & OWNER == holder.tid)
     };
     waiting.iter().filter_map(slept).max()
-}
-
-fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }

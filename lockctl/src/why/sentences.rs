@@ -59,7 +59,7 @@ fn headline(lock: &LockReport) -> String {
     let (id, entry) = (lock.entry.id, &lock.entry);
     match (entry.held, &entry.holder) {
         (Some(true), Some(holder)) if lock.is_holder_dead => format!("lock {id} is held by {holder}, which is dead"),
-        (Some(true), Some(holder)) => format!("lock {id} is held by {holder}{}", at_least(lock.held_for)),
+        (Some(true), Some(holder)) => format!("lock {id} is held by {holder}{}", at_least(entry.held_for_at_least)),
         (Some(true), None) => format!("lock {id} is held, and its holder is not known"),
         (Some(false), _) => format!("lock {id} is free"),
         (None, _) => format!("it is not known whether lock {id} is held"),

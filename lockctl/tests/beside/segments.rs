@@ -33,7 +33,9 @@ pub(crate) fn a_deadlock_is_explained() {
         &[&["lock 2 is held by", &format!("pid {} ", second.id())], &[&format!("pid {} ", first.id()), "waits for it"]],
     );
     // The waiter fell asleep when this holder had the lock, so that its sleep bounds the time of the holder.
-    wait_until("the time is known", || lockctl.json(&["why", "2", "--json"])["locks"][0]["held_for"].as_f64() > Some(1.0));
+    wait_until("the time is known", || {
+        lockctl.json(&["why", "2", "--json"])["locks"][0]["held_for_at_least"].as_f64() > Some(1.0)
+    });
     has_lines(&lockctl.ok(&["why", "2"]), &[&["lock 2 is held by", ", for at least "], &["waits for it, for at least "]]);
     second.begin(1);
     lockctl.wait_for_waiter(second.id());

@@ -39,8 +39,20 @@ fn the_keys_of_a_listing_are_stable() {
     assert_eq!(keys(&listing), ["locks", "store"].into());
     assert_eq!(listing["store"], scratch.url());
     let lock = &listing["locks"][0];
-    let wanted =
-        ["allocated", "allocator", "doubt", "generation", "held", "holder", "id", "is_named", "label", "since", "waiters"];
+    let wanted = [
+        "allocated",
+        "allocator",
+        "doubt",
+        "generation",
+        "held",
+        "held_for_at_least",
+        "holder",
+        "id",
+        "is_named",
+        "label",
+        "since",
+        "waiters",
+    ];
     assert_eq!(keys(lock), wanted.into());
     assert_eq!(keys(&lock["holder"]), ["command", "pid", "pid_namespace", "start_time", "tid"].into());
     assert_eq!(keys(&lock["allocator"]), keys(&lock["holder"]));

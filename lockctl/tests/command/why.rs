@@ -1,6 +1,7 @@
-//! `why` on backends that record holders and do not name waiters.
+//! `why` on backends that record holders and waiters.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,11 +34,63 @@ fn a_holder_is_named_with_what_it_does(#[case] scheme: &str) {
     let started = lines[1].strip_prefix(&format!("  pid {} started ", held.pid()));
     assert!(started.is_some_and(|line| line.ends_with("; its first thread sleeps in waitid(2)")), "{output:?}");
     assert!(lines[2].starts_with("  allocated as \"pod web\" ") && lines[2].contains(" ago by pid "), "{output:?}");
-    assert_eq!(run(&["why", "4"]).out, "lock 4 is free\n  id 4 is not allocated\n");
+    assert_eq!(run(&["why", "4"]).out, "lock 4 is free\n  id 4 is not allocated\nno thread waits for it\n");
     let summary = run(&["why"]);
     assert!(summary.out.starts_with(&format!("store {url}\n")) && summary.out.contains("\n1 lock is held\n"), "{summary:?}");
     held.release();
     assert!(run(&["why", "3"]).out.starts_with("lock 3 is free\n  allocated as "));
+    assert_eq!(run(&["destroy", "--yes"]).code, Some(0));
+}
+
+/// Each backend that records waiters, by its scheme.
+#[rstest]
+#[case("shm")]
+#[case("file")]
+#[case("sem")]
+#[case("posix-sem")]
+fn waiters_are_named_and_the_holder_has_held_the_lock_for_as_long(#[case] scheme: &str) {
+    let scratch = Scratch::new();
+    let url = format!("{scheme}:{}", scratch.file().display());
+    let run = |args: &[&str]| output_of(lockctl(args).env("LOCKCTL_STORE", &url));
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&run(args).out).unwrap() };
+    assert_eq!(run(&["create"]).code, Some(0));
+    let held = Held::start({
+        let mut command = lockctl(&["run", "3", "--", "sh", "-c", "echo $$; read line"]);
+        command.env("LOCKCTL_STORE", &url);
+        command
+    });
+    assert!(run(&["why", "3"]).out.contains("no thread waits for it"));
+    let mut waiters = [&["run", "3", "--", "true"][..], &["run", "--wait", "100", "3", "--", "true"]]
+        .map(|args| lockctl(args).env("LOCKCTL_STORE", &url).stdin(Stdio::null()).spawn().unwrap());
+    // Each waits for longer than a second, and not in parts.
+    let is_long = |lock: &Value| {
+        let waiting = lock["waiting"].as_array().unwrap();
+        waiting.len() == 2 && waiting.iter().all(|waiter| waiter["waited"].as_f64() > Some(1.1))
+    };
+    let mut report = json(&["why", "3", "--json"]);
+    while !is_long(&report["locks"][0]) {
+        assert!(waiters.iter_mut().all(|waiter| waiter.try_wait().unwrap().is_none()), "a waiter has ended");
+        report = json(&["why", "3", "--json"]);
+    }
+    let lock = &report["locks"][0];
+    assert_eq!((&lock["waiters"], &report["names_waiters"]), (&2.into(), &true.into()));
+    assert!(lock["held_for_at_least"].as_f64() > Some(1.1), "{lock}");
+    let text = run(&["why", "3"]).out;
+    let headline = text.lines().next().unwrap();
+    assert!(headline.starts_with(&format!("lock 3 is held by pid {} (", held.pid())), "{text}");
+    assert!(headline.contains(", for at least "), "{text}");
+    for waiter in &waiters {
+        let pid = waiter.id();
+        let named = |line: &str| line.starts_with(&format!("pid {pid} (")) && line.contains(") waits for it, for at least ");
+        assert!(text.lines().any(named), "{text}");
+        assert!(lock["waiting"].as_array().unwrap().iter().any(|waiter| waiter["thread"]["pid"] == pid), "{lock}");
+    }
+    let listed = &json(&["list", "--held", "--json"])["locks"][0];
+    assert_eq!(listed["waiters"], 2, "{listed}");
+    assert!(listed["held_for_at_least"].as_f64() > Some(1.1), "{listed}");
+    held.release();
+    waiters.iter_mut().for_each(|waiter| assert!(waiter.wait().unwrap().success()));
+    assert!(run(&["why"]).out.contains("\nno thread waits\n"), "{:?}", run(&["why"]));
     assert_eq!(run(&["destroy", "--yes"]).code, Some(0));
 }
 
@@ -79,7 +132,7 @@ fn the_keys_of_an_explanation_are_stable() {
     let report = scratch.json(&["why", "3", "--json"]);
     let lock = &report["locks"][0];
     let of_listing = keys(&scratch.json(&["list", "--json"])["locks"][0]);
-    let more = wanted(&["held_for", "is_holder_dead", "objects", "process", "waiting", "waits_for"]);
+    let more = wanted(&["is_holder_dead", "objects", "process", "waiting", "waits_for"]);
     assert_eq!(keys(lock), of_listing.union(&more).cloned().collect());
     assert_eq!(keys(&lock["process"]), wanted(&["activity", "age", "is_stopped", "pid", "tid"]));
     assert_eq!((&lock["id"], &lock["process"]["pid"]), (&3.into(), &held.pid().into()));

@@ -8,7 +8,8 @@ use lock_table::thread;
 
 const PAGE: u64 = 4096;
 const SEATS: u64 = PAGE;
-const SEGMENT: u64 = PAGE + 16_384 * 128;
+const WAITERS: u64 = SEATS + 16_384 * 128;
+const SEGMENT: u64 = WAITERS + 16_384 * 32;
 const LINES: u64 = SEGMENT + PAGE;
 const RECORDS: u64 = LINES + 64 * 64;
 /// Maximum length of a damaged file. Longer files make a test slow and test nothing new.
@@ -36,15 +37,16 @@ pub(crate) fn damage_all(file: &File, recipes: &[u8]) -> io::Result<bool> {
 fn damage(file: &File, recipe: [u8; 8]) -> io::Result<()> {
     let [what, place, low, high, length, value, a, b] = recipe;
     let number = u64::from(u16::from_le_bytes([low, high]));
-    let (start, size) = match place % 8 {
+    let (start, size) = match place % 9 {
         // The constant words of the header, and the others.
         0 => (0, FIXED as u64 * 8),
-        1 => (FIXED as u64 * 8, 96),
+        1 => (FIXED as u64 * 8, 79 * 8),
         2 => (SEATS + u64::from(std::process::id() % 1024) * 128, 128),
         3 => (SEATS, 16_384 * 128),
         4 => (SEGMENT, 160),
         5 => (LINES, 64 * 64),
         6 => (RECORDS, 64 * 128),
+        7 => (WAITERS, 16_384 * 32),
         _ => (0, file.metadata()?.len().max(1)),
     };
     // The offset has two bytes. It counts words if the area has more than 65,536 bytes.

@@ -134,6 +134,9 @@ fn list(store: &Store, capacity: u64) -> BTreeSet<LockId> {
     for held in store.held().unwrap_or_default() {
         assert!(u64::from(held.id.get()) < capacity);
     }
+    for waiter in store.waiting().unwrap_or_default().waiters {
+        assert!(u64::from(waiter.id.get()) < capacity);
+    }
     let list = store.allocated().unwrap_or_default();
     assert!(list.is_sorted_by(|a, b| a.id < b.id));
     assert!(list.iter().all(|one| u64::from(one.id.get()) < capacity), "a listed id is out of range");

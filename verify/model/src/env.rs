@@ -80,6 +80,11 @@ macro_rules! atomic {
                 self.change(Change::Set(value as u64))
             }
 
+            pub(crate) fn fetch_add(&self, value: $Value, order: Ordering) -> $Value {
+                let added = self.fetch_update(order, order, |present| Some(present.wrapping_add(value)));
+                added.expect("the change is always possible")
+            }
+
             pub(crate) fn fetch_or(&self, value: $Value, _: Ordering) -> $Value {
                 self.change(Change::Or(value as u64))
             }

@@ -71,7 +71,7 @@ use lock_line::LockLine;
 use owner::Owner;
 use raw_lock::RawLock;
 use real_core::{Allocation, Error, Generation, HeldBy, Holder, Label, LockId, OwnerKind, Reconciled, Result};
-use table::slot::Slot;
+use table::slot::{Slot, Waiting};
 use table::{layout, segment, sparse};
 
 pub use scenario::Scenario;

@@ -11,10 +11,12 @@ pub(crate) trait RawLock {
     fn try_acquire_fast(&self) -> Option<u64>;
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired>;
+    fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired>;
     fn release(&self, proof: Proof) -> Result<()>;
     fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()>;
     fn mark_consistent(&self, owner: OwnerKind, token: Option<u64>) -> Result<()>;
     fn holder(&self) -> Result<Option<Holder>>;
     fn held_by(&self) -> HeldBy;
+    fn waiters(&self) -> Option<u32>;
     fn generation(&self) -> Option<Generation>;
 }

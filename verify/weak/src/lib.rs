@@ -38,5 +38,5 @@ use real_core::{Allocation, Deadline, Error, Generation, HeldBy, Holder, Label, 
 use lock_line::LockLine;
 use owner::Owner;
 use raw_lock::RawLock;
-use table::slot::Slot;
+use table::slot::{Slot, Waiting};
 use table::{layout, segment, sparse};

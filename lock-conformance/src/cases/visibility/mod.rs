@@ -7,6 +7,7 @@ mod surroundings;
 use self::surroundings::{Parties, Surroundings, names_what_is_missing, process_without_proc};
 use super::cases;
 use super::keeping::{each_keeps_its_lock, is_recovered};
+use super::waiters::a_hidden_waiter_is_listed;
 use crate::case::Case;
 use crate::fixture::Fixture;
 
@@ -16,7 +17,7 @@ cases! { "visibility";
 
 /// Defines the table of surroundings.
 ///
-/// In each of them, a live owner keeps its lock, and the lock of a dead owner is recovered.
+/// In each of them, a live owner keeps its lock, the lock of a dead owner is recovered, and waiters are listed while they live.
 macro_rules! cases_in {
     ($($name:literal $surroundings:ident [$($need:ident)*];)+) => {
         pub(super) const IN_SURROUNDINGS: &[Case] = &[$(
@@ -34,6 +35,15 @@ macro_rules! cases_in {
                 ],
                 unless: &[],
                 run: |fixture| the_lock_of_a_dead_owner_is_recovered(fixture, &Surroundings::$surroundings),
+            },
+            Case {
+                name: concat!("visibility::", $name, "::a_waiter_is_listed"),
+                needs: &[
+                    crate::need::LISTED_WAITERS, crate::need::PROCESSES, crate::need::PROC_MOUNTS,
+                    $(crate::need::$need),*
+                ],
+                unless: &[],
+                run: |fixture| a_waiter_is_listed(fixture, &Surroundings::$surroundings),
             },
         )+];
     };
@@ -63,6 +73,11 @@ fn a_live_owner_keeps_its_lock(fixture: &Fixture, surroundings: &Surroundings) {
 fn the_lock_of_a_dead_owner_is_recovered(fixture: &Fixture, surroundings: &Surroundings) {
     let Parties { owner, waiter, lock } = surroundings.parties(fixture);
     is_recovered(fixture, &owner, &waiter, lock);
+}
+
+fn a_waiter_is_listed(fixture: &Fixture, surroundings: &Surroundings) {
+    let Parties { owner, waiter, lock } = surroundings.parties(fixture);
+    a_hidden_waiter_is_listed(fixture, &owner, &waiter, lock);
 }
 
 fn a_store_opens_without_proc_or_is_refused(fixture: &Fixture) {

@@ -4,7 +4,11 @@
 #[path = "../lock-table/slot/ownership.rs"]
 mod ownership;
 
+use std::marker::PhantomData;
+
 use real_core::{Generation, HeldBy, Holder, Result};
+
+use crate::{Acquired, Deadline};
 
 use super::Table;
 use crate::env::AtomicU64;
@@ -54,4 +58,31 @@ impl Slot {
     pub(crate) fn is_owned_at_home_by(&self, _: u32) -> bool {
         Some(self.line.owner()) == self.table.current_owner_at_home()
     }
+
+    pub(crate) fn waiting(&self) -> Waiting<'_> {
+        Waiting(PhantomData)
+    }
+
+    pub(crate) fn waiters(&self) -> Option<u32> {
+        None
+    }
+
+    pub(crate) fn wait_in_slices(
+        &self,
+        next: &mut dyn FnMut() -> Option<Deadline>,
+        acquire: impl Fn(Deadline, &mut Waiting<'_>) -> Result<Acquired>,
+    ) -> Result<Acquired> {
+        match next() {
+            Some(deadline) => acquire(deadline, &mut self.waiting()),
+            None => Ok(Acquired::TimedOut),
+        }
+    }
+}
+
+/// A wait. Its record does not affect the lock, so the model has none.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(PhantomData<&'a Slot>);
+
+impl Waiting<'_> {
+    pub(crate) fn begin(&mut self, _: Owner) {}
 }

@@ -32,6 +32,10 @@ r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
 };
 
 const LOCK: &[Mutation] = planted! { "lock-file/src/lock.rs":
+    "wait-in-the-kernel-not-recorded" ["file"] "a thread that waits without a deadline is not listed";
+r"                waiting.begin(caller);
+                self.acquire_blocking(me)"
+        => "                self.acquire_blocking(me)";
     "waiters-not-called" ["file"] "a waiter with a deadline only polls";
 r"        self.claim.release();
         self.wake_waiters();

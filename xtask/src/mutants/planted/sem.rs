@@ -2,7 +2,7 @@
 
 use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Mutation]] = &[SEMAPHORE, LOCK, STATE, RECOVERY, POSIX_LOCK, POSIX_LINE];
+pub(super) const PLANTED: &[&[Mutation]] = &[SEMAPHORE, LOCK, STATE, RECOVERY, POSIX_LOCK, POSIX_LINE, GATE, POSIX_WAIT];
 
 const SEMAPHORE: &[Mutation] = planted! { "lock-sem/src/sysv/semaphore.rs":
     "undo-missing" ["sem"] "a dead owner keeps the lock";
@@ -63,4 +63,19 @@ const POSIX_LINE: &[Mutation] = planted! { "lock-sem/src/posix/line.rs":
     "not-posted" ["posix-sem"] "a waiter sleeps although the lock is free";
 r#"        semaphore.give().map_err(|e| call_error("sem_post", e))?;"#
         => "        let _ = semaphore;";
+};
+
+const GATE: &[Mutation] = planted! { "lock-sem/src/sysv/gate.rs":
+    "wait-at-the-gate-not-recorded" ["sem"] "a thread that waits for another thread of its process is not listed";
+r"            if is_busy {
+                before_sleep();
+            }"
+        => "            let _ = &mut before_sleep;";
+};
+
+const POSIX_WAIT: &[Mutation] = planted! { "lock-sem/src/posix/wait.rs":
+    "posix-wait-not-recorded" ["posix-sem"] "a waiting thread is not listed";
+r"                before_sleep();
+                semaphore"
+        => "                semaphore";
 };

@@ -46,6 +46,9 @@ r"pub(crate) fn owner(word: u32) -> u32 {
 };
 
 const LOCK: &[Mutation] = planted! { "lock-shm/src/lock.rs":
+    "waiting-process-recorded-without-thread" ["shm"] "a thread that waits for a lock of its process is not listed by its thread id";
+"            waiting.begin(me.caller);"
+        => "            waiting.begin(me.owner);";
     "waiters-bit-lost" ["shm"] "only the first of several waiters is woken";
 r"        let mut waiters = 0;
         loop {"

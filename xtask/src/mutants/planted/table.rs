@@ -4,7 +4,7 @@ use super::{Mutation, planted};
 
 pub(super) const PLANTED: &[&[Mutation]] = &[
     ALLOCATION, BITMAP, RECORD, NAME, NAMES, LOCK_LINE, OWNERSHIP, HEADER, FILE, BLOCKS, PROCESS, IDENTITY, LIVENESS, OPENING,
-    SHARING,
+    SHARING, WAITERS, WAITING, WAIT,
 ];
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
@@ -232,4 +232,41 @@ const SHARING: &[Mutation] = planted! { "lock-table/src/sharing.rs":
     "group-not-looked-at" ["shm"] "a store of another group is accepted";
 "        if let Some(group) = self.group.filter(|group| group.gid() != found.gid) {"
         => "        if let Some(group) = self.group.filter(|_| false) {";
+};
+
+const WAITERS: &[Mutation] = planted! { "lock-table/src/waiters.rs":
+    "waiter-slot-not-freed" ["shm"] "a thread is listed as a waiter after its wait has ended";
+"        let _ = self.slot(slot)[AT_OWNER].compare_exchange(me.word(), 0, Release, Relaxed);"
+        => "        let _ = (slot, me);";
+    "waiter-slots-of-the-dead-kept" ["shm"] "killed waiters fill the waiter table";
+r"            .or_else(|| slots().take(CHECKED).find(|slot| self.take_over(*slot, me, &is_gone)))
+"
+        => "";
+    "waiter-record-incomplete" ["shm"] "a thread that was killed while it recorded its wait is listed for an earlier wait";
+"        if thread.is_none() || thread.note() != 0 {"
+        => "        if thread.is_none() {";
+    "waiter-record-mixed" ["shm"] "the lock of one wait is listed with the start of another one";
+"        if is_same { Ok(Some("
+        => "        if is_same || true { Ok(Some(";
+};
+
+const WAITING: &[Mutation] = planted! { "lock-table/src/waiting.rs":
+    "dead-waiters-listed" ["shm"] "a killed waiter is listed";
+"        line.is_some_and(|line| line.owner() != wait.thread) && !self.is_gone(wait.thread)"
+        => "        line.is_some_and(|line| line.owner() != wait.thread)";
+    "token-of-waiters-not-compared" ["shm"] "a holder seems to have held a lock since before it acquired it";
+"waits.iter().filter(|wait| wait.token == token)"
+        => "waits.iter().filter(|wait| wait.token == token || true)";
+    "waiters-of-a-cut-store-read" ["shm"] "listing the locks of a truncated store causes SIGBUS";
+r"        self.check_whole()?;
+        let now"
+        => "        let now";
+};
+
+const WAIT: &[Mutation] = planted! { "lock-table/src/slot/waiting.rs":
+    "wait-recorded-in-parts" ["shm"] "a long wait with a cancellation is listed as a short one";
+r"        let mut waiting = self.waiting();
+        while let Some(deadline) = next() {"
+        => r"        while let Some(deadline) = next() {
+            let mut waiting = self.waiting();";
 };

@@ -102,6 +102,9 @@ impl Event {
         match self {
             Self::Started { locks, troubles } => format!("{url}: {} held or waited for, {troubles} in trouble", count(*locks)),
             Self::Trouble { row, was: None } => format!("lock {} is in trouble: {}", row.id, about(row)),
+            Self::Trouble { row, was: Some(was) } if *was == row.condition => {
+                format!("lock {} is still in trouble: {}", row.id, about(row))
+            }
             Self::Trouble { row, was: Some(was) } => {
                 format!("lock {} is still in trouble, before: {was}, now: {}", row.id, about(row))
             }
@@ -141,10 +144,18 @@ fn about(row: &Row) -> String {
     text
 }
 
+/// What makes a trouble the same in two readings: its kind, and the holder if the trouble is one of the holder.
+type Identity = (Condition, Option<Holder>);
+
+fn identity(row: &Row) -> Identity {
+    let is_of_holder = !matches!(row.condition, Condition::LongWait | Condition::LostWakeUp);
+    (row.condition, row.holder.clone().filter(|_| is_of_holder))
+}
+
 /// The troubles of the last reading.
 #[derive(Default)]
 struct Log {
-    troubles: BTreeMap<LockId, (Condition, Option<Holder>)>,
+    troubles: BTreeMap<LockId, Identity>,
     is_started: bool,
     is_lost: bool,
 }
@@ -170,7 +181,7 @@ impl Log {
             events.push(Event::Back { locks, troubles });
         }
         (self.is_started, self.is_lost) = (true, false);
-        let now: BTreeMap<_, _> = troubled.iter().map(|row| (row.id, (row.condition, row.holder.clone()))).collect();
+        let now: BTreeMap<_, _> = troubled.iter().map(|row| (row.id, identity(row))).collect();
         for row in troubled {
             let before = self.troubles.get(&row.id);
             if before.is_none_or(|before| *before != now[&row.id]) {

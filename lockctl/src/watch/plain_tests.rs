@@ -54,8 +54,17 @@ fn another_holder_is_a_change_of_the_trouble() {
     let dead = row(1, Condition::Dead);
     assert_eq!(log.events(&sample(vec![dead.clone()])).len(), 2);
     let other = Row { holder: Some(Holder::of_process(41)), ..dead };
-    let text = "lock 1 is still in trouble, before: dead, now: dead, held by pid 41; 0 threads wait";
+    let text = "lock 1 is still in trouble: dead, held by pid 41; 0 threads wait";
     assert_eq!(sentences(&mut log, &sample(vec![other])), [text]);
+}
+
+#[test]
+fn a_long_wait_is_the_same_trouble_under_each_holder() {
+    let mut log = Log::default();
+    let waited_for = row(1, Condition::LongWait);
+    log.events(&sample(vec![waited_for.clone()]));
+    let other = Row { holder: Some(Holder::of_process(41)), ..waited_for };
+    assert!(log.events(&sample(vec![other])).is_empty());
 }
 
 #[test]
@@ -100,8 +109,20 @@ fn the_keys_of_the_json_lines_are_stable() {
         .map(|line| (line["event"].as_str().unwrap().to_owned(), line.as_object().unwrap().keys().cloned().collect::<Vec<_>>()))
         .collect();
     let counts: &[&str] = &["event", "locks", "store", "time", "troubles"];
-    let trouble: &[&str] =
-        &["condition", "doubt", "event", "held_for", "holder", "id", "label", "longest_wait", "store", "time", "waiters", "was"];
+    let trouble: &[&str] = &[
+        "condition",
+        "doubt",
+        "event",
+        "held_for_at_least",
+        "holder",
+        "id",
+        "label",
+        "longest_wait",
+        "store",
+        "time",
+        "waiters",
+        "was",
+    ];
     let wanted = [
         ("started", counts),
         ("trouble", trouble),

@@ -101,7 +101,7 @@ impl Reader {
         // A process that holds a lock may have released it in any of its threads.
         let idle =
             observed.filter(|_| entry.holder.as_ref().is_some_and(|holder| holder.tid != 0)).and_then(|holder| holder.idle);
-        let held_for = slept.max(idle);
+        let held_for = entry.held_for_at_least.max(slept).max(idle);
         let longest_wait = waiting.iter().filter_map(|waiter| waiter.waited).max();
         let doubt = entry.doubt.filter(|_| is_confirmed || is_dead);
         let signs = Signs {

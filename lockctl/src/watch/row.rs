@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use lock_any::{Holder, LockId};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+
+use crate::facts::seconds;
 
 /// The state of a lock, the most urgent first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -119,7 +121,7 @@ pub(crate) struct Row {
     /// The reason why the holder is not certain, or not known.
     pub(crate) doubt: Option<String>,
     /// The time for which the holder has held the lock at least.
-    #[serde(serialize_with = "seconds")]
+    #[serde(rename = "held_for_at_least", serialize_with = "seconds")]
     pub(crate) held_for: Option<Duration>,
     /// The number of waiting threads; `None` if the backend does not know.
     pub(crate) waiters: Option<u32>,
@@ -138,10 +140,6 @@ pub(crate) fn at_least(time: Duration) -> String {
         3600..86400 => format!("≥{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
         _ => format!("≥{}d{:02}h", seconds / 86400, seconds % 86400 / 3600),
     }
-}
-
-fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ fn the_lines_have_a_form_in_json() {
             assert_eq!(line[key], value, "{line}");
         }
         assert_eq!(line["holder"]["pid"], held.pid(), "{line}");
-        assert!(line["held_for"].is_number() && line["was"].is_null(), "{line}");
+        assert!(line["held_for_at_least"].is_number() && line["was"].is_null(), "{line}");
     }
     held.release();
     lines.close();

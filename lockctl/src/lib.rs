@@ -23,7 +23,7 @@
 //! fn main() -> std::process::ExitCode { lockctl::main() }
 //! ```
 //!
-//! Without the default features of this crate it has no other backend.
+//! Without the default features of this crate it has no other backend, and no `lockctl watch`, which the feature `watch` adds.
 #![deny(unsafe_code)]
 
 mod backends;

@@ -101,7 +101,7 @@ pub(crate) struct Model {
     pub(crate) explanation: Option<Explanation>,
     pub(crate) is_paused: bool,
     pub(crate) has_help: bool,
-    /// The number of locks that the screen shows at once.
+    /// The number of lines that the screen has for locks.
     page: usize,
     /// The position of the first lock on the screen.
     top: usize,
@@ -220,7 +220,7 @@ impl Model {
             Motion::End => last,
         };
         self.position = position.min(last);
-        // At the top, the selection stays at the top: it is what is worst.
+        // The selection of the first line stays on the first line, which has the worst trouble.
         self.selected = if self.position == 0 { None } else { self.selected_row().map(|row| row.id) };
     }
 

@@ -158,7 +158,7 @@ fn the_selection_stays_with_its_lock() {
 }
 
 #[test]
-fn the_selection_at_the_top_follows_what_is_worst() {
+fn the_selection_of_the_first_line_follows_the_worst_trouble() {
     let mut model = model(held([1, 2]));
     let mut rows = held([1, 2]);
     rows[1].condition = Condition::Stopped;
@@ -212,8 +212,8 @@ fn only_the_selected_lock_is_explained_and_only_with_details() {
 #[test]
 fn a_lost_store_keeps_the_last_locks_until_it_is_back() {
     let mut model = model(held([1]));
-    model.read(Reading::Lost("it is gone".to_owned()));
-    assert_eq!((model.lost.as_deref(), model.admitted()), (Some("it is gone"), 1));
+    model.read(Reading::Lost("it does not exist".to_owned()));
+    assert_eq!((model.lost.as_deref(), model.admitted()), (Some("it does not exist"), 1));
     model.read(Reading::Sample(sample(Vec::new())));
     assert_eq!((model.lost.as_deref(), model.admitted()), (None, 0));
 }

@@ -37,7 +37,7 @@ pub(crate) enum Condition {
 }
 
 impl Condition {
-    /// Returns whether somebody should look at the lock.
+    /// Returns whether the lock needs attention.
     pub(crate) fn is_trouble(self) -> bool {
         self <= Self::LongHold
     }
@@ -72,7 +72,7 @@ pub(crate) struct Thresholds {
     pub(crate) wait: Duration,
 }
 
-/// What is known of a lock, for its condition.
+/// The facts that decide the condition of a lock.
 #[derive(Default, Debug)]
 pub(crate) struct Signs {
     pub(crate) is_cyclic: bool,

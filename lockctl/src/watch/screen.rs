@@ -29,7 +29,7 @@ enum Message {
     Reading(Reading),
     Explanation(Explanation),
     Signal(Signal),
-    /// The terminal is gone, or keys cannot be read.
+    /// The terminal was closed, or keys cannot be read.
     Gone(io::Error),
 }
 
@@ -107,7 +107,7 @@ fn take(message: Message, model: &mut Model) -> Result<Next, Failure> {
         Message::Signal(Signal::SIGTSTP) => Next::Suspend,
         Message::Signal(Signal::SIGCONT) => Next::Resume,
         Message::Signal(signal) => Next::Die(signal),
-        Message::Gone(error) => return Err(Failure::of_call("the terminal is gone", error, ExitStatus::OUTPUT)),
+        Message::Gone(error) => return Err(Failure::of_call("the terminal was closed", error, ExitStatus::OUTPUT)),
     })
 }
 
@@ -180,7 +180,7 @@ fn read_keys(send: &SyncSender<Message>) {
     }
 }
 
-/// Waits until the terminal is gone. Reading keys does not notice it.
+/// Waits until the terminal is closed. `event::read` does not return then.
 fn await_end() -> io::Error {
     let stdout = io::stdout();
     loop {

@@ -1,4 +1,4 @@
-//! Signals for the live view: each comes to the main loop, which restores the terminal before it takes the default action.
+//! Signals for the live view. The main loop restores the terminal before it takes the default action of a signal.
 
 use std::fs;
 use std::io;

@@ -25,7 +25,7 @@ pub(crate) fn has_screen() -> bool {
 
 /// A terminal in raw mode with the alternate screen. It is restored on drop, and when a thread panics.
 pub(crate) struct Screen {
-    /// Not dropped: its destructor panics if the terminal is gone, because it reports the error on stderr.
+    /// Not dropped: its destructor writes to stderr if the terminal was closed, and panics when this fails.
     pub(crate) terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
     _restore: Restore,
 }
@@ -69,7 +69,7 @@ fn prepare() -> io::Result<ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>> {
     Terminal::new(CrosstermBackend::new(io::stdout())).map(ManuallyDrop::new)
 }
 
-/// Restores the terminal. Errors are ignored, because the terminal may be gone.
+/// Restores the terminal. Errors are ignored, because the terminal may be closed.
 pub(crate) fn restore() {
     restore_modes();
     let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);

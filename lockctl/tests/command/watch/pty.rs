@@ -1,4 +1,4 @@
-//! `lockctl watch` on a terminal of its own.
+//! A running `lockctl watch` and its terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};

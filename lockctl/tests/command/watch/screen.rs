@@ -104,7 +104,7 @@ fn a_signal_ends_the_view_also_if_the_output_is_stopped() {
 }
 
 #[test]
-fn a_terminal_that_is_gone_ends_the_view() {
+fn a_closed_terminal_ends_the_view() {
     let scratch = Scratch::with_store();
     let mut watched = Watched::start(&scratch, OFTEN);
     watched.await_text("q quit");

@@ -28,7 +28,7 @@ impl Fight {
         Self { shell: command.spawn().expect("sh") }
     }
 
-    /// Stops a process while it holds the lock. Returns its pid.
+    /// Stops a process while it holds the lock, and waits until another one waits for it. Returns its pid.
     pub(crate) fn stop_holder(&self, scratch: &Scratch, id: u32) -> i32 {
         loop {
             let Some(pid) = holder(scratch, id) else { continue };
@@ -40,6 +40,9 @@ impl Fight {
             }
             // It may have released the lock before it stopped.
             if state(pid) == Some('T') && holder(scratch, id) == Some(pid) {
+                while scratch.entry(id).is_none_or(|lock| lock["waiters"] == 0) {
+                    thread::yield_now();
+                }
                 return pid;
             }
             let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);

@@ -2,6 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -65,6 +70,43 @@ fn a_stopped_holder_among_ten_processes_has_a_line_when_it_stops_and_when_it_goe
     assert_eq!(lines.next(), "lock 2 is no longer in trouble: stopped");
     let output = lines.close();
     assert_eq!((output.code, output.err.as_str()), (Some(141), ""));
+}
+
+/// Ends the threads of a test, also if it fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn two_threads_that_wait_for_each_other_are_a_deadlock() {
+    let scratch = Scratch::with_store();
+    let store = lock_any::open(scratch.url()).unwrap();
+    let (both_hold, is_stopped) = (Barrier::new(2), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let stop = Stop(&is_stopped);
+        for (own, other) in [(1, 2), (2, 1)] {
+            let (own, other) = (store.retrieve(own).unwrap(), store.retrieve(other).unwrap());
+            let (both_hold, is_stopped) = (&both_hold, &is_stopped);
+            scope.spawn(move || {
+                let _guard = own.lock().unwrap();
+                both_hold.wait();
+                while !is_stopped.load(Relaxed) {
+                    let _ = other.try_lock_for(Duration::from_secs(1));
+                }
+            });
+        }
+        let mut lines = Lines::start(&scratch.url(), &["--wait", "3600", "--hold", "3600"]);
+        let mut await_line = |text: &str| while !lines.next().contains(text) {};
+        await_line("lock 1 is in trouble: deadlock, held by pid ");
+        await_line("lock 2 is in trouble: deadlock, held by pid ");
+        drop(stop);
+        await_line("lock 1 is no longer in trouble: deadlock");
+        lines.close();
+    });
 }
 
 #[test]

@@ -58,6 +58,15 @@ impl Thread {
         if state == State::Sleeping { clock::not_run_for(self.tid, processor) } else { None }
     }
 
+    /// Returns how long the thread has not run until now, asleep or stopped, where the kernel says it. `None` if it runs or has ended.
+    pub fn idle(&self) -> Option<Duration> {
+        let Stat { state, processor, .. } = Stat::read(self.tid)?;
+        match state {
+            State::Sleeping | State::Uninterruptible | State::Stopped => clock::not_run_for(self.tid, processor),
+            State::Running | State::Ended => None,
+        }
+    }
+
     /// Returns whether its process has the file mapped.
     ///
     /// # Errors

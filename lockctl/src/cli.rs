@@ -9,6 +9,8 @@ use lock_any::LockId;
 use crate::capacity::Capacity;
 use crate::exit;
 use crate::run::{FdArgs, RunArgs};
+#[cfg(feature = "watch")]
+use crate::watch::WatchArgs;
 
 /// Run commands under locks shared between processes, and list locks and their owners.
 #[derive(Parser, Debug)]
@@ -141,6 +143,13 @@ pub(crate) enum Command {
     /// They are the capacity, the numbers of allocated ids, held locks, waiting threads and deaths that are not dealt with, the longest hold (a
     /// lower bound) and the longest wait. A figure that the backend does not know is absent.
     Metrics,
+    /// Show the held and contended locks of a store live, with those in trouble first
+    ///
+    /// Trouble is a deadlock, a dead holder, a waiter whose wake-up was lost, a stopped holder for which others wait, a holder that is not
+    /// certain, a long wait and a long hold. On a terminal it fills the screen; press ? for the keys. Elsewhere, and with --plain or --json, it
+    /// prints a line when a trouble begins, changes or ends. Acquires, delays and changes no lock.
+    #[cfg(feature = "watch")]
+    Watch(WatchArgs),
     /// Show the properties of a store
     ///
     /// Warns when 90 % of the ids are allocated.

@@ -158,6 +158,12 @@ impl Failure {
         self
     }
 
+    /// Returns the message; empty if there is none.
+    #[cfg(feature = "watch")]
+    pub(crate) fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or_default()
+    }
+
     /// Writes the message as one line to stderr.
     pub(crate) fn report(&self) {
         if let Some(message) = &self.message {

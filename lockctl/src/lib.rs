@@ -10,6 +10,7 @@
 //!  3  held   12345 lockctl run 3 -- make install                            no
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
 //! $ lockctl graph                             # who waits for whom, and every deadlock
+//! $ lockctl watch                             # the same for every lock, live, with what is in trouble first
 //! $ lockctl --store shm:/run/my-engine/locks list --json
 //! ```
 //!
@@ -25,7 +26,7 @@
 //! fn main() -> std::process::ExitCode { lockctl::main() }
 //! ```
 //!
-//! Without the default features of this crate it has no other backend.
+//! Without the default features of this crate it has no other backend, and no `lockctl watch`, which the feature `watch` adds.
 #![deny(unsafe_code)]
 
 mod backends;
@@ -50,6 +51,8 @@ mod run;
 mod store;
 mod sys;
 mod target;
+#[cfg(feature = "watch")]
+mod watch;
 mod why;
 
 use std::io::{self, IsTerminal, Write};
@@ -105,6 +108,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Graph(args) => graph::graph(&store_args, &args)?,
         Command::Doctor(args) => return doctor::doctor(&store_args, &args),
         Command::Metrics => metrics::metrics(&store_args)?,
+        #[cfg(feature = "watch")]
+        Command::Watch(args) => watch::watch(&store_args, &args)?,
         Command::Info(args) => info::info(&store_args, &args)?,
         Command::Backends(args) => backends::backends(&args)?,
         Command::Reconcile(args) => manage::reconcile(&store_args, &args)?,

@@ -10,16 +10,18 @@ use std::path::Path;
 
 use lock_any::{Deadlock, LockId, Store, WaitGraph};
 
-pub(crate) use self::here::Here;
 use self::report::Report;
-pub(crate) use self::report::held_for;
-use self::survey::Survey;
 use crate::cli::{StoreArgs, WhyArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
 use crate::target::Key;
 
+pub(crate) use self::here::Here;
+pub(crate) use self::report::held_for;
 pub(crate) use self::sentences::span;
+#[cfg(feature = "watch")]
+pub(crate) use self::survey::Facts;
+pub(crate) use self::survey::Survey;
 
 pub(crate) fn why(store_args: &StoreArgs, args: &WhyArgs) -> Result<(), Failure> {
     let stores = store_args.open_all()?;
@@ -34,6 +36,11 @@ pub(crate) fn why(store_args: &StoreArgs, args: &WhyArgs) -> Result<(), Failure>
     let mut reports = stores.iter().map(|store| examine(store, id, &graph, &here)).collect::<Result<Vec<_>, _>>()?;
     if let (Some(allocation), [report]) = (allocation, reports.as_mut_slice()) {
         report.locks.iter_mut().for_each(|lock| lock.allocated(allocation.clone()));
+    }
+    for report in &mut reports {
+        if report.store.starts_with("podman:") && !report.locks.is_empty() {
+            name_objects(report);
+        }
     }
     if args.format.json {
         match reports.as_slice() {
@@ -64,10 +71,17 @@ fn examine(store: &Store, id: Option<LockId>, graph: &WaitGraph, here: &Here) ->
             lock.allocated(store.allocation(lock.entry.id)?);
         }
     }
-    if store.url().starts_with("podman:") && !report.locks.is_empty() {
-        name_objects(&mut report);
-    }
     Ok(report)
+}
+
+/// Returns the sentences about one lock, without the names of podman's objects: podman would run for each explanation.
+#[cfg(feature = "watch")]
+pub(crate) fn sentences(store: &Store, id: LockId) -> Result<Vec<String>, Failure> {
+    let allocation = store.allocation(id)?;
+    let graph = WaitGraph::read([store])?;
+    let mut report = examine(store, Some(id), &graph, &Here::new())?;
+    report.locks.iter_mut().for_each(|lock| lock.allocated(allocation.clone()));
+    Ok(sentences::about_lock(&report))
 }
 
 /// Adds the objects of podman that have the locks.

@@ -27,5 +27,7 @@ mod sys;
 mod terminal;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod waiting;
+#[cfg(feature = "watch")]
+mod watch;
 #[cfg(all(feature = "file", feature = "sem"))]
 mod why;

@@ -1,0 +1,6 @@
+//! `watch` on a terminal, and as lines.
+
+mod fight;
+mod lines;
+mod pty;
+mod screen;

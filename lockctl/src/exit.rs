@@ -27,8 +27,8 @@ macro_rules! statuses {
 
 statuses! {
     USAGE = 64, "the command line, the store's URL or a label is invalid";
-    NOT_A_STORE = 65, "the file is not a store, or is corrupt or truncated";
-    ABSENT = 66, "there is no such store";
+    NOT_A_STORE = 65, "the file is not a store, or is corrupt or truncated; run, fd: the file or the descriptor cannot be locked";
+    ABSENT = 66, "there is no such store; run: the lock file cannot be opened";
     BAD_ID = 67, "the id is out of range, not allocated, or already allocated";
     UNAVAILABLE = 69, "the command cannot be executed, the backend does not support the operation, no server answers, or the lock was lost";
     INTERNAL = 70, "an error in lockctl, or a violation in the demo";

@@ -120,29 +120,29 @@ impl Waiter {
         Ok(Self { thread, is_cancelled, result })
     }
 
+    /// Waits for the thread, and interrupts it at the deadline. It may have acquired the locks just before that.
     fn join_until(self, deadline: Deadline, mut notices: Notices<impl FnMut(bool) -> bool>) -> io::Result<bool> {
-        loop {
+        let result = loop {
             match self.result.recv_timeout(notices.pause(deadline)) {
-                Ok(result) => return Ok(result?),
-                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the waiting thread has ended")),
+                Err(RecvTimeoutError::Timeout) if deadline.has_passed() => break self.cancel(),
                 Err(RecvTimeoutError::Timeout) => notices.poll(),
+                result => break result.ok(),
             }
-            if deadline.has_passed() {
-                return self.cancel();
-            }
-        }
+        };
+        // Then no thread receives the signal any more. An error is a panic of the thread, which has sent no result.
+        let _ = self.thread.join();
+        result.map_or_else(|| Err(io::Error::other("the waiting thread has ended")), |result| Ok(result?))
     }
 
-    /// Ends the wait. The locks may have been acquired meanwhile.
-    fn cancel(self) -> io::Result<bool> {
+    /// Interrupts the thread until it ends. Returns its result.
+    fn cancel(&self) -> Option<nix::Result<bool>> {
         self.is_cancelled.store(true, Ordering::Relaxed);
         loop {
             // An error is ignored: the thread may have ended.
             let _ = pthread_kill(self.thread.as_pthread_t(), INTERRUPT);
             match self.result.recv_timeout(REPEAT) {
-                Ok(result) => return Ok(result?),
-                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the waiting thread has ended")),
                 Err(RecvTimeoutError::Timeout) => {}
+                result => return result.ok(),
             }
         }
     }

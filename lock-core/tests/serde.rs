@@ -4,7 +4,10 @@ use std::fmt::Debug;
 
 use std::time::Duration;
 
-use lock_core::{Allocation, Cause, Death, Generation, HeldLock, Holder, Label, LockId, Reconciled, StoreId, Waiter, Waits};
+use lock_core::{
+    Allocation, Cause, Deadlock, Death, Generation, HeldLock, Holder, Label, LockId, Reconciled, StoreId, WaitGraph, Waiter,
+    Waits,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -60,4 +63,17 @@ fn listings_have_the_names_of_their_fields() {
     assert_eq!((&stored["waited"], &stored["is_lost"]), (&json!(1.5), &json!(false)));
     assert_eq!(serde_json::from_value::<Waiter>(stored).unwrap(), waiter);
     is_stored_as(Reconciled::default(), json!({ "allocated": [], "freed": [] }));
+}
+
+#[test]
+fn a_deadlock_is_stored_with_its_steps() {
+    let holder = json!({ "pid": 7, "tid": 8, "start_time": null, "pid_namespace": null, "command": "cp" });
+    let lock = |id: u32| json!({ "store": "shm:/run/app/locks", "id": id });
+    let step = |holds, waits_for| json!({ "holds": lock(holds), "holder": holder, "waiter": holder, "waits_for": lock(waits_for), "dependence": "thread" });
+    let stored = json!({ "steps": [step(1, 2), step(2, 1)] });
+    let cycle: Deadlock = serde_json::from_value(stored.clone()).unwrap();
+    assert!(cycle.is_certain() && cycle.steps[1].waits_for.id == LockId::new(1));
+    is_stored_as(cycle, stored);
+    let stored = json!({ "locks": [], "waits": [], "cycles": [], "stores": [] });
+    is_stored_as(WaitGraph::default(), stored);
 }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::scratch::{Held, Scratch, lockctl, output_of};
+use crate::scratch::{Held, Scratch, await_wait, lockctl, output_of};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
@@ -110,6 +110,32 @@ fn a_held_lock_in_json_has_its_holder_and_its_allocator() {
     assert!(lock["holder"]["command"].as_str().unwrap().contains("run 3 -- sh -c"), "{lock}");
     assert!(lock["since"].as_u64().unwrap() > 1_600_000_000);
     held.release();
+}
+
+#[test]
+fn a_wait_is_listed_with_its_length_and_bounds_the_hold() {
+    let scratch = Scratch::with_store();
+    let held = scratch.hold("3");
+    let mut waiter = scratch.lockctl(&["run", "3", "--", "true"]).stderr(Stdio::null()).spawn().unwrap();
+    await_wait(&mut waiter);
+    // The record of a wait is written before the sleep.
+    let lock = scratch.entry(3).unwrap();
+    assert_eq!((&lock["state"], &lock["waiters"]), (&"held".into(), &1.into()), "{lock}");
+    let (wait, hold) = (lock["longest_wait"].as_f64().unwrap(), lock["held_for_at_least"].as_f64());
+    assert!(wait >= 0.0 && hold.is_some_and(|hold| hold >= 0.0), "{lock}");
+    let later = scratch.entry(3).unwrap();
+    assert!(later["longest_wait"].as_f64().unwrap() > wait, "{lock} {later}");
+    let table = scratch.ok(&["list"]);
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.contains('≥') && row.contains("1 ("), "{table}");
+    let metrics = scratch.ok(&["metrics"]);
+    assert!(metrics.lines().any(|line| line.starts_with("lockctl_waiters{") && line.ends_with(" 1")), "{metrics}");
+    for name in ["lockctl_longest_wait_seconds{", "lockctl_longest_hold_seconds{"] {
+        let sample = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
+        assert!(sample.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() > wait, "{sample}");
+    }
+    held.release();
+    assert!(waiter.wait().unwrap().success());
 }
 
 /// Kills `lockctl run` while it holds the lock.

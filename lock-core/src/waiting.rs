@@ -81,8 +81,8 @@ impl<'a> WaitOptions<'a> {
 impl<'a> WaitOptions<'a> {
     /// Ends the wait with [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) if it closes a cycle of threads that wait for each other.
     ///
-    /// The error carries the cycle ([`Error::deadlock_cycle`]). The calling thread still holds its other locks: it releases one of them, and
-    /// tries again. Of several members of a cycle that have this option, exactly one gets the error; which one is not specified. It gets it
+    /// The error carries the cycle ([`Error::deadlock_cycle`]). The calling thread still holds its other locks: it releases them, and
+    /// tries again after a pause. Of several members of a cycle that have this option, exactly one gets the error; which one is not specified. It gets it
     /// within a second on a machine that is not overloaded. A member without the option never gets it.
     ///
     /// The option `deadlocks=refuse` in the URL of a store sets this for each wait for one of its locks. Without it, a wait that has lasted
@@ -98,17 +98,23 @@ impl<'a> WaitOptions<'a> {
     ///
     /// # Examples
     /// ```no_run
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
     /// use lock_core::{ErrorKind, Lock, Result, WaitOptions};
     ///
     /// /// Locks both. The order does not matter, because the loser of a deadlock starts again.
     /// fn copy(from: &Lock, to: &Lock) -> Result<()> {
     ///     loop {
-    ///         let _from = from.lock()?;
+    ///         let from = from.lock()?;
     ///         match to.lock_with(WaitOptions::new().refuse_deadlocks()) {
     ///             Ok(_to) => return Ok(()),
     ///             Err(error) if error.kind() == ErrorKind::Deadlock => eprintln!("{error}"),
     ///             Err(error) => return Err(error),
     ///         }
+    ///         drop(from);
+    ///         // The waiter acquires the lock meanwhile.
+    ///         thread::sleep(Duration::from_millis(10));
     ///     }
     /// }
     /// ```

@@ -39,7 +39,11 @@ impl Worker {
             };
             match both() {
                 Ok(()) => done += 1,
-                Err(error) if Error::is_deadlock(&error) => refusals += 1,
+                Err(error) if Error::is_deadlock(&error) => {
+                    refusals += 1;
+                    // Otherwise the thread may acquire its lock again before the waiter does.
+                    thread::sleep(duration(hold));
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -176,7 +176,7 @@ pub enum ErrorDetails {
         held_by: HeldBy,
     },
     /// The wait closed a cycle of threads that wait for each other, and was told to end then.
-    #[error("deadlock{}: {cycle}; release the locks that this thread holds, and try again", after(*waited))]
+    #[error("deadlock{}: {cycle}; release the locks that this thread holds, and try again after a pause", after(*waited))]
     #[non_exhaustive]
     Deadlock {
         /// The time from the start of the wait to the error.

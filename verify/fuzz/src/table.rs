@@ -134,6 +134,9 @@ fn list(store: &Store, capacity: u64) -> BTreeSet<LockId> {
     for held in store.held().unwrap_or_default() {
         assert!(u64::from(held.id.get()) < capacity);
     }
+    for death in store.iter_deaths().map_while(Result::ok) {
+        assert!(u64::from(death.id.get()) < capacity, "{death:?}");
+    }
     for waiter in store.waiting().unwrap_or_default().waiters {
         assert!(u64::from(waiter.id.get()) < capacity);
     }

@@ -1,7 +1,7 @@
 //! What a wait prints, and the lock that a waiter gets if its store is replaced.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -10,13 +10,15 @@ use rstest::rstest;
 
 use crate::scratch::{CommandOutput, Held, Scratch, lockctl};
 
-/// A process that is killed when it is dropped.
+/// A process that is killed when it is dropped. Its descendants have ended then.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        // Returns when no process has the pipe any more.
+        let _ = self.0.stderr.take().map(|mut stderr| stderr.read_to_end(&mut Vec::new()));
     }
 }
 

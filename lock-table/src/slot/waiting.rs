@@ -71,6 +71,7 @@ impl Waiting<'_> {
     }
 
     #[cold]
+    #[inline(never)]
     fn record(&self, thread: Owner) -> Recorded {
         let table = self.slot.table();
         // The token is read first: its owner has acquired the lock before the start.
@@ -96,6 +97,7 @@ impl Drop for Waiting<'_> {
 
 impl Recorded {
     #[cold]
+    #[inline(never)]
     fn end(&self, lock: &Slot) {
         // A child that was forked during the wait, by a handler of a signal, leaves its parent's record.
         if self.epoch != fork::epoch() {

@@ -133,6 +133,7 @@ fn every_changed_byte_of_the_header_is_an_error_or_harmless() {
                 table.slot(id).unwrap();
                 table.free(id, None).unwrap();
                 table.named(&Label::new("name").unwrap()).unwrap();
+                table.waiting().unwrap();
             }
             // Opening the table may have changed these words, too.
             file.write_all_at(&sound[..4096], 0).unwrap();

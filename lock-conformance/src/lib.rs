@@ -45,6 +45,7 @@
 //! | `allocation` | Ids are unique, can be allocated again once they are freed, and are never lost. Different ids are different locks. |
 //! | `freeing` | A lock that is held stays held when its id is freed. A double free is refused. |
 //! | `growing` | A store grows while other processes use it, and while a process that grows it is killed. |
+//! | `raising` | The capacity of a store is raised while processes use it. Owners, waiters, labels and names stay, and kills do no harm. |
 //! | `names` | A name leads to one lock in all processes, which is allocated on first use. Kills leave no incomplete name. |
 //! | `labels` | Labels are stored unchanged. |
 //! | `listing` | Lists name the allocated ids, the held locks and their owners. Listing disturbs no process. |
@@ -52,6 +53,7 @@
 //! | `deadlocks` | Of threads that wait for each other, exactly one is refused if it wants to be, and the error has the cycle. No other wait is refused. |
 //! | `tokens` | Fencing tokens increase. |
 //! | `reconciling` | Reconciling leaves exactly the given ids allocated. |
+//! | `reclaiming` | Ids that a process allocated for itself are reclaimed once it is proven dead, and only then. |
 //! | `breaking` | A lock that a dead owner left locked can be broken once. |
 //! | `storm` | Locks stay exclusive while owners are killed in their critical sections. |
 //! | `copies` | A copy of a store is a separate store, or is refused. The original is not affected. |

@@ -1,17 +1,7 @@
 //! Threads that wait for each other.
 
-mod agent;
-mod cycles;
-mod family;
-mod graph;
-mod policy;
-mod watch;
-
 use std::fmt;
 
-pub use self::graph::{GraphLock, GraphStore, GraphWait, HeldDuringWait, WaitGraph};
-pub(crate) use self::policy::{DeadlockPolicy, Handling, names_waiters, undetectable};
-pub(crate) use self::watch::{Advice, DeadlockWatch};
 use crate::{Holder, LockId};
 
 /// A lock of one of several stores.

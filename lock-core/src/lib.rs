@@ -29,6 +29,7 @@ mod capabilities;
 mod convert;
 mod deadline;
 mod deadlock;
+mod deadlock_policy;
 mod death;
 mod error;
 #[cfg(test)]
@@ -56,6 +57,7 @@ mod store;
 mod sys;
 mod text;
 mod url;
+mod wait_graph;
 mod waiter;
 mod waiting;
 
@@ -66,9 +68,7 @@ pub use capabilities::{
     Waiters,
 };
 pub use deadline::Deadline;
-pub use deadlock::{
-    Deadlock, DeadlockStep, Dependence, GraphLock, GraphStore, GraphWait, HeldDuringWait, LockAddress, WaitGraph,
-};
+pub use deadlock::{Deadlock, DeadlockStep, Dependence, LockAddress};
 pub use death::{Cause, Death, UnresolvedDeath};
 pub use error::{Error, ErrorDetails, ErrorKind, Operation, Result};
 pub use fork::PerProcess;
@@ -87,6 +87,7 @@ pub use send_guard::SendGuard;
 pub use store::Store;
 pub use text::ParseStoreIdError;
 pub use url::{Options, StoreUrl, StoreUrlBuilder};
+pub use wait_graph::{GraphLock, GraphStore, GraphWait, HeldDuringWait, WaitGraph};
 pub use waiter::{Waiter, Waits};
 pub use waiting::{Cancellation, WaitOptions, Waiting};
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::deadlock::Handling;
+use crate::deadlock_policy::Handling;
 use crate::sys::Pinned;
 use crate::{Error, Generation, Holder, Label, LockId, Manager, Operation, RawLock, Result, StoreId, Token, fork};
 

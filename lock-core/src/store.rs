@@ -1,13 +1,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::deadlock::{Handling, names_waiters};
+use crate::deadlock_policy::Handling;
 use crate::event::event;
 use crate::lock::StoreContext;
 use crate::{
-    Allocation, Backend, Capabilities, Deadlock, DesiredAllocation, Error, ErrorKind, HeldLock, Holders, Label, Lock, LockId,
-    Manager, Numbering, OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, WaitGraph,
-    Waiters, Waits, fork, listing,
+    Allocation, Backend, Capabilities, DesiredAllocation, Error, ErrorKind, HeldLock, Label, Lock, LockId, Manager, Numbering,
+    OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, Waiters, Waits, fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -61,7 +60,7 @@ impl Store {
             OpenMode::OpenOrCreate => Operation::OpenOrCreate,
         };
         fork::current();
-        let open = || Ok((Handling::of(url, &backend.capabilities())?, backend.open(url, mode)?));
+        let open = || Ok((Handling::of(url.deadlocks()?, &backend.capabilities())?, backend.open(url, mode)?));
         let (deadlocks, manager) = open().map_err(|error: Error| error.in_context(operation, &url.shown(), None))?;
         let context = StoreContext {
             id: manager.id(),
@@ -406,22 +405,6 @@ impl Store {
         self.with_context(Operation::ListWaiting, None, self.manager.waiting())
     }
 
-    /// Returns the cycles of threads that wait for each other's locks.
-    ///
-    /// A cycle is returned only if two readings show it, 50 ms apart. [`WaitGraph::read`] also returns the threads and the locks, and reads
-    /// several stores.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not know which threads wait.
-    pub fn deadlocks(&self) -> Result<Vec<Deadlock>> {
-        let claims = self.capabilities;
-        if !names_waiters(claims.waiters) || claims.holders < Holders::Named {
-            let error = Error::unsupported("it does not name holders and waiters");
-            return self.with_context(Operation::ListWaiting, None, Err(error));
-        }
-        Ok(WaitGraph::read([self])?.cycles)
-    }
-
     /// Returns an iterator over the held locks, as [`Store::iter_allocated`] does over the allocated ids.
     ///
     /// # Errors
@@ -490,7 +473,7 @@ impl Store {
         })
     }
 
-    fn with_context<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {
+    pub(crate) fn with_context<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {
         result.map_err(|error: Error| {
             let error = error.in_context(operation, &self.context.url, id);
             if matches!(error.kind(), ErrorKind::Exhausted) {

@@ -17,7 +17,7 @@ use self::encoding::{decode, decode_option, encode_location, encode_option};
 use self::options::DEADLOCKS;
 pub use self::options::Options;
 use crate::advice::NAME_MAX;
-use crate::deadlock::DeadlockPolicy;
+use crate::deadlock_policy::DeadlockPolicy;
 use crate::{Error, Result};
 
 /// The URL of a store: `SCHEME:LOCATION?KEY=VALUE&KEY=VALUE`.

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant};
 
-use crate::deadlock::{self, Advice, DeadlockWatch, Handling};
+use crate::deadlock_policy::{self, Handling};
 use crate::event::{self, event};
 use crate::raw::OwnerKind;
+use crate::wait_graph::{Advice, DeadlockWatch};
 use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result, SendGuard};
 
 /// The longest time until a wait notices its cancellation. It is shorter than a person notices.
@@ -243,7 +244,7 @@ impl Lock {
     #[inline]
     pub(crate) fn deadlock_watch(&self, refuses: bool) -> Result<Option<DeadlockWatch>> {
         match self.store().deadlocks {
-            Handling::Impossible if refuses => Err(self.in_context(deadlock::undetectable(), Operation::Lock)),
+            Handling::Impossible if refuses => Err(self.in_context(deadlock_policy::undetectable(), Operation::Lock)),
             Handling::Warn if refuses => Ok(Some(DeadlockWatch::new(Instant::now(), true))),
             Handling::Refuse => Ok(Some(DeadlockWatch::new(Instant::now(), true))),
             Handling::Warn if event::warns() => Ok(Some(DeadlockWatch::new(Instant::now(), false))),

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::growth;
 use crate::hash::fnv1a;
 use crate::kind::Kind;
 use crate::layout::{ENTRIES, ENTRIES_PER_PAGE, HEADER_WORDS, SEGMENTS, WAITERS, WAITERS_PER_PAGE, WORD};
 use crate::options::Bound;
+use crate::raised_bound;
 use lock_core::{Error, Result, StoreId};
 
 /// The version of the format, which is incremented with each change of the layout.
@@ -135,7 +135,7 @@ impl Header {
                 _ => return Err(corrupt("the capacity is not valid")),
             },
         };
-        growth::decode(words[AT_RAISED_BOUND], bound).ok_or_else(|| corrupt(growth::INVALID))?;
+        raised_bound::decode(words[AT_RAISED_BOUND], bound).ok_or_else(|| corrupt(raised_bound::INVALID))?;
         Ok(Self {
             kind,
             bound,
@@ -154,7 +154,7 @@ pub(crate) fn segments(page: &[u8]) -> u64 {
 
 /// Returns the present bound in a decoded page with this header.
 pub(crate) fn present_bound(page: &[u8], header: &Header) -> Bound {
-    growth::decode(word(page, AT_RAISED_BOUND), header.bound).unwrap_or(header.bound)
+    raised_bound::decode(word(page, AT_RAISED_BOUND), header.bound).unwrap_or(header.bound)
 }
 
 fn word(page: &[u8], at: usize) -> u64 {

@@ -60,6 +60,7 @@ mod owners;
 mod parents;
 mod process;
 mod procfs;
+mod raised_bound;
 mod reclaiming;
 mod record;
 mod registration;

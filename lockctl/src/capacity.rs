@@ -1,13 +1,10 @@
-//! `grow`: raises the capacity of a store.
+//! The argument of `grow`.
 
 use std::str::FromStr;
 
-use crate::cli::{GrowArgs, StoreArgs};
-use crate::exit::Failure;
-
 /// A maximum number of locks; `None` for no maximum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Capacity(Option<u64>);
+pub(crate) struct Capacity(pub(crate) Option<u64>);
 
 impl FromStr for Capacity {
     type Err = &'static str;
@@ -19,8 +16,4 @@ impl FromStr for Capacity {
             Err(_) => Err("give a number of locks, or `unbounded`"),
         }
     }
-}
-
-pub(crate) fn grow(store_args: &StoreArgs, args: &GrowArgs) -> Result<(), Failure> {
-    Ok(store_args.open()?.grow(args.capacity.0)?)
 }

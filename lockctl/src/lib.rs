@@ -116,7 +116,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Break(args) => manage::break_lock(&store_args, &args)?,
         Command::Create => manage::create(&store_args)?,
         Command::Migrate => manage::migrate(&store_args)?,
-        Command::Grow(args) => capacity::grow(&store_args, &args)?,
+        Command::Grow(args) => manage::grow(&store_args, &args)?,
         Command::Destroy(args) => destroy::destroy(&store_args, &args)?,
         Command::Demo(args) => return demo::demo(&store_args, &args),
         Command::Completions(args) => docs::completions(args.shell)?,

@@ -7,10 +7,15 @@ use std::process::ExitCode;
 use lock_any::{LockId, Store, StoreUrl};
 use serde_json::json;
 
-use crate::cli::{AllocateArgs, BreakArgs, Format, FreeArgs, ReconcileArgs, StoreArgs};
+use crate::cli::{AllocateArgs, BreakArgs, Format, FreeArgs, GrowArgs, ReconcileArgs, StoreArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output;
 use crate::target::Key;
+
+/// Raises the capacity of a store.
+pub(crate) fn grow(store_args: &StoreArgs, args: &GrowArgs) -> Result<(), Failure> {
+    Ok(store_args.open()?.grow(args.capacity.0)?)
+}
 
 pub(crate) fn allocate(store_args: &StoreArgs, args: &AllocateArgs) -> Result<(), Failure> {
     let store = store_args.open_or_create(args.no_create)?;

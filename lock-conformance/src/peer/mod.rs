@@ -2,6 +2,7 @@
 
 mod acquire;
 mod allocate;
+mod cycle;
 mod deadlocks;
 mod descriptors;
 mod droppable;

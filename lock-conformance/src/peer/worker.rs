@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use lock_core::{Error, ErrorDetails, Guard, Lock, LockId, Result, Store};
 use nix::unistd::gettid;
 
-use super::deadlocks::with_cycle;
+use super::cycle::with_cycle;
 use super::droppable::Droppable;
 use super::own_file::OwnFile;
 use super::{Command, Inheritance, Peer};

@@ -200,6 +200,18 @@ impl Manager for Naming {
         Ok(Arc::new(NamedLock { honest, store: self.id().get(), directory: self.directory.clone(), id }))
     }
 
+    fn allocate_temporary(&self, label: &Label) -> Result<LockId> {
+        self.honest.allocate_temporary(label)
+    }
+
+    fn reclaim(&self) -> Result<Vec<LockId>> {
+        self.honest.reclaim()
+    }
+
+    fn grow(&self, capacity: Option<u64>) -> Result<()> {
+        self.honest.grow(capacity)
+    }
+
     fn allocate(&self, label: &Label) -> Result<LockId> {
         self.honest.allocate(label)
     }

@@ -60,7 +60,7 @@ impl<'a> Options<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadlock::DeadlockPolicy;
+    use crate::deadlock_policy::DeadlockPolicy;
 
     #[test]
     fn finish_names_the_unknown_option_and_lists_the_known_ones() {

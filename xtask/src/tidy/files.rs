@@ -35,6 +35,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "semaphore",
             "set",
             "sets",
+            "span",
             "state",
         ],
     ),

@@ -3,8 +3,29 @@
 use super::{Mutation, planted};
 
 pub(super) const PLANTED: &[&[Mutation]] = &[
-    ALLOCATION, BITMAP, BLOCKS, BOUND, FILE, GROWTH, HEADER, IDENTITY, LIVENESS, LOCK_LINE, NAME, NAMES, OPENING, OWNERSHIP,
-    PROCESS, RECLAIMING, RECORD, SHARING, TABLE, WAIT, WAITERS, WAITING,
+    ALLOCATION,
+    BITMAP,
+    BLOCKS,
+    BOUND,
+    FILE,
+    GROWTH,
+    HEADER,
+    IDENTITY,
+    LIVENESS,
+    LOCK_LINE,
+    NAME,
+    NAMES,
+    OPENING,
+    OWNERSHIP,
+    PROCESS,
+    RAISED_BOUND,
+    RECLAIMING,
+    RECORD,
+    SHARING,
+    TABLE,
+    WAIT,
+    WAITERS,
+    WAITING,
 ];
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
@@ -119,12 +140,15 @@ const GROWTH: &[Mutation] = planted! { "lock-table/src/growth.rs":
     "raised-bound-ignored" ["shm"] "a raised capacity has no effect";
 "        decode(self.state().raised_bound.load(Acquire), created).unwrap_or(created)"
         => "        decode(self.state().raised_bound.load(Acquire) & 0, created).unwrap_or(created)";
-    "raised-bound-not-checked" ["shm"] "a damaged capacity is accepted";
-"        _ if greatest == !check && bound.limit() > created.limit() => Some(bound),"
-        => "        _ if greatest == !check || bound.limit() > created.limit() => Some(bound),";
     "every-growth-changes-nothing" ["shm"] "the capacity cannot be raised";
 "            let Some(raised) = present.raised_to(capacity)? else { return Ok(()) };"
         => "            let (Some(raised), true) = (present.raised_to(capacity)?, seen != 0) else { return Ok(()) };";
+};
+
+const RAISED_BOUND: &[Mutation] = planted! { "lock-table/src/raised_bound.rs":
+    "raised-bound-not-checked" ["shm"] "a damaged capacity is accepted";
+"        _ if greatest == !check && bound.limit() > created.limit() => Some(bound),"
+        => "        _ if greatest == !check || bound.limit() > created.limit() => Some(bound),";
 };
 
 const BOUND: &[Mutation] = planted! { "lock-table/src/options.rs":

@@ -1,17 +1,44 @@
 //! The wait-for graph of one or several stores.
 
+mod agent;
+mod cycles;
+mod family;
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
-use super::agent::{Agent, Here};
-use super::cycles::{self, Step};
-use super::family::{self, Ancestor};
-use super::{Deadlock, DeadlockStep, Dependence, LockAddress};
-use crate::{HeldBy, Holder, LockId, Numbering, Result, Store, Waiter, Waits};
+use self::agent::{Agent, Here};
+use self::cycles::Step;
+use self::family::Ancestor;
+pub(crate) use self::watch::{Advice, DeadlockWatch};
+use crate::deadlock_policy::names_waiters;
+use crate::{
+    Deadlock, DeadlockStep, Dependence, Error, HeldBy, Holder, Holders, LockAddress, LockId, Numbering, Operation, Result, Store,
+    Waiter, Waits,
+};
 
 /// The time between two readings that confirm a cycle.
 const RECHECK: Duration = Duration::from_millis(50);
+
+impl Store {
+    /// Returns the cycles of threads that wait for each other's locks.
+    ///
+    /// A cycle is returned only if two readings show it, 50 ms apart. [`WaitGraph::read`] also returns the threads and the locks, and reads
+    /// several stores.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the backend does not know which threads wait.
+    pub fn deadlocks(&self) -> Result<Vec<Deadlock>> {
+        let claims = self.capabilities();
+        if !names_waiters(claims.waiters) || claims.holders < Holders::Named {
+            let error = Error::unsupported("it does not name holders and waiters");
+            return self.with_context(Operation::ListWaiting, None, Err(error));
+        }
+        Ok(WaitGraph::read([self])?.cycles)
+    }
+}
 
 /// The threads that wait, the locks for which they wait, and the holders of these locks.
 ///

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::{Capabilities, Deadlines, Error, Holders, Result, StoreUrl, Waiters};
+use crate::{Capabilities, Deadlines, Error, Holders, Result, Waiters};
 
 /// The option `deadlocks` of the URL of a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,9 +36,9 @@ pub(crate) enum Handling {
 }
 
 impl Handling {
-    /// Returns the handling for a store with this URL.
-    pub(crate) fn of(url: &StoreUrl, claims: &Capabilities) -> Result<Self> {
-        match (url.deadlocks()?, can_detect(claims)) {
+    /// Returns the handling for a store whose URL has this policy.
+    pub(crate) fn of(policy: DeadlockPolicy, claims: &Capabilities) -> Result<Self> {
+        match (policy, can_detect(claims)) {
             (DeadlockPolicy::Warn, true) => Ok(Self::Warn),
             (DeadlockPolicy::Refuse, true) => Ok(Self::Refuse),
             (DeadlockPolicy::Warn, false) => Ok(Self::Impossible),

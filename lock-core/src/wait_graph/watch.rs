@@ -16,9 +16,9 @@ use std::sync::atomic::fence;
 use std::time::{Duration, Instant};
 
 use super::agent::{Agent, Here};
-use super::{Deadlock, DeadlockStep, Dependence, LockAddress, family};
+use super::family;
 use crate::event::event;
-use crate::{HeldBy, Holder, Lock, LockId, Manager, RawLock, Waiter};
+use crate::{Deadlock, DeadlockStep, Dependence, HeldBy, Holder, Lock, LockAddress, LockId, Manager, RawLock, Waiter};
 
 /// The time from the start of a wait to its first check, and the shortest time between two checks, if the wait is to be refused.
 const INTERVAL: Duration = Duration::from_millis(150);

@@ -93,7 +93,7 @@ fn file_of(url: &StoreUrl, name: &str) -> String {
 /// Opens a store, and appends this process with its namespace to a list. The first process is the creator.
 fn open(url: &StoreUrl, mode: OpenMode) -> Result<Arc<dyn Manager>> {
     let store = reference::open(url, mode)?;
-    let users = File::options().create(true).append(true).open(file_of(url, "users"));
+    let users = File::options().create(true).append(true).open(file_of(url, "openers"));
     // Processes of other users cannot write the list, and no case needs them in it.
     let _ = users.and_then(|mut file| writeln!(file, "{} {}", process::id(), namespace()));
     Ok(store)
@@ -112,7 +112,7 @@ struct Handle {
 impl Handle {
     /// Returns the processes that have opened the store, each with its namespace.
     fn users(&self) -> Vec<(i32, String)> {
-        let users = fs::read_to_string(file_of(&self.url, "users")).unwrap_or_default();
+        let users = fs::read_to_string(file_of(&self.url, "openers")).unwrap_or_default();
         let user = |line: &str| line.split_once(' ').and_then(|(pid, namespace)| Some((pid.parse().ok()?, namespace.to_owned())));
         users.lines().filter_map(user).collect()
     }

@@ -10,7 +10,6 @@ use crate::path_lock::{OpenFile, Refusal};
 
 use super::ancestors;
 use super::args::LockOptions;
-use super::signals::Signals;
 
 /// Time to wait before the owner is printed.
 const NOTICE_AFTER: Duration = Duration::from_secs(1);
@@ -22,20 +21,8 @@ const ANCESTOR: &str = ", an ancestor of this process: the wait never ends if th
 /// Acquires the lock by the deadline.
 ///
 /// A wait prints one line that names the owner: after a second, or immediately if the owner is an ancestor of this process.
-pub(super) fn acquire(
-    store: &Store,
-    lock: &Lock,
-    options: &LockOptions,
-    deadline: Deadline,
-    signals: &Signals,
-) -> Result<Guard<'static>, Error> {
-    let wait = |deadline| {
-        let wait = WaitOptions::new().deadline(deadline);
-        lock.lock_owned_with(match signals.cancellation() {
-            Some(cancellation) => wait.cancellation(cancellation),
-            None => wait,
-        })
-    };
+pub(super) fn acquire(store: &Store, lock: &Lock, options: &LockOptions, deadline: Deadline) -> Result<Guard<'static>, Error> {
+    let wait = |deadline| lock.lock_owned_with(WaitOptions::new().deadline(deadline));
     if options.quiet || deadline == Deadline::Now || store.capabilities().deadlines != Deadlines::Monotonic {
         return wait(deadline);
     }

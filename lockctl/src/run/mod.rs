@@ -72,7 +72,7 @@ fn run_in_store(store_args: &StoreArgs, args: &RunArgs, request: &Request, deadl
     let store = open_store(store_args, args)?;
     let acquired = match &request.target {
         Target::New { label } => allocate(&store, label),
-        target => acquire_in_current_store(store_args, args, target, deadline, store, &signals),
+        target => acquire_in_current_store(store_args, args, target, deadline, store),
     };
     let ours = match (&request.target, &acquired) {
         (Target::New { .. }, Ok(guard)) => Some(guard.lock().clone()),
@@ -118,11 +118,10 @@ fn acquire_in_current_store(
     target: &Target,
     deadline: Deadline,
     mut store: Store,
-    signals: &Signals,
 ) -> Result<Guard<'static>, Failure> {
     let mut lock = select_lock(&store, target)?;
     loop {
-        let acquired = acquire::acquire(&store, &lock, &args.options, deadline, signals);
+        let acquired = acquire::acquire(&store, &lock, &args.options, deadline);
         let checked = acquired.and_then(|guard| store.check().map(|()| guard));
         match checked {
             Ok(guard) if !matches!(target, Target::Name(_)) => return Ok(guard),

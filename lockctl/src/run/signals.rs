@@ -9,7 +9,6 @@ use std::io;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use lock_any::Cancellation;
 use nix::errno::Errno;
 use nix::libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH, c_int};
 use nix::sys::signal::SigSet;
@@ -24,8 +23,6 @@ const WITNESS_AFTER: Duration = Duration::from_millis(5);
 
 /// The signal handling of this process.
 pub(super) struct Signals {
-    /// Ends the wait for a lock with an id that must be freed.
-    waits: Option<Cancellation>,
     /// Whether signals are caught during the wait.
     catches: bool,
     ignored: IgnoredSignals,
@@ -35,27 +32,21 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Prepares the wait for a lock. With `frees_id`, a signal ends the wait instead of the process.
+    /// Prepares the acquisition of a lock. With `frees_id`, a signal does not end the process, which has to free the id first.
     pub(super) fn prepare(frees_id: bool) -> Result<Self, Failure> {
         let failure = |error: nix::Error| Failure::of_call("cannot receive signals", error, ExitStatus::SYSTEM);
         let ignored = IgnoredSignals::at_start();
         let inherited_mask = SigSet::thread_get_mask().map_err(failure)?;
         sys::reset_sigchld().map_err(failure)?;
-        let waits = frees_id.then(Cancellation::new);
         // The default action of a signal does not end the first process of a PID namespace.
         let catches = frees_id || getpid().as_raw() == 1;
         if catches {
-            sys::catch_while_waiting(waits.as_ref());
+            sys::catch_while_waiting(frees_id);
         }
-        Ok(Self { waits, catches, ignored, received: sys::set_of_others(ignored), inherited_mask })
+        Ok(Self { catches, ignored, received: sys::set_of_others(ignored), inherited_mask })
     }
 
-    /// What ends the wait for a lock, if a signal does not end the process itself.
-    pub(super) fn cancellation(&self) -> Option<&Cancellation> {
-        self.waits.as_ref()
-    }
-
-    /// The signal that has ended the wait.
+    /// The signal that was caught since.
     pub(super) fn caught(&self) -> Option<c_int> {
         sys::caught_while_waiting()
     }

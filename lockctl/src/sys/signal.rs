@@ -2,12 +2,10 @@
 
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::time::Duration;
 
-use lock_any::Cancellation;
 use nix::errno::Errno;
 use nix::libc::{self, c_int, siginfo_t, sigset_t};
 use nix::sys::prctl;
@@ -211,28 +209,25 @@ pub(crate) fn end_by_signal(signal: c_int) {
 
 /// The signal that was caught by [`catch_while_waiting`], or 0.
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
-/// The waits that such a signal ends. Without them, the signal ends the process.
-static WAITS: OnceLock<Cancellation> = OnceLock::new();
+/// Whether such a signal is recorded. Otherwise it ends the process.
+static IS_RECORDED: AtomicBool = AtomicBool::new(false);
 
-/// Cancels the waits, or exits with 128 + N.
-extern "C" fn end_waits(signal: c_int) {
-    match WAITS.get() {
-        Some(waits) => {
-            CAUGHT.store(signal, Release);
-            waits.cancel();
-        }
+/// Records the signal, or exits with 128 + N.
+extern "C" fn end_wait(signal: c_int) {
+    if IS_RECORDED.load(Acquire) {
+        CAUGHT.store(signal, Release);
+    } else {
         // SAFETY: `_exit` is async-signal-safe.
-        None => unsafe { libc::_exit(128 + signal) },
+        unsafe { libc::_exit(128 + signal) }
     }
 }
 
-/// Catches each signal that would end the process. It then cancels the waits; without waits, the process exits with 128 + N, also as PID 1.
+/// Catches each signal that would end the process. The process exits with 128 + N, also as PID 1. With `records`, it goes on, and
+/// [`caught_while_waiting`] returns the signal.
 ///
-/// Signals of faults are not caught. Must be called before a thread that waits, and at most once.
-pub(crate) fn catch_while_waiting(waits: Option<&Cancellation>) {
-    if let Some(waits) = waits {
-        let _ = WAITS.set(waits.clone());
-    }
+/// Signals of faults are not caught.
+pub(crate) fn catch_while_waiting(records: bool) {
+    IS_RECORDED.store(records, Release);
     let is_harmless = |signal: c_int| {
         use libc::{SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
         [SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH].contains(&signal)
@@ -241,19 +236,19 @@ pub(crate) fn catch_while_waiting(waits: Option<&Cancellation>) {
     for signal in (1..=LAST).filter(|&signal| !is_harmless(signal) && !is_fault(signal) && is_at_default(signal)) {
         // SAFETY: the handler is an `extern "C" fn(c_int)`. It only reads and writes atomics, or calls `_exit`. An error (SIGKILL,
         // SIGSTOP, a signal of the C library) leaves the action unchanged.
-        let _ = unsafe { set_action(signal, end_waits as *const () as libc::sighandler_t) };
+        let _ = unsafe { set_action(signal, end_wait as *const () as libc::sighandler_t) };
     }
 }
 
 /// Sets the default action of each signal that [`catch_while_waiting`] catches.
 pub(crate) fn stop_catching() {
-    for signal in (1..=LAST).filter(|&signal| action_of(signal) == Some(end_waits as *const () as libc::sighandler_t)) {
+    for signal in (1..=LAST).filter(|&signal| action_of(signal) == Some(end_wait as *const () as libc::sighandler_t)) {
         // SAFETY: the default action installs no handler.
         let _ = unsafe { set_action(signal, libc::SIG_DFL) };
     }
 }
 
-/// Returns the signal that has cancelled the waits.
+/// Returns the signal that was recorded last.
 pub(crate) fn caught_while_waiting() -> Option<c_int> {
     Some(CAUGHT.load(Acquire)).filter(|&signal| signal != 0)
 }

@@ -5,8 +5,8 @@ use crate::deadlock_policy::Handling;
 use crate::event::event;
 use crate::lock::StoreContext;
 use crate::{
-    Allocation, Backend, Capabilities, DesiredAllocation, Error, ErrorKind, HeldLock, Label, Lock, LockId, Manager, Numbering,
-    OpenMode, Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, Waiters, Waits, fork, listing,
+    Allocation, Backend, Capabilities, DesiredAllocation, Error, HeldLock, Label, Lock, LockId, Manager, Numbering, OpenMode,
+    Operation, Reconciled, Registry, Result, StoreId, StoreUrl, UnresolvedDeath, Waiters, Waits, fork, listing,
 };
 
 /// An open store of locks. Clones are handles on the same store.
@@ -218,7 +218,7 @@ impl Store {
         let id = self.id_of(Operation::AllocateAndRetrieve, id)?;
         let allocate = || match self.manager.allocate_exact(id, &Label::new(label)?) {
             Ok(()) => self.handle_or_free(id),
-            Err(error) if error.kind() == ErrorKind::AlreadyAllocated => self.handle(id),
+            Err(error) if error.kind() == crate::ErrorKind::AlreadyAllocated => self.handle(id),
             Err(error) => Err(error),
         };
         self.with_context(Operation::AllocateAndRetrieve, Some(id), allocate())
@@ -476,7 +476,7 @@ impl Store {
     pub(crate) fn with_context<T>(&self, operation: Operation, id: Option<LockId>, result: Result<T>) -> Result<T> {
         result.map_err(|error: Error| {
             let error = error.in_context(operation, &self.context.url, id);
-            if matches!(error.kind(), ErrorKind::Exhausted) {
+            if error.is_exhausted() {
                 event!(warn, EXHAUSTED, store = self.url(), %error, "no id is free");
             }
             error

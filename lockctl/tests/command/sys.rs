@@ -29,6 +29,7 @@ pub(crate) fn with_default_actions(command: &mut Command) {
 }
 
 /// Starts the command with all signals ignored that can be.
+#[cfg(all(feature = "file", feature = "sem"))]
 pub(crate) fn with_ignored_signals(command: &mut Command) {
     // SAFETY: the closure only calls signal, which is async-signal-safe.
     unsafe {

@@ -182,5 +182,5 @@ fn an_id_with_several_stores_is_refused() {
     let other = url("shm", &scratch.path().join("other"));
     lock_any::create(&other).unwrap();
     let message = scratch.fails(64, &["--store", &scratch.url(), "--store", &other, "why", "3"]);
-    assert!(message.contains("the id 3 belongs to one store"), "{message}");
+    assert!(message.contains("the lock 3 belongs to one store"), "{message}");
 }

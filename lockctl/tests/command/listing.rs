@@ -165,7 +165,8 @@ fn a_dead_holder_is_listed_until_a_run_has_dealt_with_the_death() {
     assert!(scratch.ok(&["list"]).contains("inconsistent"));
 
     assert_eq!(scratch.run(&["run", "7", "--", "true"]).code, Some(0));
-    assert_eq!(scratch.entry(7), None);
+    let lock = scratch.entry(7).unwrap();
+    assert_eq!((&lock["state"], &lock["death"]), (&"free".into(), &Value::Null), "{lock}");
 }
 
 #[cfg(all(feature = "file", feature = "sem"))]

@@ -64,7 +64,7 @@ fn the_figures_of_a_store_are_right() {
     dies.process.wait().unwrap();
     let held = scratch.hold("3");
     let now = metrics(&scratch);
-    assert_eq!((now["lockctl_allocated"], now["lockctl_held"], now["lockctl_deaths_unresolved"]), (2.0, 1.0, 1.0));
+    assert_eq!((now["lockctl_allocated"], now["lockctl_held"], now["lockctl_deaths_unresolved"]), (4.0, 1.0, 1.0));
     held.release();
 
     scratch.ok(&["run", "3", "--", "true"]);

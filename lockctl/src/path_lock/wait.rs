@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use lock_any::Deadline;
 use nix::errno::Errno;
-use nix::sys::pthread::pthread_kill;
+use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::sys;
@@ -139,7 +139,7 @@ impl Waiter {
         self.is_cancelled.store(true, Ordering::Relaxed);
         loop {
             // An error is ignored: the thread may have ended.
-            let _ = pthread_kill(self.thread.as_pthread_t(), INTERRUPT);
+            let _ = pthread_kill(self.thread.as_pthread_t() as Pthread, INTERRUPT);
             match self.result.recv_timeout(REPEAT) {
                 Err(RecvTimeoutError::Timeout) => {}
                 result => return result.ok(),

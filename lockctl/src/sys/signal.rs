@@ -11,6 +11,7 @@ use nix::libc::{self, c_int, siginfo_t, sigset_t};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
+use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 
 /// The highest number of a signal on x86-64 and aarch64.
@@ -138,6 +139,9 @@ impl Received {
     }
 }
 
+/// The longest timeout of one call, which every system call accepts.
+const LONGEST: Duration = Duration::from_secs(1 << 30);
+
 /// Waits for a blocked signal of the set. Returns `None` after the timeout, and may do so earlier.
 pub(crate) fn receive(set: &SigSet, timeout: Option<Duration>) -> nix::Result<Option<Received>> {
     let set: *const sigset_t = set.as_ref();
@@ -146,12 +150,9 @@ pub(crate) fn receive(set: &SigSet, timeout: Option<Duration>) -> nix::Result<Op
         // SAFETY: the set is valid, and the kernel writes the information before it returns a number.
         None => unsafe { libc::sigwaitinfo(set, info.as_mut_ptr()) },
         Some(timeout) => {
-            let timeout = libc::timespec {
-                tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-                tv_nsec: timeout.subsec_nanos().into(),
-            };
+            let timeout = TimeSpec::from_duration(timeout.min(LONGEST));
             // SAFETY: as above; the time is a valid local.
-            unsafe { libc::sigtimedwait(set, info.as_mut_ptr(), &raw const timeout) }
+            unsafe { libc::sigtimedwait(set, info.as_mut_ptr(), timeout.as_ref()) }
         }
     };
     match Errno::result(result) {

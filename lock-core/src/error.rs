@@ -88,7 +88,7 @@ impl Error {
         self.kind() == ErrorKind::TimedOut
     }
 
-    /// Returns true if the wait closed a cycle, and was told to end then: [`ErrorKind::Deadlock`].
+    /// Returns true if the wait closed a cycle and its options refuse that: [`ErrorKind::Deadlock`].
     pub fn is_deadlock(&self) -> bool {
         self.kind() == ErrorKind::Deadlock
     }

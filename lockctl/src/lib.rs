@@ -9,8 +9,8 @@
 //! ID  STATE  HELD BY                              HELD FOR  WAITERS  LABEL  ALLOCATED  ALLOCATED BY  ALIVE
 //!  3  held   12345 lockctl run 3 -- make install                            no
 //! $ lockctl why 3                             # the holder, its present activity, and the waiting processes
-//! $ lockctl graph                             # who waits for whom, and every deadlock
-//! $ lockctl watch                             # the same for every lock, live, with what is in trouble first
+//! $ lockctl graph                             # the waiting threads, the holders, and every deadlock
+//! $ lockctl watch                             # the same for all locks, live, with those in trouble first
 //! $ lockctl --store shm:/run/my-engine/locks list --json
 //! ```
 //!

@@ -175,7 +175,7 @@ pub enum ErrorDetails {
         /// The holder after the wait.
         held_by: HeldBy,
     },
-    /// The wait closed a cycle of threads that wait for each other, and was told to end then.
+    /// The wait closed a cycle of threads that wait for each other, and its options refuse that.
     #[error("deadlock{}: {cycle}; release the locks that this thread holds, and try again after a pause", after(*waited))]
     #[non_exhaustive]
     Deadlock {

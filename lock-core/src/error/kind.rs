@@ -78,7 +78,7 @@ kinds! {
     TimedOut = "timed out", TimedOut;
     /// The wait was cancelled.
     Cancelled = "cancelled", Interrupted;
-    /// The wait closed a cycle of threads that wait for each other, and was told to end then.
+    /// The wait closed a cycle of threads that wait for each other, and its options refuse that.
     Deadlock = "deadlock", Deadlock;
     /// The calling thread already holds the lock.
     AlreadyHeld = "this thread already holds the lock", Deadlock;

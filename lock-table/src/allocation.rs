@@ -21,8 +21,9 @@ impl Table {
     pub fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check_now_and_then()?;
         let me = self.current_owner()?;
-        for find in [Bitmap::find, Bitmap::scan] {
-            for number in self.segment_numbers() {
+        let first = self.first_with_room();
+        for (find, from) in [(Bitmap::find as fn(&_, _) -> _, first), (Bitmap::scan, 0)] {
+            for number in self.segment_numbers().skip(from) {
                 let segment = self.segment(number)?;
                 let mut from = 0;
                 while let Some(index) = find(&segment.allocated(), from) {
@@ -34,6 +35,12 @@ impl Table {
             }
         }
         Err(Error::exhausted(self.header.bound.limit(), self.count()?))
+    }
+
+    /// Returns the number of the first segment that is not full according to the hints, or the number of segments.
+    fn first_with_room(&self) -> usize {
+        let is_full = |number: &usize| self.segment(*number).is_ok_and(|segment| segment.allocated().seems_full());
+        self.segment_numbers().take_while(is_full).count()
     }
 
     /// Allocates this id, if it is free.

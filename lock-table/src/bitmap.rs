@@ -17,17 +17,18 @@ const FULL: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bitmap<'a> {
     words: Sparse<'a>,
-    /// The number of words of the lowest level.
-    leaves: usize,
-    /// The number of valid bits of the lowest level.
-    bits: usize,
+    levels: &'a Levels,
 }
 
 impl<'a> Bitmap<'a> {
-    /// Creates a view of a bitmap with `leaves` words and `bits` valid bits at the lowest level.
-    pub(crate) fn new(words: Sparse<'a>, leaves: usize, bits: usize) -> Self {
-        debug_assert!(bits <= leaves * BITS);
-        Self { words, leaves, bits }
+    /// Creates a view of the words of these levels.
+    pub(crate) fn new(words: Sparse<'a>, levels: &'a Levels) -> Self {
+        Self { words, levels }
+    }
+
+    /// Returns the number of valid bits of the lowest level.
+    fn bits(self) -> usize {
+        self.levels.all[0].bits
     }
 
     pub(crate) fn get(&self, index: usize) -> bool {
@@ -52,11 +53,10 @@ impl<'a> Bitmap<'a> {
     ///
     /// Their pages must be reserved before.
     pub(crate) fn words_of(self, index: usize) -> impl Iterator<Item = usize> {
-        let mut level = Some((self.level(0), index / BITS));
-        std::iter::from_fn(move || {
-            let (now, at) = level?;
-            level = (!now.is_top()).then(|| (now.above(), at / BITS));
-            Some(now.start + at)
+        let mut at = index;
+        self.levels.all[..=self.levels.top].iter().map(move |level| {
+            at /= BITS;
+            level.start + at
         })
     }
 
@@ -109,19 +109,28 @@ impl<'a> Bitmap<'a> {
 
     /// Returns the number of words of the lowest level that contain valid bits.
     fn valid_words(self) -> usize {
-        self.bits.div_ceil(BITS)
+        self.bits().div_ceil(BITS)
     }
 
     /// Returns the mask of the valid bits in the last of these words.
     fn last_mask(self) -> u64 {
-        FULL >> (self.valid_words() * BITS - self.bits)
+        FULL >> (self.valid_words() * BITS - self.bits())
+    }
+
+    /// Returns true if all bits are set, according to the hints.
+    #[inline]
+    pub(crate) fn seems_full(&self) -> bool {
+        let Level { start, bits } = self.levels.all[self.levels.top];
+        self.words.load(start).trailing_ones() as usize >= bits
     }
 
     /// Returns the lowest clear bit at or after `from`, according to the hints.
     pub(crate) fn find(&self, from: usize) -> Option<usize> {
+        let Levels { all, top } = self.levels;
         // A search from 0 starts at the top level, so that one load detects a full bitmap.
-        let (mut level, mut at) = (if from == 0 { self.top() } else { self.level(0) }, from);
+        let (mut number, mut at) = (if from == 0 { *top } else { 0 }, from);
         loop {
+            let level = &all[number];
             if at >= level.bits {
                 return None;
             }
@@ -129,15 +138,15 @@ impl<'a> Bitmap<'a> {
             let word = self.words.load(level.start + at / BITS) | below;
             if word != FULL {
                 at = at / BITS * BITS + word.trailing_ones() as usize;
-                if at >= level.bits || level.number == 0 {
+                if at >= level.bits || number == 0 {
                     return (at < level.bits).then_some(at);
                 }
-                level = self.level(level.number - 1);
+                number -= 1;
                 at *= BITS;
-            } else if level.is_top() {
+            } else if number == *top {
                 at = (at / BITS + 1) * BITS;
             } else {
-                level = self.level(level.number + 1);
+                number += 1;
                 at = at / BITS + 1;
             }
         }
@@ -147,7 +156,7 @@ impl<'a> Bitmap<'a> {
     ///
     /// Repairs the wrong hints of the words that it reads.
     pub(crate) fn scan(&self, from: usize) -> Option<usize> {
-        for at in from / BITS..self.bits.div_ceil(BITS) {
+        for at in from / BITS..self.valid_words() {
             let below = if at == from / BITS { bit(from) - 1 } else { 0 };
             let word = self.words.load(at);
             if word != FULL {
@@ -155,7 +164,7 @@ impl<'a> Bitmap<'a> {
             }
             if word | below != FULL {
                 let index = at * BITS + (word | below).trailing_ones() as usize;
-                return (index < self.bits).then_some(index);
+                return (index < self.bits()).then_some(index);
             }
         }
         None
@@ -165,9 +174,7 @@ impl<'a> Bitmap<'a> {
     ///
     /// If that fills the word of the hint, continues on the next level.
     fn set_hints(&self, mut at: usize) {
-        let mut level = self.level(0);
-        while !level.is_top() {
-            let above = self.level(level.number + 1);
+        for (level, above) in self.levels.pairs() {
             let hint = self.words.reserved(above.start + at / BITS);
             let word = hint.fetch_or(bit(at), SeqCst) | bit(at);
             // Another thread may have cleared a bit before this hint was set, and then it has not cleared the hint. Both threads write
@@ -179,58 +186,58 @@ impl<'a> Bitmap<'a> {
             if word != FULL {
                 return;
             }
-            level = above;
             at /= BITS;
         }
     }
 
     /// Clears the hints on all levels above a word of the lowest level that is not full.
     fn clear_hints(&self, mut at: usize) {
-        let mut level = self.level(0);
-        while !level.is_top() {
-            level = self.level(level.number + 1);
-            let word = level.start + at / BITS;
+        for (_, above) in self.levels.pairs() {
+            let word = above.start + at / BITS;
             if self.words.load(word) & bit(at) != 0 {
                 self.words.reserved(word).fetch_and(!bit(at), SeqCst);
             }
             at /= BITS;
         }
     }
-
-    fn level(&self, number: usize) -> Level {
-        let lowest = Level { number: 0, start: 0, words: self.leaves, bits: self.bits };
-        (0..number).fold(lowest, |level, _| level.above())
-    }
-
-    fn top(&self) -> Level {
-        let mut level = self.level(0);
-        while !level.is_top() {
-            level = level.above();
-        }
-        level
-    }
 }
 
-#[derive(Clone, Copy)]
+/// The levels of a bitmap.
+#[derive(Debug)]
+pub(crate) struct Levels {
+    all: [Level; MAX_LEVELS],
+    /// The highest level. It has one word.
+    top: usize,
+}
+
+/// The number of levels for 2³⁶ bits.
+const MAX_LEVELS: usize = 6;
+
+/// The position of a level in the words, and its size.
+#[derive(Clone, Copy, Debug)]
 struct Level {
-    number: usize,
     start: usize,
-    words: usize,
     bits: usize,
 }
 
-impl Level {
-    fn above(self) -> Self {
-        Self {
-            number: self.number + 1,
-            start: self.start + self.words,
-            words: self.words.div_ceil(BITS),
-            bits: self.bits.div_ceil(BITS),
+impl Levels {
+    /// Returns the levels of a bitmap with `leaves` words and `bits` valid bits at the lowest level.
+    pub(crate) fn new(leaves: usize, bits: usize) -> Self {
+        debug_assert!(bits <= leaves * BITS);
+        let mut levels = Self { all: [Level { start: 0, bits }; MAX_LEVELS], top: 0 };
+        let mut words = leaves;
+        while words > 1 {
+            let below = levels.all[levels.top];
+            levels.top += 1;
+            levels.all[levels.top] = Level { start: below.start + words, bits: below.bits.div_ceil(BITS) };
+            words = words.div_ceil(BITS);
         }
+        levels
     }
 
-    fn is_top(self) -> bool {
-        self.words == 1
+    /// Returns each level except the highest, with the level above it.
+    fn pairs(&self) -> impl Iterator<Item = (&Level, &Level)> {
+        self.all[..self.top].iter().zip(&self.all[1..=self.top])
     }
 }
 
@@ -271,8 +278,8 @@ mod tests {
     #[case(130, 8001)]
     #[case(4160, 4160 * 64 - 3)]
     fn find_returns_the_lowest_clear_bit(#[case] leaves: usize, #[case] bits: usize) {
-        let words = words(leaves);
-        let map = Bitmap::new(Sparse::whole(&words), leaves, bits);
+        let (words, levels) = (words(leaves), Levels::new(leaves, bits));
+        let map = Bitmap::new(Sparse::whole(&words), &levels);
         for expected in 0..bits {
             assert_eq!(map.find(0), Some(expected));
             assert!(map.set(expected));
@@ -290,7 +297,8 @@ mod tests {
     #[test]
     fn find_and_scan_agree_with_a_btree_set() {
         let words = words(70);
-        let map = Bitmap::new(Sparse::whole(&words), 70, 4400);
+        let levels = Levels::new(70, 4400);
+        let map = Bitmap::new(Sparse::whole(&words), &levels);
         let mut free: BTreeSet<usize> = (0..4400).collect();
         let mut random = 1_u64;
         for _ in 0..20_000 {
@@ -312,7 +320,8 @@ mod tests {
     #[test]
     fn scan_ignores_and_repairs_the_wrong_hint_of_a_killed_process() {
         let words = words(128);
-        let map = Bitmap::new(Sparse::whole(&words), 128, 128 * BITS);
+        let levels = Levels::new(128, 128 * BITS);
+        let map = Bitmap::new(Sparse::whole(&words), &levels);
         (0..128 * BITS).for_each(|index| assert!(map.set(index)));
         // As if a process was killed after it cleared the bit and before it cleared the hint.
         words[100].fetch_and(!(1 << 7), SeqCst);
@@ -327,7 +336,8 @@ mod tests {
         let words = words(16);
         words.iter().for_each(|word| word.store(FULL, SeqCst));
         for bits in [1, 63, 64, 65, 1023, 1024] {
-            let map = Bitmap::new(Sparse::whole(&words), 16, bits);
+            let levels = Levels::new(16, bits);
+            let map = Bitmap::new(Sparse::whole(&words), &levels);
             assert_eq!(map.count(), bits as u64);
             assert!(map.ones().eq(0..bits));
         }
@@ -339,7 +349,8 @@ mod tests {
         // All bits are set, so that a read of an unreserved page fails the assertions.
         let words: Vec<_> = words(LEAVES).iter().map(|_| AtomicU64::new(FULL)).collect();
         let pages = [AtomicU64::new(0)];
-        let map = Bitmap::new(Sparse::new(&words, &pages, 0), LEAVES, LEAVES * BITS);
+        let levels = Levels::new(LEAVES, LEAVES * BITS);
+        let map = Bitmap::new(Sparse::new(&words, &pages, 0), &levels);
         assert_eq!((map.count(), map.ones().next(), map.find(0), map.scan(70)), (0, None, Some(0), Some(70)));
         assert!(!map.get(5000) && !map.clear(5000));
         let index = 700 * BITS + 3;
@@ -357,7 +368,8 @@ mod tests {
     #[test]
     fn concurrent_set_and_clear_leave_no_wrong_hint() {
         let words = words(65);
-        let map = Bitmap::new(Sparse::whole(&words), 65, 65 * BITS);
+        let levels = Levels::new(65, 65 * BITS);
+        let map = Bitmap::new(Sparse::whole(&words), &levels);
         (0..64 * BITS).for_each(|index| assert!(map.set(index)));
         for index in 64 * BITS..65 * BITS {
             map.set(index);

@@ -116,11 +116,21 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         self.table.check_now_and_then()?;
-        self.locks.lock(self.table.slot(id)?)
+        self.locks.lock(self.table.slot_unchecked(id)?)
     }
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
         self.table.allocate(label)
+    }
+
+    fn allocate_lock(&self, label: &Label) -> Result<(LockId, Arc<dyn RawLock>)> {
+        let id = self.table.allocate(label)?;
+        // The allocation has just checked the table.
+        let lock = self.table.slot_unchecked(id).and_then(|slot| self.locks.lock(slot)).inspect_err(|_| {
+            // The caller gets the first error.
+            let _ = self.table.free(id, None);
+        })?;
+        Ok((id, lock))
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {

@@ -7,10 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::time::ClockId;
 
 use crate::file_id::FileId;
 use crate::header::Header;
@@ -19,7 +17,7 @@ use crate::kind::Kind;
 use crate::layout::{BASE_BYTES, SEGMENTS};
 use crate::options::{Bound, TableOptions};
 use crate::segment::Segment;
-use crate::sys::MappedWords;
+use crate::sys::{self, MappedWords};
 use crate::table::Table;
 use crate::table_file::TableFile;
 use crate::table_path::TablePath;
@@ -214,7 +212,8 @@ impl Table {
 ///
 /// Reading this clock takes a few nanoseconds.
 fn coarse_now() -> u64 {
-    ClockId::CLOCK_MONOTONIC_COARSE.now().map_or(NEVER, |now| Duration::from(now).as_millis() as u64 + 1)
+    let (seconds, nanoseconds) = sys::coarse_time(libc::CLOCK_MONOTONIC_COARSE);
+    seconds * 1000 + u64::from(nanoseconds / 1_000_000) + 1
 }
 
 #[cold]

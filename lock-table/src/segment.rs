@@ -2,12 +2,12 @@ use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
-use crate::bitmap::{Bitmap, ones};
+use crate::bitmap::{Bitmap, Levels, ones};
 use crate::blocks;
 use crate::layout::{GROUP, GROUP_BITMAPS, GROUP_WORDS, Geometry, LINE_WORDS, PAGE, RECORD_WORDS, WORD};
 use crate::lock_line::LockLine;
 use crate::name::Name;
-use crate::record::Record;
+use crate::record::{Record, RecordWords};
 use crate::sparse::{PAGE_WORDS, Sparse};
 use crate::sys::{self, MappedWords};
 use crate::table_file::TableFile;
@@ -33,6 +33,7 @@ pub(crate) struct Segment {
     geometry: Geometry,
     words: MappedWords,
     bits: usize,
+    levels: Levels,
     // Cached results of the geometry's methods: the words of two bitmaps, and the words before the groups.
     page_words: usize,
     bitmap_words: usize,
@@ -49,6 +50,7 @@ impl Segment {
             geometry,
             words,
             bits,
+            levels: Levels::new(geometry.groups(), bits),
             page_words: geometry.page_words(),
             bitmap_words: geometry.bitmap_words(),
             words_before: geometry.bitmap_bytes() as usize / WORD,
@@ -72,7 +74,7 @@ impl Segment {
 
     pub(crate) fn allocated(&self) -> Bitmap<'_> {
         let words = &self.words[self.page_words..][..self.bitmap_words];
-        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), self.geometry.groups(), self.bits)
+        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), &self.levels)
     }
 
     /// Returns the line of an id. The group of the id must be backed by blocks.
@@ -80,10 +82,10 @@ impl Segment {
         sys::line(&self.group(index)[index % GROUP * LINE_WORDS..][..LINE_WORDS])
     }
 
-    /// Returns the line of an id for a handle, and records that this process may have a handle on it.
-    pub(crate) fn touch(&self, index: usize) -> &LockLine {
+    /// Returns the line and the record of an id for a handle, and records that this process may have a handle on it.
+    pub(crate) fn touch(&self, index: usize) -> (&LockLine, &RecordWords) {
         self.touched.set(index / GROUP);
-        self.line(index)
+        (self.line(index), self.record_words(index))
     }
 
     /// Returns the lines on which this process may have a handle.
@@ -95,7 +97,12 @@ impl Segment {
 
     /// Returns the record of an id. The group of the id must be backed by blocks.
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
-        Record::new(&self.group(index)[GROUP * LINE_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
+        Record::new(self.record_words(index))
+    }
+
+    fn record_words(&self, index: usize) -> &RecordWords {
+        let words = self.group(index)[GROUP * LINE_WORDS + index % GROUP * RECORD_WORDS..].first_chunk();
+        words.expect("a group has a record for each of its ids")
     }
 
     /// Returns the allocation of an id, or `None` if it is not allocated.
@@ -116,11 +123,14 @@ impl Segment {
     }
 
     /// Backs the group of an id with blocks, so that it can be accessed.
+    #[inline]
     pub(crate) fn back_group(&self, file: &TableFile, index: usize) -> Result<()> {
         let group = index / GROUP;
-        if self.is_backed(group) {
-            return Ok(());
-        }
+        if self.is_backed(group) { Ok(()) } else { self.back(file, index, group) }
+    }
+
+    #[cold]
+    fn back(&self, file: &TableFile, index: usize, group: usize) -> Result<()> {
         for word in self.allocated().words_of(index) {
             self.reserve_page(file, (self.page_words + word) / PAGE_WORDS)?;
         }
@@ -172,7 +182,8 @@ impl Segment {
 
     /// Returns true if the group has a mark.
     pub(crate) fn has(&self, mark: Mark, group: usize) -> bool {
-        self.marks(mark).load(group / GROUP) & (1 << (group % GROUP)) != 0
+        let (at, bit) = (self.words_before_marks(mark) + group / GROUP, 1 << (group % GROUP));
+        Sparse::new(&self.words, self.pages(), 0).load(at) & bit != 0
     }
 
     /// Marks a group. The mark is never removed.
@@ -231,6 +242,7 @@ impl Segment {
         Sparse::new(&self.words[before..][..self.geometry.group_bitmap_words()], self.pages(), before)
     }
 
+    #[inline]
     fn words_before_marks(&self, mark: Mark) -> usize {
         self.page_words + self.bitmap_words + mark as usize * self.geometry.group_bitmap_words()
     }

@@ -138,8 +138,8 @@ impl Table {
 
     /// Returns the numbers of the segments up to the bound.
     pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
-        let limit = self.header.bound.limit();
-        (0..SEGMENTS).take_while(move |number| Geometry::of(*number).first < limit)
+        let last = LockId::new((self.header.bound.limit() - 1) as u32);
+        0..layout::locate(last).0 + 1
     }
 
     pub(crate) fn has_segment(&self, number: usize) -> bool {
@@ -161,10 +161,13 @@ impl Table {
     /// Returns a segment, which is added and mapped if necessary.
     ///
     /// Each step is idempotent, so that another process can repeat it when this process is killed.
+    #[inline]
     pub(crate) fn segment(&self, number: usize) -> Result<&Segment> {
-        if let Some(segment) = self.segments[number].get() {
-            return Ok(segment);
-        }
+        self.segments[number].get().map_or_else(|| self.add_segment(number), Ok)
+    }
+
+    #[cold]
+    fn add_segment(&self, number: usize) -> Result<&Segment> {
         let geometry = Geometry::of(number);
         if self.has_segment(number) {
             file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;

@@ -13,16 +13,16 @@ impl Slot {
     /// The caller has just acquired the lock. If an owner is recorded, the caller has proven its death.
     #[inline]
     pub fn record_owner(&self, me: Owner) -> Acquired {
-        match self.line.owner().word() {
-            0 => Acquired::Held { token: self.line.record_owner(me) },
+        match self.line().owner().word() {
+            0 => Acquired::Held { token: self.line().record_owner(me) },
             _ => self.record_owner_after_death(me),
         }
     }
 
     #[cold]
     fn record_owner_after_death(&self, me: Owner) -> Acquired {
-        let death = self.record_death(self.line.owner());
-        let token = self.line.record_owner(me);
+        let death = self.record_death(self.line().owner());
+        let token = self.line().record_owner(me);
         self.acquired(token, death)
     }
 
@@ -32,7 +32,7 @@ impl Slot {
     /// read `before`, which is no owner or a dead one, and only one of them replaces it.
     #[inline]
     pub fn replace_owner(&self, before: Owner, me: Owner) -> Option<Acquired> {
-        let token = self.line.replace_owner(before, me)?;
+        let token = self.line().replace_owner(before, me)?;
         Some(match before.word() {
             0 => Acquired::Held { token },
             _ => self.acquired(token, self.record_death(before)),
@@ -45,7 +45,7 @@ impl Slot {
     #[cold]
     pub fn record_owner_after_break(&self, me: Owner) -> Acquired {
         let death = self.record_death(Owner::INCONSISTENT);
-        let token = self.line.record_owner(me);
+        let token = self.line().record_owner(me);
         self.acquired(token, death)
     }
 
@@ -65,11 +65,11 @@ impl Slot {
     pub fn record_death(&self, before: Owner) -> Option<Death> {
         if !before.is_none() {
             let cause = self.table().cause(before);
-            self.death.store(before.with_note(cause.number()).word(), Relaxed);
+            self.death().store(before.with_note(cause.number()).word(), Relaxed);
         } else if !before.is_inconsistent() {
             return None;
         }
-        let dead = Owner::from_word(self.death.load(Relaxed));
+        let dead = Owner::from_word(self.death().load(Relaxed));
         let holder = self.table().describe(dead.with_note(0));
         (dead.word() != 0).then(|| Death::of(Some(holder)).with_cause(Cause::from_number(dead.note())))
     }
@@ -80,13 +80,13 @@ impl Slot {
     pub fn clear_owner(&self, me: Owner, condition: Condition) -> bool {
         match condition {
             Condition::Consistent => {
-                self.line.clear_owner();
+                self.line().clear_owner();
                 return false;
             }
-            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
+            Condition::Panicked => self.death().store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
             _ => {}
         }
-        self.line.clear_owner_inconsistent();
+        self.line().clear_owner_inconsistent();
         true
     }
 
@@ -97,13 +97,13 @@ impl Slot {
     pub fn clear_owner_unless_lost(&self, me: Owner, condition: Condition) -> bool {
         let ended = |left: Owner| {
             compiler_fence(std::sync::atomic::Ordering::SeqCst);
-            self.line.owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
+            self.line().owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
         };
         match condition {
             Condition::Consistent => return ended(Owner::NONE),
             // The next owner reads the death, so it is written before the owner is removed.
-            Condition::Panicked if self.line.owner() == me => {
-                self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed);
+            Condition::Panicked if self.line().owner() == me => {
+                self.death().store(me.with_note(Cause::Panicked.number()).word(), Relaxed);
             }
             Condition::Panicked => return false,
             _ => {}
@@ -113,6 +113,6 @@ impl Slot {
 
     /// Discards the recorded death. Called by the owner that got the report.
     pub fn mark_consistent(&self) {
-        self.death.store(0, Relaxed);
+        self.death().store(0, Relaxed);
     }
 }

@@ -23,8 +23,11 @@ r"        record.unclaim();
 "
         => "";
     "hint-trusted" ["shm"] "`Exhausted` although an id is free";
-"for find in [Bitmap::find, Bitmap::scan] {"
-        => "for find in [Bitmap::find, Bitmap::find] {";
+"in [(Bitmap::find as fn(&_, _) -> _, first), (Bitmap::scan, 0)] {"
+        => "in [(Bitmap::find as fn(&_, _) -> _, first), (Bitmap::find, 0)] {";
+    "full-segments-not-scanned" ["shm"] "`Exhausted` although an id is free";
+"(Bitmap::scan, 0)] {"
+        => "(Bitmap::scan, first)] {";
     "generation-of-a-free-unchecked" ["shm"] "a stale handle frees another program's id";
 "        if generation.is_some_and(|generation| segment.record(index).generation() != generation) {"
         => "        if generation.is_some_and(|generation| false && segment.record(index).generation() != generation) {";

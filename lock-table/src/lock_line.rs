@@ -1,6 +1,6 @@
 //! The cache line of a lock.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::compiler_fence;
 
 use crate::env::{AtomicU32, AtomicU64};
@@ -56,17 +56,24 @@ impl LockLine {
         let token = self.next_token();
         self.owner.store(me.word(), Relaxed);
         // Keeps the critical section after the store, so that a thread that is killed in it is recorded as the owner.
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         token
     }
 
     /// Records the calling thread as the owner as [`LockLine::record_owner`] does, if `before` is still recorded.
+    ///
+    /// A backend whose lock is the recorded owner acquires it by this call. `before` is then none, or [broken](Owner::is_broken).
     #[inline]
-    pub(crate) fn replace_owner(&self, before: Owner, me: Owner) -> Option<u64> {
+    pub fn replace_owner(&self, before: Owner, me: Owner) -> Option<u64> {
         self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
         let token = self.next_token();
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         Some(token)
+    }
+
+    /// Frees a lock that is the recorded owner, if `owner` is still recorded. The word of the owner remains, marked as broken.
+    pub fn break_owner(&self, owner: Owner) -> bool {
+        self.owner.compare_exchange(owner.word(), owner.broken().word(), SeqCst, Relaxed).is_ok()
     }
 
     #[inline]
@@ -90,7 +97,7 @@ impl LockLine {
 
     #[inline]
     fn set_owner(&self, owner: Owner) {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
         self.owner.store(owner.word(), Release);
     }

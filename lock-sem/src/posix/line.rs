@@ -1,7 +1,7 @@
-//! The words of a lock's line: the owner that has the lock, and the semaphore.
+//! The words of a lock's line: the recorded owner, the mark of waiters, and the semaphore.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::fence;
 
 use lock_core::{Error, Result};
 use lock_table::{LockLine, Owner};
@@ -9,37 +9,45 @@ use nix::errno::Errno;
 
 use crate::sys::PosixSemaphore;
 
+/// The mark of waiters.
+const WAITING: u32 = 1;
+
 /// Returns the thread that has the lock, dead or alive. The result is none when the lock is free.
 #[inline]
 pub(super) fn lock_owner(line: &LockLine) -> Owner {
-    Owner::from_word(owner_word(line).load(Acquire))
+    let owner = line.owner();
+    if owner.is_broken() { Owner::NONE } else { owner }
 }
 
-/// Checks whether the lock is free, without ordering later loads.
+/// Checks whether the lock is free.
 pub(super) fn is_free(line: &LockLine) -> bool {
-    owner_word(line).load(Relaxed) == 0
+    lock_owner(line).is_none()
 }
 
-/// Makes `me` the owner if the lock is free. Returns whether it did.
-#[inline]
-pub(super) fn try_own(line: &LockLine, me: Owner) -> bool {
-    owner_word(line).compare_exchange(0, me.word(), AcqRel, Relaxed).is_ok()
+/// Records that a thread may sleep, so that the next release posts a unit. Later loads of the owner are ordered after it.
+pub(super) fn mark_waiting(line: &LockLine) {
+    line.waiters.store(WAITING, SeqCst);
+    fence(SeqCst);
 }
 
-/// Frees the lock if `owner` has it, and posts a unit of the semaphore.
-///
-/// Returns false if `owner` does not have the lock.
+/// Posts a unit of the semaphore if a thread may sleep. The caller has just freed the lock.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
-pub(super) fn disown(line: &LockLine, owner: Owner) -> Result<bool> {
-    if owner_word(line).compare_exchange(owner.word(), 0, Release, Relaxed).is_err() {
-        return Ok(false);
+#[inline]
+pub(super) fn wake(line: &LockLine) -> Result<()> {
+    // Validates the semaphore also when there is nothing to post, so that damage does not stay unnoticed.
+    match semaphore_of(line)? {
+        Some(semaphore) if line.waiters.load(SeqCst) != 0 => post(line, semaphore),
+        _ => Ok(()),
     }
-    if let Some(semaphore) = semaphore_of(line)? {
-        semaphore.give().map_err(|e| call_error("sem_post", e))?;
-    }
-    Ok(true)
+}
+
+#[cold]
+fn post(line: &LockLine, semaphore: &PosixSemaphore) -> Result<()> {
+    // Each thread that has slept sets the mark again.
+    line.waiters.store(0, Relaxed);
+    semaphore.give().map_err(|e| call_error("sem_post", e))
 }
 
 /// Returns the semaphore, or `None` before the first owner has initialized it.
@@ -63,8 +71,4 @@ pub(super) fn call_error(call: &'static str, errno: Errno) -> Error {
         }
         _ => Error::system(call, errno),
     }
-}
-
-fn owner_word(line: &LockLine) -> &AtomicU64 {
-    &line.prev
 }

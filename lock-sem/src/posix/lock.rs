@@ -5,15 +5,17 @@ use lock_table::{Owner, Slot};
 use super::{line, recovery, wait};
 use crate::sys::PosixSemaphore;
 
-/// A lock: an owner word in the line of the lock, and a `sem_t` on which threads wait.
+/// A lock: the recorded owner of the line, and a `sem_t` on which threads wait.
 ///
 /// # Protocol
-/// The owner word decides. A thread acquires the lock by exchanging an empty owner word for its own, and releases it by the
-/// reverse exchange. The word is that of the process, without the thread, if the process owns the lock. Breaking a lock is the same exchange with the word of its owner. So an owner can release the lock only once,
-/// and only one of several threads that break it succeeds.
+/// The recorded owner is the lock. A thread acquires it by exchanging no owner for its own word, and releases it by the reverse
+/// exchange. The word is that of the process, without the thread, if the process owns the lock. Breaking a lock marks the word of
+/// its owner as broken, which frees the lock. So an owner can release the lock only once, and only one of several threads that break
+/// it succeeds. The next owner finds the word of the owner whose lock was broken.
 ///
-/// A unit of the semaphore is a hint that the lock may be free. Every release posts one. A thread that takes a unit and finds an
-/// owner discards the unit, because that owner will post another.
+/// A unit of the semaphore is a hint that the lock may be free. A thread that is about to sleep sets the mark of waiters, and checks
+/// the lock again. A release that finds the mark removes it and posts a unit. A thread that has slept sets the mark again before it
+/// leaves, because others may still be asleep. A thread that takes a unit and finds an owner discards the unit.
 ///
 /// The first owner initializes the semaphore. A line of zeros is a free lock without a semaphore.
 #[derive(Debug)]
@@ -29,18 +31,16 @@ impl PosixLock {
     /// Makes `me` the owner if the lock is free.
     #[inline]
     fn try_acquire(&self, me: Owner) -> Option<Acquired> {
-        let line = self.slot.line();
-        if !line::try_own(line, me) {
-            return None;
-        }
-        PosixSemaphore::init_of(line);
-        // The table still names an owner whose lock was broken.
-        let before = line.owner();
-        Some(if before.is_none() {
-            self.slot.record_owner(me)
+        let (line, before) = (self.slot.line(), self.slot.line().owner());
+        let acquired = if before.is_none() {
+            self.slot.replace_owner(before, me)?
+        } else if before.is_broken() {
+            recovery::acquire_broken(&self.slot, before, me)?
         } else {
-            recovery::record_owner_after_break(&self.slot, before, me)
-        })
+            return None;
+        };
+        PosixSemaphore::init_of(line);
+        Some(acquired)
     }
 
     #[cold]
@@ -51,17 +51,13 @@ impl PosixLock {
     #[inline]
     fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
         let caller = self.slot.current_owner(this_thread::id())?;
-        let (line, me) = (self.slot.line(), caller.of_kind(kind));
+        let line = self.slot.line();
         if line::lock_owner(line) == caller {
             return Err(Error::already_held());
         }
-        if let Some(semaphore) = line::semaphore_of(line)?
-            && semaphore.try_take().map_err(|e| line::call_error("sem_trywait", e))?
-            && let Some(acquired) = self.try_acquire(me)
-        {
-            return Ok(acquired);
-        }
-        self.acquire_slowly(me, deadline)
+        line::semaphore_of(line)?;
+        let me = caller.of_kind(kind);
+        self.try_acquire(me).map_or_else(|| self.acquire_slowly(me, deadline), Ok)
     }
 }
 
@@ -82,9 +78,10 @@ impl RawLock for PosixLock {
         if proof.token().is_some_and(|token| token != line.token()) {
             return Err(Error::lost());
         }
-        // `clear_owner_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
-        let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());
-        if is_ours && line::disown(line, me)? { Ok(()) } else { Err(Error::lost()) }
+        if !self.slot.clear_owner_unless_lost(me, proof.condition()) {
+            return Err(Error::lost());
+        }
+        line::wake(line)
     }
 
     fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {

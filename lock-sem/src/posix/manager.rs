@@ -4,7 +4,7 @@ use lock_core::{Manager, OpenMode, RawLock, Result, StoreUrl};
 use lock_table::{Kind, LockLine, Owner, Slot, Table, TableLocks, TableManager, TableOptions, with_parents};
 
 use super::lock::PosixLock;
-use super::{line, recovery};
+use super::recovery;
 use crate::{DIRECTORY, sys};
 
 const KIND: Kind = Kind::new("psem", sys::ABI).described(sys::describe);
@@ -27,8 +27,8 @@ impl TableLocks for Locks {
         Ok(Arc::new(PosixLock::new(slot)))
     }
 
-    fn is_held(&self, line: &LockLine, _: Owner, _: bool) -> bool {
-        !line::lock_owner(line).is_none()
+    fn is_held(&self, _: &LockLine, owner: Owner, _: bool) -> bool {
+        !owner.is_broken()
     }
 
     fn break_lock(&self, slot: &Slot) -> Result<()> {

@@ -23,20 +23,31 @@ const YIELDS: u32 = 50;
 /// # Errors
 /// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
 pub(super) fn until(lock_line: &LockLine, deadline: Deadline, attempt: impl Fn() -> Option<Acquired>) -> Result<Acquired> {
-    let mut yields = 0;
+    let (mut yields, mut has_slept) = (0, false);
     loop {
         if line::is_free(lock_line)
             && let Some(acquired) = attempt()
         {
+            if has_slept {
+                line::mark_waiting(lock_line);
+            }
             return Ok(acquired);
         }
         let remaining = deadline.remaining().unwrap_or(SLEEP);
         if remaining.is_zero() {
+            if has_slept {
+                leave(lock_line)?;
+            }
             return Ok(Acquired::TimedOut);
         }
         let sleep = remaining.min(SLEEP);
         match line::semaphore_of(lock_line)? {
             Some(semaphore) => {
+                line::mark_waiting(lock_line);
+                if line::is_free(lock_line) {
+                    continue;
+                }
+                has_slept = true;
                 semaphore.take_within(Some(sleep)).map_err(|e| line::call_error(TIMED_WAIT, e))?;
             }
             None if yields < YIELDS => {
@@ -46,4 +57,13 @@ pub(super) fn until(lock_line: &LockLine, deadline: Deadline, attempt: impl Fn()
             None => thread::sleep(sleep),
         }
     }
+}
+
+/// Ends a wait without the lock. The thread may have taken a unit that another waiter needs.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
+fn leave(lock_line: &LockLine) -> Result<()> {
+    line::mark_waiting(lock_line);
+    if line::is_free(lock_line) { line::wake(lock_line) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
 //! Recording and removing the owner of a lock, and reporting its death to the next owner.
 
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::compiler_fence;
 
 use super::Slot;
@@ -39,14 +39,12 @@ impl Slot {
         })
     }
 
-    /// Records the calling thread as the owner after the lock of a live owner was broken.
+    /// Returns the report of a death that an earlier owner got and has not marked as consistent.
     ///
-    /// Breaking a lock is not a death. A death that was reported to the previous owner is reported again.
+    /// For an acquisition after the lock of a live owner was broken, which is not a death.
     #[cold]
-    pub fn record_owner_after_break(&self, me: Owner) -> Acquired {
-        let death = self.record_death(Owner::INCONSISTENT);
-        let token = self.line().record_owner(me);
-        self.acquired(token, death)
+    pub fn repeated_death(&self) -> Option<Death> {
+        self.record_death(Owner::INCONSISTENT)
     }
 
     /// Returns the result of an acquisition, given the result of [`Slot::record_death`].
@@ -92,12 +90,13 @@ impl Slot {
 
     /// Removes the recorded owner as [`Slot::clear_owner`] does, if the owner is still the caller.
     ///
-    /// Returns false and changes nothing when another owner is recorded, because the lock was broken.
+    /// Returns false and changes nothing when another owner is recorded, because the lock was broken. A sequentially consistent load
+    /// after the call is ordered after the removal.
     #[inline]
     pub fn clear_owner_unless_lost(&self, me: Owner, condition: Condition) -> bool {
         let ended = |left: Owner| {
-            compiler_fence(std::sync::atomic::Ordering::SeqCst);
-            self.line().owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
+            compiler_fence(SeqCst);
+            self.line().owner.compare_exchange(me.word(), left.word(), SeqCst, Relaxed).is_ok()
         };
         match condition {
             Condition::Consistent => return ended(Owner::NONE),

@@ -55,12 +55,15 @@ const RECOVERY: &[Mutation] = planted! { "lock-sem/src/sysv/recovery.rs":
 
 const POSIX_LOCK: &[Mutation] = planted! { "lock-sem/src/posix/lock.rs":
     "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes the next owner";
-"        let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());"
-        => "        let is_ours = { line.clear_owner(); true };";
+"        if !self.slot.clear_owner_unless_lost(me, proof.condition()) {"
+        => "        line.clear_owner();\n        if false {";
+    "broken-lock-kept" ["posix-sem"] "a broken lock cannot be acquired";
+"        } else if before.is_broken() {"
+        => "        } else if false && before.is_broken() {";
 };
 
 const POSIX_LINE: &[Mutation] = planted! { "lock-sem/src/posix/line.rs":
     "not-posted" ["posix-sem"] "a waiter sleeps although the lock is free";
-r#"        semaphore.give().map_err(|e| call_error("sem_post", e))?;"#
-        => "        let _ = semaphore;";
+r#"    semaphore.give().map_err(|e| call_error("sem_post", e))"#
+        => "    let _ = semaphore;\n    Ok(())";
 };

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use crate::bitmap::Bitmap;
 use crate::layout;
 use crate::owner::Owner;
+use crate::record::Allocator;
 use crate::segment::Segment;
 use crate::table::Table;
 use lock_core::{Allocation, Error, Generation, Label, LockId, Reconciled, Result};
 
 /// The tag of an allocation without a name.
 const NO_NAME: u8 = 0;
+
+/// The number of ids by which [`Table::reconcile`] prefetches records in advance.
+const PREFETCHED: usize = 8;
 
 impl Table {
     /// Allocates the lowest free id according to the hints. If the hints show no free id, scans all ids.
@@ -20,14 +24,14 @@ impl Table {
     /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit); those of [`Table::check`].
     pub fn allocate(&self, label: &Label) -> Result<LockId> {
         self.check_now_and_then()?;
-        let me = self.current_owner()?;
+        let (me, allocator) = (self.current_owner()?, Allocator::new(self.command()));
         let first = self.first_with_room();
         for (find, from) in [(Bitmap::find as fn(&_, _) -> _, first), (Bitmap::scan, 0)] {
             for number in self.segment_numbers().skip(from) {
                 let segment = self.segment(number)?;
                 let mut from = 0;
                 while let Some(index) = find(&segment.allocated(), from) {
-                    if self.try_allocate(segment, index, me, label, NO_NAME)?.is_some() {
+                    if self.try_allocate(segment, index, me, label, NO_NAME, &allocator)?.is_some() {
                         return Ok(segment.id(index));
                     }
                     from = index + 1;
@@ -51,13 +55,13 @@ impl Table {
     /// allocating it; those of [`Table::check`].
     pub fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.check_now_and_then()?;
-        if self.try_allocate_exact(id, label)? { Ok(()) } else { Err(Error::already_allocated()) }
+        let (me, allocator) = (self.current_owner()?, Allocator::new(self.command()));
+        if self.try_allocate_exact(id, me, label, &allocator)? { Ok(()) } else { Err(Error::already_allocated()) }
     }
 
-    fn try_allocate_exact(&self, id: LockId, label: &Label) -> Result<bool> {
-        let me = self.current_owner()?;
+    fn try_allocate_exact(&self, id: LockId, me: Owner, label: &Label, allocator: &Allocator) -> Result<bool> {
         let (segment, index) = self.find(id)?;
-        Ok(self.try_allocate(segment, index, me, label, NO_NAME)?.is_some())
+        Ok(self.try_allocate(segment, index, me, label, NO_NAME, allocator)?.is_some())
     }
 
     /// Allocates an id, if it is free and no live thread is allocating it. Returns the generation of the allocation.
@@ -70,6 +74,7 @@ impl Table {
         me: Owner,
         label: &Label,
         tag: u8,
+        allocator: &Allocator,
     ) -> Result<Option<Generation>> {
         // Without a claim: if the id is freed now, another thread that needs a free id would find it claimed.
         if segment.allocated().get(index) {
@@ -83,7 +88,7 @@ impl Table {
         let mut allocated = None;
         let free = !segment.allocated().get(index);
         if free {
-            allocated = Some(record.write(label, tag, self.command()));
+            allocated = Some(record.write(label, tag, allocator));
             segment.allocated().set(index);
         }
         record.unclaim();
@@ -207,8 +212,13 @@ impl Table {
             let freed = bits.ones().filter(|index| !ids.contains_key(&segment.id(*index)) && bits.clear(*index));
             done.freed.extend(freed.map(|index| segment.id(index)));
         }
+        let (me, allocator) = (self.current_owner()?, Allocator::new(self.command()));
+        let mut ahead = ids.keys().skip(PREFETCHED);
         for (id, label) in ids {
-            if self.try_allocate_exact(*id, label).map_err(|error| error.on(*id))? {
+            if let Some(next) = ahead.next() {
+                self.prefetch_record(*next);
+            }
+            if self.try_allocate_exact(*id, me, label, &allocator).map_err(|error| error.on(*id))? {
                 done.allocated.push(*id);
             }
         }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::name::{Groups, Name};
 use crate::owner::Owner;
+use crate::record::Allocator;
 use crate::segment::{Mark, Segment};
 use crate::table::Table;
 use lock_core::{Error, Generation, Label, LockId, Result};
@@ -71,6 +72,7 @@ impl Table {
     /// Allocates a name, which the caller has claimed and not found.
     fn allocate_name(&self, name: &Name<'_>, me: Owner) -> Result<(LockId, Generation)> {
         let (mut unmarked, mut marked) = (self.groups(name), 0);
+        let allocator = Allocator::new(self.command());
         for (at, place) in self.groups(name).enumerate() {
             if self.has_segment(place.segment) && self.segment(place.segment)?.is_full(place.group) {
                 continue;
@@ -83,7 +85,7 @@ impl Table {
             let segment = self.segment(place.segment)?;
             segment.mark(&self.file, Mark::Named, place.group)?;
             for index in segment.indexes_of(place.group) {
-                if let Some(generation) = self.try_allocate(segment, index, me, name.label(), name.tag())? {
+                if let Some(generation) = self.try_allocate(segment, index, me, name.label(), name.tag(), &allocator)? {
                     return Ok((segment.id(index), generation));
                 }
             }

@@ -30,6 +30,24 @@ pub(crate) type RecordWords = [AtomicU64; RECORD_WORDS];
 #[derive(Debug)]
 pub(crate) struct WrittenMeanwhile;
 
+/// What the allocations of a call have in common: the process, its command and the time, as they are stored.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    since_and_pid: u64,
+    command: [u64; COMMAND_WORDS],
+}
+
+impl Allocator {
+    /// The calling process with this command, now.
+    pub(crate) fn new(command: &str) -> Self {
+        let mut words = encode_text(command, COMMAND_WORDS);
+        Self {
+            since_and_pid: (env::unix_time() << SINCE_SHIFT) | (u64::from(env::process_id()) & PID),
+            command: std::array::from_fn(|_| words.next().unwrap_or(0)),
+        }
+    }
+}
+
 /// The record of an id. Only the claimant writes its words, except for the claim and the death.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a>(&'a RecordWords);
@@ -53,16 +71,17 @@ impl<'a> Record<'a> {
     /// Writes a new allocation, and returns its generation. The caller publishes it afterwards.
     ///
     /// `tag` is the tag of the name, or 0 if the label is not a name.
-    pub(crate) fn write(self, label: &Label, tag: u8, command: &str) -> Generation {
+    pub(crate) fn write(self, label: &Label, tag: u8, allocator: &Allocator) -> Generation {
         // A sequence lock: the word is odd while the record is being written. It stays odd when the writer is killed.
         let sequence = self.0[AT_GENERATION].load(Relaxed);
         // Wraps around, because a damaged store may have the largest number.
         let writing = sequence.wrapping_add(1) | 1;
         self.0[AT_GENERATION].store(writing, Relaxed);
         fence(Release);
-        let allocator = u64::from(env::process_id()) & PID;
-        self.0[AT_SINCE].store((env::unix_time() << SINCE_SHIFT) | (u64::from(tag) << PID_BITS) | allocator, Relaxed);
-        write_text(&self.0[AT_COMMAND], command);
+        self.0[AT_SINCE].store(allocator.since_and_pid | (u64::from(tag) << PID_BITS), Relaxed);
+        for (word, eight) in self.0[AT_COMMAND].iter().zip(allocator.command) {
+            word.store(eight, Relaxed);
+        }
         write_text(&self.0[AT_LABEL], label.as_str());
         self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);
         Generation::new(writing.wrapping_add(1) / 2)

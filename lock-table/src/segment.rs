@@ -105,6 +105,11 @@ impl Segment {
         words.expect("a group has a record for each of its ids")
     }
 
+    /// Prefetches the record of an id. The group of the id need not be backed by blocks.
+    pub(crate) fn prefetch_record(&self, index: usize) {
+        self.record_words(index).iter().step_by(LINE_WORDS).for_each(sys::prefetch);
+    }
+
     /// Returns the allocation of an id, or `None` if it is not allocated.
     ///
     /// When each of 1,000 attempts overlaps with a write, the result has only the id. That happens in a damaged table, or when the
@@ -210,13 +215,23 @@ impl Segment {
     ///
     /// All other lines were never locked.
     pub(crate) fn backed_lines(&self, from: usize, mut each: impl FnMut(usize, &LockLine) -> ControlFlow<()>) -> ControlFlow<()> {
-        for group in self.backed_groups(from / GROUP) {
+        let mut groups = self.backed_groups(from / GROUP).peekable();
+        while let Some(group) = groups.next() {
             let first = group * GROUP;
-            let lines = self.group(first)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS);
-            let mut lines = lines.take(self.bits - first).enumerate().skip(from.saturating_sub(first));
-            lines.try_for_each(|(at, line)| each(first + at, sys::line(line)))?;
+            // The records between the lines of two groups stop the prefetcher of the processor.
+            let next = self.lines_of(groups.peek().map_or(first, |next| next * GROUP));
+            let lines = self.lines_of(first).zip(next).take(self.bits - first).enumerate();
+            lines.skip(from.saturating_sub(first)).try_for_each(|(at, (line, next))| {
+                sys::prefetch(&next[0]);
+                each(first + at, sys::line(line))
+            })?;
         }
         ControlFlow::Continue(())
+    }
+
+    /// Returns the words of the lines of the group of an id.
+    fn lines_of(&self, index: usize) -> impl Iterator<Item = &[AtomicU64]> {
+        self.group(index)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS)
     }
 
     /// Returns the groups from this one on that are backed by blocks and contain valid ids.

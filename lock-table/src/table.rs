@@ -168,10 +168,22 @@ impl Table {
 
     #[cold]
     fn add_segment(&self, number: usize) -> Result<&Segment> {
-        let geometry = Geometry::of(number);
         if self.has_segment(number) {
             file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;
-        } else {
+        }
+        let geometry = Geometry::of(number);
+        let map = || MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::system("mmap", e));
+        self.add_mapped(number, map)
+    }
+
+    /// Adds the first segment, whose words are mapped with the process table. The file has its length.
+    pub(crate) fn add_first_segment(&self, words: MappedWords) -> Result<&Segment> {
+        self.add_mapped(0, || Ok(words))
+    }
+
+    fn add_mapped(&self, number: usize, map: impl FnOnce() -> Result<MappedWords>) -> Result<&Segment> {
+        let geometry = Geometry::of(number);
+        if !self.has_segment(number) {
             let file = self.file.get()?;
             let back = |offset, bytes| blocks::back(&file, offset, bytes).map_err(|error| error.at(self.path()));
             back(geometry.offset, geometry.least_bytes())?;
@@ -179,9 +191,16 @@ impl Table {
             self.state().segments.fetch_or(1 << number, Release);
         }
         let bits = geometry.ids.min(self.header.bound.limit() - geometry.first) as usize;
-        let words =
-            MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::system("mmap", e))?;
+        let words = map()?;
         Ok(self.segments[number].get_or_init(|| Box::new(Segment::new(geometry, words, bits))))
+    }
+
+    /// Prefetches the record of an id, if its segment is mapped.
+    pub(crate) fn prefetch_record(&self, id: LockId) {
+        let (number, index) = layout::locate(id);
+        if let Some(segment) = self.segments[number].get() {
+            segment.prefetch_record(index);
+        }
     }
 
     pub(crate) fn state(&self) -> State<'_> {

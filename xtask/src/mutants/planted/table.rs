@@ -9,10 +9,10 @@ pub(super) const PLANTED: &[&[Mutation]] = &[
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
-r"            allocated = Some(record.write(label, tag, self.command()));
+r"            allocated = Some(record.write(label, tag, allocator));
             segment.allocated().set(index);"
         => r"            segment.allocated().set(index);
-            allocated = Some(record.write(label, tag, self.command()));";
+            allocated = Some(record.write(label, tag, allocator));";
     "claim-unchecked" ["shm"] "two allocations get the same id";
 r"        if !record.claim(me, |other| self.is_gone(other)) {
             return Ok(None);
@@ -114,12 +114,12 @@ r"            segment.mark(&self.file, Mark::Named, place.group)?;
 
 const OWNERSHIP: &[Mutation] = planted! { "lock-table/src/slot/ownership.rs":
     "death-not-kept" ["file" "shm"] "the next owner after an inconsistent release gets no report";
-r"        self.line.clear_owner_inconsistent();
+r"        self.line().clear_owner_inconsistent();
         true"
-        => r"        self.line.clear_owner();
+        => r"        self.line().clear_owner();
         true";
     "panic-not-recorded" ["shm"] "a panic is not reported";
-"            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
+"            Condition::Panicked => self.death().store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
         => "            Condition::Panicked => {}";
 };
 
@@ -151,10 +151,8 @@ const HEADER: &[Mutation] = planted! { "lock-table/src/header.rs":
 
 const FILE: &[Mutation] = planted! { "lock-table/src/file.rs":
     "length-not-checked" ["shm"] "a truncated store causes SIGBUS";
-r"    check_length(length, header::segments(&page))?;
-"
-        => r"    let _ = length;
-";
+"    check_length(stat.st_size.unsigned_abs(), header::segments(&page))?;"
+        => "    let _ = header::segments(&page);";
     "links-not-counted" ["shm"] "a store with a second hard link is accepted";
 r#"        links => return Err(untrusted(format!("the file has {links} hard links; remove the others"))),"#
         => "        _ => {}";

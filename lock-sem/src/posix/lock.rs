@@ -63,6 +63,15 @@ impl PosixLock {
 
 impl RawLock for PosixLock {
     #[inline]
+    fn try_acquire_fast(&self) -> Option<u64> {
+        let me = self.slot.current_owner(this_thread::id()).ok()?;
+        let line = self.slot.line();
+        // The slow path initializes the semaphore, and returns the error for a damaged one.
+        line::semaphore_of(line).ok()??;
+        line.replace_owner(Owner::NONE, me)
+    }
+
+    #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         self.acquire_as(OwnerKind::Thread, deadline)
     }

@@ -22,6 +22,25 @@ use crate::{
 /// The time between two readings that confirm a cycle.
 const RECHECK: Duration = Duration::from_millis(50);
 
+impl Holder {
+    /// Returns true if this is an ancestor process of the calling one.
+    ///
+    /// A wait for a lock that an ancestor holds never ends if the ancestor waits for its descendant, as a program does that runs another
+    /// one under a lock. The result is false if `/proc` does not show the ancestors, and for a process of another PID namespace or host.
+    ///
+    /// # Examples
+    /// ```
+    /// use lock_core::Holder;
+    /// let parent = Holder::of_process(std::os::unix::process::parent_id());
+    /// // Without its start time, another process could have its number.
+    /// assert!(!parent.is_ancestor());
+    /// ```
+    pub fn is_ancestor(&self) -> bool {
+        let Some(start_time) = self.start_time.filter(|_| Here::new().sees(self)) else { return false };
+        family::of_this_process().contains(&Ancestor { pid: self.pid, start_time })
+    }
+}
+
 impl Store {
     /// Returns the cycles of threads that wait for each other's locks.
     ///

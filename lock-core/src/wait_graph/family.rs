@@ -1,5 +1,6 @@
 //! The ancestors and the threads of a process, from `/proc`.
 
+use std::fmt::Display;
 use std::fs;
 
 /// Facts of `/proc/PID/stat` (proc_pid_stat(5)).
@@ -11,8 +12,9 @@ struct Stat {
 }
 
 impl Stat {
-    fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    /// Reads the facts of a process, given by its pid or as `self`.
+    fn read(process: impl Display) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
     }
 
     fn parse(stat: &str) -> Option<Self> {
@@ -49,6 +51,13 @@ pub(super) fn ancestors(pid: u32, start_time: Option<u64>) -> Vec<Ancestor> {
     found
 }
 
+/// Returns the ancestors of this process, as [`ancestors`] does. Empty if `/proc` is of another PID namespace.
+pub(super) fn of_this_process() -> Vec<Ancestor> {
+    // The start time differs if the number of this process has another meaning in `/proc`.
+    let this = Stat::read("self");
+    this.map_or_else(Vec::new, |this| ancestors(std::process::id(), Some(this.start_time)))
+}
+
 /// Returns whether a process has exactly one thread. False if `/proc` does not show the process with this start time.
 pub(super) fn has_one_thread(pid: u32, start_time: Option<u64>) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.threads == 1 && start_time.is_none_or(|time| time == stat.start_time))
@@ -59,6 +68,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::Holder;
 
     #[test]
     fn the_fields_follow_the_name_of_the_program() {
@@ -79,5 +89,22 @@ mod tests {
         assert_eq!(found.first().map(|parent| parent.pid), Some(std::process::id()));
         assert_eq!(&found[1..], ancestors(std::process::id(), None));
         assert!(of_another.is_empty() && one && !other);
+    }
+
+    #[test]
+    fn parents_are_ancestors_and_other_processes_are_none() {
+        let parent = of_this_process()[0];
+        let mut holder = Holder::of_process(parent.pid);
+        assert!(!holder.is_ancestor(), "its start time is not known");
+        holder.start_time = Some(parent.start_time);
+        assert!(holder.is_ancestor());
+        holder.start_time = Some(parent.start_time + 1);
+        assert!(!holder.is_ancestor(), "another process has its number");
+        holder.start_time = Some(parent.start_time);
+        holder.pid_namespace = Some(1);
+        assert!(!holder.is_ancestor(), "it is in another PID namespace");
+        let mut this = Holder::of_process(std::process::id());
+        this.start_time = Stat::read("self").map(|stat| stat.start_time);
+        assert!(!this.is_ancestor());
     }
 }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use lock_any::{Deadline, Deadlines, Error, ErrorDetails, Guard, HeldBy, Lock, Store, WaitOptions};
+use lock_any::{Deadline, Deadlines, Error, ErrorDetails, Guard, HeldBy, Holder, Lock, Store, WaitOptions};
 
 use crate::exit::Failure;
 use crate::output;
 use crate::path_lock::{OpenFile, Refusal};
 
-use super::ancestors;
 use super::args::LockOptions;
 
 /// Time to wait before the owner is printed.
@@ -40,7 +39,7 @@ pub(super) fn acquire(store: &Store, lock: &Lock, options: &LockOptions, deadlin
 
 /// Prints the owner of a lock, and returns true. With `if_ancestor`, prints it only if the owner is an ancestor of this process.
 fn tell(name: &str, held_by: &HeldBy, if_ancestor: bool) -> bool {
-    let is_ancestor = held_by.holder().is_some_and(ancestors::contain);
+    let is_ancestor = held_by.holder().is_some_and(Holder::is_ancestor);
     if if_ancestor && !is_ancestor {
         return false;
     }

@@ -4,7 +4,6 @@
 //! kills the command.
 
 mod acquire;
-mod ancestors;
 mod args;
 mod child;
 mod descriptor;

@@ -18,6 +18,7 @@ use super::signals;
 use super::terminal::{self, Screen};
 use super::view::{self, Palette};
 use crate::exit::{ExitStatus, Failure};
+use crate::sys;
 
 /// The number of messages that may wait for the main loop. A terminal that is stopped must not make them pile up.
 const MESSAGES: usize = 16;
@@ -68,13 +69,13 @@ pub(crate) fn run(reader: Reader, mut model: Model, interval: Duration) -> Resul
                 Next::End => return Ok(()),
                 Next::Suspend => {
                     terminal::restore();
-                    signals::take_default_action(Signal::SIGTSTP);
+                    sys::take_default_action(Signal::SIGTSTP as i32);
                     screen.resume()?;
                 }
                 Next::Resume => screen.resume()?,
                 Next::Die(signal) => {
                     drop(screen);
-                    signals::take_default_action(signal);
+                    sys::take_default_action(signal as i32);
                     return Ok(());
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::event::event;
-use crate::raw::{Acquired, OwnerKind, Recovery};
+use crate::raw::{Acquired, FastAttempt, OwnerKind, Recovery};
 use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result, WaitOptions};
 
 impl Lock {
@@ -24,7 +24,7 @@ impl Lock {
     /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<Guard<'_>>> {
-        Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::borrowed(self, token, death)))
+        Ok(self.try_acquire()?.map(|(token, death)| Guard::borrowed(self, token, death)))
     }
 
     /// Acquires the lock, and waits for at most this duration on the monotonic clock.
@@ -64,6 +64,7 @@ impl Lock {
     ///
     /// # Errors
     /// As [`Lock::lock`].
+    #[inline]
     pub fn lock_owned(&self) -> Result<Guard<'static>> {
         self.lock_owned_by(Deadline::Never)
     }
@@ -74,8 +75,9 @@ impl Lock {
     ///
     /// # Errors
     /// As [`Lock::try_lock`].
+    #[inline]
     pub fn try_lock_owned(&self) -> Result<Option<Guard<'static>>> {
-        Ok(self.acquire(Deadline::Now)?.map(|(token, death)| Guard::owned(self.clone(), token, death)))
+        Ok(self.try_acquire()?.map(|(token, death)| Guard::owned(self.clone(), token, death)))
     }
 
     /// Acquires the lock as [`Lock::try_lock_for`] does.
@@ -104,6 +106,7 @@ impl Lock {
     ///
     /// # Errors
     /// As [`Lock::lock_by`].
+    #[inline]
     pub fn lock_owned_by(&self, deadline: Deadline) -> Result<Guard<'static>> {
         match self.acquire(deadline)? {
             Some((token, death)) => Ok(Guard::owned(self.clone(), token, death)),
@@ -120,6 +123,16 @@ impl Lock {
         match self.raw().try_acquire_fast() {
             Some(token) => Ok(Some((token, None))),
             None => self.acquire_by(deadline),
+        }
+    }
+
+    /// Acquires the lock as [`Lock::acquire`] does with [`Deadline::Now`].
+    #[inline]
+    fn try_acquire(&self) -> Result<Option<(u64, Option<Box<Death>>)>> {
+        match self.raw().try_acquire_now() {
+            FastAttempt::Held { token } => Ok(Some((token, None))),
+            FastAttempt::Busy => Ok(None),
+            FastAttempt::Undecided => self.acquire_by(Deadline::Now),
         }
     }
 

@@ -25,13 +25,15 @@ use crate::{Death, Error, ErrorKind, Lock, Operation, RawLock, Result, Token, fo
 /// ```
 #[must_use = "if unused, the lock is released immediately"]
 pub struct Guard<'a> {
-    /// `None` when the handle is in [`RareFields::lock`].
+    /// `None` when the guard contains the handle.
     lock: Option<&'a Lock>,
     token: u64,
     /// The fork epoch of the owning process, or [`RELEASED`].
     epoch: u64,
     /// Dropped by the guard's `Drop` implementation, so that the guard itself has no drop glue.
     rare: ManuallyDrop<Option<Box<RareFields>>>,
+    /// The handle of [`Lock::lock_owned`]. Dropped as `rare` is.
+    own: ManuallyDrop<Option<Lock>>,
     // Makes the guard `Sync` and not `Send`.
     _thread: PhantomData<MutexGuard<'a, ()>>,
 }
@@ -43,7 +45,6 @@ struct RareFields {
     is_consistent: bool,
     /// The thread was panicking when it acquired the lock. A panic at the release is then not reported.
     during_panic: bool,
-    lock: Option<Lock>,
 }
 
 /// The epoch of a guard that has released its lock.
@@ -52,13 +53,14 @@ pub(crate) const RELEASED: u64 = u64::MAX;
 impl<'a> Guard<'a> {
     #[inline]
     pub(crate) fn borrowed(lock: &'a Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        let rare = if death.is_none() && !panicking() { None } else { RareFields::new(death, None) };
-        Self::new(Some(lock), token, rare)
+        Self::new(Some(lock), None, token, death)
     }
 
     #[inline]
-    fn new(lock: Option<&'a Lock>, token: u64, rare: Option<Box<RareFields>>) -> Self {
-        Self { lock, token, epoch: fork::epoch(), rare: ManuallyDrop::new(rare), _thread: PhantomData }
+    fn new(lock: Option<&'a Lock>, own: Option<Lock>, token: u64, death: Option<Box<Death>>) -> Self {
+        let rare = if death.is_none() && !panicking() { None } else { RareFields::new(death) };
+        let (rare, own) = (ManuallyDrop::new(rare), ManuallyDrop::new(own));
+        Self { lock, token, epoch: fork::epoch(), rare, own, _thread: PhantomData }
     }
 
     /// Returns the held lock.
@@ -72,8 +74,7 @@ impl<'a> Guard<'a> {
 
     #[cold]
     fn own_lock(&self) -> &Lock {
-        let rare = self.rare.as_ref();
-        rare.and_then(|rare| rare.lock.as_ref()).expect("a guard without a borrowed handle contains one")
+        self.own.as_ref().expect("a guard without a borrowed handle contains one")
     }
 
     /// Returns the report of a death, if an earlier owner died or panicked while it held the lock.
@@ -233,15 +234,16 @@ pub(crate) fn log_release_error(lock: &Lock, error: Error) {
 }
 
 impl Guard<'static> {
+    #[inline]
     pub(crate) fn owned(lock: Lock, token: u64, death: Option<Box<Death>>) -> Self {
-        Self::new(None, token, RareFields::new(death, Some(lock)))
+        Self::new(None, Some(lock), token, death)
     }
 }
 
 impl RareFields {
     #[cold]
-    fn new(death: Option<Box<Death>>, lock: Option<Lock>) -> Option<Box<Self>> {
-        Some(Box::new(Self { death, is_consistent: false, during_panic: panicking(), lock }))
+    fn new(death: Option<Box<Death>>) -> Option<Box<Self>> {
+        Some(Box::new(Self { death, is_consistent: false, during_panic: panicking() }))
     }
 }
 
@@ -255,15 +257,15 @@ impl Drop for Guard<'_> {
                     log_release_error(lock, error);
                 }
             }
-            _ => drop_slow(self.lock, self.epoch, self.rare.take()),
+            _ => drop_other(self.lock, self.own.take(), self.epoch, self.rare.take()),
         }
     }
 }
 
-#[cold]
+/// Drops a guard that contains its handle or has rare fields, or that no longer holds the lock.
 #[inline(never)]
-fn drop_slow(lock: Option<&Lock>, epoch: u64, rare: Option<Box<RareFields>>) {
-    let lock = lock.or_else(|| rare.as_ref()?.lock.as_ref());
+fn drop_other(lock: Option<&Lock>, own: Option<Lock>, epoch: u64, rare: Option<Box<RareFields>>) {
+    let lock = lock.or(own.as_ref());
     if epoch != fork::epoch() {
         // `unlock` has released the lock, or a forked child has inherited the guard.
         fork::current();

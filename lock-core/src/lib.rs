@@ -80,7 +80,7 @@ pub use label::Label;
 pub use lock::Lock;
 pub use lock_all::{lock_all, lock_all_owned};
 pub use manager::{Allocation, HeldLock, Manager, Reconciled};
-pub use raw::{Acquired, Condition, OwnerKind, Proof, RawLock, Recovery};
+pub use raw::{Acquired, Condition, FastAttempt, OwnerKind, Proof, RawLock, Recovery};
 pub use reconcile::DesiredAllocation;
 pub use registry::Registry;
 pub use send_guard::SendGuard;
@@ -97,6 +97,6 @@ pub mod __private {
         pub use crate::fork::{begun_while_forking, current, epoch, on_child, retry_across_forks};
     }
     pub use crate::registry::Registration;
-    pub use crate::sys::{ForkWords, Pinned};
+    pub use crate::sys::{ForkWords, PinnedPair};
     pub use inventory;
 }

@@ -26,7 +26,13 @@ use crate::{Error, Generation, Holder, Label, LockId, Manager, Operation, RawLoc
 #[derive(Clone)]
 #[must_use = "an allocated id stays allocated until it is freed, and its number is in this handle"]
 pub struct Lock {
-    raw: Pinned<dyn RawLock, dyn RawLock>,
+    // The lock without the way through the handle, so that an acquisition reads one pointer. A clone has one count to change.
+    raw: Pinned<Handle, dyn RawLock>,
+}
+
+/// What the clones of a handle share.
+struct Handle {
+    raw: Arc<dyn RawLock>,
     store: Arc<StoreContext>,
     id: LockId,
     generation: Option<Generation>,
@@ -64,22 +70,22 @@ impl Lock {
 
     pub(crate) fn new(raw: Arc<dyn RawLock>, store: Arc<StoreContext>, id: LockId) -> Self {
         let generation = raw.initial_generation();
-        Self { raw: Pinned::whole(raw), store, id, generation }
+        Self { raw: Pinned::new(Arc::new(Handle { raw, store, id, generation }), |handle| &*handle.raw) }
     }
 
     /// Returns the id of the lock in its store. It is 0 for the only lock of a store, and for a lock that belongs to no store.
     pub fn id(&self) -> LockId {
-        self.id
+        self.handle().id
     }
 
     /// Returns the identity of the lock's store, the same in all processes.
     pub fn store_id(&self) -> StoreId {
-        self.store.id
+        self.store().id
     }
 
     /// Returns the generation of the id when this handle was created, or `None` when the backend does not count allocations.
     pub fn generation(&self) -> Option<Generation> {
-        self.generation
+        self.handle().generation
     }
 
     /// Returns the current label of the id, or `None` when it is not allocated or the lock belongs to no store.
@@ -87,7 +93,8 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the store is damaged.
     pub fn label(&self) -> Result<Option<Label>> {
-        let allocation = self.store.manager.as_ref().map_or(Ok(None), |manager| manager.allocation(self.id));
+        let Handle { store, id, .. } = self.handle();
+        let allocation = store.manager.as_ref().map_or(Ok(None), |manager| manager.allocation(*id));
         let allocation = allocation.map_err(|error| self.in_context(error, Operation::ListAllocated))?;
         Ok(allocation.map(|allocation| allocation.label))
     }
@@ -112,7 +119,7 @@ impl Lock {
     /// A stale handle still excludes all other handles with its id. Always false on a backend that does not count allocations
     /// ([`Generations::Unknown`](crate::Generations::Unknown)).
     pub fn is_stale(&self) -> bool {
-        self.generation != self.raw.generation()
+        self.generation() != self.raw.generation()
     }
 
     /// Frees the id, so that it can be allocated again.
@@ -123,17 +130,22 @@ impl Lock {
     /// [`ErrorKind::NotAllocated`](crate::ErrorKind::NotAllocated) when the id is free; [`ErrorKind::Stale`](crate::ErrorKind::Stale)
     /// when the handle [is stale](Lock::is_stale). After an error nothing has changed.
     pub fn free(&self) -> Result<()> {
-        let free = || match &self.store.manager {
-            Some(manager) => manager.free(self.id, self.generation),
+        let Handle { store, id, generation, .. } = self.handle();
+        let free = || match &store.manager {
+            Some(manager) => manager.free(*id, *generation),
             None => Err(Error::unsupported("a lock that belongs to no store cannot be freed")),
         };
         free().map_err(|error| self.in_context(error, Operation::Free))
     }
 
+    fn handle(&self) -> &Handle {
+        Pinned::owner(&self.raw)
+    }
+
     /// Returns the URL of the store, or the name of a lock that belongs to no store.
     #[cfg(feature = "tracing")]
     pub(crate) fn store_url(&self) -> &str {
-        &self.store.url
+        &self.store().url
     }
 
     #[inline]
@@ -142,27 +154,27 @@ impl Lock {
     }
 
     pub(crate) fn store(&self) -> &StoreContext {
-        &self.store
+        &self.handle().store
     }
 
     /// Returns the key by which [`lock_all`](crate::lock_all()) orders locks.
     pub(crate) fn order(&self) -> (StoreId, LockId) {
-        (self.store.id, self.id)
+        (self.store_id(), self.id())
     }
 
     /// Returns the token of an acquisition with this number, or `None` if the backend has none.
     pub(crate) fn token(&self, number: u64) -> Option<Token> {
-        (number != 0).then(|| Token::new(self.store.token_base.saturating_add(number)))
+        (number != 0).then(|| Token::new(self.store().token_base.saturating_add(number)))
     }
 
     pub(crate) fn in_context(&self, error: Error, operation: Operation) -> Error {
-        let id = self.store.manager.is_some().then_some(self.id);
-        error.in_context(operation, &self.store.url, id)
+        let Handle { store, id, .. } = self.handle();
+        error.in_context(operation, &store.url, store.manager.is_some().then_some(*id))
     }
 }
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock").field("store", &self.store.url).field("id", &self.id.get()).finish_non_exhaustive()
+        f.debug_struct("Lock").field("store", &self.store().url).field("id", &self.id().get()).finish_non_exhaustive()
     }
 }

@@ -22,6 +22,15 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
         None
     }
 
+    /// Acquires the lock on the fast path, as [`try_acquire_fast`](Self::try_acquire_fast) does, or finds that it is held.
+    ///
+    /// [`Lock::try_lock`](crate::Lock::try_lock) calls this before [`acquire`](Self::acquire). The default never finds that the lock
+    /// is held. A backend that overrides it makes an attempt on a held lock cheap.
+    #[inline]
+    fn try_acquire_now(&self) -> FastAttempt {
+        self.try_acquire_fast().map_or(FastAttempt::Undecided, |token| FastAttempt::Held { token })
+    }
+
     /// Acquires the lock, and waits until the deadline. A signal (EINTR) does not end the wait.
     ///
     /// # Errors
@@ -161,6 +170,20 @@ pub trait RawLock: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
     fn initial_generation(&self) -> Option<Generation> {
         self.generation()
     }
+}
+
+/// The result of [`RawLock::try_acquire_now`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FastAttempt {
+    /// The caller holds the lock.
+    Held {
+        /// The fencing token, as in [`Acquired::Held`].
+        token: u64,
+    },
+    /// Another owner holds the lock, or the caller already does, so that [`RawLock::acquire`] with [`Deadline::Now`] would not acquire it.
+    Busy,
+    /// The caller must call [`RawLock::acquire`].
+    Undecided,
 }
 
 /// The result of [`RawLock::acquire`].

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use crate::bitmap::Bitmap;
 use crate::layout;
 use crate::owner::Owner;
-use crate::record::{NO_NAME, TEMPORARY};
+use crate::record::{Allocator, NO_NAME, TEMPORARY};
 use crate::segment::Segment;
 use crate::table::Table;
 use lock_core::{Allocation, Error, Generation, Label, LockId, Reconciled, Result};
+
+/// The number of ids by which [`Table::reconcile`] prefetches records in advance.
+const PREFETCHED: usize = 8;
 
 impl Table {
     /// Allocates the lowest free id according to the hints. If the hints show no free id, scans all ids.
@@ -30,13 +33,14 @@ impl Table {
 
     fn allocate_tagged(&self, label: &Label, tag: u8) -> Result<LockId> {
         self.check_now_and_then()?;
-        let me = self.current_owner()?;
-        for find in [Bitmap::find, Bitmap::scan] {
-            for number in self.segment_numbers() {
+        let (me, allocator) = (self.current_owner()?, self.allocator());
+        let first = self.first_with_room();
+        for (find, from) in [(Bitmap::find as fn(&_, _) -> _, first), (Bitmap::scan, 0)] {
+            for number in self.segment_numbers().skip(from) {
                 let segment = self.segment(number)?;
                 let mut from = 0;
                 while let Some(index) = find(&segment.allocated(), from) {
-                    if self.try_allocate(segment, index, me, label, tag)?.is_some() {
+                    if self.try_allocate(segment, index, me, label, tag, &allocator)?.is_some() {
                         return Ok(segment.id(index));
                     }
                     from = index + 1;
@@ -44,6 +48,12 @@ impl Table {
             }
         }
         Err(Error::exhausted(self.limit(), self.count()?))
+    }
+
+    /// Returns the number of the first segment that is not full according to the hints, or the number of segments.
+    fn first_with_room(&self) -> usize {
+        let is_full = |number: &usize| self.segment(*number).is_ok_and(|segment| segment.allocated().seems_full());
+        self.segment_numbers().take_while(is_full).count()
     }
 
     /// Allocates this id, if it is free.
@@ -54,13 +64,18 @@ impl Table {
     /// allocating it; those of [`Table::check`].
     pub fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
         self.check_now_and_then()?;
-        if self.try_allocate_exact(id, label)? { Ok(()) } else { Err(Error::already_allocated()) }
+        let (me, allocator) = (self.current_owner()?, self.allocator());
+        if self.try_allocate_exact(id, me, label, &allocator)? { Ok(()) } else { Err(Error::already_allocated()) }
     }
 
-    fn try_allocate_exact(&self, id: LockId, label: &Label) -> Result<bool> {
-        let me = self.current_owner()?;
+    fn try_allocate_exact(&self, id: LockId, me: Owner, label: &Label, allocator: &Allocator) -> Result<bool> {
         let (segment, index) = self.find(id)?;
-        Ok(self.try_allocate(segment, index, me, label, NO_NAME)?.is_some())
+        Ok(self.try_allocate(segment, index, me, label, NO_NAME, allocator)?.is_some())
+    }
+
+    /// Returns this process as the allocator of ids, now.
+    pub(crate) fn allocator(&self) -> Allocator {
+        Allocator::new(self.birth(), self.command())
     }
 
     /// Allocates an id, if it is free and no live thread is allocating it. Returns the generation of the allocation.
@@ -73,6 +88,7 @@ impl Table {
         me: Owner,
         label: &Label,
         tag: u8,
+        allocator: &Allocator,
     ) -> Result<Option<Generation>> {
         // Without a claim: if the id is freed now, another thread that needs a free id would find it claimed.
         if segment.allocated().get(index) {
@@ -86,7 +102,7 @@ impl Table {
         let mut allocated = None;
         let free = !segment.allocated().get(index);
         if free {
-            allocated = Some(record.write(label, tag, self.birth(), self.command()));
+            allocated = Some(record.write(label, tag, allocator));
             segment.allocated().set(index);
         }
         record.unclaim();
@@ -215,8 +231,13 @@ impl Table {
             let freed = bits.ones().filter(|index| !ids.contains_key(&segment.id(*index)) && bits.clear(*index));
             done.freed.extend(freed.map(|index| segment.id(index)));
         }
+        let (me, allocator) = (self.current_owner()?, self.allocator());
+        let mut ahead = ids.keys().skip(PREFETCHED);
         for (id, label) in ids {
-            if self.try_allocate_exact(*id, label).map_err(|error| error.on(*id))? {
+            if let Some(next) = ahead.next() {
+                self.prefetch_record(*next);
+            }
+            if self.try_allocate_exact(*id, me, label, &allocator).map_err(|error| error.on(*id))? {
                 done.allocated.push(*id);
             }
         }

@@ -17,17 +17,19 @@ const FULL: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bitmap<'a> {
     words: Sparse<'a>,
-    /// The number of words of the lowest level.
-    leaves: usize,
+    levels: &'a Levels,
     /// The number of valid bits of the lowest level.
     bits: usize,
 }
 
 impl<'a> Bitmap<'a> {
-    /// Creates a view of a bitmap with `leaves` words and `bits` valid bits at the lowest level.
-    pub(crate) fn new(words: Sparse<'a>, leaves: usize, bits: usize) -> Self {
-        debug_assert!(bits <= leaves * BITS);
-        Self { words, leaves, bits }
+    /// Creates a view of the words of these levels, of which the first `bits` bits are valid.
+    ///
+    /// At least one is. Invalid bits are never set, so a word with invalid bits is not full, and no hint depends on `bits`. Views with
+    /// different numbers of bits can therefore be used at the same time.
+    pub(crate) fn new(words: Sparse<'a>, levels: &'a Levels, bits: usize) -> Self {
+        debug_assert!(bits > 0);
+        Self { words, levels, bits }
     }
 
     pub(crate) fn get(&self, index: usize) -> bool {
@@ -52,11 +54,10 @@ impl<'a> Bitmap<'a> {
     ///
     /// Their pages must be reserved before.
     pub(crate) fn words_of(self, index: usize) -> impl Iterator<Item = usize> {
-        let mut level = Some((self.level(0), index / BITS));
-        std::iter::from_fn(move || {
-            let (now, at) = level?;
-            level = (!now.is_top()).then(|| (now.above(), at / BITS));
-            Some(now.start + at)
+        let mut at = index;
+        self.levels.starts().iter().map(move |start| {
+            at /= BITS;
+            start + at
         })
     }
 
@@ -117,27 +118,41 @@ impl<'a> Bitmap<'a> {
         FULL >> (self.valid_words() * BITS - self.bits)
     }
 
+    /// Returns true if all bits are set, according to the hints.
+    #[inline]
+    pub(crate) fn seems_full(&self) -> bool {
+        let top = self.levels.top;
+        self.words.load(self.levels.all[top]).trailing_ones() as usize >= self.bits_of(top)
+    }
+
+    /// Returns the number of valid bits of a level.
+    fn bits_of(&self, level: usize) -> usize {
+        ((self.bits - 1) >> (level * BITS.ilog2() as usize)) + 1
+    }
+
     /// Returns the lowest clear bit at or after `from`, according to the hints.
     pub(crate) fn find(&self, from: usize) -> Option<usize> {
+        let Levels { all, top } = self.levels;
         // A search from 0 starts at the top level, so that one load detects a full bitmap.
-        let (mut level, mut at) = (if from == 0 { self.top() } else { self.level(0) }, from);
+        let (mut number, mut at) = (if from == 0 { *top } else { 0 }, from);
         loop {
-            if at >= level.bits {
+            let bits = self.bits_of(number);
+            if at >= bits {
                 return None;
             }
             let below = bit(at) - 1;
-            let word = self.words.load(level.start + at / BITS) | below;
+            let word = self.words.load(all[number] + at / BITS) | below;
             if word != FULL {
                 at = at / BITS * BITS + word.trailing_ones() as usize;
-                if at >= level.bits || level.number == 0 {
-                    return (at < level.bits).then_some(at);
+                if at >= bits || number == 0 {
+                    return (at < bits).then_some(at);
                 }
-                level = self.level(level.number - 1);
+                number -= 1;
                 at *= BITS;
-            } else if level.is_top() {
+            } else if number == *top {
                 at = (at / BITS + 1) * BITS;
             } else {
-                level = self.level(level.number + 1);
+                number += 1;
                 at = at / BITS + 1;
             }
         }
@@ -147,7 +162,7 @@ impl<'a> Bitmap<'a> {
     ///
     /// Repairs the wrong hints of the words that it reads.
     pub(crate) fn scan(&self, from: usize) -> Option<usize> {
-        for at in from / BITS..self.bits.div_ceil(BITS) {
+        for at in from / BITS..self.valid_words() {
             let below = if at == from / BITS { bit(from) - 1 } else { 0 };
             let word = self.words.load(at);
             if word != FULL {
@@ -165,72 +180,67 @@ impl<'a> Bitmap<'a> {
     ///
     /// If that fills the word of the hint, continues on the next level.
     fn set_hints(&self, mut at: usize) {
-        let mut level = self.level(0);
-        while !level.is_top() {
-            let above = self.level(level.number + 1);
-            let hint = self.words.reserved(above.start + at / BITS);
+        for (level, above) in self.levels.pairs() {
+            let hint = self.words.reserved(above + at / BITS);
             let word = hint.fetch_or(bit(at), SeqCst) | bit(at);
             // Another thread may have cleared a bit before this hint was set, and then it has not cleared the hint. Both threads write
             // before they read, so that at least one of them sees the other's write.
-            if self.words.load(level.start + at) != FULL {
+            if self.words.load(level + at) != FULL {
                 hint.fetch_and(!bit(at), SeqCst);
                 return;
             }
             if word != FULL {
                 return;
             }
-            level = above;
             at /= BITS;
         }
     }
 
     /// Clears the hints on all levels above a word of the lowest level that is not full.
     fn clear_hints(&self, mut at: usize) {
-        let mut level = self.level(0);
-        while !level.is_top() {
-            level = self.level(level.number + 1);
-            let word = level.start + at / BITS;
+        for (_, above) in self.levels.pairs() {
+            let word = above + at / BITS;
             if self.words.load(word) & bit(at) != 0 {
                 self.words.reserved(word).fetch_and(!bit(at), SeqCst);
             }
             at /= BITS;
         }
     }
-
-    fn level(&self, number: usize) -> Level {
-        let lowest = Level { number: 0, start: 0, words: self.leaves, bits: self.bits };
-        (0..number).fold(lowest, |level, _| level.above())
-    }
-
-    fn top(&self) -> Level {
-        let mut level = self.level(0);
-        while !level.is_top() {
-            level = level.above();
-        }
-        level
-    }
 }
 
-#[derive(Clone, Copy)]
-struct Level {
-    number: usize,
-    start: usize,
-    words: usize,
-    bits: usize,
+/// The positions of the levels of a bitmap in its words. They do not depend on the number of valid bits.
+#[derive(Debug)]
+pub(crate) struct Levels {
+    /// The first word of each level.
+    all: [usize; MAX_LEVELS],
+    /// The highest level. It has one word.
+    top: usize,
 }
 
-impl Level {
-    fn above(self) -> Self {
-        Self {
-            number: self.number + 1,
-            start: self.start + self.words,
-            words: self.words.div_ceil(BITS),
-            bits: self.bits.div_ceil(BITS),
+/// The number of levels for 2³⁶ bits.
+const MAX_LEVELS: usize = 6;
+
+impl Levels {
+    /// Returns the levels of a bitmap with `leaves` words at the lowest level.
+    pub(crate) fn new(leaves: usize) -> Self {
+        let mut levels = Self { all: [0; MAX_LEVELS], top: 0 };
+        let mut words = leaves;
+        while words > 1 {
+            levels.all[levels.top + 1] = levels.all[levels.top] + words;
+            levels.top += 1;
+            words = words.div_ceil(BITS);
         }
+        levels
     }
 
-    fn is_top(self) -> bool {
-        self.words == 1
+    /// Returns the first word of each level, from the lowest on.
+    fn starts(&self) -> &[usize] {
+        &self.all[..=self.top]
+    }
+
+    /// Returns the first words of each level except the highest, with that of the level above it.
+    fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.starts().iter().copied().zip(self.starts()[1..].iter().copied())
     }
 }
 
@@ -271,8 +281,8 @@ mod tests {
     #[case(130, 8001)]
     #[case(4160, 4160 * 64 - 3)]
     fn find_returns_the_lowest_clear_bit(#[case] leaves: usize, #[case] bits: usize) {
-        let words = words(leaves);
-        let map = Bitmap::new(Sparse::whole(&words), leaves, bits);
+        let (words, levels) = (words(leaves), Levels::new(leaves));
+        let map = Bitmap::new(Sparse::whole(&words), &levels, bits);
         for expected in 0..bits {
             assert_eq!(map.find(0), Some(expected));
             assert!(map.set(expected));
@@ -290,7 +300,8 @@ mod tests {
     #[test]
     fn find_and_scan_agree_with_a_btree_set() {
         let words = words(70);
-        let map = Bitmap::new(Sparse::whole(&words), 70, 4400);
+        let levels = Levels::new(70);
+        let map = Bitmap::new(Sparse::whole(&words), &levels, 4400);
         let mut free: BTreeSet<usize> = (0..4400).collect();
         let mut random = 1_u64;
         for _ in 0..20_000 {
@@ -312,7 +323,8 @@ mod tests {
     #[test]
     fn scan_ignores_and_repairs_the_wrong_hint_of_a_killed_process() {
         let words = words(128);
-        let map = Bitmap::new(Sparse::whole(&words), 128, 128 * BITS);
+        let levels = Levels::new(128);
+        let map = Bitmap::new(Sparse::whole(&words), &levels, 128 * BITS);
         (0..128 * BITS).for_each(|index| assert!(map.set(index)));
         // As if a process was killed after it cleared the bit and before it cleared the hint.
         words[100].fetch_and(!(1 << 7), SeqCst);
@@ -326,11 +338,34 @@ mod tests {
     fn invalid_bits_are_neither_counted_nor_listed() {
         let words = words(16);
         words.iter().for_each(|word| word.store(FULL, SeqCst));
+        let levels = Levels::new(16);
         for bits in [1, 63, 64, 65, 1023, 1024] {
-            let map = Bitmap::new(Sparse::whole(&words), 16, bits);
+            let map = Bitmap::new(Sparse::whole(&words), &levels, bits);
             assert_eq!(map.count(), bits as u64);
             assert!(map.ones().eq(0..bits));
         }
+    }
+
+    #[test]
+    fn bits_that_become_valid_are_found_with_the_same_words() {
+        const LEAVES: usize = 2 * 64 * 64;
+        let (words, levels) = (words(LEAVES), Levels::new(LEAVES));
+        let view = |bits| Bitmap::new(Sparse::whole(&words), &levels, bits);
+        let mut before = 0;
+        for bits in [1, 63, 64, 65, 100, 64 * 64, 64 * 64 + 1, 64 * 64 * 64, 64 * 64 * 64 + 64, LEAVES * BITS] {
+            let map = view(bits);
+            assert_eq!((map.find(0), map.scan(0), map.seems_full()), (Some(before), Some(before), false), "{bits}");
+            assert!((before..bits).all(|index| map.set(index)));
+            assert_eq!((map.find(0), map.scan(0), map.count()), (None, None, bits as u64), "{bits}");
+            // A bit that is cleared by a view with fewer or with more bits is found by both.
+            for (clearing, finding) in [(before.max(1), bits), (bits, before.max(1))] {
+                assert!(view(clearing).clear(0));
+                assert_eq!((view(clearing).find(0), view(finding).find(0)), (Some(0), Some(0)), "{bits}");
+                assert!(view(finding).set(0) && view(clearing).find(0).is_none() && view(finding).find(0).is_none());
+            }
+            before = bits;
+        }
+        assert!(view(LEAVES * BITS).seems_full());
     }
 
     #[test]
@@ -339,7 +374,8 @@ mod tests {
         // All bits are set, so that a read of an unreserved page fails the assertions.
         let words: Vec<_> = words(LEAVES).iter().map(|_| AtomicU64::new(FULL)).collect();
         let pages = [AtomicU64::new(0)];
-        let map = Bitmap::new(Sparse::new(&words, &pages, 0), LEAVES, LEAVES * BITS);
+        let levels = Levels::new(LEAVES);
+        let map = Bitmap::new(Sparse::new(&words, &pages, 0), &levels, LEAVES * BITS);
         assert_eq!((map.count(), map.ones().next(), map.find(0), map.scan(70)), (0, None, Some(0), Some(70)));
         assert!(!map.get(5000) && !map.clear(5000));
         let index = 700 * BITS + 3;
@@ -357,7 +393,8 @@ mod tests {
     #[test]
     fn concurrent_set_and_clear_leave_no_wrong_hint() {
         let words = words(65);
-        let map = Bitmap::new(Sparse::whole(&words), 65, 65 * BITS);
+        let levels = Levels::new(65);
+        let map = Bitmap::new(Sparse::whole(&words), &levels, 65 * BITS);
         (0..64 * BITS).for_each(|index| assert!(map.set(index)));
         for index in 64 * BITS..65 * BITS {
             map.set(index);

@@ -50,7 +50,14 @@ impl Descriptor {
     /// # Errors
     /// [`ErrorKind::Limit`](lock_core::ErrorKind::Limit) when no number is free; [`ErrorKind::System`](lock_core::ErrorKind::System).
     pub fn new(fd: impl Into<OwnedFd>) -> Result<Self> {
-        Self::with(fd.into(), true)
+        Self::of_process(fd.into(), None)
+    }
+
+    /// Registers a descriptor as [`Descriptor::new`] does. `file` is its identity, if the caller knows it.
+    fn of_process(fd: OwnedFd, file: Option<FileId>) -> Result<Self> {
+        let mut descriptor = Self::with(fd, file)?;
+        descriptor.registration = Some(Registration::new(descriptor.number(), descriptor.file, descriptor.epoch));
+        Ok(descriptor)
     }
 
     /// Keeps a descriptor that forked children share. No file lock may be on its description.
@@ -58,15 +65,19 @@ impl Descriptor {
     /// # Errors
     /// As [`Descriptor::new`].
     pub fn shared(fd: impl Into<OwnedFd>) -> Result<Self> {
-        Self::with(fd.into(), false)
+        Self::with(fd.into(), None)
     }
 
-    fn with(fd: OwnedFd, of_one_process: bool) -> Result<Self> {
+    /// Keeps a descriptor of this file as [`Descriptor::shared`] does.
+    pub(crate) fn shared_with(fd: impl Into<OwnedFd>, file: FileId) -> Result<Self> {
+        Self::with(fd.into(), Some(file))
+    }
+
+    fn with(fd: OwnedFd, file: Option<FileId>) -> Result<Self> {
         let epoch = fork::current();
         let fd = above_standard_streams(fd)?;
-        let file = FileId::of(&fd).map_err(|errno| Error::system("fstat", errno))?;
-        let registration = of_one_process.then(|| Registration::new(fd.as_raw_fd(), file, epoch));
-        Ok(Self { fd: ManuallyDrop::new(fd), file, mark: 0, epoch, registration })
+        let file = file.map_or_else(|| FileId::of(&fd), Ok).map_err(|errno| Error::system("fstat", errno))?;
+        Ok(Self { fd: ManuallyDrop::new(fd), file, mark: 0, epoch, registration: None })
     }
 
     /// Sets the file offset of the description to the mark, which [`Descriptor::range`] requires.
@@ -164,9 +175,18 @@ impl KeptDescription {
     ///
     /// # Errors
     /// Those of `open`, [`Descriptor::new`] and [`Descriptor::marked`].
-    pub fn new(mut open: impl FnMut() -> Result<OwnedFd>) -> Result<Self> {
+    pub fn new(open: impl FnMut() -> Result<OwnedFd>) -> Result<Self> {
+        Self::with(None, open)
+    }
+
+    /// Keeps the description of this file that `open` opens, as [`KeptDescription::new`] does.
+    pub(crate) fn of_file(file: FileId, open: impl FnMut() -> Result<OwnedFd>) -> Result<Self> {
+        Self::with(Some(file), open)
+    }
+
+    fn with(file: Option<FileId>, mut open: impl FnMut() -> Result<OwnedFd>) -> Result<Self> {
         fork::retry_across_forks(|| {
-            let descriptor = Descriptor::new(open()?)?.marked()?;
+            let descriptor = Descriptor::of_process(open()?, file)?.marked()?;
             let mapping = descriptor.get().filter(|fd| keeps_locks(fd)).and_then(|fd| DescriptionMapping::new(fd).ok());
             Ok(Self { descriptor: Some(descriptor), mapping })
         })

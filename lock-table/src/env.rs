@@ -5,14 +5,15 @@
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::identity::Identity;
+use crate::sys;
 
 /// Seconds since the Unix epoch; 0 when the clock is before it.
 pub(crate) fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    sys::coarse_time(libc::CLOCK_REALTIME_COARSE).0
 }
 
-/// The id of the calling process.
+/// The id of the calling process, without a system call.
 pub(crate) fn process_id() -> u32 {
-    std::process::id()
+    Identity::of_this_process().map_or(0, |identity| identity.pid)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode as Permissions, fchmod, fstat};
+use nix::sys::stat::{FileStat, Mode as Permissions, fchmod, fstat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use crate::blocks::{back, check_limit};
@@ -21,8 +21,8 @@ use crate::sys::{self, rename_new};
 use crate::table_path::TablePath;
 use lock_core::{Error, ErrorDetails, Result};
 
-/// Opens the file of a table and validates it. The file is not changed.
-pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOptions) -> Result<(File, Header)> {
+/// Opens the file of a table and validates it. The file is not changed. Returns it with its header and its status.
+pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOptions) -> Result<(File, Header, FileStat)> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut file = match openat(path.base, path.name, flags, Permissions::empty()) {
         Ok(fd) => File::from(fd),
@@ -47,11 +47,11 @@ pub(crate) fn open_existing(path: &TablePath<'_>, kind: Kind, options: &TableOpt
     let header = Header::decode(&page, kind, path.whole)?;
     // Read the length after the directory of segments. Another process may extend the file, and does so before it adds a segment to the
     // directory.
-    let length = fstat(&file).map_err(|e| Error::system("fstat", e))?.st_size.unsigned_abs();
-    check_length(length, header::segments(&page))?;
+    let stat = fstat(&file).map_err(|e| Error::system("fstat", e))?;
+    check_length(stat.st_size.unsigned_abs(), header::segments(&page))?;
     header::present_bound(&page, &header).check_asked(header.bound, options.bound)?;
     filesystem::unshare(filesystem, &file)?;
-    Ok((file, header))
+    Ok((file, header, stat))
 }
 
 /// Checks that the file is long enough for the segments of its directory.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
+use nix::sys::stat::{FileStat, fstat};
 
 use crate::hash::fnv1a;
 
@@ -16,8 +16,11 @@ pub(crate) struct FileId {
 
 impl FileId {
     pub(crate) fn of(fd: impl AsFd) -> Result<Self, Errno> {
-        let stat = fstat(fd)?;
-        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+        fstat(fd).map(|stat| Self::in_status(&stat))
+    }
+
+    pub(crate) fn in_status(stat: &FileStat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
     }
 
     /// Returns a hash of the identity (FNV-1a), which is never 0.

@@ -155,10 +155,12 @@ impl Geometry {
 }
 
 /// Returns the segment of an id and the index in the segment.
+#[inline]
 pub(crate) fn locate(id: LockId) -> (usize, usize) {
     let bits = u32::BITS - (id.get() >> FIRST_SEGMENT_BITS).leading_zeros();
-    let segment = bits as usize;
-    (segment, (u64::from(id.get()) - Geometry::shape(segment, 0).first) as usize)
+    // A segment except the first begins at a power of two.
+    let first = if bits == 0 { 0 } else { 1 << (FIRST_SEGMENT_BITS + bits - 1) };
+    (bits as usize, (id.get() - first) as usize)
 }
 
 /// Returns the offset of the page that contains an entry, in bytes.

@@ -1,6 +1,6 @@
 //! The cache line of a lock.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::compiler_fence;
 
 use crate::env::{AtomicU32, AtomicU64};
@@ -57,7 +57,7 @@ impl LockLine {
         // Release: a thread that reads this owner also reads its token.
         self.owner.store(me.word(), Release);
         // Keeps the critical section after the store, so that a thread that is killed in it is recorded as the owner.
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         token
     }
 
@@ -71,8 +71,25 @@ impl LockLine {
         if self.token() != token {
             token = self.token.fetch_add(1, Relaxed).wrapping_add(1);
         }
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         Some(token)
+    }
+
+    /// Acquires a lock that is the recorded owner, if `before` is still recorded. Returns the fencing token.
+    ///
+    /// `before` is none, or [broken](Owner::is_broken). Only the new owner changes the token, after the exchange. So a thread that reads the
+    /// new owner may read the token of the owner before.
+    #[inline]
+    pub fn acquire_owner(&self, before: Owner, me: Owner) -> Option<u64> {
+        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
+        let token = self.next_token();
+        compiler_fence(SeqCst);
+        Some(token)
+    }
+
+    /// Frees a lock that is the recorded owner, if `owner` is still recorded. The word of the owner remains, marked as broken.
+    pub fn break_owner(&self, owner: Owner) -> bool {
+        self.owner.compare_exchange(owner.word(), owner.broken().word(), SeqCst, Relaxed).is_ok()
     }
 
     #[inline]
@@ -96,7 +113,7 @@ impl LockLine {
 
     #[inline]
     fn set_owner(&self, owner: Owner) {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
         self.owner.store(owner.word(), Release);
     }

@@ -32,6 +32,11 @@ pub trait TableLocks: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug {
         lives
     }
 
+    /// Returns the token of the recorded owner that was read from this line before, or that of a later owner. `None` is unknown.
+    fn token(&self, line: &LockLine) -> Option<u64> {
+        Some(line.token())
+    }
+
     /// Releases the lock on behalf of its owner, whether the owner is alive or dead.
     ///
     /// # Errors
@@ -115,7 +120,7 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn lock(&self, id: LockId) -> Result<Arc<dyn RawLock>> {
         self.table.check_now_and_then()?;
-        self.locks.lock(self.table.slot(id)?)
+        self.locks.lock(self.table.slot_unchecked(id)?)
     }
 
     fn allocate(&self, label: &Label) -> Result<LockId> {
@@ -132,6 +137,16 @@ impl<L: TableLocks> Manager for TableManager<L> {
 
     fn grow(&self, capacity: Option<u64>) -> Result<()> {
         self.table.grow(capacity)
+    }
+
+    fn allocate_lock(&self, label: &Label) -> Result<(LockId, Arc<dyn RawLock>)> {
+        let id = self.table.allocate(label)?;
+        // The allocation has just checked the table.
+        let lock = self.table.slot_unchecked(id).and_then(|slot| self.locks.lock(slot)).inspect_err(|_| {
+            // The caller gets the first error.
+            let _ = self.table.free(id, None);
+        })?;
+        Ok((id, lock))
     }
 
     fn allocate_exact(&self, id: LockId, label: &Label) -> Result<()> {
@@ -180,7 +195,7 @@ impl<L: TableLocks> Manager for TableManager<L> {
         let mut checked = (Owner::NONE, false);
         let waits = self.table.recorded_waits()?;
         self.table.scan_owned(from, Pages::of_list(limit), |id, line, owner| {
-            let token = line.token();
+            let token = self.locks.token(line);
             if checked.0 != owner.process() {
                 checked = (owner.process(), !self.table.is_dead(owner));
             }

@@ -88,6 +88,7 @@ impl Table {
         let limit = self.limit();
         let groups = name.groups(rounded(limit));
         let (mut unmarked, mut marked) = (groups.clone(), 0);
+        let allocator = self.allocator();
         for (at, place) in groups.enumerate() {
             let is_valid = place.first() < limit;
             if !is_valid || self.has_segment(place.segment) && self.segment(place.segment)?.is_full(place.group) {
@@ -101,7 +102,7 @@ impl Table {
             let segment = self.segment(place.segment)?;
             segment.mark(&self.file, Mark::Named, place.group)?;
             for index in segment.indexes_of(place.group) {
-                if let Some(generation) = self.try_allocate(segment, index, me, name.label(), name.tag())? {
+                if let Some(generation) = self.try_allocate(segment, index, me, name.label(), name.tag(), &allocator)? {
                     return Ok((segment.id(index), generation));
                 }
             }

@@ -7,19 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::time::ClockId;
+use nix::sys::stat::{FileStat, fstat};
 
 use crate::file_id::FileId;
 use crate::header::Header;
 use crate::identity::Identity;
 use crate::kind::Kind;
-use crate::layout::{BASE_BYTES, SEGMENTS};
+use crate::layout::{BASE_BYTES, Geometry, SEGMENTS};
 use crate::options::{Bound, TableOptions};
 use crate::segment::Segment;
-use crate::sys::MappedWords;
+use crate::sys::{self, MappedWords};
 use crate::table::Table;
 use crate::table_file::TableFile;
 use crate::table_path::TablePath;
@@ -65,7 +64,9 @@ impl Table {
         loop {
             if mode != OpenMode::Create {
                 match file::open_existing(path, kind, options) {
-                    Ok((file, header)) => return Self::attach(path.whole, file, header).map_err(|error| error.at(path.whole)),
+                    Ok((file, header, stat)) => {
+                        return Self::attach(path.whole, file, &stat, header).map_err(|error| error.at(path.whole));
+                    }
                     Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Absent) => {}
                     Err(error) => return Err(filesystem::advise_on_absent(error, path.whole).at(path.whole)),
                 }
@@ -74,26 +75,30 @@ impl Table {
             let home = Identity::of_this_process()?.namespace;
             let header = Header::new(kind, options.bound.unwrap_or(Bound::DEFAULT), id, boot::id(), home);
             match file::create_new(path, &header, options) {
-                Ok(file) => return Self::attach(path.whole, file, header).map_err(|error| error.at(path.whole)),
+                Ok(file) => {
+                    let stat = fstat(&file).map_err(|e| Error::system("fstat", e))?;
+                    return Self::attach(path.whole, file, &stat, header).map_err(|error| error.at(path.whole));
+                }
                 Err(error) if mode == OpenMode::OpenOrCreate && matches!(error.kind(), ErrorKind::Exists) => {}
                 Err(error) => return Err(error.at(path.whole)),
             }
         }
     }
 
-    fn attach(path: &Path, file: File, header: Header) -> Result<Arc<Self>> {
-        let id = FileId::of(&file).map_err(|e| Error::system("fstat", e))?;
+    fn attach(path: &Path, file: File, stat: &FileStat, header: Header) -> Result<Arc<Self>> {
+        let id = FileId::in_status(stat);
         let open_tables = open_tables::lock()?;
         if let Some(table) = open_tables.find(id, &header) {
             return Ok(table);
         }
-        let base = MappedWords::map(&file, 0, BASE_BYTES).map_err(|e| Error::system("mmap", e))?;
-        let mode = file.metadata().map_err(|e| Error::system("fstat", e))?.mode();
+        // The first segment follows the process table, so one mapping contains both.
+        let words = MappedWords::map(&file, 0, Geometry::of(0).end()).map_err(|e| Error::system("mmap", e))?;
+        let (base, first) = words.split(BASE_BYTES);
         let table = Arc::new(Self {
-            file: TableFile::new(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file)?,
+            file: TableFile::new(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file, id)?,
             header,
             base,
-            is_shared: mode & OTHERS != 0,
+            is_shared: stat.st_mode & OTHERS != 0,
             segments: [const { OnceBox::new() }; SEGMENTS],
             checked: AtomicU64::new(0),
             registration: PerProcess::new(),
@@ -101,7 +106,7 @@ impl Table {
         });
         location::check(&table)?;
         table.register(&open_tables)?;
-        table.segment(0)?;
+        table.add_first_segment(first)?;
         open_tables.add(&table);
         Ok(table)
     }
@@ -214,7 +219,8 @@ impl Table {
 ///
 /// Reading this clock takes a few nanoseconds.
 fn coarse_now() -> u64 {
-    ClockId::CLOCK_MONOTONIC_COARSE.now().map_or(NEVER, |now| Duration::from(now).as_millis() as u64 + 1)
+    let (seconds, nanoseconds) = sys::coarse_time(libc::CLOCK_MONOTONIC_COARSE);
+    seconds * 1000 + u64::from(nanoseconds / 1_000_000) + 1
 }
 
 #[cold]

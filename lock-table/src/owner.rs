@@ -29,6 +29,9 @@ impl Owner {
     /// No owner, and the previous owner left the protected data inconsistent.
     pub(crate) const INCONSISTENT: Self = Self(1 << NOTE_SHIFT);
 
+    /// The note of an owner whose lock was broken. The lock is free.
+    const BROKEN: u64 = 2;
+
     /// The lowest number that is not a thread id. Thread ids of the kernel are below 2²² (proc_sys_kernel(5), `pid_max`).
     pub const FIRST_IDENTITY: u32 = 1 << TID_BITS;
 
@@ -67,6 +70,16 @@ impl Owner {
     /// Returns true if there is no owner, and the previous owner left the protected data inconsistent.
     pub(crate) const fn is_inconsistent(self) -> bool {
         self.0 == Self::INCONSISTENT.0
+    }
+
+    /// Returns true if the lock of this owner was [broken](crate::LockLine::break_owner), so that it is free.
+    pub const fn is_broken(self) -> bool {
+        self.note() == Self::BROKEN
+    }
+
+    /// Returns the word of an owner whose lock was broken.
+    pub(crate) const fn broken(self) -> Self {
+        self.with_note(Self::BROKEN)
     }
 
     /// Sets the note, a number from 0 to 15. The note of a recorded death is [`Cause::number`](lock_core::Cause::number).
@@ -156,8 +169,10 @@ mod tests {
             assert_eq!(owner.process(), Owner::from_process(entry, generation));
             assert_eq!(owner.with_note(15).note(), 15);
             assert_eq!(owner.with_note(15).with_note(0), owner);
+            assert!(owner.broken().is_broken() && !owner.is_broken() && owner.broken().tid() == tid);
         }
         assert!(Owner::INCONSISTENT.is_none() && Owner::NONE.is_none());
+        assert!(!Owner::INCONSISTENT.is_broken() && !Owner::NONE.is_broken());
     }
 
     #[test]

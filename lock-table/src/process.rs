@@ -349,6 +349,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::file_id::FileId;
     use crate::layout::BASE_BYTES;
 
     /// A process table in a file without a store.
@@ -379,7 +380,7 @@ mod tests {
             let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
             file.as_file().set_len(BASE_BYTES).unwrap();
             let words = std::iter::repeat_with(AtomicU64::default).take(ENTRIES * ENTRY_WORDS).collect();
-            let table_file = TableFile::new(file.path().to_owned(), file.reopen().unwrap()).unwrap();
+            let table_file = TableFile::new(file.path().to_owned(), file.reopen().unwrap(), FileId::of(&file).unwrap()).unwrap();
             let backed = [const { AtomicU64::new(0) }; 8];
             Self { path: file.into_temp_path(), file: table_file, words, backed, next: AtomicU64::new(0) }
         }
@@ -495,7 +496,7 @@ mod tests {
         drop(liveness);
         fixture.next.store(ENTRIES_PER_PAGE as u64, Relaxed);
         // `fallocate` fails on a file that is open for reading.
-        let limited = TableFile::new(fixture.path.to_path_buf(), File::open(&fixture.path).unwrap()).unwrap();
+        let limited = TableFile::new(fixture.path.to_path_buf(), File::open(&fixture.path).unwrap(), fixture.file.id()).unwrap();
         let table = ProcessTable { file: &limited, ..fixture.table() };
         assert_eq!(table.register(&another(), "").unwrap().0.entry(), dead.entry());
     }

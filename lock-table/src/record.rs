@@ -57,16 +57,39 @@ impl Birth {
     }
 }
 
+/// The words of a record.
+pub(crate) type RecordWords = [AtomicU64; RECORD_WORDS];
+
 /// The record was written while it was read.
 #[derive(Debug)]
 pub(crate) struct WrittenMeanwhile;
 
+/// What the allocations of a call have in common: the process, its birth and command, and the time, as they are stored.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    since_and_pid: u64,
+    birth: Birth,
+    command: [u64; COMMAND_WORDS],
+}
+
+impl Allocator {
+    /// The calling process with this birth and command, now.
+    pub(crate) fn new(birth: Birth, command: &str) -> Self {
+        let mut words = encode_text(command, COMMAND_WORDS);
+        Self {
+            since_and_pid: (env::unix_time() << SINCE_SHIFT) | (u64::from(env::process_id()) & PID),
+            birth,
+            command: std::array::from_fn(|_| words.next().unwrap_or(0)),
+        }
+    }
+}
+
 /// The record of an id. Only the claimant writes its words, except for the claim and the death.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a>(&'a [AtomicU64]);
+pub(crate) struct Record<'a>(&'a RecordWords);
 
 impl<'a> Record<'a> {
-    pub(crate) fn new(words: &'a [AtomicU64]) -> Self {
+    pub(crate) fn new(words: &'a RecordWords) -> Self {
         Self(words)
     }
 
@@ -83,18 +106,19 @@ impl<'a> Record<'a> {
 
     /// Writes a new allocation, and returns its generation. The caller publishes it afterwards.
     ///
-    /// `tag` is the tag of the name, [`NO_NAME`] or [`TEMPORARY`]. `birth` and `command` are those of the calling process.
-    pub(crate) fn write(self, label: &Label, tag: u8, birth: Birth, command: &str) -> Generation {
+    /// `tag` is the tag of the name, [`NO_NAME`] or [`TEMPORARY`].
+    pub(crate) fn write(self, label: &Label, tag: u8, allocator: &Allocator) -> Generation {
         // A sequence lock: the word is odd while the record is being written. It stays odd when the writer is killed.
         let sequence = self.0[AT_GENERATION].load(Relaxed);
         // Wraps around, because a damaged store may have the largest number.
         let writing = sequence.wrapping_add(1) | 1;
         self.0[AT_GENERATION].store(writing, Relaxed);
         fence(Release);
-        let allocator = u64::from(env::process_id()) & PID;
-        self.0[AT_SINCE].store((env::unix_time() << SINCE_SHIFT) | (u64::from(tag) << PID_BITS) | allocator, Relaxed);
-        self.0[AT_BIRTH].store(birth.0, Relaxed);
-        write_text(&self.0[AT_COMMAND], command);
+        self.0[AT_SINCE].store(allocator.since_and_pid | (u64::from(tag) << PID_BITS), Relaxed);
+        self.0[AT_BIRTH].store(allocator.birth.0, Relaxed);
+        for (word, eight) in self.0[AT_COMMAND].iter().zip(allocator.command) {
+            word.store(eight, Relaxed);
+        }
         write_text(&self.0[AT_LABEL], label.as_str());
         self.0[AT_GENERATION].store(writing.wrapping_add(1), Release);
         Generation::new(writing.wrapping_add(1) / 2)
@@ -139,10 +163,11 @@ impl<'a> Record<'a> {
 
     /// Returns the current generation, or the next one while it is being written.
     pub(crate) fn generation(self) -> Generation {
-        Self::generation_of(self.generation_word())
+        Generation::new(self.0[AT_GENERATION].load(Acquire).div_ceil(2))
     }
 
     /// Returns the word that contains the generation.
+    #[cfg(test)]
     pub(crate) fn generation_word(self) -> &'a AtomicU64 {
         &self.0[AT_GENERATION]
     }
@@ -150,10 +175,6 @@ impl<'a> Record<'a> {
     /// Returns the word that contains the recorded death.
     pub(crate) fn death_word(self) -> &'a AtomicU64 {
         &self.0[AT_DEATH]
-    }
-
-    pub(crate) fn generation_of(word: &AtomicU64) -> Generation {
-        Generation::new(word.load(Acquire).div_ceil(2))
     }
 
     /// Reads the allocation. Returns `None` when the record was written during the read.
@@ -183,21 +204,37 @@ impl<'a> Record<'a> {
 
 /// Writes a text and zeros. The text is truncated at a character boundary to the size of the words.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
-    for (word, eight) in words.iter().zip(encode_text(text, words.len())) {
-        word.store(eight, Relaxed);
+    let (eights, rest) = truncate(text, words.len()).as_bytes().as_chunks::<8>();
+    let mut words = words.iter();
+    for (eight, word) in eights.iter().zip(words.by_ref()) {
+        word.store(u64::from_le_bytes(*eight), Relaxed);
     }
+    if !rest.is_empty()
+        && let Some(word) = words.next()
+    {
+        word.store(last_word(rest), Relaxed);
+    }
+    words.for_each(|word| word.store(0, Relaxed));
 }
 
 /// Returns the words of a text, and zeros without end. The text is truncated at a character boundary to this number of words.
 pub(crate) fn encode_text(text: &str, words: usize) -> impl Iterator<Item = u64> {
+    let (eights, rest) = truncate(text, words).as_bytes().as_chunks::<8>();
+    eights.iter().copied().map(u64::from_le_bytes).chain([last_word(rest)]).chain(std::iter::repeat(0))
+}
+
+/// Returns the start of a text, up to the last character that ends within this number of words.
+fn truncate(text: &str, words: usize) -> &str {
     let mut end = text.len().min(words * 8);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let (eights, rest) = text.as_bytes()[..end].as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    eights.iter().copied().chain([last]).chain(std::iter::repeat([0; 8])).map(u64::from_le_bytes)
+    &text[..end]
+}
+
+/// Returns the word of at most eight bytes, followed by zeros.
+fn last_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Reads a text that [`write_text`] has written.

@@ -2,12 +2,12 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-use crate::bitmap::{Bitmap, ones};
+use crate::bitmap::{Bitmap, Levels, ones};
 use crate::blocks;
 use crate::layout::{GROUP, GROUP_BITMAPS, GROUP_WORDS, Geometry, LINE_WORDS, PAGE, RECORD_WORDS, WORD};
 use crate::lock_line::LockLine;
 use crate::name::Name;
-use crate::record::Record;
+use crate::record::{Record, RecordWords};
 use crate::sparse::{PAGE_WORDS, Sparse};
 use crate::sys::{self, MappedWords};
 use crate::table_file::TableFile;
@@ -56,6 +56,7 @@ pub(crate) struct Segment {
     words: MappedWords,
     /// The number of valid ids, which only becomes greater.
     bits: AtomicUsize,
+    levels: Levels,
     // Cached results of the geometry's methods: the words of two bitmaps, and the words before the groups.
     page_words: usize,
     bitmap_words: usize,
@@ -72,11 +73,18 @@ impl Segment {
             geometry,
             words,
             bits: AtomicUsize::new(bits),
+            levels: Levels::new(geometry.groups()),
             page_words: geometry.page_words(),
             bitmap_words: geometry.bitmap_words(),
             words_before: geometry.bitmap_bytes() as usize / WORD,
             touched: TouchedGroups::new(geometry.groups()),
         }
+    }
+
+    /// Returns true if each id of the segment is valid.
+    #[inline]
+    pub(crate) fn is_complete(&self) -> bool {
+        self.bits() as u64 == self.geometry.ids
     }
 
     /// Makes the first `bits` ids valid.
@@ -106,7 +114,7 @@ impl Segment {
 
     pub(crate) fn allocated(&self) -> Bitmap<'_> {
         let words = &self.words[self.page_words..][..self.bitmap_words];
-        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), self.geometry.groups(), self.bits())
+        Bitmap::new(Sparse::new(words, self.pages(), self.page_words), &self.levels, self.bits())
     }
 
     /// Returns the line of an id. The group of the id must be backed by blocks.
@@ -119,10 +127,10 @@ impl Segment {
         self.is_backed(index / GROUP).then(|| self.line(index))
     }
 
-    /// Returns the line of an id for a handle, and records that this process may have a handle on it.
-    pub(crate) fn touch(&self, index: usize) -> &LockLine {
+    /// Returns the line and the record of an id for a handle, and records that this process may have a handle on it.
+    pub(crate) fn touch(&self, index: usize) -> (&LockLine, &RecordWords) {
         self.touched.set(index / GROUP);
-        self.line(index)
+        (self.line(index), self.record_words(index))
     }
 
     /// Returns the lines on which this process may have a handle.
@@ -134,7 +142,17 @@ impl Segment {
 
     /// Returns the record of an id. The group of the id must be backed by blocks.
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
-        Record::new(&self.group(index)[GROUP * LINE_WORDS + index % GROUP * RECORD_WORDS..][..RECORD_WORDS])
+        Record::new(self.record_words(index))
+    }
+
+    fn record_words(&self, index: usize) -> &RecordWords {
+        let words = self.group(index)[GROUP * LINE_WORDS + index % GROUP * RECORD_WORDS..].first_chunk();
+        words.expect("a group has a record for each of its ids")
+    }
+
+    /// Prefetches the record of an id. The group of the id need not be backed by blocks.
+    pub(crate) fn prefetch_record(&self, index: usize) {
+        self.record_words(index).iter().step_by(LINE_WORDS).for_each(sys::prefetch);
     }
 
     /// Returns the allocation of an id, or `None` if it is not allocated.
@@ -155,11 +173,14 @@ impl Segment {
     }
 
     /// Backs the group of an id with blocks, so that it can be accessed.
+    #[inline]
     pub(crate) fn back_group(&self, file: &TableFile, index: usize) -> Result<()> {
         let group = index / GROUP;
-        if self.is_backed(group) {
-            return Ok(());
-        }
+        if self.is_backed(group) { Ok(()) } else { self.back(file, index, group) }
+    }
+
+    #[cold]
+    fn back(&self, file: &TableFile, index: usize, group: usize) -> Result<()> {
         for word in self.allocated().words_of(index) {
             self.reserve_page(file, (self.page_words + word) / PAGE_WORDS)?;
         }
@@ -211,7 +232,8 @@ impl Segment {
 
     /// Returns true if the group has a mark.
     pub(crate) fn has(&self, mark: Mark, group: usize) -> bool {
-        self.marks(mark).load(group / GROUP) & (1 << (group % GROUP)) != 0
+        let (at, bit) = (self.words_before_marks(mark) + group / GROUP, 1 << (group % GROUP));
+        Sparse::new(&self.words, self.pages(), 0).load(at) & bit != 0
     }
 
     /// Marks a group. The mark is never removed.
@@ -244,15 +266,20 @@ impl Segment {
         mut each: impl FnMut(usize, &LockLine) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut unmapped = from / GROUP;
-        for group in self.backed_groups(from / GROUP) {
+        let mut groups = self.backed_groups(from / GROUP).peekable();
+        while let Some(group) = groups.next() {
             if pages == Pages::Unmap && group - unmapped >= UNMAPPED_TOGETHER {
                 self.unmap_groups(unmapped..group);
                 unmapped = group;
             }
             let first = group * GROUP;
-            let lines = self.group(first)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS);
-            let mut lines = lines.take(self.bits() - first).enumerate().skip(from.saturating_sub(first));
-            lines.try_for_each(|(at, line)| each(first + at, sys::line(line)))?;
+            // The records between the lines of two groups stop the prefetcher of the processor.
+            let next = self.lines_of(groups.peek().map_or(first, |next| next * GROUP));
+            let lines = self.lines_of(first).zip(next).take(self.bits() - first).enumerate();
+            lines.skip(from.saturating_sub(first)).try_for_each(|(at, (line, next))| {
+                sys::prefetch(&next[0]);
+                each(first + at, sys::line(line))
+            })?;
         }
         ControlFlow::Continue(())
     }
@@ -276,6 +303,11 @@ impl Segment {
             }
             from = kept + 1;
         }
+    }
+
+    /// Returns the words of the lines of the group of an id.
+    fn lines_of(&self, index: usize) -> impl Iterator<Item = &[AtomicU64]> {
+        self.group(index)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS)
     }
 
     /// Returns the groups from this one on that are backed by blocks and contain valid ids.
@@ -302,6 +334,7 @@ impl Segment {
         Sparse::new(&self.words[before..][..self.geometry.group_bitmap_words()], self.pages(), before)
     }
 
+    #[inline]
     fn words_before_marks(&self, mark: Mark) -> usize {
         self.page_words + self.bitmap_words + mark as usize * self.geometry.group_bitmap_words()
     }

@@ -10,34 +10,22 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::lock_line::LockLine;
 use crate::owner::Owner;
-use crate::record::Record;
+use crate::record::{Record, RecordWords};
 use crate::table::Table;
-use lock_core::__private::Pinned;
-use lock_core::{Generation, HeldBy, Holder, LockId, Result};
+use lock_core::__private::PinnedPair;
+use lock_core::{Error, Generation, HeldBy, Holder, LockId, Result};
 
 /// A lock of a table: references to its line and to words of its record.
 ///
 /// It keeps the table open and mapped.
 pub struct Slot {
-    line: Pinned<Table, LockLine>,
-    generation: Pinned<Table, AtomicU64>,
-    death: Pinned<Table, AtomicU64>,
+    line_and_record: PinnedPair<Table, LockLine, RecordWords>,
     /// The owner word of this process without a thread, and the same word if the process is at home. Both are 0 after a fork.
     process: &'static [AtomicU64; 2],
     id: LockId,
 }
 
 impl Slot {
-    pub(crate) fn new(
-        line: Pinned<Table, LockLine>,
-        generation: Pinned<Table, AtomicU64>,
-        death: Pinned<Table, AtomicU64>,
-        process: &'static [AtomicU64; 2],
-        id: LockId,
-    ) -> Self {
-        Self { line, generation, death, process, id }
-    }
-
     /// Returns the id.
     pub fn id(&self) -> LockId {
         self.id
@@ -45,29 +33,34 @@ impl Slot {
 
     /// Returns the table.
     pub fn table(&self) -> &Arc<Table> {
-        Pinned::owner(&self.line)
+        self.line_and_record.owner()
     }
 
     /// Returns the line.
     #[inline]
     pub fn line(&self) -> &LockLine {
-        &self.line
+        self.line_and_record.first()
     }
 
     /// Returns the current generation of the id.
     pub fn generation(&self) -> Generation {
-        Record::generation_of(&self.generation)
+        Record::new(self.line_and_record.second()).generation()
+    }
+
+    /// Returns the word that contains the recorded death.
+    fn death(&self) -> &AtomicU64 {
+        Record::new(self.line_and_record.second()).death_word()
     }
 
     /// Returns the recorded owner, or `None` if there is none or it is dead.
     pub fn holder(&self) -> Option<Holder> {
-        let owner = self.line.owner();
+        let owner = self.line().owner();
         (!owner.is_none() && !self.table().is_dead(owner)).then(|| self.table().describe(owner))
     }
 
     /// Returns the recorded owner after a wait that timed out, dead or alive.
     pub fn held_by(&self) -> HeldBy {
-        self.table().held_by(self.line.owner())
+        self.table().held_by(self.line().owner())
     }
 
     /// Returns the owner word of the thread of this process with the id `tid`. See [`Table::current_owner`].
@@ -95,7 +88,7 @@ impl Slot {
     #[inline]
     pub fn is_owned_at_home_by(&self, tid: u32) -> bool {
         // A process that is not at home has the word 0. With a thread id, that is not the word of any owner.
-        self.line.owner() == Owner::from_word(self.process[1].load(Relaxed)).with_thread(tid)
+        self.line().owner() == Owner::from_word(self.process[1].load(Relaxed)).with_thread(tid)
     }
 }
 
@@ -114,14 +107,17 @@ impl Table {
     pub fn slot(self: &Arc<Self>, id: LockId) -> Result<Slot> {
         self.check_whole()?;
         self.check_mark()?;
-        let (segment, index) = self.find(id)?;
-        segment.back_group(&self.file, index)?;
-        let line = Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| segment.touch(index)))?;
-        let record = |word: for<'a> fn(Record<'a>) -> &'a AtomicU64| {
-            Pinned::new(Arc::clone(self), |table| table.find(id).map(|(segment, index)| word(segment.record(index))))
-        };
-        let (generation, death) = (record(|record| record.generation_word())?, record(|record| record.death_word())?);
-        Ok(Slot::new(line, generation, death, self.process.words(), id))
+        self.slot_unchecked(id)
+    }
+
+    /// Returns the lock as [`Table::slot`] does, right after a check of the table.
+    pub(crate) fn slot_unchecked(self: &Arc<Self>, id: LockId) -> Result<Slot> {
+        let line_and_record = PinnedPair::new(Arc::clone(self), |table| {
+            let (segment, index) = table.find(id)?;
+            segment.back_group(&table.file, index)?;
+            Ok::<_, Error>(segment.touch(index))
+        })?;
+        Ok(Slot { line_and_record, process: self.process.words(), id })
     }
 }
 

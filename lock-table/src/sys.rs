@@ -2,10 +2,12 @@
 #![allow(unsafe_code)]
 
 mod attributes;
+mod clock;
 mod descriptor;
 mod extents;
 pub mod futex;
 mod mapping;
+mod prefetch;
 mod process;
 
 use std::ffi::{CStr, CString};
@@ -17,24 +19,33 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 
 use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::lock_line::LockLine;
 
 pub(crate) use self::attributes::{is_copied_on_write, switch_copy_on_write_off};
+pub(crate) use self::clock::coarse_time;
 pub(crate) use self::descriptor::{close_if, set_signal, signal};
 pub(crate) use self::extents::shared_ranges;
 pub(crate) use self::mapping::DescriptionMapping;
+pub(crate) use self::prefetch::prefetch;
 pub(crate) use self::process::{pid_namespace_of, pidfd_open, random, thread_exists};
 
-/// A shared mapping of a part of a file, as words that other processes change at the same time.
+/// A part of a shared mapping of a file, as words that other processes change at the same time.
 #[derive(Debug)]
 pub(crate) struct MappedWords {
-    map: ManuallyDrop<MmapRaw>,
+    mapping: Arc<Mapping>,
+    /// In words.
+    start: usize,
     len: usize,
+}
+
+#[derive(Debug)]
+struct Mapping {
+    map: ManuallyDrop<MmapRaw>,
     leaked: AtomicBool,
 }
 
@@ -50,30 +61,38 @@ impl MappedWords {
             0,
             "mmap returned an address that is not aligned to a page"
         );
-        Ok(Self { map: ManuallyDrop::new(map), len: bytes / size_of::<AtomicU64>(), leaked: AtomicBool::new(false) })
+        let mapping = Mapping { map: ManuallyDrop::new(map), leaked: AtomicBool::new(false) };
+        Ok(Self { mapping: Arc::new(mapping), start: 0, len: bytes / size_of::<AtomicU64>() })
+    }
+
+    /// Splits the words of a mapping after this number of bytes.
+    pub(crate) fn split(self, bytes: u64) -> (Self, Self) {
+        let words = usize::try_from(bytes).map_or(self.len, |bytes| self.len.min(bytes / size_of::<AtomicU64>()));
+        let second = Self { mapping: Arc::clone(&self.mapping), start: self.start + words, len: self.len - words };
+        (Self { len: words, ..self }, second)
     }
 
     /// Unmaps the pages of a range of words from memory. They are mapped again when they are accessed.
     ///
     /// The range begins and ends at a page boundary. An error changes nothing, and is ignored.
     pub(crate) fn unmap_pages(&self, words: Range<usize>) {
-        let (offset, bytes) = (words.start * size_of::<AtomicU64>(), words.len() * size_of::<AtomicU64>());
         assert!(words.end <= self.len);
+        let (offset, bytes) = ((self.start + words.start) * size_of::<AtomicU64>(), words.len() * size_of::<AtomicU64>());
         // SAFETY: the range is inside the mapping, which is shared, so that the words stay in the file. An access through a reference maps
         // the same page of the file again.
-        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) };
+        let _ = unsafe { self.mapping.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) };
     }
 
     /// Keeps the mapping until the process ends.
     pub(crate) fn leak(&self) {
-        self.leaked.store(true, Ordering::Relaxed);
+        self.mapping.leaked.store(true, Ordering::Relaxed);
     }
 }
 
-impl Drop for MappedWords {
+impl Drop for Mapping {
     fn drop(&mut self) {
         if !*self.leaked.get_mut() {
-            // SAFETY: `drop` runs once and nothing else drops the mapping. All references into it borrow `self`.
+            // SAFETY: `drop` runs once and nothing else drops the mapping. All references into it borrow a `MappedWords`, which keeps it.
             unsafe { ManuallyDrop::drop(&mut self.map) };
         }
     }
@@ -83,10 +102,10 @@ impl Deref for MappedWords {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping has at least `len` words, is readable, writable and aligned (asserted in `map`), and lives as long as
-        // `self`. This process only uses atomic operations on it. Other processes may write it at any time; every bit pattern is a valid
+        // SAFETY: the mapping has at least `start + len` words, is readable, writable and aligned (asserted in `map`), and lives as
+        // long as `self`. This process only uses atomic operations on it. Other processes may write it at any time; every bit pattern is a valid
         // AtomicU64. If the file is truncated, an access causes a SIGBUS, which kills the process.
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.mapping.map.as_ptr().cast::<AtomicU64>().add(self.start), self.len) }
     }
 }
 

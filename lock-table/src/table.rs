@@ -153,8 +153,8 @@ impl Table {
 
     /// Returns the numbers of the segments up to the bound.
     pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = usize> {
-        let limit = self.limit();
-        (0..SEGMENTS).take_while(move |number| Geometry::of(*number).first < limit)
+        let last = LockId::new((self.limit() - 1) as u32);
+        0..layout::locate(last).0 + 1
     }
 
     pub(crate) fn has_segment(&self, number: usize) -> bool {
@@ -176,26 +176,64 @@ impl Table {
     /// Returns a segment, which is added and mapped if necessary.
     ///
     /// Each step is idempotent, so that another process can repeat it when this process is killed.
+    #[inline]
     pub(crate) fn segment(&self, number: usize) -> Result<&Segment> {
-        let geometry = Geometry::of(number);
-        // The bound may have been raised since the segment was mapped.
-        let bits = geometry.ids.min(self.limit().saturating_sub(geometry.first)) as usize;
-        if let Some(segment) = self.segments[number].get() {
-            segment.raise(bits);
-            return Ok(segment);
+        match self.segments[number].get() {
+            Some(segment) if segment.is_complete() => Ok(segment),
+            Some(segment) => {
+                // The bound may have been raised since the segment was mapped.
+                segment.raise(self.valid_ids(number));
+                Ok(segment)
+            }
+            None => self.add_segment(number),
         }
+    }
+
+    /// Returns the number of ids of a segment that are within the bound.
+    ///
+    /// It is at least 1, also if the bound was damaged and ends before the segment.
+    fn valid_ids(&self, number: usize) -> usize {
+        let geometry = Geometry::of(number);
+        self.limit().saturating_sub(geometry.first).clamp(1, geometry.ids) as usize
+    }
+
+    #[cold]
+    fn add_segment(&self, number: usize) -> Result<&Segment> {
         if self.has_segment(number) {
             file::check_length(self.file.stat()?.st_size.unsigned_abs(), 1 << number)?;
-        } else {
+        }
+        let geometry = Geometry::of(number);
+        let map = || MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::system("mmap", e));
+        self.add_mapped(number, map)
+    }
+
+    /// Adds the first segment, whose words are mapped with the process table. The file has its length.
+    pub(crate) fn add_first_segment(&self, words: MappedWords) -> Result<&Segment> {
+        self.add_mapped(0, || Ok(words))
+    }
+
+    fn add_mapped(&self, number: usize, map: impl FnOnce() -> Result<MappedWords>) -> Result<&Segment> {
+        let geometry = Geometry::of(number);
+        if !self.has_segment(number) {
             let file = self.file.get()?;
             let back = |offset, bytes| blocks::back(&file, offset, bytes).map_err(|error| error.at(self.path()));
             back(geometry.offset, geometry.least_bytes())?;
             back(geometry.end() - layout::PAGE, layout::PAGE)?;
             self.state().segments.fetch_or(1 << number, Release);
         }
-        let words =
-            MappedWords::map(self.file.get()?, geometry.offset, geometry.bytes()).map_err(|e| Error::system("mmap", e))?;
-        Ok(self.segments[number].get_or_init(|| Box::new(Segment::new(geometry, words, bits))))
+        let (words, bits) = (map()?, self.valid_ids(number));
+        let segment = self.segments[number].get_or_init(|| Box::new(Segment::new(geometry, words, bits)));
+        // Another thread may have added the segment before the bound was raised.
+        segment.raise(bits);
+        Ok(segment)
+    }
+
+    /// Prefetches the record of an id, if its segment is mapped.
+    pub(crate) fn prefetch_record(&self, id: LockId) {
+        let (number, index) = layout::locate(id);
+        if let Some(segment) = self.segments[number].get() {
+            segment.prefetch_record(index);
+        }
     }
 
     pub(crate) fn state(&self) -> State<'_> {

@@ -43,9 +43,9 @@ impl AsFd for Verified<'_> {
 }
 
 impl TableFile {
-    pub(crate) fn new(path: PathBuf, file: File) -> Result<Self> {
-        let id = FileId::of(&file).map_err(|errno| Error::system("fstat", errno))?;
-        let first = Descriptor::shared(file)?.marked()?;
+    /// Keeps an open file with this identity.
+    pub(crate) fn new(path: PathBuf, file: File, id: FileId) -> Result<Self> {
+        let first = Descriptor::shared_with(file, id)?.marked()?;
         Ok(Self { path, id, first, again: PerProcess::new() })
     }
 
@@ -88,7 +88,7 @@ impl TableFile {
     /// [`ErrorKind::System`](lock_core::ErrorKind::System) when this process may not open the file; otherwise as
     /// [`TableFile::get`].
     pub(crate) fn reopen(&self) -> Result<KeptDescription> {
-        KeptDescription::new(|| self.open_again())
+        KeptDescription::of_file(self.id, || self.open_again())
     }
 
     fn open_again(&self) -> Result<OwnedFd> {

@@ -24,7 +24,10 @@ impl TouchedGroups {
     pub(crate) fn set(&self, group: usize) {
         let chunk = &self.chunks[group / (WORDS * BITS)];
         let words = chunk.get_or_init(|| Box::new([const { AtomicU64::new(0) }; WORDS]));
-        words[group / BITS % WORDS].fetch_or(1 << (group % BITS), Relaxed);
+        let (word, bit) = (&words[group / BITS % WORDS], 1 << (group % BITS));
+        if word.load(Relaxed) & bit == 0 {
+            word.fetch_or(bit, Relaxed);
+        }
     }
 
     /// Returns the groups in ascending order.

@@ -183,6 +183,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::file_id::FileId;
     use crate::layout::BASE_BYTES;
 
     /// A waiter table in a file without a store.
@@ -199,7 +200,8 @@ mod tests {
             file.as_file().set_len(BASE_BYTES).unwrap();
             let (file, path) = file.into_parts();
             let words = std::iter::repeat_with(AtomicU64::default).take(WAITERS * WAITER_WORDS).collect();
-            Self { file: TableFile::new(path.to_path_buf(), file).unwrap(), words, backed: Default::default(), _path: path }
+            let id = FileId::of(&file).unwrap();
+            Self { file: TableFile::new(path.to_path_buf(), file, id).unwrap(), words, backed: Default::default(), _path: path }
         }
 
         fn table(&self) -> WaiterTable<'_> {
@@ -316,7 +318,8 @@ mod tests {
         let fixture = Fixture::new();
         let slot = fixture.record(&wait(1)).unwrap();
         // `fallocate` fails on a file that is open for reading.
-        let limited = TableFile::new(fixture._path.to_path_buf(), File::open(&fixture._path).unwrap()).unwrap();
+        let limited =
+            TableFile::new(fixture._path.to_path_buf(), File::open(&fixture._path).unwrap(), fixture.file.id()).unwrap();
         let table = WaiterTable { file: &limited, ..fixture.table() };
         let page = |slot: usize| slot / WAITERS_PER_PAGE;
         let mut recorded = 1;

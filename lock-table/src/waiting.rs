@@ -83,11 +83,12 @@ impl Table {
 impl RecordedWaits<'_> {
     /// Returns the number of threads that wait for a lock, and how long its current owner has held the lock at least.
     ///
-    /// A waiter that has seen the current token has waited for this owner alone. `token` was read after the waits.
-    pub(crate) fn of(&self, id: LockId, token: u64) -> (u32, Option<Duration>) {
+    /// A waiter that has seen the current token has waited for this owner alone. `token` was read after the waits. If it is `None`, the
+    /// duration is unknown.
+    pub(crate) fn of(&self, id: LockId, token: Option<u64>) -> (u32, Option<Duration>) {
         let Some(waits) = self.waits.get(&id) else { return (0, None) };
         let waits: Vec<_> = waits.iter().filter(|wait| self.table.is_waiting(wait)).collect();
-        let longest = waits.iter().filter(|wait| wait.token == token).map(|wait| wait.waited(self.now)).max();
+        let longest = waits.iter().filter(|wait| Some(wait.token) == token).map(|wait| wait.waited(self.now)).max();
         (waits.len() as u32, longest)
     }
 }

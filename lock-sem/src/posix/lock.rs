@@ -5,15 +5,20 @@ use lock_table::{Owner, Slot, Waiting};
 use super::{line, recovery, wait};
 use crate::sys::PosixSemaphore;
 
-/// A lock: an owner word in the line of the lock, and a `sem_t` on which threads wait.
+/// A lock: the recorded owner of the line, and a `sem_t` on which threads wait.
 ///
 /// # Protocol
-/// The owner word decides. A thread acquires the lock by exchanging an empty owner word for its own, and releases it by the
-/// reverse exchange. The word is that of the process, without the thread, if the process owns the lock. Breaking a lock is the same exchange with the word of its owner. So an owner can release the lock only once,
-/// and only one of several threads that break it succeeds.
+/// The recorded owner is the lock. A thread acquires it by exchanging no owner for its own word, and releases it by the reverse
+/// exchange. The word is that of the process, without the thread, if the process owns the lock. Breaking a lock marks the word of
+/// its owner as broken, which frees the lock. So an owner can release the lock only once, and only one of several threads that break
+/// it succeeds. The next owner finds the word of the owner whose lock was broken.
 ///
-/// A unit of the semaphore is a hint that the lock may be free. Every release posts one. A thread that takes a unit and finds an
-/// owner discards the unit, because that owner will post another.
+/// A unit of the semaphore is a hint that the lock may be free. A thread that is about to sleep sets the mark of waiters, and checks
+/// the lock again. A release that finds the mark removes it and posts a unit. A thread that has slept sets the mark again before it
+/// leaves, because others may still be asleep. A thread that takes a unit and finds an owner discards the unit.
+///
+/// The token of the owner is stored after the exchange. Until then, and after the owner has begun its release, the line says that the token
+/// is unknown. So no reader takes the token of one owner for that of the next.
 ///
 /// The first owner initializes the semaphore. A line of zeros is a free lock without a semaphore.
 #[derive(Debug)]
@@ -29,18 +34,17 @@ impl PosixLock {
     /// Makes `me` the owner if the lock is free.
     #[inline]
     fn try_acquire(&self, me: Owner) -> Option<Acquired> {
-        let line = self.slot.line();
-        if !line::try_own(line, me) {
-            return None;
-        }
-        PosixSemaphore::init_of(line);
-        // The table still names an owner whose lock was broken.
-        let before = line.owner();
-        Some(if before.is_none() {
-            self.slot.record_owner(me)
+        let (line, before) = (self.slot.line(), self.slot.line().owner());
+        let acquired = if before.is_none() {
+            let token = line::acquire(line, before, me)?;
+            self.slot.acquired(token, self.slot.record_death(before))
+        } else if before.is_broken() {
+            recovery::acquire_broken(&self.slot, before, me)?
         } else {
-            recovery::record_owner_after_break(&self.slot, before, me)
-        })
+            return None;
+        };
+        PosixSemaphore::init_of(line);
+        Some(acquired)
     }
 
     #[cold]
@@ -51,21 +55,26 @@ impl PosixLock {
     #[inline]
     fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
         let caller = self.slot.current_owner(this_thread::id())?;
-        let (line, me) = (self.slot.line(), caller.of_kind(kind));
+        let line = self.slot.line();
         if line::lock_owner(line) == caller {
             return Err(Error::already_held());
         }
-        if let Some(semaphore) = line::semaphore_of(line)?
-            && semaphore.try_take().map_err(|e| line::call_error("sem_trywait", e))?
-            && let Some(acquired) = self.try_acquire(me)
-        {
-            return Ok(acquired);
-        }
-        self.acquire_slowly(caller, me, deadline, waiting)
+        line::semaphore_of(line)?;
+        let me = caller.of_kind(kind);
+        self.try_acquire(me).map_or_else(|| self.acquire_slowly(caller, me, deadline, waiting), Ok)
     }
 }
 
 impl RawLock for PosixLock {
+    #[inline]
+    fn try_acquire_fast(&self) -> Option<u64> {
+        let me = self.slot.current_owner(this_thread::id()).ok()?;
+        let line = self.slot.line();
+        // The slow path initializes the semaphore, and returns the error for a damaged one.
+        line::semaphore_of(line).ok()??;
+        line::acquire(line, Owner::NONE, me)
+    }
+
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
         self.acquire_as(OwnerKind::Thread, deadline, &mut self.slot.waiting())
@@ -86,9 +95,11 @@ impl RawLock for PosixLock {
         if proof.token().is_some_and(|token| token != line.token()) {
             return Err(Error::lost());
         }
-        // `clear_owner_unless_lost` compares the owner again, because the lock may be broken and acquired after the first comparison.
-        let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());
-        if is_ours && line::disown(line, me)? { Ok(()) } else { Err(Error::lost()) }
+        line::forget_token(line);
+        if !self.slot.clear_owner_unless_lost(me, proof.condition()) {
+            return Err(Error::lost());
+        }
+        line::wake(line)
     }
 
     fn check(&self, owner: OwnerKind, token: Option<u64>) -> Result<()> {
@@ -120,5 +131,38 @@ impl RawLock for PosixLock {
 
     fn generation(&self) -> Option<Generation> {
         Some(self.slot.generation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use lock_core::{Lock, LockId, OpenMode};
+    use lock_table::{Kind, Table, TableOptions};
+
+    #[test]
+    fn the_token_of_an_owner_is_unknown_when_it_may_be_replaced() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = directory.path().join("store");
+        let table = Table::open(&path, Kind::new("psem", 0), OpenMode::Create, &TableOptions::default()).unwrap();
+        let [slot, observed] = [(); 2].map(|()| table.slot(LockId::new(3)).unwrap());
+        let lock = Lock::standalone(Arc::new(PosixLock::new(slot)), "a lock", table.id());
+        let (line, me) = (observed.line(), table.current_owner().unwrap());
+        for token in [1, 2] {
+            let guard = lock.lock().unwrap();
+            assert_eq!(line::token(line), Some(token));
+            guard.unlock().unwrap();
+            assert_eq!(line::token(line), None, "a release did not forget the token");
+        }
+        std::mem::forget(lock.lock().unwrap());
+        recovery::break_lock(&observed).unwrap();
+        assert_eq!(line::token(line), Some(3));
+        // As if another thread had acquired the broken lock meanwhile.
+        assert!(recovery::acquire_broken(&observed, me, me).is_none());
+        assert_eq!(line::token(line), None, "an attempt to acquire a broken lock did not forget the token");
+        let _guard = lock.lock().unwrap();
+        assert_eq!(line::token(line), Some(4));
     }
 }

@@ -27,8 +27,12 @@ impl TableLocks for Locks {
         Ok(Arc::new(PosixLock::new(slot)))
     }
 
-    fn is_held(&self, line: &LockLine, _: Owner, _: bool) -> bool {
-        !line::lock_owner(line).is_none()
+    fn is_held(&self, _: &LockLine, owner: Owner, _: bool) -> bool {
+        !owner.is_broken()
+    }
+
+    fn token(&self, line: &LockLine) -> Option<u64> {
+        line::token(line)
     }
 
     fn break_lock(&self, slot: &Slot) -> Result<()> {

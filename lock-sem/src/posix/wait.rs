@@ -28,21 +28,32 @@ pub(super) fn until(
     mut before_sleep: impl FnMut(),
     attempt: impl Fn() -> Option<Acquired>,
 ) -> Result<Acquired> {
-    let mut yields = 0;
+    let (mut yields, mut has_slept) = (0, false);
     loop {
         if line::is_free(lock_line)
             && let Some(acquired) = attempt()
         {
+            if has_slept {
+                line::mark_waiting(lock_line);
+            }
             return Ok(acquired);
         }
         let remaining = deadline.remaining().unwrap_or(SLEEP);
         if remaining.is_zero() {
+            if has_slept {
+                leave(lock_line)?;
+            }
             return Ok(Acquired::TimedOut);
         }
         let sleep = remaining.min(SLEEP);
         match line::semaphore_of(lock_line)? {
             Some(semaphore) => {
                 before_sleep();
+                line::mark_waiting(lock_line);
+                if line::is_free(lock_line) {
+                    continue;
+                }
+                has_slept = true;
                 semaphore.take_within(Some(sleep)).map_err(|e| line::call_error(TIMED_WAIT, e))?;
             }
             None if yields < YIELDS => {
@@ -55,4 +66,13 @@ pub(super) fn until(
             }
         }
     }
+}
+
+/// Ends a wait without the lock. The thread may have taken a unit that another waiter needs.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
+fn leave(lock_line: &LockLine) -> Result<()> {
+    line::mark_waiting(lock_line);
+    if line::is_free(lock_line) { line::wake(lock_line) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
 //! Recording and removing the owner of a lock, and reporting its death to the next owner.
 
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::compiler_fence;
 
 use super::Slot;
@@ -13,16 +13,16 @@ impl Slot {
     /// The caller has just acquired the lock. If an owner is recorded, the caller has proven its death.
     #[inline]
     pub fn record_owner(&self, me: Owner) -> Acquired {
-        match self.line.owner().word() {
-            0 => Acquired::Held { token: self.line.record_owner(me) },
+        match self.line().owner().word() {
+            0 => Acquired::Held { token: self.line().record_owner(me) },
             _ => self.record_owner_after_death(me),
         }
     }
 
     #[cold]
     fn record_owner_after_death(&self, me: Owner) -> Acquired {
-        let death = self.record_death(self.line.owner());
-        let token = self.line.record_owner(me);
+        let death = self.record_death(self.line().owner());
+        let token = self.line().record_owner(me);
         self.acquired(token, death)
     }
 
@@ -32,21 +32,19 @@ impl Slot {
     /// read `before`, which is no owner or a dead one, and only one of them replaces it.
     #[inline]
     pub fn replace_owner(&self, before: Owner, me: Owner) -> Option<Acquired> {
-        let token = self.line.replace_owner(before, me)?;
+        let token = self.line().replace_owner(before, me)?;
         Some(match before.word() {
             0 => Acquired::Held { token },
             _ => self.acquired(token, self.record_death(before)),
         })
     }
 
-    /// Records the calling thread as the owner after the lock of a live owner was broken.
+    /// Returns the report of a death that an earlier owner got and has not marked as consistent.
     ///
-    /// Breaking a lock is not a death. A death that was reported to the previous owner is reported again.
+    /// For an acquisition after the lock of a live owner was broken, which is not a death.
     #[cold]
-    pub fn record_owner_after_break(&self, me: Owner) -> Acquired {
-        let death = self.record_death(Owner::INCONSISTENT);
-        let token = self.line.record_owner(me);
-        self.acquired(token, death)
+    pub fn repeated_death(&self) -> Option<Death> {
+        self.record_death(Owner::INCONSISTENT)
     }
 
     /// Returns the result of an acquisition, given the result of [`Slot::record_death`].
@@ -65,11 +63,11 @@ impl Slot {
     pub fn record_death(&self, before: Owner) -> Option<Death> {
         if !before.is_none() {
             let cause = self.table().cause(before);
-            self.death.store(before.with_note(cause.number()).word(), Relaxed);
+            self.death().store(before.with_note(cause.number()).word(), Relaxed);
         } else if !before.is_inconsistent() {
             return None;
         }
-        let dead = Owner::from_word(self.death.load(Relaxed));
+        let dead = Owner::from_word(self.death().load(Relaxed));
         let holder = self.table().describe(dead.with_note(0));
         (dead.word() != 0).then(|| Death::of(Some(holder)).with_cause(Cause::from_number(dead.note())))
     }
@@ -80,30 +78,31 @@ impl Slot {
     pub fn clear_owner(&self, me: Owner, condition: Condition) -> bool {
         match condition {
             Condition::Consistent => {
-                self.line.clear_owner();
+                self.line().clear_owner();
                 return false;
             }
-            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
+            Condition::Panicked => self.death().store(me.with_note(Cause::Panicked.number()).word(), Relaxed),
             _ => {}
         }
-        self.line.clear_owner_inconsistent();
+        self.line().clear_owner_inconsistent();
         true
     }
 
     /// Removes the recorded owner as [`Slot::clear_owner`] does, if the owner is still the caller.
     ///
-    /// Returns false and changes nothing when another owner is recorded, because the lock was broken.
+    /// Returns false and changes nothing when another owner is recorded, because the lock was broken. A sequentially consistent load
+    /// after the call is ordered after the removal.
     #[inline]
     pub fn clear_owner_unless_lost(&self, me: Owner, condition: Condition) -> bool {
         let ended = |left: Owner| {
-            compiler_fence(std::sync::atomic::Ordering::SeqCst);
-            self.line.owner.compare_exchange(me.word(), left.word(), Release, Relaxed).is_ok()
+            compiler_fence(SeqCst);
+            self.line().owner.compare_exchange(me.word(), left.word(), SeqCst, Relaxed).is_ok()
         };
         match condition {
             Condition::Consistent => return ended(Owner::NONE),
             // The next owner reads the death, so it is written before the owner is removed.
-            Condition::Panicked if self.line.owner() == me => {
-                self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed);
+            Condition::Panicked if self.line().owner() == me => {
+                self.death().store(me.with_note(Cause::Panicked.number()).word(), Relaxed);
             }
             Condition::Panicked => return false,
             _ => {}
@@ -113,6 +112,6 @@ impl Slot {
 
     /// Discards the recorded death. Called by the owner that got the report.
     pub fn mark_consistent(&self) {
-        self.death.store(0, Relaxed);
+        self.death().store(0, Relaxed);
     }
 }

@@ -75,7 +75,7 @@ impl Waiting<'_> {
     fn record(&self, thread: Owner) -> Recorded {
         let table = self.slot.table();
         // The token is read first: its owner has acquired the lock before the start.
-        let token = self.slot.line.token();
+        let token = self.slot.line().token();
         let start = now();
         let wait = WaitRecord { thread, id: self.slot.id, start, token };
         let slot = table.waiter_table().record(&wait, |other| table.is_gone(other));

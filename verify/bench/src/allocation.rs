@@ -87,9 +87,10 @@ pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> (Vec<Row>, Vec<Point>)
             if let (Some(ours), Some((_, podman))) = (row.ours, &row.peer) {
                 points.push(Point { locks, filling, ours_ns: ours.median, podman_ns: podman.median });
             }
-            rows.push(row);
+            let is_promised = locks == effort.sizes[0] && filling == Filling::Empty;
+            rows.push(if is_promised { row.promise(promise::ALLOCATION_TO_PODMAN) } else { row });
             let growth = ours.beside(&reference, GROUP, format!("of {locks}, {}", filling.name()));
-            rows.push(if locks <= 1 << 20 { growth.promise(promise::ALLOCATION_GROWS) } else { growth });
+            rows.push(growth.promise(promise::ALLOCATION_GROWS));
         }
         segment.destroy();
         store.destroy().expect("it is there");

@@ -10,6 +10,7 @@ use crate::effort::Effort;
 use crate::peers::glibc::Board;
 use crate::peers::podman::Segment;
 use crate::process::{self, Process};
+use crate::promise;
 use crate::rounds::{Subject, compare};
 use crate::row::Row;
 use crate::scratch::{self, Scratch};
@@ -53,7 +54,9 @@ pub(crate) fn rows(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
     let last = &open[open.len() - first.len()..];
     let mut rows = vec![
         Row::new(GROUP, name("open"), Unit::Nanoseconds, &open).against("podman's segment", &open, &podman),
-        Row::new(GROUP, name("open, the last tenth of them"), Unit::Nanoseconds, last).against("the first tenth", last, first),
+        Row::new(GROUP, name("open, the last tenth of them"), Unit::Nanoseconds, last)
+            .against("the first tenth", last, first)
+            .promise(promise::OPEN_IN_A_CROWD),
     ];
 
     let pair = |lock: &Lock| drop(lock.lock().expect("it is uncontended"));

@@ -21,13 +21,18 @@ pub(crate) const ROLE: &str = "hot";
 const TIMES: u64 = 20_000;
 
 /// The loops, each with its title.
-const LOOPS: [(&str, &str); 11] = [
+const LOOPS: [(&str, &str); 16] = [
     ("shm", "shm: lock + unlock"),
     ("shm-send", "shm: lock_send + unlock"),
+    ("shm-owned", "shm: lock_owned + unlock"),
     ("robust", "glibc mutex, process-shared, robust: lock + unlock"),
     ("bare", "bare compare-exchange + exchange"),
     ("shm-busy", "shm: try_lock that fails"),
     ("robust-busy", "glibc mutex, process-shared, robust: trylock that fails"),
+    ("posix", "posix-sem: lock + unlock"),
+    ("sem_t", "sem_wait + sem_post"),
+    ("allocate-small", "shm: allocate + free, of 2,048, empty"),
+    ("podman-small", "podman's scan: allocate + free, of 2,048, empty"),
     ("allocate", "shm: allocate + free, of 65,536, empty"),
     ("allocate-full", "shm: allocate + free, of 65,536, all but full"),
     ("podman-full", "podman's scan: allocate + free, of 65,536, all but full"),
@@ -74,6 +79,21 @@ pub(crate) fn run(arguments: &[String]) {
             let lock = lock("shm");
             (0..times).for_each(|_| drop(lock.lock_send().expect("it is uncontended")));
         }
+        "shm-owned" => {
+            let lock = lock("shm");
+            (0..times).for_each(|_| drop(lock.lock_owned().expect("it is uncontended")));
+        }
+        "posix" => {
+            let lock = lock("posix-sem");
+            (0..times).for_each(|_| pair(&lock));
+        }
+        "sem_t" => {
+            let board = Board::create(scratch.path());
+            (0..times).for_each(|_| {
+                board.semaphore().wait();
+                board.semaphore().post();
+            });
+        }
         "robust" => {
             let board = Board::create(scratch.path());
             (0..times).for_each(|_| {
@@ -102,18 +122,20 @@ pub(crate) fn run(arguments: &[String]) {
                 _ => (0..times).for_each(|_| assert!(!board.robust().try_lock())),
             });
         }
-        "allocate" | "allocate-full" => {
-            let store = scratch.create("shm", name, "?capacity=65536");
-            let ids = if name == "allocate" { 0 } else { 65_535 };
+        "allocate-small" | "allocate" | "allocate-full" => {
+            let capacity = if name == "allocate-small" { 2_048 } else { 65_536 };
+            let store = scratch.create("shm", name, &format!("?capacity={capacity}"));
+            let ids = if name == "allocate-full" { capacity - 1 } else { 0 };
             (0..ids).for_each(|_| drop(store.allocate("").expect("there is room")));
             (0..times).for_each(|_| {
                 let lock = store.allocate("").expect("there is room");
                 store.free(lock.id()).expect("it is allocated");
             });
         }
-        "podman-full" => {
-            let segment = Segment::create(&scratch.path().join(name), 65_536);
-            segment.fill(65_535);
+        "podman-small" | "podman-full" => {
+            let (locks, filled) = if name == "podman-small" { (2_048, 0) } else { (65_536, 65_535) };
+            let segment = Segment::create(&scratch.path().join(name), locks);
+            segment.fill(filled);
             (0..times).for_each(|_| segment.free(segment.allocate().expect("one is free")));
         }
         _ => panic!("there is no loop {name}"),

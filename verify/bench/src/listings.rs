@@ -79,6 +79,7 @@ fn limit(store: &lock_any::Store, scratch: &Scratch, effort: &Effort) -> Row {
     ];
     let [ours, bare] = compare(effort.slow_rounds, subjects);
     ours.beside(&bare, GROUP, format!("held() of {locks}, all allocated, none held"))
+        .promise(promise::HELD_TO_READ)
         .note("the limit: each lock has a line of 64 bytes, and a page of lines is followed by their records")
 }
 
@@ -104,5 +105,6 @@ fn reconcile(store: &lock_any::Store, segment: &Segment, effort: &Effort) -> Row
     ];
     let [ours, podman] = compare(effort.slow_rounds.min(11), subjects);
     ours.beside(&podman, GROUP, format!("reconcile() with {} ids", effort.reconciled))
+        .promise(promise::RECONCILE)
         .note("ours writes labels and generations, and survives being killed at every instruction")
 }

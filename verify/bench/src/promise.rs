@@ -19,14 +19,28 @@ pub(crate) const SHM_TO_ROBUST: Promise = RatioAtMost(0.6);
 pub(crate) const SHM_TO_BARE: Promise = RatioAtMost(1.15);
 /// Relative to a guard of the thread.
 pub(crate) const SEND_TO_BORROWED: Promise = RatioAtMost(2.5);
+/// Relative to a guard that borrows its handle.
+pub(crate) const OWNED_TO_BORROWED: Promise = RatioAtMost(2.5);
+/// A failed attempt, relative to that of glibc's robust mutex.
+pub(crate) const BUSY_TO_ROBUST: Promise = RatioAtMost(1.2);
+pub(crate) const POSIX_TO_BARE: Promise = RatioAtMost(1.5);
 pub(crate) const CONTENDED: Promise = RatioAtLeast(1.0);
 /// Relative to the mean.
 pub(crate) const LOWEST_SHARE: Promise = AtLeast(0.5);
 /// Relative to the fastest store.
 pub(crate) const ALLOCATION_GROWS: Promise = RatioAtMost(1.5);
+/// Of the smallest, empty store, relative to podman's scan.
+pub(crate) const ALLOCATION_TO_PODMAN: Promise = RatioAtMost(5.0);
+/// Of the smallest store, relative to podman's segment.
+pub(crate) const OPEN_TO_PODMAN: Promise = RatioAtMost(3.0);
+/// "The same" with 1,000 processes in the store, with 25 % for the difference between new and older processes.
+pub(crate) const OPEN_IN_A_CROWD: Promise = RatioAtMost(1.25);
 pub(crate) const CREATE_OR_OPEN_NS: Promise = AtMost(1e6);
 pub(crate) const BYTES_TOUCHED: Promise = AtMost(1_048_576.0);
 pub(crate) const HELD: Promise = RatioAtMost(1.0 / 5.0);
+/// Relative to a bare read of as many lines.
+pub(crate) const HELD_TO_READ: Promise = RatioAtMost(1.2);
+pub(crate) const RECONCILE: Promise = RatioAtMost(5.0);
 pub(crate) const AVAILABLE: Promise = RatioAtMost(1.0 / 50.0);
 pub(crate) const LISTED_NS: Promise = AtMost(1e9);
 pub(crate) const LISTED_BYTES: Promise = AtMost(32.0 * 1_048_576.0);

@@ -52,9 +52,12 @@ fn rows_of(scratch: &Scratch, effort: &Effort, locks: u32) -> Vec<Row> {
         Row::new(GROUP, format!("of {locks}: {what}"), unit, of(&ours)).against(PODMAN, of(&ours), of(&podman))
     };
     let promised = |row: Row, promise| if locks == PROMISED { row.promise(promise) } else { row };
+    let open = row("open", Unit::Nanoseconds, |costs| &costs.open);
+    let open =
+        if locks == effort.sizes[0] { open.promise(promise::OPEN_TO_PODMAN) } else { promised(open, promise::CREATE_OR_OPEN_NS) };
     vec![
         promised(row("create", Unit::Nanoseconds, |costs| &costs.create), promise::CREATE_OR_OPEN_NS),
-        promised(row("open", Unit::Nanoseconds, |costs| &costs.open), promise::CREATE_OR_OPEN_NS),
+        open,
         row("destroy", Unit::Nanoseconds, |costs| &costs.destroy),
         row("length of the file", Unit::Bytes, |costs| &costs.file),
         promised(row("blocks of the file", Unit::Bytes, |costs| &costs.blocks), promise::BYTES_TOUCHED),

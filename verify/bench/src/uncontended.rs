@@ -90,9 +90,9 @@ pub(crate) fn in_memory(scratch: &Scratch, board: &Board, effort: &Effort) -> Ve
         by_url.beside(&parking, MEMORY, "shm"),
         by_url.beside(&std_mutex, MEMORY, "shm"),
         by_backend.beside(&by_url, MEMORY, "shm, opened by its backend, without URL"),
-        owned.beside(&by_url, MEMORY, "shm, with a guard that owns a handle"),
+        owned.beside(&by_url, MEMORY, "shm, with a guard that owns a handle").promise(promise::OWNED_TO_BORROWED),
         send.beside(&by_url, MEMORY, "shm, with a guard of the process (SendGuard)").promise(promise::SEND_TO_BORROWED),
-        posix.beside(&sem_t, MEMORY, "posix-sem"),
+        posix.beside(&sem_t, MEMORY, "posix-sem").promise(promise::POSIX_TO_BARE),
     ]
 }
 
@@ -212,6 +212,7 @@ pub(crate) fn busy(scratch: &Scratch, board: &Board, effort: &Effort) -> Vec<Row
         );
         done.wait();
         let [shm, file, sem, trylock, ofd] = samples;
-        vec![shm.beside(&trylock, BUSY, "shm"), file.beside(&ofd, BUSY, "file"), sem.row(BUSY, "sem")]
+        let shm = shm.beside(&trylock, BUSY, "shm").promise(promise::BUSY_TO_ROBUST);
+        vec![shm, file.beside(&ofd, BUSY, "file"), sem.row(BUSY, "sem")]
     })
 }

@@ -70,7 +70,7 @@ use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use lock_line::LockLine;
 use owner::Owner;
 use raw_lock::RawLock;
-use real_core::{Allocation, Error, Generation, HeldBy, Holder, Label, LockId, OwnerKind, Reconciled, Result};
+use real_core::{Allocation, Error, FastAttempt, Generation, HeldBy, Holder, Label, LockId, OwnerKind, Reconciled, Result};
 use table::slot::{Slot, Waiting};
 use table::{layout, segment, sparse};
 

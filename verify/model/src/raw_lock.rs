@@ -1,6 +1,6 @@
 //! Stand-in for lock-core's `RawLock`, whose `Acquired` and `Proof` are stand-ins as well.
 
-use real_core::{Generation, HeldBy, Holder, OwnerKind, Result};
+use real_core::{FastAttempt, Generation, HeldBy, Holder, OwnerKind, Result};
 
 use crate::Deadline;
 use crate::death::{Acquired, Proof};
@@ -9,6 +9,7 @@ use crate::death::{Acquired, Proof};
 #[allow(dead_code, reason = "not every check calls all of it")]
 pub(crate) trait RawLock {
     fn try_acquire_fast(&self) -> Option<u64>;
+    fn try_acquire_now(&self) -> FastAttempt;
     fn acquire(&self, deadline: Deadline) -> Result<Acquired>;
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired>;
     fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired>;

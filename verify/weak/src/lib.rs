@@ -33,7 +33,9 @@ mod table;
 
 use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, wait};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
-use real_core::{Allocation, Deadline, Error, Generation, HeldBy, Holder, Label, LockId, OwnerKind, Reconciled, Result};
+use real_core::{
+    Allocation, Deadline, Error, FastAttempt, Generation, HeldBy, Holder, Label, LockId, OwnerKind, Reconciled, Result,
+};
 
 use lock_line::LockLine;
 use owner::Owner;

@@ -35,6 +35,10 @@ impl Slot {
         self.line
     }
 
+    fn death(&self) -> &AtomicU64 {
+        self.death
+    }
+
     pub(crate) fn generation(&self) -> Generation {
         Generation::new(1)
     }

@@ -4,7 +4,7 @@ use real_core::LockId;
 
 use super::layout::RECORD_WORDS;
 use super::sparse::Sparse;
-use crate::bitmap::Bitmap;
+use crate::bitmap::{Bitmap, Levels};
 use crate::env::AtomicU64;
 use crate::record::Record;
 
@@ -14,12 +14,14 @@ const IDS: usize = 66;
 
 pub(crate) struct Segment {
     words: Vec<AtomicU64>,
+    levels: Levels,
 }
 
 impl Segment {
     pub(crate) fn new() -> Self {
         let words = LEAVES + SUMMARIES + IDS * RECORD_WORDS;
-        Self { words: std::iter::repeat_with(AtomicU64::default).take(words).collect() }
+        let words = std::iter::repeat_with(AtomicU64::default).take(words).collect();
+        Self { words, levels: Levels::new(LEAVES) }
     }
 
     pub(crate) fn ids(&self) -> u64 {
@@ -33,10 +35,10 @@ impl Segment {
     }
 
     pub(crate) fn allocated(&self) -> Bitmap<'_> {
-        Bitmap::new(Sparse::new(&self.words[..LEAVES + SUMMARIES]), LEAVES, IDS)
+        Bitmap::new(Sparse::new(&self.words[..LEAVES + SUMMARIES]), &self.levels, IDS)
     }
 
     pub(crate) fn record(&self, index: usize) -> Record<'_> {
-        Record::new(&self.words[LEAVES + SUMMARIES + index * RECORD_WORDS..][..RECORD_WORDS])
+        Record::new(self.words[LEAVES + SUMMARIES + index * RECORD_WORDS..].first_chunk().expect("each record is whole"))
     }
 }

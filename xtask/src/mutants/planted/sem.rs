@@ -64,14 +64,20 @@ const RECOVERY: &[Mutation] = planted! { "lock-sem/src/sysv/recovery.rs":
 
 const POSIX_LOCK: &[Mutation] = planted! { "lock-sem/src/posix/lock.rs":
     "released-by-anybody" ["posix-sem"] "an owner that lost the lock removes the next owner";
-"        let is_ours = line::lock_owner(line) == me && self.slot.clear_owner_unless_lost(me, proof.condition());"
-        => "        let is_ours = { line.clear_owner(); true };";
+"        if !self.slot.clear_owner_unless_lost(me, proof.condition()) {"
+        => "        line.clear_owner();\n        if false {";
+    "broken-lock-kept" ["posix-sem"] "a broken lock cannot be acquired";
+"        } else if before.is_broken() {"
+        => "        } else if false && before.is_broken() {";
+    "token-not-forgotten" ["posix-sem"] "a holder seems to have held a lock since before it acquired it";
+"        line::forget_token(line);"
+        => "";
 };
 
 const POSIX_LINE: &[Mutation] = planted! { "lock-sem/src/posix/line.rs":
     "not-posted" ["posix-sem"] "a waiter sleeps although the lock is free";
-r#"        semaphore.give().map_err(|e| call_error("sem_post", e))?;"#
-        => "        let _ = semaphore;";
+r#"    semaphore.give().map_err(|e| call_error("sem_post", e))"#
+        => "    let _ = semaphore;\n    Ok(())";
 };
 
 const GATE: &[Mutation] = planted! { "lock-sem/src/sysv/gate.rs":
@@ -85,6 +91,6 @@ r"            if is_busy {
 const POSIX_WAIT: &[Mutation] = planted! { "lock-sem/src/posix/wait.rs":
     "posix-wait-not-recorded" ["posix-sem"] "a waiting thread is not listed";
 r"                before_sleep();
-                semaphore"
-        => "                semaphore";
+                line::mark_waiting"
+        => "                line::mark_waiting";
 };

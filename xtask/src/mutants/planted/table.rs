@@ -30,10 +30,10 @@ pub(super) const PLANTED: &[&[Mutation]] = &[
 
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
-r"            allocated = Some(record.write(label, tag, self.birth(), self.command()));
+r"            allocated = Some(record.write(label, tag, allocator));
             segment.allocated().set(index);"
         => r"            segment.allocated().set(index);
-            allocated = Some(record.write(label, tag, self.birth(), self.command()));";
+            allocated = Some(record.write(label, tag, allocator));";
     "claim-unchecked" ["shm"] "two allocations get the same id";
 r"        if !record.claim(me, |other| self.is_gone(other)) {
             return Ok(None);
@@ -44,8 +44,11 @@ r"        record.unclaim();
 "
         => "";
     "hint-trusted" ["shm"] "`Exhausted` although an id is free";
-"for find in [Bitmap::find, Bitmap::scan] {"
-        => "for find in [Bitmap::find, Bitmap::find] {";
+"in [(Bitmap::find as fn(&_, _) -> _, first), (Bitmap::scan, 0)] {"
+        => "in [(Bitmap::find as fn(&_, _) -> _, first), (Bitmap::find, 0)] {";
+    "full-segments-not-scanned" ["shm"] "`Exhausted` although an id is free";
+"(Bitmap::scan, 0)] {"
+        => "(Bitmap::scan, first)] {";
     "generation-of-a-free-unchecked" ["shm"] "a stale handle frees another program's id";
 "        if generation.is_some_and(|generation| segment.record(index).generation() != generation) {"
         => "        if generation.is_some_and(|generation| false && segment.record(index).generation() != generation) {";
@@ -71,7 +74,7 @@ r"        if before & bit(index) != 0 {
 "
         => "";
     "full-not-taken-back" ["shm"] "a hint reports a group as full after an id was freed";
-r"            if self.words.load(level.start + at) != FULL {
+r"            if self.words.load(level + at) != FULL {
                 hint.fetch_and(!bit(at), SeqCst);
                 return;
             }
@@ -162,7 +165,7 @@ const BOUND: &[Mutation] = planted! { "lock-table/src/options.rs":
 
 const TABLE: &[Mutation] = planted! { "lock-table/src/table.rs":
     "raised-segment-not-noticed" ["shm"] "a process does not use the new ids of a segment that it has mapped";
-r"            segment.raise(bits);
+r"                segment.raise(self.valid_ids(number));
 "
         => "";
 };
@@ -191,20 +194,28 @@ r"        record.unclaim();
 
 const OWNERSHIP: &[Mutation] = planted! { "lock-table/src/slot/ownership.rs":
     "death-not-kept" ["file" "shm"] "the next owner after an inconsistent release gets no report";
-r"        self.line.clear_owner_inconsistent();
+r"        self.line().clear_owner_inconsistent();
         true"
-        => r"        self.line.clear_owner();
+        => r"        self.line().clear_owner();
         true";
     "panic-not-recorded" ["shm"] "a panic is not reported";
-"            Condition::Panicked => self.death.store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
+"            Condition::Panicked => self.death().store(me.with_note(Cause::Panicked.number()).word(), Relaxed),"
         => "            Condition::Panicked => {}";
 };
 
 const LOCK_LINE: &[Mutation] = planted! { "lock-table/src/lock_line.rs":
     "both-begin" ["file"] "two threads own a lock through two files of the same name, one of them removed";
-"        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
-        => "        let _ = (before, AcqRel);
+r"        let mut token = self.token.fetch_add(1, Relaxed).wrapping_add(1);
+        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;"
+        => "        let mut token = self.token.fetch_add(1, Relaxed).wrapping_add(1);
+        let _ = (before, AcqRel);
         self.owner.store(me.word(), Relaxed);";
+    "both-acquire" ["posix-sem"] "two threads that find a lock free own it";
+r"        self.owner.compare_exchange(before.word(), me.word(), AcqRel, Relaxed).ok()?;
+        let token = self.next_token();"
+        => "        let _ = (before, AcqRel);
+        self.owner.store(me.word(), Relaxed);
+        let token = self.next_token();";
     "owner-not-removed" ["shm"] "a release is reported as a death";
 r"        // With file locks and semaphores, this store and the load in `owner` order the critical sections of threads of one process.
         self.owner.store(owner.word(), Release);"
@@ -228,10 +239,8 @@ const HEADER: &[Mutation] = planted! { "lock-table/src/header.rs":
 
 const FILE: &[Mutation] = planted! { "lock-table/src/file.rs":
     "length-not-checked" ["shm"] "a truncated store causes SIGBUS";
-r"    check_length(length, header::segments(&page))?;
-"
-        => r"    let _ = length;
-";
+"    check_length(stat.st_size.unsigned_abs(), header::segments(&page))?;"
+        => "    let _ = header::segments(&page);";
     "links-not-counted" ["shm"] "a store with a second hard link is accepted";
 r#"        links => return Err(untrusted(format!("the file has {links} hard links; remove the others"))),"#
         => "        _ => {}";
@@ -332,8 +341,8 @@ const WAITING: &[Mutation] = planted! { "lock-table/src/waiting.rs":
 "        line.is_some_and(|line| line.owner() != wait.thread) && !self.is_gone(wait.thread)"
         => "        line.is_some_and(|line| line.owner() != wait.thread)";
     "token-of-waiters-not-compared" ["shm"] "a holder seems to have held a lock since before it acquired it";
-"waits.iter().filter(|wait| wait.token == token)"
-        => "waits.iter().filter(|wait| wait.token == token || true)";
+"waits.iter().filter(|wait| Some(wait.token) == token)"
+        => "waits.iter().filter(|wait| Some(wait.token) == token || true)";
     "waiters-of-a-cut-store-read" ["shm"] "listing the locks of a truncated store causes SIGBUS";
 r"        self.check_whole()?;
         let now"

@@ -118,3 +118,32 @@ impl LockLine {
         self.owner.store(owner.word(), Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A way to record an owner that depends on the one before.
+    type Replace = fn(&LockLine, Owner, Owner) -> Option<u64>;
+
+    #[test]
+    fn of_two_threads_that_have_read_the_same_owner_one_replaces_it() {
+        let [a, b, c] = [1, 2, 3].map(Owner::from_word);
+        for replace in [LockLine::replace_owner as Replace, LockLine::acquire_owner] {
+            let line = LockLine::default();
+            assert_eq!(replace(&line, Owner::NONE, a), Some(1));
+            assert_eq!((replace(&line, Owner::NONE, b), line.owner()), (None, a));
+            let token = replace(&line, a, c);
+            assert!(token > Some(1) && token == Some(line.token()) && line.owner() == c);
+        }
+    }
+
+    #[test]
+    fn a_failed_attempt_to_acquire_a_lock_that_is_its_owner_leaves_the_token() {
+        let (line, [a, b]) = (LockLine::default(), [1, 2].map(Owner::from_word));
+        assert_eq!((line.acquire_owner(Owner::NONE, a), line.acquire_owner(Owner::NONE, b)), (Some(1), None));
+        assert_eq!(line.token(), 1);
+        assert!(line.break_owner(a) && !line.break_owner(a));
+        assert_eq!((line.acquire_owner(a, b), line.acquire_owner(a.broken(), b)), (None, Some(2)));
+    }
+}

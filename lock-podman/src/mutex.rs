@@ -148,7 +148,7 @@ fn acquire_slowly(
         } else {
             me.list().set_pending(mutex);
         }
-        futex::wait(&mutex.word, asleep, remaining.min(SLEEP));
+        futex::wait(&mutex.word, asleep, futex::ANY, remaining.min(SLEEP));
         waiters = WAITERS;
         word = mutex.word.load(Relaxed);
         is_suspect = word == asleep;

@@ -32,6 +32,7 @@ mod lock;
 mod manager;
 mod recovery;
 mod robust;
+mod starvation;
 mod sys;
 mod wait;
 

@@ -10,8 +10,9 @@ use crate::env;
 use crate::env::SPINS;
 use crate::recovery::{self, Vacant};
 use crate::robust::{self, CurrentOwner};
+use crate::starvation;
 use crate::sys::{self, RateLimit, ThisThread};
-use crate::wait::{Announced, WAITERS, announce};
+use crate::wait::{Announced, WAITERS, Wake, announce};
 
 /// The longest sleep. After it, a waiter checks whether the owner is alive.
 ///
@@ -74,11 +75,16 @@ impl ShmLock {
         // A thread that has slept acquires the lock with the bit set, because other threads may still be asleep.
         let mut waiters = 0;
         loop {
-            env::round_depends_on(spins, waiters);
+            let patience = waiting.patience();
+            let is_starved = patience.is_zero();
+            env::round_depends_on(spins, waiters | u32::from(is_starved));
             let present = word.load(Relaxed);
             let number = robust::owner(present);
             let mut longest = if number >= Owner::FIRST_IDENTITY { IDENTITY_SLEEP } else { SLEEP };
-            if number == 0 {
+            if number == 0 && !is_starved && starvation::is_reserved(self.slot.line(), present) {
+                // The woken thread may have been killed.
+                longest = BLIND;
+            } else if number == 0 {
                 match recovery::acquire_vacant(&self.slot, me, present, waiters) {
                     Vacant::Acquired(acquired) => return Ok(acquired),
                     Vacant::Changed => continue,
@@ -103,6 +109,9 @@ impl ShmLock {
                 }
                 return Ok(Acquired::TimedOut);
             }
+            if is_starved {
+                starvation::mark(self.slot.line());
+            }
             let asleep = match announce(self.slot.line(), present) {
                 Some(Announced::Guaranteed(asleep)) => asleep,
                 Some(Announced::BestEffort(asleep)) => {
@@ -116,9 +125,12 @@ impl ShmLock {
                 None => continue,
             };
             waiting.begin(me.caller);
-            sys::wait(word, asleep, remaining.min(longest));
+            // A thread that is not starved wakes when it becomes so, to set the mark.
+            let limit = if is_starved { longest } else { longest.min(waiting.patience()) };
+            sys::wait(word, asleep, starvation::class(is_starved), remaining.min(limit));
             waiters = WAITERS;
-            if word.load(Relaxed) == asleep
+            if limit == longest
+                && word.load(Relaxed) == asleep
                 && let Some(acquired) = recovery::take_over(&self.slot, me, asleep)
             {
                 return Ok(acquired);
@@ -185,7 +197,8 @@ impl ShmLock {
         loop {
             let present = word.load(Relaxed);
             if robust::owner(present) == 0 {
-                return sys::wake_one(word);
+                let wake = if present & WAITERS != 0 { Wake::StarvedThread } else { Wake::OneWaiter };
+                return wake.perform(self.slot.line());
             }
             if matches!(announce(self.slot.line(), present), Some(Announced::Guaranteed(_) | Announced::BestEffort(_))) {
                 return;

@@ -13,7 +13,7 @@ use std::sync::atomic::compiler_fence;
 use lock_table::{LockLine, Owner};
 
 use crate::sys::{self, Head, ThisThread};
-use crate::wait::{self, Release};
+use crate::wait::{self, Release, Wake};
 
 /// The bit that the kernel sets in the lock word of a dead owner. An inconsistent release sets it too.
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
@@ -149,9 +149,7 @@ pub(crate) fn release_inconsistent(list: Option<&Head>, line: &LockLine, record:
         }
     }
     record();
-    if wait::exchange(line, DIED) {
-        sys::wake_one(&line.word);
-    }
+    wait::exchange(line, DIED).perform(line);
     if let Some(list) = list {
         clear_pending(list);
     }
@@ -184,13 +182,11 @@ fn finish_release(head: &Head, line: &LockLine, left: Release) {
 /// Performs the remaining step of a release.
 fn wake_after(line: &LockLine, left: Release) {
     let wake = match left {
-        Release::Done => false,
-        Release::Wake => true,
+        Release::Done => Wake::Nobody,
+        Release::Wake => Wake::OneWaiter,
         Release::Exchange => wait::exchange(line, 0),
     };
-    if wake {
-        sys::wake_one(&line.word);
-    }
+    wake.perform(line);
 }
 
 #[inline]

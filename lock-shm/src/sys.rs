@@ -20,4 +20,4 @@ pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};
 pub(crate) use self::rate_limit::RateLimit;
 pub(crate) use self::this_thread::ThisThread;
-pub(crate) use lock_table::futex::{wait, wake_one};
+pub(crate) use lock_table::futex::{wait, wake_one, wake_one_of};

@@ -16,7 +16,7 @@ use lock_table::LockLine;
 
 use crate::env;
 use crate::env::PLAIN_STORES_AFTER;
-use crate::sys;
+use crate::{starvation, sys};
 
 /// Bit of the lock word: a thread sleeps or is about to. The owner, or the kernel when the owner dies, wakes one waiter.
 pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
@@ -35,6 +35,30 @@ const GENERATION: u32 = 256;
 /// Returns whether an owner without waiters clears the marks at this token. The interval makes the next waiter's barrier negligible.
 const fn is_clearing_token(token: u64) -> bool {
     token.is_multiple_of(PLAIN_STORES_AFTER)
+}
+
+/// The step that remains after a lock was freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Wake {
+    /// No thread waits.
+    Nobody,
+    /// A thread waits.
+    OneWaiter,
+    /// The lock is [reserved](starvation) for a starved thread.
+    StarvedThread,
+}
+
+impl Wake {
+    /// Wakes the thread.
+    #[inline]
+    pub(crate) fn perform(self, line: &LockLine) {
+        match self {
+            Self::Nobody => {}
+            Self::OneWaiter => sys::wake_one(&line.word),
+            Self::StarvedThread => starvation::hand_over(line),
+        }
+    }
 }
 
 /// The remaining step of a release.
@@ -62,16 +86,20 @@ pub(crate) fn release(line: &LockLine, plain: bool) -> Release {
     if is_marked(line, PENDING | EXCHANGE) { Release::Wake } else { Release::Done }
 }
 
-/// Releases a lock by an exchange, and returns whether the caller must wake a waiter.
+/// Releases a lock by an exchange. The caller performs the result.
 ///
 /// `free` is the new word: 0, or `FUTEX_OWNER_DIED` if the next owner gets a report.
-pub(crate) fn exchange(line: &LockLine, free: u32) -> bool {
+pub(crate) fn exchange(line: &LockLine, free: u32) -> Wake {
+    if starvation::is_marked(line) && line.word.load(Relaxed) & WAITERS != 0 {
+        starvation::reserve(line, free);
+        return Wake::StarvedThread;
+    }
     if is_clearing_token(line.token()) && line.word.load(Relaxed) & WAITERS == 0 {
         let marked = line.waiters.load(Relaxed);
         // The exchange below follows this store, and returns the bit if a waiter has set it since the load.
-        line.waiters.store((marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION), Relaxed);
+        line.waiters.store((marked & !(PENDING | EXCHANGE | starvation::MARK)).wrapping_add(GENERATION), Relaxed);
     }
-    line.word.swap(free, Ordering::Release) & WAITERS != 0
+    if line.word.swap(free, Ordering::Release) & WAITERS != 0 { Wake::OneWaiter } else { Wake::Nobody }
 }
 
 /// Makes the owner release by exchange. It has acquired the lock with [`WAITERS`] set, which a plain store would overwrite.
@@ -179,7 +207,7 @@ mod tests {
                     break assert_ne!(present & DIED, 0);
                 }
                 if let Some(Announced::Guaranteed(asleep) | Announced::BestEffort(asleep)) = announce(slot.line(), present) {
-                    sys::wait(&slot.line().word, asleep, WATCHDOG);
+                    sys::wait(&slot.line().word, asleep, starvation::class(false), WATCHDOG);
                 }
                 assert!(start.elapsed() < WATCHDOG, "the waiter was not woken");
             }

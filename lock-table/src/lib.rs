@@ -91,3 +91,5 @@ pub use self::slot::{Slot, Waiting};
 #[doc(hidden)]
 pub use self::sys::futex;
 pub use self::table::Table;
+#[doc(hidden)]
+pub use self::waiters::now as monotonic_time;

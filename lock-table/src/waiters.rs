@@ -172,7 +172,7 @@ impl WaiterTable<'_> {
 }
 
 /// Returns the time of the monotonic clock in nanoseconds, never 0.
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     ClockId::CLOCK_MONOTONIC.now().map_or(1, |now| Duration::from(now).as_nanos() as u64)
 }
 

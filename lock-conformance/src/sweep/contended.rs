@@ -13,14 +13,11 @@ use nix::unistd::Pid;
 
 use super::operation::{give_up, recovers, recovers_in_time, sends, visit, visit_send};
 use super::route::{Place, Route};
-use super::setup::{Check, Mark, Setup, pid_of};
+use super::setup::{Check, Mark, Setup, WAITER_PATIENCE, pid_of};
 use super::subject::Subject;
 use super::survey::Survey;
 use super::target::{Movement, Reached, TargetProcess, is_asleep};
 use crate::sys;
-
-/// Time limit for the bystander. A store may need part of it to detect a lost wake-up.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A deadline that does not pass while the target is stepped.
 const LATER: Duration = Duration::from_secs(600);
@@ -237,7 +234,7 @@ impl Bystander {
                 sys::exit_now(0);
             }
         };
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + WAITER_PATIENCE;
         while !is_asleep(bystander.0) {
             if Instant::now() > patience {
                 return Err("the other waiter does not fall asleep".to_owned());
@@ -251,7 +248,7 @@ impl Bystander {
     ///
     /// Returns the pid in its death report, 0 without a report.
     fn wait_for_report(self, setup: &Setup) -> Result<u32, String> {
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + WAITER_PATIENCE;
         while matches!(waitpid(self.0, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
             if Instant::now() > patience {
                 return Err("the other waiter is still asleep: its wake-up is lost".to_owned());

@@ -10,7 +10,8 @@ use lock_core::{
 
 use nix::sys::wait::waitpid;
 
-use super::setup::{CAPACITY, Check, LOCK, Mark, ReportHandling, Setup};
+use super::setup::{CAPACITY, Check, LOCK, Mark, ReportHandling, Setup, WAITER_PATIENCE};
+use super::target::is_asleep;
 use crate::sys;
 
 pub(super) const LABEL: &str = "swept";
@@ -44,6 +45,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         prepare: Setup::with_store,
         act: |setup| visit(setup, setup.lock().lock()),
         check: |setup, target| setup.check_lock(target),
+    },
+    Operation {
+        name: "unlock beside a starved waiter",
+        applies: recovers_in_time,
+        capacity: CAPACITY,
+        attach: hold_beside_a_waiter,
+        prepare: Setup::with_store,
+        act: |setup| {
+            setup.release_held();
+            setup.mark(Mark::Done);
+        },
+        check: |setup, target| {
+            setup.check_waiter()?;
+            setup.check_lock(target)
+        },
     },
     Operation {
         name: "lock_send and unlock",
@@ -344,6 +360,31 @@ fn repair(setup: &Setup, guard: Result<Guard<'_>>) {
     if marked.and_then(|()| guard.unlock()).is_ok() {
         setup.mark(Mark::Done);
     }
+}
+
+/// Acquires the lock, and forks a process that waits for it. Returns when that process has slept for a while.
+///
+/// A process that waits for longer than a millisecond may be served by another route.
+fn hold_beside_a_waiter(setup: &Setup) {
+    const A_WHILE: Duration = Duration::from_millis(5);
+    setup.attach();
+    setup.hold_in_target();
+    match sys::fork().expect("a process can be forked") {
+        Some(waiter) => {
+            while !is_asleep(waiter) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(A_WHILE);
+        }
+        None => {
+            // It is not killed with the target. Its deadline ends it if a wake-up is lost.
+            if setup.lock().try_lock_for(10 * WAITER_PATIENCE).is_ok() {
+                setup.note().store(1, SeqCst);
+            }
+            sys::exit_now(0);
+        }
+    }
+    setup.mark(Mark::Leaving);
 }
 
 /// Forks a process that dies while it holds the lock; returns its pid.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lock_core::{
     Backend, Capabilities, DeathReports, ErrorKind, Guard, Holders, Lock, LockId, Numbering, OpenMode, OwnerDeath, RawLock,
@@ -55,11 +55,16 @@ pub(super) struct Setup {
     /// This process's guard of the lock.
     guard: Option<Guard<'static>>,
     store: Option<Store>,
+    /// The target's guard, if the target is swept while it holds the lock.
+    held: RefCell<Option<Guard<'static>>>,
     /// The target's handle, until the target uses it.
     handle: RefCell<Option<Lock>>,
     /// The target's handle on the backend's part of the lock, if the backend records no holders.
     raw_handle: RefCell<Option<Arc<dyn RawLock>>>,
 }
+
+/// Time limit for a waiter after the death of an owner. A store may need part of it to detect a lost wake-up.
+pub(super) const WAITER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Longer than the interval after which a store checks a table again.
 const A_WHILE: Duration = Duration::from_millis(20);
@@ -85,6 +90,7 @@ impl Setup {
             words,
             guard: None,
             store: None,
+            held: RefCell::default(),
             handle: RefCell::default(),
             raw_handle: RefCell::default(),
         })
@@ -129,6 +135,28 @@ impl Setup {
 
     pub(super) fn release(&mut self) {
         self.guard = None;
+    }
+
+    /// Acquires the lock in the target.
+    pub(super) fn hold_in_target(&self) {
+        self.held.replace(self.find(LOCK).and_then(|lock| lock.lock_owned().ok()));
+    }
+
+    /// Releases the lock that the target holds.
+    pub(super) fn release_held(&self) {
+        drop(self.held.take());
+    }
+
+    /// Checks that the process that waits for the lock of the target acquires it.
+    pub(super) fn check_waiter(&self) -> Check {
+        let end = Instant::now() + WAITER_PATIENCE;
+        while self.note().load(SeqCst) == 0 {
+            if Instant::now() > end {
+                return Err("the waiter is still asleep: its wake-up is lost".to_owned());
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     pub(super) fn open(&self, mode: OpenMode) -> Result<Store> {

@@ -1,6 +1,7 @@
 //! The record of the calling thread's wait.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::Slot;
 use crate::fork;
@@ -59,7 +60,18 @@ impl Slot {
     }
 }
 
+/// The time after which a waiting thread is starved.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 impl Waiting<'_> {
+    /// Returns the time until the thread has waited for a millisecond, which is zero from then on.
+    ///
+    /// A thread that has waited for that long is *starved*: backends serve it before threads that come later.
+    #[inline]
+    pub fn patience(&self) -> Duration {
+        self.recorded.as_ref().map_or(PATIENCE, |recorded| PATIENCE.saturating_sub(recorded.waited()))
+    }
+
     /// Records that the calling thread waits, unless it is recorded. The thread calls this before it sleeps.
     ///
     /// `me` is the owner word with the thread, also if the thread acquires the lock for its process.
@@ -96,6 +108,10 @@ impl Drop for Waiting<'_> {
 }
 
 impl Recorded {
+    fn waited(&self) -> Duration {
+        Duration::from_nanos(now().saturating_sub(self.start))
+    }
+
     #[cold]
     #[inline(never)]
     fn end(&self, lock: &Slot) {

@@ -5,8 +5,13 @@ use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+/// All classes of sleepers.
+pub const ANY: u32 = libc::FUTEX_BITSET_MATCH_ANY as u32;
+
 /// Sleeps while the word has this value, for at most `duration` on the monotonic clock. Spurious wake-ups are possible.
-pub fn wait(word: &AtomicU32, value: u32, duration: Duration) {
+///
+/// Of the calls of [`wake_one_of`], only those with a bit of `class` wake the thread.
+pub fn wait(word: &AtomicU32, value: u32, class: u32, duration: Duration) {
     let deadline = monotonic().saturating_add(duration);
     let deadline = libc::timespec {
         // No cast to `time_t`: the crate `libc` deprecates that name on musl, where its width will change.
@@ -22,7 +27,7 @@ pub fn wait(word: &AtomicU32, value: u32, duration: Duration) {
             value,
             &raw const deadline,
             ptr::null::<u32>(),
-            libc::FUTEX_BITSET_MATCH_ANY,
+            class,
         )
     };
     // The result (woken, EINTR, EAGAIN or ETIMEDOUT) is ignored: the caller reads the word and the clock again.
@@ -30,8 +35,15 @@ pub fn wait(word: &AtomicU32, value: u32, duration: Duration) {
 
 /// Wakes one thread that sleeps on the word, if there is one.
 pub fn wake_one(word: &AtomicU32) {
-    // SAFETY: the call uses the address only to find the waiters; it reads and writes nothing there.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+    wake_one_of(word, ANY);
+}
+
+/// Wakes the thread that has slept longest on the word with a bit of `class`. Returns false if there is none.
+pub fn wake_one_of(word: &AtomicU32, class: u32) -> bool {
+    let (nothing, one) = (ptr::null::<u32>(), 1);
+    // SAFETY: the call uses the address only to find the waiters; it reads and writes nothing there, nor at the null pointers.
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE_BITSET, one, nothing, nothing, class) };
+    woken > 0
 }
 
 fn monotonic() -> Duration {

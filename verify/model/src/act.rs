@@ -266,7 +266,7 @@ fn read(setup: &'static Setup) {
 
 fn claim(setup: &'static Setup) {
     let slot = setup.slot(0);
-    let word = &slot.line().spare[1];
+    let word = &slot.line().spare[2];
     let Ok(me) = setup.table.current_owner() else { return };
     if setup.table.claim(word, me) {
         report(Note::Claimed);

@@ -18,5 +18,7 @@ pub(crate) mod record;
 pub(crate) mod recovery;
 #[path = "lock-shm/robust.rs"]
 pub(crate) mod robust;
+#[path = "lock-shm/starvation.rs"]
+pub(crate) mod starvation;
 #[path = "lock-shm/wait.rs"]
 pub(crate) mod wait;

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
+use crate::bounds::OBSERVER;
 use crate::op::{Change, Op};
 use crate::{state, step};
 
@@ -35,6 +36,36 @@ pub(crate) fn link_target(address: usize) -> *const AtomicUsize {
 /// Marks a point from which the calling thread's run depends only on these variables.
 pub(crate) fn round_depends_on(spins: u32, waiters: u32) {
     step::call(Op::Loop(u64::from(spins) << 32 | u64::from(waiters)));
+}
+
+/// Starts a wait of the calling thread.
+pub(crate) fn begin_wait() {
+    state::with(|state| {
+        // The observer has no state.
+        if let Some(thread) = state.threads.get_mut(state.current) {
+            thread.has_overslept = false;
+        }
+    });
+}
+
+/// Returns whether the calling thread is starved: by the scenario, or because a sleep of its wait has reached its time limit.
+pub(crate) fn is_starved() -> bool {
+    state::with(|state| {
+        let has_overslept = state.threads.get(state.current).is_some_and(|thread| thread.has_overslept);
+        has_overslept || state.machine.scenario.starves(state.current)
+    })
+}
+
+/// Returns a constant time.
+pub(crate) fn reservation() -> u64 {
+    1
+}
+
+/// Returns whether the thread treats a reservation as ended. Some threads always do, and others never.
+///
+/// The observer never does if no thread has died, because then no reservation may be left.
+pub(crate) fn has_ended(_: u64) -> bool {
+    state::with(|state| if state.current == OBSERVER { state.oracle.deaths > 0 } else { state.current % 2 == 1 })
 }
 
 /// Returns a constant time.

@@ -12,6 +12,8 @@ use crate::thread::{Private, Status, Thread};
 const WAITERS: u64 = libc::FUTEX_WAITERS as u64;
 const DIED: u64 = libc::FUTEX_OWNER_DIED as u64;
 const TID: u64 = libc::FUTEX_TID_MASK as u64;
+/// Every class of sleepers.
+const ANY: u32 = u32::MAX;
 
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,7 +112,7 @@ impl State {
 
     fn outcomes(&self, number: usize, op: Op) -> usize {
         match op {
-            Op::Wake(at) => self.sleepers(at).count().max(1),
+            Op::Wake { at, class } => self.sleepers(at, class).count().max(1),
             Op::Clock if self.threads[number].armed => 2,
             _ => 1,
         }
@@ -118,16 +120,18 @@ impl State {
 
     fn exit_outcomes(&self, exit: &Exit) -> usize {
         match exit.steps.front() {
-            Some(ExitStep::Wake(at)) => self.sleepers(*at).count().max(1),
+            Some(ExitStep::Wake(at)) => self.sleepers(*at, ANY).count().max(1),
             _ => 1,
         }
     }
 
-    fn sleepers(&self, at: usize) -> impl Iterator<Item = usize> {
-        let threads = self.threads.iter().enumerate();
-        threads
-            .filter(move |(_, thread)| matches!(thread.status, Status::Asleep { at: place, .. } if place == at))
-            .map(|(number, _)| number)
+    /// Returns the threads that sleep on a word with a bit of `class`.
+    fn sleepers(&self, at: usize, class: u32) -> impl Iterator<Item = usize> {
+        let is_one = move |status: &Status| match status {
+            Status::Asleep { at: place, class: own, .. } => *place == at && own & class != 0,
+            _ => false,
+        };
+        self.threads.iter().enumerate().filter(move |(_, thread)| is_one(&thread.status)).map(|(number, _)| number)
     }
 
     /// Executes a step. Returns the threads that it resumes.
@@ -147,21 +151,24 @@ impl State {
             }
             Choice::Exit(number, k) => self.exit(number, k),
             Choice::EndSleep(number) => {
+                let mut has_overslept = false;
                 if self.threads[number].armed {
                     self.threads[number].armed = false;
                 } else if self.oracle.interrupts_left > 0 {
                     self.oracle.interrupts_left -= 1;
                 } else {
                     self.oracle.sleeps_left -= 1;
+                    has_overslept = true;
                 }
+                self.threads[number].has_overslept |= has_overslept;
                 self.say(number, || "wakes up without a wake-up call".to_owned());
-                [Some((number, 0)), None]
+                [Some((number, has_overslept.into())), None]
             }
         }
     }
 
     fn step(&mut self, number: usize, op: Op, k: usize) -> Resumed {
-        let drains = matches!(op, Op::Change(..) | Op::Fence | Op::Wait { .. } | Op::Wake(_) | Op::Barrier | Op::End);
+        let drains = matches!(op, Op::Change(..) | Op::Fence | Op::Wait { .. } | Op::Wake { .. } | Op::Barrier | Op::End);
         if let Some(trace) = &mut self.trace {
             trace.settle(number);
         }
@@ -172,15 +179,16 @@ impl State {
         let value = match op {
             Op::Load(at) => self.view(number, at),
             Op::Change(at, change) => self.change(at, change),
-            Op::Wait { at, value, briefly } if self.value(at) == value => {
-                self.threads[number].status = Status::Asleep { at, briefly };
+            Op::Wait { at, value, class, briefly } if self.value(at) == value => {
+                self.threads[number].status = Status::Asleep { at, class, briefly };
                 self.say_op(number, op, 1);
                 return NO_THREAD;
             }
-            Op::Wake(at) => {
-                self.say_op(number, op, 0);
-                let woken = self.wake(at, k);
-                return [Some((number, 0)), woken];
+            Op::Wake { at, class } => {
+                let is_one = self.sleepers(at, class).next().is_some();
+                self.say_op(number, op, is_one.into());
+                let woken = self.wake(at, class, k);
+                return [Some((number, is_one.into())), woken];
             }
             Op::Barrier => {
                 let taking_part = (0..self.threads.len()).filter(|thread| self.machine.scenario.has_barriers(*thread));
@@ -208,8 +216,8 @@ impl State {
         [Some((number, value)), None]
     }
 
-    fn wake(&mut self, at: usize, k: usize) -> Option<(usize, u64)> {
-        let number = self.sleepers(at).nth(k)?;
+    fn wake(&mut self, at: usize, class: u32, k: usize) -> Option<(usize, u64)> {
+        let number = self.sleepers(at, class).nth(k)?;
         self.threads[number].woken = true;
         self.say(number, || "is woken".to_owned());
         Some((number, 0))
@@ -288,7 +296,7 @@ impl State {
             ExitStep::Handle { at, pending } => self.handle(number, at, pending),
             ExitStep::Wake(at) => {
                 self.say(number, || "the kernel wakes one waiter".to_owned());
-                return [self.wake(at, k), None];
+                return [self.wake(at, ANY, k), None];
             }
             ExitStep::Vanish => {
                 self.say(number, || "the end can be proven".to_owned());

@@ -64,7 +64,7 @@ mod thread;
 mod trace;
 
 // Modules and types under the names that the checked files use.
-use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, wait};
+use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, starvation, wait};
 use deadline::Deadline;
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use lock_line::LockLine;

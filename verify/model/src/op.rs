@@ -13,9 +13,15 @@ pub(crate) enum Op {
     Wait {
         at: usize,
         value: u64,
+        /// The [class](Op::Wake) of the sleeper.
+        class: u32,
         briefly: bool,
     },
-    Wake(usize),
+    /// Wakes one thread that sleeps on the word with a bit of this class. Returns whether there is one.
+    Wake {
+        at: usize,
+        class: u32,
+    },
     /// `membarrier`: every thread's stores become visible.
     Barrier,
     /// Checks whether the deadline has passed.

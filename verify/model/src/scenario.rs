@@ -73,6 +73,8 @@ pub struct Scenario {
     room: Option<(usize, usize)>,
     /// Two threads of one process. Every other thread is alone in its process.
     one_process: Option<(usize, usize)>,
+    /// The threads that are starved from the start of each wait.
+    starving: &'static [usize],
     /// A thread whose process cannot use `membarrier`.
     without_barriers: Option<usize>,
     pub(crate) initial: InitialLock,
@@ -95,6 +97,7 @@ impl Scenario {
             foreign: &[],
             room: None,
             one_process: None,
+            starving: &[],
             without_barriers: None,
             initial: InitialLock::Free,
             token: 0,
@@ -131,6 +134,10 @@ impl Scenario {
 
     pub(crate) fn one_process(self, one: usize, other: usize) -> Self {
         Self { one_process: Some((one, other)), ..self }
+    }
+
+    pub(crate) fn starving(self, starving: &'static [usize]) -> Self {
+        Self { starving, ..self }
     }
 
     pub(crate) fn initial(self, initial: InitialLock) -> Self {
@@ -184,6 +191,11 @@ impl Scenario {
     /// Returns whether a thread's process is registered for barriers.
     pub(crate) fn has_barriers(&self, thread: usize) -> bool {
         self.without_barriers != Some(thread)
+    }
+
+    /// Returns whether a thread is starved from the start of each wait.
+    pub(crate) fn starves(&self, thread: usize) -> bool {
+        self.starving.contains(&thread)
     }
 
     /// Returns the number of locks that the thread's robust list has room for, or `None` if it never becomes full.

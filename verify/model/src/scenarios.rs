@@ -43,6 +43,32 @@ pub fn scenarios() -> Vec<Scenario> {
         new("a list that the kernel does not walk", THREE).deaths(1).not_walked().long(),
         new("a list that is not walked, no death in a change", TWO_TWICE).deaths(1).not_walked().not_in_between(),
         new("three lock, a list is not walked, no death in a change", THREE).deaths(2).not_walked().not_in_between().long(),
+        // A lock is reserved for a starved thread.
+        new("two lock twice, one is starved", TWO_TWICE).starving(&[0]),
+        new("two lock twice, the other is starved, one dies", TWO_TWICE).starving(&[1]).deaths(1),
+        new("two lock, both are starved, both die", TWO).starving(&[0, 1]).deaths(2),
+        new("three lock, one is starved", THREE).starving(&[2]).long(),
+        new("three lock, two are starved", THREE).starving(&[1, 2]).long(),
+        new("three lock, one is starved, one dies", THREE).starving(&[2]).deaths(1).long(),
+        new("three lock, two are starved, one dies", THREE).starving(&[1, 2]).deaths(1).long(),
+        new("three lock, two are starved, two die", THREE).starving(&[1, 2]).deaths(2).long(),
+        new("three lock, all are starved, two die", THREE).starving(&[0, 1, 2]).deaths(2).long(),
+        new("three lock, one is starved, one is interrupted", THREE).starving(&[2]).interrupts(1).long(),
+        new("two lock twice, one is starved, the marks are cleared", TWO_TWICE).starving(&[0]).token(BEFORE_CLEARING - 1),
+        new("three lock, one is starved, one has no barriers", THREE).starving(&[2]).without_barriers(0).long(),
+        new("one starved of three times out", &[&[LOCK], &[TimedLock], &[LOCK]]).starving(&[1]),
+        new("one of three times out beside a starved one", &[&[LOCK], &[TimedLock], &[LOCK]]).starving(&[2]),
+        new("two starved of three, one times out, one dies", &[&[LOCK], &[TimedLock], &[LOCK]])
+            .starving(&[1, 2])
+            .deaths(1)
+            .long(),
+        new("one of three only tries beside a starved one, one dies", &[&[LOCK], &[TryLock], &[LOCK]]).starving(&[2]).deaths(1),
+        new("two processes lock twice, one is starved, one dies", &[&[SEND, SEND], &[SEND, SEND]]).starving(&[1]).deaths(1),
+        new("two lock twice, one is foreign and starved, one dies", TWO_TWICE).foreign(&[1]).starving(&[1]).deaths(1),
+        new("two release inconsistently after a death, one is starved, one dies", &[&[LEAVE, LEAVE], &[LEAVE]])
+            .initial(InitialLock::Death)
+            .starving(&[1])
+            .deaths(1),
         // Foreign threads use identity numbers in lock words, and have the thread ids of threads at home.
         new("two lock twice, one is foreign", TWO_TWICE).foreign(&[1]),
         new("two lock twice, one is foreign, one dies", TWO_TWICE).foreign(&[1]).deaths(1),

@@ -89,6 +89,7 @@ impl State {
                 leaving: [None; LOCKS],
                 armed: false,
                 woken: false,
+                has_overslept: false,
             });
         }
         for (number, thread) in self.threads.iter_mut().enumerate() {
@@ -324,14 +325,22 @@ impl State {
         for thread in &self.threads {
             let (state, rest) = match &thread.status {
                 Status::Ready(_) => (0, thread.seen),
-                Status::Asleep { at, briefly } => (1, hash::mix(thread.seen, *at as u64 * 2 + u64::from(*briefly))),
+                Status::Asleep { at, class, briefly } => (1, hash::mix(thread.seen, hash::of(&(at, class, briefly)) as u64)),
                 Status::Done => (2, 0),
                 Status::Exiting(exit) => (3, hash::of(exit)),
                 Status::Gone => (4, 0),
                 Status::Ended => (5, 0),
             };
-            let rest =
-                hash::of(&(rest, &thread.buffer, &thread.private, thread.stage, thread.leaving, thread.armed, thread.woken));
+            let rest = hash::of(&(
+                rest,
+                &thread.buffer,
+                &thread.private,
+                thread.stage,
+                thread.leaving,
+                thread.armed,
+                thread.woken,
+                thread.has_overslept,
+            ));
             all = hash::mix(hash::mix(hash::mix(all, state), rest as u64), (rest >> 64) as u64);
         }
         let oracle = hash::of(&self.oracle);

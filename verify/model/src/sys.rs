@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::env::AtomicU64;
 
 pub(crate) use self::cache::can_link;
-pub(crate) use self::futex::{wait, wake_one};
+pub(crate) use self::futex::{wait, wake_one, wake_one_of};
 pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::list::{link, link_only, unlink, unlink_only};

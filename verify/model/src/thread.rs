@@ -28,6 +28,8 @@ pub(crate) enum Status {
     /// It sleeps on this word.
     Asleep {
         at: usize,
+        /// The class of sleepers, of which a call may wake only some.
+        class: u32,
         /// Whether the sleep may reach its time limit.
         briefly: bool,
     },
@@ -58,6 +60,8 @@ pub(crate) struct Thread {
     pub(crate) armed: bool,
     /// Whether the thread was woken and has neither acquired the lock nor passed the wake-up on.
     pub(crate) woken: bool,
+    /// Whether a sleep of the current wait has reached its time limit, so that the thread is starved.
+    pub(crate) has_overslept: bool,
 }
 
 impl Thread {

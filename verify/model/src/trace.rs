@@ -87,16 +87,17 @@ impl Trace {
                 }
             }
             Op::Fence => "fence".to_owned(),
-            Op::Wait { at, value: expected, briefly } => {
+            Op::Wait { at, value: expected, class, briefly } => {
                 let end = match value {
                     Some(0) => ", returns immediately",
                     Some(_) => ", sleeps",
                     None => "",
                 };
                 let briefly = if briefly { " briefly" } else { "" };
-                format!("futex wait{briefly} while {} is {}{end}", word(at), show(at, expected))
+                format!("futex wait{briefly} in class {class} while {} is {}{end}", word(at), show(at, expected))
             }
-            Op::Wake(at) => format!("futex wake one at {}", word(at)),
+            Op::Wake { at, class: u32::MAX } => format!("futex wake one at {}", word(at)),
+            Op::Wake { at, class } => format!("futex wake one of class {class} at {}", word(at)),
             Op::Barrier => "membarrier: all stores are visible".to_owned(),
             Op::Clock => match value {
                 Some(0) => "clock: the deadline has not passed".to_owned(),

@@ -4,6 +4,8 @@ pub(crate) use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsiz
 
 use std::sync::atomic::Ordering;
 
+use crate::member::Member;
+
 /// Number of times to poll a held lock before sleeping. Under Miri a poll is slow, and other threads run without it.
 pub(crate) const SPINS: u32 = 2;
 
@@ -21,6 +23,23 @@ pub(crate) fn link_target(address: usize) -> *const AtomicUsize {
 }
 
 pub(crate) fn round_depends_on(_: u32, _: u32) {}
+
+pub(crate) fn begin_wait() {}
+
+/// Returns whether the calling thread is starved, as every other thread is.
+pub(crate) fn is_starved() -> bool {
+    Member::current().number % 2 == 1
+}
+
+pub(crate) fn reservation() -> u64 {
+    1
+}
+
+/// Returns whether a reservation has ended: every other time, because Miri isolates programs from the system clock.
+pub(crate) fn has_ended(_: u64) -> bool {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    CALLS.fetch_add(1, Ordering::Relaxed) % 2 == 1
+}
 
 /// Returns a constant time, because Miri isolates programs from the system clock.
 pub(crate) fn unix_time() -> u64 {

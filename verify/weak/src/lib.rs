@@ -31,7 +31,7 @@ mod raw_lock;
 mod sys;
 mod table;
 
-use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, wait};
+use checked::{bitmap, lock, lock_line, owner, record, recovery, robust, starvation, wait};
 use death::{Acquired, Cause, Condition, Death, Proof, Recovery};
 use real_core::{
     Allocation, Deadline, Error, FastAttempt, Generation, HeldBy, Holder, Label, LockId, OwnerKind, Reconciled, Result,

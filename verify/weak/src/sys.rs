@@ -26,7 +26,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use self::cache::can_link;
-pub(crate) use self::futex::{wait, wake_one};
+pub(crate) use self::futex::{wait, wake_one, wake_one_of};
 pub(crate) use self::head::{Head, OFFSET, address, is_empty};
 pub(crate) use self::identities::{forget, link_identity, unlink_identity};
 pub(crate) use self::kernel::{barrier, walk_list};

@@ -7,6 +7,7 @@ const LOCK: &str = "lock-shm/src/lock.rs";
 const RECOVERY: &str = "lock-shm/src/recovery.rs";
 const MARK: &str = "lock-shm/src/sys/mark.rs";
 const ROBUST: &str = "lock-shm/src/robust.rs";
+const STARVATION: &str = "lock-shm/src/starvation.rs";
 const WAITERS: &str = "lock-shm/src/wait.rs";
 const ALLOCATION: &str = "lock-table/src/allocation.rs";
 const BITMAP: &str = "lock-table/src/bitmap.rs";
@@ -199,7 +200,7 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "a waiter does not check whether the owner is dead",
         "two lock, one is foreign, both die",
         LOCK,
-        "if word.load(Relaxed) == asleep",
+        "&& word.load(Relaxed) == asleep",
         "word.load(Relaxed) == asleep",
         "false",
     ),
@@ -227,27 +228,20 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "line.owner() != me || !is_mine",
         "false",
     ),
-    bug(
-        "no waiter is woken",
-        "two lock twice",
-        ROBUST,
-        "if wake {\n        sys::wake_one(&line.word);",
-        "sys::wake_one(&line.word);",
-        "",
-    ),
+    bug("no waiter is woken", "two lock twice", ROBUST, "    wake.perform(line);", "wake.perform(line);", ""),
     bug(
         "an inconsistent release wakes no waiter",
         "two release inconsistently after a death",
         ROBUST,
-        "if wait::exchange(line, DIED) {\n        sys::wake_one(&line.word);",
-        "sys::wake_one(&line.word);",
-        "",
+        "wait::exchange(line, DIED).perform(line);",
+        "wait::exchange(line, DIED).perform(line);",
+        "let _ = wait::exchange(line, DIED);",
     ),
     bug(
         "the word of an inconsistent release forgets the death",
         "two release inconsistently after a death",
         ROBUST,
-        "if wait::exchange(line, DIED) {",
+        "wait::exchange(line, DIED).perform(line);",
         "wait::exchange(line, DIED)",
         "wait::exchange(line, 0)",
     ),
@@ -323,6 +317,38 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "wake_one(word);",
         "",
     ),
+    bug(
+        "a reserved lock stays reserved although no starved thread sleeps",
+        "two lock twice, one is starved",
+        STARVATION,
+        "if !has_owner && line.word",
+        "!has_owner",
+        "false",
+    ),
+    bug(
+        "the starved thread is not woken",
+        "two lock twice, one is starved",
+        STARVATION,
+        "if sys::wake_one_of(&line.word, STARVED) {",
+        "sys::wake_one_of(&line.word, STARVED)",
+        "true",
+    ),
+    bug(
+        "a reservation never ends",
+        "two lock, both are starved, both die",
+        STARVATION,
+        "present & libc::FUTEX_WAITERS != 0 && !env::has_ended(start(line).load(Acquire))",
+        "!env::has_ended(start(line).load(Acquire))",
+        "true",
+    ),
+    bug(
+        "a reserved lock forgets the death",
+        "two release inconsistently after a death, one is starved, one dies",
+        STARVATION,
+        "line.word.store(free | libc::FUTEX_WAITERS, Release);",
+        "free | libc::FUTEX_WAITERS",
+        "libc::FUTEX_WAITERS",
+    ),
     bug("a waiter executes no barrier", "two lock twice", WAITERS, "if !sys::barrier() {", "!sys::barrier()", "false"),
     bug(
         "a waiter does not check the mark again",
@@ -344,9 +370,9 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "the generations of marks are not counted",
         "three lock, one twice, the marks are cleared",
         WAITERS,
-        "(marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION)",
-        "(marked & !(PENDING | EXCHANGE)).wrapping_add(GENERATION)",
-        "marked & !(PENDING | EXCHANGE)",
+        "(marked & !(PENDING | EXCHANGE | starvation::MARK)).wrapping_add(GENERATION)",
+        "(marked & !(PENDING | EXCHANGE | starvation::MARK)).wrapping_add(GENERATION)",
+        "marked & !(PENDING | EXCHANGE | starvation::MARK)",
     ),
     bug(
         "the hints are trusted over the leaves",

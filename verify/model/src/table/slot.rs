@@ -5,13 +5,14 @@
 mod ownership;
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use real_core::{Generation, HeldBy, Holder, Result};
 
 use crate::{Acquired, Deadline};
 
 use super::Table;
-use crate::env::AtomicU64;
+use crate::env::{self, AtomicU64};
 use crate::lock_line::LockLine;
 use crate::owner::Owner;
 
@@ -64,6 +65,7 @@ impl Slot {
     }
 
     pub(crate) fn waiting(&self) -> Waiting<'_> {
+        env::begin_wait();
         Waiting(PhantomData)
     }
 
@@ -89,4 +91,9 @@ pub(crate) struct Waiting<'a>(PhantomData<&'a Slot>);
 
 impl Waiting<'_> {
     pub(crate) fn begin(&mut self, _: Owner) {}
+
+    /// Returns no time if the thread is starved, and otherwise a time that limits no sleep.
+    pub(crate) fn patience(&self) -> Duration {
+        if env::is_starved() { Duration::ZERO } else { Duration::MAX }
+    }
 }

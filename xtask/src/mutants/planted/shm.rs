@@ -2,13 +2,11 @@
 
 use super::{Mutation, planted};
 
-pub(super) const PLANTED: &[&[Mutation]] = &[ROBUST, LOCK, RECOVERY, WAITERS, LIST, MARK];
+pub(super) const PLANTED: &[&[Mutation]] = &[ROBUST, LOCK, RECOVERY, STARVATION, WAITERS, LIST, MARK];
 
 const ROBUST: &[Mutation] = planted! { "lock-shm/src/robust.rs":
     "wake-omitted" ["shm"] "a waiter sleeps on while the lock is free";
-r"    if wake {
-        sys::wake_one(&line.word);
-    }"
+"    wake.perform(line);"
         => "    let _ = wake;";
     "pending-omitted-at-release" ["shm"] "an owner killed during its release leaves a lock that is never free, or a waiter asleep";
 r"pub(crate) fn release(head: &Head, line: &LockLine, plain: bool) {
@@ -33,8 +31,8 @@ r"        if waiting != 0 {
 "
         => "";
     "inconsistent-word-forgets-the-death" ["shm"] "after an owner that did not mark the lock consistent, the death is not reported";
-"    if wait::exchange(line, DIED) {"
-        => "    if wait::exchange(line, 0) {";
+"    wait::exchange(line, DIED).perform(line);"
+        => "    wait::exchange(line, 0).perform(line);";
     "unlinked-from-the-wrong-list" ["shm"] "releasing a lock that is not in the full robust list corrupts both lists";
 "    if owner(line.word.load(Relaxed)) < Owner::FIRST_IDENTITY {"
         => "    if owner(line.word.load(Relaxed)) <= u32::MAX {";
@@ -84,9 +82,9 @@ r"        let mut waiters = 0;
 "Vacant::Claimed => longest = BLIND,"
         => "Vacant::Claimed => {}";
     "no-take-over" ["shm"] "a lock that the kernel does not walk stays locked";
-r"            if word.load(Relaxed) == asleep
+r"                && word.load(Relaxed) == asleep
                 && let"
-        => r"            if word.load(Relaxed) == asleep
+        => r"                && word.load(Relaxed) == asleep
                 && false
                 && let";
     "pass-on-omitted" ["shm"] "a waiter that times out consumes the wake-up of another" shown "one of three times out, another locks twice";
@@ -130,6 +128,23 @@ r"        table.is_gone(owner)
             let taken = robust::acquire(me, line, present, WAITERS);
             (slot.record_death(line.owner()), taken)
         });";
+};
+
+const STARVATION: &[Mutation] = planted! { "lock-shm/src/starvation.rs":
+    "mark-of-starved-omitted" ["shm"] "a thread that locks again at once overtakes a waiter without bound";
+r"    if !is_marked(line) {
+        line.waiters.fetch_or(MARK, Relaxed);
+    }"
+        => "    let _ = line;";
+    "reservation-ignored" ["shm"] "a thread that locks again at once takes the lock that is reserved for a waiter";
+"    present & libc::FUTEX_WAITERS != 0 && !env::has_ended(start(line).load(Acquire))"
+        => "    false && present != !env::has_ended(start(line).load(Acquire)) as u32";
+    "reservation-never-ends" ["shm"] "an attempt finds a lock busy that is reserved for a killed waiter";
+"    present & libc::FUTEX_WAITERS != 0 && !env::has_ended(start(line).load(Acquire))"
+        => "    present & libc::FUTEX_WAITERS != 0 && start(line).load(Acquire) != u64::MAX";
+    "reservation-wakes-nobody" ["shm"] "the waiter that a lock is reserved for sleeps on";
+"    if sys::wake_one_of(&line.word, STARVED) {"
+        => "    if line.word.load(Relaxed) != u32::MAX {";
 };
 
 const WAITERS: &[Mutation] = planted! { "lock-shm/src/wait.rs":

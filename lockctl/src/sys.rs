@@ -1,12 +1,12 @@
-//! The unsafe code of this crate: locks on open files, signals with their raw numbers, a process that witnesses signals, setup of a child between
-//! `fork` and `exec`, and the size of a terminal.
+//! The unsafe code of this crate: locks on open files, signals with their raw numbers, a process that witnesses signals, child processes that
+//! execute a program, and the size of a terminal.
 #![allow(unsafe_code)]
 
 mod lock;
 mod signal;
+mod spawn;
 mod witness;
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -22,6 +22,7 @@ pub(crate) use self::signal::{
     IgnoredSignals, Received, catch_while_waiting, caught_while_waiting, end_by_signal, forward, receive, reset_sigchld,
     set_of_others, stop_catching, take_default_action,
 };
+pub(crate) use self::spawn::Child;
 pub(crate) use self::witness::Witness;
 
 /// Returns whether the program has rights that its caller has not, because it is set-user-id, set-group-id or has capabilities.
@@ -30,34 +31,30 @@ pub(crate) fn is_privileged_program() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Makes the kernel kill the child when the spawning thread ends, and sets the child's signal mask and ignored signals.
+/// Makes the kernel kill the child when the spawning thread ends.
 ///
 /// The caller spawns from a thread that lives as long as the process. The setting does not apply to the child's own children, and a
 /// set-user-id program clears it (`prctl(2)`).
-pub(crate) fn bind_to_this_thread(command: &mut Command, blocked: SigSet, ignored: IgnoredSignals) {
+pub(crate) fn bind_to_this_thread(command: &mut Command) {
     let parent = Pid::this();
-    // SAFETY: the closure only calls prctl, getppid, sigaction and pthread_sigmask. In glibc and musl these are plain system calls: they
-    // take no lock and allocate nothing, so they may run in the forked child of a multithreaded process.
-    unsafe {
-        command.pre_exec(move || {
-            prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // The kernel sends no signal for a parent that died before that call.
-            if getppid() != parent {
-                return Err(io::Error::from(Errno::ESRCH));
-            }
-            ignored.restore_changed()?;
-            blocked.thread_set_mask()?;
-            Ok(())
-        });
-    }
+    // SAFETY: the closure calls `end_with` only, which is async-signal-safe.
+    unsafe { command.pre_exec(move || Ok(end_with(parent)?)) };
+}
+
+/// Makes the kernel kill this process when its parent ends, which was this process. Async-signal-safe: in glibc and musl, both calls are
+/// plain system calls.
+fn end_with(parent: Pid) -> nix::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // The kernel sends no signal for a parent that died before that call.
+    if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 /// Sets the signal mask and the ignored signals of a program that is executed in place of this one.
 pub(crate) fn restore_signals(command: &mut Command, blocked: SigSet, ignored: IgnoredSignals) {
-    // SAFETY: as above; the closure only calls sigaction and pthread_sigmask.
+    // SAFETY: the closure only calls sigaction and pthread_sigmask. In glibc and musl these are plain system calls.
     unsafe {
         command.pre_exec(move || {
-            ignored.restore_changed()?;
+            ignored.set_for_program()?;
             blocked.thread_set_mask()?;
             Ok(())
         });

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Result;
+use crate::install;
 use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
 
@@ -49,16 +50,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     if !args.instructions && (args.only.is_empty() || args.only.iter().any(|part| part == COMMANDS)) {
-        command.arg("--lockctl").arg(build_lockctl(args.quick)?);
+        command.arg("--lockctl").arg(lockctl(args.quick)?);
     }
     command.args(args.only.iter().flat_map(|part| ["--only", part]));
     shell::run(&mut command)
 }
 
-/// Builds `lockctl` as README.md says to install it, because the profile changes the time of its start. Returns the path of the program.
-fn build_lockctl(quick: bool) -> Result<PathBuf> {
-    // The link-time optimisation of the other profile takes minutes.
-    let (profile, directory) = if quick { ("dev", "debug") } else { ("dist", "dist") };
-    shell::run(&mut cargo(["build", "--quiet", "--package", "lockctl", "--bin", "lockctl", "--profile", profile]))?;
-    Ok(Metadata::load()?.target()?.join(directory).join("lockctl"))
+/// Returns the path of the program `lockctl`.
+fn lockctl(quick: bool) -> Result<PathBuf> {
+    if !quick {
+        return install::build();
+    }
+    // To optimise it as a whole takes minutes.
+    shell::run(&mut cargo(["build", "--quiet", "--package", "lockctl", "--bin", "lockctl"]))?;
+    Ok(Metadata::load()?.target()?.join("debug").join("lockctl"))
 }

@@ -13,7 +13,7 @@ use crate::unit::Unit;
 const GROUP: &str = "a command under a lock, as a whole process";
 const STORE: &str = "run";
 
-/// Measures the program `lockctl`, which is built as it is installed. A copy of this program would have another start.
+/// Measures the program `lockctl` as `cargo xtask install` builds it. A copy of this program would have another start.
 pub(crate) fn rows(scratch: &Scratch, lockctl: Option<&Path>, effort: &Effort) -> Vec<Row> {
     let unmeasured = |why: String| vec![Row::unmeasured(GROUP, "lockctl run", Unit::Nanoseconds, why)];
     let Some(lockctl) = lockctl else {

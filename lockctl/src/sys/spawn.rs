@@ -138,7 +138,7 @@ extern "C" fn execute(start: *mut c_void) -> c_int {
 
 /// The variables of this process, as `NAME=VALUE`.
 fn inherited_environment<'a>() -> impl Iterator<Item = &'a CStr> {
-    // SAFETY: this program changes no variable of its own environment, so the list and its strings stay as they are.
+    // SAFETY: this program never changes its environment, so the list and its strings stay valid.
     let mut next = unsafe { environ };
     iter::from_fn(move || {
         // SAFETY: `next` is null, or in the list up to its end, which is a null pointer.

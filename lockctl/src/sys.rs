@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod lock;
+mod parent;
 mod signal;
 mod spawn;
 mod witness;
@@ -11,13 +12,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::errno::Errno;
 use nix::libc;
-use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{Pid, getppid};
+use nix::sys::signal::SigSet;
 
 pub(crate) use self::lock::{flock, inherited, interrupt_calls_with};
+pub(crate) use self::parent::bind_to_this_thread;
 pub(crate) use self::signal::{
     IgnoredSignals, Received, catch_while_waiting, caught_while_waiting, end_by_signal, forward, receive, reset_sigchld,
     set_of_others, stop_catching, take_default_action,
@@ -29,24 +28,6 @@ pub(crate) use self::witness::Witness;
 pub(crate) fn is_privileged_program() -> bool {
     // SAFETY: the call takes a number only.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-/// Makes the kernel kill the child when the spawning thread ends.
-///
-/// The caller spawns from a thread that lives as long as the process. The setting does not apply to the child's own children, and a
-/// set-user-id program clears it (`prctl(2)`).
-pub(crate) fn bind_to_this_thread(command: &mut Command) {
-    let parent = Pid::this();
-    // SAFETY: the closure calls `end_with` only, which is async-signal-safe.
-    unsafe { command.pre_exec(move || Ok(end_with(parent)?)) };
-}
-
-/// Makes the kernel kill this process when its parent ends, which was this process. Async-signal-safe: in glibc and musl, both calls are
-/// plain system calls.
-fn end_with(parent: Pid) -> nix::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // The kernel sends no signal for a parent that died before that call.
-    if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 /// Sets the signal mask and the ignored signals of a program that is executed in place of this one.

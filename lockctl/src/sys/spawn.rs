@@ -17,7 +17,8 @@ use nix::libc::{self, c_int};
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 
-use super::IgnoredSignals;
+use super::parent;
+use super::signal::IgnoredSignals;
 
 unsafe extern "C" {
     /// The environment of this process: a list that ends with a null pointer.
@@ -112,7 +113,7 @@ impl Start<'_> {
     /// Executes the program. Returns only after an error. Async-signal-safe.
     fn execute(&self) -> io::Error {
         let prepared = || {
-            super::end_with(self.parent)?;
+            parent::end_with(self.parent)?;
             self.ignored.set_for_program()?;
             self.blocked.thread_set_mask()
         };

@@ -299,7 +299,7 @@ fn mappings(path: &str) -> Option<impl Iterator<Item = Mapping> + use<>> {
 ///
 /// The directory of the program is removed to save space.
 fn command() -> (String, String) {
-    let line = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let line = procfs::read("/proc/self/cmdline").unwrap_or_default();
     let line = String::from_utf8_lossy(line.strip_suffix(b"\0").unwrap_or(&line));
     let (program, arguments) = line.split_at(line.find('\0').unwrap_or(line.len()));
     (program.rsplit('/').next().unwrap_or_default().to_owned(), arguments.replace('\0', " "))

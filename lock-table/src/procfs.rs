@@ -1,6 +1,7 @@
 //! The files of `/proc/PID`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -12,9 +13,22 @@ const PF_POSTCOREDUMP: u64 = 0x8;
 const PF_DUMPCORE: u64 = 0x200;
 const PF_SIGNALED: u64 = 0x400;
 
+/// Reads a file of `/proc`, whose size is not known before. One that is no longer than a command line of 1 KiB takes two reads.
+pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1024);
+    // For a `File` alone, `read_to_end` asks the kernel for the size, and begins with short reads.
+    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads such a file as text.
+pub(crate) fn read_text(path: &str) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// Reads a field of a file `/proc/PID/stat`. The first field has the number 1.
 pub(crate) fn stat_field(path: &str, number: usize) -> Option<u64> {
-    field(&fs::read_to_string(path).ok()?, number)
+    field(&read_text(path).ok()?, number)
 }
 
 /// Parses a field of the text of such a file, as numbered in proc_pid_stat(5).

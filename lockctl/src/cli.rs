@@ -1,9 +1,10 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use lock_any::LockId;
 
 use crate::capacity::Capacity;
@@ -14,24 +15,55 @@ use crate::watch::WatchArgs;
 
 /// Run commands under locks shared between processes, and list locks and their owners.
 #[derive(Parser, Debug)]
-#[command(
-    name = "lockctl", version, propagate_version = true, infer_long_args = true, after_long_help = exit::table(), max_term_width = 110
-)]
-pub(crate) struct Cli {
+#[command(name = "lockctl", version, propagate_version = true, infer_long_args = true, max_term_width = 110)]
+pub(crate) struct Cli<C: Subcommand = Command> {
     #[command(flatten)]
     pub(crate) store_args: StoreArgs,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: C,
 }
 
 impl Cli {
+    /// Returns the definition of the command line.
+    pub(crate) fn definition() -> clap::Command {
+        Self::command().after_long_help(exit::table())
+    }
+
     /// Reads the command line: the name of the program and its arguments.
     pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, clap::Error> {
-        let mut cli = Self::try_parse_from(&arguments)?;
+        let mut cli = match Cli::<RunAlone>::read_alone(&arguments) {
+            Some(cli) => cli,
+            None => {
+                let mut definition = Self::definition();
+                let mut matches = definition.try_get_matches_from_mut(&arguments)?;
+                Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definition))?
+            }
+        };
         if let Command::Run(args) = &mut cli.command {
             args.note_escape(&arguments);
         }
         Ok(cli)
+    }
+}
+
+/// The command `run` without the others. To build all of them takes longer than to acquire a lock and to start the command.
+#[derive(Subcommand, Debug)]
+enum RunAlone {
+    Run(RunArgs),
+}
+
+impl Cli<RunAlone> {
+    /// Reads a command line with `run`. Returns `None` if it is another one, has an error or asks for help: the definition with all
+    /// commands then decides. It accepts each line that is accepted here, with the same result.
+    fn read_alone(arguments: &[OsString]) -> Option<Cli> {
+        if !arguments.iter().any(|argument| argument == "run") {
+            return None;
+        }
+        // It is not dropped, because the process ends soon.
+        let mut definition = ManuallyDrop::new(Self::command());
+        let mut matches = definition.try_get_matches_from_mut(arguments).ok()?;
+        let Self { store_args, command: RunAlone::Run(args) } = Self::from_arg_matches_mut(&mut matches).ok()?;
+        Some(Cli { store_args, command: Command::Run(args) })
     }
 }
 
@@ -324,10 +356,69 @@ pub(crate) struct WorkerArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Cli::definition().debug_assert();
+        Cli::<RunAlone>::command().debug_assert();
+    }
+
+    /// Reads a line with the definition of all commands.
+    fn read_with_all(line: &[OsString]) -> Result<Cli, String> {
+        let matches = Cli::definition().try_get_matches_from(line);
+        let cli = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+        cli.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn run_is_read_as_by_the_definition_of_all_commands() {
+        const BEFORE: [&[&str]; 7] =
+            [&[], &["--store", "shm:x"], &["--sto=shm:x"], &["--store", "run"], &["help"], &["--version"], &["list"]];
+        const AFTER: [&str; 30] = [
+            "3",
+            "x",
+            "/x",
+            "run",
+            "list",
+            "--",
+            "true",
+            "--help",
+            "-h",
+            "--ver",
+            "-V",
+            "--verb",
+            "--version",
+            "-n",
+            "-w",
+            "2",
+            "-nw2",
+            "--w=x",
+            "-E",
+            "-xc",
+            "-c",
+            "--new",
+            "--name",
+            "--name=7",
+            "--label=x",
+            "--no",
+            "--no-f",
+            "--no-create",
+            "--store",
+            "--sto=shm:y",
+        ];
+        let mut after: Vec<Vec<&str>> = vec![vec![]];
+        after.extend(AFTER.iter().map(|word| vec![*word]));
+        after.extend(AFTER.iter().flat_map(|first| AFTER.iter().map(|second| vec![*first, *second])));
+        let mut accepted = 0;
+        for (before, after) in BEFORE.iter().flat_map(|before| after.iter().map(move |after| (before, after))) {
+            let words = ["lockctl"].iter().chain(*before).chain(&["run"]).chain(after);
+            let line: Vec<OsString> = words.map(OsString::from).collect();
+            let Some(alone) = Cli::<RunAlone>::read_alone(&line) else { continue };
+            accepted += 1;
+            let all = read_with_all(&line)
+                .unwrap_or_else(|error| panic!("{line:?} is accepted without the other commands, but {error}"));
+            assert_eq!(format!("{alone:?}"), format!("{all:?}"), "{line:?}");
+        }
+        assert!(accepted > 500, "only {accepted} lines are accepted");
     }
 }

@@ -2,7 +2,6 @@
 
 mod flock;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::Cli;
@@ -11,14 +10,14 @@ use crate::output;
 
 pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "lockctl", &mut script);
+    clap_complete::generate(shell, &mut Cli::definition(), "lockctl", &mut script);
     Ok(output::print(script)?)
 }
 
 /// Prints one page for the command and all its subcommands.
 pub(crate) fn man() -> Result<(), Failure> {
     let mut page = Vec::new();
-    let mut command = Cli::command();
+    let mut command = Cli::definition();
     command.build();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set() && subcommand.get_name() != "help")

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 
 use crate::Result;
+use crate::install;
+use crate::metadata::Metadata;
 use crate::shell::{self, cargo};
 
 const DOCUMENT: &str = "docs/performance.md";
+/// The part that compares `lockctl run` with flock(1).
+const COMMANDS: &str = "commands";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -45,6 +49,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             command.arg(flag);
         }
     }
+    if !args.instructions && (args.only.is_empty() || args.only.iter().any(|part| part == COMMANDS)) {
+        command.arg("--lockctl").arg(lockctl(args.quick)?);
+    }
     command.args(args.only.iter().flat_map(|part| ["--only", part]));
     shell::run(&mut command)
+}
+
+/// Returns the path of the program `lockctl`.
+fn lockctl(quick: bool) -> Result<PathBuf> {
+    if !quick {
+        return install::build();
+    }
+    // To optimise it as a whole takes minutes.
+    shell::run(&mut cargo(["build", "--quiet", "--package", "lockctl", "--bin", "lockctl"]))?;
+    Ok(Metadata::load()?.target()?.join("debug").join("lockctl"))
 }

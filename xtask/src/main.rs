@@ -10,6 +10,7 @@ mod copy;
 mod examples;
 mod faults;
 mod fuzz;
+mod install;
 mod journal;
 mod matrix;
 mod metadata;
@@ -112,6 +113,8 @@ enum Command {
     Faults(faults::Args),
     /// Measure the cost of locks and of their alternatives
     Bench(bench::Args),
+    /// Install lockctl with a short start, for scripts that run many short commands
+    Install(install::Args),
 }
 
 fn main() -> ExitCode {
@@ -138,6 +141,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Faults(args) => faults::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Install(args) => install::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use lock_any::{Backend, Error, ErrorKind, Exclusion, Guard, Lock, Numbering, OpenMode, OwnerDeath, Removal, Store, StoreUrl};
-use nix::sys::signal::SigSet;
 
 use crate::exit::Failure;
 use crate::sys;
@@ -288,7 +287,7 @@ impl Slot {
             command.arg("--life").arg(life.as_millis().to_string());
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        sys::bind_to_this_thread(&mut command, SigSet::empty(), sys::IgnoredSignals::at_start());
+        sys::bind_to_this_thread(&mut command);
         Ok(command)
     }
 }

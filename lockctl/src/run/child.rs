@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use lock_any::Guard;
 
 use crate::exit::{self, Failure};
-use crate::sys;
+use crate::sys::{self, Child};
 
 use super::session::{self, Ending};
 use super::signals::Signals;
@@ -22,9 +22,10 @@ pub(super) fn run(
     guard: Option<&Guard<'_>>,
     signals: &Signals,
 ) -> Result<(ExitStatus, Ending), Failure> {
-    let mut process = prepare(command, environment);
-    sys::bind_to_this_thread(&mut process, signals.inherited_mask(), signals.ignored());
-    let (mut child, mut forwarder) = signals.spawn(|| process.spawn()).map_err(|error| unavailable(command, error))?;
+    let spawned = Child::spawn(command, environment, signals.inherited_mask(), signals.ignored());
+    let child = spawned.map_err(|error| unavailable(command, error))?;
+    // Signals that arrived since the signals were blocked are forwarded, too.
+    let mut forwarder = signals.forward_to(&child);
     let ending = match guard {
         Some(guard) => session::wait(&mut forwarder, guard),
         None => {
@@ -39,12 +40,6 @@ pub(super) fn run(
 
 /// Executes the command in place of this process, with these environment variables. Returns only after a failure.
 pub(super) fn replace(command: &[OsString], environment: &[(&str, Option<String>)], signals: &Signals) -> Failure {
-    let mut process = prepare(command, environment);
-    sys::restore_signals(&mut process, signals.inherited_mask(), signals.ignored());
-    unavailable(command, process.exec())
-}
-
-fn prepare(command: &[OsString], environment: &[(&str, Option<String>)]) -> Command {
     let mut process = Command::new(&command[0]);
     process.args(&command[1..]);
     for (name, value) in environment {
@@ -54,7 +49,8 @@ fn prepare(command: &[OsString], environment: &[(&str, Option<String>)]) -> Comm
             None => process.env_remove(name),
         };
     }
-    process
+    sys::restore_signals(&mut process, signals.inherited_mask(), signals.ignored());
+    unavailable(command, process.exec())
 }
 
 fn unavailable(command: &[OsString], error: io::Error) -> Failure {

@@ -5,8 +5,6 @@
 //! forwards them to the command, except those that the command has got itself because they were sent to its whole process group.
 //! A signal that stops the command also stops lockctl, with the lock held, so job control works.
 
-use std::io;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -16,7 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgid, getpid, getsid};
 
 use crate::exit::{ExitStatus, Failure};
-use crate::sys::{self, IgnoredSignals, Received, Witness};
+use crate::sys::{self, Child, IgnoredSignals, Received, Witness};
 
 /// Time to wait before the witness is started. Most short commands have ended by then.
 const WITNESS_AFTER: Duration = Duration::from_millis(5);
@@ -72,11 +70,9 @@ impl Signals {
         Ok(())
     }
 
-    /// Spawns the command. Signals that arrive during the spawn are forwarded afterwards.
-    pub(super) fn spawn(&self, spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<(Child, Forwarder<'_>)> {
-        let child = spawn()?;
-        let command = Pid::from_raw(child.id().cast_signed());
-        Ok((child, Forwarder { signals: self, command, witness: GroupWitness::After(Instant::now() + WITNESS_AFTER) }))
+    /// Returns the forwarder of signals to the command, which was spawned just now.
+    pub(super) fn forward_to(&self, command: &Child) -> Forwarder<'_> {
+        Forwarder { signals: self, command: command.id(), witness: GroupWitness::After(Instant::now() + WITNESS_AFTER) }
     }
 }
 

@@ -84,13 +84,13 @@ impl IgnoredSignals {
         self.0 >> (signal - 1) & 1 != 0
     }
 
-    /// Ignores the signals again whose action this program or Rust's runtime has changed. Async-signal-safe.
-    pub(super) fn restore_changed(self) -> nix::Result<()> {
+    /// Gives SIGPIPE and SIGCHLD the actions for a program to execute: they are ignored if they were so at the start of this program, and
+    /// have their default actions otherwise. No other signal was ignored since. Async-signal-safe.
+    pub(super) fn set_for_program(self) -> nix::Result<()> {
         for signal in [libc::SIGPIPE, libc::SIGCHLD] {
-            if self.contains(signal) {
-                // SAFETY: SIG_IGN installs no handler.
-                unsafe { set_action(signal, libc::SIG_IGN) }?;
-            }
+            let action = if self.contains(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
+            // SAFETY: neither installs a handler.
+            unsafe { set_action(signal, action) }?;
         }
         Ok(())
     }

@@ -1,14 +1,16 @@
 //! `run`: exit codes, waiting, and the release of the lock.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::process::Stdio;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::scratch::{CommandOutput, Held, Scratch, await_wait};
+use crate::scratch::{CommandOutput, Held, Scratch, await_wait, output_of};
 
 #[rstest]
 #[case("exit 0", 0)]
@@ -27,6 +29,42 @@ fn a_command_that_cannot_be_executed_exits_69() {
     let scratch = Scratch::with_store();
     let line = scratch.fails(69, &["run", "3", "--", "/nonexistent/command"]);
     assert!(line.contains("/nonexistent/command cannot be executed"), "{line}");
+}
+
+/// The C library passes such a file to the shell, with a copy of the list of the arguments on the stack.
+#[test]
+#[cfg_attr(not(target_env = "gnu"), ignore = "only glibc passes such a file to the shell")]
+fn a_script_without_an_interpreter_is_run_by_the_shell_with_all_arguments() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let script = directory.path().join("script");
+    // A file that this process has open for writing cannot be executed.
+    let write = Command::new("sh").args(["-c", "echo 'echo $#' >$0; chmod +x $0"]).arg(&script).status().unwrap();
+    assert!(write.success());
+    let (scratch, script) = (Scratch::with_store(), script.to_str().unwrap());
+    for lock in ["3", "nightly", "./file"] {
+        let mut line = vec!["run", lock, script];
+        line.extend(vec!["word"; 50_000]);
+        let output = output_of(scratch.lockctl(&line).current_dir(scratch.path()));
+        assert_eq!((output.code, output.out.as_str(), output.err.as_str()), (Some(0), "50000\n", ""), "{lock}");
+    }
+}
+
+#[test]
+fn the_environment_is_passed_on_as_it_is() {
+    let scratch = Scratch::with_store();
+    let odd = OsStr::from_bytes(b"\xff=\n$x");
+    for (lock, id) in [("3", "3"), ("./file", "none")] {
+        let script = "printf '%s|' \"$ODD\" \"${EMPTY-unset}\" \"$LOCKCTL_IDS\" \"${LOCKCTL_ID-none}\"";
+        let mut command = scratch.lockctl(&["run", lock, "sh", "-c", script]);
+        command
+            .current_dir(scratch.path())
+            .env("ODD", odd)
+            .env("EMPTY", "")
+            .env("LOCKCTL_IDS", "kept")
+            .env("LOCKCTL_ID", "outer");
+        let expected = [odd.as_bytes(), format!("||kept|{id}|").as_bytes()].concat();
+        assert_eq!(command.output().unwrap().stdout.escape_ascii().to_string(), expected.escape_ascii().to_string(), "{lock}");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod promise;
 mod report;
 mod rounds;
 mod row;
+mod run_command;
 mod scratch;
 mod servers;
 mod sizes;
@@ -50,6 +51,9 @@ struct Args {
     /// Replace the text between the marks in this document, and the plot beside it
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// The program lockctl to compare with flock(1)
+    #[arg(long, value_name = "FILE")]
+    lockctl: Option<PathBuf>,
     /// Only check that everything runs; the figures are meaningless
     #[arg(long)]
     quick: bool,
@@ -138,7 +142,11 @@ fn measure(scratch: &Scratch, args: &Args, effort: &Effort) -> Report {
     });
     part("sizes", &mut || sizes::rows(scratch, effort));
     part("listings", &mut || listings::rows(scratch, effort));
-    part("commands", &mut || commands::rows(scratch, effort));
+    part("commands", &mut || {
+        let mut rows = run_command::rows(scratch, args.lockctl.as_deref(), effort);
+        rows.extend(commands::rows(scratch, effort));
+        rows
+    });
     part("podman", &mut || podman::rows(scratch, effort));
     death::create(scratch);
     part("death", &mut || death::hand_over(scratch, &board, effort));

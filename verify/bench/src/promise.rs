@@ -42,6 +42,7 @@ pub(crate) const HELD: Promise = RatioAtMost(1.0 / 5.0);
 pub(crate) const HELD_TO_READ: Promise = RatioAtMost(1.2);
 pub(crate) const RECONCILE: Promise = RatioAtMost(5.0);
 pub(crate) const AVAILABLE: Promise = RatioAtMost(1.0 / 50.0);
+pub(crate) const RUN_TO_FLOCK: Promise = RatioAtMost(1.2);
 pub(crate) const LISTED_NS: Promise = AtMost(1e9);
 pub(crate) const LISTED_BYTES: Promise = AtMost(32.0 * 1_048_576.0);
 /// Relative to a time without lists.

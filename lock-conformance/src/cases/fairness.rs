@@ -1,8 +1,8 @@
 //! A waiting thread gets its turn beside threads that acquire the lock again as soon as they have released it.
 //!
 //! The cases count acquisitions and assert no times. A machine that is busy can delay a thread between the begin of a case's wait and that
-//! of the backend's, and other threads proceed meanwhile. So each case passes if one of several trials does. A backend that lets threads
-//! overtake a waiter for any length of time fails all of them.
+//! of the backend's, and other threads proceed meanwhile. So each case passes if most of several trials do. A backend that lets threads
+//! overtake a waiter for any length of time fails most of them.
 
 use std::path::Path;
 
@@ -23,19 +23,25 @@ cases_for_mixed! { "fairness";
     each_thread_gets_its_share [FAIRNESS];
 }
 
-/// The number of trials of a case.
-const TRIALS: u32 = 5;
+/// The number of trials of a case, most of which have to succeed.
+const TRIALS: usize = 5;
 
-/// Runs trials until one succeeds. Fails with the failures of all.
-fn one_succeeds(fixture: &Fixture, mut trial: impl FnMut() -> Result<(), String>) {
-    let mut failures = Vec::new();
-    for _ in 0..TRIALS {
+/// Runs trials until the result of most of them is known. Fails with their failures.
+fn most_succeed(mut trial: impl FnMut() -> Result<(), String>) {
+    let (mut successes, mut failures) = (0, Vec::new());
+    while successes <= TRIALS / 2 && failures.len() <= TRIALS / 2 {
         match trial() {
-            Ok(()) => return,
+            Ok(()) => successes += 1,
             Err(failure) => failures.push(failure),
         }
     }
-    panic!("{TRIALS} trials of {}: {}", fixture.suite.name(), failures.join("; "));
+    assert!(
+        successes > TRIALS / 2,
+        "{} of {} trials failed: {}",
+        failures.len(),
+        failures.len() + successes,
+        failures.join("; ")
+    );
 }
 
 /// The number of waits in a trial.
@@ -70,7 +76,7 @@ fn attempts_overtake_a_waiter_a_few_times(fixture: &Fixture, contenders: Contend
 
 fn is_overtaken_a_few_times(fixture: &Fixture, contenders: Contenders, busy_verb: &str, wait: (&str, &[&str])) {
     let (busy, waiter, lock) = contenders.start_two(fixture);
-    one_succeeds(fixture, || {
+    most_succeed(|| {
         let (path, arena) = fixture.arena(1);
         let waits = waits(fixture);
         let occupying = start_occupying(&busy, busy_verb, &path, 0, lock, ROUNDS * waits);
@@ -126,7 +132,7 @@ const FRACTION: u64 = 4;
 fn each_thread_gets_its_share(fixture: &Fixture, contenders: Contenders) {
     let threads = contenders.start(fixture, THREADS);
     let lock = fixture.a_lock(&threads[0]);
-    one_succeeds(fixture, || {
+    most_succeed(|| {
         let (path, arena): (_, SharedMemory) = fixture.arena(1);
         let (place, sections) = (arena.place(0), sections(fixture));
         let start = |(slot, thread)| start_occupying(thread, "occupy", &path, slot, lock, u32::MAX);

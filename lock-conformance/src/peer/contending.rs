@@ -11,10 +11,18 @@ use super::loops::{number, shared};
 use super::worker::Worker;
 use crate::protocol::{Fields, list};
 use crate::shared_memory::SharedMemory;
+use crate::sys;
 use crate::usage::monotonic_time;
 
 /// The pause of a thread that waits for a step of another one, and of an attempt that found the lock busy.
 const PAUSE: Duration = Duration::from_micros(100);
+
+/// Makes the scheduler let a thread that wakes the calling one go on, as on a machine with an idle processor.
+///
+/// A waiter that preempts the releasing thread would acquire the lock of an unfair backend. Without the permission the case is weaker.
+fn preempt_no_thread() {
+    let _ = sys::preempt_no_thread();
+}
 
 impl Worker {
     pub(super) fn contend(&mut self, verb: &str, arguments: &[&str]) -> Option<Result<Fields>> {
@@ -51,6 +59,7 @@ impl Worker {
         hold: Duration,
     ) -> Result<Fields> {
         let (lock, place) = (self.handle(lock)?, memory.place(0));
+        preempt_no_thread();
         self.begin();
         memory.wait_for_go();
         let mut round = 0;
@@ -81,6 +90,7 @@ impl Worker {
         waits: usize,
     ) -> Result<Fields> {
         let (lock, place) = (self.handle(lock)?, memory.place(0));
+        preempt_no_thread();
         self.begin();
         memory.wait_for_go();
         let (mut seen, mut overtaken) = (0, Vec::new());

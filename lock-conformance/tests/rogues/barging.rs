@@ -61,7 +61,7 @@ macro_rules! queue {
 /// Makes a waiter poll rarely, so that a thread that acquires the lock again immediately is always earlier.
 fn poll_rarely(caller: Caller) {
     if let Caller::Waiter(_) = caller {
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -9,12 +9,12 @@ use std::path::Path;
 use super::{Contenders, cases_for_all, cases_for_mixed};
 use crate::fixture::Fixture;
 use crate::need;
-use crate::process::{LockRef, Thread};
-use crate::shared_memory::SharedMemory;
+use crate::process::{LockRef, Pending, Thread};
 
 cases_for_all! { "fairness";
     a_waiter_is_overtaken_a_few_times [FAIRNESS];
     a_waiter_with_a_deadline_is_overtaken_a_few_times [FAIRNESS DEADLINES];
+    a_waiter_with_a_cancellation_is_overtaken_a_few_times [FAIRNESS DEADLINES];
     attempts_overtake_a_waiter_a_few_times [FAIRNESS];
     each_thread_gets_its_share [FAIRNESS];
 }
@@ -70,6 +70,10 @@ fn a_waiter_with_a_deadline_is_overtaken_a_few_times(fixture: &Fixture, contende
     is_overtaken_a_few_times(fixture, contenders, "occupy", ("wait_with_deadline_beside", &[LONG]));
 }
 
+fn a_waiter_with_a_cancellation_is_overtaken_a_few_times(fixture: &Fixture, contenders: Contenders) {
+    is_overtaken_a_few_times(fixture, contenders, "occupy", ("wait_with_cancellation_beside", &[]));
+}
+
 fn attempts_overtake_a_waiter_a_few_times(fixture: &Fixture, contenders: Contenders) {
     is_overtaken_a_few_times(fixture, contenders, "occupy_by_attempts", ("wait_beside", &[]));
 }
@@ -105,14 +109,7 @@ fn is_overtaken_a_few_times(fixture: &Fixture, contenders: Contenders, busy_verb
     });
 }
 
-fn start_occupying(
-    thread: &Thread,
-    verb: &str,
-    memory: &Path,
-    slot: usize,
-    lock: LockRef,
-    rounds: u32,
-) -> crate::process::Pending {
+fn start_occupying(thread: &Thread, verb: &str, memory: &Path, slot: usize, lock: LockRef, rounds: u32) -> Pending {
     thread.start(verb, &[path_of(memory), &slot.to_string(), &lock.to_string(), &rounds.to_string(), HOLD])
 }
 
@@ -120,8 +117,10 @@ fn path_of(path: &Path) -> &str {
     path.to_str().expect("the scratch path is text")
 }
 
-/// The number of threads that contend for a lock, and of their sections together in a trial.
+/// The number of threads that contend for a lock.
 const THREADS: usize = 6;
+
+/// The number of their sections in a trial.
 fn sections(fixture: &Fixture) -> u64 {
     if need::LOCAL.is_met(&fixture.suite) { 300 } else { 60 }
 }
@@ -133,7 +132,7 @@ fn each_thread_gets_its_share(fixture: &Fixture, contenders: Contenders) {
     let threads = contenders.start(fixture, THREADS);
     let lock = fixture.a_lock(&threads[0]);
     most_succeed(|| {
-        let (path, arena): (_, SharedMemory) = fixture.arena(1);
+        let (path, arena) = fixture.arena(1);
         let (place, sections) = (arena.place(0), sections(fixture));
         let start = |(slot, thread)| start_occupying(thread, "occupy", &path, slot, lock, u32::MAX);
         let occupying: Vec<_> = threads.iter().enumerate().map(start).collect();

@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use lock_core::{Guard, Lock, Result};
+use lock_core::{Cancellation, Guard, Lock, Result, WaitOptions};
 
 use super::acquire::{death_report, duration};
 use super::loops::{number, shared};
@@ -39,6 +39,11 @@ impl Worker {
             ("wait_with_deadline_beside", [memory, slot, lock, waits, span]) => {
                 let span = duration(span);
                 self.wait_beside(|lock| lock.try_lock_for(span), shared(memory), number(slot), lock, number(waits))
+            }
+            ("wait_with_cancellation_beside", [memory, slot, lock, waits]) => {
+                let cancellation = Cancellation::new();
+                let options = || WaitOptions::new().cancellation(&cancellation);
+                self.wait_beside(|lock| lock.lock_with(options()), shared(memory), number(slot), lock, number(waits))
             }
             ("unlock_and_lock", [lock]) => self.release_and_acquire(lock, |lock| lock.lock().map(Some)),
             ("unlock_and_try", [lock]) => self.release_and_acquire(lock, Lock::try_lock),

@@ -69,10 +69,13 @@ queue! { LetsNewcomersOvertake, "lets-newcomers-overtake", "Leaves a released lo
 &[
     ("fairness::threads::a_waiter_is_overtaken_a_few_times", "overtook a waiter"),
     ("fairness::threads::a_waiter_with_a_deadline_is_overtaken_a_few_times", "overtook a waiter"),
+    ("fairness::threads::a_waiter_with_a_cancellation_is_overtaken_a_few_times", "overtook a waiter"),
     ("fairness::handles::a_waiter_is_overtaken_a_few_times", "overtook a waiter"),
     ("fairness::handles::a_waiter_with_a_deadline_is_overtaken_a_few_times", "overtook a waiter"),
+    ("fairness::handles::a_waiter_with_a_cancellation_is_overtaken_a_few_times", "overtook a waiter"),
     ("fairness::processes::a_waiter_is_overtaken_a_few_times", "overtook a waiter"),
     ("fairness::processes::a_waiter_with_a_deadline_is_overtaken_a_few_times", "overtook a waiter"),
+    ("fairness::processes::a_waiter_with_a_cancellation_is_overtaken_a_few_times", "overtook a waiter"),
 ], {
     fn is_next(caller: Caller, _: &[Queued]) -> bool {
         poll_rarely(caller);

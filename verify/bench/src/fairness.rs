@@ -27,7 +27,7 @@ const SECTION: Duration = Duration::from_millis(5);
 const LEAD: Duration = Duration::from_millis(20);
 /// The pause of a waiter until the other process holds the lock.
 const PAUSE: Duration = Duration::from_micros(100);
-/// The first counter on the board for sections, and the first word that tells whether the busy thread holds the lock.
+/// The numbers on the board of the first counter of sections, and of the first word that is 1 while the busy thread holds the lock.
 const SECTIONS: usize = 24;
 const INSIDE: usize = 32;
 

@@ -1,5 +1,7 @@
 //! Waiting threads are served in the order of their waits.
 
+use std::time::{Duration, Instant};
+
 use super::cases;
 use crate::fixture::Fixture;
 use crate::need;
@@ -17,12 +19,14 @@ fn rounds(fixture: &Fixture) -> usize {
     if need::LOCAL.is_met(&fixture.suite) { 8 } else { 3 }
 }
 
-/// Starts a wait, and waits until the lock has this number of waiters and the thread sleeps.
+/// The time after which a waiter may have begun to sleep again, because it has checked the owner. Other waiters are before it then.
+const CHECKED: Duration = Duration::from_millis(150);
+
+/// Starts a wait, and waits until the lock has this number of waiters.
 fn start_as(fixture: &Fixture, thread: &Thread, lock: LockRef, number: usize) -> Pending {
     let waiting = thread.start_lock(lock);
     let counted = || thread_that_counts(thread).must("waiters", &[&lock.to_string()]).get::<usize>("waiters");
     fixture.wait_until(format_args!("{number} waiters are counted"), || counted() == number);
-    waiting.waits("another thread holds the lock");
     waiting
 }
 
@@ -61,10 +65,17 @@ fn owner_and_waiters(fixture: &Fixture) -> (Thread, Vec<Thread>, LockRef) {
     (owner, (0..WAITERS).map(|_| fixture.peer()).collect(), lock)
 }
 
-/// An order by chance has half of all pairs inverted.
+/// An order by chance has half of all pairs inverted. On a machine that is so busy that a round takes long, the order proves nothing.
 fn waiters_are_served_in_about_their_order(fixture: &Fixture) {
     let (owner, threads, lock) = owner_and_waiters(fixture);
-    let orders: Vec<_> = (0..rounds(fixture)).map(|_| order_of_service(fixture, &owner, &threads, lock)).collect();
+    let (mut orders, end) = (Vec::new(), fixture.half_time());
+    while orders.len() < rounds(fixture) && Instant::now() < end {
+        let began = Instant::now();
+        let order = order_of_service(fixture, &owner, &threads, lock);
+        if began.elapsed() < fixture.patience(CHECKED) {
+            orders.push(order);
+        }
+    }
     let inverted: usize = orders.iter().map(|order| inversions(order)).sum();
     let most = orders.len() * WAITERS * (WAITERS - 1) / 2 / 4;
     assert!(

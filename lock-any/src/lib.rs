@@ -90,11 +90,11 @@ pub use self::options::StoreOptions;
 pub use lock_core::events;
 pub use lock_core::{
     Allocation, Backend, Breaking, Cancellation, Capabilities, Capacity, Cause, Deadline, Deadlines, Deadlock, DeadlockStep,
-    Death, DeathReports, Dependence, DesiredAllocation, Error, ErrorDetails, ErrorKind, Exclusion, Generation, Generations,
-    GraphLock, GraphStore, GraphWait, Growth, Guard, GuardChecks, HeldBy, HeldDuringWait, HeldLock, Holder, Holders, Label,
-    Labels, Lock, LockAddress, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile, Reconciled,
-    Reentry, Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder, Temporary,
-    ThreadDeath, Token, Tokens, UnresolvedDeath, WaitGraph, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all,
+    Death, DeathReports, Dependence, DesiredAllocation, Error, ErrorDetails, ErrorKind, Exclusion, Fairness, Generation,
+    Generations, GraphLock, GraphStore, GraphWait, Growth, Guard, GuardChecks, HeldBy, HeldDuringWait, HeldLock, Holder, Holders,
+    Label, Labels, Lock, LockAddress, LockId, Names, Numbering, OpenMode, Operation, OwnerDeath, Persistence, Reconcile,
+    Reconciled, Reentry, Registry, Removal, Result, SendGuard, SendGuards, Sharing, Store, StoreId, StoreUrl, StoreUrlBuilder,
+    Temporary, ThreadDeath, Token, Tokens, UnresolvedDeath, WaitGraph, WaitOptions, Waiter, Waiters, Waiting, Waits, lock_all,
     lock_all_owned, register,
 };
 

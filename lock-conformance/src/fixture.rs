@@ -74,6 +74,11 @@ impl Fixture {
         if need::LOCAL.is_met(&self.suite) { local } else { local * 10 }
     }
 
+    /// Returns the time at which half of the time until the watchdog's limit is over. A case begins no further round then.
+    pub(crate) fn half_time(&self) -> Instant {
+        self.deadline - self.deadline.saturating_duration_since(Instant::now()) / 2
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         self.scratch.path()
     }

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 use lock_core::{
-    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, Growth, GuardChecks, Holders, Labels,
-    Names, Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, Temporary, ThreadDeath, Tokens,
-    Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Fairness, Generations, Growth, GuardChecks, Holders,
+    Labels, Names, Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, Temporary, ThreadDeath,
+    Tokens, Waiters,
 };
 
 use nix::sched::CloneFlags;
@@ -66,6 +66,8 @@ claims! {
     LASTING_REPORTS: death_reports >= DeathReports::UntilConsistent, "death reports until consistent";
     THREAD_DEATH: thread_death >= ThreadDeath::Reported, "release by the death of a thread";
     DEADLINES: deadlines >= Deadlines::Monotonic, "deadlines";
+    FAIRNESS: fairness >= Fairness::Eventual, "an order of waiting threads";
+    QUEUED: fairness >= Fairness::Queued, "a queue of waiting threads";
     REENTRY: reentry >= Reentry::Refused, "detection of reentry";
     GUARD_CHECKS: guard_checks >= GuardChecks::Supported, "guard checks";
     SEND: send_guards >= SendGuards::Supported, "send guards";

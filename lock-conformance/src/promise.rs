@@ -18,6 +18,10 @@ pub(crate) const PROMISES: &[Promise] = &[
     },
     Promise { group: "deadlines", words: "A timed wait ends at its deadline, not before and not late, and names the owner." },
     Promise { group: "waking", words: "A release wakes a waiter in any process, after short and long waits." },
+    Promise {
+        group: "fairness",
+        words: "A waiter is overtaken a bounded number of times, and waiters are served in about their order. Killed ones delay no other.",
+    },
     Promise { group: "costs", words: "An attempt does not sleep, and a wait uses no processor." },
     Promise { group: "reentry", words: "A thread that locks a lock which it already holds gets an error." },
     Promise {

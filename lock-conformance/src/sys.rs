@@ -257,6 +257,17 @@ pub(crate) fn pid_of_other_end(socket: &UnixStream) -> io::Result<u32> {
     if got == 0 { Ok(facts.pid.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets a wake-up of the calling thread preempt no other thread, so that the thread that wakes it goes on running.
+pub(crate) fn preempt_no_thread() -> io::Result<()> {
+    // The kernel's `sched_param` is a number. The function of musl is not implemented.
+    let priority: c_int = 0;
+    // SAFETY: the kernel reads the number, which outlives the call.
+    match unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Sets the nice value of a process; `pid` 0 is this process.
 ///
 /// Decreasing the value may require a privilege.

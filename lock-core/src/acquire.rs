@@ -9,6 +9,10 @@ use crate::{Deadline, Death, Error, Guard, HeldBy, Lock, Operation, Result, Wait
 impl Lock {
     /// Acquires the lock, and blocks until it is available.
     ///
+    /// The capability [`Fairness`](crate::Fairness) of the backend says in which order waiting threads acquire the lock. Except with
+    /// [`Fairness::Unspecified`](crate::Fairness::Unspecified), a thread that releases the lock and acquires it again immediately overtakes a
+    /// waiting thread a bounded number of times.
+    ///
     /// # Errors
     /// [`ErrorKind::AlreadyHeld`](crate::ErrorKind::AlreadyHeld) when this thread already holds the lock and the backend claims
     /// [`Reentry::Refused`](crate::Reentry::Refused); [`ErrorKind::System`](crate::ErrorKind::System) or
@@ -20,6 +24,9 @@ impl Lock {
 
     /// Acquires the lock if it is free. Returns `None` when a thread holds it, which may be this one.
     ///
+    /// An attempt has no place in the [order](crate::Fairness) of waiting threads. A lock that was released to a waiting thread may be busy
+    /// for it, and a thread that only attempts can be overtaken for any length of time.
+    ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) or [`ErrorKind::Limit`](crate::ErrorKind::Limit) when a system call fails.
     #[inline]
@@ -29,7 +36,8 @@ impl Lock {
 
     /// Acquires the lock, and waits for at most this duration on the monotonic clock.
     ///
-    /// It never times out early.
+    /// It never times out early. Among waiting threads, it has the same place as one that waits in [`Lock::lock`], and loses it when it times
+    /// out.
     ///
     /// # Errors
     /// [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut) with the length of the wait and the [holder](crate::HeldBy); otherwise
@@ -40,13 +48,15 @@ impl Lock {
 
     /// Acquires the lock, and waits until this instant at the latest. It never times out early.
     ///
+    /// The order of waiting threads is that of [`Lock::try_lock_for`].
+    ///
     /// # Errors
     /// As [`Lock::try_lock_for`].
     pub fn try_lock_until(&self, deadline: Instant) -> Result<Guard<'_>> {
         self.lock_by(Deadline::At(deadline))
     }
 
-    /// Acquires the lock, and waits until the deadline.
+    /// Acquires the lock, and waits until the deadline. The order of waiting threads is that of [`Lock::try_lock_for`].
     ///
     /// # Errors
     /// As [`Lock::try_lock_for`]. With [`Deadline::Now`], a held lock is an [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).

@@ -9,7 +9,7 @@ impl Lock {
     /// Acquires the lock for the process, and blocks until it is available.
     ///
     /// Any thread of the process may release the lock. Two calls in one process exclude each other, and they exclude the owners of a
-    /// [`Guard`](crate::Guard).
+    /// [`Guard`](crate::Guard). The [order](crate::Fairness) of waiting threads is that of [`Lock::lock`].
     ///
     /// # Examples
     /// ```

@@ -84,6 +84,17 @@ claims! {
         /// They wait on the monotonic clock, and never end early.
         Monotonic = "monotonic",
     }
+    /// The order in which waiting threads acquire a lock.
+    Fairness {
+        /// Not specified: a thread that releases the lock and acquires it again immediately can overtake a waiting thread for any length
+        /// of time.
+        Unspecified = "unspecified",
+        /// A thread that has waited for longer than a millisecond acquires the lock before threads that come later, so it is overtaken a
+        /// bounded number of times. Waiting threads acquire the lock in about the order of their waits.
+        Eventual = "eventual",
+        /// Waiting threads acquire the lock in the order of their waits, and no thread overtakes them.
+        Queued = "queued",
+    }
     /// The effect of acquiring a lock that the calling thread already holds.
     Reentry {
         /// The acquisition blocks or succeeds.
@@ -251,6 +262,8 @@ capabilities! {
     death_reports / with_death_reports: DeathReports = Once, "death reports";
     /// Acquisitions with a deadline.
     deadlines / with_deadlines: Deadlines = Unsupported, "deadlines";
+    /// The order of waiting threads.
+    fairness / with_fairness: Fairness = Unspecified, "fairness";
     /// Acquisitions by the owner.
     reentry / with_reentry: Reentry = Undetected, "relock by the owner";
     /// Guards that move between threads.

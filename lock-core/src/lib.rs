@@ -63,9 +63,9 @@ mod waiting;
 
 pub use backend::{Backend, MigrateFn, OpenFn, OpenMode};
 pub use capabilities::{
-    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Generations, Growth, GuardChecks, Holders, Labels,
-    Names, Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, Temporary, ThreadDeath, Tokens,
-    Waiters,
+    Breaking, Capabilities, Capacity, Deadlines, DeathReports, Exclusion, Fairness, Generations, Growth, GuardChecks, Holders,
+    Labels, Names, Numbering, OwnerDeath, Persistence, Reconcile, Reentry, Removal, SendGuards, Sharing, Temporary, ThreadDeath,
+    Tokens, Waiters,
 };
 pub use deadline::Deadline;
 pub use deadlock::{Deadlock, DeadlockStep, Dependence, LockAddress};

@@ -45,6 +45,11 @@
 //! the time of the last operation (`sem_otime`) of such a set when the process ends, because the process has an undo record for
 //! that id.
 //!
+//! ## The order of waiting threads
+//! The kernel serves the waiting threads of several processes in the order in which they began to sleep. A waiter checks the owner after
+//! 200 ms, and joins the queue of the kernel again. The threads of one process wait at a gate, and one of them waits in the kernel. The
+//! gate is kept for a thread that has waited for longer than a millisecond.
+//!
 //! ## Lost and surplus units
 //! The kernel gives the unit of a lock back when its owner calls `unshare` with `CLONE_NEWIPC` or `CLONE_SYSVSEM`, and any
 //! program of the user may set the value of a semaphore (`semctl`). The owner keeps the lock. But waiters poll for a while, and
@@ -93,7 +98,7 @@ mod posix;
 mod sys;
 pub mod sysv;
 
-use lock_core::{Backend, Breaking, Capabilities, Deadlines, OwnerDeath, Persistence, SendGuards};
+use lock_core::{Backend, Breaking, Capabilities, Deadlines, Fairness, OwnerDeath, Persistence, SendGuards};
 
 pub use self::anonymous::{ANONYMOUS, anonymous};
 
@@ -104,7 +109,7 @@ pub const SYSV: Backend = Backend::new(
     "System V semaphores with undo: sem:NAME (/dev/shm/NAME.sem) or sem:/path",
     sysv::open,
 )
-.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported));
+.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported).with_fairness(Fairness::Eventual));
 
 /// The backend `posix-sem`.
 pub const POSIX: Backend = Backend::new(

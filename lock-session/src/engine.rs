@@ -29,7 +29,8 @@ pub trait Engine: Send + Sync + UnwindSafe + RefUnwindSafe + fmt::Debug + 'stati
 
     /// Acquires a lock in the session, and waits while [`Wait::goes_on`]. Returns `None` when the wait is over.
     ///
-    /// `owner` is recorded at the server. Acquisitions of one process exclude each other as those of different ones do. After an error
+    /// `owner` is recorded at the server. Acquisitions of one process exclude each other as those of different ones do. Waiting threads
+    /// acquire the lock in the order of their waits, and an attempt does not overtake them. After an error
     /// the session does not hold the lock and does not wait for it, or it has ended.
     ///
     /// # Errors

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lock_core::{
-    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, Exclusion, Generation,
+    Acquired, Capabilities, Cause, Condition, Deadline, Deadlines, Death, DeathReports, Error, Exclusion, Fairness, Generation,
     GuardChecks, Holder, Holders, LockId, OwnerDeath, OwnerKind, Proof, RawLock, Recovery, Reentry, Result, SendGuards,
     ThreadDeath, Tokens, Waiters,
 };
@@ -19,6 +19,7 @@ pub const CLAIMS: Capabilities = Capabilities::minimal()
     .with_thread_death(ThreadDeath::Kept)
     .with_death_reports(DeathReports::UntilConsistent)
     .with_deadlines(Deadlines::Monotonic)
+    .with_fairness(Fairness::Queued)
     .with_reentry(Reentry::Refused)
     .with_send_guards(SendGuards::Supported)
     .with_guard_checks(GuardChecks::Supported)

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Only count the instructions of the hot paths, under valgrind
     #[arg(long, conflicts_with_all = ["json", "html", "quick", "only"])]
     instructions: bool,
-    /// Only measure this part: memory, kernel, others, busy, contended, allocation, sizes, listings, commands, death, deadlines or crowd
+    /// Only measure this part: memory, kernel, others, busy, contended, fairness, allocation, sizes, listings, commands, death, deadlines or crowd
     #[arg(long, value_name = "PART", conflicts_with = "docs")]
     only: Vec<String>,
 }

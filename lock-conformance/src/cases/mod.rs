@@ -12,6 +12,7 @@ mod deadlocks;
 mod death_reports;
 mod descriptors;
 mod exclusion;
+mod fairness;
 mod filesystems;
 mod fork;
 mod freeing;
@@ -37,6 +38,7 @@ mod opening;
 mod owner_death;
 mod panics;
 mod permissions;
+mod queues;
 mod raising;
 mod reclaiming;
 mod reconciling;
@@ -50,6 +52,7 @@ mod trying;
 mod vanishing;
 mod views;
 mod visibility;
+mod waiter_deaths;
 mod waiters;
 mod waking;
 
@@ -84,6 +87,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         waking::BETWEEN,
         waking::MIXED,
         waking::CASES,
+        fairness::BETWEEN,
+        fairness::MIXED,
+        queues::CASES,
+        waiter_deaths::CASES,
         reentry::CASES,
         send::BETWEEN,
         send::MIXED,

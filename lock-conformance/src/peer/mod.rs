@@ -2,6 +2,7 @@
 
 mod acquire;
 mod allocate;
+mod contending;
 mod cycle;
 mod deadlocks;
 mod descriptors;

@@ -89,6 +89,7 @@ impl Worker {
             .or_else(|| self.refuse_or_list(verb, arguments))
             .or_else(|| self.repeat_or_race(verb, arguments))
             .or_else(|| self.repeat(verb, arguments))
+            .or_else(|| self.contend(verb, arguments))
             .or_else(|| self.name(verb, arguments))
             .or_else(|| self.grow_or_watch(verb, arguments))
             .or_else(|| self.use_semaphores(verb, arguments))

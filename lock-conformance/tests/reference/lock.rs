@@ -34,6 +34,22 @@ impl FileLock {
         Ok(Arc::new(lock))
     }
 
+    /// Returns the key of the lock's file.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Returns the path of the lock's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.key.1
+    }
+
+    /// Returns whether the calling thread holds the lock.
+    pub(super) fn is_held_by_caller(&self) -> Result<bool> {
+        let caller = this_thread();
+        FileThread::run(&self.key, Access::DEFAULT, move |file| Ok(file.owner == Some(caller)))
+    }
+
     pub(super) fn acquire_as(&self, owner: OwnerKind, deadline: Deadline) -> Result<Acquired> {
         let (tid, caller) = (tid_of(owner), this_thread());
         loop {

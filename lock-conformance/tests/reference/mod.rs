@@ -1,6 +1,6 @@
 //! The reference backend: a directory of small files, with open-file-description locks on them.
 //!
-//! It passes the suite, and the wrong backends are derived from it. [`sending`], [`naming`], [`modest`], [`single`] and [`private`] are honest backends with other
+//! It passes the suite, and the wrong backends are derived from it. [`sending`], [`naming`], [`queuing`], [`modest`], [`single`] and [`private`] are honest backends with other
 //! capabilities.
 //!
 //! The URL is `reference:/dir?capacity=N&mode=0600`; `owner=any` and `group=GID` are further options. The directory contains:
@@ -18,6 +18,7 @@ pub(crate) mod modest;
 pub(crate) mod naming;
 mod options;
 pub(crate) mod private;
+pub(crate) mod queuing;
 mod record;
 pub(crate) mod sending;
 pub(crate) mod single;
@@ -53,7 +54,7 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::minimal()
 pub(crate) const BACKEND: Backend = Backend::new("reference", "lock-conformance", "locks on small files", open).with(CLAIMS);
 
 /// Returns a suite for each honest backend.
-pub(crate) fn suites() -> [Suite; 7] {
+pub(crate) fn suites() -> [Suite; 8] {
     [
         Suite::new(BACKEND, |scratch| format!("reference:{}/store", scratch.display()))
             .files(|scratch, _url| vec![scratch.join("store/header")])
@@ -61,6 +62,7 @@ pub(crate) fn suites() -> [Suite; 7] {
             .shared_in_group(|group| format!("mode=0660&group={group}")),
         Suite::new(sending::BACKEND, |scratch| format!("sending:{}/store", scratch.display())),
         Suite::new(naming::BACKEND, |scratch| format!("naming:{}/store", scratch.display())),
+        Suite::new(queuing::BACKEND, |scratch| format!("queuing:{}/store", scratch.display())),
         Suite::new(modest::BACKEND, |scratch| format!("modest:{}/store", scratch.display())),
         Suite::new(single::BACKEND, |scratch| format!("single:{}/store", scratch.display())),
         Suite::new(single::REPORTING, |scratch| format!("reports-once:{}/store", scratch.display())),

@@ -1,6 +1,7 @@
 //! The wrong backends. Each one adds a [`Fault`](fault::Fault) to an honest backend.
 
 mod allocators;
+mod barging;
 mod causes;
 mod cleaned;
 mod copies;
@@ -95,6 +96,7 @@ pub(crate) fn all() -> Vec<Faulty> {
         views::all(),
         waiter_lists::all(),
         waiters::all(),
+        barging::all(),
         trying::all(),
         wrong_reports::all(),
         descriptors::all(),

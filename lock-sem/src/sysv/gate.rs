@@ -4,7 +4,7 @@
 //! its process before it uses the semaphore, and leaves it when it has given the unit back or has failed to acquire the lock. If it
 //! acquires the lock for the process, the process is inside, and any thread may leave for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -27,9 +27,10 @@ struct Gates {
 /// The gate of one lock in one process. All handles of the lock share it.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessGate {
-    /// [`Inside`] or 0, and the flag [`WAITING`].
+    /// [`Inside`] or 0, and the flag [`WAITING`]; or [`RESERVED`].
     ///
-    /// Only the thread inside, or a thread of the process inside, changes the word until it leaves.
+    /// Only the thread inside, or a thread of the process inside, changes the word until it leaves. A reserved gate is changed under
+    /// `contended`.
     state: AtomicU32,
     /// Number of threads that wait at the gate.
     queue: AtomicU32,
@@ -40,12 +41,24 @@ pub(crate) struct ProcessGate {
 /// The part of a gate that only waiting threads use.
 #[derive(Debug, Default)]
 struct Contended {
+    /// The tickets of the threads that wait at the gate, and when they began to wait, in that order.
+    queue: VecDeque<(u64, Instant)>,
+    last_ticket: u64,
     /// A state of the lock, and when a thread inside first saw it; see [`GateGuard::unchanged_for`].
     seen: Option<([u64; 2], Instant)>,
 }
 
 /// The thread inside waits for the lock. Thread ids are below 2²².
 const WAITING: u32 = 1 << 22;
+
+/// The gate is kept for the first thread of its queue.
+const RESERVED: u32 = 1 << 24;
+
+/// The wait after which a gate is kept for a thread.
+///
+/// Without that, a thread that enters again immediately keeps others out for any length of time. Keeping each gate would cost a switch to
+/// another thread at each release.
+const STARVED: Duration = Duration::from_millis(1);
 
 /// A thread inside a gate, or the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,25 +148,28 @@ impl ProcessGate {
             if state & !WAITING == caller.0 {
                 return Err(Error::already_held());
             }
-            if state == 0 {
-                if self.state.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
+            // A reserved gate does not change while this thread has `contended`.
+            if state == 0 || (state == RESERVED && queued.is_some_and(|ticket| contended.is_first(ticket))) {
+                if self.state.compare_exchange(state, me.0, Acquire, Relaxed).is_ok() {
+                    self.leave_queue(&mut contended, queued);
                     return Ok(Some(GateGuard { gate: self, me }));
                 }
                 continue;
             }
-            let is_busy = state & WAITING != 0 || is_held();
+            let is_busy = state & (WAITING | RESERVED) != 0 || is_held();
             let left = deadline.remaining();
             if is_busy && left.is_some_and(|left| left.is_zero()) {
+                self.leave_queue(&mut contended, queued);
                 return Ok(None);
             }
-            let Some(Queued { since, .. }) = &queued else {
+            let Some(ticket) = queued else {
                 // A thread that leaves after this sees the queue. It locks `contended` before it wakes the queue.
-                queued = Some(Queued::new(&self.queue));
+                queued = Some(self.join_queue(&mut contended));
                 continue;
             };
             let sleep = match left {
                 _ if !is_busy => Some(ATTEMPT_SLEEP),
-                left if since.elapsed() < FIRST_SLEEP => Some(left.map_or(FIRST_SLEEP, |left| left.min(FIRST_SLEEP))),
+                left if contended.waited(ticket) < FIRST_SLEEP => Some(left.map_or(FIRST_SLEEP, |left| left.min(FIRST_SLEEP))),
                 left => left,
             };
             if is_busy {
@@ -166,6 +182,21 @@ impl ProcessGate {
         }
     }
 
+    fn join_queue(&self, contended: &mut Contended) -> u64 {
+        self.queue.fetch_add(1, SeqCst);
+        contended.last_ticket += 1;
+        contended.queue.push_back((contended.last_ticket, Instant::now()));
+        contended.last_ticket
+    }
+
+    /// Removes a thread from the queue, if it is there. It is not the first one of a reserved gate, or has entered that.
+    fn leave_queue(&self, contended: &mut Contended, ticket: Option<u64>) {
+        if let Some(ticket) = ticket {
+            contended.queue.retain(|(other, _)| *other != ticket);
+            self.queue.fetch_sub(1, SeqCst);
+        }
+    }
+
     /// Leaves the gate, if `me` is inside.
     #[inline]
     pub(crate) fn leave(&self, me: Inside) {
@@ -175,7 +206,7 @@ impl ProcessGate {
         }
     }
 
-    /// Wakes all threads in the queue, because they have different deadlines.
+    /// Wakes all threads in the queue, because they have different deadlines. Keeps the gate for the first one if that is starved.
     #[inline]
     fn wake(&self) {
         if self.queue() > 0 {
@@ -185,7 +216,12 @@ impl ProcessGate {
 
     #[cold]
     fn wake_all(&self) {
-        drop(self.contended());
+        let contended = self.contended();
+        if contended.queue.front().is_some_and(|(_, since)| since.elapsed() >= STARVED) {
+            // Another thread may have entered since this one has left, or this one waits inside.
+            let _ = self.state.compare_exchange(0, RESERVED, SeqCst, Relaxed);
+        }
+        drop(contended);
         self.changed.notify_all();
     }
 
@@ -200,23 +236,15 @@ impl ProcessGate {
     }
 }
 
-/// A thread that waits at a gate. It is in the queue until this is dropped.
-#[derive(Debug)]
-struct Queued<'a> {
-    queue: &'a AtomicU32,
-    since: Instant,
-}
-
-impl<'a> Queued<'a> {
-    fn new(queue: &'a AtomicU32) -> Self {
-        queue.fetch_add(1, SeqCst);
-        Self { queue, since: Instant::now() }
+impl Contended {
+    fn is_first(&self, ticket: u64) -> bool {
+        self.queue.front().is_some_and(|(first, _)| *first == ticket)
     }
-}
 
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.queue.fetch_sub(1, SeqCst);
+    /// Returns for how long the thread with this ticket has waited.
+    fn waited(&self, ticket: u64) -> Duration {
+        let place = self.queue.iter().find(|(other, _)| *other == ticket);
+        place.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 }
 
@@ -308,6 +336,45 @@ mod tests {
         });
         assert!(enters(&gate, Deadline::Now, true));
         assert_eq!(gate.queue(), 0);
+    }
+
+    #[test]
+    fn a_gate_is_kept_for_a_thread_that_has_waited_for_long() {
+        let gate = ProcessGate::default();
+        gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap().keep();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| gate.enter(OTHER, OTHER, Deadline::Never, || true, || {}).unwrap().unwrap().keep());
+            while gate.contended().queue.front().is_none_or(|(_, since)| since.elapsed() < STARVED) {
+                thread::yield_now();
+            }
+            for round in 0..100 {
+                gate.leave(ME);
+                let again = gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap();
+                assert!(again.is_none(), "the thread inside overtook a waiter in round {round}");
+            }
+            waiting.join().unwrap();
+        });
+        gate.leave(OTHER);
+        assert!(enters(&gate, Deadline::Now, true));
+        assert_eq!(gate.queue(), 0);
+    }
+
+    #[test]
+    fn a_gate_is_kept_for_the_next_thread_after_a_time_out() {
+        let gate = ProcessGate::default();
+        gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap().keep();
+        assert!(!enters(&gate, Deadline::after(STARVED * 2), true));
+        assert_eq!(gate.queue(), 0);
+        gate.leave(ME);
+        gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap().unwrap().keep();
+        thread::scope(|scope| {
+            let short = scope.spawn(|| enters(&gate, Deadline::after(STARVED * 3), true));
+            let long = scope.spawn(|| enters(&gate, Deadline::Never, true));
+            assert!(!short.join().unwrap());
+            gate.leave(ME);
+            assert!(long.join().unwrap());
+        });
+        assert_eq!((gate.queue(), gate.state.load(Relaxed)), (0, 0));
     }
 
     #[test]

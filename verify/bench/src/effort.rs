@@ -30,6 +30,13 @@ pub(crate) struct Effort {
     pub(crate) kills: usize,
     pub(crate) waits: usize,
     pub(crate) crowd: usize,
+    /// Rounds of waits beside a busy thread. Each takes the window and this number of holds.
+    pub(crate) fairness_rounds: usize,
+    pub(crate) fairness_window: Duration,
+    pub(crate) holds: u32,
+    /// Number of processes with sections, and the duration of their window.
+    pub(crate) neighbours: u32,
+    pub(crate) neighbours_window: Duration,
 }
 
 impl Effort {
@@ -49,6 +56,11 @@ impl Effort {
         kills: 250,
         waits: 150,
         crowd: 1_000,
+        fairness_rounds: 3,
+        fairness_window: Duration::from_millis(600),
+        holds: 30,
+        neighbours: 16,
+        neighbours_window: Duration::from_millis(2_500),
     };
 
     /// For checks only; the figures are meaningless.
@@ -68,5 +80,10 @@ impl Effort {
         kills: 5,
         waits: 3,
         crowd: 10,
+        fairness_rounds: 1,
+        fairness_window: Duration::from_millis(20),
+        holds: 3,
+        neighbours: 4,
+        neighbours_window: Duration::from_millis(60),
     };
 }

@@ -10,6 +10,7 @@ mod contended;
 mod crowd;
 mod death;
 mod effort;
+mod fairness;
 mod instructions;
 mod listings;
 mod peers;
@@ -60,7 +61,7 @@ struct Args {
     /// Only count instructions, under valgrind
     #[arg(long)]
     instructions: bool,
-    /// Only measure these parts: memory, kernel, others, busy, contended, allocation, sizes, listings, commands, podman, death, deadlines, servers, crowd
+    /// Only measure these parts: memory, kernel, others, busy, contended, fairness, allocation, sizes, listings, commands, podman, death, deadlines, servers, crowd
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
@@ -91,6 +92,7 @@ fn act(role: &str, scratch: &Path, arguments: &[String]) {
         contended::ROLE => contended::run(scratch, arguments),
         crowd::ROLE => crowd::run(scratch, arguments),
         death::ROLE => death::run(scratch, arguments),
+        fairness::ROLE => fairness::run(scratch),
         podman::ROLE => podman::run(scratch),
         servers::ROLE => servers::run(arguments),
         instructions::ROLE => instructions::run(arguments),
@@ -135,6 +137,7 @@ fn measure(scratch: &Scratch, args: &Args, effort: &Effort) -> Report {
     part("others", &mut || uncontended::among_others(scratch, effort));
     part("busy", &mut || uncontended::busy(scratch, &board, effort));
     part("contended", &mut || contended::rows(scratch, &board, effort));
+    part("fairness", &mut || fairness::rows(scratch, effort));
     part("allocation", &mut || {
         let (rows, plotted) = allocation::rows(scratch, effort);
         points = plotted;

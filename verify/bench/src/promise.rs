@@ -1,5 +1,7 @@
 //! The promises as numbers. docs/performance.md explains the rows.
 
+use std::time::Duration;
+
 /// A bound on what a row measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Promise {
@@ -62,6 +64,13 @@ pub(crate) const HAND_OVER_FROM_POSTGRES_NS: Promise = AtMost(50e6);
 pub(crate) const HAND_OVER_FROM_ETCD_NS: Promise = AtMost(3e9);
 pub(crate) const EARLY: Promise = AtMost(0.0);
 pub(crate) const LATE_NS: Promise = AtMost(5e6);
+/// In fair turns.
+pub(crate) const LONGEST_WAIT: Promise = AtMost(5.0);
+
+/// The wait beside one busy thread, in units of its hold: two holds and 5 ms.
+pub(crate) fn wait_beside(hold: Duration) -> Promise {
+    AtMost(2.0 + 0.005 / hold.as_secs_f64())
+}
 
 impl Promise {
     /// Whether the promise is met; `None` if it was not measured.

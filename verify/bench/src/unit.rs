@@ -9,6 +9,10 @@ pub(crate) enum Unit {
     /// A fraction from 0 to 1.
     Share,
     Count,
+    /// A time, in units of the time for which each owner holds the lock.
+    Holds,
+    /// A time, in units of the time in which each of several threads holds the lock once.
+    Turns,
 }
 
 impl Unit {
@@ -19,6 +23,8 @@ impl Unit {
             Self::PerSecond => "ops/s",
             Self::Share => "share",
             Self::Count => "count",
+            Self::Holds => "holds",
+            Self::Turns => "turns",
         }
     }
 
@@ -30,6 +36,8 @@ impl Unit {
             Self::PerSecond => scaled(value, 1e3, &["/s", "k/s", "M/s", "G/s"]),
             Self::Share => format!("{value:.2}"),
             Self::Count => format!("{value}"),
+            Self::Holds => format!("{value:.2} holds"),
+            Self::Turns => format!("{value:.2} turns"),
         }
     }
 }

@@ -1,11 +1,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use std::thread::panicking;
 use std::time::Duration;
 
 use crate::event::event;
+use crate::lock::Handle;
 use crate::raw::{Condition, OwnerKind, Proof};
 use crate::{Death, Error, ErrorKind, Lock, Operation, RawLock, Result, Token, fork};
 
@@ -251,20 +252,34 @@ impl RareFields {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        match self.lock {
-            Some(lock) if self.epoch == fork::epoch() && self.rare.is_none() && !panicking() => {
+        let is_usual = self.epoch == fork::epoch() && self.rare.is_none() && !panicking();
+        // Only words are passed on, because a handle in memory would be copied there in pieces other than those it was written in.
+        let own = self.own.take().map(Lock::into_handle);
+        match (self.lock, own) {
+            (Some(lock), None) if is_usual => {
                 if let Err(error) = lock.raw().release(Proof::of_thread(Condition::Consistent)) {
                     log_release_error(lock, error);
                 }
             }
-            _ => drop_other(self.lock, self.own.take(), self.epoch, self.rare.take()),
+            (None, Some(own)) if is_usual => drop_own(own),
+            (lock, own) => drop_slow(lock, own, self.epoch, self.rare.take()),
         }
     }
 }
 
-/// Drops a guard that contains its handle or has rare fields, or that no longer holds the lock.
+/// Releases the lock of a guard that contains its handle, and drops the handle.
 #[inline(never)]
-fn drop_other(lock: Option<&Lock>, own: Option<Lock>, epoch: u64, rare: Option<Box<RareFields>>) {
+fn drop_own(own: Arc<Handle>) {
+    if let Err(error) = own.raw().release(Proof::of_thread(Condition::Consistent)) {
+        log_release_error(&Lock::of_handle(own), error);
+    }
+}
+
+/// Drops a guard that has rare fields, or that no longer holds the lock.
+#[cold]
+#[inline(never)]
+fn drop_slow(lock: Option<&Lock>, own: Option<Arc<Handle>>, epoch: u64, rare: Option<Box<RareFields>>) {
+    let own = own.map(Lock::of_handle);
     let lock = lock.or(own.as_ref());
     if epoch != fork::epoch() {
         // `unlock` has released the lock, or a forked child has inherited the guard.

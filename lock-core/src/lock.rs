@@ -31,11 +31,18 @@ pub struct Lock {
 }
 
 /// What the clones of a handle share.
-struct Handle {
+pub(crate) struct Handle {
     raw: Arc<dyn RawLock>,
     store: Arc<StoreContext>,
     id: LockId,
     generation: Option<Generation>,
+}
+
+impl Handle {
+    #[inline]
+    pub(crate) fn raw(&self) -> &dyn RawLock {
+        &*self.raw
+    }
 }
 
 /// The store of a lock.
@@ -70,7 +77,16 @@ impl Lock {
 
     pub(crate) fn new(raw: Arc<dyn RawLock>, store: Arc<StoreContext>, id: LockId) -> Self {
         let generation = raw.initial_generation();
-        Self { raw: Pinned::new(Arc::new(Handle { raw, store, id, generation }), |handle| &*handle.raw) }
+        Self::of_handle(Arc::new(Handle { raw, store, id, generation }))
+    }
+
+    pub(crate) fn of_handle(handle: Arc<Handle>) -> Self {
+        Self { raw: Pinned::new(handle, |handle| &*handle.raw) }
+    }
+
+    #[inline]
+    pub(crate) fn into_handle(self) -> Arc<Handle> {
+        Pinned::into_owner(self.raw)
     }
 
     /// Returns the id of the lock in its store. It is 0 for the only lock of a store, and for a lock that belongs to no store.

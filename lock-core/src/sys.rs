@@ -35,6 +35,12 @@ impl<O: ?Sized, T: ?Sized> Pinned<O, T> {
     pub(crate) fn owner(this: &Self) -> &Arc<O> {
         &this.owner
     }
+
+    /// Returns the whole value.
+    #[inline]
+    pub(crate) fn into_owner(this: Self) -> Arc<O> {
+        this.owner
+    }
 }
 
 impl<O: ?Sized, T: ?Sized> Deref for Pinned<O, T> {

@@ -224,7 +224,7 @@ impl RawLock for ShmLock {
     fn try_acquire_now(&self) -> FastAttempt {
         // The kernel frees a word with a thread id when the thread ends, except after deaths that only `take_over` finds.
         let number = robust::owner(self.slot.line().word.load(Relaxed));
-        if (1..Owner::FIRST_IDENTITY).contains(&number) && self.checked.may_skip() {
+        if (1..Owner::FIRST_IDENTITY).contains(&number) && !self.checked.has_passed(CHECK) {
             return FastAttempt::Busy;
         }
         self.try_acquire_fast().map_or(FastAttempt::Undecided, |token| FastAttempt::Held { token })

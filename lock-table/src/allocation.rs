@@ -50,12 +50,6 @@ impl Table {
         Err(Error::exhausted(self.limit(), self.count()?))
     }
 
-    /// Returns the number of the first segment that is not full according to the hints, or the number of segments.
-    fn first_with_room(&self) -> usize {
-        let is_full = |number: &usize| self.segment(*number).is_ok_and(|segment| segment.allocated().seems_full());
-        self.segment_numbers().take_while(is_full).count()
-    }
-
     /// Allocates this id, if it is free.
     ///
     /// # Errors
@@ -91,7 +85,8 @@ impl Table {
         allocator: &Allocator,
     ) -> Result<Option<Generation>> {
         // Without a claim: if the id is freed now, another thread that needs a free id would find it claimed.
-        if segment.allocated().get(index) {
+        let bits = segment.allocated();
+        if bits.get(index) {
             return Ok(None);
         }
         segment.back_group(&self.file, index)?;
@@ -100,10 +95,10 @@ impl Table {
             return Ok(None);
         }
         let mut allocated = None;
-        let free = !segment.allocated().get(index);
+        let free = !bits.get(index);
         if free {
             allocated = Some(record.write(label, tag, allocator));
-            segment.allocated().set(index);
+            bits.set(index);
         }
         record.unclaim();
         Ok(allocated)
@@ -125,13 +120,14 @@ impl Table {
             return Err(not_allocated());
         }
         let segment = self.segment(number)?;
-        if !segment.allocated().get(index) {
+        let bits = segment.allocated();
+        if !bits.get(index) {
             return Err(not_allocated());
         }
         if generation.is_some_and(|generation| segment.record(index).generation() != generation) {
             return Err(Error::stale());
         }
-        if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }
+        if bits.clear(index) { Ok(()) } else { Err(not_allocated()) }
     }
 
     /// Frees every id, and returns the number of ids that were allocated.

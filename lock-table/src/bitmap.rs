@@ -1,7 +1,8 @@
 //! The bitmap of allocated ids, with summary levels for finding a free id in constant time.
 //!
-//! The lowest level is authoritative. In each level above it, a set bit is a hint that a word of the level below is full. A wrong hint
-//! remains only when a process is killed between two steps. A full scan repairs it.
+//! The lowest level is authoritative. In each level above it, a set bit is a hint that a word of the level below is full. Searches set
+//! the hints, and a bit that is cleared removes those above it. A wrong hint remains only when a process is killed between two steps. A
+//! full scan repairs it.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -50,9 +51,9 @@ impl<'a> Bitmap<'a> {
         if at + 1 == self.valid_words() { self.last_mask() } else { FULL }
     }
 
-    /// Returns the indexes of the words that [`Bitmap::set`] accesses for this bit.
+    /// Returns the indexes of the word of this bit and of the hints above it.
     ///
-    /// Their pages must be reserved before.
+    /// Their pages must be reserved before the bit is set.
     pub(crate) fn words_of(self, index: usize) -> impl Iterator<Item = usize> {
         let mut at = index;
         self.levels.starts().iter().map(move |start| {
@@ -64,11 +65,7 @@ impl<'a> Bitmap<'a> {
     /// Sets a bit. Returns true if it was clear.
     pub(crate) fn set(&self, index: usize) -> bool {
         let word = self.words.reserved(index / BITS);
-        let before = word.fetch_or(bit(index), SeqCst);
-        if before & bit(index) == 0 && (before | bit(index)) == FULL {
-            self.set_hints(index / BITS);
-        }
-        before & bit(index) == 0
+        word.fetch_or(bit(index), SeqCst) & bit(index) == 0
     }
 
     /// Clears a bit. Returns true if it was set.
@@ -76,7 +73,7 @@ impl<'a> Bitmap<'a> {
         let Some(word) = self.words.get(index / BITS) else { return false };
         let before = word.fetch_and(!bit(index), SeqCst);
         if before & bit(index) != 0 {
-            self.clear_hints(index / BITS);
+            self.clear_hints(0, index / BITS);
         }
         before & bit(index) != 0
     }
@@ -131,6 +128,9 @@ impl<'a> Bitmap<'a> {
     }
 
     /// Returns the lowest clear bit at or after `from`, according to the hints.
+    ///
+    /// Sets the missing hints of the full words that it reads. A thread that fills a word leaves that to the next search. So the bit that
+    /// makes the bitmap full can be cleared and set again without changes of hints.
     pub(crate) fn find(&self, from: usize) -> Option<usize> {
         let Levels { all, top } = self.levels;
         // A search from 0 starts at the top level, so that one load detects a full bitmap.
@@ -140,8 +140,8 @@ impl<'a> Bitmap<'a> {
             if at >= bits {
                 return None;
             }
-            let below = bit(at) - 1;
-            let word = self.words.load(all[number] + at / BITS) | below;
+            let (present, below) = (self.words.load(all[number] + at / BITS), bit(at) - 1);
+            let word = present | below;
             if word != FULL {
                 at = at / BITS * BITS + word.trailing_ones() as usize;
                 if at >= bits || number == 0 {
@@ -152,6 +152,9 @@ impl<'a> Bitmap<'a> {
             } else if number == *top {
                 at = (at / BITS + 1) * BITS;
             } else {
+                if present == FULL {
+                    self.set_hints(number, at / BITS);
+                }
                 number += 1;
                 at = at / BITS + 1;
             }
@@ -166,7 +169,7 @@ impl<'a> Bitmap<'a> {
             let below = if at == from / BITS { bit(from) - 1 } else { 0 };
             let word = self.words.load(at);
             if word != FULL {
-                self.clear_hints(at);
+                self.clear_hints(0, at);
             }
             if word | below != FULL {
                 let index = at * BITS + (word | below).trailing_ones() as usize;
@@ -176,29 +179,30 @@ impl<'a> Bitmap<'a> {
         None
     }
 
-    /// Sets the hint for a word of the lowest level that is full.
+    /// Sets the hint for a word of a level that was full when the caller read it.
     ///
     /// If that fills the word of the hint, continues on the next level.
-    fn set_hints(&self, mut at: usize) {
-        for (level, above) in self.levels.pairs() {
-            let hint = self.words.reserved(above + at / BITS);
+    fn set_hints(&self, mut level: usize, mut at: usize) {
+        while level < self.levels.top {
+            // A damaged store may have a full word below a page that is not reserved.
+            let Some(hint) = self.words.get(self.levels.all[level + 1] + at / BITS) else { return };
             let word = hint.fetch_or(bit(at), SeqCst) | bit(at);
             // Another thread may have cleared a bit before this hint was set, and then it has not cleared the hint. Both threads write
             // before they read, so that at least one of them sees the other's write.
-            if self.words.load(level + at) != FULL {
-                hint.fetch_and(!bit(at), SeqCst);
-                return;
+            if self.words.load(self.levels.all[level] + at) != FULL {
+                return self.clear_hints(level, at);
             }
             if word != FULL {
                 return;
             }
-            at /= BITS;
+            (level, at) = (level + 1, at / BITS);
         }
     }
 
-    /// Clears the hints on all levels above a word of the lowest level that is not full.
-    fn clear_hints(&self, mut at: usize) {
-        for (_, above) in self.levels.pairs() {
+    /// Clears the hints above a word of a level that is not full.
+    fn clear_hints(&self, level: usize, mut at: usize) {
+        // Each level is read after the one below was changed: another thread that saw the hint there may have set one here.
+        for above in &self.levels.starts()[level + 1..] {
             let word = above + at / BITS;
             if self.words.load(word) & bit(at) != 0 {
                 self.words.reserved(word).fetch_and(!bit(at), SeqCst);
@@ -236,11 +240,6 @@ impl Levels {
     /// Returns the first word of each level, from the lowest on.
     fn starts(&self) -> &[usize] {
         &self.all[..=self.top]
-    }
-
-    /// Returns the first words of each level except the highest, with that of the level above it.
-    fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.starts().iter().copied().zip(self.starts()[1..].iter().copied())
     }
 }
 
@@ -326,6 +325,7 @@ mod tests {
         let levels = Levels::new(128);
         let map = Bitmap::new(Sparse::whole(&words), &levels, 128 * BITS);
         (0..128 * BITS).for_each(|index| assert!(map.set(index)));
+        assert_eq!(map.find(0), None);
         // As if a process was killed after it cleared the bit and before it cleared the hint.
         words[100].fetch_and(!(1 << 7), SeqCst);
         let lost = 100 * BITS + 7;
@@ -391,28 +391,57 @@ mod tests {
     }
 
     #[test]
-    fn concurrent_set_and_clear_leave_no_wrong_hint() {
+    fn a_search_sets_the_hints_that_filled_words_lack() {
+        const LEAVES: usize = 2 * 64 * 64;
+        let (words, levels) = (words(LEAVES), Levels::new(LEAVES));
+        let map = Bitmap::new(Sparse::whole(&words), &levels, LEAVES * BITS);
+        (0..LEAVES * BITS).for_each(|index| assert!(map.set(index)));
+        assert!(!map.seems_full() && words[LEAVES..].iter().all(|word| word.load(SeqCst) == 0));
+        assert_eq!(map.find(0), None);
+        assert!(map.seems_full());
+        // The last free bit is cleared and set again, and then no hint changes before the next search.
+        assert!(map.clear(5000) && map.set(5000));
+        assert!(!map.seems_full());
+        assert_eq!((map.find(0), map.seems_full()), (None, true));
+        assert!(map.clear(LEAVES * BITS - 1));
+        assert_eq!((map.find(0), map.find(5000)), (Some(LEAVES * BITS - 1), Some(LEAVES * BITS - 1)));
+    }
+
+    #[test]
+    fn concurrent_changes_and_searches_leave_no_wrong_hint() {
+        const BITS_OF_MAP: usize = 65 * BITS;
         let words = words(65);
         let levels = Levels::new(65);
-        let map = Bitmap::new(Sparse::whole(&words), &levels, 65 * BITS);
-        (0..64 * BITS).for_each(|index| assert!(map.set(index)));
-        for index in 64 * BITS..65 * BITS {
-            map.set(index);
-        }
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                scope.spawn(move || {
-                    for round in 0..20_000 {
-                        let index = (round * 7 + thread) % (65 * BITS);
-                        if map.clear(index) {
-                            assert!(map.set(index));
+        let map = Bitmap::new(Sparse::whole(&words), &levels, BITS_OF_MAP);
+        for round in 0..20 {
+            map.ones().for_each(|index| assert!(map.clear(index)));
+            (0..BITS_OF_MAP).for_each(|index| assert!(map.set(index)));
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    scope.spawn(move || {
+                        for step in 0..2_000 {
+                            // Mostly, all threads change a few words, so that these become full again and again.
+                            let index = (step * 7 + thread + round * BITS) % (if step % 8 == 0 { BITS_OF_MAP } else { BITS });
+                            if map.clear(index) {
+                                assert!(step % 3 == 0 || map.find(0).is_none_or(|found| found < BITS_OF_MAP));
+                                assert!(map.set(index));
+                            }
+                            map.find(0);
                         }
-                    }
-                });
+                        // Each thread leaves one bit clear.
+                        assert!(map.clear((thread + 1) * 16 * BITS - 1));
+                    });
+                }
+            });
+            // A search finds the clear bits in order, so no hint hides one of them.
+            for thread in 0..4 {
+                let index = (thread + 1) * 16 * BITS - 1;
+                assert_eq!(map.find(0), Some(index), "in round {round}");
+                assert!(map.set(index));
             }
-        });
-        assert_eq!(map.find(0), None);
-        for index in 0..65 * BITS {
+            assert_eq!(map.find(0), None);
+        }
+        for index in 0..BITS_OF_MAP {
             assert!(map.clear(index));
             assert_eq!(map.find(0), Some(index));
             assert!(map.set(index));

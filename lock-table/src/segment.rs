@@ -1,4 +1,6 @@
-use std::ops::{ControlFlow, Range};
+mod scan;
+
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
@@ -14,6 +16,8 @@ use crate::table_file::TableFile;
 use crate::touched::TouchedGroups;
 use lock_core::{Allocation, Generation, LockId, Result};
 
+pub(crate) use self::scan::Pages;
+
 /// A bitmap of groups, by its position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mark {
@@ -26,25 +30,6 @@ pub(crate) enum Mark {
 }
 
 const _: () = assert!(Mark::Overflowed as usize + 1 == GROUP_BITMAPS);
-
-/// What a scan does with the pages that it has read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pages {
-    /// They stay mapped, so that the next scan is fast.
-    Keep,
-    /// They are unmapped, so that a scan of a large table takes little memory.
-    Unmap,
-}
-
-impl Pages {
-    /// Returns the choice for a list of at most this many items: a caller that reads a list in parts wants to save memory.
-    pub(crate) fn of_list(limit: usize) -> Self {
-        if limit == usize::MAX { Self::Keep } else { Self::Unmap }
-    }
-}
-
-/// The number of groups whose pages are unmapped at a time: 768 KiB.
-const UNMAPPED_TOGETHER: usize = 64;
 
 // A group is a number of pages, and begins at a page.
 const _: () = assert!((GROUP_WORDS * WORD).is_multiple_of(PAGE as usize));
@@ -254,60 +239,6 @@ impl Segment {
             word.fetch_or(bit, Release);
         }
         Ok(())
-    }
-
-    /// Calls `each` with the index and the line of each id at or after `from` whose group is backed by blocks, until it breaks.
-    ///
-    /// All other lines were never locked.
-    pub(crate) fn backed_lines(
-        &self,
-        from: usize,
-        pages: Pages,
-        mut each: impl FnMut(usize, &LockLine) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let mut unmapped = from / GROUP;
-        let mut groups = self.backed_groups(from / GROUP).peekable();
-        while let Some(group) = groups.next() {
-            if pages == Pages::Unmap && group - unmapped >= UNMAPPED_TOGETHER {
-                self.unmap_groups(unmapped..group);
-                unmapped = group;
-            }
-            let first = group * GROUP;
-            // The records between the lines of two groups stop the prefetcher of the processor.
-            let next = self.lines_of(groups.peek().map_or(first, |next| next * GROUP));
-            let lines = self.lines_of(first).zip(next).take(self.bits() - first).enumerate();
-            lines.skip(from.saturating_sub(first)).try_for_each(|(at, (line, next))| {
-                sys::prefetch(&next[0]);
-                each(first + at, sys::line(line))
-            })?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Unmaps the pages of these ids, which were read for a list of at most this many items, if [`Pages::of_list`] says so.
-    pub(crate) fn unmap_read(&self, indexes: Range<usize>, limit: usize) {
-        if Pages::of_list(limit) == Pages::Unmap {
-            self.unmap_groups(indexes.start / GROUP..indexes.end.div_ceil(GROUP));
-        }
-    }
-
-    /// Unmaps the pages of these groups from memory, except of those in which this process has handles.
-    fn unmap_groups(&self, groups: Range<usize>) {
-        // An access to a page maps its neighbours, too, so that earlier groups may be mapped again.
-        let mut from = groups.start.saturating_sub(UNMAPPED_TOGETHER);
-        let end = groups.end.min(self.geometry.groups());
-        let kept = self.touched.iter().skip_while(|group| *group < from).take_while(|group| *group < end);
-        for kept in kept.collect::<Vec<_>>().into_iter().chain([end]) {
-            if from < kept {
-                self.words.unmap_pages(self.words_before + from * GROUP_WORDS..self.words_before + kept * GROUP_WORDS);
-            }
-            from = kept + 1;
-        }
-    }
-
-    /// Returns the words of the lines of the group of an id.
-    fn lines_of(&self, index: usize) -> impl Iterator<Item = &[AtomicU64]> {
-        self.group(index)[..GROUP * LINE_WORDS].chunks_exact(LINE_WORDS)
     }
 
     /// Returns the groups from this one on that are backed by blocks and contain valid ids.

@@ -92,9 +92,8 @@ impl Table {
         pages: Pages,
         mut each: impl FnMut(LockId, &LockLine, Owner) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.scan(from, pages, |id, line| match line.owner() {
-            owner if owner.is_none() => ControlFlow::Continue(()),
-            owner => each(id, line, owner),
+        self.scan_segments(from, |segment, index| {
+            segment.owned_lines(index, pages, |index, line, owner| each(segment.id(index), line, owner))
         })
     }
 
@@ -116,10 +115,15 @@ impl Table {
         pages: Pages,
         mut each: impl FnMut(LockId, &LockLine) -> ControlFlow<()>,
     ) -> Result<()> {
+        self.scan_segments(from, |segment, index| segment.backed_lines(index, pages, |index, line| each(segment.id(index), line)))
+    }
+
+    /// Calls `each` with each segment that contains ids from `from` on and the index of the first of them, until it breaks.
+    fn scan_segments(&self, from: LockId, mut each: impl FnMut(&Segment, usize) -> ControlFlow<()>) -> Result<()> {
         self.check_whole()?;
         for place in self.present_from(from) {
             let (segment, index) = place?;
-            if segment.backed_lines(index, pages, |index, line| each(segment.id(index), line)).is_break() {
+            if each(segment, index).is_break() {
                 break;
             }
         }
@@ -159,6 +163,13 @@ impl Table {
 
     pub(crate) fn has_segment(&self, number: usize) -> bool {
         self.state().segments.load(Acquire) & (1 << number) != 0
+    }
+
+    /// Returns the number of the first segment that is not full according to the hints, or that this process has not mapped.
+    pub(crate) fn first_with_room(&self) -> usize {
+        // A segment that is not complete may have free ids since the bound was raised.
+        let is_full = |segment: &Segment| segment.is_complete() && segment.allocated().seems_full();
+        self.segments.iter().take_while(|segment| segment.get().is_some_and(is_full)).count()
     }
 
     /// Returns the segments that exist.

@@ -1,50 +1,58 @@
 //! A limit on the rate of costly checks.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// The number of calls of [`RateLimit::may_skip`] between two readings of the clock, if the calls follow each other quickly.
-const SKIPS: u32 = 16;
-
-/// The longest time between two readings of the clock, in milliseconds, after which calls count as quick.
-const QUICK: u64 = 10;
-
-/// The times of the last check and of the last reading of the clock, in milliseconds on the monotonic clock.
+/// The time of the last check, in milliseconds on the monotonic clock.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimit {
-    checked: AtomicU64,
-    read: AtomicU64,
-    /// The number of calls that may skip the reading of the clock.
-    skips: AtomicU32,
-}
+pub(crate) struct RateLimit(AtomicU64);
 
 impl RateLimit {
-    /// Returns whether the caller may assume that no check is due, without reading the clock.
-    ///
-    /// This is so for up to 16 calls after two readings of the clock within 10 ms. A thread that polls less often reads the clock each
-    /// time, so that skipped readings delay its checks by 16 polls at most.
+    /// Returns whether at least `after` milliseconds have passed since the last check.
     #[inline]
-    pub(crate) fn may_skip(&self) -> bool {
-        let skips = self.skips.load(Relaxed);
-        if skips != 0 {
-            self.skips.store(skips - 1, Relaxed);
-        }
-        skips != 0
+    pub(crate) fn has_passed(&self, after: u64) -> bool {
+        self.is_past(now(), after)
     }
 
     /// Returns whether at least `after` milliseconds have passed since the last check, and if so, starts a new interval.
     pub(crate) fn is_due(&self, after: u64) -> bool {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `now` is valid for writes of a `timespec`.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-        let now = now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000;
-        let is_quick = now.saturating_sub(self.read.load(Relaxed)) < QUICK;
-        self.read.store(now, Relaxed);
-        self.skips.store(if is_quick { SKIPS } else { 0 }, Relaxed);
-        let due = now.saturating_sub(self.checked.load(Relaxed)) >= after;
+        let now = now();
+        let due = self.is_past(now, after);
         if due {
-            self.checked.store(now, Relaxed);
+            self.0.store(now, Relaxed);
         }
         due
+    }
+
+    fn is_past(&self, now: u64, after: u64) -> bool {
+        now.saturating_sub(self.0.load(Relaxed)) >= after
+    }
+}
+
+/// Returns the time of the coarse monotonic clock in milliseconds. It is read without a system call, and is up to 10 ms old.
+#[inline]
+fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is valid for writes of a `timespec`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_recent_check_makes_another_one_superfluous() {
+        let (limit, after) = (RateLimit::default(), now() / 2);
+        for _ in 0..3 {
+            assert!(limit.has_passed(after) && limit.is_due(after));
+            // Any number of attempts within the interval is not due, and does not prolong it.
+            let checked = limit.0.load(Relaxed);
+            assert!((0..100).all(|_| !limit.has_passed(after) && !limit.is_due(after)));
+            assert_eq!(limit.0.load(Relaxed), checked);
+            // As if the interval had passed: the very next attempt is due.
+            limit.0.store(checked - after, Relaxed);
+        }
     }
 }

@@ -54,33 +54,80 @@ pub(crate) fn rows(scratch: &Scratch, effort: &Effort) -> Vec<Row> {
     drop(guards);
     ids.iter().for_each(|id| segment.mutex(*id).unlock());
     rows.extend(measure("all allocated, none held", 0));
-    rows.push(limit(&store, scratch, effort));
-
-    let [allocated] = compare(effort.slow_rounds.min(5), [Subject::new("allocated", || drop(store.allocated()))]);
-    rows.push(allocated.row(GROUP, format!("allocated() of {locks}, all allocated, with labels")));
+    rows.extend(limit(&store, scratch, effort));
+    rows.extend(allocations(scratch, effort));
     rows.push(reconcile(&store, &segment, effort));
     segment.destroy();
     store.destroy().expect("it is there");
     rows
 }
 
-/// Compares with a bare read of all lock lines, the lower limit of a listing.
-fn limit(store: &lock_any::Store, scratch: &Scratch, effort: &Effort) -> Row {
+/// Compares with a bare read of all lock lines, the lower limit of a listing: in one piece, and where a store has them.
+fn limit(store: &lock_any::Store, scratch: &Scratch, effort: &Effort) -> [Row; 2] {
+    /// In bytes: a line, and the page of lines and two pages of records of a group.
     const LINE: usize = 64;
+    const GROUP_OF_LINES: usize = 64;
+    const PAGES: usize = 3 * GROUP_OF_LINES * LINE;
     let locks = effort.listed as usize;
+    let in_one_piece = |line: usize| line * LINE;
+    let in_place = |line: usize| line / GROUP_OF_LINES * PAGES + line % GROUP_OF_LINES * LINE;
     // The same kind of pages as the store.
-    let lines = Region::create(&scratch.path().join("listed-lines"), (locks * LINE) as u64);
-    (0..locks).for_each(|line| lines.counter(line * LINE).store(1, Relaxed));
+    let [lines, spread] = [("listed-lines", LINE), ("spread-lines", 3 * LINE)].map(|(name, bytes)| {
+        let bytes = locks.next_multiple_of(GROUP_OF_LINES) * bytes;
+        Region::create(&scratch.path().join(name), bytes as u64)
+    });
+    (0..locks).for_each(|line| {
+        lines.counter(in_one_piece(line)).store(1, Relaxed);
+        spread.counter(in_place(line)).store(1, Relaxed);
+    });
     let subjects = [
         Subject::new("held", || assert!(store.held().expect("a list").is_empty())),
         Subject::new("a bare read of as many lines", || {
-            assert_eq!((0..locks).filter(|line| lines.counter(line * LINE).load(Relaxed) == 0).count(), 0);
+            assert_eq!((0..locks).filter(|line| lines.counter(in_one_piece(*line)).load(Relaxed) == 0).count(), 0);
+        }),
+        Subject::new("a bare read of lines at the same places", || {
+            assert_eq!((0..locks).filter(|line| spread.counter(in_place(*line)).load(Relaxed) == 0).count(), 0);
         }),
     ];
-    let [ours, bare] = compare(effort.slow_rounds, subjects);
-    ours.beside(&bare, GROUP, format!("held() of {locks}, all allocated, none held"))
-        .promise(promise::HELD_TO_READ)
-        .note("the limit: each lock has a line of 64 bytes, and a page of lines is followed by their records")
+    let [ours, bare, at_places] = compare(effort.slow_rounds, subjects);
+    let title = format!("held() of {locks}, all allocated, none held");
+    [
+        ours.beside(&bare, GROUP, &title)
+            .promise(promise::HELD_TO_READ)
+            .note("the limit: each lock has a line of 64 bytes, and a page of lines is followed by their records"),
+        ours.beside(&at_places, GROUP, title),
+    ]
+}
+
+/// Lists allocations with labels, beside a bare read of as many records.
+fn allocations(scratch: &Scratch, effort: &Effort) -> [Row; 2] {
+    /// In bytes.
+    const RECORD: usize = 128;
+    let locks = effort.listed;
+    let store = scratch.create("shm", "labelled", &format!("?capacity={locks}"));
+    let labelled = (0..locks).map(|id| (LockId::new(id), format!("container {id}")));
+    store.reconcile(labelled).expect("all can be allocated");
+    let records = Region::create(&scratch.path().join("records"), (locks as usize * RECORD) as u64);
+    let words = || (0..locks as usize * RECORD).step_by(size_of::<u64>()).map(|at| records.counter(at));
+    words().for_each(|word| word.store(1, Relaxed));
+    let count = |list: &mut dyn Iterator<Item = lock_any::Result<lock_any::Allocation>>| {
+        let labels = list.map(|allocation| allocation.expect("it can be read").label);
+        assert_eq!(labels.filter(|label| label.as_str().starts_with("container")).count(), locks as usize);
+    };
+    let subjects = [
+        Subject::new("iter_allocated", || count(&mut store.iter_allocated())),
+        Subject::new("allocated", || count(&mut store.allocated().expect("a list").into_iter().map(Ok))),
+        Subject::new("a bare read of as many records", || assert!(words().all(|word| word.load(Relaxed) == 1))),
+    ];
+    let [streamed, whole, bare] = compare(effort.slow_rounds.min(5), subjects);
+    store.destroy().expect("it is there");
+    [
+        streamed
+            .beside(&bare, GROUP, format!("iter_allocated() of {locks}, with labels"))
+            .promise(promise::ALLOCATED_TO_READ)
+            .note("each item has two strings on the heap, its label and the command of its allocator"),
+        whole.row(GROUP, format!("allocated() of {locks}, with labels")),
+    ]
 }
 
 /// Reconciles an empty store with every tenth id. Podman frees all ids and allocates each.

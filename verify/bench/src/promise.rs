@@ -42,6 +42,8 @@ pub(crate) const BYTES_TOUCHED: Promise = AtMost(1_048_576.0);
 pub(crate) const HELD: Promise = RatioAtMost(1.0 / 5.0);
 /// Relative to a bare read of as many lines.
 pub(crate) const HELD_TO_READ: Promise = RatioAtMost(1.2);
+/// Relative to a bare read of as many records.
+pub(crate) const ALLOCATED_TO_READ: Promise = RatioAtMost(2.0);
 pub(crate) const RECONCILE: Promise = RatioAtMost(5.0);
 pub(crate) const AVAILABLE: Promise = RatioAtMost(1.0 / 50.0);
 pub(crate) const RUN_TO_FLOCK: Promise = RatioAtMost(1.2);

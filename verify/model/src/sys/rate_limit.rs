@@ -5,8 +5,8 @@
 pub(crate) struct RateLimit {}
 
 impl RateLimit {
-    pub(crate) fn may_skip(&self) -> bool {
-        false
+    pub(crate) fn has_passed(&self, _: u64) -> bool {
+        true
     }
 
     pub(crate) fn is_due(&self, _: u64) -> bool {

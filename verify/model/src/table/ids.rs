@@ -77,6 +77,10 @@ impl Table {
         self.present().map(move |segment| Ok((segment?, index)))
     }
 
+    pub(crate) fn first_with_room(&self) -> usize {
+        usize::from(self.segment.allocated().seems_full())
+    }
+
     pub(crate) fn prefetch_record(&self, _: LockId) {
         let _ = self;
     }

@@ -31,8 +31,8 @@ pub(super) const PLANTED: &[&[Mutation]] = &[
 const ALLOCATION: &[Mutation] = planted! { "lock-table/src/allocation.rs":
     "publish-before-label" ["shm"] "a killed allocation leaves an id without its label";
 r"            allocated = Some(record.write(label, tag, allocator));
-            segment.allocated().set(index);"
-        => r"            segment.allocated().set(index);
+            bits.set(index);"
+        => r"            bits.set(index);
             allocated = Some(record.write(label, tag, allocator));";
     "claim-unchecked" ["shm"] "two allocations get the same id";
 r"        if !record.claim(me, |other| self.is_gone(other)) {
@@ -53,8 +53,8 @@ r"        record.unclaim();
 "        if generation.is_some_and(|generation| segment.record(index).generation() != generation) {"
         => "        if generation.is_some_and(|generation| false && segment.record(index).generation() != generation) {";
     "free-twice" ["shm"] "a second free is no error";
-"        if segment.allocated().clear(index) { Ok(()) } else { Err(not_allocated()) }"
-        => r"        segment.allocated().clear(index);
+"        if bits.clear(index) { Ok(()) } else { Err(not_allocated()) }"
+        => r"        bits.clear(index);
         Ok(())";
     "group-not-backed" ["shm"] "a full file system causes SIGBUS";
 r"        segment.back_group(&self.file, index)?;
@@ -69,20 +69,19 @@ r"    fn allocate_tagged(&self, label: &Label, tag: u8) -> Result<LockId> {
 const BITMAP: &[Mutation] = planted! { "lock-table/src/bitmap.rs":
     "tell-free-omitted" ["shm"] "a freed id is not found";
 r"        if before & bit(index) != 0 {
-            self.clear_hints(index / BITS);
+            self.clear_hints(0, index / BITS);
         }
 "
         => "";
     "full-not-taken-back" ["shm"] "a hint reports a group as full after an id was freed";
-r"            if self.words.load(level + at) != FULL {
-                hint.fetch_and(!bit(at), SeqCst);
-                return;
+r"            if self.words.load(self.levels.all[level] + at) != FULL {
+                return self.clear_hints(level, at);
             }
 "
         => "";
     "scan-does-not-repair" ["shm"] "a wrong hint is not corrected";
 r"            if word != FULL {
-                self.clear_hints(at);
+                self.clear_hints(0, at);
             }
 "
         => "";

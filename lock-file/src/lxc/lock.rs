@@ -13,7 +13,8 @@ use nix::sys::stat::Mode;
 
 use super::path::LockPath;
 use super::{inspect, sys};
-use crate::{descriptors, wait};
+use crate::descriptors;
+use crate::wait::{self, Attempt};
 
 /// The locks that this process or one of its threads holds.
 ///
@@ -95,8 +96,10 @@ impl LxcLock {
             }
             let locked = match deadline {
                 Deadline::Now => sys::try_lock(file),
-                Deadline::At(_) => wait::until(self.path.file(), deadline, || {}, || Ok(sys::try_lock(file)?.then_some(())))
-                    .map(|locked| locked.is_some()),
+                Deadline::At(_) => {
+                    let attempt = || Ok(if sys::try_lock(file)? { Attempt::Acquired(()) } else { Attempt::Busy });
+                    wait::until(self.path.file(), deadline, || {}, attempt).map(|locked| locked.is_some())
+                }
                 Deadline::Never => sys::lock(file).map(|()| true),
             };
             if !locked.map_err(|error| error.at(self.path.file()))? {

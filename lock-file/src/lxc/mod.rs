@@ -4,6 +4,7 @@ mod inspect;
 mod lock;
 mod manager;
 mod path;
+mod queue;
 mod sys;
 
 use std::path::Path;

@@ -189,3 +189,190 @@ impl Queue<'_> {
 fn starves_from(found: &FoundWait, now: u64) -> u64 {
     found.passed_until(now).unwrap_or(found.wait.start.saturating_add(STARVED))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::JoinHandle;
+
+    use super::*;
+    use crate::waiters::WaitRecord;
+    use crate::{Kind, Table, TableOptions, thread};
+    use lock_core::{LockId, OpenMode};
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    /// A lock, and a thread that lives as long as this and does not use the lock.
+    struct Fixture {
+        slot: Slot,
+        tid: u32,
+        end: Option<(Sender<()>, JoinHandle<()>)>,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("table");
+            let table: Arc<Table> = Table::open(&path, Kind::new("test", 1), OpenMode::Create, &TableOptions::default()).unwrap();
+            let ((send, tid), (end, wait)) = (channel(), channel());
+            let thread = std::thread::spawn(move || {
+                send.send(thread::id()).unwrap();
+                let _ = wait.recv();
+            });
+            let slot = table.slot(LockId::new(3)).unwrap();
+            Self { slot, tid: tid.recv().unwrap(), end: Some((end, thread)), _directory: directory }
+        }
+
+        fn me(&self) -> Owner {
+            self.slot.current_owner(thread::id()).unwrap()
+        }
+
+        fn queue(&self) -> Queue<'_> {
+            self.slot.queue(Announcement::AtStart)
+        }
+
+        /// Records and announces a wait of the other thread, or of the thread with this id.
+        fn wait_since(&self, tid: u32, start: u64, token: u64) -> usize {
+            let wait = WaitRecord { thread: self.me().process().with_thread(tid), id: self.slot.id(), start, token };
+            let slot = self.slot.table().waiter_table().record(&wait, |_| false).unwrap();
+            self.queue().announce(start);
+            slot
+        }
+
+        /// Begins another reservation, if the lock is reserved for another thread than the caller.
+        fn is_reserved(&self) -> bool {
+            self.is_reserved_for_another(&self.slot.waiting())
+        }
+
+        fn is_reserved_for_another(&self, waiting: &Waiting<'_>) -> bool {
+            self.queue().reservation().store(0, Relaxed);
+            self.queue().is_reserved(self.me(), waiting)
+        }
+
+        /// Continues the reservation.
+        fn is_still_reserved(&self) -> bool {
+            self.queue().is_reserved(self.me(), &self.slot.waiting())
+        }
+
+        fn waits(&self) -> usize {
+            self.slot.table().waiter_table().records().count()
+        }
+
+        /// Lets the present reservation seem to have begun earlier, by a time in nanoseconds.
+        fn age_reservation(&self, by: u64) {
+            let queue = self.queue();
+            let word = queue.reservation();
+            let seen = word.load(Relaxed);
+            word.store(seen & !TIME | (seen.wrapping_sub(by >> UNIT) & TIME), Relaxed);
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            let (end, thread) = self.end.take().expect("the thread is ended once");
+            drop(end);
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_free_lock_is_reserved_for_a_thread_that_has_starved_before_threads_that_waited_later() {
+        let fixture = Fixture::new();
+        assert!(!fixture.queue().may_be_reserved() && !fixture.is_reserved());
+        fixture.wait_since(fixture.tid, now() - 2 * MILLISECOND, 0);
+        assert!(fixture.queue().may_be_reserved());
+        assert!(fixture.is_reserved(), "a thread that has not waited is served first");
+        let waiting = fixture.slot.waiting();
+        fixture.queue().enqueue(fixture.me(), &waiting);
+        assert!(fixture.is_reserved_for_another(&waiting), "a younger waiter is served first");
+        // The lock is held, so an attempt fails anyway.
+        fixture.slot.line().record_owner(fixture.me());
+        assert!(!fixture.is_reserved());
+        fixture.slot.line().clear_owner();
+        assert!(fixture.is_reserved());
+    }
+
+    #[test]
+    fn the_token_orders_waits_before_the_start_does() {
+        let fixture = Fixture::new();
+        let waiting = fixture.slot.waiting();
+        waiting.begin(fixture.me());
+        let own = *waiting.recorded().unwrap();
+        // The wait of another thread began earlier by its clock, but when the lock had a later token.
+        let slot = fixture.wait_since(fixture.tid, own.start - 5 * MILLISECOND, own.token + 1);
+        assert!(!fixture.is_reserved_for_another(&waiting), "a later token is served first");
+        fixture.slot.table().waiter_table().free(slot, fixture.me().process().with_thread(fixture.tid));
+        fixture.wait_since(fixture.tid, own.start - 5 * MILLISECOND, own.token);
+        assert!(fixture.is_reserved_for_another(&waiting), "a later start is served first");
+    }
+
+    #[test]
+    fn a_thread_that_has_not_starved_or_has_another_clock_gets_no_reservation() {
+        for ahead in [1_000 * MILLISECOND, u64::MAX / 2] {
+            let fixture = Fixture::new();
+            fixture.wait_since(fixture.tid, now() + ahead, 0);
+            assert!(!fixture.is_reserved());
+            // The time of another clock does not hide a thread of this one.
+            fixture.wait_since(fixture.me().tid(), now() - 2 * MILLISECOND, 0);
+            assert!(fixture.queue().due().load(Relaxed) < now());
+        }
+    }
+
+    #[test]
+    fn the_record_of_a_dead_thread_reserves_nothing_and_is_removed() {
+        let fixture = Fixture::new();
+        // No thread has this id: `pid_max` is at most 2²².
+        let dead = Owner::FIRST_IDENTITY - 1;
+        fixture.wait_since(dead, now() - 2 * MILLISECOND, 0);
+        assert!(!fixture.is_reserved(), "the lock is reserved for a dead thread");
+        assert_eq!((fixture.waits(), fixture.queue().due().load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_reservation_ends_and_its_thread_is_passed_over_until_it_runs() {
+        let fixture = Fixture::new();
+        let slot = fixture.wait_since(fixture.tid, now() - 2 * MILLISECOND, 0);
+        let start = now();
+        assert!(fixture.is_reserved());
+        // Other waiters continue the same reservation.
+        fixture.age_reservation(PATIENCE / 2);
+        let lasts = fixture.is_still_reserved();
+        assert!(lasts || now() - start >= PATIENCE / 2, "a reservation ended early");
+        fixture.age_reservation(PATIENCE);
+        assert!(!fixture.is_still_reserved(), "a reservation does not end");
+        assert!(!fixture.is_reserved(), "a thread that was passed over gets another reservation at once");
+        assert_eq!(fixture.waits(), 1);
+        // The thread calls `enqueue`.
+        fixture.slot.table().waiter_table().restore(slot);
+        fixture.queue().announce(now() - 2 * MILLISECOND);
+        // The lock was acquired meanwhile, which begins another reservation.
+        fixture.slot.line().record_owner(fixture.me());
+        fixture.slot.line().clear_owner();
+        assert!(fixture.is_reserved(), "a thread that runs again does not get its place back");
+    }
+
+    #[test]
+    fn a_reservation_from_another_clock_has_ended() {
+        let fixture = Fixture::new();
+        fixture.wait_since(fixture.tid, now() - 2 * MILLISECOND, 0);
+        assert!(fixture.is_reserved());
+        fixture.age_reservation(0_u64.wrapping_sub(3_600_000 * MILLISECOND));
+        assert!(!fixture.is_still_reserved());
+    }
+
+    #[test]
+    fn without_a_starved_thread_the_line_says_when_to_look_again() {
+        for (announcement, expected) in [(Announcement::AtStart, true), (Announcement::WhenStarved, false)] {
+            let fixture = Fixture::new();
+            let queue = fixture.slot.queue(announcement);
+            queue.due().store(1, Relaxed);
+            // Starves in a minute.
+            let start = now() + 60_000 * MILLISECOND;
+            fixture.wait_since(fixture.tid, start, 0);
+            assert!(!queue.is_reserved(fixture.me(), &fixture.slot.waiting()));
+            assert_eq!(queue.due().load(Relaxed), if expected { start + STARVED } else { 0 }, "{announcement:?}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Deadline, ErrorKind, Lock, Store, Waiter};
+use lock_core::{Deadline, ErrorKind, Guard, Lock, Store, Waiter};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -40,7 +40,7 @@ fn start_waiter(store: &Store, lock: &Lock, deadline: Deadline) -> Pid {
     // SAFETY: this process has one thread, so no lock of the C library is held in the child.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
-            let acquired = lock.lock_by(deadline).and_then(|guard| guard.unlock());
+            let acquired = lock.lock_by(deadline).and_then(Guard::unlock);
             std::process::exit(i32::from(acquired.is_err()));
         }
         ForkResult::Parent { child } => {

@@ -12,7 +12,7 @@ use rstest::rstest;
 /// A time limit that no test reaches.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// Number of waits beside the thread that locks again at once.
+/// Number of waits beside the thread that locks again immediately.
 const WAITS: usize = 15;
 
 fn numbered(directory: &Path) -> Lock {
@@ -41,7 +41,7 @@ fn for_the_process(lock: &Lock) {
     lock.lock_send().unwrap().unlock().unwrap();
 }
 
-/// Returns how often a thread acquires the lock during each wait of another one. It holds the lock for 3 ms and locks it again at once.
+/// Returns how often a thread acquires the lock during each wait of another one. It holds the lock for 3 ms and locks it again immediately.
 fn overtakings(busy: &Lock, waiter: &Lock, wait: fn(&Lock)) -> Vec<u64> {
     let (is_over, count) = (AtomicBool::new(false), std::sync::atomic::AtomicU64::new(0));
     thread::scope(|scope| {

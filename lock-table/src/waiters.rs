@@ -73,7 +73,7 @@ pub(crate) struct WaitRecord {
     pub(crate) token: u64,
 }
 
-/// A wait as it was read, and the slot that it was read from.
+/// A recorded wait, and the slot that contains it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FoundWait {
     pub(crate) wait: WaitRecord,
@@ -379,7 +379,7 @@ mod tests {
         let until = found().passed_until(now).unwrap();
         assert!((900_000_000..1_100_000_000).contains(&(until - now)), "{}", until - now);
         assert_eq!(found().passed_until(now + 1_100_000_000), None);
-        assert_eq!((found().wait, fixture.table().records().count()), (wait(4), 1), "the wait is not listed as it was recorded");
+        assert_eq!((found().wait, fixture.table().records().count()), (wait(4), 1), "the listed wait has changed");
         fixture.table().restore(slot);
         assert_eq!(found(), before);
         // Another wait of the thread is not passed over in place of the one that was found.

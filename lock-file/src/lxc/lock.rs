@@ -101,13 +101,13 @@ impl LxcLock {
                 return Err(Error::already_held());
             }
             let at_file = |error: Error| error.at(self.path.file());
-            let gives_way = *gives_way.get_or_insert_with(|| queue::is_due_to_look(inode));
+            let gives_way = *gives_way.get_or_insert_with(|| queue::is_due_to_check(inode));
             if gives_way {
                 let is_reserved = queue::is_reserved_after_pause(file, self.path.file(), deadline).map_err(at_file)?;
                 if is_reserved && deadline.has_passed() {
                     return Ok(Acquired::TimedOut);
                 }
-                queue::looked(inode, is_reserved);
+                queue::checked(inode, is_reserved);
                 has_given_back |= is_reserved;
             }
             if !self.lock(file, deadline).map_err(at_file)? {

@@ -23,10 +23,10 @@ use crate::wait::{FIRST_PAUSE, LONGEST_PAUSE};
 /// How long a process gives way, and for how long after its release it does so.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// The shortest time between two looks for marks. A wait that is shorter may be overtaken.
+/// The shortest time between two checks for marks. A wait that is shorter may be overtaken.
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// How long this process does not look for marks after it has passed over a waiter.
+/// How long this process does not check for marks after it has passed over a waiter.
 const PASSED_OVER: Duration = Duration::from_secs(1);
 
 /// The recent releases of this process.
@@ -36,14 +36,14 @@ static RECENT: PerProcess<Mutex<Vec<Release>>> = PerProcess::new();
 struct Release {
     inode: (u64, u64),
     at: Instant,
-    /// When this process looks for marks again, at the earliest.
-    next_look: Instant,
+    /// When this process checks for marks again, at the earliest.
+    next_check: Instant,
 }
 
 impl Release {
     /// Checks whether this release still matters at this time. A thread that gives way acquires the lock after [`PATIENCE`].
     fn is_recent(&self, now: Instant) -> bool {
-        now.duration_since(self.at) < 2 * PATIENCE || now < self.next_look
+        now.duration_since(self.at) < 2 * PATIENCE || now < self.next_check
     }
 }
 
@@ -51,25 +51,25 @@ impl Release {
 pub(super) fn record_release(inode: (u64, u64), acquired: Instant) {
     let (Ok(mut recent), at) = (recent(), Instant::now()) else { return };
     let before = recent.iter().find(|release| release.inode == inode && release.is_recent(acquired));
-    let next_look = before.map_or(acquired + INTERVAL, |release| release.next_look);
+    let next_check = before.map_or(acquired + INTERVAL, |release| release.next_check);
     recent.retain(|release| release.inode != inode && release.is_recent(at));
-    recent.push(Release { inode, at, next_look });
+    recent.push(Release { inode, at, next_check });
 }
 
-/// Returns true if this process has just released the lock with this inode, and has to look for marked waiters.
-pub(super) fn is_due_to_look(inode: (u64, u64)) -> bool {
+/// Returns true if this process has just released the lock with this inode, and has to check for marked waiters.
+pub(super) fn is_due_to_check(inode: (u64, u64)) -> bool {
     let Ok(recent) = recent() else { return false };
     let release = recent.iter().find(|release| release.inode == inode);
-    release.is_some_and(|release| release.at.elapsed() < PATIENCE && release.next_look <= Instant::now())
+    release.is_some_and(|release| release.at.elapsed() < PATIENCE && release.next_check <= Instant::now())
 }
 
-/// Records that this process has looked for marked waiters of the lock with this inode.
+/// Records that this process has checked for marked waiters of the lock with this inode.
 ///
-/// If the lock is still reserved, the marked waiter may be stopped, and this process does not look again for a second.
-pub(super) fn looked(inode: (u64, u64), is_reserved: bool) {
+/// If the lock is still reserved, the marked waiter may be stopped, and this process does not check again for a second.
+pub(super) fn checked(inode: (u64, u64), is_reserved: bool) {
     let Ok(mut recent) = recent() else { return };
     if let Some(release) = recent.iter_mut().find(|release| release.inode == inode) {
-        release.next_look = Instant::now() + if is_reserved { PASSED_OVER } else { INTERVAL };
+        release.next_check = Instant::now() + if is_reserved { PASSED_OVER } else { INTERVAL };
     }
 }
 
@@ -122,7 +122,7 @@ impl<'a> Mark<'a> {
         Self { file, path, is_set: Cell::new(false) }
     }
 
-    /// Marks the wait. A process that looks for marks at this moment may prevent it, so the waiter calls this before each sleep.
+    /// Marks the wait. A process that checks for marks at this moment may prevent it, so the waiter calls this before each sleep.
     pub(super) fn set(&self) {
         if !self.is_set.get() && supports_marks(self.file, self.path) {
             self.is_set.set(sys::mark(self.file));

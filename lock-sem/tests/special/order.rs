@@ -23,7 +23,7 @@ tests! {
 /// A time limit that no test reaches.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// Number of waits beside the thread that locks again at once.
+/// Number of waits beside the thread that locks again immediately.
 const WAITS: usize = 15;
 
 fn a_thread_that_locks_again_at_once_overtakes_a_waiter_rarely() {
@@ -42,7 +42,7 @@ fn a_thread_that_locks_again_at_once_overtakes_a_waiter_rarely() {
     }
 }
 
-/// Returns how often a thread acquires the lock during each wait of another one. It holds the lock for 3 ms and locks it again at once.
+/// Returns how often a thread acquires the lock during each wait of another one. It holds the lock for 3 ms and locks it again immediately.
 fn overtakings(busy: &Lock, waiter: &Lock, wait: fn(&Lock)) -> Vec<u64> {
     let (is_over, count) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {

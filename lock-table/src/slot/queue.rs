@@ -342,7 +342,7 @@ mod tests {
         assert!(lasts || now() - start >= PATIENCE / 2, "a reservation ended early");
         fixture.age_reservation(PATIENCE);
         assert!(!fixture.is_still_reserved(), "a reservation does not end");
-        assert!(!fixture.is_reserved(), "a thread that was passed over gets another reservation at once");
+        assert!(!fixture.is_reserved(), "a thread that was passed over gets another reservation immediately");
         assert_eq!(fixture.waits(), 1);
         // The thread calls `enqueue`.
         fixture.slot.table().waiter_table().restore(slot);

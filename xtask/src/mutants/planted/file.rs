@@ -36,7 +36,7 @@ const LOCK: &[Mutation] = planted! { "lock-file/src/lock.rs":
 r"                self.queue().enqueue(caller, waiting);
                 self.acquire_blocking(caller, me, waiting)"
         => "                self.acquire_blocking(caller, me, waiting)";
-    "newcomers-overtake" ["file"] "a thread that locks again at once starves the others";
+    "newcomers-overtake" ["file"] "a thread that locks again immediately starves the others";
 r"        if self.queue().is_reserved(caller, waiting) {
             return Ok(Attempt::Reserved);
         }

@@ -72,7 +72,7 @@ const POSIX_LOCK: &[Mutation] = planted! { "lock-sem/src/posix/lock.rs":
     "token-not-forgotten" ["posix-sem"] "a holder seems to have held a lock since before it acquired it";
 "        line::forget_token(line);"
         => "";
-    "newcomers-overtake-waiters" ["posix-sem"] "a thread that locks again at once starves the others";
+    "newcomers-overtake-waiters" ["posix-sem"] "a thread that locks again immediately starves the others";
 r"        if self.queue().may_be_reserved() {
             return None;
         }

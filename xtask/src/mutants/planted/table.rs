@@ -159,7 +159,7 @@ const QUEUE: &[Mutation] = planted! { "lock-table/src/slot/queue.rs":
     "reserved-for-the-dead" ["file" "posix-sem"] "a free lock is kept for a waiter that was killed";
 "            if table.is_gone(first.wait.thread) {"
         => "            if false {";
-    "starvation-not-announced" ["posix-sem" "file"] "a thread that locks again at once starves the others";
+    "starvation-not-announced" ["posix-sem" "file"] "a thread that locks again immediately starves the others";
 "            self.announce(start);"
         => "";
 };

@@ -12,20 +12,20 @@ use lock_core::PerProcess;
 use lock_core::{Acquired, Deadline, Error, ErrorDetails, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::descriptor::Descriptor;
 use lock_table::fork;
-use lock_table::{Owner, Slot, Waiting};
+use lock_table::{Announcement, Owner, Queue, Slot, Waiting};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use crate::claim::{Claim, Purpose};
 use crate::directory::Directory;
 use crate::open_files::{self, IdleFile};
-use crate::{descriptors, recovery, sys, wait};
+use crate::wait::{self, Attempt};
+use crate::{descriptors, recovery, sys};
 
-/// The first pause of a thread that has the kernel's lock while the table names a living owner.
-const FIRST_PAUSE: Duration = Duration::from_micros(50);
-
-/// The longest of these pauses. Each is twice as long as the previous one.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause of a thread that has the kernel's lock while the table names a living owner.
+///
+/// Each pause is twice as long as the previous one.
+const LONGEST_OWNER_PAUSE: Duration = Duration::from_millis(20);
 
 /// A lock: a lock file, and a line of the table.
 ///
@@ -35,6 +35,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// The kernel's lock alone does not make a thread the owner; see [`recovery`].
 ///
 /// A waiter with a deadline sets a flag in the line. The owner clears the flag after its release and wakes the waiters.
+///
+/// A thread gives way to one for which the lock is reserved; see [`Queue`](lock_table::Queue). The kernel serves the threads that block in
+/// it in their order, but does not know the others. So a thread to which the kernel gave the lock returns it if the lock is reserved.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     slot: Slot,
@@ -99,13 +102,22 @@ impl FileLock {
     }
 
     #[inline]
-    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &Waiting<'_>) -> Result<Acquired> {
         let caller = self.slot.table().current_owner()?;
         let me = caller.of_kind(kind);
-        match self.attempt(me)? {
-            Some(acquired) => Ok(acquired),
-            None => self.acquire_slowly(caller, me, deadline, waiting),
+        match self.attempt_in_turn(caller, me, waiting)? {
+            Attempt::Acquired(acquired) => Ok(acquired),
+            _ => self.acquire_slowly(caller, me, deadline, waiting),
         }
+    }
+
+    /// Acquires the lock if it is free and not reserved for another thread.
+    #[inline]
+    fn attempt_in_turn(&self, caller: Owner, me: Owner, waiting: &Waiting<'_>) -> Result<Attempt<Acquired>> {
+        if self.queue().is_reserved(caller, waiting) {
+            return Ok(Attempt::Reserved);
+        }
+        Ok(self.attempt(me)?.map_or(Attempt::Busy, Attempt::Acquired))
     }
 
     #[inline]
@@ -159,55 +171,82 @@ impl FileLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline, waiting: &Waiting<'_>) -> Result<Acquired> {
         if self.slot.line().owner() == caller {
             return Err(Error::already_held());
         }
         match deadline {
             Deadline::Now => Ok(Acquired::TimedOut),
             Deadline::At(_) => {
-                let acquired = self.retry_until(deadline, || waiting.begin(caller), || self.attempt(me))?;
+                let attempt = || self.attempt_in_turn(caller, me, waiting);
+                let acquired = self.retry_until(deadline, || _ = self.queue().enqueue(caller, waiting), attempt)?;
                 Ok(acquired.unwrap_or(Acquired::TimedOut))
             }
             Deadline::Never => {
-                // The attempt has found the lock held, so this thread sleeps.
-                waiting.begin(caller);
-                self.acquire_blocking(me)
+                // The attempt has found the lock held or reserved, so this thread sleeps.
+                self.queue().enqueue(caller, waiting);
+                self.acquire_blocking(caller, me, waiting)
             }
         }
     }
 
     /// Acquires the lock with the kernel's blocking call.
-    fn acquire_blocking(&self, me: Owner) -> Result<Acquired> {
-        if !self.claim.try_take(Purpose::Wait) {
-            // Another thread of this process holds the lock or blocks for it.
-            self.retry_until(Deadline::Never, || {}, || Ok(self.claim.try_take(Purpose::Wait).then_some(())))?;
-        }
-        let acquired = self.file().and_then(|mut file| self.block(&mut file, me));
-        match acquired {
-            Ok(_) => self.claim.set(Purpose::Hold),
-            Err(_) => {
+    fn acquire_blocking(&self, caller: Owner, me: Owner, waiting: &Waiting<'_>) -> Result<Acquired> {
+        let mut pause = wait::FIRST_PAUSE;
+        loop {
+            if self.queue().is_reserved(caller, waiting) {
+                thread::sleep(pause);
+                pause = wait::LONGEST_PAUSE.min(pause * 2);
+                self.queue().enqueue(caller, waiting);
+                continue;
+            }
+            if !self.claim.try_take(Purpose::Wait) {
+                // Another thread of this process holds the lock or blocks for it.
+                let attempt = || match self.queue().is_reserved(caller, waiting) {
+                    true => Ok(Attempt::Reserved),
+                    false if self.claim.try_take(Purpose::Wait) => Ok(Attempt::Acquired(())),
+                    false => Ok(Attempt::Busy),
+                };
+                self.retry_until(Deadline::Never, || _ = self.queue().enqueue(caller, waiting), attempt)?;
+            }
+            let acquired = self.file().and_then(|mut file| self.block(&mut file, caller, me, waiting)).transpose();
+            if let Some(Ok(_)) = acquired {
+                self.claim.set(Purpose::Hold);
+            } else {
                 self.claim.release();
                 self.wake_waiters();
             }
+            if let Some(acquired) = acquired {
+                return acquired;
+            }
         }
-        acquired
     }
 
-    fn block(&self, file: &mut Option<Descriptor>, me: Owner) -> Result<Acquired> {
-        let mut pause = FIRST_PAUSE;
+    /// Returns `None`, without the kernel's lock, if the lock is reserved for another thread.
+    fn block(&self, file: &mut Option<Descriptor>, caller: Owner, me: Owner, waiting: &Waiting<'_>) -> Result<Option<Acquired>> {
+        let mut pause = wait::FIRST_PAUSE;
         loop {
             self.with_file(file, sys::lock)?;
             // The kernel's lock ends when the last descriptor of the description is closed.
             while file.as_ref().is_some_and(|file| file.get().is_some()) {
+                if self.queue().is_reserved(caller, waiting) {
+                    self.unlock(file)?;
+                    return Ok(None);
+                }
                 if let Some(acquired) = recovery::record_owner(&self.slot, me) {
-                    return Ok(acquired);
+                    return Ok(Some(acquired));
                 }
                 self.close_if_replaced(file);
                 thread::sleep(pause);
-                pause = LONGEST_PAUSE.min(pause * 2);
+                pause = LONGEST_OWNER_PAUSE.min(pause * 2);
             }
         }
+    }
+
+    #[inline]
+    fn queue(&self) -> Queue<'_> {
+        // A thread that blocks in the kernel cannot announce anything.
+        self.slot.queue(Announcement::AtStart)
     }
 
     fn path(&self) -> PathBuf {
@@ -218,7 +257,7 @@ impl FileLock {
         &self,
         deadline: Deadline,
         before_sleep: impl FnMut(),
-        mut attempt: impl FnMut() -> Result<Option<T>>,
+        mut attempt: impl FnMut() -> Result<Attempt<T>>,
     ) -> Result<Option<T>> {
         wait::until(&self.path(), deadline, before_sleep, || {
             // Stored before the attempt: an owner that makes the attempt fail reads the flag after its release.
@@ -255,11 +294,11 @@ fn is_out_of_descriptors(error: &Error) -> bool {
 impl RawLock for FileLock {
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Thread, deadline, &mut self.slot.waiting())
+        self.acquire_as(OwnerKind::Thread, deadline, &self.slot.waiting())
     }
 
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Process, deadline, &mut self.slot.waiting())
+        self.acquire_as(OwnerKind::Process, deadline, &self.slot.waiting())
     }
 
     fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {

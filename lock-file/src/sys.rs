@@ -35,6 +35,13 @@ pub(crate) fn unlock(file: &Descriptor) -> Result<(), Errno> {
     set(file, |range| FcntlArg::F_OFD_SETLK(range), libc::F_UNLCK)
 }
 
+/// Returns whether another description has the file locked.
+pub(crate) fn is_locked(file: &Descriptor) -> Result<bool, Errno> {
+    let mut range = file.range(libc::F_WRLCK, 0, 0);
+    fcntl(file.unverified().ok_or(Errno::EBADF)?, FcntlArg::F_OFD_GETLK(&mut range))?;
+    Ok(libc::c_int::from(range.l_type) != libc::F_UNLCK)
+}
+
 #[inline]
 fn set(file: &Descriptor, how: for<'a> fn(&'a libc::flock) -> FcntlArg<'a>, kind: libc::c_int) -> Result<(), Errno> {
     let range = file.range(kind, 0, 0);

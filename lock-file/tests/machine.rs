@@ -44,6 +44,16 @@ const SCENARIOS: &[(&str, Requirement, fn())] = &[
         nothing,
         processes::locks_have_higher_numbers_than_the_inotify_instance,
     ),
+    (
+        "processes::a_free_lock_is_not_kept_for_a_waiter_that_was_killed",
+        nothing,
+        processes::a_free_lock_is_not_kept_for_a_waiter_that_was_killed,
+    ),
+    (
+        "processes::a_free_lock_is_kept_for_a_stopped_waiter_for_a_limited_time",
+        nothing,
+        processes::a_free_lock_is_kept_for_a_stopped_waiter_for_a_limited_time,
+    ),
     ("processes::a_leaked_guard_keeps_the_lock", nothing, processes::a_leaked_guard_keeps_the_lock),
     (
         "file_systems::a_lock_without_an_inode_is_an_error_and_other_locks_work",

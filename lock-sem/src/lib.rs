@@ -60,6 +60,9 @@
 //! owners, and [`Store::break_lock`] frees such a lock. If several threads break a lock at the same time, one succeeds. The next
 //! owner gets a report of the death.
 //!
+//! A thread that has waited for a millisecond gets the lock before threads that began to wait later. A waiter that does not run for
+//! 10 ms is passed over for a second, or until it runs.
+//!
 //! Breaking the lock of a living owner is **dangerous**, because the lock then has two owners. The release of the first owner
 //! fails with [`Lost`](lock_core::ErrorKind::Lost).
 //!

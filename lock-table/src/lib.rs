@@ -87,7 +87,7 @@ pub use self::manager::{CLAIMS, TableLocks, TableManager};
 pub use self::options::{Bound, Mode, STICKY, TableOptions};
 pub use self::owner::Owner;
 pub use self::parents::with_parents;
-pub use self::slot::{Slot, Waiting};
+pub use self::slot::{Announcement, Queue, Slot, Waiting};
 #[doc(hidden)]
 pub use self::sys::futex;
 pub use self::table::Table;

@@ -1,6 +1,8 @@
 mod ownership;
+mod queue;
 mod waiting;
 
+pub use self::queue::{Announcement, Queue};
 pub use self::waiting::Waiting;
 
 use std::fmt;

@@ -27,13 +27,21 @@ use crate::table_file::TableFile;
 use lock_core::LockId;
 
 const AT_OWNER: usize = 0;
-/// The id of the lock in the lower half, and a sequence number in the upper half.
+/// The id of the lock in the lower half. Above it are a sequence number and the time at which the wait was passed over, of 16 bits each.
 const AT_LOCK: usize = 1;
 const AT_START: usize = 2;
 const AT_TOKEN: usize = 3;
 
 /// The note of an owner word while its thread writes the record.
 const WRITING: u64 = 1;
+
+const SEQUENCE_SHIFT: u32 = u32::BITS;
+const PASSED_SHIFT: u32 = SEQUENCE_SHIFT + u16::BITS;
+const PASSED: u64 = (u16::MAX as u64) << PASSED_SHIFT;
+/// The unit of the time at which a wait was passed over, as a power of two nanoseconds: 67 ms.
+const PASSED_UNIT: u32 = 26;
+/// Number of units for which a wait stays passed over: one second.
+const PASSED_FOR: u16 = 15;
 
 /// The number of slots at which searches start. They are in 8 pages, so a store with few waiters has few of these pages.
 const FIRST_SLOTS: usize = 1024;
@@ -65,6 +73,14 @@ pub(crate) struct WaitRecord {
     pub(crate) token: u64,
 }
 
+/// A recorded wait, and the slot that contains it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FoundWait {
+    pub(crate) wait: WaitRecord,
+    slot: usize,
+    lock_word: u64,
+}
+
 /// A record has changed while it was read.
 struct Changed;
 
@@ -76,6 +92,15 @@ impl WaitRecord {
     }
 }
 
+impl FoundWait {
+    /// Returns the time until which the wait is passed over, or `None` if it is not.
+    pub(crate) fn passed_until(&self, now: u64) -> Option<u64> {
+        let passed = (self.lock_word >> PASSED_SHIFT) as u16;
+        let elapsed = passed_unit(now).wrapping_sub(passed);
+        (passed != 0 && elapsed < PASSED_FOR).then(|| now + (u64::from(PASSED_FOR - elapsed) << PASSED_UNIT))
+    }
+}
+
 impl WaiterTable<'_> {
     /// Records a wait, and returns the number of its slot. Returns `None` if no slot can be claimed.
     pub(crate) fn record(self, wait: &WaitRecord, is_gone: impl Fn(Owner) -> bool) -> Option<usize> {
@@ -83,8 +108,8 @@ impl WaiterTable<'_> {
         let words = self.slot(slot);
         // The stores below become visible after the claim.
         fence(Release);
-        let sequence = (words[AT_LOCK].load(Relaxed) >> u32::BITS).wrapping_add(1);
-        words[AT_LOCK].store(sequence << u32::BITS | u64::from(wait.id.get()), Relaxed);
+        let sequence = ((words[AT_LOCK].load(Relaxed) >> SEQUENCE_SHIFT) as u16).wrapping_add(1);
+        words[AT_LOCK].store(u64::from(sequence) << SEQUENCE_SHIFT | u64::from(wait.id.get()), Relaxed);
         words[AT_START].store(wait.start, Relaxed);
         words[AT_TOKEN].store(wait.token, Relaxed);
         words[AT_OWNER].store(wait.thread.word(), Release);
@@ -95,6 +120,25 @@ impl WaiterTable<'_> {
     pub(crate) fn free(self, slot: usize, me: Owner) {
         // A handler of a signal that has also waited may have claimed the slot again and freed it.
         let _ = self.slot(slot)[AT_OWNER].compare_exchange(me.word(), 0, Release, Relaxed);
+    }
+
+    /// Records that a wait was passed over at this time, unless its record has changed.
+    pub(crate) fn pass_over(self, found: &FoundWait, now: u64) {
+        let passed = found.lock_word & !PASSED | u64::from(passed_unit(now)) << PASSED_SHIFT;
+        let _ = self.slot(found.slot)[AT_LOCK].compare_exchange(found.lock_word, passed, Relaxed, Relaxed);
+    }
+
+    /// Ends the time for which the wait of this slot is passed over. Only the thread that has claimed the slot calls this.
+    pub(crate) fn restore(self, slot: usize) {
+        let word = &self.slot(slot)[AT_LOCK];
+        if word.load(Relaxed) & PASSED != 0 {
+            word.fetch_and(!PASSED, Relaxed);
+        }
+    }
+
+    /// Removes the record of a thread that is dead.
+    pub(crate) fn remove(self, found: &FoundWait) {
+        self.free(found.slot, found.wait.thread);
     }
 
     fn claim(self, me: Owner, is_gone: impl Fn(Owner) -> bool) -> Option<usize> {
@@ -131,23 +175,29 @@ impl WaiterTable<'_> {
 
     /// Returns the records of all slots in use, whether their threads are alive or dead.
     pub(crate) fn records(self) -> impl Iterator<Item = WaitRecord> {
+        self.found().map(|found| found.wait)
+    }
+
+    /// Returns the records as [`WaiterTable::records`] does, with their slots.
+    pub(crate) fn found(self) -> impl Iterator<Item = FoundWait> {
         let pages = (0..WAITERS / WAITERS_PER_PAGE).filter(move |page| self.is_backed(page * WAITERS_PER_PAGE));
         let slots = pages.flat_map(|page| page * WAITERS_PER_PAGE..(page + 1) * WAITERS_PER_PAGE);
         slots.filter_map(move |slot| (0..READS).find_map(|_| self.read(slot).ok()).flatten())
     }
 
     /// Reads the record of a slot, or `None` if it has none.
-    fn read(self, slot: usize) -> Result<Option<WaitRecord>, Changed> {
+    fn read(self, slot: usize) -> Result<Option<FoundWait>, Changed> {
         let words = self.slot(slot);
         let thread = Owner::from_word(words[AT_OWNER].load(Acquire));
         if thread.is_none() || thread.note() != 0 {
             return Ok(None);
         }
-        let lock = words[AT_LOCK].load(Relaxed);
+        let lock_word = words[AT_LOCK].load(Relaxed);
         let (start, token) = (words[AT_START].load(Relaxed), words[AT_TOKEN].load(Relaxed));
         fence(Acquire);
-        let is_same = words[AT_OWNER].load(Acquire) == thread.word() && words[AT_LOCK].load(Relaxed) == lock;
-        if is_same { Ok(Some(WaitRecord { thread, id: LockId::new(lock as u32), start, token })) } else { Err(Changed) }
+        let is_same = words[AT_OWNER].load(Acquire) == thread.word() && words[AT_LOCK].load(Relaxed) == lock_word;
+        let wait = WaitRecord { thread, id: LockId::new(lock_word as u32), start, token };
+        if is_same { Ok(Some(FoundWait { wait, slot, lock_word })) } else { Err(Changed) }
     }
 
     /// Reserves blocks for the page of a slot. Returns false if there is no room.
@@ -169,6 +219,11 @@ impl WaiterTable<'_> {
     fn slot(&self, slot: usize) -> &[AtomicU64] {
         &self.words[slot * WAITER_WORDS..][..WAITER_WORDS]
     }
+}
+
+/// Returns a time in units of [`PASSED_UNIT`], never 0.
+fn passed_unit(time: u64) -> u16 {
+    ((time >> PASSED_UNIT) as u16).max(1)
 }
 
 /// Returns the time of the monotonic clock in nanoseconds, never 0.
@@ -274,7 +329,7 @@ mod tests {
             }
         }
         let claimed = fixture.table().record(&wait(7), |_| true).unwrap();
-        assert_eq!(fixture.table().read(claimed).ok().unwrap(), Some(wait(7)));
+        assert_eq!(fixture.table().read(claimed).ok().unwrap().map(|found| found.wait), Some(wait(7)));
         assert_ne!(claimed, slot);
     }
 
@@ -311,6 +366,31 @@ mod tests {
         assert_eq!(fixture.table().records().count(), WAITERS);
         fixture.table().free(12_345, Owner::from_word(fixture.table().slot(12_345)[AT_OWNER].load(Relaxed)));
         assert_eq!(fixture.record(&one_more), Some(12_345));
+    }
+
+    #[test]
+    fn a_wait_is_passed_over_for_a_second_or_until_its_thread_restores_it() {
+        let (fixture, now) = (Fixture::new(), u64::MAX / 3);
+        let slot = fixture.record(&wait(4)).unwrap();
+        let found = || fixture.table().found().next().unwrap();
+        let before = found();
+        assert_eq!(before.passed_until(now), None);
+        fixture.table().pass_over(&before, now);
+        let until = found().passed_until(now).unwrap();
+        assert!((900_000_000..1_100_000_000).contains(&(until - now)), "{}", until - now);
+        assert_eq!(found().passed_until(now + 1_100_000_000), None);
+        assert_eq!((found().wait, fixture.table().records().count()), (wait(4), 1), "the listed wait has changed");
+        fixture.table().restore(slot);
+        assert_eq!(found(), before);
+        // Another wait of the thread is not passed over in place of the one that was found.
+        fixture.table().free(slot, wait(4).thread);
+        assert_eq!(fixture.record(&wait(4)), Some(slot));
+        fixture.table().pass_over(&before, now);
+        assert_eq!(found().passed_until(now), None);
+        fixture.table().pass_over(&found(), now);
+        fixture.table().free(slot, wait(4).thread);
+        fixture.record(&wait(4));
+        assert_eq!(found().passed_until(now), None, "a new wait is passed over for the one before");
     }
 
     #[test]

@@ -2,18 +2,21 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use lock_core::PerProcess;
 use lock_core::{Acquired, Deadline, Error, ErrorKind, HeldBy, OwnerKind, Proof, RawLock, Result};
-use lock_table::descriptor::KeptDescription;
+use lock_table::descriptor::{Descriptor, KeptDescription};
 use lock_table::thread;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::path::LockPath;
+use super::queue::{self, Mark};
 use super::{inspect, sys};
-use crate::{descriptors, wait};
+use crate::descriptors;
+use crate::wait::{self, Attempt};
 
 /// The locks that this process or one of its threads holds.
 ///
@@ -37,6 +40,8 @@ struct Held {
     owner: u32,
     /// Keeps the open file description, and with it the kernel's lock.
     description: KeptDescription,
+    /// When the owner acquired the lock.
+    acquired: Instant,
 }
 
 impl LxcLock {
@@ -82,6 +87,8 @@ impl LxcLock {
     }
 
     fn acquire_as(&self, kind: OwnerKind, deadline: Deadline) -> Result<Acquired> {
+        // Whether this process gives way to waiters with a deadline. It decides that when it has opened the file.
+        let (mut gives_way, mut has_given_back) = (None, false);
         loop {
             let mut inode = (0, 0);
             let mut description = KeptDescription::new(|| {
@@ -93,23 +100,47 @@ impl LxcLock {
             if held()?.iter().any(|held| (held.inode, held.owner) == (inode, thread::id())) {
                 return Err(Error::already_held());
             }
-            let locked = match deadline {
-                Deadline::Now => sys::try_lock(file),
-                Deadline::At(_) => wait::until(self.path.file(), deadline, || {}, || Ok(sys::try_lock(file)?.then_some(())))
-                    .map(|locked| locked.is_some()),
-                Deadline::Never => sys::lock(file).map(|()| true),
-            };
-            if !locked.map_err(|error| error.at(self.path.file()))? {
+            let at_file = |error: Error| error.at(self.path.file());
+            let gives_way = *gives_way.get_or_insert_with(|| queue::is_due_to_check(inode));
+            if gives_way {
+                let is_reserved = queue::is_reserved_after_pause(file, self.path.file(), deadline).map_err(at_file)?;
+                if is_reserved && deadline.has_passed() {
+                    return Ok(Acquired::TimedOut);
+                }
+                queue::checked(inode, is_reserved);
+                has_given_back |= is_reserved;
+            }
+            if !self.lock(file, deadline).map_err(at_file)? {
                 return Ok(Acquired::TimedOut);
+            }
+            // The kernel gives the lock to the threads that block in it, and knows no other waiters.
+            if gives_way && !has_given_back && queue::has_marked_waiter(file, self.path.file()).map_err(at_file)? {
+                has_given_back = true;
+                if !deadline.has_passed() {
+                    continue;
+                }
             }
             description.close();
             if !description.is_kept() {
                 return Err(Error::lost());
             }
             if !self.is_replaced(inode) {
-                held()?.push(Held { path: self.path.clone(), inode, owner: owner(kind), description });
+                held()?.push(Held { path: self.path.clone(), inode, owner: owner(kind), description, acquired: Instant::now() });
                 return Ok(Acquired::Held { token: 0 });
             }
+        }
+    }
+
+    /// Locks the file. Returns false if the deadline passes first.
+    fn lock(&self, file: &Descriptor, deadline: Deadline) -> Result<bool> {
+        match deadline {
+            Deadline::Now => sys::try_lock(file),
+            Deadline::At(_) => {
+                let mark = Mark::new(file, self.path.file());
+                let attempt = || Ok(if sys::try_lock(file)? { Attempt::Acquired(()) } else { Attempt::Busy });
+                Ok(wait::until(self.path.file(), deadline, || mark.set(), attempt)?.is_some())
+            }
+            Deadline::Never => sys::lock(file).map(|()| true),
         }
     }
 }
@@ -141,6 +172,7 @@ impl RawLock for LxcLock {
         let position = all.iter().position(|held| held.owner == owner && held.path == self.path);
         let released = all.swap_remove(position.ok_or_else(Error::lost)?);
         drop(all);
+        queue::record_release(released.inode, released.acquired);
         // Dropping it closes the file, which unlocks it and notifies waiters with a deadline.
         if released.description.is_kept() { Ok(()) } else { Err(Error::lost()) }
     }

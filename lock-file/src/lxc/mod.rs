@@ -4,6 +4,7 @@ mod inspect;
 mod lock;
 mod manager;
 mod path;
+mod queue;
 mod sys;
 
 use std::path::Path;
@@ -29,6 +30,10 @@ pub(crate) use self::manager::open;
 /// without open-file-description locks it uses `flock(2)`. A release closes the file. No program removes it.
 ///
 /// Unlike `lxclock`, an acquisition can have a deadline, and a thread that holds the lock is refused a second acquisition.
+///
+/// A process that acquires the lock right after it has released it gives way to waiters of this crate with a deadline, for 10 ms at most. LXC's
+/// tools do not. A waiter without a deadline is in the kernel's queue, where such a process overtakes it only if it is faster than the
+/// wake-up.
 ///
 /// The kernel releases the lock of a dead owner. The next owner gets no report of the death. The file records no holder: the error of
 /// a wait that timed out names the process that `/proc` shows, if the rights suffice ([`lock_proc`]).

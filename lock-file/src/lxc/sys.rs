@@ -27,6 +27,29 @@ pub(super) fn lock(file: &Descriptor) -> Result<()> {
     }
 }
 
+/// Returns whether another description has the file locked, or `None` if the kernel has no open-file-description locks.
+pub(super) fn is_locked(file: &Descriptor) -> Option<bool> {
+    sys::is_locked(file).ok()
+}
+
+/// Marks the description by a shared lock of flock(2). Returns whether it is marked.
+pub(super) fn mark(file: &Descriptor) -> bool {
+    flock(file, FlockArg::LockSharedNonblock).is_ok()
+}
+
+/// Removes the mark of the description.
+pub(super) fn unmark(file: &Descriptor) {
+    // Fails if the program has closed the descriptor, which removed the mark.
+    let _ = flock(file, FlockArg::Unlock);
+}
+
+/// Returns whether another description is marked. The mark of this one is lost.
+pub(super) fn is_marked(file: &Descriptor) -> Result<bool> {
+    let is_alone = try_flock(file)?;
+    unmark(file);
+    Ok(!is_alone)
+}
+
 fn try_flock(file: &Descriptor) -> Result<bool> {
     match flock(file, FlockArg::LockExclusiveNonblock) {
         Ok(()) => Ok(true),

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{ErrorKind, Lock};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use lock_core::{Deadline, ErrorKind, Guard, Lock, Store, Waiter};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use super::file_systems::store_in;
+
+/// A time limit that no test reaches.
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Lists the lock files that this process has open.
 fn open_lock_files() -> Vec<PathBuf> {
@@ -28,6 +32,61 @@ fn in_child(condition: impl FnOnce() -> bool) {
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => std::process::exit(i32::from(!condition())),
         ForkResult::Parent { child } => assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0)),
+    }
+}
+
+/// Forks a child that acquires the lock, releases it and exits with 0. Returns when the child has waited for longer than a millisecond.
+fn start_waiter(store: &Store, lock: &Lock, deadline: Deadline) -> Pid {
+    // SAFETY: this process has one thread, so no lock of the C library is held in the child.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let acquired = lock.lock_by(deadline).and_then(Guard::unlock);
+            std::process::exit(i32::from(acquired.is_err()));
+        }
+        ForkResult::Parent { child } => {
+            let has_starved = |waiter: &Waiter| waiter.waited.is_some_and(|waited| waited > Duration::from_millis(1));
+            while !store.waiting().unwrap().waiters.iter().any(has_starved) {
+                thread::yield_now();
+            }
+            child
+        }
+    }
+}
+
+pub(crate) fn a_free_lock_is_not_kept_for_a_waiter_that_was_killed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = store_in(scratch.path());
+    let lock = store.allocate("").unwrap();
+    for deadline in [Deadline::Never, Deadline::after(WATCHDOG)] {
+        let guard = lock.lock().unwrap();
+        let waiter = start_waiter(&store, &lock, deadline);
+        kill(waiter, Signal::SIGKILL).unwrap();
+        assert_eq!(waitpid(waiter, None).unwrap(), WaitStatus::Signaled(waiter, Signal::SIGKILL, false));
+        guard.unlock().unwrap();
+        assert!(lock.try_lock().unwrap().is_some(), "the lock is kept for a dead waiter");
+    }
+}
+
+pub(crate) fn a_free_lock_is_kept_for_a_stopped_waiter_for_a_limited_time() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = store_in(scratch.path());
+    let lock = store.allocate("").unwrap();
+    for deadline in [Deadline::Never, Deadline::after(WATCHDOG)] {
+        let guard = lock.lock().unwrap();
+        let waiter = start_waiter(&store, &lock, deadline);
+        kill(waiter, Signal::SIGSTOP).unwrap();
+        let stopped = waitpid(waiter, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert_eq!(stopped, WaitStatus::Stopped(waiter, Signal::SIGSTOP));
+        guard.unlock().unwrap();
+        assert!(lock.try_lock().unwrap().is_none(), "a thread that has not waited gets the lock first");
+        while lock.try_lock().unwrap().is_none() {
+            thread::yield_now();
+        }
+        // A wait with or without a deadline ends as well.
+        lock.lock().unwrap().unlock().unwrap();
+        lock.try_lock_for(WATCHDOG).unwrap().unlock().unwrap();
+        kill(waiter, Signal::SIGCONT).unwrap();
+        assert_eq!(waitpid(waiter, None).unwrap(), WaitStatus::Exited(waiter, 0), "the waiter did not get the lock");
     }
 }
 

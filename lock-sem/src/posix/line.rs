@@ -70,6 +70,14 @@ fn post(line: &LockLine, semaphore: &PosixSemaphore) -> Result<()> {
     semaphore.give().map_err(|e| call_error("sem_post", e))
 }
 
+/// Posts a unit that this thread took, for the thread for which the lock is reserved.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](lock_core::ErrorKind::Corrupt) when the semaphore is damaged.
+pub(super) fn pass_on(line: &LockLine) -> Result<()> {
+    semaphore_of(line)?.map_or(Ok(()), |semaphore| semaphore.give().map_err(|e| call_error("sem_post", e)))
+}
+
 /// Returns the semaphore, or `None` before the first owner has initialized it.
 ///
 /// # Errors

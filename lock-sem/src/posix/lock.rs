@@ -1,8 +1,9 @@
 use lock_core::{Acquired, Deadline, Error, Generation, HeldBy, Holder, OwnerKind, Proof, RawLock, Result};
 use lock_table::thread as this_thread;
-use lock_table::{Owner, Slot, Waiting};
+use lock_table::{Announcement, Owner, Queue, Slot, Waiting};
 
-use super::{line, recovery, wait};
+use super::wait::{self, Attempt};
+use super::{line, recovery};
 use crate::sys::PosixSemaphore;
 
 /// A lock: the recorded owner of the line, and a `sem_t` on which threads wait.
@@ -31,6 +32,11 @@ impl PosixLock {
         Self { slot }
     }
 
+    #[inline]
+    fn queue(&self) -> Queue<'_> {
+        self.slot.queue(Announcement::WhenStarved)
+    }
+
     /// Makes `me` the owner if the lock is free.
     #[inline]
     fn try_acquire(&self, me: Owner) -> Option<Acquired> {
@@ -48,12 +54,16 @@ impl PosixLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
-        wait::until(self.slot.line(), deadline, || waiting.begin(caller), || self.try_acquire(me))
+    fn acquire_slowly(&self, caller: Owner, me: Owner, deadline: Deadline, waiting: &Waiting<'_>) -> Result<Acquired> {
+        let attempt = || match self.queue().is_reserved(caller, waiting) {
+            true => Attempt::Reserved,
+            false => self.try_acquire(me).map_or(Attempt::Busy, Attempt::Acquired),
+        };
+        wait::until(self.slot.line(), deadline, || self.queue().enqueue(caller, waiting), attempt)
     }
 
     #[inline]
-    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &mut Waiting<'_>) -> Result<Acquired> {
+    fn acquire_as(&self, kind: OwnerKind, deadline: Deadline, waiting: &Waiting<'_>) -> Result<Acquired> {
         let caller = self.slot.current_owner(this_thread::id())?;
         let line = self.slot.line();
         if line::lock_owner(line) == caller {
@@ -61,7 +71,8 @@ impl PosixLock {
         }
         line::semaphore_of(line)?;
         let me = caller.of_kind(kind);
-        self.try_acquire(me).map_or_else(|| self.acquire_slowly(caller, me, deadline, waiting), Ok)
+        let acquired = if self.queue().may_be_reserved() { None } else { self.try_acquire(me) };
+        acquired.map_or_else(|| self.acquire_slowly(caller, me, deadline, waiting), Ok)
     }
 }
 
@@ -72,16 +83,19 @@ impl RawLock for PosixLock {
         let line = self.slot.line();
         // The slow path initializes the semaphore, and returns the error for a damaged one.
         line::semaphore_of(line).ok()??;
+        if self.queue().may_be_reserved() {
+            return None;
+        }
         line::acquire(line, Owner::NONE, me)
     }
 
     #[inline]
     fn acquire(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Thread, deadline, &mut self.slot.waiting())
+        self.acquire_as(OwnerKind::Thread, deadline, &self.slot.waiting())
     }
 
     fn acquire_for_process(&self, deadline: Deadline) -> Result<Acquired> {
-        self.acquire_as(OwnerKind::Process, deadline, &mut self.slot.waiting())
+        self.acquire_as(OwnerKind::Process, deadline, &self.slot.waiting())
     }
 
     fn acquire_in_slices(&self, owner: OwnerKind, next: &mut dyn FnMut() -> Option<Deadline>) -> Result<Acquired> {

@@ -1,11 +1,12 @@
 //! Tests specific to semaphores: sets and their limits, IPC namespaces, undo across `exec`, units that other programs change, and
-//! breaking.
+//! breaking, and the order of waiters.
 //!
 //! The binary runs itself again as a peer. A peer reports lines on its standard output, and reads commands from its standard
 //! input until the input is closed. Tests wait for these lines, and do not sleep.
 
 mod anonymous;
 mod limits;
+mod order;
 mod peer;
 mod posix;
 mod sets;
@@ -28,7 +29,15 @@ fn main() -> ExitCode {
         return peer::run(rest);
     }
     let namespaces = Peer::start(&["namespace"]).next_line() == "yes";
-    let all = [sets::trials(), limits::trials(), undo::trials(), units::trials(), posix::trials(), anonymous::trials()];
+    let all = [
+        sets::trials(),
+        limits::trials(),
+        undo::trials(),
+        units::trials(),
+        posix::trials(),
+        order::trials(),
+        anonymous::trials(),
+    ];
     let trials = all.into_iter().flatten();
     let trials = trials.map(|test| test.into_trial(namespaces)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

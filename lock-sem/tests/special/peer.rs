@@ -147,6 +147,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         }
         ["hold_and_exec", url, id] => hold_and_exec(url, id),
         ["wait", url, id] => wait(url, id),
+        ["queue", url, id] => queue(url, id),
         ["open_elsewhere", url] => open_elsewhere(url),
         ["touch_runs", url, runs] => touch_runs(url, runs.parse().unwrap()),
         ["destroy", url] => destroy(url),
@@ -212,6 +213,15 @@ fn wait(url: &str, id: &str) {
         }
         Err(error) => report(format!("{:?}", error.details())),
     }
+}
+
+/// Acquires and releases the lock, and reports the token.
+fn queue(url: &str, id: &str) {
+    let lock = lock_of(url, id);
+    let guard = lock.lock().unwrap();
+    let token = guard.token().expect("the backend has tokens");
+    guard.unlock().unwrap();
+    report(u64::from(token));
 }
 
 fn open_elsewhere(url: &str) {

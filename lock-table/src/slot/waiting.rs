@@ -1,5 +1,6 @@
 //! The record of the calling thread's wait.
 
+use std::cell::OnceCell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -13,15 +14,14 @@ use lock_core::{Acquired, Deadline, Result};
 #[derive(Debug)]
 pub struct Waiting<'a> {
     slot: &'a Slot,
-    recorded: Option<Recorded>,
+    recorded: OnceCell<Recorded>,
 }
 
 #[derive(Debug)]
 struct Recorded {
-    thread: Owner,
+    wait: WaitRecord,
     /// The slot of the waiter table, or `None` if none could be claimed.
     slot: Option<usize>,
-    start: u64,
     /// The fork epoch of the process that waits.
     epoch: u64,
 }
@@ -30,7 +30,7 @@ impl Slot {
     /// Returns the wait of the calling thread for this lock, which has not begun.
     #[inline]
     pub fn waiting(&self) -> Waiting<'_> {
-        Waiting { slot: self, recorded: None }
+        Waiting { slot: self, recorded: OnceCell::new() }
     }
 
     /// Returns the number of threads that wait for this lock, or `None` if the file was truncated.
@@ -76,10 +76,20 @@ impl Waiting<'_> {
     ///
     /// `me` is the owner word with the thread, also if the thread acquires the lock for its process.
     #[inline]
-    pub fn begin(&mut self, me: Owner) {
-        if self.recorded.is_none() {
-            self.recorded = Some(self.record(me));
-        }
+    pub fn begin(&self, me: Owner) {
+        self.recorded.get_or_init(|| self.record(me));
+    }
+
+    /// Ends the time for which the wait is passed over. Returns the start of the wait, or `None` if no other thread can find it.
+    pub(super) fn restore(&self) -> Option<u64> {
+        let recorded = self.recorded.get()?;
+        self.slot.table().waiter_table().restore(recorded.slot?);
+        Some(recorded.wait.start)
+    }
+
+    /// Returns the record, or `None` before the wait has begun.
+    pub(super) fn recorded(&self) -> Option<&WaitRecord> {
+        self.recorded.get().map(|recorded| &recorded.wait)
     }
 
     #[cold]
@@ -94,14 +104,14 @@ impl Waiting<'_> {
         if slot.is_none() {
             table.state().unrecorded.store(start, Relaxed);
         }
-        Recorded { thread, slot, start, epoch: fork::epoch() }
+        Recorded { wait, slot, epoch: fork::epoch() }
     }
 }
 
 impl Drop for Waiting<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(recorded) = &self.recorded {
+        if let Some(recorded) = self.recorded.get() {
             recorded.end(self.slot);
         }
     }
@@ -121,9 +131,9 @@ impl Recorded {
         }
         let table = lock.table();
         match self.slot {
-            Some(slot) => table.waiter_table().free(slot, self.thread),
+            Some(slot) => table.waiter_table().free(slot, self.wait.thread),
             // Another thread may have failed later.
-            None => _ = table.state().unrecorded.compare_exchange(self.start, 0, Relaxed, Relaxed),
+            None => _ = table.state().unrecorded.compare_exchange(self.wait.start, 0, Relaxed, Relaxed),
         }
     }
 }

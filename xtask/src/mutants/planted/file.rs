@@ -33,9 +33,22 @@ r"            if !free && present & PURPOSE != Purpose::Attempt as u64 {
 
 const LOCK: &[Mutation] = planted! { "lock-file/src/lock.rs":
     "wait-in-the-kernel-not-recorded" ["file"] "a thread that waits without a deadline is not listed";
-r"                waiting.begin(caller);
-                self.acquire_blocking(me)"
-        => "                self.acquire_blocking(me)";
+r"                self.queue().enqueue(caller, waiting);
+                self.acquire_blocking(caller, me, waiting)"
+        => "                self.acquire_blocking(caller, me, waiting)";
+    "newcomers-overtake" ["file"] "a thread that locks again immediately starves the others";
+r"        if self.queue().is_reserved(caller, waiting) {
+            return Ok(Attempt::Reserved);
+        }
+        Ok("
+        => "        Ok(";
+    "order-of-the-kernel-kept" ["file"] "threads without a deadline starve one with a deadline";
+r"                if self.queue().is_reserved(caller, waiting) {
+                    self.unlock(file)?;
+                    return Ok(None);
+                }
+"
+        => "";
     "waiters-not-called" ["file"] "a waiter with a deadline only polls";
 r"        self.claim.release();
         self.wake_waiters();

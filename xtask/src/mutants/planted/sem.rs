@@ -72,6 +72,12 @@ const POSIX_LOCK: &[Mutation] = planted! { "lock-sem/src/posix/lock.rs":
     "token-not-forgotten" ["posix-sem"] "a holder seems to have held a lock since before it acquired it";
 "        line::forget_token(line);"
         => "";
+    "newcomers-overtake-waiters" ["posix-sem"] "a thread that locks again immediately starves the others";
+r"        if self.queue().may_be_reserved() {
+            return None;
+        }
+"
+        => "";
 };
 
 const POSIX_LINE: &[Mutation] = planted! { "lock-sem/src/posix/line.rs":
@@ -90,7 +96,9 @@ r"            if is_busy {
 
 const POSIX_WAIT: &[Mutation] = planted! { "lock-sem/src/posix/wait.rs":
     "posix-wait-not-recorded" ["posix-sem"] "a waiting thread is not listed";
-r"                before_sleep();
-                line::mark_waiting"
-        => "                line::mark_waiting";
+"                let limit = before_sleep();"
+        => "                let limit = None;\n                let _ = &before_sleep;";
+    "unit-not-passed-on" ["posix-sem"] "the thread that has waited longest sleeps while the lock is reserved for it";
+"                line::pass_on(lock_line)?;"
+        => "";
 };

@@ -18,6 +18,7 @@ pub(super) const PLANTED: &[&[Mutation]] = &[
     OPENING,
     OWNERSHIP,
     PROCESS,
+    QUEUE,
     RAISED_BOUND,
     RECLAIMING,
     RECORD,
@@ -145,6 +146,21 @@ const GROWTH: &[Mutation] = planted! { "lock-table/src/growth.rs":
     "every-growth-changes-nothing" ["shm"] "the capacity cannot be raised";
 "            let Some(raised) = present.raised_to(capacity)? else { return Ok(()) };"
         => "            let (Some(raised), true) = (present.raised_to(capacity)?, seen != 0) else { return Ok(()) };";
+};
+
+const QUEUE: &[Mutation] = planted! { "lock-table/src/slot/queue.rs":
+    "youngest-waiter-first" ["posix-sem" "file"] "waiters are not served in the order of their waits";
+".min_by_key(place)"
+        => ".max_by_key(place)";
+    "reservation-without-an-end" ["file" "posix-sem"] "a stopped waiter keeps a free lock from all others";
+"return (now.wrapping_sub(present) & TIME) << UNIT >= PATIENCE;"
+        => "return false;";
+    "reserved-for-the-dead" ["file" "posix-sem"] "a free lock is kept for a waiter that was killed";
+"            if table.is_gone(first.wait.thread) {"
+        => "            if false {";
+    "starvation-not-announced" ["posix-sem" "file"] "a thread that locks again immediately starves the others";
+"            self.announce(start);"
+        => "";
 };
 
 const RAISED_BOUND: &[Mutation] = planted! { "lock-table/src/raised_bound.rs":

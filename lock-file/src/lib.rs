@@ -79,7 +79,8 @@ mod tree;
 mod wait;
 
 use lock_core::{
-    Backend, Capabilities, Deadlines, GuardChecks, Numbering, OwnerDeath, Persistence, Reentry, SendGuards, ThreadDeath, Waiters,
+    Backend, Capabilities, Deadlines, Fairness, GuardChecks, Numbering, OwnerDeath, Persistence, Reentry, SendGuards,
+    ThreadDeath, Waiters,
 };
 
 pub use lxc::lxc;
@@ -97,6 +98,7 @@ pub const BACKEND: Backend = Backend::new(
         .with_thread_death(ThreadDeath::Kept)
         .with_deadlines(Deadlines::Monotonic)
         .with_send_guards(SendGuards::Supported)
+        .with_fairness(Fairness::Eventual)
         .with_persistence(Persistence::Disk),
 );
 

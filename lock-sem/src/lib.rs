@@ -112,7 +112,7 @@ pub const SYSV: Backend = Backend::new(
     "System V semaphores with undo: sem:NAME (/dev/shm/NAME.sem) or sem:/path",
     sysv::open,
 )
-.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported).with_fairness(Fairness::Eventual));
+.with(TABLE_CLAIMS.with_owner_death(OwnerDeath::Reported));
 
 /// The backend `posix-sem`.
 pub const POSIX: Backend = Backend::new(
@@ -133,6 +133,7 @@ const DIRECTORY: &str = "/dev/shm";
 const TABLE_CLAIMS: Capabilities = lock_table::CLAIMS
     .with_deadlines(Deadlines::Monotonic)
     .with_send_guards(SendGuards::Supported)
+    .with_fairness(Fairness::Eventual)
     .with_persistence(Persistence::Boot);
 
 lock_core::register!(SYSV);

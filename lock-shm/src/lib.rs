@@ -36,7 +36,7 @@ mod starvation;
 mod sys;
 mod wait;
 
-use lock_core::{Backend, Deadlines, OwnerDeath, Persistence, SendGuards, ThreadDeath};
+use lock_core::{Backend, Deadlines, Fairness, OwnerDeath, Persistence, SendGuards, ThreadDeath};
 
 /// The backend `shm`.
 pub const BACKEND: Backend = Backend::new(
@@ -51,6 +51,7 @@ pub const BACKEND: Backend = Backend::new(
         .with_thread_death(ThreadDeath::Reported)
         .with_deadlines(Deadlines::Monotonic)
         .with_send_guards(SendGuards::Supported)
+        .with_fairness(Fairness::Eventual)
         .with_persistence(Persistence::Boot),
 );
 

@@ -62,6 +62,9 @@ pub(crate) struct WaiterTable<'a> {
     pub(crate) file: &'a TableFile,
 }
 
+/// The time after which a waiting thread is starved: it is served before threads that come later.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(1);
+
 /// A wait of a thread, as the table records it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct WaitRecord {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{Slot, Waiting};
 use crate::owner::Owner;
-use crate::waiters::{FoundWait, now};
+use crate::waiters::{FoundWait, PATIENCE, now};
 
-/// The time in nanoseconds after which a wait is served before threads that began to wait later.
-const STARVED: u64 = 1_000_000;
+/// The patience of a waiter in nanoseconds.
+const STARVED_AFTER: u64 = PATIENCE.as_nanos() as u64;
 
 /// The time in nanoseconds for which a free lock is reserved for a live thread that does not acquire it.
-const PATIENCE: u64 = 10_000_000;
+const RESERVATION: u64 = 10_000_000;
 
 /// The word [`Queue::reservation`]: the time in units of 1,024 ns, and a hash that identifies the reservation.
 const TIME_BITS: u32 = 48;
@@ -105,7 +105,7 @@ impl Queue<'_> {
     pub fn enqueue(&self, me: Owner, waiting: &Waiting<'_>) -> Option<Duration> {
         waiting.begin(me);
         let start = waiting.restore()?;
-        let left = start.saturating_add(STARVED).saturating_sub(now());
+        let left = start.saturating_add(STARVED_AFTER).saturating_sub(now());
         if left == 0 || self.announcement == Announcement::AtStart {
             self.announce(start);
         }
@@ -116,7 +116,7 @@ impl Queue<'_> {
     fn announce(&self, start: u64) {
         // Either this thread reads the change of a thread that has not seen its record, or that thread sees the record.
         fence(SeqCst);
-        let mine = start.saturating_add(STARVED);
+        let mine = start.saturating_add(STARVED_AFTER);
         let _ = self.due().fetch_update(SeqCst, Relaxed, |due| (due == 0 || due > mine).then_some(mine));
     }
 
@@ -167,7 +167,7 @@ impl Queue<'_> {
         let present = self.reservation().load(Relaxed);
         if present >> TIME_BITS == hash {
             // A start in the future is from another clock, and counts as long ago.
-            return (now.wrapping_sub(present) & TIME) << UNIT >= PATIENCE;
+            return (now.wrapping_sub(present) & TIME) << UNIT >= RESERVATION;
         }
         // If the exchange fails, another thread has started it.
         let _ = self.reservation().compare_exchange(present, hash << TIME_BITS | now, Relaxed, Relaxed);
@@ -187,7 +187,7 @@ impl Queue<'_> {
 
 /// Returns the time from which a free lock is reserved for this thread.
 fn starves_from(found: &FoundWait, now: u64) -> u64 {
-    found.passed_until(now).unwrap_or(found.wait.start.saturating_add(STARVED))
+    found.passed_until(now).unwrap_or(found.wait.start.saturating_add(STARVED_AFTER))
 }
 
 #[cfg(test)]
@@ -337,10 +337,10 @@ mod tests {
         let start = now();
         assert!(fixture.is_reserved());
         // Other waiters continue the same reservation.
-        fixture.age_reservation(PATIENCE / 2);
+        fixture.age_reservation(RESERVATION / 2);
         let lasts = fixture.is_still_reserved();
-        assert!(lasts || now() - start >= PATIENCE / 2, "a reservation ended early");
-        fixture.age_reservation(PATIENCE);
+        assert!(lasts || now() - start >= RESERVATION / 2, "a reservation ended early");
+        fixture.age_reservation(RESERVATION);
         assert!(!fixture.is_still_reserved(), "a reservation does not end");
         assert!(!fixture.is_reserved(), "a thread that was passed over gets another reservation immediately");
         assert_eq!(fixture.waits(), 1);
@@ -372,7 +372,7 @@ mod tests {
             let start = now() + 60_000 * MILLISECOND;
             fixture.wait_since(fixture.tid, start, 0);
             assert!(!queue.is_reserved(fixture.me(), &fixture.slot.waiting()));
-            assert_eq!(queue.due().load(Relaxed), if expected { start + STARVED } else { 0 }, "{announcement:?}");
+            assert_eq!(queue.due().load(Relaxed), if expected { start + STARVED_AFTER } else { 0 }, "{announcement:?}");
         }
     }
 }

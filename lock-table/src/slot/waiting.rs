@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Slot;
 use crate::fork;
 use crate::owner::Owner;
-use crate::waiters::{WaitRecord, now};
+use crate::waiters::{PATIENCE, WaitRecord, now};
 use lock_core::{Acquired, Deadline, Result};
 
 /// A wait of the calling thread for a lock. Other processes list it from [`Waiting::begin`] until this is dropped.
@@ -60,16 +60,13 @@ impl Slot {
     }
 }
 
-/// The time after which a waiting thread is starved.
-const PATIENCE: Duration = Duration::from_millis(1);
-
 impl Waiting<'_> {
     /// Returns the time until the thread has waited for a millisecond, which is zero from then on.
     ///
     /// A thread that has waited for that long is *starved*: backends serve it before threads that come later.
     #[inline]
     pub fn patience(&self) -> Duration {
-        self.recorded.as_ref().map_or(PATIENCE, |recorded| PATIENCE.saturating_sub(recorded.waited()))
+        self.recorded().map_or(PATIENCE, |wait| PATIENCE.saturating_sub(wait.waited(now())))
     }
 
     /// Records that the calling thread waits, unless it is recorded. The thread calls this before it sleeps.
@@ -118,10 +115,6 @@ impl Drop for Waiting<'_> {
 }
 
 impl Recorded {
-    fn waited(&self) -> Duration {
-        Duration::from_nanos(now().saturating_sub(self.start))
-    }
-
     #[cold]
     #[inline(never)]
     fn end(&self, lock: &Slot) {

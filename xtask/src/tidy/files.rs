@@ -14,12 +14,12 @@ const REQUIRED: [&str; 2] = ["manager", "lock"];
 
 /// The folders, each with its other files, which are named after nouns of the domain.
 const FOLDERS: &[(&str, &[&str])] = &[
-    ("lock-shm/src", &["env", "linked", "robust"]),
+    ("lock-shm/src", &["env", "linked", "robust", "starvation"]),
     (
         "lock-file/src",
         &["beneath", "claim", "descriptors", "directory", "lock_file", "open_files", "release_watcher", "runtime_dir", "tree"],
     ),
-    ("lock-file/src/lxc", &["path"]),
+    ("lock-file/src/lxc", &["path", "queue"]),
     (
         "lock-sem/src/sysv",
         &[

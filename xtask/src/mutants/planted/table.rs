@@ -153,7 +153,7 @@ const QUEUE: &[Mutation] = planted! { "lock-table/src/slot/queue.rs":
 ".min_by_key(place)"
         => ".max_by_key(place)";
     "reservation-without-an-end" ["file" "posix-sem"] "a stopped waiter keeps a free lock from all others";
-"return (now.wrapping_sub(present) & TIME) << UNIT >= PATIENCE;"
+"return (now.wrapping_sub(present) & TIME) << UNIT >= RESERVATION;"
         => "return false;";
     "reserved-for-the-dead" ["file" "posix-sem"] "a free lock is kept for a waiter that was killed";
 "            if table.is_gone(first.wait.thread) {"

@@ -36,7 +36,7 @@ const LONGEST_OWNER_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// A waiter with a deadline sets a flag in the line. The owner clears the flag after its release and wakes the waiters.
 ///
-/// A thread gives way to one for which the lock is reserved; see [`Queue`](lock_table::Queue). The kernel serves the threads that block in
+/// A thread gives way to one for which the lock is reserved; see [`Queue`]. The kernel serves the threads that block in
 /// it in their order, but does not know the others. So a thread to which the kernel gave the lock returns it if the lock is reserved.
 #[derive(Debug)]
 pub(crate) struct FileLock {

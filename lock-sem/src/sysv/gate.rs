@@ -393,12 +393,10 @@ mod tests {
             }
         };
         thread::scope(|scope| {
-            (1..8).for_each(|tid| {
-                drop(scope.spawn({
-                    let contend = &contend;
-                    move || contend(Inside(tid))
-                }))
-            })
+            for tid in 1..8 {
+                let contend = &contend;
+                scope.spawn(move || contend(Inside(tid)));
+            }
         });
         assert_eq!((gate.queue(), gate.state.load(Relaxed)), (0, 0));
         assert!(gate.contended().queue.is_empty());

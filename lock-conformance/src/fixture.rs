@@ -63,7 +63,6 @@ impl Fixture {
         }
     }
 
-    /// Returns the case's directory.
     /// Returns how often to repeat what a local lock does this many times. At a server each operation takes some milliseconds.
     pub(crate) fn repetitions(&self, local: u32) -> u32 {
         if need::LOCAL.is_met(&self.suite) { local } else { local / 25 }
@@ -79,6 +78,7 @@ impl Fixture {
         self.deadline - self.deadline.saturating_duration_since(Instant::now()) / 2
     }
 
+    /// Returns the case's directory.
     pub(crate) fn dir(&self) -> &Path {
         self.scratch.path()
     }

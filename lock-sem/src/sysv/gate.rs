@@ -349,7 +349,7 @@ mod tests {
             }
             for round in 0..100 {
                 gate.leave(ME);
-                let again = gate.enter(ME, ME, Deadline::Now, || false, || {}).unwrap();
+                let again = gate.enter(ME, ME, Deadline::Now, || true, || {}).unwrap();
                 assert!(again.is_none(), "the thread inside overtook a waiter in round {round}");
             }
             waiting.join().unwrap();
@@ -375,6 +375,31 @@ mod tests {
             assert!(long.join().unwrap());
         });
         assert_eq!((gate.queue(), gate.state.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn threads_with_short_deadlines_leave_a_gate_that_is_free() {
+        let gate = ProcessGate::default();
+        let is_held = AtomicBool::new(false);
+        let contend = |me: Inside| {
+            for round in 0..300 {
+                let deadline = Deadline::after(Duration::from_micros(u64::from(me.0) * 70 * (round % 8)));
+                let entered = gate.enter(me, me, deadline, || is_held.load(Acquire), || {}).unwrap();
+                let Some(inside) = entered else { continue };
+                assert!(!is_held.swap(true, SeqCst), "two threads are inside");
+                thread::sleep(Duration::from_micros(u64::from(me.0) * 20));
+                is_held.store(false, SeqCst);
+                drop(inside);
+            }
+        };
+        thread::scope(|scope| {
+            for tid in 1..8 {
+                let contend = &contend;
+                scope.spawn(move || contend(Inside(tid)));
+            }
+        });
+        assert_eq!((gate.queue(), gate.state.load(Relaxed)), (0, 0));
+        assert!(gate.contended().queue.is_empty());
     }
 
     #[test]

@@ -408,6 +408,23 @@ mod tests {
     }
 
     #[test]
+    fn a_search_that_sets_a_hint_too_late_clears_it_on_all_levels() {
+        const LEAVES: usize = 2 * 64 * 64;
+        let (words, levels) = (words(LEAVES), Levels::new(LEAVES));
+        let map = Bitmap::new(Sparse::whole(&words), &levels, LEAVES * BITS);
+        (0..LEAVES * BITS).for_each(|index| assert!(map.set(index)));
+        for at in [0, 63, 64, 5000, LEAVES - 1] {
+            assert_eq!(map.find(0), None);
+            // As if a search has read the full word, another thread clears a bit and finds no hint, and then the search continues. In
+            // between, a third thread has seen its hint and set those above.
+            words[at].fetch_and(!(1 << 7), SeqCst);
+            map.set_hints(0, at);
+            assert_eq!(map.find(0), Some(at * BITS + 7));
+            assert!(map.set(at * BITS + 7));
+        }
+    }
+
+    #[test]
     fn concurrent_changes_and_searches_leave_no_wrong_hint() {
         const BITS_OF_MAP: usize = 65 * BITS;
         let words = words(65);

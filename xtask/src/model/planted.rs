@@ -400,12 +400,12 @@ pub(crate) const PLANTED: &[Mutation] = &[
         "true",
     ),
     bug(
-        "a thread that hints that a word is full does not check again",
-        "one frees its id, one keeps its id",
+        "a free leaves the hint that a word is full",
+        "one frees the last id, one searches for it",
         BITMAP,
-        "if self.words.load(self.levels.all[level] + at) != FULL {",
-        "self.words.load(self.levels.all[level] + at) != FULL",
-        "false",
+        "self.clear_hints(0, index / BITS);",
+        "self.clear_hints(0, index / BITS);",
+        "",
     ),
     bug(
         "a reader does not check whether the record was changed",

@@ -75,7 +75,7 @@ fn assert_few(mut overtakings: Vec<u64>) {
 }
 
 #[rstest]
-fn a_thread_that_locks_again_at_once_overtakes_a_waiter_rarely(
+fn a_thread_that_locks_again_immediately_overtakes_a_waiter_rarely(
     #[values(without_deadline, with_deadline, in_slices, for_the_process)] wait: fn(&Lock),
     #[values(false, true)] shares_a_handle: bool,
 ) {

@@ -26,7 +26,7 @@ const UNIT: u32 = 10;
 /// the same token that of their starts. So a process with another clock (time_namespaces(7)) cannot overtake a thread again and again.
 ///
 /// The order is a hint: exclusion does not depend on it. A reservation ends after 10 ms, because the thread may be stopped. That thread is
-/// then *passed over* for a second, or until it runs again. A dead thread gets no reservation.
+/// then *passed over* for 17 ms, and each further time for twice as long, up to a second, or until it runs again. A dead thread gets no reservation.
 ///
 /// # Words
 /// The queue uses `spare[1]` and `spare[2]` of the line. A backend that calls [`Slot::queue`] uses them for nothing else.

@@ -309,6 +309,17 @@ mod tests {
     }
 
     #[test]
+    fn the_lock_is_reserved_for_the_thread_that_began_to_wait_first() {
+        let fixture = Fixture::new();
+        let start = now() - 5 * MILLISECOND;
+        for (tid, start, token) in [(11, start, 7), (12, start + 9, 6), (13, start + 8, 6), (14, start + 10, 6)] {
+            fixture.wait_since(tid, start, token);
+        }
+        let first = fixture.queue().first_before(fixture.me(), &fixture.slot.waiting()).unwrap();
+        assert_eq!(first.wait.thread.tid(), 13);
+    }
+
+    #[test]
     fn a_thread_that_has_not_starved_or_has_another_clock_gets_no_reservation() {
         for ahead in [1_000 * MILLISECOND, u64::MAX / 2] {
             let fixture = Fixture::new();

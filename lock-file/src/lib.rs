@@ -34,7 +34,7 @@
 //! # Order
 //! A thread that has waited for a millisecond gets the lock before threads that began to wait later, with or without a deadline. A
 //! thread that locks again immediately gives way, and `try_lock` returns `None` for a moment. A waiter that does not run for 10 ms is
-//! passed over for a second, or until it runs. Programs that lock the file without this library keep no order.
+//! passed over for a time, a second at most, or until it runs. Programs that lock the file without this library keep no order.
 //!
 //! # Limitations
 //! - The table is a shared mapping, and machines do not share mappings. A store on a network file system or on FUSE is refused;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use lock_core::{Cancellation, Lock, OpenMode, Store, StoreUrl, WaitOptions};
+use lock_core::{Cancellation, Deadline, Lock, OpenMode, Store, StoreUrl, WaitOptions, Waiter};
 use rstest::rstest;
 
 /// A time limit that no test reaches.
@@ -75,7 +75,7 @@ fn assert_few(mut overtakings: Vec<u64>) {
 }
 
 #[rstest]
-fn a_thread_that_locks_again_at_once_overtakes_a_waiter_rarely(
+fn a_thread_that_locks_again_immediately_overtakes_a_waiter_rarely(
     #[values(without_deadline, with_deadline, in_slices, for_the_process)] wait: fn(&Lock),
     #[values(false, true)] shares_a_handle: bool,
 ) {
@@ -91,7 +91,42 @@ fn a_waiter_of_lxc_with_a_deadline_is_overtaken_rarely(#[values(with_deadline, i
     assert_few(overtakings(&of_container(directory.path()), &of_container(directory.path()), wait));
 }
 
-/// The kernel would serve the threads that block in it first.
+/// The kernel would serve the thread that blocks in it first.
+#[test]
+fn a_waiter_with_a_deadline_is_served_before_a_later_one_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = StoreUrl::builder("file").path(directory.path().join("store")).build().unwrap();
+    let store = Store::with_backend(&lock_file::BACKEND, &url, OpenMode::Create).unwrap();
+    let has_starved = |waiter: &Waiter| waiter.waited.is_some_and(|waited| waited > Duration::from_millis(1));
+    let wait_for = |count| {
+        while store.waiting().unwrap().waiters.iter().filter(|waiter| has_starved(waiter)).count() < count {
+            thread::yield_now();
+        }
+    };
+    let acquire = |deadline| {
+        let lock = numbered(directory.path());
+        let guard = lock.lock_by(deadline).unwrap();
+        let token = guard.token().unwrap();
+        guard.unlock().unwrap();
+        token
+    };
+    let owner = store.retrieve(0).unwrap();
+    let in_order = (0..WAITS).filter(|_| {
+        let guard = owner.lock().unwrap();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| acquire(Deadline::after(WATCHDOG)));
+            wait_for(1);
+            let second = scope.spawn(|| acquire(Deadline::Never));
+            wait_for(2);
+            guard.unlock().unwrap();
+            first.join().unwrap() < second.join().unwrap()
+        })
+    });
+    let in_order = in_order.count();
+    // Load on the machine can delay a few waiters.
+    assert!(in_order > WAITS * 2 / 3, "{in_order} of {WAITS} times in order");
+}
+
 #[test]
 fn threads_without_a_deadline_give_way_to_one_with_a_deadline() {
     let directory = tempfile::tempdir().unwrap();

@@ -61,7 +61,7 @@
 //! owner gets a report of the death.
 //!
 //! A thread that has waited for a millisecond gets the lock before threads that began to wait later. A waiter that does not run for
-//! 10 ms is passed over for a second, or until it runs.
+//! 10 ms is passed over for a time, a second at most, or until it runs.
 //!
 //! Breaking the lock of a living owner is **dangerous**, because the lock then has two owners. The release of the first owner
 //! fails with [`Lost`](lock_core::ErrorKind::Lost).

@@ -27,7 +27,8 @@ use crate::table_file::TableFile;
 use lock_core::LockId;
 
 const AT_OWNER: usize = 0;
-/// The id of the lock in the lower half. Above it are a sequence number and the time at which the wait was passed over, of 16 bits each.
+/// The id of the lock in the lower half. Above it are a sequence number of 16 bits, the time at which the wait was last passed over (12
+/// bits), and how often that happened (4 bits).
 const AT_LOCK: usize = 1;
 const AT_START: usize = 2;
 const AT_TOKEN: usize = 3;
@@ -38,10 +39,12 @@ const WRITING: u64 = 1;
 const SEQUENCE_SHIFT: u32 = u32::BITS;
 const PASSED_SHIFT: u32 = SEQUENCE_SHIFT + u16::BITS;
 const PASSED: u64 = (u16::MAX as u64) << PASSED_SHIFT;
-/// The unit of the time at which a wait was passed over, as a power of two nanoseconds: 67 ms.
-const PASSED_UNIT: u32 = 26;
-/// Number of units for which a wait stays passed over: one second.
-const PASSED_FOR: u16 = 15;
+const TIMES_SHIFT: u32 = PASSED_SHIFT + 12;
+/// The unit of the time at which a wait was passed over, as a power of two nanoseconds: 8.4 ms.
+const PASSED_UNIT: u32 = 23;
+const PASSED_TIME: u64 = (1 << 12) - 1;
+/// A wait that was passed over this often stays passed over for a second. The time doubles up to this number.
+const MOST_TIMES: u64 = 7;
 
 /// The number of slots at which searches start. They are in 8 pages, so a store with few waiters has few of these pages.
 const FIRST_SLOTS: usize = 1024;
@@ -98,9 +101,16 @@ impl WaitRecord {
 impl FoundWait {
     /// Returns the time until which the wait is passed over, or `None` if it is not.
     pub(crate) fn passed_until(&self, now: u64) -> Option<u64> {
-        let passed = (self.lock_word >> PASSED_SHIFT) as u16;
-        let elapsed = passed_unit(now).wrapping_sub(passed);
-        (passed != 0 && elapsed < PASSED_FOR).then(|| now + (u64::from(PASSED_FOR - elapsed) << PASSED_UNIT))
+        let (times, passed) = (self.lock_word >> TIMES_SHIFT, self.lock_word >> PASSED_SHIFT);
+        let length = 1 << times.min(MOST_TIMES);
+        let elapsed = (now >> PASSED_UNIT).wrapping_sub(passed) & PASSED_TIME;
+        (times != 0 && elapsed < length).then(|| now + ((length - elapsed) << PASSED_UNIT))
+    }
+
+    /// Returns the word of a record whose wait is passed over once more, at this time.
+    fn passed_word(&self, now: u64) -> u64 {
+        let times = MOST_TIMES.min((self.lock_word >> TIMES_SHIFT) + 1);
+        self.lock_word & !PASSED | (now >> PASSED_UNIT & PASSED_TIME) << PASSED_SHIFT | times << TIMES_SHIFT
     }
 }
 
@@ -127,8 +137,7 @@ impl WaiterTable<'_> {
 
     /// Records that a wait was passed over at this time, unless its record has changed.
     pub(crate) fn pass_over(self, found: &FoundWait, now: u64) {
-        let passed = found.lock_word & !PASSED | u64::from(passed_unit(now)) << PASSED_SHIFT;
-        let _ = self.slot(found.slot)[AT_LOCK].compare_exchange(found.lock_word, passed, Relaxed, Relaxed);
+        let _ = self.slot(found.slot)[AT_LOCK].compare_exchange(found.lock_word, found.passed_word(now), Relaxed, Relaxed);
     }
 
     /// Ends the time for which the wait of this slot is passed over. Only the thread that has claimed the slot calls this.
@@ -222,11 +231,6 @@ impl WaiterTable<'_> {
     fn slot(&self, slot: usize) -> &[AtomicU64] {
         &self.words[slot * WAITER_WORDS..][..WAITER_WORDS]
     }
-}
-
-/// Returns a time in units of [`PASSED_UNIT`], never 0.
-fn passed_unit(time: u64) -> u16 {
-    ((time >> PASSED_UNIT) as u16).max(1)
 }
 
 /// Returns the time of the monotonic clock in nanoseconds, never 0.
@@ -372,16 +376,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_passed_over_for_a_second_or_until_its_thread_restores_it() {
+    fn a_wait_is_passed_over_for_up_to_a_second_or_until_its_thread_restores_it() {
         let (fixture, now) = (Fixture::new(), u64::MAX / 3);
         let slot = fixture.record(&wait(4)).unwrap();
         let found = || fixture.table().found().next().unwrap();
         let before = found();
         assert_eq!(before.passed_until(now), None);
-        fixture.table().pass_over(&before, now);
-        let until = found().passed_until(now).unwrap();
-        assert!((900_000_000..1_100_000_000).contains(&(until - now)), "{}", until - now);
-        assert_eq!(found().passed_until(now + 1_100_000_000), None);
+        for length in [2, 4, 8, 16, 32, 64, 128, 128, 128].map(|units| units << PASSED_UNIT) {
+            fixture.table().pass_over(&found(), now);
+            assert_eq!(found().passed_until(now), Some(now + length));
+            assert_eq!(found().passed_until(now + length), None);
+        }
         assert_eq!((found().wait, fixture.table().records().count()), (wait(4), 1), "the listed wait has changed");
         fixture.table().restore(slot);
         assert_eq!(found(), before);

@@ -26,8 +26,11 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// The shortest time between two checks for marks. A wait that is shorter may be overtaken.
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// How long this process does not check for marks after it has passed over a waiter.
-const PASSED_OVER: Duration = Duration::from_secs(1);
+/// How long this process does not check for marks after it has passed over a waiter. Each further time it is twice as long.
+const FIRST_PASS: Duration = Duration::from_millis(20);
+
+/// The longest of these times.
+const LONGEST_PASS: Duration = Duration::from_secs(1);
 
 /// The recent releases of this process.
 static RECENT: PerProcess<Mutex<Vec<Release>>> = PerProcess::new();
@@ -38,6 +41,8 @@ struct Release {
     at: Instant,
     /// When this process checks for marks again, at the earliest.
     next_check: Instant,
+    /// How long this process does not check after it passes over a waiter.
+    pass: Duration,
 }
 
 impl Release {
@@ -51,9 +56,9 @@ impl Release {
 pub(super) fn record_release(inode: (u64, u64), acquired: Instant) {
     let (Ok(mut recent), at) = (recent(), Instant::now()) else { return };
     let before = recent.iter().find(|release| release.inode == inode && release.is_recent(acquired));
-    let next_check = before.map_or(acquired + INTERVAL, |release| release.next_check);
+    let (next_check, pass) = before.map_or((acquired + INTERVAL, FIRST_PASS), |release| (release.next_check, release.pass));
     recent.retain(|release| release.inode != inode && release.is_recent(at));
-    recent.push(Release { inode, at, next_check });
+    recent.push(Release { inode, at, next_check, pass });
 }
 
 /// Returns true if this process has just released the lock with this inode, and has to check for marked waiters.
@@ -65,11 +70,12 @@ pub(super) fn is_due_to_check(inode: (u64, u64)) -> bool {
 
 /// Records that this process has checked for marked waiters of the lock with this inode.
 ///
-/// If the lock is still reserved, the marked waiter may be stopped, and this process does not check again for a second.
+/// If the lock is still reserved, the marked waiter may be stopped, and this process does not check again for a time.
 pub(super) fn checked(inode: (u64, u64), is_reserved: bool) {
     let Ok(mut recent) = recent() else { return };
     if let Some(release) = recent.iter_mut().find(|release| release.inode == inode) {
-        release.next_check = Instant::now() + if is_reserved { PASSED_OVER } else { INTERVAL };
+        let (wait, pass) = if is_reserved { (release.pass, LONGEST_PASS.min(release.pass * 2)) } else { (INTERVAL, FIRST_PASS) };
+        (release.next_check, release.pass) = (Instant::now() + wait, pass);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::peer::{Peer, lock_of};
 use crate::{Store, tests};
 
 tests! {
-    a_thread_that_locks_again_at_once_overtakes_a_waiter_rarely,
+    a_thread_that_locks_again_immediately_overtakes_a_waiter_rarely,
     a_free_lock_is_not_kept_for_a_waiter_that_was_killed,
     a_free_lock_is_kept_for_a_stopped_waiter_for_a_limited_time,
     waiters_are_served_in_the_order_of_their_waits,
@@ -26,7 +26,7 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 /// Number of waits beside the thread that locks again immediately.
 const WAITS: usize = 15;
 
-fn a_thread_that_locks_again_at_once_overtakes_a_waiter_rarely() {
+fn a_thread_that_locks_again_immediately_overtakes_a_waiter_rarely() {
     let waits: [fn(&Lock); 3] = [
         |lock| drop(lock.lock().unwrap()),
         |lock| drop(lock.try_lock_for(WATCHDOG).unwrap()),

@@ -26,7 +26,7 @@ const UNIT: u32 = 10;
 /// the same token that of their starts. So a process with another clock (time_namespaces(7)) cannot overtake a thread again and again.
 ///
 /// The order is a hint: exclusion does not depend on it. A reservation ends after 10 ms, because the thread may be stopped. That thread is
-/// then *passed over* for a second, or until it runs again. A dead thread gets no reservation.
+/// then *passed over* for 17 ms, and each further time for twice as long, up to a second, or until it runs again. A dead thread gets no reservation.
 ///
 /// # Words
 /// The queue uses `spare[1]` and `spare[2]` of the line. A backend that calls [`Slot::queue`] uses them for nothing else.
@@ -306,6 +306,17 @@ mod tests {
         fixture.slot.table().waiter_table().free(slot, fixture.me().process().with_thread(fixture.tid));
         fixture.wait_since(fixture.tid, own.start - 5 * MILLISECOND, own.token);
         assert!(fixture.is_reserved_for_another(&waiting), "a later start is served first");
+    }
+
+    #[test]
+    fn the_lock_is_reserved_for_the_thread_that_began_to_wait_first() {
+        let fixture = Fixture::new();
+        let start = now() - 5 * MILLISECOND;
+        for (tid, start, token) in [(11, start, 7), (12, start + 9, 6), (13, start + 8, 6), (14, start + 10, 6)] {
+            fixture.wait_since(tid, start, token);
+        }
+        let first = fixture.queue().first_before(fixture.me(), &fixture.slot.waiting()).unwrap();
+        assert_eq!(first.wait.thread.tid(), 13);
     }
 
     #[test]

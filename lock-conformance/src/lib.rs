@@ -30,6 +30,7 @@
 //! | `exclusion` | One owner at a time: among threads, handles, processes, and threads of several processes (`mixed`). |
 //! | `deadlines` | A timed wait ends at its deadline, not before and not late, and names the owner. |
 //! | `waking` | A release wakes a waiter in any process, after short and long waits. |
+//! | `fairness` | A waiter is overtaken a bounded number of times, and waiters are served in about their order. Killed ones delay no other. |
 //! | `costs` | An attempt does not sleep, and a wait uses no processor. |
 //! | `reentry` | A thread that locks a lock which it already holds gets an error. |
 //! | `send` | A guard for the process moves between its threads. It excludes guards of both kinds, and ends with the process. |

@@ -14,6 +14,8 @@ use server::{Server, lock, wait_until};
 
 /// A session that no test outlives.
 const LONG: Timing = Timing { ttl: Duration::from_secs(3600), margin: Duration::from_secs(60) };
+/// A session that lasts for a test, and retries what fails within seconds.
+const RETRIED: Timing = Timing { ttl: Duration::from_secs(60), margin: Duration::from_secs(10) };
 /// A session that is soon given up.
 const SHORT: Timing = Timing { ttl: Duration::from_millis(300), margin: Duration::from_millis(50) };
 
@@ -77,7 +79,7 @@ fn a_server_that_is_reached_again_does_not_give_a_lost_lock_back() {
 #[test]
 fn a_release_that_the_server_does_not_get_is_repeated() {
     let server = Server::default();
-    let lock = lock(&server.store(LONG), 1);
+    let lock = lock(&server.store(RETRIED), 1);
     let guard = lock.lock().unwrap();
     server.state().is_unreachable = true;
     assert_eq!(guard.unlock().unwrap_err().kind(), ErrorKind::Unreachable);

@@ -56,13 +56,16 @@ pub fn scenarios() -> Vec<Scenario> {
         new("three lock, one is starved, one is interrupted", THREE).starving(&[2]).interrupts(1).long(),
         new("two lock twice, one is starved, the marks are cleared", TWO_TWICE).starving(&[0]).token(BEFORE_CLEARING - 1),
         new("three lock, one is starved, one has no barriers", THREE).starving(&[2]).without_barriers(0).long(),
-        new("one starved of three times out", &[&[LOCK], &[TimedLock], &[LOCK]]).starving(&[1]),
-        new("one of three times out beside a starved one", &[&[LOCK], &[TimedLock], &[LOCK]]).starving(&[2]),
+        new("one starved of three times out", &[&[LOCK], &[TimedLock], &[LOCK]]).starving(&[1]).long(),
+        new("one of three times out beside a starved one", &[&[LOCK], &[TimedLock], &[LOCK]]).starving(&[2]).long(),
         new("two starved of three, one times out, one dies", &[&[LOCK], &[TimedLock], &[LOCK]])
             .starving(&[1, 2])
             .deaths(1)
             .long(),
-        new("one of three only tries beside a starved one, one dies", &[&[LOCK], &[TryLock], &[LOCK]]).starving(&[2]).deaths(1),
+        new("one of three only tries beside a starved one, one dies", &[&[LOCK], &[TryLock], &[LOCK]])
+            .starving(&[2])
+            .deaths(1)
+            .long(),
         new("two processes lock twice, one is starved, one dies", &[&[SEND, SEND], &[SEND, SEND]]).starving(&[1]).deaths(1),
         new("two lock twice, one is foreign and starved, one dies", TWO_TWICE).foreign(&[1]).starving(&[1]).deaths(1),
         new("two release inconsistently after a death, one is starved, one dies", &[&[LEAVE, LEAVE], &[LEAVE]])

@@ -68,10 +68,19 @@ fn overtakings(busy: &Lock, waiter: &Lock, wait: fn(&Lock)) -> Vec<u64> {
     })
 }
 
-/// Asserts that the busy thread acquires the lock at most twice during most of the waits. Load on the machine can delay a few waiters.
-fn assert_few(mut overtakings: Vec<u64>) {
-    overtakings.sort_unstable();
-    assert!(overtakings[WAITS * 2 / 3] <= 2, "{overtakings:?}");
+/// Asserts that the busy thread acquires the lock at most twice during most of the waits, in most of five trials.
+///
+/// Load on the machine can delay waiters.
+fn assert_few(mut overtakings: impl FnMut() -> Vec<u64>) {
+    let mut failures = Vec::new();
+    for _ in 0..5 {
+        let mut counts = overtakings();
+        counts.sort_unstable();
+        if counts[WAITS * 2 / 3] > 2 {
+            failures.push(counts);
+        }
+    }
+    assert!(failures.len() <= 2, "{failures:?}");
 }
 
 #[rstest]
@@ -82,13 +91,14 @@ fn a_thread_that_locks_again_immediately_overtakes_a_waiter_rarely(
     let directory = tempfile::tempdir().unwrap();
     let busy = numbered(directory.path());
     let other = numbered(directory.path());
-    assert_few(overtakings(&busy, if shares_a_handle { &busy } else { &other }, wait));
+    assert_few(|| overtakings(&busy, if shares_a_handle { &busy } else { &other }, wait));
 }
 
 #[rstest]
 fn a_waiter_of_lxc_with_a_deadline_is_overtaken_rarely(#[values(with_deadline, in_slices)] wait: fn(&Lock)) {
     let directory = tempfile::tempdir().unwrap();
-    assert_few(overtakings(&of_container(directory.path()), &of_container(directory.path()), wait));
+    let (busy, waiter) = (of_container(directory.path()), of_container(directory.path()));
+    assert_few(|| overtakings(&busy, &waiter, wait));
 }
 
 /// The kernel would serve the thread that blocks in it first.
@@ -132,7 +142,7 @@ fn threads_without_a_deadline_give_way_to_one_with_a_deadline() {
     let directory = tempfile::tempdir().unwrap();
     let (busy, waiter) = (numbered(directory.path()), numbered(directory.path()));
     let is_over = AtomicBool::new(false);
-    let counts = thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 let own = numbered(directory.path());
@@ -143,9 +153,9 @@ fn threads_without_a_deadline_give_way_to_one_with_a_deadline() {
                 }
             });
         }
-        let counts = overtakings(&busy, &waiter, with_deadline);
+        let counts: Vec<_> = (0..5).map(|_| overtakings(&busy, &waiter, with_deadline)).collect();
         is_over.store(true, SeqCst);
-        counts
+        let mut counts = counts.into_iter();
+        assert_few(|| counts.next().expect("there are five"));
     });
-    assert_few(counts);
 }

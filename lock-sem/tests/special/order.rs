@@ -35,10 +35,16 @@ fn a_thread_that_locks_again_immediately_overtakes_a_waiter_rarely() {
     for wait in waits {
         let store = Store::new("posix-sem", "");
         let (busy, waiter) = (lock_of(&store.url, "0"), lock_of(&store.url, "0"));
-        let mut counts = overtakings(&busy, &waiter, wait);
-        counts.sort_unstable();
-        // Load on the machine can delay a few waiters.
-        assert!(counts[WAITS * 2 / 3] <= 2, "{counts:?}");
+        let mut failures = Vec::new();
+        // Load on the machine can delay waiters, so most of several trials have to succeed.
+        for _ in 0..5 {
+            let mut counts = overtakings(&busy, &waiter, wait);
+            counts.sort_unstable();
+            if counts[WAITS * 2 / 3] > 2 {
+                failures.push(counts);
+            }
+        }
+        assert!(failures.len() <= 2, "{failures:?}");
     }
 }
 

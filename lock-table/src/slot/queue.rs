@@ -85,7 +85,10 @@ impl Queue<'_> {
                 return false;
             }
             let Some(first) = self.first_before(me, waiting) else {
-                self.postpone(due, me);
+                // A thread that has waited keeps the time until it has the lock. Without it, others would not give way to the thread.
+                if waiting.recorded().is_none() {
+                    self.postpone(due, me);
+                }
                 return false;
             };
             if table.is_gone(first.wait.thread) {

@@ -61,11 +61,12 @@ pub(crate) fn reservation() -> u64 {
     1
 }
 
-/// Returns whether the thread treats a reservation as ended. Some threads always do, and others never.
+/// Returns whether the thread treats a reservation as ended, or as none, which has the start 0. Some threads always do, and others never.
 ///
 /// The observer never does if no thread has died, because then no reservation may be left.
-pub(crate) fn has_ended(_: u64) -> bool {
-    state::with(|state| if state.current == OBSERVER { state.oracle.deaths > 0 } else { state.current % 2 == 1 })
+pub(crate) fn has_ended(start: u64) -> bool {
+    let always = || state::with(|state| if state.current == OBSERVER { state.oracle.deaths > 0 } else { state.current % 2 == 1 });
+    start == 0 || always()
 }
 
 /// Returns a constant time.

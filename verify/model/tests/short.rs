@@ -3,7 +3,7 @@
 use lock_model::{Verdict, scenarios};
 
 /// Upper bound of the number of states of a short scenario.
-const STATES: usize = 2_000_000;
+const STATES: usize = 3_000_000;
 
 #[test]
 fn every_short_scenario_holds() {

@@ -30,8 +30,8 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let (mut arguments, report) = (Arguments::from_args(), Arc::new(Report::new(&suites)));
-    // Most cases mainly wait, and those of sessions for seconds. With more of them, a server on this machine does not answer in time.
-    let threads = if suites.iter().all(|suite| need::SESSIONS.is_met(suite)) { 3 } else { 2 };
+    // Most cases mainly wait, and those of sessions for seconds.
+    let threads = if suites.iter().all(|suite| need::SESSIONS.is_met(suite)) { 5 } else { 2 };
     arguments.test_threads.get_or_insert_with(|| threads * thread::available_parallelism().map_or(1, usize::from));
     let trials: Vec<_> =
         suites.iter().flat_map(cases_of).map(|(suite, case)| reported(suite, case, &arguments, &report)).collect();

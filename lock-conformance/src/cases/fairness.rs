@@ -8,19 +8,19 @@ use std::path::Path;
 
 use super::{Contenders, cases_for_all, cases_for_mixed};
 use crate::fixture::Fixture;
-use crate::need;
 use crate::process::{LockRef, Pending, Thread};
 
+// A server has a queue, and other cases test its order. Threads that contend without a pause would only show how much load the server bears.
 cases_for_all! { "fairness";
-    a_waiter_is_overtaken_a_few_times [FAIRNESS];
-    a_waiter_with_a_deadline_is_overtaken_a_few_times [FAIRNESS DEADLINES];
-    a_waiter_with_a_cancellation_is_overtaken_a_few_times [FAIRNESS DEADLINES];
-    attempts_overtake_a_waiter_a_few_times [FAIRNESS];
-    each_thread_gets_its_share [FAIRNESS];
+    a_waiter_is_overtaken_a_few_times [FAIRNESS LOCAL];
+    a_waiter_with_a_deadline_is_overtaken_a_few_times [FAIRNESS DEADLINES LOCAL];
+    a_waiter_with_a_cancellation_is_overtaken_a_few_times [FAIRNESS DEADLINES LOCAL];
+    attempts_overtake_a_waiter_a_few_times [FAIRNESS LOCAL];
+    each_thread_gets_its_share [FAIRNESS LOCAL];
 }
 
 cases_for_mixed! { "fairness";
-    each_thread_gets_its_share [FAIRNESS];
+    each_thread_gets_its_share [FAIRNESS LOCAL];
 }
 
 /// The number of trials of a case, most of which have to succeed.
@@ -45,9 +45,7 @@ fn most_succeed(mut trial: impl FnMut() -> Result<(), String>) {
 }
 
 /// The number of waits in a trial.
-fn waits(fixture: &Fixture) -> u32 {
-    if need::LOCAL.is_met(&fixture.suite) { 20 } else { 8 }
-}
+const WAITS: u32 = 20;
 
 /// How often a waiter may be overtaken: the median, and the mean.
 const MEDIAN: u32 = 2;
@@ -82,10 +80,9 @@ fn is_overtaken_a_few_times(fixture: &Fixture, contenders: Contenders, busy_verb
     let (busy, waiter, lock) = contenders.start_two(fixture);
     most_succeed(|| {
         let (path, arena) = fixture.arena(1);
-        let waits = waits(fixture);
-        let occupying = start_occupying(&busy, busy_verb, &path, 0, lock, ROUNDS * waits);
+        let occupying = start_occupying(&busy, busy_verb, &path, 0, lock, ROUNDS * WAITS);
         let (memory, name) = (path_of(&path), lock.to_string());
-        let waits_text = waits.to_string();
+        let waits_text = WAITS.to_string();
         let arguments = [&[memory, "0", name.as_str(), waits_text.as_str()], wait.1].concat();
         let waiting = waiter.start(wait.0, &arguments);
         occupying.begun();
@@ -95,12 +92,12 @@ fn is_overtaken_a_few_times(fixture: &Fixture, contenders: Contenders, busy_verb
         let rounds: u32 = occupying.done().get("rounds");
         let (ended, sum) = (overtaken.len(), overtaken.iter().sum::<u32>());
         overtaken.sort_unstable();
-        if ended < waits as usize {
+        if ended < WAITS as usize {
             return Err(format!(
                 "a thread that acquired the lock {rounds} times overtook a waiter, of which {ended} waits ended"
             ));
         }
-        if overtaken[ended / 2] > MEDIAN || sum > MEAN * waits {
+        if overtaken[ended / 2] > MEDIAN || sum > MEAN * WAITS {
             return Err(format!(
                 "a thread overtook a waiter {overtaken:?} times, which is more than {MEDIAN} or {MEAN} on average"
             ));
@@ -121,9 +118,7 @@ fn path_of(path: &Path) -> &str {
 const THREADS: usize = 6;
 
 /// The number of their sections in a trial.
-fn sections(fixture: &Fixture) -> u64 {
-    if need::LOCAL.is_met(&fixture.suite) { 300 } else { 60 }
-}
+const SECTIONS: u64 = 300;
 
 /// The least share of a thread, as a fraction of the mean: a quarter.
 const FRACTION: u64 = 4;
@@ -133,16 +128,16 @@ fn each_thread_gets_its_share(fixture: &Fixture, contenders: Contenders) {
     let lock = fixture.a_lock(&threads[0]);
     most_succeed(|| {
         let (path, arena) = fixture.arena(1);
-        let (place, sections) = (arena.place(0), sections(fixture));
+        let place = arena.place(0);
         let start = |(slot, thread)| start_occupying(thread, "occupy", &path, slot, lock, u32::MAX);
         let occupying: Vec<_> = threads.iter().enumerate().map(start).collect();
         occupying.iter().for_each(|pending| _ = pending.begun());
         arena.go();
-        fixture.wait_until("the threads execute their sections", || place.value() >= sections);
+        fixture.wait_until("the threads execute their sections", || place.value() >= SECTIONS);
         arena.stop();
         let shares: Vec<_> = (0..THREADS).map(|slot| place.done_by(slot)).collect();
         occupying.into_iter().for_each(|pending| _ = pending.done());
-        let least = sections / THREADS as u64 / FRACTION;
+        let least = SECTIONS / THREADS as u64 / FRACTION;
         match shares.iter().all(|share| *share >= least) {
             true => Ok(()),
             false => Err(format!("of threads that acquired the lock {shares:?} times, one got less than {least}")),

@@ -156,6 +156,7 @@ pub fn scenarios() -> Vec<Scenario> {
         new("three claim, two die", &[&[Claim, Claim], &[Claim], &[Claim]]).deaths(2),
         new("one frees its id, one keeps its id", &[&[Allocate], &[Keep]]),
         new("one frees the last id, one searches for it", &[&[Keep, Allocate], &[Allocate]]),
+        new("one frees the last id, one searches for it, one dies", &[&[Keep, Allocate], &[Allocate]]).deaths(1),
         new("two allocate and free twice, one dies", &[&[Allocate, Allocate], &[Allocate, Allocate]]).deaths(1).long(),
         new("two allocate and free, both die", &[&[Allocate], &[Allocate]]).deaths(2),
         new("two want the same id, one dies", &[&[Exactly(0)], &[Exactly(0)]]).deaths(1),

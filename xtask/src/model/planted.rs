@@ -376,7 +376,7 @@ pub(crate) const PLANTED: &[Mutation] = &[
     ),
     bug(
         "the hints are trusted over the leaves",
-        "two allocate and free, both die",
+        "one frees the last id, one searches for it, one dies",
         ALLOCATION,
         "while let Some(index) = find(&segment.allocated(), from) {",
         "find(&segment.allocated(), from)",

@@ -126,7 +126,7 @@ impl ShmLock {
             };
             waiting.begin(me.caller);
             // A thread that is not starved wakes when it becomes so, to set the mark.
-            let limit = if is_starved { longest } else { longest.min(waiting.patience()) };
+            let limit = if is_starved { longest } else { longest.min(patience) };
             sys::wait(word, asleep, starvation::class(is_starved), remaining.min(limit));
             waiters = WAITERS;
             if limit == longest

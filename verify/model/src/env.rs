@@ -65,8 +65,7 @@ pub(crate) fn reservation() -> u64 {
 ///
 /// The observer never does if no thread has died, because then no reservation may be left.
 pub(crate) fn has_ended(start: u64) -> bool {
-    let always = || state::with(|state| if state.current == OBSERVER { state.oracle.deaths > 0 } else { state.current % 2 == 1 });
-    start == 0 || always()
+    start == 0 || state::with(|state| if state.current == OBSERVER { state.oracle.deaths > 0 } else { state.current % 2 == 1 })
 }
 
 /// Returns a constant time.

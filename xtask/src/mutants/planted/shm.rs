@@ -131,12 +131,12 @@ r"        table.is_gone(owner)
 };
 
 const STARVATION: &[Mutation] = planted! { "lock-shm/src/starvation.rs":
-    "mark-of-starved-omitted" ["shm"] "a thread that locks again at once overtakes a waiter without bound";
+    "mark-of-starved-omitted" ["shm"] "a thread that immediately locks again overtakes a waiter without bound";
 r"    if !is_marked(line) {
         line.waiters.fetch_or(MARK, Relaxed);
     }"
         => "    let _ = line;";
-    "reservation-ignored" ["shm"] "a thread that locks again at once takes the lock that is reserved for a waiter";
+    "reservation-ignored" ["shm"] "a thread that immediately locks again takes the lock that is reserved for a waiter";
 "    present & libc::FUTEX_WAITERS != 0 && !env::has_ended(start(line).load(Acquire))"
         => "    false && present != !env::has_ended(start(line).load(Acquire)) as u32";
     "reservation-never-ends" ["shm"] "an attempt finds a lock busy that is reserved for a killed waiter";

@@ -89,7 +89,7 @@ pub use self::owner::Owner;
 pub use self::parents::with_parents;
 pub use self::slot::{Announcement, Queue, Slot, Waiting};
 #[doc(hidden)]
-pub use self::sys::futex;
+pub use self::sys::{coarse_time, futex};
 pub use self::table::Table;
 #[doc(hidden)]
 pub use self::waiters::now as monotonic_time;

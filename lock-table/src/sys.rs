@@ -27,7 +27,7 @@ use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use crate::lock_line::LockLine;
 
 pub(crate) use self::attributes::{is_copied_on_write, switch_copy_on_write_off};
-pub(crate) use self::clock::coarse_time;
+pub use self::clock::coarse_time;
 pub(crate) use self::descriptor::{close_if, set_signal, signal};
 pub(crate) use self::extents::shared_ranges;
 pub(crate) use self::mapping::DescriptionMapping;

@@ -32,10 +32,8 @@ impl RateLimit {
 /// Returns the time of the coarse monotonic clock in milliseconds. It is read without a system call, and is up to 10 ms old.
 #[inline]
 fn now() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is valid for writes of a `timespec`.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+    let (seconds, nanoseconds) = lock_table::coarse_time(libc::CLOCK_MONOTONIC_COARSE);
+    seconds * 1000 + u64::from(nanoseconds / 1_000_000)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 /// Returns the time of a coarse clock (clock_gettime(2)), in seconds and nanoseconds. It is up to 10 ms old.
 ///
 /// Returns 0 for a time before the start of the clock.
-pub(crate) fn coarse_time(clock: libc::clockid_t) -> (u64, u32) {
+#[inline]
+pub fn coarse_time(clock: libc::clockid_t) -> (u64, u32) {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is valid for writes of a `timespec`.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
